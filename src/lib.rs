@@ -1,0 +1,17 @@
+//! gatewayd: a Bitcoin mining gateway between your node, your miners and a DATUM pool.
+//!
+//! ```text
+//!  nodes --templates, tips--> template/ --watch<Template>--> work/ --watch<Work>--> sv1/ --> miners
+//!                                         datum/ --watch<Payout>--^                  |
+//!  nodes <--found blocks----- blocks/ <---------- first, always ---------- validate/ <- submit
+//!  pool  <--shares----------- datum/  <---------- batches per read ------------------+
+//! ```
+//! `ARCHITECTURE.md` says who owns what and why.
+pub mod blocks;
+pub mod config;
+pub mod datum;
+pub mod devnet;
+pub mod sv1;
+pub mod template;
+pub mod validate;
+pub mod work;
