@@ -1,1 +1,31 @@
-//! (not written yet)
+//! The nouns that everybody shares: what to mine on, whom to pay, jobs, submissions, shares.
+//!
+//! Uses no other module of ours, no socket, no clock. Not here: how any protocol writes these.
+
+mod block;
+mod builder;
+mod coinbase;
+mod counters;
+mod hash;
+mod job;
+pub mod merkle;
+mod nbits;
+mod payout;
+mod share;
+mod target;
+mod template;
+pub mod vardiff;
+
+pub use builder::{BuildJob, JobBuilder};
+pub use coinbase::{Coinbase, CoinbaseId, Variant, push_varint};
+pub use counters::{Counters, CountersView};
+pub use hash::Hash256;
+pub use job::{Announce, Door, Job, JobId, RENDER_SLOTS, Work};
+pub use nbits::Nbits;
+pub use payout::{Coinbaser, CoinbaserRequest, Payout, PayoutOutput, PoolTerms};
+pub use share::{FoundBlock, Reject, Share, Submission, Username};
+pub use target::{Difficulty, Target, hash_difficulty};
+pub use template::{BlockLimits, Template, TemplateKind, TemplateTx, TipHeader};
+
+/// Bits of the version that miners may roll (BIP 320).
+pub const VERSION_ROLLING_MASK: u32 = 0x1fff_e000;

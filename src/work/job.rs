@@ -1,0 +1,157 @@
+//! One immutable unit of mining: a template and a payout, ready to be hashed.
+
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
+
+use bytes::Bytes;
+
+use super::{Coinbase, CoinbaseId, Hash256, Payout, Target, Template, VERSION_ROLLING_MASK};
+
+/// Identifies a job for as long as a miner may still submit to it.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct JobId(pub u32);
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}", self.0)
+    }
+}
+
+/// Work for miners. Never changes after publication: new information is a new job.
+pub struct Job {
+    pub id: JobId,
+    pub template: Arc<Template>,
+    pub payout: Arc<Payout>,
+    /// The template's, without bits under the rolling mask: firmware ORs, XORs or replaces them.
+    pub version: u32,
+    pub block_target: Target,
+    /// Which of the pool's 8 job slots it has; none when solo.
+    pub slot: Option<u8>,
+    /// Keeps otherwise equal jobs apart, in front of extranonce1.
+    pub extranonce_prefix: u16,
+    coinbases: Coinbases,
+    rendered: [OnceLock<Bytes>; RENDER_SLOTS],
+}
+
+/// The coinbases that a job offers.
+pub(super) enum Coinbases {
+    /// One for everybody: subsidy-only, or the blank one while the pool's split is awaited.
+    One(Coinbase),
+    /// One for each class.
+    Six(Box<[Coinbase; 6]>),
+}
+
+impl Job {
+    pub(super) fn new(
+        id: JobId,
+        template: Arc<Template>,
+        payout: Arc<Payout>,
+        slot: Option<u8>,
+        extranonce_prefix: u16,
+        coinbases: Coinbases,
+    ) -> Self {
+        Self {
+            id,
+            version: template.version & !VERSION_ROLLING_MASK,
+            block_target: template.nbits.target(),
+            slot,
+            extranonce_prefix,
+            coinbases,
+            rendered: Default::default(),
+            template,
+            payout,
+        }
+    }
+
+    /// True for work that pays the subsidy alone.
+    pub fn is_empty(&self) -> bool {
+        matches!(&self.coinbases, Coinbases::One(coinbase) if coinbase.id == CoinbaseId::EMPTY)
+    }
+
+    pub fn prevhash(&self) -> &Hash256 {
+        &self.template.prevhash
+    }
+
+    /// The coinbase for a miner of `class`, which may be a simpler one than the class could take.
+    pub fn coinbase(&self, class: CoinbaseId) -> &Coinbase {
+        match &self.coinbases {
+            Coinbases::One(coinbase) => coinbase,
+            Coinbases::Six(all) => &all[class.index().min(all.len() - 1)],
+        }
+    }
+
+    /// Every coinbase of this job, once.
+    pub fn coinbases(&self) -> &[Coinbase] {
+        match &self.coinbases {
+            Coinbases::One(coinbase) => std::slice::from_ref(coinbase),
+            Coinbases::Six(all) => all.as_slice(),
+        }
+    }
+
+    /// Bytes that a protocol made once of this job, kept for all its connections.
+    ///
+    /// `slot` belongs to the protocol that calls: see `RENDER_SLOTS`.
+    pub fn rendered(&self, slot: usize, render: impl FnOnce() -> Bytes) -> &Bytes {
+        self.rendered[slot].get_or_init(render)
+    }
+}
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job")
+            .field("id", &self.id)
+            .field("height", &self.template.height)
+            .field("slot", &self.slot)
+            .finish_non_exhaustive()
+    }
+}
+
+/// 0 to 27: Stratum V1, one for each class (or empty), plain or quickdiff, clean or not.
+pub const RENDER_SLOTS: usize = 28;
+
+/// The latest job and those that may still be submitted to.
+#[derive(Clone, Debug)]
+pub struct Work {
+    /// Newest first; never empty. Jobs on earlier tips stay for a while, so that a block found on
+    /// one still reaches the node.
+    pub jobs: Arc<[Arc<Job>]>,
+    /// How the newest job reaches miners.
+    pub announce: Announce,
+    /// Counts publications.
+    pub sequence: u64,
+    pub door: Door,
+}
+
+/// How fast new work goes out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Announce {
+    /// To everybody at once: the old work is worth less or nothing.
+    Now,
+    /// Spread over the refresh interval, so that miners do not all answer in the same instant.
+    Paced(std::time::Duration),
+}
+
+/// Whether miners are wanted.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Door {
+    Open,
+    /// Miners are sent away to their own backup pools, for this reason.
+    Closed(Arc<str>),
+}
+
+impl Work {
+    pub fn latest(&self) -> &Arc<Job> {
+        &self.jobs[0]
+    }
+
+    /// The hash that new blocks must build on.
+    pub fn tip(&self) -> &Hash256 {
+        self.latest().prevhash()
+    }
+
+    pub fn job(&self, id: JobId) -> Option<&Arc<Job>> {
+        self.jobs.iter().find(|job| job.id == id)
+    }
+}

@@ -1,0 +1,69 @@
+//! Whom a coinbase pays, and under which marks.
+
+use std::sync::Arc;
+
+use super::Hash256;
+
+/// The payout side of a job. Immutable; a new pool configuration or coinbaser makes a new one.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Payout {
+    /// Gets what no split claims: the pool's script, or the operator's when solo.
+    pub script: Box<[u8]>,
+    /// The pool's tag when pooled.
+    pub tag_primary: Box<[u8]>,
+    pub tag_secondary: Box<[u8]>,
+    /// `mining.unique_id`.
+    pub unique_id: u16,
+    /// Present when pooled.
+    pub pooled: Option<PoolTerms>,
+}
+
+/// What only a pooled job has.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PoolTerms {
+    /// The pool as it is named in logs, `host:port`.
+    pub pool: Arc<str>,
+    pub prime_id: u32,
+    /// A power of two; 0 when the pool sets none, and then difficulties below 1 are allowed.
+    pub min_difficulty: u64,
+    /// The last good split that the pool sent, for whatever tip.
+    pub coinbaser: Option<Arc<Coinbaser>>,
+    /// The last coinbaser request that ended, well or not: there is no more to wait for.
+    pub settled: Option<CoinbaserRequest>,
+    /// Connections that this pool client has configured; contexts are sent anew on each.
+    pub epoch: u64,
+}
+
+/// What a coinbaser was asked for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct CoinbaserRequest {
+    pub prevhash: Hash256,
+    /// Sats that the template can pay.
+    pub value: u64,
+}
+
+/// The pool's split of a coinbase. Checked: outputs do not overrun the value.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Coinbaser {
+    pub id: u8,
+    pub request: CoinbaserRequest,
+    pub outputs: Box<[PayoutOutput]>,
+}
+
+/// One output of a coinbase.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PayoutOutput {
+    /// Sats.
+    pub value: u64,
+    pub script: Box<[u8]>,
+}
+
+impl Payout {
+    /// True when shares of jobs with `self` may be sent to a pool that now says `other`.
+    pub fn same_terms(&self, other: &Self) -> bool {
+        let prime = |payout: &Self| payout.pooled.as_ref().map(|terms| terms.prime_id);
+        self.script == other.script
+            && self.tag_primary == other.tag_primary
+            && prime(self) == prime(other)
+    }
+}

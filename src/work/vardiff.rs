@@ -1,0 +1,172 @@
+//! Finds the difficulty at which a miner sends the shares per minute that are wanted.
+//!
+//! No clock: callers pass `now`.
+
+use std::time::{Duration, Instant};
+
+use super::Difficulty;
+
+/// What the operator and the pool want.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct VardiffConfig {
+    /// Never below: the operator's floor, the class's, or the pool's, whichever is highest.
+    pub floor: Difficulty,
+    pub start: Difficulty,
+    pub shares_per_minute: u32,
+    /// Difficulties are powers of two, as a pool credits them.
+    pub powers_of_two: bool,
+}
+
+/// A change of difficulty.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Change {
+    /// With the next job.
+    Next(Difficulty),
+    /// At once, with a clean duplicate of the job: the miner is far too fast.
+    Quick(Difficulty),
+}
+
+/// One miner's difficulty.
+#[derive(Clone, Debug)]
+pub struct Vardiff {
+    config: VardiffConfig,
+    difficulty: Difficulty,
+    window_start: Instant,
+    window_shares: u32,
+    last_share: Instant,
+}
+
+impl Vardiff {
+    pub fn new(config: VardiffConfig, now: Instant) -> Self {
+        let mut vardiff = Self {
+            config,
+            difficulty: config.start,
+            window_start: now,
+            window_shares: 0,
+            last_share: now,
+        };
+        vardiff.difficulty = vardiff.held(config.start.get());
+        vardiff
+    }
+
+    pub fn difficulty(&self) -> Difficulty {
+        self.difficulty
+    }
+
+    /// What the miner asked for, held to the floor.
+    pub fn suggest(&mut self, difficulty: Difficulty, now: Instant) -> Difficulty {
+        self.set(self.held(difficulty.get()), now);
+        self.difficulty
+    }
+
+    /// New rules (another pool, another configuration). True when the difficulty changed.
+    pub fn configure(&mut self, config: VardiffConfig, now: Instant) -> bool {
+        if self.config == config {
+            return false;
+        }
+        self.config = config;
+        let held = self.held(self.difficulty.get());
+        let changed = held != self.difficulty;
+        if changed {
+            self.set(held, now);
+        }
+        changed
+    }
+
+    /// Counts an accepted share.
+    pub fn on_share(&mut self, now: Instant) -> Option<Change> {
+        self.window_shares += 1;
+        self.last_share = now;
+        let aim = self.aim().as_secs_f64();
+        let each =
+            now.duration_since(self.window_start).as_secs_f64() / f64::from(self.window_shares);
+        if self.window_shares == QUICK_SHARES && each * QUICK_RATE <= aim {
+            let factor =
+                (aim / each.max(EACH_LEAST_S)).clamp(QUICK_FACTOR_LEAST, QUICK_FACTOR_MOST);
+            return self.change_at(self.difficulty.get() * factor, now).map(Change::Quick);
+        }
+        if self.window_shares < WINDOW_SHARES {
+            return None;
+        }
+        let difficulty = self.difficulty.get();
+        let change = if each < aim / 2.0 {
+            self.change_at(difficulty * 2.0, now)
+        } else if each > aim * 2.0 {
+            self.change_at(difficulty / 2.0, now)
+        } else {
+            None
+        };
+        self.restart(now);
+        change.map(Change::Next)
+    }
+
+    /// When [`Self::on_deadline`] wants to be called.
+    pub fn deadline(&self) -> Instant {
+        self.last_share + self.patience()
+    }
+
+    /// Eases the difficulty of a miner that has been silent for too long.
+    pub fn on_deadline(&mut self, now: Instant) -> Option<Change> {
+        if now < self.deadline() {
+            return None;
+        }
+        let change = self.change_at(self.difficulty.get() / 2.0, now);
+        self.restart(now);
+        self.last_share = now;
+        change.map(Change::Next)
+    }
+
+    /// The wanted time between shares.
+    fn aim(&self) -> Duration {
+        Duration::from_secs(60) / self.config.shares_per_minute.max(1)
+    }
+
+    fn patience(&self) -> Duration {
+        SILENCE.max(self.aim() * 2)
+    }
+
+    fn restart(&mut self, now: Instant) {
+        self.window_start = now;
+        self.window_shares = 0;
+    }
+
+    fn set(&mut self, difficulty: Difficulty, now: Instant) {
+        self.difficulty = difficulty;
+        self.restart(now);
+        self.last_share = now;
+    }
+
+    /// `value` within the rules.
+    fn held(&self, value: f64) -> Difficulty {
+        let wanted = Difficulty::new(value).unwrap_or(self.config.floor).max(self.config.floor);
+        if !self.config.powers_of_two {
+            return wanted;
+        }
+        let floor = wanted.floor_pow2();
+        if floor < self.config.floor { wanted.ceil_pow2() } else { floor }
+    }
+
+    /// Moves to `value` within the rules; none when that changes nothing.
+    fn change_at(&mut self, value: f64, now: Instant) -> Option<Difficulty> {
+        let held = self.held(value);
+        let changed = held != self.difficulty;
+        self.difficulty = held;
+        if changed {
+            self.restart(now);
+        }
+        changed.then_some(held)
+    }
+}
+
+/// Shares after which the rate is judged.
+const WINDOW_SHARES: u32 = 16;
+/// Shares after which a miner that is much too fast is noticed.
+const QUICK_SHARES: u32 = 8;
+/// How many times too fast that is.
+const QUICK_RATE: f64 = 8.0;
+const QUICK_FACTOR_LEAST: f64 = 4.0;
+/// From one window's guess; the next one corrects it.
+const QUICK_FACTOR_MOST: f64 = 65_536.0;
+const EACH_LEAST_S: f64 = 1e-4;
+/// A miner that is silent this long is asked for less.
+const SILENCE: Duration = Duration::from_secs(60);
