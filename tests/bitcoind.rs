@@ -1,0 +1,156 @@
+//! The harness itself, against the real node: what other tests rely on holds.
+#![allow(
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    reason = "the node's answers as they come; a panic is how a test fails"
+)]
+
+mod common;
+
+use std::time::Duration;
+
+use bitcoin::{Block, Network, TxMerkleNode, consensus::encode::serialize_hex, hashes::Hash as _};
+use bitcoincore_rpc::RpcApi as _;
+use common::bitcoind::Bitcoind;
+use serde_json::{Value, json};
+use zeromq::{Socket as _, SocketRecv as _};
+
+fn template(node: &Bitcoind) -> Value {
+    let rules = json!({ "rules": ["segwit", "signet"] });
+    node.rpc().call("getblocktemplate", &[rules]).unwrap()
+}
+
+#[test]
+fn regtest_answers_by_cookie_and_survives_restarts() {
+    let mut node = Bitcoind::regtest();
+    node.generate(3);
+    let tip = node.best_hash();
+    node.restart();
+    assert_eq!((node.height(), node.best_hash()), (3, tip));
+    node.kill();
+    node.start();
+    assert!(node.cookie_file().exists());
+    assert!(node.node_toml().contains(&node.rpc_url()));
+}
+
+#[test]
+fn user_and_password_are_taken_from_the_arguments() {
+    let node = Bitcoind::start_with(Network::Regtest, &["-rpcuser=a", "-rpcpassword=b"]);
+    assert_eq!(node.height(), 0);
+    assert!(!node.cookie_file().exists());
+    assert!(node.node_toml().contains("rpc_user = \"a\""));
+}
+
+#[test]
+fn a_segwit_template_commits_to_its_witnesses() {
+    let mut node = Bitcoind::regtest();
+    let txids = node.make_segwit_mempool(300);
+    let template = template(&node);
+    assert_eq!(txids.len(), 300);
+    assert_eq!(template["transactions"].as_array().unwrap().len(), 300);
+    assert!(template["default_witness_commitment"].as_str().unwrap().starts_with("6a24aa21a9ed"));
+    let has_parents = |tx: &&Value| !tx["depends"].as_array().unwrap().is_empty();
+    let children = template["transactions"].as_array().unwrap().iter().filter(has_parents).count();
+    assert_eq!(children, 135, "15 chains of 10");
+    node.generate(1);
+    assert_eq!(node.rpc().get_raw_mempool().unwrap().len(), 0);
+}
+
+#[test]
+fn a_mempool_of_four_thousand_fits_one_template() {
+    let mut node = Bitcoind::regtest();
+    node.make_segwit_mempool(4_000);
+    assert_eq!(template(&node)["transactions"].as_array().unwrap().len(), 4_000);
+}
+
+#[test]
+fn signet_of_our_own_gives_templates_and_blocks() {
+    let node = Bitcoind::signet();
+    let template = template(&node);
+    assert_eq!(template["signet_challenge"], "51");
+    assert!(template["rules"].as_array().unwrap().contains(&"!signet".into()));
+    assert!(template["default_witness_commitment"].is_string());
+    node.generate(1);
+    assert_eq!(node.height(), 1);
+}
+
+#[test]
+fn proposals_are_judged() {
+    let node = Bitcoind::regtest();
+    let tip = node.generate(1)[0];
+    let mut block: Block = node.rpc().get_block(&tip).unwrap();
+    // The same block once more, on top of itself: its coinbase says the wrong height.
+    block.header.prev_blockhash = tip;
+    block.header.time += 1;
+    let propose = |block: &Block| -> Value {
+        let request =
+            json!({ "mode": "proposal", "rules": ["segwit"], "data": serialize_hex(block) });
+        node.rpc().call("getblocktemplate", &[request]).unwrap()
+    };
+    assert_eq!(propose(&block), "bad-cb-height");
+    // With the right one it is fine: a proposal needs no work.
+    block.txdata[0].input[0].script_sig =
+        bitcoin::script::Builder::new().push_int(2).push_int(0).into_script();
+    block.header.merkle_root = block.compute_merkle_root().unwrap();
+    assert_eq!(propose(&block), Value::Null);
+    block.header.merkle_root = TxMerkleNode::all_zeros();
+    assert_eq!(propose(&block), "bad-txnmrklroot");
+}
+
+#[test]
+fn reorganisations_go_back_and_forth() {
+    let node = Bitcoind::regtest();
+    node.generate(2);
+    let tip = node.invalidate_tip();
+    assert_eq!(node.height(), 1);
+    node.reconsider(&tip);
+    assert_eq!(node.best_hash(), tip);
+}
+
+#[test]
+fn the_wallet_has_addresses_of_the_network() {
+    let node = Bitcoind::regtest();
+    assert!(node.new_address().to_string().starts_with("bcrt1q"));
+    assert_ne!(node.new_address(), node.new_address());
+}
+
+#[test]
+fn a_frozen_node_takes_connections_and_says_nothing() {
+    let node = Bitcoind::regtest();
+    node.freeze();
+    let url = node.rpc_url();
+    let addr = url.strip_prefix("http://").unwrap();
+    std::net::TcpStream::connect(addr).unwrap();
+    node.thaw();
+    assert_eq!(node.height(), 0);
+}
+
+#[test]
+fn a_node_that_cannot_start_fails_with_its_log() {
+    let start = || Bitcoind::start_with(Network::Regtest, &["-nosuchoption"]);
+    let panic = std::panic::catch_unwind(start).err().expect("it cannot start");
+    let message = panic.downcast_ref::<String>().unwrap();
+    assert!(message.contains("Invalid parameter -nosuchoption"), "{message}");
+}
+
+#[tokio::test]
+async fn zmq_tells_of_each_block() {
+    let node = Bitcoind::regtest();
+    let mut subscriber = zeromq::SubSocket::new();
+    subscriber.connect(&node.zmq_url()).await.unwrap();
+    subscriber.subscribe("hashblock").await.unwrap();
+    // The node drops what it publishes before the subscription arrives, so mine until one is heard.
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    let message = loop {
+        node.generate(1);
+        let wait = tokio::time::timeout(Duration::from_millis(200), subscriber.recv());
+        match wait.await {
+            Ok(message) => break message.unwrap(),
+            Err(_) => assert!(tokio::time::Instant::now() < deadline, "no message"),
+        }
+    };
+    let mut hash = <[u8; 32]>::try_from(&message.get(1).unwrap()[..]).unwrap();
+    hash.reverse();
+    let hash = bitcoin::BlockHash::from_byte_array(hash);
+    assert_eq!(hash, node.best_hash());
+}

@@ -1,0 +1,34 @@
+//! What integration tests share: a real node and the real gateway, each a process of its own.
+//!
+//! Nothing here sleeps to let time pass: waiting means polling a condition until its deadline.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a harness: each test file uses a part of it, panics are how it fails, and it needs a clock"
+)]
+
+pub mod bitcoind;
+pub mod gateway;
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Polls `condition` until it gives a value; panics, saying what was awaited, at the deadline.
+#[track_caller]
+pub fn eventually<T>(what: &str, timeout: Duration, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + timeout;
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "not within {timeout:?}: {what}");
+        thread::sleep(POLL_INTERVAL);
+    }
+}
+
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
