@@ -1,0 +1,218 @@
+//! The house rules a machine can check. Each failure names the file, the line and the rule.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Module -> the other modules it may name. Arrows point one way: towards `work`. What is not in
+/// the table (`devnet`, `daemon.rs`, `main.rs`, ...) stands above it, and may name all that is.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("work", &[]),
+    ("config", &["work"]),
+    ("validate", &["work"]),
+    ("template", &["work"]),
+    ("datum", &["work"]),
+    ("blocks", &["work"]),
+    ("sv1", &["validate", "work"]),
+];
+/// Files, and one folder, that may touch tokio, sockets, threads or the clock.
+const ADAPTERS: &[&str] = &[
+    "main.rs",
+    "lib.rs",
+    "daemon.rs",
+    "listener.rs",
+    "conn.rs",
+    "task.rs",
+    "template/rpc.rs",
+    "template/zmq.rs",
+    "blocks/store.rs",
+];
+const ADAPTER_FOLDER: &str = "src/devnet";
+/// Words and paths that only adapters may use.
+const IO_WORDS: &[&str] = &["tokio", "tokio_util", "zeromq", "bitcoincore_rpc", "socket2"];
+const IO_PATHS: &[&str] = &[
+    "TcpStream",
+    "TcpListener",
+    "UdpSocket",
+    "UnixStream",
+    "thread::sleep",
+    "thread::spawn",
+    "Instant::now",
+    "SystemTime::now",
+];
+const FILE_LINES_MAX: usize = 500;
+
+#[test]
+fn tidy() {
+    let mut errors = Vec::new();
+    for path in rust_files(Path::new("src")) {
+        let text = fs::read_to_string(&path).unwrap();
+        let mut complain = |at, what: &str| errors.push(format!("{}:{at}: {what}", path.display()));
+        check_layers(&path, &text, &mut complain);
+        check_sans_io(&path, &text, &mut complain);
+        check_length(&text, &mut complain);
+    }
+    assert!(errors.is_empty(), "untidy:\n{}", errors.join("\n"));
+}
+
+fn check_layers(path: &Path, text: &str, complain: &mut impl FnMut(usize, &str)) {
+    let module = path.iter().nth(1).unwrap().to_str().unwrap().trim_end_matches(".rs");
+    let Some((_, allowed)) = ALLOWED.iter().find(|(name, _)| *name == module) else {
+        return;
+    };
+    for (at, used) in names_of_the_crate(path, text) {
+        let is_module = used.starts_with(|c: char| c.is_ascii_lowercase());
+        if is_module && used != module && !allowed.contains(&used.as_str()) {
+            let is_layer = ALLOWED.iter().any(|(name, _)| *name == used);
+            let above = if is_layer { "" } else { ", which stands above it" };
+            complain(at, &format!("`{module}` must not use `{used}`{above}"));
+        }
+    }
+}
+
+fn check_sans_io(path: &Path, text: &str, complain: &mut impl FnMut(usize, &str)) {
+    let is_adapter = ADAPTERS.iter().any(|adapter| path.ends_with(adapter));
+    if is_adapter || path.starts_with(ADAPTER_FOLDER) {
+        return;
+    }
+    for (at, line) in code(text) {
+        if let Some(word) = IO_WORDS.iter().find(|word| has_word(line, word)) {
+            complain(at, &format!("`{word}` belongs in conn.rs or task.rs"));
+        }
+        if let Some(path) = IO_PATHS.iter().find(|path| line.contains(*path)) {
+            complain(at, &format!("`{path}` belongs in conn.rs or task.rs"));
+        }
+    }
+}
+
+fn check_length(text: &str, complain: &mut impl FnMut(usize, &str)) {
+    let lines = text.lines().take_while(|line| *line != "#[cfg(test)]").count();
+    if lines > FILE_LINES_MAX {
+        complain(lines, &format!("file exceeds {FILE_LINES_MAX} lines before its tests"));
+    }
+}
+
+/// The modules named after `crate::` (or after as many `super::` as lead there), with the line:
+/// one in `crate::work::Job`, several in `crate::{datum, work::{Job, Work}}`.
+fn names_of_the_crate(path: &Path, text: &str) -> Vec<(usize, String)> {
+    let supers = path.iter().count() - if path.ends_with("mod.rs") { 2 } else { 1 };
+    let roots = ["crate::".to_owned(), "super::".repeat(supers)];
+    let mut source = String::new();
+    let mut starts = Vec::new();
+    for (at, line) in code(text) {
+        starts.push((source.len(), at));
+        source.push_str(line);
+        source.push('\n');
+    }
+    let line_of =
+        |offset: usize| starts[starts.partition_point(|(start, _)| *start <= offset) - 1].1;
+
+    let mut names = Vec::new();
+    for root in &roots {
+        for (offset, _) in source.match_indices(root.as_str()) {
+            let begin = offset + root.len();
+            for (at, name) in first_segments(&source[begin..]) {
+                names.push((line_of(begin + at), name.to_owned()));
+            }
+        }
+    }
+    names
+}
+
+/// The first identifier of a path, or those of each path in a braced list, with their offsets.
+fn first_segments(tail: &str) -> Vec<(usize, &str)> {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    let ident_at = |at: usize| {
+        let rest = &tail[at..];
+        let len = rest.find(|c| !is_part(c)).unwrap_or(rest.len());
+        (len > 0).then(|| (at, &rest[..len]))
+    };
+    if !tail.starts_with('{') {
+        return ident_at(0).into_iter().collect();
+    }
+    let mut depth = 0;
+    let mut found = Vec::new();
+    for (at, c) in tail.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            break;
+        }
+        if depth == 1 && (c == '{' || c == ',') {
+            let blank = tail[at + 1..].len() - tail[at + 1..].trim_start().len();
+            found.extend(ident_at(at + 1 + blank));
+        }
+    }
+    found
+}
+
+/// Lines before the test module, numbered from 1, without comments.
+fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    (1..)
+        .zip(text.lines())
+        .take_while(|(_, line)| *line != "#[cfg(test)]")
+        .filter(|(_, line)| !line.trim_start().starts_with("//"))
+}
+
+fn has_word(line: &str, word: &str) -> bool {
+    line.split(|c: char| !c.is_alphanumeric() && c != '_').any(|part| part == word)
+}
+
+fn rust_files(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let files = entries.flat_map(|path| if path.is_dir() { rust_files(&path) } else { vec![path] });
+    let is_source = |path: &PathBuf| {
+        let name = path.to_str().unwrap();
+        // A module's tests, when they fill a file of their own, may use what they like.
+        name.ends_with(".rs") && !name.ends_with("tests.rs")
+    };
+    files.filter(is_source).collect()
+}
+
+/// What `check_layers` and `check_sans_io` say about a text, each as `line: complaint`.
+fn complaints(path: &str, text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut complain = |at, what: &str| found.push(format!("{at}: {what}"));
+    check_layers(Path::new(path), text, &mut complain);
+    check_sans_io(Path::new(path), text, &mut complain);
+    found
+}
+
+#[test]
+fn layers_are_told_apart_by_first_segment_only() {
+    let fine = "use crate::work::{template::Template, config};\nuse crate::{\n    validate,\n    \
+                work::{datum, Job},\n};\nuse super::{conn, datum};\n";
+    assert_eq!(complaints("src/sv1/session.rs", fine), Vec::<String>::new());
+    let list = "use crate::{\n    work::Job,\n    datum,\n};\n";
+    assert_eq!(complaints("src/sv1/session.rs", list), ["3: `sv1` must not use `datum`"]);
+    let inline = "fn f() {\n    crate::sv1::g();\n}\n";
+    assert_eq!(complaints("src/work/job.rs", inline), ["2: `work` must not use `sv1`"]);
+    let by_super = "use super::super::datum;\n";
+    assert_eq!(complaints("src/sv1/session.rs", by_super), ["1: `sv1` must not use `datum`"]);
+    assert_eq!(
+        complaints("src/sv1/mod.rs", "use super::datum;"),
+        ["1: `sv1` must not use `datum`"]
+    );
+    let up = complaints("src/work/job.rs", "use crate::daemon::Daemon;");
+    assert_eq!(up, ["1: `work` must not use `daemon`, which stands above it"]);
+    assert_eq!(complaints("src/daemon.rs", "use crate::{sv1, work};"), Vec::<String>::new());
+}
+
+#[test]
+fn io_stays_in_adapters() {
+    let text = "use tokio::sync::watch;\nfn f(now: std::time::Instant) {}\n";
+    assert_eq!(
+        complaints("src/sv1/session.rs", text),
+        ["1: `tokio` belongs in conn.rs or task.rs"]
+    );
+    for adapter in ["src/sv1/conn.rs", "src/devnet/node.rs", "src/template/rpc.rs", "src/main.rs"] {
+        assert_eq!(complaints(adapter, text), Vec::<String>::new(), "{adapter}");
+    }
+    assert_eq!(complaints("src/datum/rpc.rs", text).len(), 1);
+    assert_eq!(complaints("src/validate/mod.rs", "let now = Instant::now();").len(), 1);
+}
