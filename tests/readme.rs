@@ -1,0 +1,86 @@
+//! README keeps its word: every command in it is run by a check, or has a reason not to be.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::{fs, process::Command};
+
+use tempfile::TempDir;
+
+/// How we know that a command works.
+enum Check {
+    /// `.ci/run` has this very line.
+    Ci,
+    /// The test below runs it, in the order of README, in a directory of its own.
+    Here,
+    /// Nothing runs it as it stands, for this reason.
+    Not(&'static str),
+}
+
+const COMMANDS: &[(&str, Check)] = &[
+    ("cargo run --release -- demo --for 60s", Check::Ci),
+    ("bash tests/run", Check::Ci),
+    ("cargo build --release", Check::Ci),
+    ("target/release/gatewayd example-config > my-gateway.toml", Check::Here),
+    (
+        "target/release/gatewayd --config my-gateway.toml check",
+        Check::Not("needs the reader's address and node; tests with a real bitcoind stand for it"),
+    ),
+    (
+        "target/release/gatewayd --config my-gateway.toml run",
+        Check::Not("needs the reader's address and node; tests with a real bitcoind stand for it"),
+    ),
+];
+
+#[test]
+fn every_command_of_readme_is_accounted_for() {
+    let readme = fs::read_to_string("README.md").unwrap();
+    let commands = shell_commands(&readme);
+    let known: Vec<_> = COMMANDS.iter().map(|(command, _)| *command).collect();
+    assert_eq!(commands, known, "README's commands and the table here differ");
+}
+
+#[test]
+fn ci_runs_the_commands_that_it_is_said_to_run() {
+    let ci = fs::read_to_string(".ci/run").unwrap();
+    for (command, check) in COMMANDS {
+        match check {
+            Check::Ci => assert!(ci.contains(command), ".ci/run does not have: {command}"),
+            Check::Not(reason) => assert!(!reason.is_empty()),
+            Check::Here => {}
+        }
+    }
+}
+
+#[test]
+fn the_other_commands_work() {
+    let dir = TempDir::new().unwrap();
+    let binary = env!("CARGO_BIN_EXE_gatewayd");
+    for (command, _) in COMMANDS.iter().filter(|(_, check)| matches!(check, Check::Here)) {
+        let script = command.replace("target/release/gatewayd", binary);
+        let status =
+            Command::new("sh").args(["-ec", &script]).current_dir(dir.path()).status().unwrap();
+        assert!(status.success(), "{command}: {status}");
+    }
+}
+
+#[test]
+fn files_that_readme_links_to_exist() {
+    let readme = fs::read_to_string("README.md").unwrap();
+    for target in readme.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        assert!(target.starts_with("https://") || fs::exists(target).unwrap(), "no {target}");
+    }
+}
+
+/// The lines of the blocks that are marked `sh`.
+fn shell_commands(markdown: &str) -> Vec<&str> {
+    let mut is_shell = false;
+    let mut commands = Vec::new();
+    for line in markdown.lines() {
+        match line {
+            "```sh" => is_shell = true,
+            "```" => is_shell = false,
+            _ if is_shell && !line.is_empty() => commands.push(line),
+            _ => {}
+        }
+    }
+    commands
+}
