@@ -59,6 +59,11 @@ impl Gateway {
         command
     }
 
+    /// Starts any command as if it were the gateway: for the harness's own tests.
+    pub fn start_command(command: Command) -> Self {
+        Self::spawn(command, Arc::new(TempDir::with_prefix("gatewayd-").unwrap()))
+    }
+
     fn run_in(dir: Arc<TempDir>) -> Self {
         let mut command = Self::command();
         command.arg("--config").arg(dir.path().join("gatewayd.toml")).arg("run");
