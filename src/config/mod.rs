@@ -1,1 +1,180 @@
-//! (not written yet)
+//! gatewayd.toml: `raw` is the file as written, [`Config`] what it means. Everything else sees
+//! only `Config`, and of it only its own part.
+
+mod check;
+mod raw;
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use figment::{
+    Figment,
+    providers::{Env, Format, Toml},
+};
+
+pub use raw::{Raw, Secret};
+
+use crate::work::{Difficulty, WhenDown};
+
+/// What the operator wants, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub nodes: Vec<Node>,
+    pub template: Template,
+    pub mining: Mining,
+    pub pools: Vec<Pool>,
+    pub pooling: Pooling,
+    pub stratum: Stratum,
+    pub data_dir: PathBuf,
+    pub log: Log,
+}
+
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// As it is named in logs: host and port of the URL.
+    pub name: String,
+    pub rpc_url: String,
+    pub auth: NodeAuth,
+    pub zmq_hashblock: Option<String>,
+    pub submit_only: bool,
+}
+
+#[derive(Clone, Debug)]
+pub enum NodeAuth {
+    Cookie(PathBuf),
+    Password { user: String, password: Secret },
+}
+
+#[derive(Clone, Debug)]
+pub struct Template {
+    pub refresh: Duration,
+    pub stale_after: Duration,
+    pub propose: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Mining {
+    /// As written; its network is checked when the node says which one it is on.
+    pub address: bitcoin::Address<bitcoin::address::NetworkUnchecked>,
+    pub address_text: String,
+    pub coinbase_tag: String,
+    pub coinbase_tag_secondary: String,
+    pub unique_id: u16,
+}
+
+#[derive(Clone, Debug)]
+pub struct Pool {
+    pub host: String,
+    pub port: u16,
+    /// Ed25519, then X25519.
+    pub public_key: [u8; 64],
+}
+
+#[derive(Clone, Debug)]
+pub struct Pooling {
+    pub when_down: WhenDown,
+    pub usernames: Usernames,
+    pub always_pay_self: bool,
+    pub hold_shares: Duration,
+    pub timeout: Duration,
+    pub user_agent: String,
+    pub modifiers: BTreeMap<String, Vec<(String, f64)>>,
+}
+
+/// What the pool is told of a miner's username.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Usernames {
+    Full,
+    Worker,
+    Address,
+}
+
+#[derive(Clone, Debug)]
+pub struct Stratum {
+    pub listen: Vec<SocketAddr>,
+    pub max_connections: usize,
+    pub max_connections_per_ip: usize,
+    pub difficulty_min: Difficulty,
+    pub difficulty_start: Difficulty,
+    pub shares_per_minute: u32,
+    pub stale_after: Duration,
+    pub login_timeout: Duration,
+    /// Zero: never.
+    pub idle_timeout: Duration,
+    pub fingerprint: bool,
+    pub classes: Vec<Class>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Class {
+    pub pattern: String,
+    pub max_coinbase: usize,
+    pub difficulty_min: Option<Difficulty>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Log {
+    pub level: String,
+    pub format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Why there is no configuration: each line says which key, what is wrong and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {}", problems.join(&format!("\n{path}: ")))]
+pub struct ConfigError {
+    pub path: String,
+    pub problems: Vec<String>,
+}
+
+impl Config {
+    /// Reads `path`, then `GATEWAYD_…` from the environment over it.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let error = |problems| ConfigError { path: path.display().to_string(), problems };
+        if !path.exists() {
+            return Err(error(vec![
+                "no such file. Write one with `gatewayd example-config > gatewayd.toml`, set \
+                 mining.address and [[node]], and name it with --config"
+                    .into(),
+            ]));
+        }
+        let figment = Figment::new().merge(Toml::file_exact(path)).merge(environment());
+        let raw = figment.extract().map_err(|problems| {
+            error(problems.into_iter().map(|problem| problem.to_string()).collect())
+        })?;
+        check::config(raw).map_err(error)
+    }
+
+    /// The same from text, without the environment.
+    pub fn parse(toml: &str) -> Result<Self, ConfigError> {
+        let error = |problems| ConfigError { path: "configuration".into(), problems };
+        let raw = parse_raw(toml).map_err(|problem| error(vec![problem.to_string()]))?;
+        check::config(raw).map_err(error)
+    }
+}
+
+/// The file as written, with defaults where it is silent.
+pub fn parse_raw(toml: &str) -> Result<Raw, Box<figment::Error>> {
+    Figment::new().merge(Toml::string(toml)).extract().map_err(Box::new)
+}
+
+/// `GATEWAYD_MINING__ADDRESS` is mining.address. Lists are written as in TOML.
+fn environment() -> Env {
+    Env::prefixed("GATEWAYD_").split("__")
+}
+
+/// The annotated example that `gatewayd example-config` prints.
+pub const EXAMPLE: &str = include_str!("../../gatewayd.toml");
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

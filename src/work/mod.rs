@@ -1,7 +1,8 @@
 //! The nouns that everybody shares: what to mine on, whom to pay, jobs, submissions, shares.
 //!
-//! Uses no other module of ours, no socket, no clock. Not here: how any protocol writes these.
+//! Uses no other module of ours and no socket; only `task` knows a clock. Not here: how any protocol writes these.
 
+mod assembler;
 mod block;
 mod builder;
 mod coinbase;
@@ -13,9 +14,11 @@ mod nbits;
 mod payout;
 mod share;
 mod target;
+pub mod task;
 mod template;
 pub mod vardiff;
 
+pub use assembler::{Assembler, AssemblerConfig, PoolHealth, WhenDown};
 pub use builder::{BuildJob, JobBuilder};
 pub use coinbase::{Coinbase, CoinbaseId, Variant, push_varint};
 pub use counters::{Counters, CountersView};

@@ -1,0 +1,379 @@
+//! From the file as written to what it means. Finds everything that is wrong before it answers.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use super::{
+    Class, Config, Log, LogFormat, Mining, Node, NodeAuth, Pool, Pooling, Stratum, Template,
+    Usernames, raw,
+};
+use crate::work::{Difficulty, WhenDown};
+
+/// Checks all of `raw`; the error has one line for each problem.
+pub(super) fn config(raw: raw::Raw) -> Result<Config, Vec<String>> {
+    let mut check = Check { problems: Vec::new() };
+    let config = check.config(raw);
+    match config {
+        Some(config) if check.problems.is_empty() => Ok(config),
+        _ => Err(check.problems),
+    }
+}
+
+/// Collects what is wrong. Each method gives None only after it has noted a problem.
+struct Check {
+    problems: Vec<String>,
+}
+
+impl Check {
+    fn config(&mut self, raw: raw::Raw) -> Option<Config> {
+        let modifiers = self.modifiers(&raw.stratum);
+        // Every part is checked before the first `?`, so that one run names all problems.
+        let nodes = self.nodes(raw.node);
+        let template = self.template(&raw.template);
+        let mining = self.mining(raw.mining);
+        let pools: Vec<_> = raw.pool.into_iter().filter_map(|pool| self.pool(pool)).collect();
+        let pooling = self.pooling(raw.pooling, modifiers);
+        let stratum = self.stratum(raw.stratum);
+        let log = self.log(raw.log);
+        let data_dir = self.path("ledger.data_dir", &raw.ledger.data_dir);
+        Some(Config {
+            nodes,
+            template: template?,
+            mining: mining?,
+            pools,
+            pooling: pooling?,
+            stratum: stratum?,
+            data_dir: data_dir?,
+            log: log?,
+        })
+    }
+
+    fn nodes(&mut self, raw: Vec<raw::Node>) -> Vec<Node> {
+        let nodes: Vec<_> = raw.into_iter().filter_map(|node| self.node(node)).collect();
+        if nodes.iter().all(|node| node.submit_only) && self.problems.is_empty() {
+            self.note::<()>(
+                "node",
+                "no [[node]] gives templates: add one with rpc_url and rpc_cookie_file (or \
+                 rpc_user and rpc_password) of your bitcoind",
+            );
+        }
+        nodes
+    }
+
+    fn node(&mut self, raw: raw::Node) -> Option<Node> {
+        if raw.kind != "bitcoind" {
+            return self.note(
+                "node.kind",
+                &format!("\"{}\" is not known: this version knows \"bitcoind\"", raw.kind),
+            );
+        }
+        let Some(name) = raw.rpc_url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'))
+        else {
+            return self
+                .note("node.rpc_url", &format!("\"{}\" does not begin with http://", raw.rpc_url));
+        };
+        if !raw.zmq_hashblock.is_empty()
+            && !["tcp://", "ipc://"].iter().any(|scheme| raw.zmq_hashblock.starts_with(scheme))
+        {
+            return self.note(
+                "node.zmq_hashblock",
+                &format!(
+                    "\"{}\" should read tcp://host:port, as in bitcoin.conf's zmqpubhashblock",
+                    raw.zmq_hashblock
+                ),
+            );
+        }
+        let auth = match (raw.rpc_user.is_empty(), raw.rpc_password.is_empty()) {
+            (false, false) => NodeAuth::Password { user: raw.rpc_user, password: raw.rpc_password },
+            (true, true) => {
+                NodeAuth::Cookie(self.path("node.rpc_cookie_file", &raw.rpc_cookie_file)?)
+            }
+            _ => {
+                return self.note(
+                    "node",
+                    "rpc_user and rpc_password go together: set both, or neither to use the cookie",
+                );
+            }
+        };
+        Some(Node {
+            name: name.rsplit('@').next().unwrap_or(name).to_owned(),
+            rpc_url: raw.rpc_url,
+            auth,
+            zmq_hashblock: Some(raw.zmq_hashblock).filter(|url| !url.is_empty()),
+            submit_only: raw.submit_only,
+        })
+    }
+
+    fn template(&mut self, raw: &raw::Template) -> Option<Template> {
+        let refresh = self.duration("template.refresh", &raw.refresh);
+        let stale_after = self.duration("template.stale_after", &raw.stale_after);
+        let (refresh, stale_after) = (refresh?, stale_after?);
+        if refresh < Duration::from_secs(1) {
+            return self.note("template.refresh", "less than 1s would only tire the node");
+        }
+        if stale_after < refresh * 2 {
+            return self.note(
+                "template.stale_after",
+                "should be at least twice template.refresh, or miners are sent away between two templates",
+            );
+        }
+        Some(Template { refresh, stale_after, propose: raw.propose })
+    }
+
+    fn mining(&mut self, raw: raw::Mining) -> Option<Mining> {
+        if raw.address.is_empty() {
+            return self.note(
+                "mining.address",
+                "is missing: set it to your bitcoin address; it is paid for blocks found while not pooled",
+            );
+        }
+        let address = match raw.address.parse() {
+            Ok(address) => address,
+            Err(error) => {
+                return self.note(
+                    "mining.address",
+                    &format!("\"{}\" is not a bitcoin address ({error})", raw.address),
+                );
+            }
+        };
+        if raw.unique_id == 0 {
+            return self.note("mining.unique_id", "must be 1 to 65535");
+        }
+        for (key, tag) in [
+            ("mining.coinbase_tag", &raw.coinbase_tag),
+            ("mining.coinbase_tag_secondary", &raw.coinbase_tag_secondary),
+        ] {
+            if tag.len() > TAG_LEN_MAX {
+                self.note::<()>(
+                    key,
+                    &format!("has {} bytes; a tag may have {TAG_LEN_MAX}", tag.len()),
+                );
+            }
+        }
+        Some(Mining {
+            address,
+            address_text: raw.address,
+            coinbase_tag: raw.coinbase_tag,
+            coinbase_tag_secondary: raw.coinbase_tag_secondary,
+            unique_id: raw.unique_id,
+        })
+    }
+
+    fn pool(&mut self, raw: raw::Pool) -> Option<Pool> {
+        let mut public_key = [0; 64];
+        let hex = raw.public_key.as_bytes();
+        if hex.len() != 128 || faster_hex::hex_decode(hex, &mut public_key).is_err() {
+            return self.note(
+                "pool.public_key",
+                &format!("of {} should be 128 hex digits, as the pool publishes them", raw.host),
+            );
+        }
+        if raw.host.is_empty() || raw.port == 0 {
+            return self.note("pool.host", "and pool.port must name the pool's DATUM server");
+        }
+        Some(Pool { host: raw.host, port: raw.port, public_key })
+    }
+
+    fn pooling(
+        &mut self,
+        raw: raw::Pooling,
+        modifiers: Option<std::collections::BTreeMap<String, Vec<(String, f64)>>>,
+    ) -> Option<Pooling> {
+        let when_down = self.choice(
+            "pooling.when_down",
+            &raw.when_down,
+            &[("disconnect", WhenDown::Disconnect), ("solo", WhenDown::Solo)],
+        );
+        let usernames = self.choice(
+            "pooling.usernames",
+            &raw.usernames,
+            &[
+                ("full", Usernames::Full),
+                ("worker", Usernames::Worker),
+                ("address", Usernames::Address),
+            ],
+        );
+        let hold_shares = self.duration("pooling.hold_shares", &raw.hold_shares);
+        let timeout = self.duration("pooling.timeout", &raw.timeout);
+        let user_agent = if raw.user_agent.is_empty() {
+            format!("v0.4.1-beta/gatewayd-{}", env!("CARGO_PKG_VERSION"))
+        } else {
+            raw.user_agent
+        };
+        if user_agent.len() > USER_AGENT_LEN_MAX || user_agent.contains('\0') {
+            return self.note("pooling.user_agent", "is too long or holds a NUL");
+        }
+        Some(Pooling {
+            when_down: when_down?,
+            usernames: usernames?,
+            always_pay_self: raw.always_pay_self,
+            hold_shares: hold_shares?,
+            timeout: timeout?,
+            user_agent,
+            modifiers: modifiers?,
+        })
+    }
+
+    fn modifiers(
+        &mut self,
+        raw: &raw::Stratum,
+    ) -> Option<std::collections::BTreeMap<String, Vec<(String, f64)>>> {
+        let before = self.problems.len();
+        for (name, shares) in &raw.username_modifiers {
+            let sum: f64 = shares.values().sum();
+            if shares.values().any(|part| !(0.0..=1.0).contains(part)) || sum > 1.0 + 1e-9 {
+                self.note::<()>(
+                    &format!("stratum.username_modifiers.{name}"),
+                    &format!("fractions must be 0 to 1 and come to at most 1, not {sum}"),
+                );
+            }
+        }
+        let parts = |shares: &std::collections::BTreeMap<String, f64>| {
+            shares.iter().map(|(address, part)| (address.clone(), *part)).collect()
+        };
+        (self.problems.len() == before).then(|| {
+            raw.username_modifiers.iter().map(|(name, it)| (name.clone(), parts(it))).collect()
+        })
+    }
+
+    fn stratum(&mut self, raw: raw::Stratum) -> Option<Stratum> {
+        let listen: Vec<_> =
+            raw.listen.iter().filter_map(|text| self.address("stratum.listen", text)).collect();
+        if raw.listen.is_empty() {
+            self.note::<()>("stratum.listen", "is empty: miners need an address to connect to");
+        }
+        let difficulty_min = self.difficulty("stratum.difficulty_min", raw.difficulty_min);
+        let difficulty_start = self.difficulty("stratum.difficulty_start", raw.difficulty_start);
+        let stale_after = self.duration("stratum.stale_after", &raw.stale_after);
+        let login_timeout = self.duration("stratum.login_timeout", &raw.login_timeout);
+        let idle_timeout = self.duration("stratum.idle_timeout", &raw.idle_timeout);
+        if raw.shares_per_minute == 0 {
+            self.note::<()>("stratum.shares_per_minute", "must be at least 1");
+        }
+        if raw.max_connections == 0 || raw.max_connections_per_ip == 0 {
+            self.note::<()>(
+                "stratum.max_connections",
+                "and max_connections_per_ip must be at least 1",
+            );
+        }
+        let classes = raw.class.into_iter().filter_map(|class| self.class(class)).collect();
+        Some(Stratum {
+            listen,
+            max_connections: raw.max_connections,
+            max_connections_per_ip: raw.max_connections_per_ip,
+            difficulty_min: difficulty_min?,
+            difficulty_start: difficulty_start?,
+            shares_per_minute: raw.shares_per_minute,
+            stale_after: stale_after?,
+            login_timeout: login_timeout?,
+            idle_timeout: idle_timeout?,
+            fingerprint: raw.fingerprint,
+            classes,
+        })
+    }
+
+    fn class(&mut self, raw: raw::Class) -> Option<Class> {
+        if raw.pattern.is_empty() {
+            return self.note("stratum.class.match", "is empty: it would match every miner");
+        }
+        let difficulty_min = if raw.difficulty_min == 0.0 {
+            None
+        } else {
+            Some(self.difficulty("stratum.class.difficulty_min", raw.difficulty_min)?)
+        };
+        Some(Class { pattern: raw.pattern, max_coinbase: raw.max_coinbase, difficulty_min })
+    }
+
+    fn log(&mut self, raw: raw::Log) -> Option<Log> {
+        let format = self.choice(
+            "log.format",
+            &raw.format,
+            &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+        );
+        if let Err(error) = raw.level.parse::<tracing_subscriber::EnvFilter>() {
+            return self.note("log.level", &format!("\"{}\": {error}", raw.level));
+        }
+        Some(Log { level: raw.level, format: format? })
+    }
+
+    fn choice<T: Copy>(&mut self, key: &str, text: &str, known: &[(&str, T)]) -> Option<T> {
+        if let Some((_, value)) = known.iter().find(|(name, _)| *name == text) {
+            return Some(*value);
+        }
+        let names: Vec<_> = known.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+        self.note(key, &format!("\"{text}\" is not one of {}", names.join(", ")))
+    }
+
+    fn difficulty(&mut self, key: &str, value: f64) -> Option<Difficulty> {
+        let difficulty = Difficulty::new(value);
+        if difficulty.is_none() {
+            self.note::<()>(key, &format!("{value} is not a difficulty: it must be above 0"));
+        }
+        difficulty
+    }
+
+    fn address(&mut self, key: &str, text: &str) -> Option<SocketAddr> {
+        let address = text.parse().ok();
+        if address.is_none() {
+            self.note::<()>(
+                key,
+                &format!("\"{text}\" should read like 0.0.0.0:23334 or [::]:23334"),
+            );
+        }
+        address
+    }
+
+    /// A path; `~` is the home folder of whoever runs gatewayd.
+    fn path(&mut self, key: &str, text: &str) -> Option<PathBuf> {
+        let Some(rest) = text.strip_prefix("~/") else {
+            if text.is_empty() {
+                return self.note(key, "is empty");
+            }
+            return Some(PathBuf::from(text));
+        };
+        let Some(home) = std::env::var_os("HOME") else {
+            return self.note(key, "begins with ~ but HOME is not set: write the whole path");
+        };
+        Some(PathBuf::from(home).join(rest))
+    }
+
+    fn duration(&mut self, key: &str, text: &str) -> Option<Duration> {
+        let duration = parse_duration(text);
+        if duration.is_none() {
+            self.note::<()>(
+                key,
+                &format!(
+                    "\"{text}\" is not a time: write a number and ms, s, m, h or d, like \"40s\""
+                ),
+            );
+        }
+        duration
+    }
+
+    fn note<T>(&mut self, key: &str, what: &str) -> Option<T> {
+        self.problems.push(format!("{key} {what}"));
+        None
+    }
+}
+
+/// Reads "40s", "1500ms", "2m", "1h", "90d".
+pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+    let unit_at = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at(unit_at);
+    let number: u64 = number.parse().ok()?;
+    let seconds = |each: u64| number.checked_mul(each).filter(|s| *s <= DURATION_MAX_S);
+    match unit {
+        "ms" => Some(Duration::from_millis(number)).filter(|d| d.as_secs() <= DURATION_MAX_S),
+        "s" => seconds(1).map(Duration::from_secs),
+        "m" => seconds(60).map(Duration::from_secs),
+        "h" => seconds(3600).map(Duration::from_secs),
+        "d" => seconds(86_400).map(Duration::from_secs),
+        _ => None,
+    }
+}
+
+/// Each tag; both are cut to 86 bytes together.
+const TAG_LEN_MAX: usize = 60;
+/// HELLO has room for it in one frame, and pools log it.
+const USER_AGENT_LEN_MAX: usize = 128;
+/// Ten years: keeps sums with the clock from overflowing.
+const DURATION_MAX_S: u64 = 315_360_000;

@@ -1,0 +1,225 @@
+//! gatewayd.toml as written: names, defaults, nothing resolved yet.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::{Deserialize, Serialize};
+
+/// The whole file. Unknown keys are refused, so that a typing error never passes for a setting.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Raw {
+    pub node: Vec<Node>,
+    pub template: Template,
+    pub mining: Mining,
+    pub pool: Vec<Pool>,
+    pub pooling: Pooling,
+    pub stratum: Stratum,
+    pub ledger: Ledger,
+    pub log: Log,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Node {
+    pub kind: String,
+    pub rpc_url: String,
+    pub rpc_cookie_file: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub rpc_user: String,
+    #[serde(skip_serializing_if = "Secret::is_empty")]
+    pub rpc_password: Secret,
+    pub zmq_hashblock: String,
+    pub submit_only: bool,
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Self {
+            kind: "bitcoind".into(),
+            rpc_url: "http://127.0.0.1:8332".into(),
+            rpc_cookie_file: "~/.bitcoin/.cookie".into(),
+            rpc_user: String::new(),
+            rpc_password: Secret::default(),
+            zmq_hashblock: String::new(),
+            submit_only: false,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Template {
+    pub refresh: String,
+    pub stale_after: String,
+    pub propose: bool,
+}
+
+impl Default for Template {
+    fn default() -> Self {
+        Self { refresh: "40s".into(), stale_after: "120s".into(), propose: true }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Mining {
+    pub address: String,
+    pub coinbase_tag: String,
+    pub coinbase_tag_secondary: String,
+    pub unique_id: u16,
+}
+
+impl Default for Mining {
+    fn default() -> Self {
+        Self {
+            address: String::new(),
+            coinbase_tag: "gatewayd".into(),
+            coinbase_tag_secondary: String::new(),
+            unique_id: 4242,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pool {
+    pub host: String,
+    pub port: u16,
+    pub public_key: String,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self {
+            host: "datum-beta1.mine.ocean.xyz".into(),
+            port: 28915,
+            public_key: "f21f2f0ef0aa1970468f22bad9bb7f4535146f8e4a8f646bebc93da3d89b1406\
+                         f40d032f09a417d94dc068055df654937922d2c89522e3e8f6f0e649de473003"
+                .into(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pooling {
+    pub when_down: String,
+    pub usernames: String,
+    pub always_pay_self: bool,
+    pub hold_shares: String,
+    pub timeout: String,
+    pub user_agent: String,
+}
+
+impl Default for Pooling {
+    fn default() -> Self {
+        Self {
+            when_down: "disconnect".into(),
+            usernames: "full".into(),
+            always_pay_self: true,
+            hold_shares: "120s".into(),
+            timeout: "60s".into(),
+            user_agent: String::new(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Stratum {
+    pub listen: Vec<String>,
+    pub max_connections: usize,
+    pub max_connections_per_ip: usize,
+    pub difficulty_min: f64,
+    pub difficulty_start: f64,
+    pub shares_per_minute: u32,
+    pub stale_after: String,
+    pub login_timeout: String,
+    pub idle_timeout: String,
+    pub fingerprint: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub class: Vec<Class>,
+    /// Modifier -> address ("" is the miner's own) -> fraction.
+    pub username_modifiers: BTreeMap<String, BTreeMap<String, f64>>,
+}
+
+impl Default for Stratum {
+    fn default() -> Self {
+        Self {
+            listen: vec!["0.0.0.0:23334".into(), "[::]:23334".into()],
+            max_connections: 50_000,
+            max_connections_per_ip: 5_000,
+            difficulty_min: 16_384.0,
+            difficulty_start: 16_384.0,
+            shares_per_minute: 8,
+            stale_after: "120s".into(),
+            login_timeout: "15s".into(),
+            idle_timeout: "7200s".into(),
+            fingerprint: true,
+            class: Vec::new(),
+            username_modifiers: BTreeMap::new(),
+        }
+    }
+}
+
+/// An operator's own rule for a kind of miner.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Class {
+    #[serde(rename = "match")]
+    pub pattern: String,
+    pub max_coinbase: usize,
+    #[serde(default)]
+    pub difficulty_min: f64,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ledger {
+    pub data_dir: String,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self { data_dir: "/var/lib/gatewayd".into() }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    pub level: String,
+    pub format: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".into(), format: "text".into() }
+    }
+}
+
+/// A password: never printed.
+#[derive(Clone, Default, Deserialize, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The secret itself, for the one place that sends it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<redacted>")
+    }
+}

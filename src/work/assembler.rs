@@ -1,0 +1,292 @@
+//! Decides which job miners get next, from templates, payouts and the pool's health.
+//!
+//! A new tip is worked on at once, first with the subsidy alone, then in full with the payout
+//! script alone, then with the pool's split. No clock: callers pass `now`.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{
+    Announce, BuildJob, CoinbaserRequest, Door, Job, JobBuilder, Payout, PoolTerms, Template,
+    TemplateKind, Work,
+};
+
+/// What happens to miners when no pool answers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum WhenDown {
+    Disconnect,
+    Solo,
+}
+
+#[derive(Clone, Debug)]
+pub struct AssemblerConfig {
+    /// Pays blocks found while not pooled.
+    pub solo: Arc<Payout>,
+    /// Pools are configured, so solo mining is at most a fallback.
+    pub pooled: bool,
+    pub when_down: WhenDown,
+    /// Work on the last pool's terms goes on this long while no pool answers.
+    pub grace: Duration,
+    /// `template.refresh`: routine work is spread over this.
+    pub refresh: Duration,
+    /// `template.stale_after`: older templates send miners away.
+    pub stale_after: Duration,
+}
+
+/// Whether a pool takes shares.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PoolHealth {
+    Up,
+    Down,
+}
+
+/// Owner of the current work.
+pub struct Assembler {
+    config: AssemblerConfig,
+    builder: JobBuilder,
+    template: Option<Arc<Template>>,
+    template_at: Instant,
+    pool_payout: Option<Arc<Payout>>,
+    pool: PoolHealth,
+    pool_down_since: Instant,
+    /// Newest first.
+    jobs: Vec<Arc<Job>>,
+    /// Until when the pool's split is waited for.
+    split_until: Option<Instant>,
+    door: Door,
+    sequence: u64,
+}
+
+impl Assembler {
+    pub fn new(config: AssemblerConfig, first_id: u32, now: Instant) -> Self {
+        Self {
+            config,
+            builder: JobBuilder::new(first_id),
+            template: None,
+            template_at: now,
+            pool_payout: None,
+            pool: PoolHealth::Down,
+            pool_down_since: now,
+            jobs: Vec::new(),
+            split_until: None,
+            door: Door::Open,
+            sequence: 0,
+        }
+    }
+
+    /// Takes the node's newest template. The same template again only says that the node lives.
+    pub fn on_template(&mut self, template: &Arc<Template>, now: Instant) -> Option<Work> {
+        self.template_at = now;
+        self.template = Some(Arc::clone(template));
+        let payout = self.payout(now)?;
+        let latest = self.jobs.first();
+        let new_tip = latest.is_none_or(|job| job.prevhash() != &template.prevhash);
+        if template.kind == TemplateKind::Tip {
+            // A template in full for this tip may have been faster.
+            return new_tip.then(|| self.publish(BuildJob::SubsidyOnly, Announce::Now, &payout));
+        }
+        let urgent = new_tip
+            || self.door != Door::Open
+            || latest.is_none_or(|job| {
+                job.is_empty() || job.payout.pooled.is_some() != payout.pooled.is_some()
+            });
+        let Some(terms) = payout.pooled.as_ref() else {
+            return Some(self.publish(BuildJob::Classes, self.pace(urgent), &payout));
+        };
+        if settled(terms, template) {
+            return Some(self.publish(BuildJob::Classes, self.pace(urgent), &payout));
+        }
+        self.split_until = Some(now + SPLIT_TIMEOUT);
+        urgent.then(|| self.publish(BuildJob::Blank, Announce::Now, &payout))
+    }
+
+    /// Takes a pool's terms or its split for a template.
+    pub fn on_payout(&mut self, payout: &Arc<Payout>, now: Instant) -> Option<Work> {
+        let before = self.pool_payout.replace(Arc::clone(payout));
+        let payout = self.payout(now)?;
+        let template = self.template.clone()?;
+        let terms = payout.pooled.as_ref()?;
+        let settled = settled(terms, &template);
+        let changed = before.as_ref().is_none_or(|before| terms_changed(before, &payout));
+        if changed {
+            self.split_until = (!settled).then(|| now + SPLIT_TIMEOUT);
+            let what = if settled { BuildJob::Classes } else { BuildJob::Blank };
+            return Some(self.publish(what, Announce::Now, &payout));
+        }
+        if self.split_until.is_some() && settled {
+            return self.publish_split(&payout);
+        }
+        let late = terms.coinbaser != before.and_then(|old| old.pooled.clone()?.coinbaser);
+        (late && settled).then(|| self.publish(BuildJob::Classes, self.pace(false), &payout))
+    }
+
+    /// Takes news of whether any pool answers.
+    pub fn on_pool_health(&mut self, health: PoolHealth, now: Instant) -> Option<Work> {
+        if self.pool != health {
+            self.pool = health;
+            self.pool_down_since = now;
+        }
+        self.reconsider(now)
+    }
+
+    /// When [`Self::on_deadline`] wants to be called.
+    pub fn deadline(&self) -> Instant {
+        let stale = self.template_at + self.config.stale_after;
+        let grace = self.pool_down_since + self.grace();
+        let pending = [
+            self.split_until,
+            (self.door == Door::Open).then_some(stale),
+            // Without a template there is nothing to fall back with.
+            (self.config.pooled
+                && self.template.is_some()
+                && self.pool == PoolHealth::Down
+                && !self.fallen_back())
+            .then_some(grace),
+        ];
+        let later = self.template_at + Duration::from_secs(3600);
+        pending.into_iter().flatten().min().unwrap_or(later)
+    }
+
+    pub fn on_deadline(&mut self, now: Instant) -> Option<Work> {
+        if self.split_until.is_some_and(|until| now >= until) {
+            self.split_until = None;
+            let payout = self.payout(now)?;
+            return self.publish_split(&payout);
+        }
+        self.reconsider(now)
+    }
+
+    /// Opens or closes the door and moves between pool and solo, as the state now asks.
+    fn reconsider(&mut self, now: Instant) -> Option<Work> {
+        let payout = self.payout(now);
+        let closed = self.closed(payout.is_some(), now);
+        if let Some(reason) = closed {
+            let door = Door::Closed(reason);
+            if self.door == door || self.jobs.is_empty() {
+                self.door = door;
+                return None;
+            }
+            self.door = door;
+            return Some(self.work(Announce::Now));
+        }
+        let payout = payout?;
+        let switched = self
+            .jobs
+            .first()
+            .is_none_or(|job| job.payout.pooled.is_some() != payout.pooled.is_some());
+        if self.door == Door::Open && !switched {
+            return None;
+        }
+        self.template.as_ref()?;
+        let split = payout.pooled.as_ref().zip(self.template.as_ref());
+        let wait = split.is_some_and(|(terms, template)| !settled(terms, template));
+        self.split_until = wait.then(|| now + SPLIT_TIMEOUT);
+        let what = if wait { BuildJob::Blank } else { BuildJob::Classes };
+        Some(self.publish(what, Announce::Now, &payout))
+    }
+
+    /// Why miners are not wanted now, if they are not.
+    fn closed(&self, payable: bool, now: Instant) -> Option<Arc<str>> {
+        if now >= self.template_at + self.config.stale_after {
+            return Some(NO_TEMPLATE.into());
+        }
+        (!payable).then(|| NO_POOL.into())
+    }
+
+    /// Whom work pays now; none while miners should be somewhere else.
+    fn payout(&self, now: Instant) -> Option<Arc<Payout>> {
+        if !self.config.pooled {
+            return Some(Arc::clone(&self.config.solo));
+        }
+        let in_grace = now < self.pool_down_since + self.grace();
+        if self.pool == PoolHealth::Up || in_grace {
+            return self.pool_payout.clone();
+        }
+        (self.config.when_down == WhenDown::Solo).then(|| Arc::clone(&self.config.solo))
+    }
+
+    fn grace(&self) -> Duration {
+        // Nothing is held for a pool that was never there.
+        if self.pool_payout.is_some() {
+            self.config.grace
+        } else {
+            START_GRACE.min(self.config.grace)
+        }
+    }
+
+    /// True when `when_down` has been applied.
+    fn fallen_back(&self) -> bool {
+        let solo = self.jobs.first().is_some_and(|job| job.payout.pooled.is_none());
+        solo || self.door != Door::Open
+    }
+
+    fn publish_split(&mut self, payout: &Arc<Payout>) -> Option<Work> {
+        self.split_until = None;
+        let template = self.template.as_ref()?;
+        if template.kind == TemplateKind::Tip {
+            return None;
+        }
+        // Blank work keeps the split's owners unpaid: replace it everywhere at once.
+        let urgent = self.jobs.first().is_none_or(|job| job.coinbases().len() == 1);
+        Some(self.publish(BuildJob::Classes, self.pace(urgent), payout))
+    }
+
+    fn pace(&self, urgent: bool) -> Announce {
+        if urgent { Announce::Now } else { Announce::Paced(self.config.refresh) }
+    }
+
+    fn publish(&mut self, what: BuildJob, announce: Announce, payout: &Arc<Payout>) -> Work {
+        if let Some(template) = &self.template {
+            if what == BuildJob::Classes {
+                self.split_until = None;
+            }
+            let job = self.builder.build(what, template, payout);
+            self.jobs.insert(0, job);
+            self.jobs.truncate(JOBS_MAX);
+        }
+        self.door = Door::Open;
+        self.work(announce)
+    }
+
+    fn work(&mut self, announce: Announce) -> Work {
+        self.sequence += 1;
+        Work {
+            jobs: self.jobs.as_slice().into(),
+            announce,
+            sequence: self.sequence,
+            door: self.door.clone(),
+        }
+    }
+}
+
+/// True when the pool has answered (or failed) for just this template.
+fn settled(terms: &PoolTerms, template: &Template) -> bool {
+    let request = CoinbaserRequest { prevhash: template.prevhash, value: template.coinbase_value };
+    template.kind == TemplateKind::Tip || terms.settled == Some(request)
+}
+
+/// True when work on `old` should not go on under `new`.
+fn terms_changed(old: &Payout, new: &Payout) -> bool {
+    let of = |payout: &Payout| {
+        payout.pooled.as_ref().map(|terms| (terms.epoch, terms.min_difficulty, terms.pool.clone()))
+    };
+    !old.same_terms(new) || of(old) != of(new)
+}
+
+/// What the C gateway waits for a split.
+const SPLIT_TIMEOUT: Duration = Duration::from_secs(5);
+/// At start, how long a pool may take before `when_down` applies.
+const START_GRACE: Duration = Duration::from_secs(10);
+/// Jobs that shares may still name: a refresh each 40 s makes these last for minutes, and older
+/// ones would be refused as stale anyhow.
+const JOBS_MAX: usize = 16;
+const NO_TEMPLATE: &str = "no node has given a block template for too long (template.stale_after): \
+    check that the nodes in [[node]] run and are synced";
+const NO_POOL: &str = "no pool answers and pooling.when_down is \"disconnect\": \
+    check the [[pool]] entries and the internet connection, or set it to \"solo\"";
+
+#[cfg(test)]
+#[path = "assembler_tests.rs"]
+mod tests;

@@ -1,0 +1,87 @@
+//! Runs the [`Assembler`]: templates and payouts in, work out.
+
+use std::{sync::Arc, time::Instant};
+
+use tokio::{sync::watch, time::sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::{Assembler, AssemblerConfig, Door, Payout, PoolHealth, Template, Work};
+
+/// What the task listens to. Pool channels are absent when solo.
+pub struct WorkInputs {
+    pub templates: watch::Receiver<Option<Arc<Template>>>,
+    pub payouts: Option<watch::Receiver<Option<Arc<Payout>>>>,
+    pub pool_health: Option<watch::Receiver<PoolHealth>>,
+}
+
+/// Publishes work until `shutdown`. The first value appears when there is something to mine.
+pub async fn run(
+    config: AssemblerConfig,
+    mut inputs: WorkInputs,
+    work: watch::Sender<Option<Arc<Work>>>,
+    shutdown: CancellationToken,
+) {
+    let mut assembler = Assembler::new(config, rand::random(), now());
+    // Values that were there before this task listened count as news.
+    inputs.templates.mark_changed();
+    inputs.payouts.iter_mut().for_each(watch::Receiver::mark_changed);
+    inputs.pool_health.iter_mut().for_each(watch::Receiver::mark_changed);
+    loop {
+        let published = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return,
+            template = news(Some(&mut inputs.templates)) => match template {
+                Some(Some(template)) => assembler.on_template(&template, now()),
+                Some(None) => None,
+                None => return,
+            },
+            health = news(inputs.pool_health.as_mut()) => match health {
+                Some(health) => assembler.on_pool_health(health, now()),
+                None => return,
+            },
+            payout = news(inputs.payouts.as_mut()) => match payout {
+                Some(Some(payout)) => assembler.on_payout(&payout, now()),
+                Some(None) => None,
+                None => return,
+            },
+            () = sleep_until(assembler.deadline().into()) => assembler.on_deadline(now()),
+        };
+        if let Some(published) = published {
+            log(&published, work.borrow().as_deref());
+            work.send_replace(Some(Arc::new(published)));
+        }
+    }
+}
+
+/// The next value of `input`; waits for ever when there is no such input. None: its sender left.
+async fn news<T: Clone>(input: Option<&mut watch::Receiver<T>>) -> Option<T> {
+    let Some(input) = input else { return std::future::pending().await };
+    input.changed().await.ok()?;
+    Some(input.borrow_and_update().clone())
+}
+
+fn log(work: &Work, before: Option<&Work>) {
+    if let Door::Closed(reason) = &work.door {
+        warn!("sending miners away: {reason}");
+        return;
+    }
+    if before.is_some_and(|before| before.door != Door::Open) {
+        tracing::info!("there is work again: miners are welcome");
+    }
+    let job = work.latest();
+    debug!(
+        job = %job.id,
+        height = job.template.height,
+        transactions = job.template.transactions.len(),
+        empty = job.is_empty(),
+        pooled = job.payout.pooled.is_some(),
+        classes = job.coinbases().len(),
+        "new work"
+    );
+}
+
+#[expect(clippy::disallowed_methods, reason = "time enters here")]
+fn now() -> Instant {
+    Instant::now()
+}
