@@ -1,1 +1,234 @@
+use super::*;
+use crate::work::{BlockLimits, Coinbaser, Hash256, Nbits, PayoutOutput, TipHeader};
 
+fn full(tip: u8, value: u64) -> Arc<Template> {
+    let mut template = tip_template(tip);
+    template.kind = TemplateKind::Full;
+    template.coinbase_value = value;
+    template.limits = BlockLimits::CONSENSUS;
+    Arc::new(template)
+}
+
+fn tip_template(tip: u8) -> Template {
+    let header = TipHeader {
+        height: 100 + u32::from(tip),
+        version: 0x2000_0000,
+        prevhash: Hash256([tip; 32]),
+        nbits: Nbits::new(0x207f_ffff).unwrap(),
+        curtime: 1_700_000_000,
+        mintime: 1_600_000_000,
+        subsidy: 5_000_000_000,
+    };
+    Template::tip("test".into(), &header)
+}
+
+fn tip(tip: u8) -> Arc<Template> {
+    Arc::new(tip_template(tip))
+}
+
+fn solo() -> Arc<Payout> {
+    Arc::new(Payout {
+        script: [0x51].into(),
+        tag_primary: b"gatewayd".as_slice().into(),
+        tag_secondary: [].into(),
+        unique_id: 1,
+        pooled: None,
+    })
+}
+
+/// Terms of connection `epoch`, with the split for `settled`.
+fn pooled(epoch: u64, settled: Option<&Template>) -> Arc<Payout> {
+    let request =
+        settled.map(|t| CoinbaserRequest { prevhash: t.prevhash, value: t.coinbase_value });
+    let mut payout = Payout::clone(&solo());
+    payout.pooled = Some(PoolTerms {
+        pool: "pool:1".into(),
+        prime_id: 7,
+        min_difficulty: 1,
+        coinbaser: request.map(|request| {
+            let outputs = [PayoutOutput { value: 1000, script: [0x52, 0x52].into() }].into();
+            Arc::new(Coinbaser { id: 3, request, outputs })
+        }),
+        settled: request,
+        epoch,
+    });
+    Arc::new(payout)
+}
+
+struct Bench {
+    assembler: Assembler,
+    now: Instant,
+}
+
+impl Bench {
+    fn new(pooled: bool, when_down: WhenDown) -> Self {
+        #[expect(clippy::disallowed_methods, reason = "any origin will do")]
+        let now = Instant::now();
+        let config = AssemblerConfig {
+            solo: solo(),
+            pooled,
+            when_down,
+            grace: Duration::from_secs(120),
+            refresh: Duration::from_secs(40),
+            stale_after: Duration::from_secs(120),
+        };
+        Self { assembler: Assembler::new(config, 0, now), now }
+    }
+
+    fn template(&mut self, template: &Arc<Template>) -> Option<Work> {
+        self.assembler.on_template(template, self.now)
+    }
+
+    fn payout(&mut self, payout: &Arc<Payout>) -> Option<Work> {
+        self.assembler.on_payout(payout, self.now)
+    }
+
+    fn health(&mut self, health: PoolHealth) -> Option<Work> {
+        self.assembler.on_pool_health(health, self.now)
+    }
+
+    /// Lets `seconds` pass, acting on every deadline in between. Templates do not refresh.
+    fn pass(&mut self, seconds: u64) -> Vec<Work> {
+        let end = self.now + Duration::from_secs(seconds);
+        let mut published = Vec::new();
+        for _ in 0..100 {
+            let deadline = self.assembler.deadline();
+            if deadline > end {
+                self.now = end;
+                return published;
+            }
+            self.now = self.now.max(deadline);
+            published.extend(self.assembler.on_deadline(self.now));
+        }
+        panic!("deadlines never end");
+    }
+}
+
+#[track_caller]
+fn job(work: Option<Work>) -> Arc<Job> {
+    Arc::clone(work.expect("work").latest())
+}
+
+#[test]
+fn solo_work_on_a_tip_is_empty_then_full() {
+    let mut bench = Bench::new(false, WhenDown::Disconnect);
+    let work = bench.template(&tip(1)).unwrap();
+    assert_eq!(work.announce, Announce::Now);
+    assert!(work.latest().is_empty());
+    let work = bench.template(&full(1, 6_000_000_000)).unwrap();
+    assert_eq!((work.announce, work.latest().coinbases().len()), (Announce::Now, 6));
+    let refresh = bench.template(&full(1, 6_000_000_001)).unwrap();
+    assert_eq!(refresh.announce, Announce::Paced(Duration::from_secs(40)));
+    assert_eq!(refresh.jobs.len(), 3);
+    assert!(bench.template(&tip(1)).is_none(), "the header of a known tip is no news");
+}
+
+#[test]
+fn pooled_work_waits_for_the_split_without_idling() {
+    let mut bench = Bench::new(true, WhenDown::Disconnect);
+    assert!(bench.template(&tip(1)).is_none(), "nobody to pay yet");
+    assert!(bench.health(PoolHealth::Up).is_none());
+    assert!(job(bench.payout(&pooled(1, None))).is_empty());
+    let template = full(1, 6_000_000_000);
+    let blank = job(bench.template(&template));
+    assert!(!blank.is_empty() && blank.coinbases().len() == 1);
+    let split = bench.payout(&pooled(1, Some(&template))).unwrap();
+    assert_eq!((split.announce, split.latest().coinbases().len()), (Announce::Now, 6));
+    // A refresh goes out with its split, and not before.
+    let next = full(1, 6_000_000_002);
+    assert!(bench.template(&next).is_none());
+    let refresh = bench.payout(&pooled(1, Some(&next))).unwrap();
+    assert!(matches!(refresh.announce, Announce::Paced(_)));
+}
+
+#[test]
+fn a_silent_coinbaser_costs_five_seconds_at_most() {
+    let mut bench = Bench::new(true, WhenDown::Disconnect);
+    bench.health(PoolHealth::Up);
+    bench.payout(&pooled(1, None));
+    job(bench.template(&full(1, 6_000_000_000)));
+    let published = bench.pass(5);
+    assert_eq!(published.len(), 1);
+    assert_eq!(published[0].latest().coinbases().len(), 6);
+}
+
+#[test]
+fn slots_wrap_at_eight() {
+    let mut bench = Bench::new(true, WhenDown::Disconnect);
+    bench.health(PoolHealth::Up);
+    bench.template(&tip(0));
+    let mut slots = vec![job(bench.payout(&pooled(1, None))).slot.unwrap()];
+    slots.extend((1..10).map(|n| job(bench.template(&tip(n))).slot.unwrap()));
+    assert_eq!(slots, [0, 1, 2, 3, 4, 5, 6, 7, 0, 1]);
+}
+
+#[test]
+fn new_terms_reach_miners_at_once() {
+    let mut bench = Bench::new(true, WhenDown::Disconnect);
+    bench.health(PoolHealth::Up);
+    let template = full(1, 6_000_000_000);
+    bench.payout(&pooled(1, Some(&template)));
+    job(bench.template(&template));
+    let mut changed = Payout::clone(&pooled(1, Some(&template)));
+    changed.tag_primary = b"other".as_slice().into();
+    let work = bench.payout(&Arc::new(changed)).unwrap();
+    assert_eq!(work.announce, Announce::Now);
+    assert!(bench.payout(&pooled(2, Some(&template))).is_some(), "another connection");
+}
+
+#[test]
+fn a_pool_away_for_less_than_the_grace_sends_nobody_away() {
+    let mut bench = Bench::new(true, WhenDown::Disconnect);
+    bench.health(PoolHealth::Up);
+    let template = full(1, 6_000_000_000);
+    bench.payout(&pooled(1, Some(&template)));
+    job(bench.template(&template));
+    assert!(bench.health(PoolHealth::Down).is_none());
+    assert!(bench.pass(60).iter().all(|work| work.door == Door::Open));
+    // A tip in the meantime is mined on the last terms.
+    assert!(job(bench.template(&tip(2))).payout.pooled.is_some());
+    let published = bench.pass(61);
+    assert!(matches!(published.last().unwrap().door, Door::Closed(_)), "{published:?}");
+    // The pool comes back: miners are welcome, with work.
+    bench.template(&full(2, 6_000_000_000));
+    let work = bench.health(PoolHealth::Up).unwrap();
+    assert_eq!(work.door, Door::Open);
+    assert_eq!(*work.tip(), Hash256([2; 32]));
+}
+
+#[test]
+fn solo_takes_over_when_asked_to() {
+    let mut bench = Bench::new(true, WhenDown::Solo);
+    bench.template(&full(1, 6_000_000_000));
+    let published = bench.pass(10);
+    assert!(published.last().unwrap().latest().payout.pooled.is_none(), "the pool never came");
+    bench.health(PoolHealth::Up);
+    assert!(job(bench.payout(&pooled(1, None))).payout.pooled.is_some());
+    bench.health(PoolHealth::Down);
+    bench.template(&full(1, 6_000_000_001));
+    let published = bench.pass(119);
+    assert!(published.iter().all(|work| work.latest().payout.pooled.is_some()));
+    bench.template(&full(1, 6_000_000_002));
+    let published = bench.pass(2);
+    assert!(published.last().unwrap().latest().payout.pooled.is_none());
+}
+
+#[test]
+fn stale_templates_close_the_door_and_fresh_ones_open_it() {
+    let mut bench = Bench::new(false, WhenDown::Disconnect);
+    job(bench.template(&full(1, 6_000_000_000)));
+    let published = bench.pass(120);
+    let Door::Closed(reason) = &published.last().unwrap().door else { panic!("open") };
+    assert!(reason.contains("stale_after"), "{reason}");
+    assert_eq!(bench.template(&full(1, 6_000_000_000)).unwrap().door, Door::Open);
+}
+
+#[test]
+fn a_dead_pool_and_a_dead_node_do_not_spin() {
+    for when_down in [WhenDown::Disconnect, WhenDown::Solo] {
+        let mut bench = Bench::new(true, when_down);
+        assert!(bench.pass(1000).is_empty());
+        bench.payout(&pooled(1, None));
+        assert!(bench.pass(1000).is_empty());
+    }
+}
