@@ -9,8 +9,8 @@ use std::{
 };
 
 use super::{
-    Announce, BuildJob, CoinbaserRequest, Door, Job, JobBuilder, Payout, PoolTerms, Template,
-    TemplateKind, Work,
+    Announce, BuildJob, CoinbaserRequest, Door, Hash256, Job, JobBuilder, Payout, PoolTerms,
+    Template, TemplateKind, Work,
 };
 
 /// What happens to miners when no pool answers.
@@ -42,6 +42,15 @@ pub enum PoolHealth {
     Down,
 }
 
+/// What of the pool's wishes a node has refused to take in a block.
+enum Distrust {
+    None,
+    /// Its splits, for as long as this is the tip.
+    Splits(Hash256),
+    /// Its script or tag, until it changes them.
+    Terms(Arc<Payout>),
+}
+
 /// Owner of the current work.
 pub struct Assembler {
     config: AssemblerConfig,
@@ -51,6 +60,9 @@ pub struct Assembler {
     pool_payout: Option<Arc<Payout>>,
     pool: PoolHealth,
     pool_down_since: Instant,
+    /// The last payout that a node would take in a block.
+    good: Option<Arc<Payout>>,
+    distrust: Distrust,
     /// Newest first.
     jobs: Vec<Arc<Job>>,
     /// Until when the pool's split is waited for.
@@ -69,6 +81,8 @@ impl Assembler {
             pool_payout: None,
             pool: PoolHealth::Down,
             pool_down_since: now,
+            good: None,
+            distrust: Distrust::None,
             jobs: Vec::new(),
             split_until: None,
             door: Door::Open,
@@ -129,6 +143,24 @@ impl Assembler {
             self.pool_down_since = now;
         }
         self.reconsider(now)
+    }
+
+    /// Takes a node's word on whether it would accept a block of `job`.
+    pub fn on_verdict(&mut self, job: &Job, accepted: bool, now: Instant) -> Option<Work> {
+        if accepted {
+            self.good = Some(Arc::clone(&job.payout));
+            return None;
+        }
+        let terms = job.payout.pooled.as_ref()?;
+        let split = terms.coinbaser.as_ref().map(|split| split.request.prevhash);
+        let paid = split.filter(|prevhash| prevhash == job.prevhash() && job.coinbases().len() > 1);
+        self.distrust = match paid {
+            Some(prevhash) => Distrust::Splits(prevhash),
+            None => Distrust::Terms(Arc::clone(&job.payout)),
+        };
+        let payout = self.payout(now)?;
+        self.template.as_ref()?;
+        Some(self.publish(BuildJob::Classes, Announce::Now, &payout))
     }
 
     /// When [`Self::on_deadline`] wants to be called.
@@ -202,9 +234,26 @@ impl Assembler {
         }
         let in_grace = now < self.pool_down_since + self.grace();
         if self.pool == PoolHealth::Up || in_grace {
-            return self.pool_payout.clone();
+            return self.pool_payout.as_ref().map(|payout| self.trusted(payout));
         }
         (self.config.when_down == WhenDown::Solo).then(|| Arc::clone(&self.config.solo))
+    }
+
+    /// `payout` without what a node has refused.
+    fn trusted(&self, payout: &Arc<Payout>) -> Arc<Payout> {
+        match (&self.distrust, &payout.pooled) {
+            (Distrust::Terms(refused), _) if refused.same_terms(payout) => {
+                // Nothing better is known at first: mining on beats idling.
+                self.good.as_ref().filter(|good| good.pooled.is_some()).unwrap_or(payout).clone()
+            }
+            (Distrust::Splits(tip), Some(terms))
+                if terms.coinbaser.as_ref().is_some_and(|it| it.request.prevhash == *tip) =>
+            {
+                let pooled = Some(PoolTerms { coinbaser: None, ..terms.clone() });
+                Arc::new(Payout { pooled, ..Payout::clone(payout) })
+            }
+            _ => Arc::clone(payout),
+        }
     }
 
     fn grace(&self) -> Duration {

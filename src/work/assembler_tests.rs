@@ -232,3 +232,38 @@ fn a_dead_pool_and_a_dead_node_do_not_spin() {
         assert!(bench.pass(1000).is_empty());
     }
 }
+
+#[test]
+fn refused_splits_are_left_out_until_the_next_tip() {
+    let mut bench = Bench::new(true, WhenDown::Disconnect);
+    bench.health(PoolHealth::Up);
+    let template = full(1, 6_000_000_000);
+    bench.payout(&pooled(1, Some(&template)));
+    let split = job(bench.template(&template));
+    let outputs = |job: &Job| job.payout.pooled.as_ref().unwrap().coinbaser.is_some();
+    assert!(outputs(&split));
+    let work = bench.assembler.on_verdict(&split, false, bench.now).unwrap();
+    assert!(work.announce == Announce::Now && !outputs(work.latest()));
+    let again = full(1, 6_000_000_001);
+    bench.payout(&pooled(1, Some(&again)));
+    assert!(!outputs(&job(bench.template(&again))));
+    let next = full(2, 6_000_000_000);
+    bench.payout(&pooled(1, Some(&next)));
+    assert!(outputs(&job(bench.template(&next))));
+}
+
+#[test]
+fn refused_terms_give_way_to_the_last_good_ones() {
+    let mut bench = Bench::new(true, WhenDown::Disconnect);
+    bench.health(PoolHealth::Up);
+    let template = full(1, 6_000_000_000);
+    bench.payout(&pooled(1, None));
+    let first = job(bench.template(&template));
+    assert!(bench.assembler.on_verdict(&first, true, bench.now).is_none());
+    let mut bad = Payout::clone(&pooled(1, None));
+    bad.script = [0x53].into();
+    let bad = job(bench.payout(&Arc::new(bad)));
+    assert_eq!(*bad.payout.script, [0x53]);
+    let work = bench.assembler.on_verdict(&bad, false, bench.now).unwrap();
+    assert_eq!(work.latest().payout.script, first.payout.script);
+}

@@ -1,8 +1,28 @@
 //! From a solved header to the bytes that a node accepts.
 
-use super::{FoundBlock, coinbase::push_varint};
+use std::sync::Arc;
+
+use super::{
+    CoinbaseId, FoundBlock, Hash256, Job, Username, Variant, coinbase::push_varint, merkle,
+};
 
 impl FoundBlock {
+    /// An unsolved block of `job` with its largest coinbase, for a node to look at.
+    pub fn proposal(job: &Arc<Job>) -> Self {
+        let coinbase = job.coinbase(CoinbaseId::HUGE);
+        let mut bytes = Vec::new();
+        coinbase.write(Variant { target_byte: 0, quickdiff: false }, &[0; 12], &mut bytes);
+        let root = merkle::root(Hash256::sha256d(&bytes), job.branches());
+        let header = job.header(job.version, &root, job.template.curtime, 0);
+        Self {
+            job: Arc::clone(job),
+            hash: Hash256::sha256d(&header),
+            header,
+            coinbase: bytes,
+            username: Username("proposal".into()),
+        }
+    }
+
     /// The whole block as `submitblock` wants it, in binary.
     pub fn serialize(&self) -> Vec<u8> {
         let template = &self.job.template;

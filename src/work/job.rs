@@ -90,6 +90,24 @@ impl Job {
         }
     }
 
+    /// Hashes on the coinbase's way to the root. A subsidy-only block has no other transaction,
+    /// whatever its template has.
+    pub fn branches(&self) -> &[Hash256] {
+        if self.is_empty() { &[] } else { &self.template.merkle_branches }
+    }
+
+    /// The 80 bytes that are hashed.
+    pub fn header(&self, version: u32, root: &Hash256, ntime: u32, nonce: u32) -> [u8; 80] {
+        let mut header = [0; 80];
+        header[..4].copy_from_slice(&version.to_le_bytes());
+        header[4..36].copy_from_slice(&self.prevhash().0);
+        header[36..68].copy_from_slice(&root.0);
+        header[68..72].copy_from_slice(&ntime.to_le_bytes());
+        header[72..76].copy_from_slice(&self.template.nbits.get().to_le_bytes());
+        header[76..].copy_from_slice(&nonce.to_le_bytes());
+        header
+    }
+
     /// Bytes that a protocol made once of this job, kept for all its connections.
     ///
     /// `slot` belongs to the protocol that calls: see `RENDER_SLOTS`.

@@ -2,17 +2,28 @@
 
 use std::{sync::Arc, time::Instant};
 
-use tokio::{sync::watch, time::sleep_until};
+use tokio::{
+    sync::{mpsc, watch},
+    time::sleep_until,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::{Assembler, AssemblerConfig, Door, Payout, PoolHealth, Template, Work};
+use super::{Assembler, AssemblerConfig, Door, Job, Payout, PoolHealth, Template, Work};
 
 /// What the task listens to. Pool channels are absent when solo.
 pub struct WorkInputs {
     pub templates: watch::Receiver<Option<Arc<Template>>>,
     pub payouts: Option<watch::Receiver<Option<Arc<Payout>>>>,
     pub pool_health: Option<watch::Receiver<PoolHealth>>,
+    /// What nodes would say to blocks of a job.
+    pub verdicts: mpsc::Receiver<Verdict>,
+}
+
+/// A node's answer to a block proposal.
+pub struct Verdict {
+    pub job: Arc<Job>,
+    pub accepted: bool,
 }
 
 /// Publishes work until `shutdown`. The first value appears when there is something to mine.
@@ -45,6 +56,9 @@ pub async fn run(
                 Some(None) => None,
                 None => return,
             },
+            Some(verdict) = inputs.verdicts.recv() => {
+                assembler.on_verdict(&verdict.job, verdict.accepted, now())
+            }
             () = sleep_until(assembler.deadline().into()) => assembler.on_deadline(now()),
         };
         if let Some(published) = published {
