@@ -32,6 +32,7 @@ fn solo() -> Arc<Payout> {
         tag_primary: b"gatewayd".as_slice().into(),
         tag_secondary: [].into(),
         unique_id: 1,
+        own_script: None,
         pooled: None,
     })
 }

@@ -248,17 +248,26 @@ impl<'a> Layout<'a> {
             .sigops
             .saturating_sub(self.template.total_sigops + sigop_cost(&self.payout.script));
         let mut value = self.value();
-        let mut splits = Vec::new();
-        for output in &coinbaser.outputs {
+        let mut fits = |output: &PayoutOutput| {
             let (len, cost) = (output_len(&output.script), sigop_cost(&output.script));
-            if len <= room && cost <= sigops && output.value <= value {
+            let fits = len <= room && cost <= sigops && output.value <= value;
+            if fits {
                 room -= len;
                 sigops -= cost;
                 value -= output.value;
-                splits.push(output);
+            }
+            fits
+        };
+        // Room goes to the operator's own split first; the order stays the pool's.
+        let own = |output: &PayoutOutput| self.payout.own_script.as_ref() == Some(&output.script);
+        let mut taken = vec![false; coinbaser.outputs.len()];
+        for wanted in [true, false] {
+            for (output, taken) in coinbaser.outputs.iter().zip(&mut taken) {
+                *taken |= own(output) == wanted && fits(output);
             }
         }
-        splits
+        let taken = coinbaser.outputs.iter().zip(taken).filter(|(_, taken)| *taken);
+        taken.map(|(output, _)| output).collect()
     }
 
     /// Bytes left for splits.

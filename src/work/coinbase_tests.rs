@@ -76,6 +76,7 @@ fn payout(tags: (Vec<u8>, Vec<u8>), splits: Option<Vec<(u64, Vec<u8>)>>) -> Payo
         tag_primary: tags.0.into(),
         tag_secondary: tags.1.into(),
         unique_id: 4242,
+        own_script: None,
         pooled,
     }
 }
@@ -146,6 +147,25 @@ fn a_split_of_another_tip_is_not_paid() {
     let payout = payout((vec![], vec![]), Some(vec![(1000, vec![0x51])]));
     let coinbase = Coinbase::build(CoinbaseId::HUGE, &template, &payout, 0);
     assert_eq!(decode(&coinbase).output.len(), 2);
+}
+
+#[test]
+fn the_operators_own_split_is_not_cut() {
+    let splits: Vec<_> = (0..60).map(|i| (1000 + i, vec![0x51; 22])).collect();
+    let template = template(840_000, 312_500_000, 0, 0);
+    let mut own = splits;
+    own[59].1 = vec![0x52; 22];
+    let mut payout = payout((vec![], vec![]), Some(own));
+    let paid = |payout: &Payout| {
+        let coinbase = Coinbase::build(CoinbaseId::SMALL, &template, payout, 0);
+        assert!(coinbase.len() <= 500);
+        let outputs = decode(&coinbase).output;
+        assert_eq!(outputs[0].value.to_sat(), 1000, "the pool's order stays");
+        outputs.iter().any(|output| output.value.to_sat() == 1059)
+    };
+    assert!(!paid(&payout));
+    payout.own_script = Some([0x52; 22].into());
+    assert!(paid(&payout));
 }
 
 #[test]

@@ -14,6 +14,9 @@ pub struct Payout {
     pub tag_secondary: Box<[u8]>,
     /// `mining.unique_id`.
     pub unique_id: u16,
+    /// The operator's own script: if the pool gives it a split, that one is placed before others
+    /// where a class has no room for all (`pooling.always_pay_self`). None: in the pool's order.
+    pub own_script: Option<Box<[u8]>>,
     /// Present when pooled.
     pub pooled: Option<PoolTerms>,
 }
