@@ -5,6 +5,10 @@ fn example() -> Raw {
     parse_raw(EXAMPLE).unwrap()
 }
 
+fn defaults() -> Raw {
+    Raw { node: vec![Default::default()], pool: vec![Default::default()], ..Raw::default() }
+}
+
 const MINIMAL: &str = r#"
     [[node]]
     [mining]
@@ -14,10 +18,7 @@ const MINIMAL: &str = r#"
 #[test]
 fn example_lists_every_default() {
     // `[[node]]` and `[[pool]]` are lists, empty by default; their entries' keys have defaults.
-    let mut defaults = Raw::default();
-    defaults.node = vec![Default::default()];
-    defaults.pool = vec![Default::default()];
-    assert_eq!(example(), defaults);
+    assert_eq!(example(), defaults());
 }
 
 #[test]

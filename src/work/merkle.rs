@@ -9,7 +9,7 @@ pub fn branches(txids: impl Iterator<Item = Hash256>) -> Box<[Hash256]> {
     // `level` holds a row of the tree without its leftmost node, which depends on the coinbase.
     while !level.is_empty() {
         branches.push(level[0]);
-        if level.len() % 2 == 0 {
+        if level.len().is_multiple_of(2) {
             level.push(level[level.len() - 1]); // An odd row repeats its last node.
         }
         level = level[1..].chunks_exact(2).map(|pair| pair[0].merkle_step(&pair[1])).collect();
