@@ -1,1 +1,35 @@
-//! (not written yet)
+//! The DATUM client: keeps a pool connected, fetches splits, relays shares and accounts for each.
+//!
+//! ```text
+//!  bytes -> frame -> link (cipher) -> message -> client --Event--> relay --watch<Payout>--> work
+//!                                                  ^                 |
+//!                                  shares ---------+----- hold <-----+ while the pool is away
+//! ```
+//! `conn.rs` and `task.rs` have the sockets; all else is sans-IO. The message types serve the pool's
+//! side too (`devnet::pool`). Not here: who mines what (`work`), and which shares are good
+//! (`validate`).
+//!
+//! Every share that enters leaves in exactly one way: accepted (perhaps tentatively) or rejected by
+//! the pool, or lost by reason; until then it is held or awaits its answer. Shares whose answer was
+//! outstanding when a connection broke are sent again on the next one. The pool may have counted
+//! them the first time, so "duplicate work" as the answer to such a share means accepted.
+
+mod cipher;
+mod codec;
+mod coinbaser;
+mod frame;
+mod handshake;
+mod link;
+pub mod message;
+mod proof;
+mod rebuild;
+
+pub use cipher::{Channel, CipherError, Identity, MAC_LEN, Nonces, PublicIdentity};
+pub use coinbaser::{Checked, CoinbaserFault, check as check_coinbaser};
+pub use frame::{
+    BODY_MAX, FrameError, HEADER_LEN, Header, HeaderKey, Inbox, POOL_BODY_MAX, command, mix,
+};
+pub use handshake::{HELLO_MAX, Handshake, HandshakeError, Visitor, Welcome, printable};
+pub use link::{Frame, Link, LinkError};
+pub use proof::{ShortIds, crosscheck};
+pub use rebuild::{Rebuilt, rebuild};

@@ -1,0 +1,256 @@
+//! Keys, signatures, sealed boxes and the encrypted channel.
+
+use crypto_box::{
+    SalsaBox, SecretKey,
+    aead::{AeadInPlace, Tag},
+};
+use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use rand::{CryptoRng, RngCore};
+
+use super::frame::mix;
+
+/// An Ed25519 key pair to sign with and an X25519 key pair to be written to.
+#[derive(Clone)]
+pub struct Identity {
+    signing: SigningKey,
+    sealing: SecretKey,
+    public: PublicIdentity,
+}
+
+impl Identity {
+    pub fn generate(rng: &mut (impl RngCore + CryptoRng)) -> Self {
+        let (mut ed25519, mut x25519) = ([0; 32], [0; 32]);
+        rng.fill_bytes(&mut ed25519);
+        rng.fill_bytes(&mut x25519);
+        Self::from_secrets(&ed25519, x25519)
+    }
+
+    /// From an Ed25519 seed and an X25519 scalar.
+    pub fn from_secrets(ed25519: &[u8; 32], x25519: [u8; 32]) -> Self {
+        let signing = SigningKey::from_bytes(ed25519);
+        let sealing = SecretKey::from_bytes(x25519);
+        let public = PublicIdentity {
+            ed25519: signing.verifying_key().to_bytes(),
+            x25519: sealing.public_key().to_bytes(),
+        };
+        Self { signing, sealing, public }
+    }
+
+    pub fn public(&self) -> &PublicIdentity {
+        &self.public
+    }
+
+    /// Signs everything in `message` and appends the signature.
+    pub fn sign(&self, message: &mut Vec<u8>) {
+        let signature = self.signing.sign(message);
+        message.extend_from_slice(&signature.to_bytes());
+    }
+
+    /// Opens a box that was sealed to this identity.
+    pub fn unseal(&self, sealed: &[u8]) -> Result<Vec<u8>, CipherError> {
+        self.sealing.unseal(sealed).map_err(|_| CipherError::Seal)
+    }
+}
+
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Identity").field(&self.public).finish()
+    }
+}
+
+/// The half of an identity that others know.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PublicIdentity {
+    pub ed25519: [u8; 32],
+    pub x25519: [u8; 32],
+}
+
+impl PublicIdentity {
+    /// From 64 bytes: Ed25519, then X25519.
+    pub fn from_bytes(bytes: &[u8; PUBLIC_LEN]) -> Self {
+        let (mut ed25519, mut x25519) = ([0; 32], [0; 32]);
+        ed25519.copy_from_slice(&bytes[..32]);
+        x25519.copy_from_slice(&bytes[32..]);
+        Self { ed25519, x25519 }
+    }
+
+    /// From the 128 hex digits that pools publish.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let mut bytes = [0; PUBLIC_LEN];
+        (text.len() == 2 * PUBLIC_LEN).then_some(())?;
+        faster_hex::hex_decode(text.as_bytes(), &mut bytes).ok()?;
+        Some(Self::from_bytes(&bytes))
+    }
+
+    pub fn to_bytes(self) -> [u8; PUBLIC_LEN] {
+        let mut bytes = [0; PUBLIC_LEN];
+        bytes[..32].copy_from_slice(&self.ed25519);
+        bytes[32..].copy_from_slice(&self.x25519);
+        bytes
+    }
+
+    /// The 128 hex digits.
+    pub fn to_hex(self) -> String {
+        faster_hex::hex_string(&self.to_bytes())
+    }
+
+    /// Seals `message` so that only the identity's owner can read it.
+    pub fn seal(
+        &self,
+        message: &[u8],
+        rng: &mut (impl RngCore + CryptoRng),
+    ) -> Result<Vec<u8>, CipherError> {
+        let key = crypto_box::PublicKey::from_bytes(self.x25519);
+        key.seal(rng, message).map_err(|_| CipherError::Seal)
+    }
+
+    /// The message without the signature at its end, which must be good.
+    pub fn verify<'a>(&self, signed: &'a [u8]) -> Result<&'a [u8], CipherError> {
+        let (message, signature) =
+            signed.split_last_chunk::<SIGNATURE_LEN>().ok_or(CipherError::Short(signed.len()))?;
+        VerifyingKey::from_bytes(&self.ed25519)
+            .and_then(|key| key.verify_strict(message, &Signature::from_bytes(signature)))
+            .map_err(|_| CipherError::Signature)?;
+        Ok(message)
+    }
+}
+
+/// The two nonces of a channel, which are never sent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Nonces {
+    pub to_gateway: Nonce,
+    pub to_pool: Nonce,
+}
+
+impl Nonces {
+    /// From the number in HELLO and the gateway's session Ed25519 key.
+    pub fn derive(nk: u32, gateway_session: &[u8; 32]) -> Self {
+        let mut salt = [0; 4];
+        salt.copy_from_slice(&gateway_session[7..11]);
+        let mut t = nk.wrapping_sub(42) ^ u32::from_le_bytes(salt);
+        let (mut to_gateway, mut to_pool) = ([0; 6], [0; 6]);
+        for (theirs, ours) in to_gateway.iter_mut().zip(&mut to_pool) {
+            let v = mix(t.wrapping_sub(42));
+            *theirs = v;
+            *ours = v ^ 0x5757_5757;
+            t = !v;
+        }
+        Self { to_gateway: Nonce(to_gateway), to_pool: Nonce(to_pool) }
+    }
+}
+
+/// A counter of 192 bits.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Nonce([u32; 6]);
+
+impl Nonce {
+    /// The bytes for one message; the next call gives the next nonce.
+    fn advance(&mut self) -> [u8; NONCE_LEN] {
+        let mut bytes = [0; NONCE_LEN];
+        for (chunk, word) in bytes.chunks_exact_mut(4).zip(self.0) {
+            chunk.copy_from_slice(&word.to_le_bytes());
+        }
+        for word in &mut self.0 {
+            *word = word.wrapping_add(1);
+            if *word != 0 {
+                break;
+            }
+        }
+        bytes
+    }
+}
+
+/// An encrypted channel, seen from one of its ends.
+pub struct Channel {
+    cipher: SalsaBox,
+    send: Nonce,
+    receive: Nonce,
+}
+
+impl Channel {
+    /// The gateway's end.
+    pub fn of_gateway(ours: &Identity, theirs: &[u8; 32], nonces: Nonces) -> Self {
+        let cipher = SalsaBox::new(&(*theirs).into(), &ours.sealing);
+        Self { cipher, send: nonces.to_pool, receive: nonces.to_gateway }
+    }
+
+    /// The pool's end.
+    pub fn of_pool(ours: &Identity, theirs: &[u8; 32], nonces: Nonces) -> Self {
+        let cipher = SalsaBox::new(&(*theirs).into(), &ours.sealing);
+        Self { cipher, send: nonces.to_gateway, receive: nonces.to_pool }
+    }
+
+    /// Encrypts `frame[start..]`, where `MAC_LEN` bytes were left free in front of the message.
+    pub fn encrypt(&mut self, frame: &mut [u8], start: usize) -> Result<(), CipherError> {
+        let nonce = self.send.advance();
+        let (mac, message) = frame
+            .get_mut(start..)
+            .and_then(|body| body.split_first_chunk_mut::<MAC_LEN>())
+            .ok_or(CipherError::Short(0))?;
+        let tag = self
+            .cipher
+            .encrypt_in_place_detached(&nonce.into(), &[], message)
+            .map_err(|_| CipherError::Mac)?;
+        mac.copy_from_slice(&tag);
+        Ok(())
+    }
+
+    /// Decrypts a body in place; the message is what is returned.
+    pub fn decrypt<'a>(&mut self, body: &'a mut [u8]) -> Result<&'a [u8], CipherError> {
+        let len = body.len();
+        let (mac, message) =
+            body.split_first_chunk_mut::<MAC_LEN>().ok_or(CipherError::Short(len))?;
+        let nonce = self.receive.advance();
+        let tag: Tag<SalsaBox> = (*mac).into();
+        self.cipher
+            .decrypt_in_place_detached(&nonce.into(), &[], message, &tag)
+            .map_err(|_| CipherError::Mac)?;
+        Ok(message)
+    }
+}
+
+/// What is wrong with what should have been secret or signed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum CipherError {
+    #[error("a sealed message does not open")]
+    Seal,
+    #[error("an encrypted message was forged or garbled: wrong authentication code")]
+    Mac,
+    #[error("a signature is wrong")]
+    Signature,
+    #[error("an encrypted or signed message of {0} bytes is too short to be one")]
+    Short(usize),
+}
+
+pub const MAC_LEN: usize = 16;
+pub(super) const SIGNATURE_LEN: usize = 64;
+/// What a sealed box is longer than its message.
+pub(super) const SEAL_LEN: usize = 48;
+pub(super) const PUBLIC_LEN: usize = 64;
+const NONCE_LEN: usize = 24;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nonces_carry_into_the_next_word_only_on_wrapping() {
+        let mut nonce = Nonce([u32::MAX, 7, 0, 0, 0, 0]);
+        nonce.advance();
+        assert_eq!(nonce, Nonce([0, 8, 0, 0, 0, 0]));
+        nonce.advance();
+        assert_eq!(nonce, Nonce([1, 8, 0, 0, 0, 0]));
+        let mut last = Nonce([u32::MAX; 6]);
+        last.advance();
+        assert_eq!(last, Nonce([0; 6]));
+    }
+
+    #[test]
+    fn public_keys_are_read_as_pools_publish_them() {
+        let identity = Identity::from_secrets(&[1; 32], [2; 32]);
+        let hex = identity.public().to_hex();
+        assert_eq!(PublicIdentity::from_hex(&hex).as_ref(), Some(identity.public()));
+        assert_eq!(PublicIdentity::from_hex(&hex[1..]), None);
+        assert_eq!(PublicIdentity::from_hex(&hex.replace(&hex[..1], "g")), None);
+    }
+}

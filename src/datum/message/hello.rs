@@ -1,0 +1,86 @@
+//! The two messages of the handshake.
+
+use super::{DecodeError, END};
+use crate::datum::{cipher::PublicIdentity, codec::Reader};
+
+/// A gateway's two identities, as HELLO says them and the response repeats them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct GatewayKeys {
+    pub long_term: PublicIdentity,
+    pub session: PublicIdentity,
+}
+
+impl GatewayKeys {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.long_term.to_bytes());
+        out.extend_from_slice(&self.session.to_bytes());
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let long_term = PublicIdentity::from_bytes(&reader.array("long-term keys")?);
+        let session = PublicIdentity::from_bytes(&reader.array("session keys")?);
+        Ok(Self { long_term, session })
+    }
+}
+
+/// The gateway's first message, before its signature.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Hello<'a> {
+    pub keys: GatewayKeys,
+    pub user_agent: &'a [u8],
+    /// Seeds header masks and nonces.
+    pub nk: u32,
+    pub padding: &'a [u8],
+}
+
+impl<'a> Hello<'a> {
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        self.keys.encode(out);
+        out.extend_from_slice(self.user_agent);
+        out.extend_from_slice(&[0, END]);
+        out.extend_from_slice(&self.nk.to_le_bytes());
+        out.extend_from_slice(self.padding);
+    }
+
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        let keys = GatewayKeys::decode(&mut reader)?;
+        let user_agent = reader.text(USER_AGENT_MAX, "user agent")?;
+        reader.mark(END, "mark after the user agent")?;
+        let nk = reader.u32("key number")?;
+        Ok(Self { keys, user_agent, nk, padding: reader.rest() })
+    }
+}
+
+/// The pool's answer, before its signature.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Response<'a> {
+    /// The gateway's, repeated.
+    pub echo: GatewayKeys,
+    pub session: PublicIdentity,
+    pub motd: &'a [u8],
+    pub padding: &'a [u8],
+}
+
+impl<'a> Response<'a> {
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        self.echo.encode(out);
+        out.extend_from_slice(&self.session.to_bytes());
+        out.extend_from_slice(self.motd);
+        out.push(0);
+        out.extend_from_slice(self.padding);
+    }
+
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        let echo = GatewayKeys::decode(&mut reader)?;
+        let session = PublicIdentity::from_bytes(&reader.array("pool's session keys")?);
+        let motd = reader.text(MOTD_MAX, "message of the day")?;
+        Ok(Self { echo, session, motd, padding: reader.rest() })
+    }
+}
+
+/// The C gateway's parts have 127 bytes at most, each.
+const USER_AGENT_MAX: usize = 512;
+/// Far above the 511 bytes that the C gateway shows.
+const MOTD_MAX: usize = 4096;

@@ -1,0 +1,22 @@
+//! Every message of the protocol, in both directions, as gateway and pool write and read it.
+//!
+//! Plaintext only: signatures, seals and the channel are `link`'s.
+
+mod hello;
+mod share;
+mod to_gateway;
+mod to_pool;
+
+pub use hello::{GatewayKeys, Hello, Response};
+pub use share::{CoinbaseContext, JobContext, ShareFlags, ShareMessage};
+pub use to_gateway::{
+    CoinbaserMessage, Configuration, ShareReason, ShareResponse, ShareStatus, ToGateway, Wanted,
+};
+pub use to_pool::{ToPool, Validation, ValidationError};
+
+pub use super::codec::DecodeError;
+
+/// Ends the meaningful part of most messages.
+const END: u8 = 0xFE;
+/// Longest username that crosses the wire.
+pub const USERNAME_MAX: usize = 384;

@@ -1,0 +1,44 @@
+//! A share's header, as the pool makes it again from a share message and its contexts.
+
+use super::message::{CoinbaseContext, JobContext, ShareFlags, ShareMessage};
+use crate::work::{Hash256, merkle};
+
+/// What a share's miner hashed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Rebuilt {
+    pub header: [u8; 80],
+    /// The coinbase without witness.
+    pub coinbase: Vec<u8>,
+    pub hash: Hash256,
+}
+
+/// Rebuilds the header; none when the target byte's place lies outside coinb1.
+pub fn rebuild(
+    share: &ShareMessage<'_>,
+    job: &JobContext<'_>,
+    parts: &CoinbaseContext<'_>,
+) -> Option<Rebuilt> {
+    let mut coinbase = Vec::with_capacity(parts.coinb1.len() + 12 + parts.coinb2.len());
+    coinbase.extend_from_slice(parts.coinb1);
+    *coinbase.get_mut(usize::from(job.target_byte_index))? = share.target_byte;
+    if share.flags.has(ShareFlags::QUICKDIFF) {
+        let tail = coinbase.last_chunk_mut::<2>()?;
+        *tail = if *tail == QUICKDIFF_TAIL { QUICKDIFF_TAIL_OTHER } else { QUICKDIFF_TAIL };
+    }
+    coinbase.extend_from_slice(share.extranonce);
+    coinbase.extend_from_slice(parts.coinb2);
+    let txid = Hash256::sha256d(&coinbase);
+    let subsidy_only = share.flags.has(ShareFlags::SUBSIDY_ONLY);
+    let branches: &[Hash256] = if subsidy_only { &[] } else { &job.branches };
+    let mut header = [0; 80];
+    header[..4].copy_from_slice(&share.version.to_le_bytes());
+    header[4..36].copy_from_slice(&job.prevhash.0);
+    header[36..68].copy_from_slice(&merkle::root(txid, branches).0);
+    header[68..72].copy_from_slice(&share.ntime.to_le_bytes());
+    header[72..76].copy_from_slice(&job.nbits.to_le_bytes());
+    header[76..].copy_from_slice(&share.nonce.to_le_bytes());
+    Some(Rebuilt { header, coinbase, hash: Hash256::sha256d(&header) })
+}
+
+const QUICKDIFF_TAIL: [u8; 2] = [0x44, 0x51];
+const QUICKDIFF_TAIL_OTHER: [u8; 2] = [0xBB, 0xAE];
