@@ -1,1 +1,105 @@
-//! (not written yet)
+//! What to mine on: templates and tips from the operator's nodes, in order of preference.
+//!
+//! Every source runs all the time, so that the next one can take over at once; `task` passes on
+//! what the chosen one says. Not here: what is made of a template, and where found blocks go.
+
+mod bitcoind;
+mod conn;
+pub mod gbt;
+mod header;
+mod progress;
+mod rpc;
+mod select;
+mod status;
+mod task;
+mod zmq;
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+pub use self::{
+    bitcoind::{Bitcoind, NodeError},
+    conn::{Auth, RpcError},
+    status::{NodeState, NodeStatus},
+    task::{Notices, NotifyHandle, Outlet, Templates, spawn},
+};
+use crate::work::Hash256;
+
+/// Where templates come from.
+#[derive(Clone, Debug)]
+pub struct TemplateConfig {
+    /// In order of preference.
+    pub nodes: Vec<NodeConfig>,
+    /// New full work this often between blocks.
+    pub refresh: Duration,
+}
+
+/// One node.
+#[derive(Clone)]
+pub struct NodeConfig {
+    /// As it is named in logs.
+    pub name: Arc<str>,
+    pub rpc_url: String,
+    pub auth: Auth,
+    /// `tcp://host:port` of the node's hashblock messages.
+    pub zmq_hashblock: Option<String>,
+    /// Only gets found blocks: no templates are asked of it.
+    pub submit_only: bool,
+}
+
+impl fmt::Debug for NodeConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not `auth`: it holds a password.
+        f.debug_struct("NodeConfig")
+            .field("name", &self.name)
+            .field("rpc_url", &self.rpc_url)
+            .field("zmq_hashblock", &self.zmq_hashblock)
+            .field("submit_only", &self.submit_only)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What became of a block proposal.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ProposeError {
+    /// The node would refuse such a block, for this reason.
+    #[error("the node would refuse the block: {0}")]
+    Refused(String),
+    /// The proposal was made for a tip that is none any more: neither good nor bad.
+    #[error("the block is not on the node's tip")]
+    Stale,
+    #[error("the node gave no verdict: {0}")]
+    Unanswered(String),
+}
+
+/// Something that gives templates.
+pub trait TemplateSource: Send + 'static {
+    /// Works until it is dropped. Says all it learns through `outlet`, and looks for a new tip
+    /// whenever `notices` changes.
+    fn run(
+        self: Box<Self>,
+        outlet: Outlet,
+        notices: Notices,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+}
+
+/// News that the tip may have changed.
+#[derive(Clone, Copy, Debug)]
+struct Hint {
+    from: HintFrom,
+    /// When whoever says it knows it.
+    tip: Option<Hash256>,
+    at: Instant,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum HintFrom {
+    Zmq,
+    LongPoll,
+    SlowPoll,
+    Notice,
+}

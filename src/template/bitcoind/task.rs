@@ -1,0 +1,391 @@
+//! The life of one node as a source: connect, serve, lose it, connect again.
+
+use std::{
+    mem::discriminant,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::{Instant, Interval, MissedTickBehavior, interval_at, timeout},
+};
+use tracing::{debug, info, warn};
+
+use super::NodeError;
+use crate::{
+    template::{
+        Hint, HintFrom, NodeConfig, NodeState, Notices, Outlet,
+        conn::{NOT_CONNECTED, RpcClient, RpcError, SYNCING, WARMING_UP},
+        header::Learned,
+        progress::{FullNews, HeaderNews, Progress},
+        rpc::{self, Fetched, FetchedBy, NodeInfo, WaitFrom},
+        zmq,
+    },
+    work::{Hash256, Template},
+};
+
+/// Serves for ever; whoever runs it drops it.
+pub(super) async fn run(node: NodeConfig, refresh: Duration, outlet: Outlet, mut notices: Notices) {
+    let mut speaker = Speaker { node: Arc::clone(&node.name), said: None, down_since: None };
+    let mut learned = None;
+    let mut wait = WAIT_MIN;
+    loop {
+        let error = match Session::open(&node, refresh, &outlet, learned).await {
+            Ok(mut session) => {
+                let error = session.serve(&mut notices, &mut speaker).await;
+                learned = session.progress.learned();
+                if session.has_published {
+                    wait = WAIT_MIN;
+                }
+                error
+            }
+            Err(error) => error,
+        };
+        outlet.update(|status| {
+            status.state = state_after(&error);
+            status.last_error = Some(error.to_string().into());
+        });
+        speaker.lost(&error);
+        let wait_now = if is_refused_password(&error) { WAIT_REFUSED } else { wait };
+        // A notice is a sign of life: try at once.
+        let _ = timeout(wait_now, notices.next()).await;
+        wait = (wait * 2).min(WAIT_MAX);
+    }
+}
+
+/// Says each trouble once.
+struct Speaker {
+    node: Arc<str>,
+    said: Option<NodeError>,
+    down_since: Option<Instant>,
+}
+
+impl Speaker {
+    fn lost(&mut self, error: &NodeError) {
+        self.down_since.get_or_insert_with(Instant::now);
+        let (node, what) = (&self.node, error);
+        if self.said.as_ref().is_some_and(|said| is_same_trouble(said, error)) {
+            debug!(%node, error = %what, "still no work from the node");
+            return;
+        }
+        let advice = if let NodeError::Rpc(error) = error { error.advice() } else { "see its log" };
+        warn!(%node, error = %what, advice, "no work from the node; trying until it gives some");
+        self.said = Some(error.clone());
+    }
+
+    /// The first template of a session is here.
+    fn back(&mut self, template: &Template) {
+        self.said = None;
+        let (node, height) = (&self.node, template.height);
+        let transactions = template.transactions.len();
+        if let Some(since) = self.down_since.take() {
+            let after = since.elapsed();
+            info!(%node, height, transactions, ?after, "the node gives work again");
+        } else {
+            info!(%node, height, transactions, "the node gives work");
+        }
+    }
+}
+
+fn is_same_trouble(said: &NodeError, error: &NodeError) -> bool {
+    match (said, error) {
+        (NodeError::Rpc(said), NodeError::Rpc(error)) => {
+            discriminant(said) == discriminant(error) && said.code() == error.code()
+        }
+        _ => discriminant(said) == discriminant(error),
+    }
+}
+
+fn state_after(error: &NodeError) -> NodeState {
+    match error {
+        NodeError::Rpc(error)
+            if matches!(error.code(), Some(WARMING_UP | SYNCING | NOT_CONNECTED)) =>
+        {
+            NodeState::Syncing
+        }
+        _ => NodeState::Down,
+    }
+}
+
+/// A wrong password does not heal by itself, and each try is a line in the node's log.
+fn is_refused_password(error: &NodeError) -> bool {
+    matches!(error, NodeError::Rpc(RpcError::Unauthorized("user or password")))
+}
+
+/// A time during which the node answers.
+struct Session<'a> {
+    outlet: &'a Outlet,
+    node: Arc<str>,
+    client: RpcClient,
+    progress: Progress,
+    has_published: bool,
+    refresh: Interval,
+    poll: Interval,
+    hints: mpsc::Receiver<Hint>,
+    fetched: mpsc::Receiver<Result<Fetched, NodeError>>,
+    requests: watch::Sender<u64>,
+    wait_from: watch::Sender<WaitFrom>,
+    /// The hint that led to the template now asked for.
+    hinted_at: Option<std::time::Instant>,
+    /// Too many transactions: said.
+    cut_said: bool,
+    /// Ends with the session.
+    _helpers: JoinSet<()>,
+}
+
+impl<'a> Session<'a> {
+    async fn open(
+        node: &NodeConfig,
+        refresh: Duration,
+        outlet: &'a Outlet,
+        learned: Option<Learned>,
+    ) -> Result<Self, NodeError> {
+        let connect = || RpcClient::new(&node.rpc_url, &node.auth);
+        let mut client = connect()?;
+        let info = rpc::node_info(&mut client).await?;
+        introduce(node, &info, outlet);
+        let (hint_sender, hints) = mpsc::channel(HINTS_MAX);
+        let (fetched_sender, fetched) = mpsc::channel(FETCHED_MAX);
+        let requests = watch::Sender::new(0);
+        let wait_from = watch::Sender::new(WaitFrom::default());
+        let (name, network) = (&node.name, info.network);
+        let mut helpers = JoinSet::new();
+        helpers.spawn(rpc::fetch_on_request(
+            connect()?,
+            Arc::clone(name),
+            network,
+            requests.subscribe(),
+            fetched_sender.clone(),
+        ));
+        helpers.spawn(rpc::wait_for_tips(
+            connect()?,
+            Arc::clone(name),
+            network,
+            wait_from.subscribe(),
+            hint_sender.clone(),
+            fetched_sender,
+        ));
+        if let Some(endpoint) = &node.zmq_hashblock {
+            helpers.spawn(zmq::listen(Arc::clone(name), endpoint.as_str().into(), hint_sender));
+        }
+        Ok(Self {
+            outlet,
+            node: Arc::clone(name),
+            client,
+            progress: Progress::new(Arc::clone(name), network, learned),
+            has_published: false,
+            refresh: ticks(Duration::ZERO, refresh),
+            poll: ticks(POLL, POLL),
+            hints,
+            fetched,
+            requests,
+            wait_from,
+            hinted_at: None,
+            cut_said: false,
+            _helpers: helpers,
+        })
+    }
+
+    /// Publishes work until something fails.
+    async fn serve(&mut self, notices: &mut Notices, speaker: &mut Speaker) -> NodeError {
+        loop {
+            let step = tokio::select! {
+                Some(hint) = self.hints.recv() => self.on_hint(hint).await,
+                tip = notices.next() => self.on_hint(hint(HintFrom::Notice, tip)).await,
+                _ = self.poll.tick() => self.on_hint(hint(HintFrom::SlowPoll, None)).await,
+                Some(fetched) = self.fetched.recv() => {
+                    fetched.map(|fetched| self.on_fetched(fetched, speaker))
+                }
+                _ = self.refresh.tick() => {
+                    self.request_template();
+                    Ok(())
+                }
+            };
+            if let Err(error) = step {
+                return error;
+            }
+        }
+    }
+
+    /// Looks at the tip; publishes work on it if it is new.
+    async fn on_hint(&mut self, hint: Hint) -> Result<(), NodeError> {
+        if hint.tip.is_some() && hint.tip == self.progress.tip() {
+            return Ok(());
+        }
+        let mut hash = hint.tip;
+        for _ in 0..TIP_TRIES {
+            let tip = match hash.take() {
+                Some(tip) => tip,
+                None => rpc::best_hash(&mut self.client).await?,
+            };
+            self.answered();
+            if self.progress.tip() == Some(tip) {
+                return Ok(());
+            }
+            // An unknown block is no error: the hint came from somebody else, or too early.
+            let Some(header) = rpc::header(&mut self.client, tip).await? else { continue };
+            match self.progress.on_header(&header, unix_now()) {
+                HeaderNews::NotTip => {}
+                HeaderNews::Known => return Ok(()),
+                HeaderNews::NewTip(template) => {
+                    self.on_new_tip(header.height, tip, hint, template);
+                    return Ok(());
+                }
+            }
+        }
+        // The tip changes faster than it can be asked for; the next hint will tell.
+        Ok(())
+    }
+
+    fn on_new_tip(&mut self, height: u32, tip: Hash256, hint: Hint, template: Option<Template>) {
+        let (node, from) = (&self.node, hint.from);
+        if let Some(template) = template {
+            self.outlet.publish(Arc::new(template));
+            let after_us = micros(hint.at);
+            debug!(%node, height, %tip, ?from, after_us, "tip: subsidy-only work is out");
+        } else {
+            debug!(%node, height, %tip, ?from, "tip: work waits for the template");
+        }
+        self.outlet.update(|status| status.height = Some(height));
+        self.wait_from.send_modify(|wait| wait.height = height);
+        self.hinted_at = Some(hint.at);
+        self.request_template();
+    }
+
+    fn request_template(&mut self) {
+        self.requests.send_replace(self.progress.generation());
+        self.refresh.reset();
+    }
+
+    fn on_fetched(&mut self, fetched: Fetched, speaker: &mut Speaker) {
+        let Fetched { from, parsed } = fetched;
+        let generation = match from {
+            FetchedBy::Request(generation) => generation,
+            FetchedBy::LongPoll => {
+                if self.progress.tip() == Some(parsed.template.prevhash) {
+                    return; // No new tip; refreshing has its own pace.
+                }
+                self.progress.generation()
+            }
+        };
+        self.answered();
+        match self.progress.on_full(&parsed.template, generation) {
+            // The news of the tip asked for another one.
+            FullNews::Outdated => {}
+            FullNews::Fresh { is_new_tip } => {
+                if from == FetchedBy::LongPoll {
+                    self.refresh.reset();
+                }
+                let (template, longpollid) = (parsed.template, parsed.longpollid);
+                self.say_cut(parsed.cut);
+                self.publish(template, longpollid, is_new_tip, speaker);
+            }
+        }
+    }
+
+    fn publish(
+        &mut self,
+        template: Template,
+        longpollid: Option<Box<str>>,
+        is_new_tip: bool,
+        speaker: &mut Speaker,
+    ) {
+        let height = template.height - 1;
+        if !self.has_published {
+            self.has_published = true;
+            speaker.back(&template);
+        }
+        let after_us = self.hinted_at.take().map(micros);
+        debug!(
+            node = %self.node, height = template.height, prevhash = %template.prevhash, is_new_tip,
+            transactions = template.transactions.len(), after_us, "template: full work is out"
+        );
+        self.outlet.update(|status| {
+            status.state = NodeState::Ready;
+            status.last_error = None;
+            status.height = Some(height);
+            status.template_at = Some(Instant::now().into_std());
+        });
+        self.outlet.publish(Arc::new(template));
+        self.wait_from.send_modify(|wait| {
+            wait.height = height;
+            if longpollid.is_some() {
+                wait.longpollid = longpollid;
+            }
+        });
+    }
+
+    fn say_cut(&mut self, cut: usize) {
+        if cut > 0 && !self.cut_said {
+            self.cut_said = true;
+            warn!(
+                node = %self.node, cut,
+                "the node's template has more transactions than a pool takes; the last ones are \
+                 left out (blockmaxweight makes templates smaller)"
+            );
+        }
+    }
+
+    fn answered(&self) {
+        self.outlet.update(|status| status.answered_at = Some(Instant::now().into_std()));
+    }
+}
+
+/// Says what kind of node answered.
+fn introduce(node: &NodeConfig, info: &NodeInfo, outlet: &Outlet) {
+    let was_known = outlet.status().version.is_some();
+    let (name, chain, version) = (&node.name, info.network.to_core_arg(), &info.version);
+    if !was_known {
+        info!(node = %name, chain, version = %version, height = info.height, "the node answers");
+    }
+    if info.is_in_initial_download && !was_known {
+        warn!(
+            node = %name, blocks = info.height, headers = info.headers,
+            "the node is in initial block download: work may be late, or wait until it is done"
+        );
+    }
+    outlet.update(|status| {
+        status.version = Some(Arc::clone(&info.version));
+        status.network = Some(info.network);
+        status.height = Some(info.height);
+        status.is_in_initial_download = info.is_in_initial_download;
+        status.answered_at = Some(Instant::now().into_std());
+    });
+}
+
+fn hint(from: HintFrom, tip: Option<Hash256>) -> Hint {
+    Hint { from, tip, at: Instant::now().into_std() }
+}
+
+fn micros(since: std::time::Instant) -> u64 {
+    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Ticks `after`, then each `period`; a late tick moves the following ones.
+fn ticks(after: Duration, period: Duration) -> Interval {
+    let mut ticks = interval_at(Instant::now() + after, period.max(PERIOD_MIN));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+#[expect(clippy::disallowed_methods, reason = "a task may read the clock")]
+fn unix_now() -> u32 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u32::try_from(now.as_secs()).unwrap_or(u32::MAX)
+}
+
+/// Waits between tries to reach a node: it is back in work within the last one and its template.
+const WAIT_MIN: Duration = Duration::from_millis(100);
+const WAIT_MAX: Duration = Duration::from_secs(1);
+const WAIT_REFUSED: Duration = Duration::from_secs(5);
+/// The net under ZeroMQ and long polls, and how a dead node is noticed.
+const POLL: Duration = Duration::from_secs(1);
+/// `tokio::time::interval` refuses zero, and a node should not be asked in a loop.
+const PERIOD_MIN: Duration = Duration::from_millis(100);
+/// One hint is enough to look; a few more do no harm.
+const HINTS_MAX: usize = 8;
+const FETCHED_MAX: usize = 2;
+/// How often to follow a tip that changes while it is asked about.
+const TIP_TRIES: usize = 3;

@@ -1,0 +1,410 @@
+//! JSON-RPC to one node over one kept-alive HTTP connection.
+//!
+//! Not through a client library: the answer to `getblocktemplate` is megabytes that are parsed
+//! where they lie, a long poll must end when the daemon does, and cookies change with each start
+//! of the node.
+
+use std::{io, path::Path, sync::Arc, time::Duration};
+
+pub use bitcoincore_rpc::Auth;
+use bitcoincore_rpc::jsonrpc::base64;
+use serde::Deserialize;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+/// Why a call came to nothing.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum RpcError {
+    #[error("rpc_url {0:?} is not of the form http://host:port")]
+    Url(Arc<str>),
+    #[error("nothing answers at {address} ({why})")]
+    Connect { address: Arc<str>, why: Arc<str> },
+    #[error("the connection to {address} broke ({why})")]
+    Io { address: Arc<str>, why: Arc<str> },
+    #[error("no answer to {method} within {limit:?}")]
+    Timeout { method: &'static str, limit: Duration },
+    #[error("cannot read the cookie file {path} ({why})")]
+    Cookie { path: Arc<str>, why: Arc<str> },
+    #[error("the node refuses the {0}")]
+    Unauthorized(&'static str),
+    #[error("the node does not allow this user to call {0}")]
+    Forbidden(&'static str),
+    #[error("HTTP status {status} ({text})")]
+    Http { status: u16, text: Arc<str> },
+    #[error("{message} (error {code})")]
+    Node { code: i32, message: Arc<str> },
+    #[error("the answer to {method} does not parse ({why})")]
+    Parse { method: &'static str, why: Arc<str> },
+}
+
+impl RpcError {
+    /// The code that the node gave, if it answered.
+    pub fn code(&self) -> Option<i32> {
+        if let Self::Node { code, .. } = self { Some(*code) } else { None }
+    }
+
+    /// What the operator can do, where that is known.
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::Url(_) => "correct rpc_url",
+            Self::Connect { .. } => "start the node with server=1, or correct rpc_url",
+            Self::Cookie { .. } => {
+                "the node writes it when it starts: start the node, correct rpc_cookie_file, or \
+                 let this user read it"
+            }
+            Self::Unauthorized(_) => "correct rpc_user and rpc_password, or use rpc_cookie_file",
+            Self::Forbidden(_) => "allow it with rpcwhitelist, or use another rpc_user",
+            Self::Node { code: WARMING_UP, .. } => "it is starting: wait",
+            Self::Node { code: SYNCING | NOT_CONNECTED, .. } => {
+                "it gives no work before it has caught up with its peers: wait"
+            }
+            _ => "see the node's log",
+        }
+    }
+}
+
+/// A node's answer, held for borrowed parsing.
+#[derive(Debug)]
+pub(super) struct Answer {
+    method: &'static str,
+    body: Vec<u8>,
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a, T> {
+    result: Option<T>,
+    #[serde(borrow)]
+    error: Option<Fault<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Fault<'a> {
+    code: i32,
+    #[serde(borrow)]
+    message: std::borrow::Cow<'a, str>,
+}
+
+impl Answer {
+    /// The result; `None` when it is null.
+    pub(super) fn parse_optional<'a, T: Deserialize<'a>>(&'a self) -> Result<Option<T>, RpcError> {
+        let wrong = |why: String| RpcError::Parse { method: self.method, why: why.into() };
+        let text = std::str::from_utf8(&self.body).map_err(|e| wrong(e.to_string()))?;
+        let envelope: Envelope<'a, T> =
+            serde_json::from_str(text).map_err(|e| wrong(e.to_string()))?;
+        match envelope.error {
+            Some(Fault { code, message }) => {
+                let message = message.chars().take(MESSAGE_LEN_MAX).collect::<String>();
+                Err(RpcError::Node { code, message: message.into() })
+            }
+            None => Ok(envelope.result),
+        }
+    }
+
+    pub(super) fn parse<'a, T: Deserialize<'a>>(&'a self) -> Result<T, RpcError> {
+        self.parse_optional()?.ok_or_else(|| RpcError::Parse {
+            method: self.method,
+            why: "the result is null".into(),
+        })
+    }
+}
+
+/// A node's address and key, and at most one connection to it.
+#[derive(Debug)]
+pub(super) struct RpcClient {
+    target: Target,
+    connection: Option<Connection>,
+}
+
+impl RpcClient {
+    pub(super) fn new(url: &str, auth: &Auth) -> Result<Self, RpcError> {
+        let target = Target::parse(url, auth).ok_or_else(|| RpcError::Url(url.into()))?;
+        Ok(Self { target, connection: None })
+    }
+
+    /// Calls `method` with `params`, a JSON array. Every call here may be repeated without harm.
+    pub(super) async fn call(
+        &mut self,
+        method: &'static str,
+        params: &str,
+        limit: Duration,
+    ) -> Result<Answer, RpcError> {
+        // Taken out, so that a call that is dropped or fails leaves no half-read connection.
+        let kept = self.connection.take();
+        let exchange = exchange(&self.target, kept, method, params);
+        let (answer, connection) =
+            timeout(limit, exchange).await.map_err(|_| RpcError::Timeout { method, limit })??;
+        self.connection = connection;
+        Ok(answer)
+    }
+}
+
+/// One call, on the kept connection if it still works, else on a new one.
+async fn exchange(
+    target: &Target,
+    kept: Option<Connection>,
+    method: &'static str,
+    params: &str,
+) -> Result<(Answer, Option<Connection>), RpcError> {
+    let body = format!(r#"{{"jsonrpc":"1.0","id":0,"method":"{method}","params":{params}}}"#);
+    if let Some(connection) = kept {
+        match connection.exchange(target, method, &body).await {
+            // The node closes idle connections, and a restarted one has another cookie.
+            Err(RpcError::Io { .. } | RpcError::Unauthorized(_)) => {}
+            done => return done,
+        }
+    }
+    Connection::open(target).await?.exchange(target, method, &body).await
+}
+
+/// Where a node is and what it wants to hear.
+#[derive(Debug)]
+struct Target {
+    address: Arc<str>,
+    path: Box<str>,
+    auth: Auth,
+}
+
+impl Target {
+    fn parse(url: &str, auth: &Auth) -> Option<Self> {
+        let rest = url.strip_prefix("http://")?;
+        let (host, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
+        let has_port = host.rsplit_once(':').is_some_and(|(name, port)| {
+            !name.is_empty() && port.parse::<u16>().is_ok() && !host.ends_with(']')
+        });
+        let is_clean = !url.contains(|c: char| c.is_whitespace() || c.is_control());
+        (has_port && is_clean && !host.contains('@')).then(|| Self {
+            address: host.into(),
+            path: path.into(),
+            auth: auth.clone(),
+        })
+    }
+
+    /// The Authorization header's value. Cookies are read each time: they change.
+    async fn authorization(&self) -> Result<Option<String>, RpcError> {
+        let secret = match &self.auth {
+            Auth::None => return Ok(None),
+            Auth::UserPass(user, password) => format!("{user}:{password}"),
+            Auth::CookieFile(path) => read_cookie(path).await?,
+        };
+        Ok(Some(format!("Basic {}", base64::encode(secret))))
+    }
+
+    fn io(&self, error: &io::Error) -> RpcError {
+        RpcError::Io { address: Arc::clone(&self.address), why: error.to_string().into() }
+    }
+
+    fn unauthorized(&self) -> RpcError {
+        RpcError::Unauthorized(match &self.auth {
+            Auth::None => "call without a user",
+            Auth::UserPass(..) => "user or password",
+            Auth::CookieFile(_) => "cookie",
+        })
+    }
+}
+
+async fn read_cookie(path: &Path) -> Result<String, RpcError> {
+    let wrong =
+        |why: String| RpcError::Cookie { path: path.display().to_string().into(), why: why.into() };
+    let cookie = tokio::fs::read_to_string(path).await.map_err(|e| wrong(e.to_string()))?;
+    let line = cookie.lines().next().unwrap_or_default();
+    if line.contains(':') {
+        Ok(line.to_owned())
+    } else {
+        Err(wrong("it holds no user:password".into()))
+    }
+}
+
+/// An open connection that waits for a request.
+#[derive(Debug)]
+struct Connection {
+    stream: TcpStream,
+    authorization: Option<String>,
+}
+
+impl Connection {
+    async fn open(target: &Target) -> Result<Self, RpcError> {
+        let authorization = target.authorization().await?;
+        let stream =
+            TcpStream::connect(&*target.address).await.map_err(|error| RpcError::Connect {
+                address: Arc::clone(&target.address),
+                why: error.to_string().into(),
+            })?;
+        stream.set_nodelay(true).map_err(|error| target.io(&error))?;
+        Ok(Self { stream, authorization })
+    }
+
+    /// Asks, and reads the whole answer. Gives itself back if the node keeps the connection.
+    async fn exchange(
+        mut self,
+        target: &Target,
+        method: &'static str,
+        body: &str,
+    ) -> Result<(Answer, Option<Self>), RpcError> {
+        let request = self.request(target, body);
+        let reply = async {
+            self.stream.write_all(request.as_bytes()).await?;
+            read_reply(&mut self.stream).await
+        };
+        let Reply { head, body } = reply.await.map_err(|error| target.io(&error))?;
+        let is_json = body.first() == Some(&b'{');
+        match head.status {
+            401 => Err(target.unauthorized()),
+            403 => Err(RpcError::Forbidden(method)),
+            // An error of the node's own comes with status 500 or 404 and says more in JSON.
+            status if status != 200 && !is_json => {
+                let text = String::from_utf8_lossy(&body[..body.len().min(MESSAGE_LEN_MAX)]);
+                Err(RpcError::Http { status, text: text.trim().into() })
+            }
+            _ => Ok((Answer { method, body }, head.keeps.then_some(self))),
+        }
+    }
+
+    fn request(&self, target: &Target, body: &str) -> String {
+        let authorization = self
+            .authorization
+            .as_ref()
+            .map(|value| format!("Authorization: {value}\r\n"))
+            .unwrap_or_default();
+        format!(
+            "POST {} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n{authorization}\
+             Content-Length: {}\r\n\r\n{body}",
+            target.path,
+            target.address,
+            body.len(),
+        )
+    }
+}
+
+struct Reply {
+    head: Head,
+    body: Vec<u8>,
+}
+
+/// What counts of a response's head.
+#[derive(Debug, Eq, PartialEq)]
+struct Head {
+    status: u16,
+    length: Option<usize>,
+    keeps: bool,
+}
+
+async fn read_reply(stream: &mut TcpStream) -> io::Result<Reply> {
+    let mut buffer = Vec::with_capacity(HEAD_LEN_USUAL);
+    let head_len = loop {
+        if let Some(at) = memchr::memmem::find(&buffer, b"\r\n\r\n") {
+            break at + 4;
+        }
+        if buffer.len() > HEAD_LEN_MAX {
+            return Err(invalid("the response's head has no end"));
+        }
+        if stream.read_buf(&mut buffer).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    };
+    let head = parse_head(&buffer[..head_len])?;
+    let mut body = buffer.split_off(head_len);
+    match head.length {
+        Some(length) if length > BODY_LEN_MAX => return Err(invalid("the response is too long")),
+        Some(length) => {
+            body.reserve_exact(length.saturating_sub(body.len()));
+            while body.len() < length {
+                if stream.read_buf(&mut body).await? == 0 {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+            }
+            body.truncate(length);
+        }
+        None => {
+            stream.take(BODY_LEN_MAX as u64).read_to_end(&mut body).await?;
+        }
+    }
+    Ok(Reply { head, body })
+}
+
+fn parse_head(head: &[u8]) -> io::Result<Head> {
+    let text = std::str::from_utf8(head).map_err(|_| invalid("the response is not HTTP"))?;
+    let mut lines = text.split("\r\n");
+    let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.")?.split(' ').nth(1));
+    let status = status
+        .and_then(|status| status.parse().ok())
+        .ok_or_else(|| invalid("the response is not HTTP"))?;
+    let (mut length, mut keeps) = (None, true);
+    for (name, value) in lines.filter_map(|line| line.split_once(':')) {
+        let value = value.trim();
+        if name.eq_ignore_ascii_case("content-length") {
+            length = Some(value.parse().map_err(|_| invalid("Content-Length is not a number"))?);
+        } else if name.eq_ignore_ascii_case("connection") {
+            keeps = !value.eq_ignore_ascii_case("close");
+        } else if name.eq_ignore_ascii_case("transfer-encoding") {
+            return Err(invalid("the response comes in chunks, which no node sends"));
+        }
+    }
+    Ok(Head { status, length, keeps: keeps && length.is_some() })
+}
+
+fn invalid(why: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}
+
+/// Bitcoin Core's RPC_IN_WARMUP.
+pub(super) const WARMING_UP: i32 = -28;
+/// RPC_CLIENT_IN_INITIAL_DOWNLOAD.
+pub(super) const SYNCING: i32 = -10;
+/// RPC_CLIENT_NOT_CONNECTED.
+pub(super) const NOT_CONNECTED: i32 = -9;
+/// RPC_METHOD_NOT_FOUND.
+pub(super) const METHOD_NOT_FOUND: i32 = -32601;
+const HEAD_LEN_USUAL: usize = 4096;
+/// A node's is 150 bytes.
+const HEAD_LEN_MAX: usize = 16 * 1024;
+/// A full template is 8 MB of hex and 2 MB of the rest.
+const BODY_LEN_MAX: usize = 64 << 20;
+/// Enough for a node's sentence, too little to fill a log with.
+const MESSAGE_LEN_MAX: usize = 300;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls() {
+        let parse = |url| Target::parse(url, &Auth::None).map(|t| (t.address, t.path));
+        let is = |address: &str, path: &str| Some((address.into(), path.into()));
+        assert_eq!(parse("http://127.0.0.1:8332"), is("127.0.0.1:8332", "/"));
+        assert_eq!(parse("http://[::1]:8332/wallet/a"), is("[::1]:8332", "/wallet/a"));
+        for wrong in
+            ["https://a:1", "http://a", "a:1", "http://a:1/x y", "http://[::1]", "http://u@a:1"]
+        {
+            assert_eq!(parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn heads() {
+        let parse = |text: &str| parse_head(text.as_bytes()).ok();
+        let is = |status, length, keeps| Some(Head { status, length, keeps });
+        assert_eq!(parse("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n"), is(200, Some(5), true));
+        assert_eq!(parse("HTTP/1.1 401 No\r\nConnection: close\r\n\r\n"), is(401, None, false));
+        for wrong in [
+            "SSH-2.0\r\n\r\n",
+            "HTTP/1.1 x\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+        ] {
+            assert_eq!(parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn answers() {
+        let answer = |body: &str| Answer { method: "m", body: body.into() };
+        let ok = answer(r#"{"result":"ab","error":null,"id":0}"#);
+        assert_eq!(ok.parse::<&str>(), Ok("ab"));
+        assert_eq!(answer(r#"{"result":null,"error":null}"#).parse_optional::<&str>(), Ok(None));
+        let fault = answer(r#"{"result":null,"error":{"code":-28,"message":"Loading \"x\""}}"#);
+        assert_eq!(fault.parse::<&str>().unwrap_err().code(), Some(WARMING_UP));
+        assert!(matches!(answer("[]").parse::<&str>(), Err(RpcError::Parse { .. })));
+    }
+}

@@ -1,0 +1,268 @@
+//! `getblocktemplate`: the node's answer, parsed where it lies and checked, made into a [`Template`].
+//!
+//! Strings stay borrowed from the answer; raw transactions are decoded into one shared buffer.
+
+use std::{borrow::Cow, sync::Arc};
+
+use bytes::{Bytes, BytesMut};
+use serde::Deserialize;
+
+use crate::work::{BlockLimits, Hash256, Nbits, Template, TemplateKind, TemplateTx, merkle};
+
+/// The answer as the node wrote it; what is not needed here is skipped.
+#[derive(Debug, Deserialize)]
+pub struct RawTemplate<'a> {
+    version: i64,
+    #[serde(borrow, default)]
+    rules: Vec<Cow<'a, str>>,
+    previousblockhash: &'a str,
+    #[serde(borrow)]
+    transactions: Vec<RawTx<'a>>,
+    coinbasevalue: u64,
+    #[serde(borrow, default)]
+    longpollid: Option<Cow<'a, str>>,
+    mintime: u32,
+    curtime: u32,
+    bits: &'a str,
+    height: u32,
+    sigoplimit: Option<u32>,
+    sizelimit: Option<u32>,
+    weightlimit: Option<u32>,
+    default_witness_commitment: Option<&'a str>,
+}
+
+#[derive(Debug, Deserialize)]
+struct RawTx<'a> {
+    data: &'a str,
+    txid: &'a str,
+    hash: &'a str,
+    #[serde(default)]
+    depends: Vec<usize>,
+    fee: u64,
+    #[serde(default)]
+    sigops: u32,
+    weight: Option<u32>,
+}
+
+/// A template, and what is said about it besides.
+#[derive(Debug)]
+pub struct Parsed {
+    pub template: Template,
+    /// To be sent with the next long poll.
+    pub longpollid: Option<Box<str>>,
+    /// Transactions left out because a pool takes no more than [`TRANSACTIONS_MAX`].
+    pub cut: usize,
+}
+
+/// What is wrong with a node's template.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum GbtError {
+    #[error("previousblockhash {0:?} is not a hash")]
+    Prevhash(String),
+    #[error("bits {0:?} is not a target")]
+    Bits(String),
+    #[error("height {0} is impossible")]
+    Height(u32),
+    #[error("transaction {at}: {field} is not what it should be")]
+    Transaction { at: usize, field: &'static str },
+    #[error("the transactions' {0} adds up to more than a block may have")]
+    Total(&'static str),
+    #[error("coinbasevalue {value} is less than the fees of {fees}, or more than there can be")]
+    CoinbaseValue { value: u64, fees: u64 },
+    #[error("there are segwit transactions or rules, but no (good) default_witness_commitment")]
+    WitnessCommitment,
+}
+
+impl RawTemplate<'_> {
+    /// Checks the answer and turns it into a template of `source`.
+    pub fn into_template(mut self, source: Arc<str>) -> Result<Parsed, GbtError> {
+        let cut = self.cut();
+        let prevhash = Hash256::from_display_hex(self.previousblockhash)
+            .ok_or_else(|| GbtError::Prevhash(excerpt(self.previousblockhash)))?;
+        let nbits = Nbits::from_hex(self.bits).ok_or_else(|| GbtError::Bits(excerpt(self.bits)))?;
+        if self.height == 0 || self.height > HEIGHT_MAX {
+            return Err(GbtError::Height(self.height));
+        }
+        let transactions = self.transactions()?;
+        let limits = BlockLimits {
+            size: self.sizelimit.unwrap_or(BlockLimits::CONSENSUS.size),
+            weight: self.weightlimit.unwrap_or(BlockLimits::CONSENSUS.weight),
+            sigops: self.sigoplimit.unwrap_or(BlockLimits::CONSENSUS.sigops),
+        };
+        let totals = Totals::of(&transactions, &limits)?;
+        let coinbase_value = self.coinbase_value(cut.fees, totals.fees)?;
+        let witness_commitment = self.witness_commitment(&transactions, cut.count > 0)?;
+        let template = Template {
+            source,
+            kind: TemplateKind::Full,
+            height: self.height,
+            version: version(self.version),
+            prevhash,
+            nbits,
+            curtime: self.curtime.max(self.mintime),
+            mintime: self.mintime,
+            coinbase_value,
+            fees: totals.fees,
+            witness_commitment,
+            merkle_branches: Template::branches(transactions.iter().map(|tx| tx.txid)),
+            transactions,
+            total_size: totals.size,
+            total_weight: totals.weight,
+            total_sigops: totals.sigops,
+            limits,
+        };
+        let longpollid = self.longpollid.map(|id| Box::from(&*id));
+        Ok(Parsed { template, longpollid, cut: cut.count })
+    }
+
+    /// Drops transactions past [`TRANSACTIONS_MAX`]. A transaction depends on earlier ones only
+    /// (`transactions` checks that), so what is left is whole.
+    fn cut(&mut self) -> Cut {
+        let count = self.transactions.len().saturating_sub(TRANSACTIONS_MAX);
+        let kept = self.transactions.len() - count;
+        let fees = self.transactions.drain(kept..).map(|tx| tx.fee);
+        Cut { count, fees: fees.fold(0, u64::saturating_add) }
+    }
+
+    fn coinbase_value(&self, fees_cut: u64, fees: u64) -> Result<u64, GbtError> {
+        let wrong = GbtError::CoinbaseValue { value: self.coinbasevalue, fees };
+        let value = self.coinbasevalue.checked_sub(fees_cut).ok_or_else(|| wrong.clone())?;
+        if value < fees || value > SATS_MAX { Err(wrong) } else { Ok(value) }
+    }
+
+    fn transactions(&self) -> Result<Box<[TemplateTx]>, GbtError> {
+        let raw = self.raw_transactions()?;
+        let mut start = 0;
+        let decoded = self.transactions.iter().enumerate().map(|(at, tx)| {
+            let wrong = |field| GbtError::Transaction { at, field };
+            if tx.depends.iter().any(|parent| *parent == 0 || *parent > at) {
+                return Err(wrong("depends"));
+            }
+            let bytes = raw.slice(start..start + tx.data.len() / 2);
+            start += bytes.len();
+            let size = u32::try_from(bytes.len()).map_err(|_| wrong("data"))?;
+            Ok(TemplateTx {
+                txid: Hash256::from_display_hex(tx.txid).ok_or_else(|| wrong("txid"))?,
+                wtxid: Hash256::from_display_hex(tx.hash).ok_or_else(|| wrong("hash"))?,
+                raw: bytes,
+                fee: tx.fee,
+                weight: tx.weight.unwrap_or_else(|| size.saturating_mul(4)),
+                sigops: tx.sigops,
+            })
+        });
+        decoded.collect()
+    }
+
+    /// All raw transactions one after another.
+    fn raw_transactions(&self) -> Result<Bytes, GbtError> {
+        let length = self.transactions.iter().map(|tx| tx.data.len() / 2).sum();
+        let mut raw = BytesMut::zeroed(length);
+        let mut rest = &mut raw[..];
+        for (at, tx) in self.transactions.iter().enumerate() {
+            let (out, after) = rest.split_at_mut(tx.data.len() / 2);
+            let is_good = !out.is_empty()
+                && tx.data.len().is_multiple_of(2)
+                && faster_hex::hex_decode(tx.data.as_bytes(), out).is_ok();
+            if !is_good {
+                return Err(GbtError::Transaction { at, field: "data" });
+            }
+            rest = after;
+        }
+        Ok(raw.freeze())
+    }
+
+    fn witness_commitment(
+        &self,
+        transactions: &[TemplateTx],
+        is_cut: bool,
+    ) -> Result<Option<Box<[u8]>>, GbtError> {
+        let rules_segwit = self.rules.iter().any(|rule| rule.trim_start_matches('!') == "segwit");
+        let Some(hex) = self.default_witness_commitment else {
+            let has_witness = transactions.iter().any(|tx| tx.txid != tx.wtxid);
+            let is_missing = rules_segwit || has_witness;
+            return if is_missing { Err(GbtError::WitnessCommitment) } else { Ok(None) };
+        };
+        if is_cut {
+            return Ok(Some(commitment_to(transactions)));
+        }
+        let mut script = vec![0; hex.len() / 2].into_boxed_slice();
+        let is_good = hex.len().is_multiple_of(2)
+            && faster_hex::hex_decode(hex.as_bytes(), &mut script).is_ok()
+            && script.starts_with(&COMMITMENT_HEAD)
+            && (COMMITMENT_LEN..=COMMITMENT_LEN_MAX).contains(&script.len());
+        if is_good { Ok(Some(script)) } else { Err(GbtError::WitnessCommitment) }
+    }
+}
+
+/// What was left out.
+struct Cut {
+    count: usize,
+    fees: u64,
+}
+
+/// Sums over transactions.
+struct Totals {
+    fees: u64,
+    size: u32,
+    weight: u32,
+    sigops: u32,
+}
+
+impl Totals {
+    fn of(transactions: &[TemplateTx], limits: &BlockLimits) -> Result<Self, GbtError> {
+        let sum =
+            |of: fn(&TemplateTx) -> u64| transactions.iter().map(of).fold(0, u64::saturating_add);
+        let held = |name, sum: u64, limit: u32| {
+            let sum = u32::try_from(sum).ok().filter(|sum| *sum <= limit);
+            sum.ok_or(GbtError::Total(name))
+        };
+        let fees = sum(|tx| tx.fee);
+        if fees > SATS_MAX {
+            return Err(GbtError::Total("fee"));
+        }
+        Ok(Self {
+            fees,
+            size: held("size", sum(|tx| tx.raw.len() as u64), limits.size)?,
+            weight: held("weight", sum(|tx| tx.weight.into()), limits.weight)?,
+            sigops: held("sigops", sum(|tx| tx.sigops.into()), limits.sigops)?,
+        })
+    }
+}
+
+/// BIP 141's output for these transactions and a coinbase whose witness is 32 zero bytes.
+fn commitment_to(transactions: &[TemplateTx]) -> Box<[u8]> {
+    // The coinbase's own wtxid counts as zero.
+    let branches = merkle::branches(transactions.iter().map(|tx| tx.wtxid));
+    let root = merkle::root(Hash256::ZERO, &branches);
+    let commitment = Hash256::sha256d_parts(&[&root.0, &[0; 32]]);
+    [&COMMITMENT_HEAD[..], &commitment.0].concat().into()
+}
+
+/// The header's version from the node's signed number.
+fn version(version: i64) -> u32 {
+    // Nodes print an i32; its bits are what the header has.
+    let [a, b, c, d, ..] = version.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
+}
+
+/// What of a hostile string goes into an error.
+fn excerpt(text: &str) -> String {
+    text.chars().take(EXCERPT_LEN).collect()
+}
+
+/// With the coinbase 2^14: a tree of 14 levels, the most that a DATUM pool takes.
+pub const TRANSACTIONS_MAX: usize = 16_383;
+/// All the bitcoins there can be.
+const SATS_MAX: u64 = 21_000_000 * 100_000_000;
+/// BIP 34 heights end long before; keeps the sum with 1 far from overflow.
+const HEIGHT_MAX: u32 = 500_000_000;
+/// OP_RETURN, a push of 36, and BIP 141's mark.
+const COMMITMENT_HEAD: [u8; 6] = [0x6A, 0x24, 0xAA, 0x21, 0xA9, 0xED];
+const COMMITMENT_LEN: usize = 38;
+/// Signet's solution may follow; a script of this length is still no burden on a coinbase.
+const COMMITMENT_LEN_MAX: usize = 600;
+const EXCERPT_LEN: usize = 80;
+
+#[cfg(test)]
+#[path = "gbt_tests.rs"]
+mod tests;

@@ -1,0 +1,162 @@
+//! What a new tip's header tells of the next block, before the node has made a template. Pure.
+
+use bitcoin::Network;
+use serde::Deserialize;
+
+use crate::work::{Hash256, Nbits, Template, TipHeader};
+
+/// `getblockheader`, the part that counts.
+#[derive(Debug, Deserialize)]
+pub(super) struct RawHeader<'a> {
+    hash: &'a str,
+    /// 1 for the tip, more below it, -1 off the best chain.
+    confirmations: i64,
+    height: u32,
+    bits: &'a str,
+    mediantime: u32,
+}
+
+/// A block header, checked.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Header {
+    pub(super) hash: Hash256,
+    pub(super) confirmations: i64,
+    pub(super) height: u32,
+    pub(super) bits: Nbits,
+    pub(super) mediantime: u32,
+}
+
+impl RawHeader<'_> {
+    /// None when a field is not what it should be.
+    pub(super) fn check(&self) -> Option<Header> {
+        Some(Header {
+            hash: Hash256::from_display_hex(self.hash)?,
+            confirmations: self.confirmations,
+            height: (self.height < HEIGHT_MAX).then_some(self.height)?,
+            bits: Nbits::from_hex(self.bits)?,
+            mediantime: self.mediantime,
+        })
+    }
+}
+
+/// What the last full template taught about the chain.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Learned {
+    pub(super) height: u32,
+    /// In sats, exact.
+    pub(super) subsidy: u64,
+    pub(super) version: u32,
+}
+
+impl Learned {
+    pub(super) fn of(template: &Template) -> Self {
+        Self { height: template.height, subsidy: template.subsidy(), version: template.version }
+    }
+
+    /// The subsidy at `height`; none when that cannot be told exactly.
+    fn subsidy_at(&self, height: u32, network: Network) -> Option<u64> {
+        let interval = halving_interval(network);
+        // Going back over a halving would have to undo a rounding.
+        let halvings = (height / interval).checked_sub(self.height / interval)?;
+        Some(self.subsidy.checked_shr(halvings).unwrap_or(0))
+    }
+}
+
+/// All that subsidy-only work on `tip` needs; none where only a template can tell.
+pub(super) fn next_block(
+    tip: &Header,
+    learned: &Learned,
+    network: Network,
+    unix_now: u32,
+) -> Option<TipHeader> {
+    let height = tip.height + 1;
+    let mintime = tip.mediantime.saturating_add(1);
+    nbits_are_kept(height, network).then_some(())?;
+    Some(TipHeader {
+        height,
+        version: learned.version,
+        prevhash: tip.hash,
+        nbits: tip.bits,
+        curtime: unix_now.max(mintime),
+        mintime,
+        subsidy: learned.subsidy_at(height, network)?,
+    })
+}
+
+/// True when the block at `height` surely has its parent's bits.
+fn nbits_are_kept(height: u32, network: Network) -> bool {
+    match network {
+        // No retargeting at all.
+        Network::Regtest => true,
+        Network::Bitcoin | Network::Signet => !height.is_multiple_of(RETARGET_INTERVAL),
+        // Test networks allow blocks of minimum difficulty after 20 minutes.
+        _ => false,
+    }
+}
+
+fn halving_interval(network: Network) -> u32 {
+    if network == Network::Regtest { 150 } else { 210_000 }
+}
+
+const RETARGET_INTERVAL: u32 = 2016;
+/// As for templates: far beyond any chain, and adding 1 cannot overflow.
+const HEIGHT_MAX: u32 = 500_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SUBSIDY: u64 = 5_000_000_000;
+
+    fn tip(height: u32) -> Header {
+        Header {
+            hash: Hash256([7; 32]),
+            confirmations: 1,
+            height,
+            bits: Nbits::new(0x1d00_ffff).unwrap(),
+            mediantime: 1000,
+        }
+    }
+
+    #[track_caller]
+    fn case(network: Network, learned_at: u32, tip_at: u32, subsidy: Option<u64>) {
+        let learned = Learned { height: learned_at, subsidy: SUBSIDY, version: 0x2000_0000 };
+        let next = next_block(&tip(tip_at), &learned, network, 900);
+        assert_eq!(next.map(|next| next.subsidy), subsidy, "{network} {learned_at} {tip_at}");
+    }
+
+    #[test]
+    fn subsidy_is_exact_over_halvings() {
+        case(Network::Regtest, 149, 148, Some(SUBSIDY));
+        case(Network::Regtest, 149, 149, Some(SUBSIDY / 2));
+        case(Network::Regtest, 149, 449, Some(SUBSIDY / 8));
+        case(Network::Regtest, 1, 150 * 70, Some(0));
+        case(Network::Bitcoin, 150, 150, Some(SUBSIDY));
+        case(Network::Bitcoin, 839_990, 840_000, Some(SUBSIDY / 2));
+    }
+
+    #[test]
+    fn back_over_a_halving_only_a_template_can_tell() {
+        case(Network::Regtest, 150, 148, None);
+        case(Network::Regtest, 299, 150, Some(SUBSIDY));
+    }
+
+    #[test]
+    fn retargets_wait_for_the_template() {
+        case(Network::Bitcoin, 2015, 2015, None);
+        case(Network::Signet, 2015, 2015, None);
+        case(Network::Bitcoin, 2016, 2016, Some(SUBSIDY));
+        case(Network::Regtest, 2100, 2015 + 2016, Some(SUBSIDY >> 12));
+        case(Network::Testnet, 100, 100, None);
+        case(Network::Testnet4, 100, 100, None);
+    }
+
+    #[test]
+    fn times_follow_the_median() {
+        let learned = Learned { height: 1, subsidy: SUBSIDY, version: 4 };
+        let next = |now| next_block(&tip(5), &learned, Network::Regtest, now).unwrap();
+        assert_eq!((next(900).mintime, next(900).curtime), (1001, 1001));
+        assert_eq!((next(5000).mintime, next(5000).curtime), (1001, 5000));
+        assert_eq!((next(900).height, next(900).version), (6, 4));
+    }
+}

@@ -1,0 +1,158 @@
+//! What is known of a node's tip, and what each piece of news makes of it. Pure.
+
+use std::sync::Arc;
+
+use bitcoin::Network;
+
+use super::header::{self, Header, Learned};
+use crate::work::{Hash256, Template};
+
+/// How far work on a node's tip has got.
+#[derive(Debug)]
+pub(super) struct Progress {
+    source: Arc<str>,
+    network: Network,
+    tip: Option<Hash256>,
+    learned: Option<Learned>,
+    /// Counts tips; a template asked for before the tip changed may be of the old one.
+    generation: u64,
+}
+
+/// What a header means.
+#[derive(Debug)]
+pub(super) enum HeaderNews {
+    /// It is not the tip, or no more.
+    NotTip,
+    Known,
+    /// A new tip, with work on it unless only the node's template can tell.
+    NewTip(Option<Template>),
+}
+
+/// What a full template means.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) enum FullNews {
+    /// Work to publish; on a tip of which nobody spoke before, or not.
+    Fresh { is_new_tip: bool },
+    /// Made before the tip changed.
+    Outdated,
+}
+
+impl Progress {
+    pub(super) fn new(source: Arc<str>, network: Network, learned: Option<Learned>) -> Self {
+        Self { source, network, tip: None, learned, generation: 0 }
+    }
+
+    pub(super) fn tip(&self) -> Option<Hash256> {
+        self.tip
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(super) fn learned(&self) -> Option<Learned> {
+        self.learned
+    }
+
+    /// The height of the tip, once known by a template.
+    pub(super) fn on_header(&mut self, header: &Header, unix_now: u32) -> HeaderNews {
+        if header.confirmations != 1 {
+            return HeaderNews::NotTip;
+        }
+        if self.tip == Some(header.hash) {
+            return HeaderNews::Known;
+        }
+        self.tip = Some(header.hash);
+        self.generation += 1;
+        let next = self
+            .learned
+            .and_then(|learned| header::next_block(header, &learned, self.network, unix_now));
+        HeaderNews::NewTip(next.map(|next| Template::tip(Arc::clone(&self.source), &next)))
+    }
+
+    /// `generation` is what it was when the template was asked for.
+    pub(super) fn on_full(&mut self, template: &Template, generation: u64) -> FullNews {
+        let is_new_tip = self.tip != Some(template.prevhash);
+        if is_new_tip && generation != self.generation {
+            return FullNews::Outdated;
+        }
+        if is_new_tip {
+            self.tip = Some(template.prevhash);
+            self.generation += 1;
+        }
+        self.learned = Some(Learned::of(template));
+        FullNews::Fresh { is_new_tip }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::work::{BlockLimits, Nbits, TemplateKind};
+
+    fn header(hash: u8, confirmations: i64) -> Header {
+        let bits = Nbits::new(0x207f_ffff).unwrap();
+        Header { hash: Hash256([hash; 32]), confirmations, height: 10, bits, mediantime: 100 }
+    }
+
+    fn full(prevhash: u8) -> Template {
+        Template {
+            source: "n".into(),
+            kind: TemplateKind::Full,
+            height: 11,
+            version: 0x2000_0000,
+            prevhash: Hash256([prevhash; 32]),
+            nbits: Nbits::new(0x207f_ffff).unwrap(),
+            curtime: 200,
+            mintime: 101,
+            coinbase_value: 50_0000_0100,
+            fees: 100,
+            witness_commitment: None,
+            transactions: Box::default(),
+            merkle_branches: Box::default(),
+            total_size: 0,
+            total_weight: 0,
+            total_sigops: 0,
+            limits: BlockLimits::CONSENSUS,
+        }
+    }
+
+    fn progress() -> Progress {
+        Progress::new("n".into(), Network::Regtest, None)
+    }
+
+    #[test]
+    fn a_tip_is_worked_on_once_the_subsidy_is_known() {
+        let mut progress = progress();
+        assert!(matches!(progress.on_header(&header(1, 1), 0), HeaderNews::NewTip(None)));
+        assert_eq!(progress.on_full(&full(1), 1), FullNews::Fresh { is_new_tip: false });
+        assert!(matches!(progress.on_header(&header(1, 1), 0), HeaderNews::Known));
+        let HeaderNews::NewTip(Some(tip)) = progress.on_header(&header(2, 1), 0) else {
+            panic!("no work")
+        };
+        assert_eq!((tip.kind, tip.coinbase_value), (TemplateKind::Tip, 50_0000_0000));
+    }
+
+    #[test]
+    fn headers_below_the_tip_or_beside_it_are_not_worked_on() {
+        let mut progress = progress();
+        for confirmations in [-1, 0, 2] {
+            let news = progress.on_header(&header(1, confirmations), 0);
+            assert!(matches!(news, HeaderNews::NotTip));
+        }
+    }
+
+    #[test]
+    fn a_template_asked_for_before_the_tip_changed_is_outdated() {
+        let mut progress = progress();
+        assert_eq!(progress.on_full(&full(1), 0), FullNews::Fresh { is_new_tip: true });
+        let asked_at = progress.generation();
+        progress.on_header(&header(2, 1), 0);
+        assert_eq!(progress.on_full(&full(1), asked_at), FullNews::Outdated);
+        // The node answered late, but for the new tip.
+        assert_eq!(progress.on_full(&full(2), asked_at), FullNews::Fresh { is_new_tip: false });
+        // It knows better than what was heard: a reorganisation.
+        let asked_at = progress.generation();
+        assert_eq!(progress.on_full(&full(1), asked_at), FullNews::Fresh { is_new_tip: true });
+    }
+}

@@ -1,0 +1,277 @@
+//! The calls that are made of a node, typed, and the two loops that wait for its answers.
+
+use std::{sync::Arc, time::Duration};
+
+use bitcoin::Network;
+use serde::Deserialize;
+use tokio::{
+    sync::{mpsc, watch},
+    task::spawn_blocking,
+    time::{Instant, sleep},
+};
+use tracing::debug;
+
+use super::{
+    Hint, HintFrom, NodeConfig, NodeError, ProposeError,
+    conn::{Answer, METHOD_NOT_FOUND, RpcClient, RpcError},
+    gbt::{Parsed, RawTemplate},
+    header::{Header, RawHeader},
+};
+use crate::work::Hash256;
+
+/// What a node says about itself.
+#[derive(Debug)]
+pub(super) struct NodeInfo {
+    pub(super) network: Network,
+    pub(super) version: Arc<str>,
+    pub(super) height: u32,
+    pub(super) headers: u32,
+    pub(super) is_in_initial_download: bool,
+}
+
+pub(super) async fn node_info(client: &mut RpcClient) -> Result<NodeInfo, NodeError> {
+    #[derive(Deserialize)]
+    struct Chain<'a> {
+        chain: &'a str,
+        blocks: u32,
+        headers: u32,
+        #[serde(default)]
+        initialblockdownload: bool,
+    }
+    #[derive(Deserialize)]
+    struct Version {
+        subversion: String,
+    }
+    let answer = client.call("getblockchaininfo", "[]", QUICK_MAX).await?;
+    let chain: Chain<'_> = answer.parse()?;
+    let network = Network::from_core_arg(chain.chain)
+        .map_err(|_| NodeError::Chain(chain.chain.chars().take(40).collect::<String>().into()))?;
+    let (height, headers) = (chain.blocks, chain.headers);
+    let is_in_initial_download = chain.initialblockdownload;
+    let answer = client.call("getnetworkinfo", "[]", QUICK_MAX).await?;
+    let version = answer.parse::<Version>()?.subversion.chars().take(120).collect::<String>();
+    Ok(NodeInfo { network, version: version.into(), height, headers, is_in_initial_download })
+}
+
+pub(super) async fn best_hash(client: &mut RpcClient) -> Result<Hash256, NodeError> {
+    let answer = client.call("getbestblockhash", "[]", QUICK_MAX).await?;
+    Hash256::from_display_hex(answer.parse()?).ok_or(NodeError::Answer("best block hash"))
+}
+
+/// None when the node does not know the block.
+pub(super) async fn header(
+    client: &mut RpcClient,
+    hash: Hash256,
+) -> Result<Option<Header>, NodeError> {
+    let params = format!(r#"["{hash}"]"#);
+    let answer = client.call("getblockheader", &params, QUICK_MAX).await?;
+    match answer.parse::<RawHeader<'_>>() {
+        Ok(raw) => raw.check().map(Some).ok_or(NodeError::Answer("block header")),
+        Err(RpcError::Node { code: NOT_FOUND, .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A template, parsed off the tasks that miners wait for.
+async fn template(
+    client: &mut RpcClient,
+    source: Arc<str>,
+    params: &str,
+    limit: Duration,
+) -> Result<Box<Parsed>, NodeError> {
+    let answer: Answer = client.call("getblocktemplate", params, limit).await?;
+    let parse = move || -> Result<Box<Parsed>, NodeError> {
+        Ok(Box::new(answer.parse::<RawTemplate<'_>>()?.into_template(source)?))
+    };
+    spawn_blocking(parse).await.map_err(|_| NodeError::Answer("template"))?
+}
+
+fn rules(network: Network) -> &'static str {
+    if network == Network::Signet { r#"["segwit","signet"]"# } else { r#"["segwit"]"# }
+}
+
+/// A template that came in.
+#[derive(Debug)]
+pub(super) struct Fetched {
+    pub(super) from: FetchedBy,
+    pub(super) parsed: Box<Parsed>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum FetchedBy {
+    /// By a request with this generation.
+    Request(u64),
+    /// By a long poll, which ends when there is a new tip or much new in the mempool.
+    LongPoll,
+}
+
+/// Asks for a template whenever `requests` changes. Ends at the first error.
+pub(super) async fn fetch_on_request(
+    mut client: RpcClient,
+    source: Arc<str>,
+    network: Network,
+    mut requests: watch::Receiver<u64>,
+    fetched: mpsc::Sender<Result<Fetched, NodeError>>,
+) {
+    let params = format!(r#"[{{"rules":{}}}]"#, rules(network));
+    while requests.changed().await.is_ok() {
+        let generation = *requests.borrow_and_update();
+        let parsed = template(&mut client, Arc::clone(&source), &params, TEMPLATE_MAX).await;
+        let result = parsed.map(|parsed| Fetched { from: FetchedBy::Request(generation), parsed });
+        let is_end = result.is_err();
+        if fetched.send(result).await.is_err() || is_end {
+            return;
+        }
+    }
+}
+
+/// What a wait for the next tip starts from.
+#[derive(Clone, Debug, Default)]
+pub(super) struct WaitFrom {
+    /// Of the tip.
+    pub(super) height: u32,
+    pub(super) longpollid: Option<Box<str>>,
+}
+
+/// Waits for tips in calls that the node answers when there is one.
+///
+/// `waitforblockheight` costs the node nothing and answers before any template is made; where it
+/// is unknown or not allowed, a long poll for templates does. Tips of the same height are left to
+/// the slow poll.
+pub(super) async fn wait_for_tips(
+    mut client: RpcClient,
+    source: Arc<str>,
+    network: Network,
+    mut from: watch::Receiver<WaitFrom>,
+    hints: mpsc::Sender<Hint>,
+    fetched: mpsc::Sender<Result<Fetched, NodeError>>,
+) {
+    if from.wait_for(|from| from.height > 0 || from.longpollid.is_some()).await.is_err() {
+        return;
+    }
+    while !hints.is_closed() {
+        let height = from.borrow().height;
+        match wait_for_height(&mut client, height.saturating_add(1)).await {
+            Ok(reached) if reached.height > height => {
+                let hint = Hint {
+                    from: HintFrom::LongPoll,
+                    tip: Hash256::from_display_hex(&reached.hash),
+                    at: Instant::now().into_std(),
+                };
+                if hints.send(hint).await.is_err() {
+                    return;
+                }
+                // Until the session knows of the tip, the next wait would end at once.
+                let _ = tokio::time::timeout(PAUSE, from.changed()).await;
+            }
+            Ok(_) => {}
+            Err(NodeError::Rpc(error)) if is_unsupported(&error) => {
+                debug!(node = %source, %error, "no waitforblockheight: long polling");
+                return long_poll(client, source, network, from, hints, fetched).await;
+            }
+            Err(error) => {
+                debug!(node = %source, %error, "waiting for a block failed");
+                look_soon(&hints);
+                sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Reached {
+    hash: String,
+    height: u32,
+}
+
+async fn wait_for_height(client: &mut RpcClient, height: u32) -> Result<Reached, NodeError> {
+    let started = Instant::now();
+    let params = format!("[{height},{}]", WAIT.as_millis());
+    let answer = client.call("waitforblockheight", &params, WAIT + QUICK_MAX).await?;
+    let reached: Reached = answer.parse()?;
+    if reached.height < height && started.elapsed() < PAUSE {
+        sleep(PAUSE).await; // It is shutting down, and would answer at once again.
+    }
+    Ok(reached)
+}
+
+fn is_unsupported(error: &RpcError) -> bool {
+    matches!(error, RpcError::Forbidden(_)) || error.code() == Some(METHOD_NOT_FOUND)
+}
+
+/// A broken wait may be all the news that there will be of a dead node: makes the session see.
+fn look_soon(hints: &mpsc::Sender<Hint>) {
+    let hint = Hint { from: HintFrom::SlowPoll, tip: None, at: Instant::now().into_std() };
+    // A full queue makes it look as well.
+    let _ = hints.try_send(hint);
+}
+
+async fn long_poll(
+    mut client: RpcClient,
+    source: Arc<str>,
+    network: Network,
+    mut from: watch::Receiver<WaitFrom>,
+    hints: mpsc::Sender<Hint>,
+    fetched: mpsc::Sender<Result<Fetched, NodeError>>,
+) {
+    let Ok(start) = from.wait_for(|from| from.longpollid.is_some()).await.map(|from| from.clone())
+    else {
+        return;
+    };
+    let (mut id, mut tip) = (start.longpollid, None);
+    while let Some(longpollid) = id.take() {
+        let (started, before) = (Instant::now(), tip);
+        // The id is the node's own text: quoted again, it stays one string.
+        let Ok(quoted) = serde_json::to_string(&longpollid) else { return };
+        let params = format!(r#"[{{"rules":{},"longpollid":{quoted}}}]"#, rules(network));
+        match template(&mut client, Arc::clone(&source), &params, LONG_POLL_MAX).await {
+            Ok(mut parsed) => {
+                id = parsed.longpollid.take();
+                tip = Some(parsed.template.prevhash);
+                let result = Ok(Fetched { from: FetchedBy::LongPoll, parsed });
+                if fetched.send(result).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                debug!(node = %source, %error, "the long poll failed");
+                look_soon(&hints);
+                id = Some(longpollid);
+            }
+        }
+        if tip == before && started.elapsed() < PAUSE {
+            sleep(PAUSE).await;
+        }
+    }
+}
+
+/// Asks `node` whether it would take a block but for its work.
+pub(super) async fn propose(node: &NodeConfig, block_hex: &str) -> Result<(), ProposeError> {
+    let unanswered = |error: RpcError| ProposeError::Unanswered(error.to_string());
+    let mut client = RpcClient::new(&node.rpc_url, &node.auth).map_err(unanswered)?;
+    let params =
+        format!(r#"[{{"mode":"proposal","rules":["segwit","signet"],"data":"{block_hex}"}}]"#);
+    let call = client.call("getblocktemplate", &params, PROPOSE_MAX);
+    let answer = call.await.map_err(unanswered)?;
+    match answer.parse_optional::<&str>().map_err(unanswered)? {
+        None | Some("duplicate") => Ok(()),
+        Some("inconclusive-not-best-prevblk") => Err(ProposeError::Stale),
+        Some(reason) => Err(ProposeError::Refused(reason.to_owned())),
+    }
+}
+
+/// RPC_INVALID_ADDRESS_OR_KEY: no such block.
+const NOT_FOUND: i32 = -5;
+/// For calls that a node answers at once, unless it is connecting a block on a slow disk.
+const QUICK_MAX: Duration = Duration::from_secs(5);
+/// A template of a full mempool on a slow machine.
+const TEMPLATE_MAX: Duration = Duration::from_secs(30);
+/// One of the node's threads is ours this long; short, so that a wait for a height that a
+/// reorganisation has made wrong ends soon.
+const WAIT: Duration = Duration::from_secs(10);
+/// The node answers when there is something new; the session ends the wait if the node dies.
+const LONG_POLL_MAX: Duration = Duration::from_secs(3600);
+/// A whole block's validation on a slow machine.
+const PROPOSE_MAX: Duration = Duration::from_secs(60);
+/// Keeps a node that answers at once, again and again, from being asked in a loop.
+const PAUSE: Duration = Duration::from_millis(500);

@@ -1,0 +1,59 @@
+//! How a node is doing.
+
+use std::{sync::Arc, time::Instant};
+
+use bitcoin::Network;
+
+/// A moment's view of one node.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NodeStatus {
+    pub name: Arc<str>,
+    pub state: NodeState,
+    /// Its templates are the ones in use.
+    pub is_active: bool,
+    /// As the node calls itself, like `/Satoshi:29.2.0/Knots:20251110/`.
+    pub version: Option<Arc<str>>,
+    pub network: Option<Network>,
+    /// Of its tip.
+    pub height: Option<u32>,
+    /// It says that it is still catching up with the network.
+    pub is_in_initial_download: bool,
+    /// Why it is not ready, or the last thing that went wrong.
+    pub last_error: Option<Arc<str>>,
+    /// When its latest template came in.
+    pub template_at: Option<Instant>,
+    /// When it last answered anything.
+    pub answered_at: Option<Instant>,
+}
+
+/// What may be expected of a node.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum NodeState {
+    /// Has not answered since the start.
+    Starting,
+    /// Gives templates.
+    Ready,
+    /// Answers, but gives none yet: it starts, or catches up.
+    Syncing,
+    /// Does not answer, or with errors.
+    Down,
+    /// On another chain than the nodes preferred to it.
+    WrongChain,
+}
+
+impl NodeStatus {
+    pub(super) fn new(name: Arc<str>) -> Self {
+        Self {
+            name,
+            state: NodeState::Starting,
+            is_active: false,
+            version: None,
+            network: None,
+            height: None,
+            is_in_initial_download: false,
+            last_error: None,
+            template_at: None,
+            answered_at: None,
+        }
+    }
+}
