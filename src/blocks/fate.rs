@@ -1,0 +1,127 @@
+//! What became of a block.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use crate::work::Hash256;
+
+/// What a node made of a block.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Answer {
+    /// It is in the node's best chain.
+    Accepted,
+    /// The node knows it and it is valid, but another block won.
+    Stale,
+    /// The node refuses it, in its own words.
+    Rejected(String),
+    /// No verdict yet: down, busy, or still checking. Asked again.
+    Unanswered(String),
+}
+
+impl Answer {
+    /// What `submitblock` says (BIP 22): null is acceptance, and neither a block that the node
+    /// has already nor one that it has not yet connected is refused.
+    pub(super) fn of_submitblock(answer: Option<&str>) -> Self {
+        match answer {
+            None | Some("duplicate") => Self::Accepted,
+            Some(later @ ("inconclusive" | "duplicate-inconclusive")) => {
+                Self::Unanswered(later.to_owned())
+            }
+            Some(reason) => Self::Rejected(reason.to_owned()),
+        }
+    }
+
+    /// True when asking again would change nothing.
+    pub(super) fn is_final(&self) -> bool {
+        !matches!(self, Self::Unanswered(_))
+    }
+}
+
+/// The end of a block's story.
+#[derive(Clone, Debug)]
+pub struct BlockReport {
+    pub height: u32,
+    pub hash: Hash256,
+    /// Node names and their last words.
+    pub answers: Vec<(Arc<str>, Answer)>,
+}
+
+impl BlockReport {
+    pub fn is_accepted(&self) -> bool {
+        self.answers.iter().any(|(_, answer)| *answer == Answer::Accepted)
+    }
+}
+
+/// Counts and recent reports, for logs and dashboards.
+#[derive(Debug, Default)]
+pub struct BlockStats {
+    found: AtomicU64,
+    accepted: AtomicU64,
+    refused: AtomicU64,
+    recent: Mutex<VecDeque<BlockReport>>,
+}
+
+impl BlockStats {
+    pub fn found(&self) -> u64 {
+        self.found.load(Relaxed)
+    }
+
+    /// Blocks that at least one node has in its best chain.
+    pub fn accepted(&self) -> u64 {
+        self.accepted.load(Relaxed)
+    }
+
+    /// Blocks that no node wanted.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Relaxed)
+    }
+
+    /// Newest last.
+    pub fn recent(&self) -> Vec<BlockReport> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    pub(super) fn add_found(&self) {
+        self.found.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn add_accepted(&self) {
+        self.accepted.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn add_report(&self, report: BlockReport) {
+        if !report.is_accepted() {
+            self.refused.fetch_add(1, Relaxed);
+        }
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        if recent.len() == RECENT_MAX {
+            recent.pop_front();
+        }
+        recent.push_back(report);
+    }
+}
+
+/// A lifetime's blocks for most; a test network's last minutes.
+const RECENT_MAX: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn duplicates_are_success_and_inconclusive_is_no_refusal() {
+        assert_eq!(Answer::of_submitblock(None), Answer::Accepted);
+        assert_eq!(Answer::of_submitblock(Some("duplicate")), Answer::Accepted);
+        for later in ["inconclusive", "duplicate-inconclusive"] {
+            assert!(!Answer::of_submitblock(Some(later)).is_final());
+        }
+        for refused in ["high-hash", "duplicate-invalid", "bad-cb-amount", "rejected"] {
+            assert_eq!(Answer::of_submitblock(Some(refused)), Answer::Rejected(refused.to_owned()));
+        }
+    }
+}

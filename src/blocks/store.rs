@@ -1,0 +1,142 @@
+//! The folder of found blocks. One file each, its whole hex: `bitcoin-cli -stdin submitblock` reads
+//! it as it is.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use crate::work::Hash256;
+
+/// `data_dir/blocks`.
+#[derive(Clone, Debug)]
+pub(super) struct Store {
+    dir: PathBuf,
+}
+
+/// A block whose fate was open when gatewayd ended.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) height: u32,
+    pub(super) hash: Hash256,
+    pub(super) hex: String,
+}
+
+impl Store {
+    pub(super) fn new(data_dir: &Path) -> Self {
+        Self { dir: data_dir.join("blocks") }
+    }
+
+    /// Makes the folder and sees whether it can be written to.
+    pub(super) fn prepare(&self) -> io::Result<()> {
+        fs::create_dir_all(&self.dir)?;
+        let probe = self.dir.join(".writable");
+        File::create(&probe)?;
+        fs::remove_file(probe)
+    }
+
+    /// Writes the block so that it survives a crash of the machine.
+    pub(super) fn save(&self, height: u32, hash: &Hash256, hex: &str) -> io::Result<()> {
+        let path = self.path(height, hash, "");
+        let unfinished = self.path(height, hash, ".tmp");
+        let mut file = File::create(&unfinished)?;
+        file.write_all(hex.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&unfinished, path)?;
+        // The name is part of what must survive.
+        File::open(&self.dir)?.sync_all()
+    }
+
+    /// Notes in the file's name how it ended, and lets go of the oldest that have ended.
+    pub(super) fn finish(&self, height: u32, hash: &Hash256, accepted: bool) -> io::Result<()> {
+        let ending = if accepted { ACCEPTED } else { REJECTED };
+        fs::rename(self.path(height, hash, ""), self.path(height, hash, ending))?;
+        self.prune()
+    }
+
+    /// Blocks that no node has confirmed yet, lowest first. Files that are none are left alone.
+    pub(super) fn pending(&self) -> io::Result<Vec<Pending>> {
+        let mut pending = Vec::new();
+        for entry in fs::read_dir(&self.dir)? {
+            let path = entry?.path();
+            let Some((height, hash)) = path.file_name().and_then(|name| parse(name.to_str()?))
+            else {
+                continue;
+            };
+            let len = fs::metadata(&path)?.len();
+            if len <= HEX_LEN_MAX {
+                pending.push(Pending { height, hash, hex: fs::read_to_string(&path)? });
+            }
+        }
+        pending.sort_by_key(|block| block.height);
+        Ok(pending)
+    }
+
+    fn prune(&self) -> io::Result<()> {
+        let entries = fs::read_dir(&self.dir)?.filter_map(Result::ok);
+        let mut ended: Vec<_> = entries
+            .map(|entry| entry.path())
+            .filter(|path| {
+                let name = path.to_string_lossy();
+                name.ends_with(ACCEPTED) || name.ends_with(REJECTED)
+            })
+            .filter_map(|path| Some((fs::metadata(&path).ok()?.modified().ok()?, path)))
+            .collect();
+        ended.sort();
+        let spare = ended.len().saturating_sub(KEPT);
+        ended[..spare].iter().try_for_each(|(_, path)| fs::remove_file(path))
+    }
+
+    fn path(&self, height: u32, hash: &Hash256, ending: &str) -> PathBuf {
+        self.dir.join(format!("{height}-{hash}.hex{ending}"))
+    }
+}
+
+/// Height and hash of a pending block's file name.
+fn parse(name: &str) -> Option<(u32, Hash256)> {
+    let (height, hash) = name.strip_suffix(".hex")?.split_once('-')?;
+    Some((height.parse().ok()?, Hash256::from_display_hex(hash)?))
+}
+
+const ACCEPTED: &str = ".accepted";
+const REJECTED: &str = ".rejected";
+/// Blocks of 4 MB are 8 MB of hex: at most 400 MB, and for most miners a life's work.
+const KEPT: usize = 50;
+/// Twice the greatest block; nothing larger is one.
+const HEX_LEN_MAX: u64 = 16_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_survive_until_their_fate_is_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path());
+        store.prepare().unwrap();
+        let (a, b) = (Hash256([1; 32]), Hash256([2; 32]));
+        store.save(8, &a, "aa").unwrap();
+        store.save(7, &b, "bb").unwrap();
+        fs::write(dir.path().join("blocks/readme.txt"), "not a block").unwrap();
+        let heights: Vec<_> = store.pending().unwrap().iter().map(|it| it.height).collect();
+        assert_eq!(heights, [7, 8]);
+        store.finish(7, &b, true).unwrap();
+        let pending = store.pending().unwrap();
+        assert_eq!(pending.len(), 1);
+        assert_eq!((pending[0].hash, pending[0].hex.as_str()), (a, "aa"));
+    }
+
+    #[test]
+    fn ended_blocks_do_not_fill_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path());
+        store.prepare().unwrap();
+        for height in 0..60_u32 {
+            let hash = Hash256([height.to_le_bytes()[0]; 32]);
+            store.save(height, &hash, "aa").unwrap();
+            store.finish(height, &hash, height % 2 == 0).unwrap();
+        }
+        assert_eq!(fs::read_dir(dir.path().join("blocks")).unwrap().count(), KEPT);
+    }
+}
