@@ -88,10 +88,13 @@ pub enum Reject {
     Unauthorized,
     #[error("not-subscribed")]
     NotSubscribed,
+    /// Fields missing, or not of the form that they must have.
+    #[error("malformed-submit")]
+    Malformed,
 }
 
 impl Reject {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::UnknownJob,
         Self::StaleWork,
         Self::StalePrevblk,
@@ -104,5 +107,6 @@ impl Reject {
         Self::BadExtranonce,
         Self::Unauthorized,
         Self::NotSubscribed,
+        Self::Malformed,
     ];
 }

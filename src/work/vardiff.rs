@@ -53,6 +53,16 @@ impl Vardiff {
         self.difficulty
     }
 
+    pub fn floor(&self) -> Difficulty {
+        self.config.floor
+    }
+
+    /// Starts to measure anew, as when a miner gets its first job.
+    pub fn restart_at(&mut self, now: Instant) {
+        self.restart(now);
+        self.last_share = now;
+    }
+
     /// What the miner asked for, held to the floor.
     pub fn suggest(&mut self, difficulty: Difficulty, now: Instant) -> Difficulty {
         self.set(self.held(difficulty.get()), now);
@@ -73,10 +83,16 @@ impl Vardiff {
         changed
     }
 
-    /// Counts an accepted share.
-    pub fn on_share(&mut self, now: Instant) -> Option<Change> {
-        self.window_shares += 1;
+    /// Counts an accepted share that was made at difficulty `at`.
+    ///
+    /// A share of older terms shows that the miner lives, but not how fast it is at the present
+    /// difficulty: what was in flight during a change must not cause another.
+    pub fn on_share(&mut self, at: Difficulty, now: Instant) -> Option<Change> {
         self.last_share = now;
+        if at != self.difficulty {
+            return None;
+        }
+        self.window_shares += 1;
         let aim = self.aim().as_secs_f64();
         let each =
             now.duration_since(self.window_start).as_secs_f64() / f64::from(self.window_shares);
