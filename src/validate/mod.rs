@@ -1,6 +1,8 @@
 //! Decides whether a submission is a share, and whether it is a block. Pure: no I/O, no clock, no
 //! locks.
 
+#[cfg(test)]
+pub(crate) mod fixture;
 mod seen;
 
 use std::sync::Arc;
@@ -152,3 +154,7 @@ fn header(
     header[76..].copy_from_slice(&submission.nonce.to_le_bytes());
     header
 }
+
+#[cfg(test)]
+#[path = "validate_tests.rs"]
+mod tests;

@@ -1,0 +1,207 @@
+use bitcoin::hashes::Hash as _;
+use proptest::prelude::*;
+
+use super::{
+    fixture::{CURTIME, EASY, HARD, MINTIME, pooled, solo, template},
+    *,
+};
+use crate::work::{BuildJob, JobBuilder, Payout};
+
+struct Bench {
+    job: Arc<Job>,
+    assignment: Assignment,
+    seen: SeenShares,
+}
+
+/// Every fourth hash meets this.
+fn least() -> Difficulty {
+    Difficulty::new(1e-9).unwrap()
+}
+
+impl Bench {
+    fn new(what: BuildJob, nbits: u32, payout: &Arc<Payout>, difficulty: Difficulty) -> Self {
+        let job = JobBuilder::new(1).build(what, &template(1, nbits, 5), payout);
+        let assignment = Assignment::new(CoinbaseId::DEFAULT, difficulty, false);
+        Self { job, assignment, seen: SeenShares::default() }
+    }
+
+    fn easy() -> Self {
+        Self::new(BuildJob::Classes, HARD, &solo(), least())
+    }
+
+    fn check(&mut self, submission: &Submission) -> Verdict {
+        self.check_at(submission, self.job.prevhash().to_owned(), false)
+    }
+
+    fn check_at(&mut self, submission: &Submission, tip: Hash256, expired: bool) -> Verdict {
+        let moment = Moment { tip: &tip, expired, ntime_max: CURTIME + 7200 };
+        let nobody = Username("nobody".into());
+        let (job, seen, scratch) = (&self.job, &mut self.seen, &mut Vec::new());
+        check(job, &self.assignment, submission, &moment, &nobody, seen, scratch)
+    }
+
+    /// A nonce with which `base` is a share.
+    fn mine(&mut self, base: Submission) -> Submission {
+        let mut fresh = SeenShares::default();
+        std::mem::swap(&mut fresh, &mut self.seen);
+        let mined = (0..)
+            .map(|nonce| Submission { nonce, ..base })
+            .find(|submission| self.check(submission).share.is_ok())
+            .unwrap();
+        self.seen = fresh;
+        mined
+    }
+}
+
+fn submission() -> Submission {
+    Submission { extranonce: [7; 12], ntime: CURTIME, nonce: 0, version_bits: None }
+}
+
+/// The header as the bitcoin crate puts it together from the transactions themselves.
+fn reference_header(job: &Job, assignment: &Assignment, submission: &Submission) -> [u8; 80] {
+    let mut coinbase = Vec::new();
+    job.coinbase(assignment.class).write(
+        assignment.variant(),
+        &submission.extranonce,
+        &mut coinbase,
+    );
+    let coinbase: bitcoin::Transaction = bitcoin::consensus::deserialize(&coinbase).unwrap();
+    let others: &[_] = if job.is_empty() { &[] } else { &job.template.transactions };
+    let txids = std::iter::once(coinbase.compute_txid().to_raw_hash())
+        .chain(others.iter().map(|tx| bitcoin::hashes::sha256d::Hash::from_byte_array(tx.txid.0)));
+    let rolled = submission.version_bits.unwrap_or(0) & VERSION_ROLLING_MASK;
+    let header = bitcoin::block::Header {
+        version: bitcoin::block::Version::from_consensus((job.version | rolled).cast_signed()),
+        prev_blockhash: bitcoin::BlockHash::from_byte_array(job.prevhash().0),
+        merkle_root: bitcoin::merkle_tree::calculate_root(txids).unwrap().into(),
+        time: submission.ntime,
+        bits: bitcoin::CompactTarget::from_consensus(job.template.nbits.get()),
+        nonce: submission.nonce,
+    };
+    bitcoin::consensus::serialize(&header).try_into().unwrap()
+}
+
+proptest! {
+    #[test]
+    fn headers_agree_with_rust_bitcoin(
+        transactions in 0u32..40, class in 0usize..6, what in 0usize..3, quickdiff: bool,
+        extranonce: [u8; 12], nonce: u32, bits in prop::option::of(any::<u32>()), exponent in -20..40,
+    ) {
+        let what = [BuildJob::SubsidyOnly, BuildJob::Blank, BuildJob::Classes][what];
+        let payout = if quickdiff { pooled(1) } else { solo() };
+        let job = JobBuilder::new(1).build(what, &template(1, EASY, transactions), &payout);
+        let difficulty = Difficulty::pow2(exponent);
+        let assignment = Assignment::new(CoinbaseId::CLASSES[class], difficulty, quickdiff);
+        let submission = Submission { extranonce, ntime: CURTIME, nonce, version_bits: bits };
+        let moment = Moment { tip: job.prevhash(), expired: false, ntime_max: CURTIME };
+        let (nobody, mut seen) = (Username("".into()), SeenShares::default());
+        let verdict = check(&job, &assignment, &submission, &moment, &nobody, &mut seen, &mut Vec::new());
+        let header = reference_header(&job, &assignment, &submission);
+        let hash = Hash256::sha256d(&header);
+        prop_assert_eq!(verdict.block.is_some(), job.block_target.is_met_by(&hash));
+        if let Some(block) = verdict.block {
+            prop_assert_eq!(block.header, header);
+            prop_assert_eq!(block.hash, hash);
+        }
+        if let Ok(share) = verdict.share {
+            prop_assert_eq!(share.hash, hash);
+            prop_assert!(assignment.target.is_met_by(&hash));
+        }
+    }
+}
+
+#[test]
+fn a_mined_share_is_accepted_once() {
+    let mut bench = Bench::easy();
+    let mined = bench.mine(submission());
+    let share = bench.check(&mined).share.unwrap();
+    assert_eq!((share.nonce, share.ntime, share.is_block), (mined.nonce, CURTIME, false));
+    assert_eq!(bench.check(&mined).share.unwrap_err(), Reject::Duplicate);
+}
+
+#[test]
+fn each_refusal_has_its_reason() {
+    let mut bench = Bench::easy();
+    let good = bench.mine(submission());
+    let tip = *bench.job.prevhash();
+    let mut case = |submission: Submission, tip, expired, reason| {
+        let verdict = bench.check_at(&submission, tip, expired);
+        assert_eq!(verdict.share.unwrap_err(), reason);
+    };
+    case(good, Hash256([9; 32]), true, Reject::StalePrevblk);
+    case(good, tip, true, Reject::StaleWork);
+    case(Submission { ntime: MINTIME - 1, ..good }, tip, false, Reject::NtimeTooOld);
+    case(Submission { ntime: CURTIME + 7201, ..good }, tip, false, Reject::NtimeTooNew);
+    let foreign = Submission { version_bits: Some(0x4000_0000), ..good };
+    case(foreign, tip, false, Reject::BadVersion);
+}
+
+#[test]
+fn ntime_bounds_are_inclusive() {
+    let mut bench = Bench::easy();
+    for ntime in [MINTIME, CURTIME + 7200] {
+        let mined = bench.mine(Submission { ntime, ..submission() });
+        assert!(bench.check(&mined).share.is_ok());
+    }
+}
+
+#[test]
+fn too_easy_hashes_are_high_or_not_even_difficulty_1() {
+    let mut hard = Bench::new(BuildJob::Classes, HARD, &solo(), Difficulty::pow2(40));
+    assert_eq!(hard.check(&submission()).share.unwrap_err(), Reject::HashNotZero);
+    let mut soft = Bench::new(BuildJob::Classes, HARD, &solo(), Difficulty::pow2(-1));
+    assert_eq!(soft.check(&submission()).share.unwrap_err(), Reject::HighHash);
+}
+
+#[test]
+fn version_bits_may_come_alone_or_in_the_whole_version() {
+    let mut bench = Bench::easy();
+    let bits = 0x0012_2000;
+    let mined = bench.mine(Submission { version_bits: Some(bits), ..submission() });
+    let share = bench.check(&mined).share.unwrap();
+    assert_eq!(share.version, 0x2000_0000 | bits);
+    let whole = Submission { version_bits: Some(0x2000_0000 | bits), ..mined };
+    // The same header again.
+    assert_eq!(bench.check(&whole).share.unwrap_err(), Reject::Duplicate);
+}
+
+/// Stale, expired, of an impossible time or version or target: a block is a block.
+#[test]
+fn a_block_is_found_whatever_becomes_of_its_share() {
+    let mut bench = Bench::new(BuildJob::Classes, EASY, &solo(), Difficulty::pow2(60));
+    let bases = [
+        submission(),
+        Submission { ntime: MINTIME - 1, ..submission() },
+        Submission { ntime: u32::MAX, ..submission() },
+        Submission { version_bits: Some(0x4000_0000), ..submission() },
+    ];
+    for base in bases {
+        let verdict = (0..)
+            .map(|nonce| bench.check_at(&Submission { nonce, ..base }, Hash256::ZERO, true))
+            .find(|verdict| verdict.block.is_some())
+            .unwrap();
+        assert_eq!(verdict.share.unwrap_err(), Reject::StalePrevblk);
+        let block = verdict.block.unwrap();
+        assert!(bench.job.block_target.is_met_by(&Hash256::sha256d(&block.header)));
+        let root = Hash256::sha256d(&block.coinbase);
+        let root = merkle::root(root, &bench.job.template.merkle_branches);
+        assert_eq!(block.header[36..68], root.0);
+    }
+}
+
+#[test]
+fn a_flood_of_shares_is_bounded() {
+    let mut seen = SeenShares::default();
+    let hash = |i: u64| {
+        let mut hash = Hash256::ZERO;
+        hash.0[..8].copy_from_slice(&i.to_le_bytes());
+        hash
+    };
+    let job = |i: u64| crate::work::JobId(u32::try_from(i % 3).unwrap());
+    for i in 0..100_000 {
+        assert!(seen.insert(job(i), &hash(i)));
+    }
+    assert!(!seen.insert(job(99_999), &hash(99_999)));
+    seen.retain(|_| false);
+    assert!(seen.insert(job(99_999), &hash(99_999)));
+}
