@@ -11,6 +11,7 @@ pub mod blocks;
 pub mod config;
 pub mod datum;
 pub mod devnet;
+pub mod listener;
 pub mod sv1;
 pub mod template;
 pub mod validate;

@@ -1,0 +1,31 @@
+//! `mining.suggest_difficulty`: a number, or a number in quotes as some firmware sends it.
+
+use serde::Deserialize;
+
+use crate::{sv1::message::Request, work::Difficulty};
+
+/// A difficulty as miners write one.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(super) enum Wire {
+    Number(f64),
+    Text(String),
+}
+
+impl Wire {
+    pub(super) fn difficulty(&self) -> Option<Difficulty> {
+        let value = match self {
+            Self::Number(value) => *value,
+            Self::Text(text) => text.trim().parse().ok()?,
+        };
+        Difficulty::new(value.min(DIFFICULTY_MOST))
+    }
+}
+
+pub(in crate::sv1) fn difficulty(request: &Request<'_>) -> Option<Difficulty> {
+    let elements: Vec<Wire> = request.params()?;
+    elements.first()?.difficulty()
+}
+
+/// 2^63: more than the whole network finds in a day, and as far as a target byte is tested.
+const DIFFICULTY_MOST: f64 = (1_u64 << 63) as f64;

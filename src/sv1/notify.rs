@@ -1,0 +1,115 @@
+//! `mining.notify`, rendered once per job and coinbase, patched per miner.
+
+use bytes::Bytes;
+
+use crate::work::{Coinbase, CoinbaseId, Job, JobId};
+
+/// What tells one rendering of a job from another.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Rendering {
+    pub class: CoinbaseId,
+    /// The variant that repeats no work of the plain one.
+    pub quickdiff: bool,
+    /// Older jobs are to be dropped.
+    pub clean: bool,
+}
+
+/// Appends the notify line of `job` for a miner with `target_byte`.
+pub fn write(job: &Job, rendering: Rendering, target_byte: u8, out: &mut Vec<u8>) {
+    let coinbase = job.coinbase(rendering.class);
+    let line = job.rendered(slot(coinbase.id, rendering), || render(job, coinbase, rendering));
+    let at = out.len() + target_byte_at(job, coinbase, rendering.quickdiff);
+    out.extend_from_slice(line);
+    out[at..at + 2].copy_from_slice(&hex_byte(target_byte));
+}
+
+/// A job's id on the wire: `Q` for quickdiff work, else `N` for subsidy-only work, as
+/// datum_gateway's; then the id in hex.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct WireJobId {
+    pub(super) job: JobId,
+    pub(super) quickdiff: bool,
+}
+
+impl WireJobId {
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let quickdiff = text.starts_with('Q');
+        let hex = text.strip_prefix(['Q', 'N']).unwrap_or(text);
+        Some(Self { job: JobId(parse_hex_u32(hex)?), quickdiff })
+    }
+}
+
+/// One to eight hex digits.
+pub(super) fn parse_hex_u32(hex: &str) -> Option<u32> {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    if hex.is_empty() || hex.len() > 8 {
+        return None;
+    }
+    hex.bytes().try_fold(0, |value, byte| Some(value << 4 | digit(byte)?))
+}
+
+/// Where in `Job::rendered` a line lives: 0 to 27.
+fn slot(coinbase: CoinbaseId, rendering: Rendering) -> usize {
+    coinbase.index().min(6) * 4
+        + usize::from(rendering.quickdiff) * 2
+        + usize::from(rendering.clean)
+}
+
+fn render(job: &Job, coinbase: &Coinbase, rendering: Rendering) -> Bytes {
+    let template = &job.template;
+    let branches: &[_] = if job.is_empty() { &[] } else { &template.merkle_branches };
+    let mut line = Vec::with_capacity(512 + 2 * coinbase.len() + 67 * branches.len());
+    line.extend_from_slice(HEAD);
+    line.extend(prefix(job, rendering.quickdiff));
+    line.extend_from_slice(job.id.to_string().as_bytes());
+    line.extend_from_slice(SEPARATOR);
+    // Every 32-bit word of the header's hash reversed: so getwork did.
+    for word in job.prevhash().0.chunks_exact(4) {
+        word.iter().rev().for_each(|byte| line.extend_from_slice(&hex_byte(*byte)));
+    }
+    line.extend_from_slice(SEPARATOR);
+    let mut coinb1 = Vec::with_capacity(coinbase.coinb1.len());
+    coinbase.write_coinb1(0, rendering.quickdiff, &mut coinb1);
+    push_hex(&coinb1, &mut line);
+    line.extend_from_slice(SEPARATOR);
+    push_hex(&coinbase.coinb2, &mut line);
+    line.extend_from_slice(b"\",[");
+    for (at, branch) in branches.iter().enumerate() {
+        line.extend_from_slice(if at == 0 { b"\"" } else { b",\"" });
+        push_hex(&branch.0, &mut line);
+        line.push(b'"');
+    }
+    line.extend_from_slice(b"],\"");
+    let ntime = template.curtime.max(template.mintime);
+    for (at, field) in [job.version, template.nbits.get(), ntime].into_iter().enumerate() {
+        if at > 0 {
+            line.extend_from_slice(SEPARATOR);
+        }
+        push_hex(&field.to_be_bytes(), &mut line);
+    }
+    line.extend_from_slice(if rendering.clean { b"\",true]}\n" } else { b"\",false]}\n" });
+    line.into()
+}
+
+/// Where `write` finds the target byte's two digits.
+fn target_byte_at(job: &Job, coinbase: &Coinbase, quickdiff: bool) -> usize {
+    let id_digits = (job.id.0.max(1).ilog2() / 4 + 1) as usize;
+    let prefix = usize::from(prefix(job, quickdiff).is_some());
+    HEAD.len() + prefix + id_digits + 2 * SEPARATOR.len() + 64 + 2 * coinbase.target_byte_index
+}
+
+fn prefix(job: &Job, quickdiff: bool) -> Option<u8> {
+    if quickdiff { Some(b'Q') } else { job.is_empty().then_some(b'N') }
+}
+
+pub(super) fn push_hex(bytes: &[u8], out: &mut Vec<u8>) {
+    bytes.iter().for_each(|byte| out.extend_from_slice(&hex_byte(*byte)));
+}
+
+fn hex_byte(byte: u8) -> [u8; 2] {
+    [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]
+}
+
+const HEAD: &[u8] = b"{\"id\":null,\"method\":\"mining.notify\",\"params\":[\"";
+const SEPARATOR: &[u8] = b"\",\"";
+const DIGITS: &[u8; 16] = b"0123456789abcdef";

@@ -1,0 +1,447 @@
+//! One miner's Stratum V1 session: lines in, bytes out, shares and blocks out.
+//!
+//! No sockets, tasks or clocks here. Callers pass `now` and own the buffers, so a test can drive
+//! years of mining in a millisecond.
+
+use std::{
+    io::Write,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use thiserror::Error;
+
+use super::{
+    Config, Effects,
+    error::{write_bad_params, write_method_not_found, write_reject, write_result, write_true},
+    given::{Given, GivenJobs},
+    message::{Request, scan_submit},
+    method::{configure::Configure, submit::Submit, subscribe, suggest_difficulty},
+    names::Names,
+    notify::{self, Rendering},
+};
+use crate::{
+    validate::{self, Assignment, Moment, SeenShares},
+    work::{
+        Announce, CoinbaseId, Difficulty, Door, Reject, Share, Work,
+        vardiff::{Change, Vardiff, VardiffConfig},
+    },
+};
+
+/// Why the session must end.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+pub enum Close {
+    #[error("sent a line that is not a JSON object")]
+    Malformed,
+    #[error("did not subscribe within {0:?}")]
+    LoginTimeout(Duration),
+    #[error("sent no share for {0:?}")]
+    Idle(Duration),
+    /// Not the miner's fault.
+    #[error("sent away: {0}")]
+    Door(Arc<str>),
+}
+
+/// A miner's side of the protocol. Owned by its connection.
+#[derive(Debug)]
+pub struct Session {
+    config: Arc<Config>,
+    extranonce1: [u8; 4],
+    began: Instant,
+    user_agent: Box<str>,
+    subscribed: bool,
+    authorized: bool,
+    class: CoinbaseId,
+    /// What the miner's kind must have at least, and what it asked never to go below.
+    class_floor: Option<Difficulty>,
+    own_floor: Option<Difficulty>,
+    vardiff: Vardiff,
+    last_share: Instant,
+    given: GivenJobs,
+    seen: SeenShares,
+    names: Names,
+    /// The difficulty that the miner was last told.
+    told: Option<Difficulty>,
+    /// When paced work is due.
+    paced: Option<Instant>,
+    sequence: u64,
+    /// A mask to be announced with the next job.
+    mask_untold: Option<u32>,
+}
+
+impl Session {
+    /// A session on a connection that was just accepted; `extranonce1` is its alone.
+    pub fn new(config: Arc<Config>, extranonce1: [u8; 4], work: &Work, now: Instant) -> Self {
+        let rules = VardiffConfig {
+            floor: config.difficulty_min,
+            start: config.difficulty_start,
+            shares_per_minute: config.shares_per_minute,
+            powers_of_two: false,
+        };
+        let mut session = Self {
+            config,
+            extranonce1,
+            began: now,
+            user_agent: Box::default(),
+            subscribed: false,
+            authorized: false,
+            class: CoinbaseId::DEFAULT,
+            class_floor: None,
+            own_floor: None,
+            vardiff: Vardiff::new(rules, now),
+            last_share: now,
+            given: GivenJobs::default(),
+            seen: SeenShares::default(),
+            names: Names::default(),
+            told: None,
+            paced: None,
+            sequence: work.sequence,
+            mask_untold: None,
+        };
+        session.apply_rules(work, now);
+        session
+    }
+
+    pub fn user_agent(&self) -> &str {
+        &self.user_agent
+    }
+
+    pub fn is_subscribed(&self) -> bool {
+        self.subscribed
+    }
+
+    pub fn difficulty(&self) -> Difficulty {
+        self.vardiff.difficulty()
+    }
+
+    /// Handles one line from the miner. Answers are appended to `out`.
+    pub fn on_line(
+        &mut self,
+        line: &[u8],
+        work: &Work,
+        now: Instant,
+        out: &mut Vec<u8>,
+        effects: &mut Effects,
+    ) -> Result<(), Close> {
+        if let Some(submit) = scan_submit(line) {
+            self.on_submit(submit.id, &submit.fields, work, now, out, effects);
+            return Ok(());
+        }
+        if line.trim_ascii().is_empty() {
+            return Ok(()); // Some firmware keeps connections alive this way.
+        }
+        let request = Request::parse(line).ok_or(Close::Malformed)?;
+        // An answer to something of ours: nothing waits for it.
+        let Some(method) = request.method.as_deref() else { return Ok(()) };
+        match method {
+            "mining.submit" => {
+                let fields: Vec<Option<String>> = request.params().unwrap_or_default();
+                let fields: Vec<&str> = fields.iter().flatten().map(|s| &**s).collect();
+                self.on_submit(request.id, &fields, work, now, out, effects);
+            }
+            "mining.subscribe" => self.on_subscribe(&request, work, now, out),
+            "mining.authorize" => {
+                self.authorized = true;
+                write_true(request.id, out);
+            }
+            "mining.configure" => self.on_configure(&request, work, now, out),
+            "mining.suggest_difficulty" => self.on_suggest(&request, work, now, out),
+            "mining.extranonce.subscribe" => write_true(request.id, out),
+            "mining.ping" => write_result(request.id, b"\"pong\"", out),
+            "mining.pong" => {}
+            _ => write_method_not_found(request.id, out),
+        }
+        Ok(())
+    }
+
+    /// Takes note of new work, and announces it now or later.
+    pub fn on_work(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) -> Result<(), Close> {
+        if let Door::Closed(reason) = &work.door {
+            return Err(Close::Door(Arc::clone(reason)));
+        }
+        let missed = work.sequence != self.sequence.wrapping_add(1);
+        self.sequence = work.sequence;
+        self.apply_rules(work, now);
+        if !self.subscribed {
+            return Ok(());
+        }
+        let latest = work.latest();
+        self.given.retain(work);
+        let given = &self.given;
+        self.seen.retain(|job| given.contains(job) && work.job(job).is_some());
+        let last = self.given.last();
+        if last.is_some_and(|last| last.job == latest.id) {
+            return Ok(());
+        }
+        // A tip, or work that is better than what this miner has (which it may have missed).
+        let current = last.and_then(|last| work.job(last.job));
+        let urgent = missed
+            || current.is_none_or(|job| job.prevhash() != work.tip() || job.is_empty())
+            || self.told.is_some_and(|told| told < self.vardiff.floor());
+        match work.announce {
+            Announce::Paced(interval) if !urgent => {
+                // What is due already keeps its time: pace, do not postpone.
+                let due = now + self.share_of(interval);
+                self.paced.get_or_insert(due);
+            }
+            Announce::Paced(_) | Announce::Now => self.send_latest(work, now, out),
+        }
+        Ok(())
+    }
+
+    /// When [`Self::on_deadline`] wants to be called.
+    pub fn deadline(&self) -> Instant {
+        if !self.subscribed {
+            return self.began + self.config.login_timeout;
+        }
+        let mut deadline = self.vardiff.deadline();
+        if let Some(paced) = self.paced {
+            deadline = deadline.min(paced);
+        }
+        if !self.config.idle_timeout.is_zero() {
+            deadline = deadline.min(self.last_share + self.config.idle_timeout);
+        }
+        deadline
+    }
+
+    /// Does what time has brought.
+    pub fn on_deadline(
+        &mut self,
+        work: &Work,
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Close> {
+        if !self.subscribed {
+            let timeout = self.config.login_timeout;
+            let late = now >= self.began + timeout;
+            return if late { Err(Close::LoginTimeout(timeout)) } else { Ok(()) };
+        }
+        let idle_timeout = self.config.idle_timeout;
+        if !idle_timeout.is_zero() && now >= self.last_share + idle_timeout {
+            return Err(Close::Idle(idle_timeout));
+        }
+        // A lower difficulty comes with the next job: the present one is not made void for it.
+        let _ = self.vardiff.on_deadline(now);
+        if self.paced.is_some_and(|paced| now >= paced) {
+            self.send_latest(work, now, out);
+        }
+        Ok(())
+    }
+
+    /// The first answer opens the session; later ones repeat it and change nothing.
+    fn on_subscribe(
+        &mut self,
+        request: &Request<'_>,
+        work: &Work,
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) {
+        subscribe::write_answer(request.id, self.extranonce1, out);
+        if self.subscribed {
+            return;
+        }
+        self.subscribed = true;
+        self.user_agent = subscribe::user_agent(request);
+        (self.class, self.class_floor) = self.config.classes.of(&self.user_agent);
+        self.last_share = now;
+        self.vardiff.restart_at(now);
+        self.apply_rules(work, now);
+        self.send_latest(work, now, out);
+    }
+
+    fn on_configure(
+        &mut self,
+        request: &Request<'_>,
+        work: &Work,
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) {
+        let Some(configure) = Configure::read(request) else {
+            return write_bad_params(request.id, out);
+        };
+        configure.write_answer(request.id, out);
+        // The answer itself grants the mask. set_version_mask repeats it for old firmware, but
+        // never straight after the answer, where an S21+ hangs up.
+        self.mask_untold = configure.version_mask;
+        if let Some(Some(floor)) = configure.minimum_difficulty {
+            self.own_floor = Some(floor);
+            self.apply_rules(work, now);
+            self.renew(work, now, out);
+        }
+    }
+
+    fn on_suggest(&mut self, request: &Request<'_>, work: &Work, now: Instant, out: &mut Vec<u8>) {
+        let Some(wanted) = suggest_difficulty::difficulty(request) else {
+            return write_bad_params(request.id, out);
+        };
+        write_true(request.id, out);
+        self.vardiff.suggest(wanted, now);
+        self.renew(work, now, out);
+    }
+
+    fn on_submit(
+        &mut self,
+        id: &[u8],
+        fields: &[&str],
+        work: &Work,
+        now: Instant,
+        out: &mut Vec<u8>,
+        effects: &mut Effects,
+    ) {
+        match self.judge(fields, work, now, effects) {
+            Ok((share, at)) => {
+                write_true(id, out);
+                effects.tally.accept(share.difficulty);
+                effects.shares.push(share);
+                self.last_share = now;
+                if let Some(Change::Quick(_)) = self.vardiff.on_share(at, now) {
+                    self.renew(work, now, out);
+                }
+            }
+            Err(reject) => {
+                write_reject(id, reject, out);
+                effects.tally.reject(reject);
+            }
+        }
+    }
+
+    /// The share and the difficulty that it was made at, or why there is none. A block goes to
+    /// `effects` in either case.
+    fn judge(
+        &mut self,
+        fields: &[&str],
+        work: &Work,
+        now: Instant,
+        effects: &mut Effects,
+    ) -> Result<(Share, Difficulty), Reject> {
+        if !self.subscribed {
+            return Err(Reject::NotSubscribed);
+        }
+        let submit = Submit::read(fields, self.extranonce1)?;
+        let given = self.given.find(submit.job).ok_or(Reject::UnknownJob)?;
+        let job = work.job(given.job).ok_or(Reject::StaleWork)?;
+        let life = self.config.stale_after + self.config.refresh;
+        let moment = Moment {
+            tip: work.tip(),
+            expired: now.duration_since(given.at) > life,
+            ntime_max: job.template.curtime.saturating_add(NTIME_AHEAD_S),
+        };
+        let named = if submit.username.is_empty() {
+            Ok(&self.config.default_username)
+        } else {
+            self.names.intern(submit.username).ok_or(Reject::Unauthorized)
+        };
+        // Nobody's block is a block, too.
+        let username = *named.as_ref().unwrap_or(&&self.config.default_username);
+        let (assignment, submission) = (&given.assignment, &submit.submission);
+        let (seen, scratch) = (&mut self.seen, &mut effects.scratch);
+        let verdict =
+            validate::check(job, assignment, submission, &moment, username, seen, scratch);
+        if let Some(block) = verdict.block {
+            effects.tally.blocks += 1;
+            effects.blocks.push(block);
+        }
+        named?;
+        verdict.share.map(|share| (share, assignment.difficulty))
+    }
+
+    /// Brings vardiff up to the rules of this work, this configuration and this miner.
+    fn apply_rules(&mut self, work: &Work, now: Instant) {
+        let pooled = work.latest().payout.pooled.as_ref();
+        // 0: the pool sets none. Powers of two are exact in an f64.
+        let pool_floor = pooled.and_then(|terms| Difficulty::new(terms.min_difficulty as f64));
+        let floors = [self.class_floor, self.own_floor, pool_floor].into_iter().flatten();
+        let floor = floors.fold(self.config.difficulty_min, Difficulty::max);
+        let rules = VardiffConfig {
+            floor,
+            start: self.config.difficulty_start,
+            shares_per_minute: self.config.shares_per_minute,
+            powers_of_two: pooled.is_some(),
+        };
+        self.vardiff.configure(rules, now);
+    }
+
+    /// Puts a changed difficulty into effect at once, if that can be done without the miner
+    /// repeating work: with newer work if there is, else with the quickdiff twin of this job.
+    fn renew(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) {
+        if !self.subscribed || self.told == Some(self.vardiff.difficulty()) {
+            return;
+        }
+        let latest = work.latest().id;
+        let newer = self.given.last().is_none_or(|last| last.job != latest);
+        if newer {
+            self.send(work, now, Sending { quickdiff: false, clean: true }, out);
+        } else if !self.given.has_twin(latest) {
+            self.send(work, now, Sending { quickdiff: true, clean: true }, out);
+        }
+    }
+
+    /// Announces the latest job.
+    fn send_latest(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) {
+        let last = self.given.last().and_then(|last| work.job(last.job));
+        // A first job is clean as well: the miner may have work of another connection.
+        let clean = last.is_none_or(|last| last.prevhash() != work.tip());
+        self.send(work, now, Sending { quickdiff: false, clean }, out);
+    }
+
+    fn send(&mut self, work: &Work, now: Instant, sending: Sending, out: &mut Vec<u8>) {
+        self.paced = None;
+        if let Some(mask) = self.mask_untold.take()
+            && !self.user_agent.starts_with(MASK_HATER)
+        {
+            // Writing to a vector cannot fail, here and below.
+            let _ = writeln!(
+                out,
+                r#"{{"id":null,"method":"mining.set_version_mask","params":["{mask:08x}"]}}"#
+            );
+        }
+        let difficulty = self.vardiff.difficulty();
+        if self.told != Some(difficulty) {
+            self.told = Some(difficulty);
+            let _ = writeln!(
+                out,
+                r#"{{"id":null,"method":"mining.set_difficulty","params":[{difficulty}]}}"#
+            );
+        }
+        let Sending { quickdiff, clean } = sending;
+        let job = work.latest();
+        let assignment = self.assignment(difficulty, quickdiff);
+        let rendering = Rendering { class: self.class, quickdiff, clean };
+        notify::write(job, rendering, assignment.variant().target_byte, out);
+        self.given.push(Given { job: job.id, assignment, at: now });
+    }
+
+    /// Spares the target's long division when nothing has changed.
+    fn assignment(&self, difficulty: Difficulty, quickdiff: bool) -> Assignment {
+        match self.given.last() {
+            Some(last) if last.assignment.difficulty == difficulty => {
+                Assignment { quickdiff, class: self.class, ..last.assignment }
+            }
+            _ => Assignment::new(self.class, difficulty, quickdiff),
+        }
+    }
+
+    /// This connection's place in `interval`; connections spread over it evenly.
+    fn share_of(&self, interval: Duration) -> Duration {
+        let place = u32::from_be_bytes(self.extranonce1).wrapping_mul(GOLDEN_RATIO);
+        interval.mul_f64(f64::from(place) / f64::from(u32::MAX))
+    }
+}
+
+/// How the latest job goes out.
+#[derive(Clone, Copy)]
+struct Sending {
+    quickdiff: bool,
+    clean: bool,
+}
+
+/// Nodes accept blocks up to two hours ahead of their clock.
+const NTIME_AHEAD_S: u32 = 7200;
+/// Drops the connection when it is told a version mask (datum_gateway PR #105).
+const MASK_HATER: &str = "Antminer S21+";
+/// 2^32 / φ: consecutive numbers land far apart and evenly.
+const GOLDEN_RATIO: u32 = 0x9E37_79B9;
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;
