@@ -89,7 +89,7 @@ mod tests {
 
     fn answer(outputs: &[PayoutOutput]) -> Result<Checked, CoinbaserFault> {
         let body = CoinbaserMessage::encode_body(7, outputs);
-        let len = body.len() as u32;
+        let len = u32::try_from(body.len()).unwrap();
         check(&CoinbaserMessage { value: 1000, len, body: &body, padding: &[] }, REQUEST)
     }
 
@@ -111,9 +111,9 @@ mod tests {
 
     #[test]
     fn impossible_scripts_are_refused() {
-        for len in [0, 1, 65, 255] {
-            let fault = answer(&[output(1, len)]).unwrap_err();
-            assert_eq!(fault, CoinbaserFault::Script { output: 0, len: len as u8 });
+        for len in [0u8, 1, 65, 255] {
+            let fault = answer(&[output(1, len.into())]).unwrap_err();
+            assert_eq!(fault, CoinbaserFault::Script { output: 0, len });
         }
     }
 

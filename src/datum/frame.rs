@@ -177,7 +177,8 @@ mod tests {
             let (mut send, mut receive) = (HeaderKey::to_pool(nk), HeaderKey::to_pool(nk));
             let mut wire = Vec::new();
             for body in &bodies {
-                let header = Header { len: body.len() as u32, command: 5, ..Header::default() };
+                let len = u32::try_from(body.len()).unwrap();
+                let header = Header { len, command: 5, ..Header::default() };
                 wire.extend_from_slice(&send.apply(header.encode()).to_le_bytes());
                 wire.extend_from_slice(body);
             }

@@ -15,21 +15,41 @@
 //! them the first time, so "duplicate work" as the answer to such a share means accepted.
 
 mod cipher;
+mod client;
 mod codec;
 mod coinbaser;
+mod conn;
+mod event;
 mod frame;
 mod handshake;
+mod hold;
 mod link;
+mod liveness;
 pub mod message;
+mod options;
 mod proof;
 mod rebuild;
+mod relay;
+mod slots;
+mod stats;
+mod task;
+mod usernames;
+mod validation;
 
 pub use cipher::{Channel, CipherError, Identity, MAC_LEN, Nonces, PublicIdentity};
+pub use client::{Client, ClientError};
+pub use codec::DecodeError;
 pub use coinbaser::{Checked, CoinbaserFault, check as check_coinbaser};
+pub use event::{Configured, Event, Fault, Sent, Unsent};
 pub use frame::{
     BODY_MAX, FrameError, HEADER_LEN, Header, HeaderKey, Inbox, POOL_BODY_MAX, command, mix,
 };
 pub use handshake::{HELLO_MAX, Handshake, HandshakeError, Visitor, Welcome, printable};
 pub use link::{Frame, Link, LinkError};
+pub use options::{Backoff, DatumConfig, PoolConfig, default_user_agent};
 pub use proof::{ShortIds, crosscheck};
 pub use rebuild::{Rebuilt, rebuild};
+pub use relay::{News, PoolState, PoolStatus, Relay, RelayOptions};
+pub use stats::{Lost, PoolStats, PoolStatsView};
+pub use task::{Inputs, Pool, SHARE_BATCHES_MAX, ShareBatch, spawn};
+pub use usernames::{Modifier, UsernameMode, Usernames};

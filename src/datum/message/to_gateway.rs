@@ -181,7 +181,7 @@ impl<'a> ToGateway<'a> {
     fn decode_validate(mut reader: Reader<'a>) -> Result<Self, DecodeError> {
         let kind = reader.u8("validation kind")?;
         let wanted = Wanted::from_wire(kind)
-            .ok_or(DecodeError::Value { what: "validation kind", value: kind.into() })?;
+            .ok_or_else(|| DecodeError::Value { what: "validation kind", value: kind.into() })?;
         let slot = reader.u8("job id")?;
         let mut indexes = Vec::new();
         if wanted == Wanted::Transactions {

@@ -133,8 +133,8 @@ impl<'a> Validation<'a> {
     fn decode(mut reader: Reader<'a>) -> Result<ToPool<'a>, DecodeError> {
         let kind = reader.u8("validation kind")?;
         let wanted = Wanted::from_wire(kind & !ANSWER).filter(|_| kind & ANSWER != 0);
-        let wanted =
-            wanted.ok_or(DecodeError::Value { what: "validation kind", value: kind.into() })?;
+        let wanted = wanted
+            .ok_or_else(|| DecodeError::Value { what: "validation kind", value: kind.into() })?;
         let slot = reader.u8("job id")?;
         let status = reader.u8("validation status")?;
         if status != OK {

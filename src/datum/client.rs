@@ -1,0 +1,413 @@
+//! One connection to a pool, from HELLO to its end: bytes, templates and shares in; bytes and
+//! events out. Knows no socket and no other connection.
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rand::{Rng, SeedableRng, rngs::StdRng};
+
+use super::{
+    cipher::{CipherError, Identity, PublicIdentity},
+    codec::DecodeError,
+    coinbaser::{self, CoinbaserFault},
+    event::{Configured, Event, Fault, Sent, Unsent},
+    frame::command,
+    handshake::{Handshake, HandshakeError, printable},
+    link::{Frame, Link, LinkError},
+    liveness::{Dead, Liveness},
+    message::{
+        CoinbaserMessage, Configuration, ShareFlags, ShareMessage, ShareReason, ShareResponse,
+        ShareStatus, ToGateway, ToPool, Wanted,
+    },
+    proof::ShortIds,
+    slots::{NoSlot, Slots},
+    validation,
+};
+use crate::work::{CoinbaserRequest, Share, Template, TemplateKind, Work};
+
+/// The gateway's side of one connection.
+pub struct Client {
+    link: Link,
+    handshake: Handshake,
+    /// Signs what the pool says; there is none before its response.
+    pool_session: Option<PublicIdentity>,
+    configured: bool,
+    short_ids: ShortIds,
+    rng: StdRng,
+    slots: Slots,
+    asked: VecDeque<Asked>,
+    awaiting: VecDeque<Sent>,
+    liveness: Liveness,
+    template: Option<Arc<Template>>,
+    unknown_seen: UnknownSeen,
+}
+
+/// A coinbaser that the pool owes.
+#[derive(Debug)]
+struct Asked {
+    request: CoinbaserRequest,
+    deadline: Instant,
+}
+
+impl Client {
+    /// Writes HELLO. `seed` feeds session keys and padding.
+    pub fn new(
+        keys: &Identity,
+        pool: PublicIdentity,
+        user_agent: &str,
+        timeout: Duration,
+        seed: [u8; 32],
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) -> Result<Self, ClientError> {
+        let mut rng = StdRng::from_seed(seed);
+        let (handshake, link) = Handshake::start(keys, pool, user_agent, &mut rng, out)?;
+        Ok(Self {
+            link,
+            handshake,
+            pool_session: None,
+            configured: false,
+            short_ids: ShortIds::new(keys.public(), &pool),
+            rng,
+            slots: Slots::default(),
+            asked: VecDeque::new(),
+            awaiting: VecDeque::new(),
+            liveness: Liveness::new(timeout, now),
+            template: None,
+            unknown_seen: UnknownSeen::default(),
+        })
+    }
+
+    /// Takes what the pool sent. After an error the connection must end.
+    pub fn on_bytes(
+        &mut self,
+        bytes: &[u8],
+        now: Instant,
+        out: &mut Vec<u8>,
+        events: &mut Vec<Event>,
+    ) -> Result<(), ClientError> {
+        self.link.push(bytes);
+        while let Some(frame) = self.link.next(self.handshake.session())? {
+            self.on_frame(&frame, now, out, events)?;
+            self.liveness.on_message(now);
+        }
+        Ok(())
+    }
+
+    /// Asks for the split of a new full template, now or once the pool has configured us.
+    pub fn on_template(
+        &mut self,
+        template: &Arc<Template>,
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ClientError> {
+        if template.kind == TemplateKind::Full {
+            self.template = Some(Arc::clone(template));
+            if self.configured {
+                self.ask(now, out)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Learns which jobs have which slots.
+    pub fn on_work(&mut self, work: &Work) {
+        self.slots.on_work(work);
+    }
+
+    /// True when a share may be sent now.
+    pub fn can_submit(&self) -> bool {
+        self.configured && self.awaiting.len() < AWAITING_MAX
+    }
+
+    /// Sends a share. It comes back in an event, or from `into_awaiting`.
+    pub fn submit(
+        &mut self,
+        share: Share,
+        username: &str,
+        replay: bool,
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) -> Result<(), (Share, Unsent)> {
+        let padding = self.padding();
+        let coinbase = share.job.coinbase(share.coinbase_id);
+        let (slot, contexts) = match self.slots.contexts(&share.job, coinbase) {
+            Ok(found) => found,
+            Err(NoSlot::Solo) => return Err((share, Unsent::Solo)),
+            Err(NoSlot::Reused) => return Err((share, Unsent::SlotReused)),
+        };
+        let message = ShareMessage {
+            slot,
+            coinbase_id: coinbase.id.wire(),
+            flags: ShareFlags::new(share.is_block, share.job.is_empty(), share.quickdiff),
+            target_byte: share.target_byte,
+            ntime: share.ntime,
+            nonce: share.nonce,
+            version: share.version,
+            extranonce: &share.extranonce,
+            username: username.as_bytes(),
+            reserved: [0; 4],
+            job: contexts.job,
+            coinbase: contexts.coinbase,
+            padding,
+        };
+        // Fails only without a channel or above 4 MiB; neither can be here.
+        if self.link.write_channel(None, out, |out| message.encode(out)).is_err() {
+            return Err((share, Unsent::NotReady));
+        }
+        self.liveness.on_share(now);
+        self.awaiting.push_back(Sent { share, slot, at: now, replay });
+        Ok(())
+    }
+
+    /// Shares sent and not answered, oldest first.
+    pub fn into_awaiting(self) -> VecDeque<Sent> {
+        self.awaiting
+    }
+
+    pub fn awaiting(&self) -> usize {
+        self.awaiting.len()
+    }
+
+    /// When `on_deadline` is due.
+    pub fn deadline(&self) -> Instant {
+        let asked = self.asked.front().map(|asked| asked.deadline);
+        asked.into_iter().fold(self.liveness.deadline(), Instant::min)
+    }
+
+    pub fn on_deadline(
+        &mut self,
+        now: Instant,
+        events: &mut Vec<Event>,
+    ) -> Result<(), ClientError> {
+        while let Some(asked) = self.asked.front().filter(|asked| now >= asked.deadline) {
+            events.push(Event::CoinbaserLate { request: asked.request });
+            self.asked.pop_front();
+        }
+        self.liveness.on_deadline(now).map_err(|dead| match dead {
+            Dead::Unready(limit) => ClientError::Unready(limit),
+            Dead::Silent(limit) => ClientError::Silent(limit),
+            Dead::NoAcceptance(limit) => ClientError::NoAcceptance(limit),
+        })
+    }
+
+    fn on_frame(
+        &mut self,
+        frame: &Frame,
+        now: Instant,
+        out: &mut Vec<u8>,
+        events: &mut Vec<Event>,
+    ) -> Result<(), ClientError> {
+        match (frame.header.command, self.pool_session) {
+            (command::RESPONSE, None) => {
+                let welcome = self.handshake.finish(frame, &mut self.link)?;
+                self.pool_session = Some(welcome.pool_session);
+                events.push(Event::Welcome { motd: welcome.motd });
+                Ok(())
+            }
+            (command::RESPONSE, Some(_)) => Err(ClientError::SecondResponse),
+            (command::MINING, None) => Err(ClientError::TooEarly),
+            // The C gateway would take it; but then anybody on the way could configure us.
+            (command::MINING, Some(_)) if !frame.header.channel => Err(ClientError::Unencrypted),
+            (command::MINING, Some(signer)) => {
+                let message = frame.verified(&signer).map_err(ClientError::Signature)?;
+                self.on_mining(message, frame.header.signed, now, out, events)
+            }
+            (command::INFO, _) => {
+                let text = frame.unchecked();
+                let end = memchr::memchr(0, text).unwrap_or(text.len());
+                events.push(Event::Info { text: printable(&text[..end], INFO_MAX) });
+                Ok(())
+            }
+            (command::PING, _) => Ok(()),
+            (command, _) => {
+                if self.unknown_seen.first(command.into()) {
+                    events.push(Event::Fault(Fault::UnknownCommand(command)));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn on_mining(
+        &mut self,
+        message: &[u8],
+        signed: bool,
+        now: Instant,
+        out: &mut Vec<u8>,
+        events: &mut Vec<Event>,
+    ) -> Result<(), ClientError> {
+        let is_configuration = message.first() == Some(&0x99);
+        match ToGateway::decode(message) {
+            Ok(ToGateway::Configuration(configuration)) => {
+                self.on_configuration(&configuration, signed, now, out, events)?;
+            }
+            Ok(ToGateway::Coinbaser(answer)) => self.on_coinbaser(&answer, events),
+            Ok(ToGateway::ShareResponse(response)) => self.on_response(response, now, events),
+            Ok(ToGateway::NewBlock) => events.push(Event::NewBlock),
+            Ok(ToGateway::Validate { slot, wanted, indexes }) => {
+                self.on_validate(slot, wanted, &indexes, out, events)?;
+            }
+            Err(error) if is_configuration && !self.configured => {
+                return Err(ClientError::Configuration(Fault::Configuration(error)));
+            }
+            Err(error) if is_configuration => {
+                events.push(Event::Fault(Fault::Configuration(error)));
+            }
+            Err(DecodeError::Kind(kind)) => {
+                if self.unknown_seen.first(32 + usize::from(kind)) {
+                    events.push(Event::Fault(Fault::UnknownKind(kind)));
+                }
+            }
+            Err(error) => events.push(Event::Fault(Fault::Decode(error))),
+        }
+        Ok(())
+    }
+
+    fn on_configuration(
+        &mut self,
+        configuration: &Configuration<'_>,
+        signed: bool,
+        now: Instant,
+        out: &mut Vec<u8>,
+        events: &mut Vec<Event>,
+    ) -> Result<(), ClientError> {
+        match Configured::check(configuration, signed) {
+            Ok(configured) => {
+                events.push(Event::Configured(configured));
+                self.configured = true;
+                self.liveness.on_configured();
+                // New terms want a new split.
+                self.ask(now, out)
+            }
+            // What came before stays good, if anything did.
+            Err(fault) if self.configured => {
+                events.push(Event::Fault(fault));
+                Ok(())
+            }
+            Err(fault) => Err(ClientError::Configuration(fault)),
+        }
+    }
+
+    fn ask(&mut self, now: Instant, out: &mut Vec<u8>) -> Result<(), ClientError> {
+        let Some(template) = &self.template else { return Ok(()) };
+        let request =
+            CoinbaserRequest { prevhash: template.prevhash, value: template.coinbase_value };
+        let message = ToPool::FetchCoinbaser { request, padding: self.padding() };
+        self.link.write_channel(None, out, |out| message.encode(out))?;
+        if self.asked.len() == ASKED_MAX {
+            self.asked.pop_front();
+        }
+        self.asked.push_back(Asked { request, deadline: now + COINBASER_LIMIT });
+        Ok(())
+    }
+
+    /// Answers repeat the value only, so the oldest request of that value is the one answered.
+    fn on_coinbaser(&mut self, answer: &CoinbaserMessage<'_>, events: &mut Vec<Event>) {
+        let at = self.asked.iter().position(|asked| asked.request.value == answer.value);
+        let Some(asked) = self.asked.remove(at.unwrap_or(0)) else {
+            let fault = CoinbaserFault::Unasked { got: answer.value };
+            events.push(Event::CoinbaserRefused { request: None, fault });
+            return;
+        };
+        let request = asked.request;
+        events.push(match coinbaser::check(answer, request) {
+            Ok(checked) => {
+                Event::Coinbaser { coinbaser: Arc::new(checked.coinbaser), cut_at: checked.cut_at }
+            }
+            Err(fault) => Event::CoinbaserRefused { request: Some(request), fault },
+        });
+    }
+
+    fn on_response(&mut self, response: ShareResponse, now: Instant, events: &mut Vec<Event>) {
+        let key = (response.slot, response.nonce, response.target_byte);
+        let at = self
+            .awaiting
+            .iter()
+            .position(|sent| (sent.slot, sent.share.nonce, sent.share.target_byte) == key);
+        let Some(sent) = at.and_then(|at| self.awaiting.remove(at)) else {
+            events.push(Event::Fault(Fault::UnaskedResponse(response)));
+            return;
+        };
+        let known = sent.replay && response.reason == ShareReason::DUPLICATE;
+        if response.status != ShareStatus::Rejected || known {
+            self.liveness.on_acceptance();
+        }
+        let round_trip = now.saturating_duration_since(sent.at);
+        events.push(Event::Answered { sent, response, round_trip });
+    }
+
+    fn on_validate(
+        &mut self,
+        slot: u8,
+        wanted: Wanted,
+        indexes: &[u16],
+        out: &mut Vec<u8>,
+        events: &mut Vec<Event>,
+    ) -> Result<(), ClientError> {
+        // The whole block goes without padding: it may need every byte of the frame.
+        let padding = if wanted == Wanted::Block { &[] } else { self.padding() };
+        let job = self.slots.job(slot).map(Arc::as_ref);
+        let (slot, answer) = validation::answer(slot, job, wanted, indexes, &self.short_ids);
+        let message = ToPool::Validation { slot, answer, padding };
+        self.link.write_channel(None, out, |out| message.encode(out))?;
+        events.push(Event::Validated { slot, wanted });
+        Ok(())
+    }
+
+    /// Of random length, so that lengths on the wire tell little.
+    fn padding(&mut self) -> &'static [u8] {
+        &PADDING[..self.rng.gen_range(1..=PADDING.len())]
+    }
+}
+
+/// Which unknown commands (0 to 31) and kinds (32 and up) have been reported.
+#[derive(Debug, Default)]
+struct UnknownSeen([u64; 5]);
+
+impl UnknownSeen {
+    fn first(&mut self, what: usize) -> bool {
+        let Some(word) = self.0.get_mut(what / 64) else { return false };
+        let bit = 1 << (what % 64);
+        let first = *word & bit == 0;
+        *word |= bit;
+        first
+    }
+}
+
+/// Why a connection must end. Says what the pool did.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ClientError {
+    #[error("it sent {0}")]
+    Link(#[from] LinkError),
+    #[error("{0}")]
+    Handshake(#[from] HandshakeError),
+    #[error("in a mining message, {0}")]
+    Signature(CipherError),
+    #[error("it answered the handshake twice")]
+    SecondResponse,
+    #[error("it sent a mining message before the handshake's end")]
+    TooEarly,
+    #[error("it sent a mining message without encryption")]
+    Unencrypted,
+    #[error("it sent {0}, and there is none to fall back on")]
+    Configuration(Fault),
+    #[error("it sent no configuration within {0:?}")]
+    Unready(Duration),
+    #[error("it has sent nothing for {0:?}")]
+    Silent(Duration),
+    #[error("it has accepted no share for {0:?}")]
+    NoAcceptance(Duration),
+}
+
+/// After this the template is mined with the pool's single output.
+const COINBASER_LIMIT: Duration = Duration::from_secs(5);
+/// Coinbasers that may be outstanding: each lasts 5 s, and templates come seconds apart.
+const ASKED_MAX: usize = 16;
+/// Shares that may be outstanding: a minute's of 50,000 miners. More wait in the queue.
+const AWAITING_MAX: usize = 16_384;
+static PADDING: [u8; 80] = [0; 80];
+const INFO_MAX: usize = 1024;

@@ -1,0 +1,105 @@
+//! A pool's socket, from the first try to its end.
+
+use std::{io, time::Instant};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{
+        TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    task::JoinHandle,
+    time::timeout,
+};
+
+use super::options::PoolConfig;
+
+/// Where the task stands with its pools.
+pub(super) enum Phase {
+    Connecting(JoinHandle<io::Result<TcpStream>>),
+    Connected(Box<Conn>),
+    Waiting(Instant),
+}
+
+/// An open socket.
+pub(super) struct Conn {
+    reader: OwnedReadHalf,
+    writer: OwnedWriteHalf,
+    buffer: Box<[u8; READ_LEN]>,
+    pub(super) since: Instant,
+}
+
+/// What happened to a phase.
+pub(super) enum Turn {
+    Connected(io::Result<TcpStream>),
+    /// Bytes arrived, in the connection's buffer.
+    Read(io::Result<usize>),
+    /// Bytes left.
+    Written(io::Result<usize>),
+    /// Time for another try.
+    Retry,
+}
+
+impl Phase {
+    /// Starts to connect.
+    pub(super) fn connect(pool: &PoolConfig, limit: std::time::Duration) -> Self {
+        let target = (pool.host.clone(), pool.port);
+        Self::Connecting(tokio::spawn(async move {
+            let stream = timeout(limit, TcpStream::connect(target)).await??;
+            stream.set_nodelay(true)?;
+            Ok(stream)
+        }))
+    }
+
+    /// Waits for the next thing to happen; may be dropped at any time without losing anything.
+    pub(super) async fn turn(&mut self, out: &[u8]) -> Turn {
+        match self {
+            Self::Connecting(task) => Turn::Connected(task.await.unwrap_or_else(|error| {
+                // Only when the runtime shuts down.
+                Err(io::Error::other(error))
+            })),
+            Self::Connected(conn) => conn.turn(out).await,
+            Self::Waiting(until) => {
+                tokio::time::sleep_until((*until).into()).await;
+                Turn::Retry
+            }
+        }
+    }
+}
+
+impl Conn {
+    pub(super) fn new(stream: TcpStream, since: Instant) -> Self {
+        let (reader, writer) = stream.into_split();
+        Self { reader, writer, buffer: Box::new([0; READ_LEN]), since }
+    }
+
+    pub(super) fn received(&self, len: usize) -> &[u8] {
+        &self.buffer[..len]
+    }
+
+    async fn turn(&mut self, out: &[u8]) -> Turn {
+        if out.is_empty() {
+            return Turn::Read(self.reader.read(self.buffer.as_mut_slice()).await);
+        }
+        tokio::select! {
+            biased;
+            written = self.writer.write(out) => Turn::Written(written),
+            read = self.reader.read(self.buffer.as_mut_slice()) => Turn::Read(read),
+        }
+    }
+}
+
+impl Drop for Phase {
+    fn drop(&mut self) {
+        if let Self::Connecting(task) = self {
+            task.abort();
+        }
+    }
+}
+
+/// Also the clock of the task: tokio's, so that tests can hold it.
+pub(super) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+const READ_LEN: usize = 16 * 1024;

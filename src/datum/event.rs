@@ -1,0 +1,131 @@
+//! What a connection to a pool leads to.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{
+    codec::DecodeError,
+    coinbaser::CoinbaserFault,
+    message::{Configuration, ShareResponse, Wanted},
+};
+use crate::work::{Coinbaser, CoinbaserRequest, Share};
+
+/// News from the pool, each checked.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The handshake is done.
+    Welcome {
+        motd: String,
+    },
+    /// Work may be made; again at any time.
+    Configured(Configured),
+    /// A good split, cut off at `cut_at` where it would have overpaid.
+    Coinbaser {
+        coinbaser: Arc<Coinbaser>,
+        cut_at: Option<usize>,
+    },
+    CoinbaserRefused {
+        request: Option<CoinbaserRequest>,
+        fault: CoinbaserFault,
+    },
+    CoinbaserLate {
+        request: CoinbaserRequest,
+    },
+    Answered {
+        sent: Sent,
+        response: ShareResponse,
+        round_trip: Duration,
+    },
+    /// "Look for a new block template now."
+    NewBlock,
+    /// A text for the log.
+    Info {
+        text: String,
+    },
+    /// A request for a job's transactions was answered.
+    Validated {
+        slot: u8,
+        wanted: Wanted,
+    },
+    /// The pool did something wrong that does no harm.
+    Fault(Fault),
+}
+
+/// A share on its way.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    pub share: Share,
+    pub slot: u8,
+    pub at: Instant,
+    /// It was sent on an earlier connection already, so the pool may know it.
+    pub replay: bool,
+}
+
+/// Why a share cannot be sent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Unsent {
+    /// Its job is not for a pool.
+    Solo,
+    SlotReused,
+    NotReady,
+}
+
+/// A configuration that may be mined under.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Configured {
+    pub script: Box<[u8]>,
+    pub prime_id: u32,
+    pub tag: Box<[u8]>,
+    /// A power of two, or 0.
+    pub min_difficulty: u64,
+    /// Whether the pool's own figure had to be rounded up.
+    pub rounded: bool,
+}
+
+impl Configured {
+    pub(super) fn check(configuration: &Configuration<'_>, signed: bool) -> Result<Self, Fault> {
+        if !signed {
+            return Err(Fault::UnsignedConfiguration);
+        }
+        // With none, whoever mines next could spend the pool's part.
+        if configuration.script.len() < SCRIPT_MIN {
+            return Err(Fault::PayoutScript(configuration.script.len()));
+        }
+        let asked = configuration.min_difficulty;
+        let min_difficulty = match asked {
+            0 => 0,
+            _ => asked.checked_next_power_of_two().unwrap_or(1 << 63),
+        };
+        Ok(Self {
+            script: configuration.script.into(),
+            prime_id: configuration.prime_id,
+            tag: configuration.tag.into(),
+            min_difficulty,
+            rounded: min_difficulty != asked,
+        })
+    }
+}
+
+/// Something wrong that a pool did.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Fault {
+    #[error("an unsigned configuration")]
+    UnsignedConfiguration,
+    #[error("a configuration that {0}")]
+    Configuration(DecodeError),
+    #[error("a configuration with a payout script of {0} bytes")]
+    PayoutScript(usize),
+    #[error("a message that {0}")]
+    Decode(DecodeError),
+    #[error("command {0:#04x}, which is unknown")]
+    UnknownCommand(u8),
+    #[error("mining message {0:#04x}, which is unknown")]
+    UnknownKind(u8),
+    #[error("an answer to a share that was not sent (nonce {:08x}, job {})", .0.nonce, .0.slot)]
+    UnaskedResponse(ShareResponse),
+}
+
+/// The shortest output script that means anything.
+const SCRIPT_MIN: usize = 2;

@@ -1,0 +1,115 @@
+//! What the operator decides about pools.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use super::{
+    cipher::PublicIdentity,
+    relay::RelayOptions,
+    usernames::{Modifier, UsernameMode, Usernames},
+};
+
+/// Everything that the pool's task is told at its start.
+#[derive(Clone, Debug)]
+pub struct DatumConfig {
+    /// In order of preference; never empty.
+    pub pools: Vec<PoolConfig>,
+    pub usernames: UsernameMode,
+    /// `mining.address`, as the pool is told it in names.
+    pub address: String,
+    pub modifiers: Vec<Modifier>,
+    /// `Payout::own_script` of pooled work (`pooling.always_pay_self`).
+    pub own_script: Option<Box<[u8]>>,
+    /// How long shares wait for a pool that is away. Zero: they do not.
+    pub hold_shares: Duration,
+    /// Nothing from the pool for this long: reconnect.
+    pub timeout: Duration,
+    pub user_agent: String,
+    pub tag_secondary: Box<[u8]>,
+    pub unique_id: u16,
+    pub backoff: Backoff,
+}
+
+/// One pool.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PoolConfig {
+    pub host: String,
+    pub port: u16,
+    pub public_key: PublicIdentity,
+}
+
+/// How connections are tried again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Backoff {
+    /// The longest wait before the first new try, after a connection that had lasted.
+    pub quick: Duration,
+    /// Bounds of the random wait after all pools have been tried.
+    pub least: Duration,
+    pub most: Duration,
+    /// A connection that lasted this long earns a quick retry.
+    pub lasted: Duration,
+    pub connect_timeout: Duration,
+    /// How long a stopping gateway waits for answers to its last shares.
+    pub drain: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self {
+            quick: Duration::from_secs(1),
+            least: Duration::from_secs(5),
+            most: Duration::from_secs(20),
+            lasted: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(10),
+            drain: Duration::from_secs(2),
+        }
+    }
+}
+
+impl DatumConfig {
+    /// A single pool, all else as it is by default.
+    pub fn new(pools: Vec<PoolConfig>, address: String) -> Self {
+        Self {
+            pools,
+            usernames: UsernameMode::Full,
+            address,
+            modifiers: Vec::new(),
+            own_script: None,
+            hold_shares: Duration::from_secs(120),
+            timeout: Duration::from_secs(60),
+            user_agent: default_user_agent(),
+            tag_secondary: Box::default(),
+            unique_id: 4242,
+            backoff: Backoff::default(),
+        }
+    }
+
+    pub(super) fn relay(&self) -> RelayOptions {
+        RelayOptions {
+            usernames: Usernames::new(self.usernames, self.address.clone(), &self.modifiers),
+            tag_secondary: self.tag_secondary.clone(),
+            unique_id: self.unique_id,
+            own_script: self.own_script.clone(),
+            user_agent: self.user_agent.clone(),
+            timeout: self.timeout,
+            hold_shares: self.hold_shares,
+        }
+    }
+}
+
+impl PoolConfig {
+    /// As it is named in logs.
+    pub fn name(&self) -> Arc<str> {
+        self.to_string().into()
+    }
+}
+
+impl fmt::Display for PoolConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+/// Begins as the C gateway's does: pools look at it.
+pub fn default_user_agent() -> String {
+    format!("v0.4.1-beta/gatewayd-{}", env!("CARGO_PKG_VERSION"))
+}

@@ -1,0 +1,193 @@
+//! Where every share went, for logs, metrics and the operator.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
+
+use super::message::ShareReason;
+
+/// Counts of the pool's side. Only the pool's task writes them.
+#[derive(Debug, Default)]
+pub struct PoolStats {
+    received: AtomicU64,
+    accepted: AtomicU64,
+    tentative: AtomicU64,
+    accepted_difficulty: AtomicU64,
+    rejected: [AtomicU64; REASONS],
+    lost: [AtomicU64; Lost::ALL.len()],
+    held: AtomicU64,
+    awaiting: AtomicU64,
+    replayed: AtomicU64,
+    coinbasers: AtomicU64,
+    coinbasers_refused: AtomicU64,
+    coinbasers_cut: AtomicU64,
+    connections: AtomicU64,
+    round_trip_micros: AtomicU64,
+}
+
+/// A moment's copy.
+///
+/// With the task at rest, `received` = accepted (tentative ones among them) + rejected + lost +
+/// held + awaiting.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct PoolStatsView {
+    /// Shares that were handed over.
+    pub received: u64,
+    /// Tentatively accepted ones included.
+    pub accepted: u64,
+    pub tentative: u64,
+    /// Σ 2^target byte of accepted shares, as the pool credits them.
+    pub accepted_difficulty: u64,
+    pub rejected: Vec<(ShareReason, u64)>,
+    pub lost: Vec<(Lost, u64)>,
+    /// Waiting for the pool to come back, or for room.
+    pub held: u64,
+    /// Sent and not answered yet.
+    pub awaiting: u64,
+    /// Sent a second time, after a connection broke.
+    pub replayed: u64,
+    pub coinbasers: u64,
+    pub coinbasers_refused: u64,
+    /// Good but for outputs beyond the value, which were left out.
+    pub coinbasers_cut: u64,
+    /// Connections that came to a configuration.
+    pub connections: u64,
+    /// From a share to its answer, the last one.
+    pub round_trip: Duration,
+}
+
+/// Why a share that a miner saw accepted brings nothing.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[repr(u8)]
+pub enum Lost {
+    /// A newer job has the pool's slot.
+    SlotReused,
+    /// The pool pays another script or under another mark than the share's job did.
+    TermsChanged,
+    /// Its block was overtaken while it was held.
+    Stale,
+    /// The pool was away for longer than shares are held.
+    Expired,
+    /// More shares than are held.
+    Overflow,
+    /// Of a job that no pool pays.
+    Solo,
+    /// Not sent or not answered when the gateway stopped.
+    Shutdown,
+}
+
+impl Lost {
+    pub const ALL: [Self; 7] = [
+        Self::SlotReused,
+        Self::TermsChanged,
+        Self::Stale,
+        Self::Expired,
+        Self::Overflow,
+        Self::Solo,
+        Self::Shutdown,
+    ];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SlotReused => "slot-reused",
+            Self::TermsChanged => "terms-changed",
+            Self::Stale => "stale",
+            Self::Expired => "expired",
+            Self::Overflow => "overflow",
+            Self::Solo => "solo",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+impl PoolStats {
+    pub fn view(&self) -> PoolStatsView {
+        let load = |counter: &AtomicU64| counter.load(Relaxed);
+        let reason = |at| ShareReason(u16::try_from(at).unwrap_or(u16::MAX));
+        let rejected = self.rejected.iter().enumerate();
+        PoolStatsView {
+            received: load(&self.received),
+            accepted: load(&self.accepted),
+            tentative: load(&self.tentative),
+            accepted_difficulty: load(&self.accepted_difficulty),
+            rejected: rejected
+                .map(|(at, count)| (reason(at), load(count)))
+                .filter(|(_, count)| *count > 0)
+                .collect(),
+            lost: Lost::ALL
+                .into_iter()
+                .zip(self.lost.iter().map(load))
+                .filter(|(_, count)| *count > 0)
+                .collect(),
+            held: load(&self.held),
+            awaiting: load(&self.awaiting),
+            replayed: load(&self.replayed),
+            coinbasers: load(&self.coinbasers),
+            coinbasers_refused: load(&self.coinbasers_refused),
+            coinbasers_cut: load(&self.coinbasers_cut),
+            connections: load(&self.connections),
+            round_trip: Duration::from_micros(load(&self.round_trip_micros)),
+        }
+    }
+
+    pub(super) fn add_received(&self, shares: usize) {
+        self.received.fetch_add(shares as u64, Relaxed);
+    }
+
+    pub(super) fn add_accepted(&self, target_byte: u8, tentative: bool) {
+        self.accepted.fetch_add(1, Relaxed);
+        self.tentative.fetch_add(tentative.into(), Relaxed);
+        let credit = 1u64.checked_shl(target_byte.into()).unwrap_or(u64::MAX);
+        self.accepted_difficulty.fetch_add(credit, Relaxed);
+    }
+
+    pub(super) fn add_rejected(&self, reason: ShareReason) {
+        let at = usize::from(reason.0).min(REASONS - 1);
+        self.rejected[at].fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn add_lost(&self, why: Lost, shares: usize) {
+        self.lost[why as usize].fetch_add(shares as u64, Relaxed);
+    }
+
+    pub(super) fn set_waiting(&self, held: usize, awaiting: usize) {
+        self.held.store(held as u64, Relaxed);
+        self.awaiting.store(awaiting as u64, Relaxed);
+    }
+
+    pub(super) fn add_replayed(&self) {
+        self.replayed.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn add_coinbaser(&self, cut: bool) {
+        self.coinbasers.fetch_add(1, Relaxed);
+        self.coinbasers_cut.fetch_add(cut.into(), Relaxed);
+    }
+
+    pub(super) fn add_coinbaser_refused(&self) {
+        self.coinbasers_refused.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn add_connection(&self) {
+        self.connections.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn set_round_trip(&self, round_trip: Duration) {
+        let micros = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
+        self.round_trip_micros.store(micros, Relaxed);
+    }
+}
+
+impl PoolStatsView {
+    pub fn rejected_total(&self) -> u64 {
+        self.rejected.iter().map(|(_, count)| count).sum()
+    }
+
+    pub fn lost_total(&self) -> u64 {
+        self.lost.iter().map(|(_, count)| count).sum()
+    }
+}
+
+/// Reasons 0 to 30 of the protocol, and one for all numbers above.
+const REASONS: usize = 32;

@@ -1,0 +1,263 @@
+//! The task that keeps a pool connected.
+
+use std::{
+    ops::ControlFlow,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rand::{Rng, RngCore, SeedableRng, rngs::StdRng};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::sleep_until,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use super::{
+    cipher::Identity,
+    conn::{Conn, Phase, Turn, now},
+    options::DatumConfig,
+    relay::{PoolStatus, Relay},
+    stats::PoolStats,
+};
+use crate::work::{Payout, PoolHealth, Share, Template, Work};
+
+/// Shares of one read of one miner's connection.
+pub type ShareBatch = Vec<Share>;
+
+/// The pool, for everybody else.
+#[derive(Clone)]
+pub struct Pool {
+    /// There from the first configuration on; the last one stays while the pool is away.
+    pub payout: watch::Receiver<Option<Arc<Payout>>>,
+    pub status: watch::Receiver<PoolStatus>,
+    /// The same in short, for the task that makes work.
+    pub health: watch::Receiver<PoolHealth>,
+    /// Shares that miners have been told are accepted.
+    pub shares: mpsc::Sender<ShareBatch>,
+    pub stats: Arc<PoolStats>,
+}
+
+/// What the task listens to, and whom it tells.
+pub struct Inputs {
+    pub templates: watch::Receiver<Option<Arc<Template>>>,
+    pub work: watch::Receiver<Option<Arc<Work>>>,
+    /// Called when the pool knows of a new block.
+    pub new_block: Arc<dyn Fn() + Send + Sync>,
+    pub shutdown: CancellationToken,
+}
+
+/// Starts the task. It ends after `shutdown`, once the last shares are answered or given up.
+pub fn spawn(config: DatumConfig, inputs: Inputs) -> (Pool, JoinHandle<()>) {
+    let mut rng = StdRng::from_entropy();
+    let stats = Arc::new(PoolStats::default());
+    let relay = Relay::new(config.relay(), Identity::generate(&mut rng), Arc::clone(&stats));
+    let (payout, payout_watch) = watch::channel(None);
+    let (status, status_watch) = watch::channel(relay.status().clone());
+    let (health, health_watch) = watch::channel(relay.status().health());
+    let (shares_in, shares) = mpsc::channel(SHARE_BATCHES_MAX);
+    let task = Task {
+        config,
+        inputs,
+        rng,
+        relay,
+        payout,
+        status,
+        health,
+        shares,
+        out: Vec::new(),
+        at: 0,
+        phase: Phase::Waiting(now()),
+    };
+    let pool = Pool {
+        payout: payout_watch,
+        status: status_watch,
+        health: health_watch,
+        shares: shares_in,
+        stats,
+    };
+    (pool, tokio::spawn(task.run()))
+}
+
+struct Task {
+    config: DatumConfig,
+    inputs: Inputs,
+    rng: StdRng,
+    relay: Relay,
+    payout: watch::Sender<Option<Arc<Payout>>>,
+    status: watch::Sender<PoolStatus>,
+    health: watch::Sender<PoolHealth>,
+    shares: mpsc::Receiver<ShareBatch>,
+    /// Bytes for the pool.
+    out: Vec<u8>,
+    /// Which pool is tried or used.
+    at: usize,
+    phase: Phase,
+}
+
+impl Task {
+    async fn run(mut self) {
+        self.on_template();
+        self.on_work();
+        while self.turn().await.is_continue() {
+            self.tell();
+        }
+        self.finish().await;
+    }
+
+    /// Waits for one thing to happen and deals with it.
+    async fn turn(&mut self) -> ControlFlow<()> {
+        let deadline = self.relay.deadline().unwrap_or_else(|| now() + IDLE);
+        tokio::select! {
+            biased;
+            () = self.inputs.shutdown.cancelled() => return ControlFlow::Break(()),
+            Ok(()) = self.inputs.templates.changed() => self.on_template(),
+            Ok(()) = self.inputs.work.changed() => self.on_work(),
+            turn = self.phase.turn(&self.out) => self.on_turn(turn),
+            Some(shares) = self.shares.recv() => {
+                self.relay.on_shares(shares, now(), &mut self.out);
+            }
+            () = sleep_until(deadline.into()) => {
+                if let Err(error) = self.relay.on_deadline(now()) {
+                    self.end(&error.to_string());
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn on_template(&mut self) {
+        let template = self.inputs.templates.borrow_and_update().clone();
+        if let Some(template) = template
+            && let Err(error) = self.relay.on_template(&template, now(), &mut self.out)
+        {
+            self.end(&error.to_string());
+        }
+    }
+
+    fn on_work(&mut self) {
+        let work = self.inputs.work.borrow_and_update().clone();
+        if let Some(work) = work {
+            self.relay.on_work(&work);
+        }
+    }
+
+    fn on_turn(&mut self, turn: Turn) {
+        match turn {
+            Turn::Retry => self.connect(),
+            Turn::Connected(Ok(stream)) => {
+                let now = now();
+                self.phase = Phase::Connected(Box::new(Conn::new(stream, now)));
+                let pool = &self.config.pools[self.at];
+                let mut seed = [0; 32];
+                self.rng.fill_bytes(&mut seed);
+                let (name, key) = (pool.name(), pool.public_key);
+                if let Err(error) = self.relay.connect(&name, key, seed, now, &mut self.out) {
+                    self.end(&error.to_string());
+                }
+            }
+            Turn::Connected(Err(error)) => self.end(&format!("no connection: {error}")),
+            Turn::Read(Ok(0)) => self.end("it closed the connection"),
+            Turn::Read(Ok(len)) => self.on_bytes(len),
+            Turn::Written(Ok(len)) => {
+                self.out.drain(..len);
+                self.relay.send_held(now(), &mut self.out);
+            }
+            Turn::Read(Err(error)) | Turn::Written(Err(error)) => {
+                self.end(&format!("the connection broke: {error}"));
+            }
+        }
+        if self.out.len() > OUT_MAX {
+            self.end("it does not read what it is sent");
+        }
+    }
+
+    fn on_bytes(&mut self, len: usize) {
+        let Phase::Connected(conn) = &self.phase else { return };
+        if let Err(error) = self.relay.on_bytes(conn.received(len), now(), &mut self.out) {
+            self.end(&error.to_string());
+        }
+    }
+
+    fn connect(&mut self) {
+        let pool = &self.config.pools[self.at];
+        debug!(%pool, "connecting");
+        self.relay.name_pool(&pool.name());
+        self.phase = Phase::connect(pool, self.config.backoff.connect_timeout);
+    }
+
+    /// The current try or connection is over: on to the next.
+    fn end(&mut self, why: &str) {
+        let now = now();
+        self.out.clear();
+        let backoff = self.config.backoff;
+        let lasted = match &self.phase {
+            Phase::Connected(conn) => now.saturating_duration_since(conn.since) >= backoff.lasted,
+            _ => false,
+        };
+        let was_up = self.relay.is_up();
+        let next = self.at + 1;
+        let (at, wait) = if was_up && lasted {
+            (0, self.random(Duration::ZERO, backoff.quick))
+        } else if next < self.config.pools.len() {
+            (next, Duration::ZERO)
+        } else {
+            self.relay.none_left(now);
+            (0, self.random(backoff.least, backoff.most))
+        };
+        self.at = at;
+        let pool = &self.config.pools[at];
+        self.relay.disconnected(why, &format!("trying {pool} in {wait:.1?}"), now);
+        self.phase = Phase::Waiting(now + wait);
+    }
+
+    fn random(&mut self, least: Duration, most: Duration) -> Duration {
+        self.rng.gen_range(least..=most.max(least))
+    }
+
+    /// Publishes what has changed.
+    fn tell(&mut self) {
+        let news = self.relay.take_news();
+        if news.payout {
+            self.payout.send_replace(self.relay.payout().cloned());
+        }
+        if news.status {
+            let status = self.relay.status();
+            let health = status.health();
+            self.health.send_if_modified(|old| std::mem::replace(old, health) != health);
+            self.status.send_replace(status.clone());
+        }
+        if news.new_block {
+            (self.inputs.new_block)();
+        }
+    }
+
+    /// Sends the last shares, waits a moment for answers, and counts what remains as lost.
+    async fn finish(mut self) {
+        self.shares.close();
+        let end: Instant = now() + self.config.backoff.drain;
+        while let Ok(shares) = self.shares.try_recv() {
+            self.relay.on_shares(shares, now(), &mut self.out);
+        }
+        while matches!(self.phase, Phase::Connected(_))
+            && (self.relay.awaiting() > 0 || !self.out.is_empty())
+        {
+            tokio::select! {
+                biased;
+                turn = self.phase.turn(&self.out) => self.on_turn(turn),
+                () = sleep_until(end.into()) => break,
+            }
+        }
+        self.relay.shut_down();
+        self.tell();
+    }
+}
+
+/// Batches that may wait for the task. Senders count what finds no room.
+pub const SHARE_BATCHES_MAX: usize = 4096;
+/// Above this, a pool that reads nothing is given up: two whole blocks, and shares besides.
+const OUT_MAX: usize = 16 << 20;
+/// With nothing to wait for, how long that lasts.
+const IDLE: Duration = Duration::from_secs(3600);
