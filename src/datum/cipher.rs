@@ -212,13 +212,13 @@ impl Channel {
 /// What is wrong with what should have been secret or signed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum CipherError {
-    #[error("a sealed message does not open")]
+    #[error("a sealed message that does not open")]
     Seal,
-    #[error("an encrypted message was forged or garbled: wrong authentication code")]
+    #[error("an encrypted message that was forged or garbled: its authentication code is wrong")]
     Mac,
-    #[error("a signature is wrong")]
+    #[error("a message with a wrong signature")]
     Signature,
-    #[error("an encrypted or signed message of {0} bytes is too short to be one")]
+    #[error("an encrypted or signed message of {0} bytes, too few to be one")]
     Short(usize),
 }
 

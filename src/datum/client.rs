@@ -383,9 +383,9 @@ impl UnknownSeen {
 pub enum ClientError {
     #[error("it sent {0}")]
     Link(#[from] LinkError),
-    #[error("{0}")]
+    #[error("it sent {0}")]
     Handshake(#[from] HandshakeError),
-    #[error("in a mining message, {0}")]
+    #[error("it sent {0}")]
     Signature(CipherError),
     #[error("it answered the handshake twice")]
     SecondResponse,

@@ -134,7 +134,7 @@ impl Inbox {
 
 /// A header that promises more than anybody may send.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("frame of {len} bytes, of which at most {max} are allowed")]
+#[error("a frame of {len} bytes where at most {max} are allowed")]
 pub struct FrameError {
     pub len: usize,
     pub max: usize,

@@ -118,13 +118,13 @@ pub fn printable(text: &[u8], max: usize) -> String {
 /// What is wrong with the other side's half of the handshake.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum HandshakeError {
-    #[error("the handshake is not signed and sealed")]
+    #[error("a handshake that is not signed and sealed")]
     Unsigned,
-    #[error("the handshake: {0}")]
+    #[error("for the handshake, {0}")]
     Cipher(#[from] CipherError),
-    #[error("the handshake {0}")]
+    #[error("a handshake that {0}")]
     Decode(#[from] DecodeError),
-    #[error("the handshake repeats other keys than ours")]
+    #[error("a handshake that repeats other keys than ours")]
     Echo,
 }
 

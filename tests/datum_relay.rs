@@ -1,0 +1,452 @@
+//! What outlives connections: whom to pay, held shares, and accounts that never lose a share.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod datum_support;
+
+use std::{
+    io,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use datum_support::{
+    Jobs, PRIME_ID, SCRIPT, SECOND, ScriptedPool, TAG, configuration, encoded, output, pool_key,
+    share, start, template,
+};
+use gatewayd::{
+    datum::{
+        ClientError, Identity, Lost, PoolState, PoolStats, Relay, RelayOptions, UsernameMode,
+        Usernames,
+        message::{ShareReason, ShareStatus, ToPool},
+    },
+    work::{Job, Payout, PoolTerms, Share},
+};
+use proptest::prelude::*;
+
+struct Rig {
+    relay: Relay,
+    pool: Option<ScriptedPool>,
+    stats: Arc<PoolStats>,
+    jobs: Jobs,
+    now: Instant,
+    out: Vec<u8>,
+}
+
+impl Rig {
+    fn new(hold_shares: Duration) -> Self {
+        let options = RelayOptions {
+            usernames: Usernames::new(UsernameMode::Full, "addr".into(), &[]),
+            tag_secondary: b"me".as_slice().into(),
+            unique_id: 5,
+            own_script: None,
+            user_agent: "test".into(),
+            timeout: 60 * SECOND,
+            hold_shares,
+        };
+        let stats = Arc::new(PoolStats::default());
+        let keys = Identity::from_secrets(&[5; 32], [6; 32]);
+        let relay = Relay::new(options, keys, Arc::clone(&stats));
+        Self { relay, pool: None, stats, jobs: Jobs::new(), now: start(), out: Vec::new() }
+    }
+
+    /// Connected and configured, with one template and the payout for it.
+    fn up() -> Self {
+        let mut rig = Self::new(120 * SECOND);
+        rig.relay.on_template(&template(1, 10_000), rig.now, &mut rig.out).unwrap();
+        rig.connect("pool:1");
+        rig.configure(TAG);
+        rig
+    }
+
+    fn connect(&mut self, name: &str) {
+        self.out.clear();
+        self.relay.connect(&name.into(), pool_key(), [9; 32], self.now, &mut self.out).unwrap();
+        let mut pool = ScriptedPool::meet(&self.out);
+        self.out.clear();
+        let response = pool.response("hello");
+        self.pool = Some(pool);
+        self.hear(&response).unwrap();
+    }
+
+    fn configure(&mut self, tag: &[u8]) {
+        let bytes = self.pool.as_mut().unwrap().say(&configuration(&SCRIPT, tag, 0));
+        self.hear(&bytes).unwrap();
+    }
+
+    fn hear(&mut self, bytes: &[u8]) -> Result<(), ClientError> {
+        self.relay.on_bytes(bytes, self.now, &mut self.out)
+    }
+
+    fn sent(&mut self) -> Vec<Vec<u8>> {
+        let out = std::mem::take(&mut self.out);
+        self.pool.as_mut().unwrap().hear(&out)
+    }
+
+    /// Nonces of the shares that the pool hears.
+    fn sent_shares(&mut self) -> Vec<u32> {
+        let nonce = |plain: &Vec<u8>| match ToPool::decode(plain).unwrap() {
+            ToPool::Share(share) => Some(share.nonce),
+            _ => None,
+        };
+        self.sent().iter().filter_map(nonce).collect()
+    }
+
+    fn drop_connection(&mut self) {
+        self.relay.disconnected("it closed the connection", "trying again", self.now);
+        self.pool = None;
+        self.out.clear();
+    }
+
+    fn job(&mut self, tip: u8) -> Arc<Job> {
+        let payout = Arc::clone(self.relay.payout().unwrap());
+        let job = self.jobs.add(&template(tip, 10_000), &payout);
+        self.relay.on_work(&self.jobs.work());
+        job
+    }
+
+    fn mine(&mut self, shares: Vec<Share>) {
+        self.relay.on_shares(shares, self.now, &mut self.out);
+    }
+
+    fn answer(&mut self, share: &Share, status: ShareStatus, reason: ShareReason) {
+        let bytes = self.pool.as_mut().unwrap().answer(share, status, reason);
+        self.hear(&bytes).unwrap();
+    }
+
+    fn lost(&self, why: Lost) -> u64 {
+        let lost = self.stats.view().lost;
+        lost.iter().find(|(reason, _)| *reason == why).map_or(0, |(_, count)| *count)
+    }
+
+    /// Nothing is ever forgotten.
+    fn check_accounts(&self) {
+        let view = self.stats.view();
+        let sum =
+            view.accepted + view.rejected_total() + view.lost_total() + view.held + view.awaiting;
+        assert_eq!(view.received, sum, "{view:?}");
+    }
+}
+
+fn terms(payout: &Payout) -> &PoolTerms {
+    payout.pooled.as_ref().unwrap()
+}
+
+#[test]
+fn a_configuration_makes_a_payout_and_a_coinbaser_completes_it() {
+    let mut rig = Rig::up();
+    let news = rig.relay.take_news();
+    assert!(news.payout && news.status);
+    let payout = Arc::clone(rig.relay.payout().unwrap());
+    assert_eq!((&payout.script[..], &payout.tag_primary[..]), (&SCRIPT[..], TAG));
+    assert_eq!((&payout.tag_secondary[..], payout.unique_id), (&b"me"[..], 5));
+    let PoolTerms { prime_id, epoch, settled, .. } = terms(&payout);
+    assert_eq!((*prime_id, *epoch, *settled), (PRIME_ID, 1, None));
+    assert_eq!(rig.relay.status().state, PoolState::Up);
+
+    assert_eq!(rig.sent().len(), 1, "the template's coinbaser is asked for");
+    let bytes = rig.pool.as_mut().unwrap().coinbaser(10_000, 3, &[output(9000, 1)]);
+    rig.hear(&bytes).unwrap();
+    let payout = rig.relay.payout().unwrap();
+    let split = terms(payout).coinbaser.as_ref().unwrap();
+    assert_eq!((split.id, Some(split.request)), (3, terms(payout).settled));
+}
+
+#[test]
+fn a_late_or_refused_coinbaser_settles_and_the_last_good_one_stays() {
+    let mut rig = Rig::up();
+    let bytes = rig.pool.as_mut().unwrap().coinbaser(10_000, 3, &[output(9000, 1)]);
+    rig.hear(&bytes).unwrap();
+    rig.relay.on_template(&template(1, 11_000), rig.now, &mut rig.out).unwrap();
+    assert_eq!(terms(rig.relay.payout().unwrap()).settled.unwrap().value, 10_000);
+    rig.now += 5 * SECOND;
+    rig.relay.on_deadline(rig.now).unwrap();
+    let late = rig.relay.payout().unwrap();
+    assert_eq!(terms(late).settled.unwrap().value, 11_000);
+    assert_eq!(terms(late).coinbaser.as_ref().unwrap().id, 3);
+
+    rig.relay.on_template(&template(1, 12_000), rig.now, &mut rig.out).unwrap();
+    let bytes = rig.pool.as_mut().unwrap().coinbaser(12_000, 4, &[output(12_001, 1)]);
+    rig.hear(&bytes).unwrap();
+    let refused = rig.relay.payout().unwrap();
+    assert_eq!(terms(refused).settled.unwrap().value, 12_000);
+    assert_eq!(terms(refused).coinbaser.as_ref().unwrap().id, 3);
+    assert_eq!(rig.stats.view().coinbasers_refused, 1);
+}
+
+#[test]
+fn a_template_settles_at_once_while_the_pool_is_away() {
+    let mut rig = Rig::up();
+    rig.drop_connection();
+    assert_eq!(terms(rig.relay.payout().unwrap()).settled.unwrap().value, 10_000);
+    rig.relay.on_template(&template(2, 20_000), rig.now, &mut rig.out).unwrap();
+    assert_eq!(terms(rig.relay.payout().unwrap()).settled.unwrap().value, 20_000);
+    assert!(matches!(rig.relay.status().state, PoolState::Down { .. }));
+}
+
+#[test]
+fn a_configuration_may_come_again_at_any_time() {
+    let mut rig = Rig::up();
+    rig.sent();
+    rig.configure(b"other");
+    let payout = rig.relay.payout().unwrap();
+    assert_eq!((&payout.tag_primary[..], terms(payout).epoch), (&b"other"[..], 1));
+    assert_eq!(rig.sent().len(), 1, "the split under the new terms is asked for");
+}
+
+#[test]
+fn shares_held_while_the_pool_is_away_are_sent_when_it_returns() {
+    let mut rig = Rig::up();
+    let job = rig.job(1);
+    rig.sent();
+    rig.mine(vec![share(&job, 1), share(&job, 2)]);
+    assert_eq!(rig.sent_shares(), [1, 2]);
+    rig.answer(&share(&job, 1), ShareStatus::Accepted, ShareReason::NONE);
+    rig.drop_connection();
+    rig.mine(vec![share(&job, 3)]);
+    assert_eq!(rig.stats.view().held, 2);
+    rig.now += 20 * SECOND;
+    rig.connect("pool:1");
+    rig.configure(TAG);
+    assert_eq!(rig.sent_shares(), [2, 3], "unanswered ones first, with their contexts");
+    // The pool had counted the second one; its answer was what got lost.
+    rig.answer(&share(&job, 2), ShareStatus::Rejected, ShareReason::DUPLICATE);
+    rig.answer(&share(&job, 3), ShareStatus::Tentative, ShareReason::NONE);
+    let view = rig.stats.view();
+    assert_eq!((view.accepted, view.tentative, view.replayed), (3, 1, 1));
+    assert_eq!((view.held, view.awaiting, view.lost_total()), (0, 0, 0));
+    rig.check_accounts();
+}
+
+#[test]
+fn held_shares_are_lost_by_reason() {
+    let mut rig = Rig::up();
+    let job = rig.job(1);
+    rig.drop_connection();
+    rig.mine(vec![share(&job, 1)]);
+    rig.now += 119 * SECOND;
+    rig.mine(vec![share(&job, 2)]);
+    assert_eq!(rig.relay.deadline(), Some(rig.now + SECOND));
+    rig.now += SECOND;
+    rig.relay.on_deadline(rig.now).unwrap();
+    assert_eq!((rig.lost(Lost::Expired), rig.stats.view().held), (1, 1));
+
+    // Another tag: what was mined under the old one is worth nothing to the pool.
+    rig.connect("pool:1");
+    rig.configure(b"other");
+    assert_eq!(rig.lost(Lost::TermsChanged), 1);
+
+    // The block was found meanwhile.
+    let job = rig.job(1);
+    rig.drop_connection();
+    rig.mine(vec![share(&job, 3)]);
+    rig.job(2);
+    rig.connect("pool:1");
+    rig.configure(b"other");
+    assert_eq!(rig.lost(Lost::Stale), 1);
+
+    // Eight jobs later the slot is another's.
+    let job = rig.job(2);
+    (0..8).for_each(|_| drop(rig.job(2)));
+    rig.mine(vec![share(&job, 4)]);
+    assert_eq!(rig.lost(Lost::SlotReused), 1);
+
+    rig.drop_connection();
+    let job = rig.job(2);
+    rig.mine(vec![share(&job, 5)]);
+    rig.relay.shut_down();
+    assert_eq!(rig.lost(Lost::Shutdown), 1);
+    rig.check_accounts();
+}
+
+#[test]
+fn nothing_is_held_when_the_operator_says_so() {
+    let mut rig = Rig::new(Duration::ZERO);
+    rig.connect("pool:1");
+    rig.configure(TAG);
+    let job = rig.job(1);
+    rig.mine(vec![share(&job, 1)]);
+    rig.drop_connection();
+    rig.mine(vec![share(&job, 2)]);
+    assert_eq!((rig.lost(Lost::Expired), rig.stats.view().held), (2, 0));
+    rig.check_accounts();
+}
+
+#[test]
+fn another_pools_split_is_not_taken_over() {
+    let mut rig = Rig::up();
+    let bytes = rig.pool.as_mut().unwrap().coinbaser(10_000, 3, &[output(9000, 1)]);
+    rig.hear(&bytes).unwrap();
+    rig.drop_connection();
+    rig.connect("pool:2");
+    rig.configure(TAG);
+    let payout = rig.relay.payout().unwrap();
+    assert_eq!((&*terms(payout).pool, terms(payout).epoch), ("pool:2", 2));
+    assert!(terms(payout).coinbaser.is_none() && terms(payout).settled.is_none());
+}
+
+/// What is logged on this thread meanwhile.
+fn logged(act: impl FnOnce()) -> String {
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber =
+        tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    tracing::subscriber::with_default(subscriber, act);
+    String::from_utf8(log.0.lock().unwrap().clone()).unwrap()
+}
+
+#[test]
+fn every_fault_is_an_error_line_that_names_the_pool_and_what_it_did() {
+    type Act = fn(&mut Rig);
+    let cases: [(&str, Act); 6] = [
+        ("it sent an unsigned configuration; it is ignored", |rig| {
+            let plain = encoded(&configuration(&SCRIPT, TAG, 0));
+            let bytes = rig.pool.as_mut().unwrap().mining(&plain, false);
+            rig.hear(&bytes).unwrap();
+        }),
+        ("it sent a configuration that ends within its prime id; it is ignored", |rig| {
+            let plain = encoded(&configuration(&SCRIPT, TAG, 0));
+            let bytes = rig.pool.as_mut().unwrap().mining(&plain[..26], true);
+            rig.hear(&bytes).unwrap();
+        }),
+        (
+            "a coinbaser that pays more than 10000 sats with its first output; it is not used",
+            |rig| {
+                let bytes = rig.pool.as_mut().unwrap().coinbaser(10_000, 1, &[output(20_000, 1)]);
+                rig.hear(&bytes).unwrap();
+            },
+        ),
+        (
+            "a coinbaser that pays more than 10000 sats; outputs from number 1 on are left out",
+            |rig| {
+                let outputs = [output(9_000, 1), output(2_000, 1)];
+                let bytes = rig.pool.as_mut().unwrap().coinbaser(10_000, 1, &outputs);
+                rig.hear(&bytes).unwrap();
+            },
+        ),
+        (
+            "a coinbaser for 5 sats when 10000 were asked for; it is not used, mining goes on",
+            |rig| {
+                let bytes = rig.pool.as_mut().unwrap().coinbaser(5, 1, &[output(5, 1)]);
+                rig.hear(&bytes).unwrap();
+            },
+        ),
+        ("forged or garbled: its authentication code is wrong; trying again", |rig| {
+            let mut bytes = rig.pool.as_mut().unwrap().mining(&[0xF9], false);
+            bytes[10] ^= 1;
+            let error = rig.hear(&bytes).unwrap_err();
+            rig.relay.disconnected(&error.to_string(), "trying again", rig.now);
+        }),
+    ];
+    for (expected, act) in cases {
+        let mut rig = Rig::up();
+        let log = logged(|| act(&mut rig));
+        let line = log.lines().find(|line| line.contains("ERROR")).unwrap_or_default();
+        assert!(line.contains("pool:1") && line.contains(expected), "{expected}:\n{log}");
+        // Mining goes on, or waits.
+        assert!(rig.relay.payout().is_some());
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Mine,
+    Accept,
+    Reject,
+    Tip,
+    Job,
+    Drop,
+    Return,
+    Reconfigure,
+    Wait,
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn no_share_is_ever_forgotten(
+        steps in prop::collection::vec(
+            prop::sample::select(vec![
+                Step::Mine, Step::Mine, Step::Mine, Step::Accept, Step::Accept, Step::Reject,
+                Step::Tip, Step::Job, Step::Drop, Step::Return, Step::Reconfigure, Step::Wait,
+            ]),
+            0..80,
+        ),
+    ) {
+        let mut rig = Rig::up();
+        let (mut tip, mut tag, mut nonce) = (1u8, 0u8, 0);
+        let mut job = rig.job(tip);
+        let mut heard = Vec::new();
+        for step in steps {
+            match step {
+                Step::Mine => {
+                    nonce += 1;
+                    rig.mine(vec![share(&job, nonce)]);
+                }
+                Step::Accept | Step::Reject if !heard.is_empty() && rig.pool.is_some() => {
+                    let share: Share = heard.remove(0);
+                    let (status, reason) = match step {
+                        Step::Accept => (ShareStatus::Accepted, ShareReason::NONE),
+                        _ => (ShareStatus::Rejected, ShareReason::HIGH_HASH),
+                    };
+                    rig.answer(&share, status, reason);
+                }
+                Step::Tip | Step::Job => {
+                    tip += u8::from(matches!(step, Step::Tip));
+                    job = rig.job(tip);
+                }
+                Step::Drop => {
+                    rig.drop_connection();
+                    heard.clear();
+                }
+                Step::Return if rig.pool.is_none() => {
+                    rig.connect("pool:1");
+                    rig.configure(&[tag]);
+                }
+                Step::Reconfigure => {
+                    tag += 1;
+                    if rig.pool.is_some() {
+                        rig.configure(&[tag]);
+                    }
+                }
+                Step::Wait => {
+                    rig.now += 25 * SECOND;
+                    if rig.relay.on_deadline(rig.now).is_err() {
+                        rig.drop_connection();
+                        heard.clear();
+                    }
+                }
+                _ => {}
+            }
+            if rig.pool.is_some() {
+                for plain in rig.sent() {
+                    if let ToPool::Share(sent) = ToPool::decode(&plain).unwrap() {
+                        let mut copy = share(&job, sent.nonce);
+                        // Enough to answer it by.
+                        if copy.job.slot != Some(sent.slot) {
+                            copy.job = rig.jobs.work().jobs.iter()
+                                .find(|job| job.slot == Some(sent.slot)).unwrap().clone();
+                        }
+                        heard.push(copy);
+                    }
+                }
+            }
+            rig.check_accounts();
+        }
+        rig.relay.shut_down();
+        rig.check_accounts();
+        let view = rig.stats.view();
+        prop_assert_eq!((view.held, view.awaiting), (0, 0));
+    }
+}
