@@ -370,6 +370,60 @@ fn the_next_node_takes_over_and_the_first_comes_back() {
 }
 
 #[test]
+fn a_frozen_node_is_left_for_the_next() {
+    let first = Bitcoind::regtest();
+    let second = Bitcoind::regtest();
+    let side = Side::start(vec![node("frozen", &first), node("awake", &second)]);
+    side.status("both ready", |status| {
+        status[0].is_active && status.iter().all(|node| node.state == NodeState::Ready)
+    });
+    first.freeze();
+    let start = Instant::now();
+    side.template("of the second", |template| &*template.source == "awake");
+    println!("failover from a frozen node {:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(6));
+    first.thaw();
+    side.template("of the first", |template| &*template.source == "frozen");
+}
+
+#[test]
+fn a_full_mempool_does_not_hold_up_a_tip() {
+    let mut bitcoind = Bitcoind::regtest();
+    // Twice a block's worth would not change a thing: the template is full.
+    bitcoind.make_segwit_mempool(4_000);
+    let mut config = node("crowded", &bitcoind);
+    config.zmq_hashblock = Some(bitcoind.zmq_url());
+    let side = Side::start(vec![config]);
+    let full = side.full_on(tip(&bitcoind));
+    assert!(full.transactions.len() > 3_000, "{}", full.transactions.len());
+    side.said("listening for new blocks over ZeroMQ node=crowded");
+    // An empty block leaves the mempool as it is.
+    let rpc = bitcoind.rpc();
+    for _ in 0..5 {
+        let address = bitcoind.new_address();
+        let args = [address.to_string().into(), Vec::<String>::new().into()];
+        let _: GeneratedBlock = rpc.call("generateblock", &args).unwrap();
+        side.full_on(tip(&bitcoind));
+    }
+    let log = side.log.text();
+    let mut quick: Vec<u64> = times(&log, "tip: subsidy-only work is out node=crowded");
+    let mut whole: Vec<u64> = times(&log, "template: full work is out node=crowded");
+    quick.sort_unstable();
+    whole.sort_unstable();
+    println!("hint to subsidy-only work {quick:?} us, to full work {whole:?} us");
+    assert_eq!(quick.len(), 5, "{log}");
+}
+
+#[derive(serde::Deserialize)]
+struct GeneratedBlock {}
+
+/// The `after_us` of log lines with `what`.
+fn times(log: &str, what: &str) -> Vec<u64> {
+    let lines = log.lines().filter(|line| line.contains(what));
+    lines.filter_map(|line| line.split("after_us=").nth(1)?.trim().parse().ok()).collect()
+}
+
+#[test]
 fn a_signet_of_one_s_own_gives_work() {
     let bitcoind = Bitcoind::signet();
     let side = Side::start(vec![node("signet", &bitcoind)]);

@@ -54,7 +54,7 @@ pub(super) async fn node_info(client: &mut RpcClient) -> Result<NodeInfo, NodeEr
 }
 
 pub(super) async fn best_hash(client: &mut RpcClient) -> Result<Hash256, NodeError> {
-    let answer = client.call("getbestblockhash", "[]", QUICK_MAX).await?;
+    let answer = client.call("getbestblockhash", "[]", POLL_MAX).await?;
     Hash256::from_display_hex(answer.parse()?).ok_or(NodeError::Answer("best block hash"))
 }
 
@@ -264,6 +264,8 @@ pub(super) async fn propose(node: &NodeConfig, block_hex: &str) -> Result<(), Pr
 const NOT_FOUND: i32 = -5;
 /// For calls that a node answers at once, unless it is connecting a block on a slow disk.
 const QUICK_MAX: Duration = Duration::from_secs(5);
+/// What tells a frozen node from a busy one; another node takes over then, if there is one.
+const POLL_MAX: Duration = Duration::from_secs(3);
 /// A template of a full mempool on a slow machine.
 const TEMPLATE_MAX: Duration = Duration::from_secs(30);
 /// One of the node's threads is ours this long; short, so that a wait for a height that a

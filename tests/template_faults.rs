@@ -1,0 +1,377 @@
+//! A scripted node that does what a real one does only on a bad day.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a panic is how a test fails, and it has a clock"
+)]
+
+mod common;
+
+use std::{
+    fmt::Write as _,
+    io::{BufRead, BufReader, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{Arc, Mutex},
+    thread,
+    time::{Duration, Instant},
+};
+
+use bitcoin::Network;
+use gatewayd::{
+    template::{Auth, NodeConfig, NodeState, NodeStatus, TemplateConfig, Templates},
+    work::{Template, TemplateKind},
+};
+use tokio::{runtime::Runtime, time::timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// What the node does now.
+#[derive(Clone)]
+struct Script {
+    chain: &'static str,
+    tip: u8,
+    height: u32,
+    password: String,
+    /// Answers instead of a template.
+    template_error: Option<(i32, &'static str)>,
+    has_commitment: bool,
+    transactions: usize,
+    bits: &'static str,
+    /// Closes connections instead of answering.
+    hangs_up: bool,
+    calls: Vec<String>,
+}
+
+struct FakeNode {
+    address: SocketAddr,
+    script: Arc<Mutex<Script>>,
+}
+
+impl FakeNode {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let script = Arc::new(Mutex::new(Script {
+            chain: "regtest",
+            tip: 1,
+            height: 10,
+            password: "p".into(),
+            template_error: None,
+            has_commitment: true,
+            transactions: 2,
+            bits: "207fffff",
+            hangs_up: false,
+            calls: Vec::new(),
+        }));
+        let node = Self { address: listener.local_addr().unwrap(), script: Arc::clone(&script) };
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let script = Arc::clone(&script);
+                thread::spawn(move || serve(&stream.unwrap(), &script));
+            }
+        });
+        node
+    }
+
+    fn set(&self, change: impl FnOnce(&mut Script)) {
+        change(&mut self.script.lock().unwrap());
+    }
+
+    fn called(&self, method: &str) -> usize {
+        self.script.lock().unwrap().calls.iter().filter(|call| *call == method).count()
+    }
+
+    fn config(&self, name: &str) -> NodeConfig {
+        NodeConfig {
+            name: name.into(),
+            rpc_url: format!("http://{}", self.address),
+            auth: Auth::UserPass("u".into(), "p".into()),
+            zmq_hashblock: None,
+            submit_only: false,
+        }
+    }
+}
+
+fn serve(stream: &TcpStream, script: &Mutex<Script>) {
+    let mut reader = BufReader::new(stream);
+    while let Some((authorization, body)) = request(&mut reader) {
+        let mut script = script.lock().unwrap();
+        if script.hangs_up {
+            return;
+        }
+        let expected = bitcoincore_rpc::jsonrpc::base64::encode(format!("u:{}", script.password));
+        let method = body.split("\"method\":\"").nth(1).unwrap().split('"').next().unwrap();
+        script.calls.push(method.to_owned());
+        let (status, answer) = if authorization == expected {
+            (200, answer(&script, method))
+        } else {
+            (401, String::new())
+        };
+        drop(script);
+        let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n", answer.len());
+        let mut stream = stream;
+        if stream.write_all((head + &answer).as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+fn request(reader: &mut impl BufRead) -> Option<(String, String)> {
+    let (mut authorization, mut length) = (String::new(), 0);
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        let line = line.trim_end();
+        if let Some(value) = line.strip_prefix("Authorization: Basic ") {
+            authorization = value.to_owned();
+        } else if let Some(value) = line.strip_prefix("Content-Length: ") {
+            length = value.parse().unwrap();
+        } else if line.is_empty() {
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).ok()?;
+            return Some((authorization, String::from_utf8(body).unwrap()));
+        }
+    }
+}
+
+fn answer(script: &Script, method: &str) -> String {
+    let (tip, height, chain) =
+        (format!("{:02x}", script.tip).repeat(32), script.height, script.chain);
+    let bits = script.bits;
+    let result = match method {
+        "getblockchaininfo" => format!(
+            r#"{{"chain":"{chain}","blocks":{height},"headers":{height},"initialblockdownload":false}}"#
+        ),
+        "getnetworkinfo" => r#"{"subversion":"/Fake:1/"}"#.into(),
+        "getbestblockhash" => format!("\"{tip}\""),
+        "getblockheader" => format!(
+            r#"{{"hash":"{tip}","confirmations":1,"height":{height},"bits":"{bits}","mediantime":1000}}"#
+        ),
+        "getblocktemplate" => match script.template_error {
+            Some((code, message)) => {
+                return format!(
+                    r#"{{"result":null,"error":{{"code":{code},"message":"{message}"}},"id":0}}"#
+                );
+            }
+            None => template(script, &tip),
+        },
+        _ => {
+            return r#"{"result":null,"error":{"code":-32601,"message":"Method not found"},"id":0}"#
+                .into();
+        }
+    };
+    format!(r#"{{"result":{result},"error":null,"id":0}}"#)
+}
+
+fn template(script: &Script, tip: &str) -> String {
+    let (height, bits) = (script.height + 1, script.bits);
+    let mut transactions = String::new();
+    for at in 0..script.transactions {
+        let comma = if at > 0 { "," } else { "" };
+        write!(
+            transactions,
+            r#"{comma}{{"data":"00","txid":"{at:064x}","hash":"{at:063x}a","depends":[],"fee":1,"sigops":1,"weight":4}}"#
+        )
+        .unwrap();
+    }
+    let commitment = if script.has_commitment {
+        r#""default_witness_commitment":"6a24aa21a9ede2f61c3f71d1defd3fa999dfa36953755c690689799962b48bebd836974e8cf9","#
+    } else {
+        ""
+    };
+    format!(
+        r#"{{"version":4,"rules":["!segwit"],"previousblockhash":"{tip}","transactions":[{transactions}],
+        "coinbasevalue":{},"mintime":1001,"curtime":1002,{commitment}"bits":"{bits}","height":{height}}}"#,
+        5_000_000_000 + script.transactions
+    )
+}
+
+struct Side {
+    runtime: Runtime,
+    token: CancellationToken,
+    templates: Templates,
+}
+
+impl Side {
+    fn start(nodes: &[NodeConfig]) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let token = CancellationToken::new();
+        let config = TemplateConfig { nodes: nodes.to_vec(), refresh: Duration::from_secs(40) };
+        let guard = runtime.enter();
+        let templates = gatewayd::template::spawn(config, &token, &TaskTracker::new());
+        drop(guard);
+        Self { runtime, token, templates }
+    }
+
+    #[track_caller]
+    fn template(&self, is_it: impl Fn(&Template) -> bool) -> Arc<Template> {
+        let mut templates = self.templates.templates.clone();
+        self.runtime.block_on(async {
+            let found = templates.wait_for(|template| template.as_ref().is_some_and(|t| is_it(t)));
+            let found = timeout(PATIENCE, found).await.expect("no such template").unwrap();
+            found.clone().unwrap()
+        })
+    }
+
+    #[track_caller]
+    fn status(&self, at: usize, is_it: impl Fn(&NodeStatus) -> bool) -> NodeStatus {
+        let mut status = self.templates.status.clone();
+        self.runtime.block_on(async {
+            let found = timeout(PATIENCE, status.wait_for(|status| is_it(&status[at]))).await;
+            found.expect("no such status").unwrap()[at].clone()
+        })
+    }
+}
+
+impl Drop for Side {
+    fn drop(&mut self) {
+        self.token.cancel();
+    }
+}
+
+#[test]
+fn a_node_that_catches_up_is_waited_for() {
+    let node = FakeNode::start();
+    node.set(|script| script.template_error = Some((-10, "in initial sync")));
+    let side = Side::start(&[node.config("syncing")]);
+    let status = side.status(0, |status| status.state == NodeState::Syncing);
+    assert_eq!(status.last_error.as_deref(), Some("in initial sync (error -10)"));
+    assert_eq!(status.network, Some(Network::Regtest));
+    node.set(|script| script.template_error = None);
+    side.template(|template| template.height == 11);
+    side.status(0, |status| status.state == NodeState::Ready && status.last_error.is_none());
+}
+
+#[test]
+fn a_template_without_its_witness_commitment_is_not_mined_on() {
+    let node = FakeNode::start();
+    node.set(|script| script.has_commitment = false);
+    let side = Side::start(&[node.config("uncommitted")]);
+    let status = side.status(0, |status| status.state == NodeState::Down);
+    assert!(status.last_error.unwrap().contains("default_witness_commitment"));
+    assert!(side.templates.templates.borrow().is_none());
+}
+
+#[test]
+fn too_many_transactions_are_cut() {
+    let node = FakeNode::start();
+    node.set(|script| script.transactions = 16_400);
+    let side = Side::start(&[node.config("crowded")]);
+    let template = side.template(|template| template.kind == TemplateKind::Full);
+    assert_eq!((template.transactions.len(), template.subsidy()), (16_383, 5_000_000_000));
+}
+
+#[test]
+fn a_new_cookie_is_read_when_the_old_one_is_refused() {
+    let node = FakeNode::start();
+    let dir = tempfile::tempdir().unwrap();
+    let cookie = dir.path().join(".cookie");
+    std::fs::write(&cookie, "u:p").unwrap();
+    let mut config = node.config("cookie");
+    config.auth = Auth::CookieFile(cookie.clone());
+    let side = Side::start(&[config]);
+    side.template(|template| template.height == 11);
+    // Another cookie while connections stay: each is refused once, and a new one is good.
+    std::fs::write(&cookie, "u:q").unwrap();
+    node.set(|script| (script.password, script.tip, script.height) = ("q".into(), 2, 11));
+    side.template(|template| template.height == 12 && template.kind == TemplateKind::Full);
+    std::fs::write(&cookie, "nonsense").unwrap();
+    node.set(|script| script.password = "r".into());
+    let status = side.status(0, |status| status.state == NodeState::Down);
+    assert!(status.last_error.unwrap().contains("holds no user:password"));
+}
+
+#[test]
+fn a_wrong_password_is_not_tried_all_the_time() {
+    let node = FakeNode::start();
+    node.set(|script| script.password = "other".into());
+    let side = Side::start(&[node.config("refused")]);
+    side.status(0, |status| status.state == NodeState::Down);
+    thread::sleep(Duration::from_secs(3));
+    assert!(node.called("getblockchaininfo") <= 2, "{}", node.called("getblockchaininfo"));
+}
+
+#[test]
+fn on_a_test_network_a_tip_waits_for_its_template() {
+    let node = FakeNode::start();
+    node.set(|script| (script.chain, script.bits) = ("test", "1d00ffff"));
+    let side = Side::start(&[node.config("testnet")]);
+    side.template(|template| template.height == 11);
+    node.set(|script| {
+        (script.tip, script.height) = (2, 11);
+        script.template_error = Some((-1, "busy"));
+    });
+    side.status(0, |status| status.state == NodeState::Down);
+    let template = side.templates.templates.borrow().clone().unwrap();
+    assert_eq!((template.kind, template.height), (TemplateKind::Full, 11));
+    node.set(|script| script.template_error = None);
+    side.template(|template| template.height == 12 && template.kind == TemplateKind::Full);
+}
+
+#[test]
+fn on_regtest_a_tip_is_worked_on_while_its_template_does_not_come() {
+    let node = FakeNode::start();
+    let side = Side::start(&[node.config("quick")]);
+    side.template(|template| template.height == 11);
+    node.set(|script| {
+        (script.tip, script.height) = (2, 11);
+        script.template_error = Some((-1, "busy"));
+    });
+    side.templates.notify.notify();
+    let template = side.template(|template| template.height == 12);
+    assert_eq!((template.kind, template.coinbase_value), (TemplateKind::Tip, 5_000_000_000));
+}
+
+#[test]
+fn a_node_on_another_chain_is_left_out() {
+    let (first, second) = (FakeNode::start(), FakeNode::start());
+    second.set(|script| script.hangs_up = true);
+    let side = Side::start(&[first.config("right"), second.config("wrong")]);
+    side.template(|template| &*template.source == "right");
+    second.set(|script| (script.chain, script.height, script.hangs_up) = ("signet", 500, false));
+    side.status(1, |status| status.state == NodeState::WrongChain);
+    first.set(|script| script.hangs_up = true);
+    side.status(0, |status| status.state == NodeState::Down);
+    assert_eq!(side.templates.network(), Some(Network::Regtest));
+    assert_eq!(&*side.templates.templates.borrow().as_ref().unwrap().source, "right");
+}
+
+#[test]
+fn a_node_that_falls_behind_is_left() {
+    let (first, second) = (FakeNode::start(), FakeNode::start());
+    let side = Side::start(&[first.config("stuck"), second.config("alive")]);
+    side.template(|template| &*template.source == "stuck");
+    side.status(1, |status| status.state == NodeState::Ready);
+    second.set(|script| (script.tip, script.height) = (2, 11));
+    let start = Instant::now();
+    side.template(|template| &*template.source == "alive" && template.height == 12);
+    assert!(start.elapsed() > Duration::from_secs(8), "{:?}", start.elapsed());
+    first.set(|script| (script.tip, script.height) = (2, 11));
+    side.template(|template| &*template.source == "stuck" && template.height == 12);
+}
+
+#[test]
+fn failing_over_and_back_between_three() {
+    let nodes = [FakeNode::start(), FakeNode::start(), FakeNode::start()];
+    let configs = [nodes[0].config("a"), nodes[1].config("b"), nodes[2].config("c")];
+    let side = Side::start(&configs);
+    side.template(|template| &*template.source == "a");
+    for at in [1, 2] {
+        side.status(at, |status| status.state == NodeState::Ready);
+    }
+    let start = Instant::now();
+    nodes[0].set(|script| script.hangs_up = true);
+    nodes[1].set(|script| script.hangs_up = true);
+    side.template(|template| &*template.source == "c");
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    // With all of them down the last work stays; the daemon decides when that is too old.
+    nodes[2].set(|script| script.hangs_up = true);
+    let status = side.status(2, |status| status.state == NodeState::Down);
+    assert!(status.template_at.is_some());
+    nodes[1].set(|script| (script.hangs_up, script.tip, script.height) = (false, 2, 11));
+    side.template(|template| &*template.source == "b" && template.height == 12);
+    nodes[0].set(|script| (script.hangs_up, script.tip, script.height) = (false, 2, 11));
+    side.template(|template| &*template.source == "a" && template.height == 12);
+}
+
+const PATIENCE: Duration = Duration::from_secs(30);
