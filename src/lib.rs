@@ -9,8 +9,10 @@
 //! `ARCHITECTURE.md` says who owns what and why.
 pub mod blocks;
 pub mod config;
+pub mod daemon;
 pub mod datum;
 pub mod devnet;
+pub mod healthcheck;
 pub mod listener;
 pub mod sv1;
 pub mod template;

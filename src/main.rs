@@ -1,1 +1,146 @@
-fn main() {}
+//! Arguments, logging, exit codes.
+
+use std::{
+    io::IsTerminal,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::{Parser, Subcommand};
+use gatewayd::{
+    config::{self, Config, LogFormat},
+    daemon,
+    healthcheck::healthcheck,
+};
+use tracing_subscriber::EnvFilter;
+
+/// A Bitcoin mining gateway: your node's templates, your miners, a DATUM pool.
+#[derive(Parser)]
+#[command(version, about, max_term_width = 100)]
+struct Args {
+    /// Where the configuration is.
+    #[arg(long, short, global = true, default_value = "gatewayd.toml")]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the gateway (the default).
+    Run,
+    /// Says everything that is wrong with the configuration, then tries the node, paths and ports.
+    Check,
+    /// Prints a configuration with every key, its default and what it does.
+    ExampleConfig,
+    /// Parts of a test network, one at a time.
+    /// Exits with 0 when a running gateway hands out work (for Docker).
+    Healthcheck,
+}
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            let help = !error.use_stderr();
+            // Printing can only fail when nobody reads.
+            let _ = error.print();
+            return if help { ExitCode::SUCCESS } else { ExitCode::from(EXIT_USAGE) };
+        }
+    };
+    match dispatch(args) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("gatewayd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(args: Args) -> anyhow::Result<ExitCode> {
+    match args.command.unwrap_or(Command::Run) {
+        Command::Run => with_config(&args.config, |config| {
+            init_logging(&config.log.level, config.log.format)?;
+            match runtime()?.block_on(daemon::run(config)) {
+                Ok(()) => Ok(ExitCode::SUCCESS),
+                Err(error) if error.is_configuration() => {
+                    tracing::error!("{error}");
+                    Ok(ExitCode::from(EXIT_CONFIG))
+                }
+                Err(error) => {
+                    tracing::error!("{error}");
+                    Ok(ExitCode::FAILURE)
+                }
+            }
+        }),
+        Command::Check => with_config(&args.config, |config| {
+            init_logging("warn", LogFormat::Text)?;
+            Ok(match runtime()?.block_on(daemon::check(&config)) {
+                0 => ExitCode::SUCCESS,
+                _ => ExitCode::from(EXIT_CONFIG),
+            })
+        }),
+        Command::ExampleConfig => {
+            say(config::EXAMPLE);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Healthcheck => with_config(&args.config, |config| {
+            let healthy = healthcheck(&config.stratum.listen, HEALTHCHECK_TIMEOUT);
+            Ok(match healthy {
+                Ok(addr) => {
+                    say(&format!("{addr} hands out work\n"));
+                    ExitCode::SUCCESS
+                }
+                Err(error) => {
+                    eprintln!("gatewayd: {error}");
+                    ExitCode::FAILURE
+                }
+            })
+        }),
+    }
+}
+
+fn with_config(
+    path: &Path,
+    then: impl FnOnce(Config) -> anyhow::Result<ExitCode>,
+) -> anyhow::Result<ExitCode> {
+    match Config::load(path) {
+        Ok(config) => then(config),
+        Err(error) => {
+            eprintln!("{error}");
+            Ok(ExitCode::from(EXIT_CONFIG))
+        }
+    }
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+/// Logs to standard error, so that commands may print results on standard output.
+fn init_logging(level: &str, format: LogFormat) -> anyhow::Result<()> {
+    // RUST_LOG helps when a configuration cannot be changed.
+    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| level.to_owned());
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter.parse::<EnvFilter>()?)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => builder.with_target(false).init(),
+        LogFormat::Json => builder.json().init(),
+    }
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "this is what the command is for")]
+fn say(text: &str) {
+    print!("{text}");
+}
+
+/// sysexits.h: the command was used incorrectly.
+const EXIT_USAGE: u8 = 64;
+/// sysexits.h: something was found in an unconfigured or misconfigured state.
+const EXIT_CONFIG: u8 = 78;
+/// Docker's own default limit is 30 s; a healthy gateway answers in milliseconds.
+const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(5);

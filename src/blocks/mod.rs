@@ -10,9 +10,8 @@ mod task;
 
 use std::{fmt, path::PathBuf, sync::Arc};
 
-pub use bitcoincore_rpc::Auth;
-
 pub use fate::{Answer, BlockReport, BlockStats};
+pub use rpc::Auth;
 pub use task::{BlockSender, spawn};
 
 use crate::work::Hash256;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+pub use bitcoincore_rpc::Auth;
 use bitcoincore_rpc::jsonrpc::{self, Client, simple_http::SimpleHttpTransport};
 use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};

@@ -356,7 +356,7 @@ impl Check {
 }
 
 /// Reads "40s", "1500ms", "2m", "1h", "90d".
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let unit_at = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at(unit_at);
     let number: u64 = number.parse().ok()?;

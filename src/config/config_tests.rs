@@ -120,6 +120,6 @@ fn durations_have_units() {
         ("99999999999999999999s", None),
         ("9999999999d", None),
     ] {
-        assert_eq!(check::parse_duration(text), expected.map(Duration::from_millis), "{text}");
+        assert_eq!(parse_duration(text), expected.map(Duration::from_millis), "{text}");
     }
 }

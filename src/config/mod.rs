@@ -16,6 +16,7 @@ use figment::{
     providers::{Env, Format, Toml},
 };
 
+pub use check::parse_duration;
 pub use raw::{Raw, Secret};
 
 use crate::work::{Difficulty, WhenDown};

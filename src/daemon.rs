@@ -1,0 +1,313 @@
+//! Wires everything together. Only this module knows everyone.
+
+mod check;
+mod convert;
+mod propose;
+mod report;
+mod signals;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use bitcoin::Network;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{debug, info, warn};
+
+pub use self::check::check;
+use self::{
+    convert::{assembler_config, datum_config, node_config, stratum_config, template_config},
+    propose::propose,
+    report::{Reporter, report},
+    signals::{Signals, Wanted},
+};
+use crate::{
+    blocks::{self, BlockNode, BlockSender, BlockStats, BlocksConfig},
+    config::Config,
+    datum, listener, sv1,
+    template::{self, Templates},
+    work::{Counters, FoundBlock, Work, task::WorkInputs},
+};
+
+/// Why the daemon could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    #[error(
+        "mining.address {address} is not an address of the network \"{network}\" that {node} is \
+         on: set an address of that network"
+    )]
+    WrongNetwork { address: String, network: Network, node: String },
+    #[error("cannot listen on {addr} (stratum.listen): {error}. Is another gateway running?")]
+    Listen { addr: SocketAddr, error: std::io::Error },
+    #[error("cannot watch for signals: {0}")]
+    Signals(std::io::Error),
+    #[error("stopped before there was any work")]
+    Stopped,
+}
+
+impl DaemonError {
+    /// True when the operator must change the configuration.
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, Self::WrongNetwork { .. })
+    }
+}
+
+/// A running gateway.
+pub struct Gateway {
+    /// Where miners connect.
+    pub stratum: Vec<SocketAddr>,
+    pub counters: Arc<Counters>,
+    pub pool: Option<datum::Pool>,
+    pub blocks: Arc<BlockStats>,
+    pub templates: Templates,
+    pub work: watch::Receiver<Option<Arc<Work>>>,
+    block_sender: BlockSender,
+    relay: Option<Relay>,
+    /// Ends what makes shares and blocks.
+    miners_stop: CancellationToken,
+    miners: TaskTracker,
+    /// Ends everything else, after that.
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// Runs until a signal ends it.
+pub async fn run(config: Config) -> Result<(), DaemonError> {
+    let mut signals = Signals::new().map_err(DaemonError::Signals)?;
+    info!(version = env!("CARGO_PKG_VERSION"), "gatewayd starts");
+    let started = {
+        let starting = Gateway::start(&config);
+        tokio::pin!(starting);
+        loop {
+            tokio::select! {
+                started = &mut starting => break started?,
+                signal = signals.next() => if signal == Wanted::Stop {
+                    info!("stopping before there was any work");
+                    return Ok(());
+                },
+            }
+        }
+    };
+    let minutes = tokio::spawn(report(started.reporter()));
+    loop {
+        match signals.next().await {
+            Wanted::Stop => break,
+            Wanted::Notify => started.templates.notify.notify(),
+            Wanted::Reload => {
+                warn!("SIGHUP: this version cannot reload yet; restart it to apply a changed file");
+            }
+        }
+    }
+    minutes.abort();
+    started.stop().await;
+    Ok(())
+}
+
+impl Gateway {
+    /// Starts everything, and returns when the first miners are welcome.
+    ///
+    /// The future may be dropped: what runs by then ends with it.
+    pub async fn start(config: &Config) -> Result<Self, DaemonError> {
+        let stop = CancellationToken::new();
+        let abort = stop.clone().drop_guard();
+        let tasks = TaskTracker::new();
+        let sockets = listen(&config.stratum.listen)?;
+        let stratum = sockets.iter().map(listener::Bound::addr).collect();
+        let templates = template::spawn(template_config(config), &stop, &tasks);
+        check_network(config, &templates).await?;
+        let (block_sender, blocks) = start_blocks(config, &templates, &stop, &tasks);
+        let (work_sender, work) = watch::channel(None);
+        let relay = start_pool(config, &templates, work.clone(), &stop);
+        let pool = relay.as_ref().map(|relay| relay.pool.clone());
+        let (verdict_sender, verdicts) = mpsc::channel(VERDICTS_MAX);
+        let inputs = WorkInputs {
+            templates: templates.templates.clone(),
+            payouts: pool.as_ref().map(|pool| pool.payout.clone()),
+            pool_health: pool.as_ref().map(|pool| pool.health.clone()),
+            verdicts,
+        };
+        let assembler = assembler_config(config);
+        tasks.spawn(crate::work::task::run(assembler, inputs, work_sender, stop.clone()));
+        if config.template.propose {
+            tasks.spawn(propose(templates.clone(), work.clone(), verdict_sender));
+        }
+        let counters = Arc::new(Counters::default());
+        let miners_stop = CancellationToken::new();
+        let miners = TaskTracker::new();
+        let context = sv1::Context {
+            work: first_work(work.clone(), &tasks).await.ok_or(DaemonError::Stopped)?,
+            blocks: block_sink(block_sender.clone()),
+            shares: pool.as_ref().map(|pool| pool.shares.clone()),
+            counters: Arc::clone(&counters),
+            config: Arc::new(stratum_config(config)),
+            shutdown: miners_stop.clone(),
+        };
+        let limits = listener::Limits {
+            connections: config.stratum.max_connections,
+            connections_per_ip: config.stratum.max_connections_per_ip,
+        };
+        listener::spawn(sockets, limits, context, &miners);
+        let stop = abort.disarm();
+        Ok(Self {
+            stratum,
+            counters,
+            pool,
+            blocks,
+            templates,
+            work,
+            block_sender,
+            relay,
+            miners_stop,
+            miners,
+            stop,
+            tasks,
+        })
+    }
+
+    /// Lets miners go, gets found blocks and shares out, then ends.
+    pub async fn stop(self) {
+        info!("stopping: miners are let go, found blocks and shares go out first");
+        self.miners_stop.cancel();
+        self.miners.close();
+        if tokio::time::timeout(DRAIN_MINERS, self.miners.wait()).await.is_err() {
+            warn!("some miners do not read: their connections are cut");
+        }
+        let relayed = async {
+            if let Some(relay) = self.relay {
+                relay.stop.cancel();
+                // The relay accounts for every share before it ends, lost ones included.
+                let _ = tokio::time::timeout(DRAIN_SHARES, relay.task).await;
+            }
+        };
+        let (drained, ()) = tokio::join!(self.block_sender.drain(DRAIN_BLOCKS), relayed);
+        if !drained {
+            warn!(
+                "a found block has no answer from a node yet: it is on disk and goes out at the next start"
+            );
+        }
+        self.stop.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(DRAIN_TASKS, self.tasks.wait()).await.is_err() {
+            debug!("some tasks did not end in time");
+        }
+        let view = self.counters.view();
+        info!(
+            accepted = view.accepted,
+            rejected = view.rejected_total(),
+            blocks = view.blocks,
+            "stopped"
+        );
+    }
+
+    fn reporter(&self) -> Reporter {
+        Reporter {
+            counters: Arc::clone(&self.counters),
+            work: self.work.clone(),
+            pool: self.pool.clone(),
+        }
+    }
+}
+
+/// The pool's task.
+struct Relay {
+    pool: datum::Pool,
+    task: JoinHandle<()>,
+    stop: CancellationToken,
+}
+
+/// Waits until a node says which chain it is on, and refuses an address of another.
+async fn check_network(config: &Config, templates: &Templates) -> Result<(), DaemonError> {
+    let mut status = templates.status.clone();
+    let network = loop {
+        if let Some(network) = templates.network() {
+            break network;
+        }
+        status.changed().await.map_err(|_| DaemonError::Stopped)?;
+    };
+    if config.mining.address.is_valid_for_network(network) {
+        return Ok(());
+    }
+    let node = config.nodes.first().map(|node| node.name.clone()).unwrap_or_default();
+    let address = config.mining.address_text.clone();
+    Err(DaemonError::WrongNetwork { address, network, node })
+}
+
+/// The first work there is, and all that follows.
+async fn first_work(
+    mut work: watch::Receiver<Option<Arc<Work>>>,
+    tasks: &TaskTracker,
+) -> Option<watch::Receiver<Arc<Work>>> {
+    let first = work.wait_for(Option::is_some).await.ok()?.clone()?;
+    let (sender, receiver) = watch::channel(first);
+    tasks.spawn(async move {
+        while work.changed().await.is_ok() {
+            let newest = work.borrow_and_update().clone();
+            newest.map(|newest| sender.send_replace(newest));
+        }
+    });
+    Some(receiver)
+}
+
+fn listen(addrs: &[SocketAddr]) -> Result<Vec<listener::Bound>, DaemonError> {
+    let bind = |addr: &SocketAddr| {
+        listener::bind(*addr).map_err(|error| DaemonError::Listen { addr: *addr, error })
+    };
+    addrs.iter().map(bind).collect()
+}
+
+fn start_blocks(
+    config: &Config,
+    templates: &Templates,
+    stop: &CancellationToken,
+    tasks: &TaskTracker,
+) -> (BlockSender, Arc<BlockStats>) {
+    let notify = templates.notify.clone();
+    let nodes = config.nodes.iter().map(|node| BlockNode {
+        name: node.name.as_str().into(),
+        rpc_url: node.rpc_url.clone(),
+        auth: node_config(node).auth,
+    });
+    let config = BlocksConfig {
+        data_dir: config.data_dir.clone(),
+        nodes: nodes.collect(),
+        on_accepted: Arc::new(move |hash| notify.assume_tip(hash)),
+    };
+    blocks::spawn(config, stop.clone(), tasks)
+}
+
+/// Starts the relay; none when no pool is configured.
+fn start_pool(
+    config: &Config,
+    templates: &Templates,
+    work: watch::Receiver<Option<Arc<Work>>>,
+    stop: &CancellationToken,
+) -> Option<Relay> {
+    if config.pools.is_empty() {
+        return None;
+    }
+    let notify = templates.notify.clone();
+    let stop = stop.child_token();
+    let inputs = datum::Inputs {
+        templates: templates.templates.clone(),
+        work,
+        new_block: Arc::new(move || notify.notify()),
+        shutdown: stop.clone(),
+    };
+    let (pool, task) = datum::spawn(datum_config(config), inputs);
+    Some(Relay { pool, task, stop })
+}
+
+fn block_sink(sender: BlockSender) -> sv1::BlockSink {
+    Arc::new(move |block: Box<FoundBlock>| sender.submit(block))
+}
+
+/// Proposals are made one at a time.
+const VERDICTS_MAX: usize = 4;
+/// Miners are let go at once; only those that do not read take longer.
+const DRAIN_MINERS: Duration = Duration::from_secs(2);
+/// Service managers kill after 10 s (Docker) or more.
+const DRAIN_BLOCKS: Duration = Duration::from_secs(8);
+const DRAIN_SHARES: Duration = Duration::from_secs(4);
+const DRAIN_TASKS: Duration = Duration::from_secs(2);

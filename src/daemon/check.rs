@@ -1,0 +1,83 @@
+//! `gatewayd check`: tries what the configuration names.
+
+use std::{io::Write as _, path::Path, time::Duration};
+
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::convert::template_config;
+use crate::{config::Config, listener, template};
+
+/// Tries what the configuration names, and says what it found. Returns the number of problems.
+pub async fn check(config: &Config) -> usize {
+    let mut problems = 0;
+    let mut tell = |what: &str, result: Result<String, String>| {
+        problems += usize::from(result.is_err());
+        let (mark, text) = match &result {
+            Ok(text) => ("ok     ", text),
+            Err(text) => ("PROBLEM", text),
+        };
+        // The terminal may be gone; the exit code still tells.
+        let _ = writeln!(std::io::stdout(), "{mark} {what}: {text}");
+    };
+    tell("configuration", Ok("every key is understood".into()));
+    for addr in &config.stratum.listen {
+        let bound = listener::bind(*addr);
+        tell(
+            &format!("stratum.listen {addr}"),
+            bound.map(|_| "free".into()).map_err(|error| {
+                format!("{error}: stop what uses it (a running gatewayd?) or set another address")
+            }),
+        );
+    }
+    tell("ledger.data_dir", try_folder(&config.data_dir));
+    let stop = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    let templates = template::spawn(template_config(config), &stop, &tasks);
+    let _ = tokio::time::timeout(CHECK_NODES, async {
+        let mut status = templates.status.clone();
+        let all = |nodes: &Vec<template::NodeStatus>| nodes.iter().all(|it| it.network.is_some());
+        let _ = status.wait_for(all).await;
+    })
+    .await;
+    for node in templates.status.borrow().iter() {
+        let result = match (node.network, &node.last_error) {
+            (Some(network), _) if !config.mining.address.is_valid_for_network(network) => {
+                Err(format!("is on \"{network}\", mining.address is of another network"))
+            }
+            (Some(network), _) => Ok(format!("answers, on \"{network}\"")),
+            (None, Some(error)) => Err(error.to_string()),
+            (None, None) => Err(format!("no answer within {CHECK_NODES:?}")),
+        };
+        tell(&format!("node {}", node.name), result);
+    }
+    stop.cancel();
+    if config.pools.is_empty() {
+        tell("pool", Ok("none: solo mining to mining.address".into()));
+    }
+    for pool in &config.pools {
+        let addr = format!("{}:{}", pool.host, pool.port);
+        let connected =
+            tokio::time::timeout(CHECK_POOL, tokio::net::TcpStream::connect(&addr)).await;
+        tell(
+            &format!("pool {addr}"),
+            match connected {
+                Ok(Ok(_)) => Ok("accepts connections".into()),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(_) => Err(format!("no answer within {CHECK_POOL:?}")),
+            },
+        );
+    }
+    problems
+}
+
+fn try_folder(folder: &Path) -> Result<String, String> {
+    let probe = folder.join(".gatewayd-check");
+    std::fs::create_dir_all(folder)
+        .and_then(|()| std::fs::write(&probe, b""))
+        .and_then(|()| std::fs::remove_file(&probe))
+        .map(|()| format!("{} can be written to", folder.display()))
+        .map_err(|error| format!("{}: {error}: found blocks could not be kept", folder.display()))
+}
+
+const CHECK_NODES: Duration = Duration::from_secs(5);
+const CHECK_POOL: Duration = Duration::from_secs(5);

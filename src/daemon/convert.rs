@@ -1,0 +1,99 @@
+//! From the configuration to what each part wants to know.
+
+use std::sync::Arc;
+
+use crate::{
+    config::{self, Config},
+    datum, sv1, template,
+    work::{AssemblerConfig, Payout, Username},
+};
+
+pub(super) fn node_config(node: &config::Node) -> template::NodeConfig {
+    template::NodeConfig {
+        name: node.name.as_str().into(),
+        rpc_url: node.rpc_url.clone(),
+        auth: match &node.auth {
+            config::NodeAuth::Cookie(path) => template::Auth::CookieFile(path.clone()),
+            config::NodeAuth::Password { user, password } => {
+                template::Auth::UserPass(user.clone(), password.expose().to_owned())
+            }
+        },
+        zmq_hashblock: node.zmq_hashblock.clone(),
+        submit_only: node.submit_only,
+    }
+}
+
+pub(super) fn template_config(config: &Config) -> template::TemplateConfig {
+    template::TemplateConfig {
+        nodes: config.nodes.iter().map(node_config).collect(),
+        refresh: config.template.refresh,
+    }
+}
+
+pub(super) fn solo_payout(config: &Config) -> Payout {
+    let script = config.mining.address.clone().assume_checked().script_pubkey();
+    Payout {
+        script: script.into_bytes().into(),
+        tag_primary: config.mining.coinbase_tag.as_bytes().into(),
+        tag_secondary: config.mining.coinbase_tag_secondary.as_bytes().into(),
+        unique_id: config.mining.unique_id,
+        own_script: None,
+        pooled: None,
+    }
+}
+
+pub(super) fn assembler_config(config: &Config) -> AssemblerConfig {
+    AssemblerConfig {
+        solo: Arc::new(solo_payout(config)),
+        pooled: !config.pools.is_empty(),
+        when_down: config.pooling.when_down,
+        grace: config.pooling.hold_shares,
+        refresh: config.template.refresh,
+        stale_after: config.template.stale_after,
+    }
+}
+
+pub(super) fn datum_config(config: &Config) -> datum::DatumConfig {
+    let pooling = &config.pooling;
+    let pools = config.pools.iter().map(|pool| datum::PoolConfig {
+        host: pool.host.clone(),
+        port: pool.port,
+        public_key: datum::PublicIdentity::from_bytes(&pool.public_key),
+    });
+    let modifiers = pooling.modifiers.iter();
+    datum::DatumConfig {
+        usernames: match pooling.usernames {
+            config::Usernames::Full => datum::UsernameMode::Full,
+            config::Usernames::Worker => datum::UsernameMode::Worker,
+            config::Usernames::Address => datum::UsernameMode::Address,
+        },
+        modifiers: modifiers
+            .map(|(name, parts)| datum::Modifier { name: name.clone(), parts: parts.clone() })
+            .collect(),
+        own_script: pooling.always_pay_self.then(|| solo_payout(config).script),
+        hold_shares: pooling.hold_shares,
+        timeout: pooling.timeout,
+        user_agent: pooling.user_agent.clone(),
+        tag_secondary: config.mining.coinbase_tag_secondary.as_bytes().into(),
+        unique_id: config.mining.unique_id,
+        ..datum::DatumConfig::new(pools.collect(), config.mining.address_text.clone())
+    }
+}
+
+pub(super) fn stratum_config(config: &Config) -> sv1::Config {
+    let stratum = &config.stratum;
+    let rules = stratum.classes.iter().map(|class| {
+        sv1::ClassRule::within(&class.pattern, class.max_coinbase, class.difficulty_min)
+    });
+    sv1::Config {
+        difficulty_min: stratum.difficulty_min,
+        difficulty_start: stratum.difficulty_start,
+        shares_per_minute: stratum.shares_per_minute,
+        stale_after: stratum.stale_after,
+        refresh: config.template.refresh,
+        login_timeout: stratum.login_timeout,
+        idle_timeout: stratum.idle_timeout,
+        classes: sv1::Classes::new(stratum.fingerprint, rules.collect()),
+        default_username: Username(config.mining.address_text.as_str().into()),
+    }
+}
