@@ -138,7 +138,8 @@ impl Vardiff {
     }
 
     fn patience(&self) -> Duration {
-        SILENCE.max(self.aim() * 2)
+        // Eight times the wanted time passes by chance before one share in three thousand.
+        SILENCE.max(self.aim() * 8)
     }
 
     fn restart(&mut self, now: Instant) {
@@ -186,3 +187,7 @@ const QUICK_FACTOR_MOST: f64 = 65_536.0;
 const EACH_LEAST_S: f64 = 1e-4;
 /// A miner that is silent this long is asked for less.
 const SILENCE: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+#[path = "vardiff_tests.rs"]
+mod tests;
