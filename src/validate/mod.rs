@@ -69,7 +69,7 @@ pub fn check(
     let rolled = submission.version_bits.unwrap_or(0);
     let version = job.version | (rolled & VERSION_ROLLING_MASK);
     let header = header(job, coinbase, variant, submission, version, scratch);
-    let hash = Hash256::sha256d(&header);
+    let hash = Hash256::of_header(&header);
     let is_block = job.block_target.is_met_by(&hash);
     // `scratch` still holds the coinbase that the header was made of.
     let block = is_block.then(|| {
