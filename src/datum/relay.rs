@@ -15,10 +15,11 @@ use super::{
     hold::{Held, Hold},
     message::{ShareReason, ShareResponse, ShareStatus},
     stats::{Lost, PoolStats},
+    status::{PoolState, PoolStatus, Talk},
     usernames::Usernames,
 };
 use crate::work::{
-    Coinbaser, CoinbaserRequest, Payout, PoolHealth, PoolTerms, Share, Template, TemplateKind, Work,
+    Coinbaser, CoinbaserRequest, Payout, PoolTerms, Share, Template, TemplateKind, Work,
 };
 
 /// What stays when connections come and go.
@@ -39,6 +40,8 @@ pub struct Relay {
     work: Option<Arc<Work>>,
     news: News,
     events: Vec<Event>,
+    last_info: String,
+    talk: Talk,
 }
 
 /// What a relay needs to know from the start.
@@ -53,27 +56,6 @@ pub struct RelayOptions {
     pub hold_shares: Duration,
 }
 
-/// How it stands with the pool.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct PoolStatus {
-    pub state: PoolState,
-    /// `host:port`, of the pool that is used or was tried last.
-    pub pool: Arc<str>,
-    pub motd: Arc<str>,
-    pub last_error: Option<Arc<str>>,
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum PoolState {
-    /// Never tried to the end yet.
-    Connecting,
-    /// Configured: takes shares.
-    Up,
-    Down {
-        since: Instant,
-    },
-}
-
 /// What the outside has to be told; cleared by whoever tells it.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct News {
@@ -83,21 +65,8 @@ pub struct News {
     pub new_block: bool,
 }
 
-impl PoolStatus {
-    /// The same, as far as work depends on it.
-    pub fn health(&self) -> PoolHealth {
-        if self.state == PoolState::Up { PoolHealth::Up } else { PoolHealth::Down }
-    }
-}
-
 impl Relay {
     pub fn new(options: RelayOptions, keys: Identity, stats: Arc<PoolStats>) -> Self {
-        let status = PoolStatus {
-            state: PoolState::Connecting,
-            pool: "".into(),
-            motd: "".into(),
-            last_error: None,
-        };
         Self {
             hold: Hold::new(options.hold_shares),
             options,
@@ -108,11 +77,13 @@ impl Relay {
             up: false,
             epoch: 0,
             payout: None,
-            status,
+            status: PoolStatus::default(),
             template: None,
             work: None,
             news: News::default(),
             events: Vec::new(),
+            last_info: String::new(),
+            talk: Talk::default(),
         }
     }
 
@@ -147,6 +118,7 @@ impl Relay {
         out: &mut Vec<u8>,
     ) -> Result<(), ClientError> {
         self.name_pool(pool);
+        self.talk = Talk::default();
         let options = &self.options;
         let mut client =
             Client::new(&self.keys, key, &options.user_agent, options.timeout, seed, now, out)?;
@@ -245,7 +217,11 @@ impl Relay {
     /// The connection has ended, for the reason `why`; `next` is what happens now.
     pub fn disconnected(&mut self, why: &str, next: &str, now: Instant) {
         let pool = Arc::clone(&self.pool);
-        error!(%pool, "pool {pool}: {why}; {next}");
+        if self.up || self.status.last_error.as_deref() != Some(why) {
+            error!(%pool, "pool {pool}: {why}; {next}");
+        } else {
+            info!(%pool, "pool {pool}: {why}, again; {next}");
+        }
         if let Some(client) = self.client.take() {
             let awaiting = client.into_awaiting().into_iter();
             let over = self.hold.put_back(awaiting.map(|Sent { share, at, .. }| Held {
@@ -348,7 +324,10 @@ impl Relay {
             Event::Configured(configured) => self.on_configured(configured),
             Event::Coinbaser { coinbaser, cut_at } => self.on_coinbaser(coinbaser, cut_at),
             Event::CoinbaserRefused { request, fault } => {
-                error!(%pool, "pool {pool}: it sent {fault}; it is not used, {}", self.fallback());
+                if self.talk.may_log() {
+                    let next = self.fallback();
+                    error!(%pool, "pool {pool}: it sent {fault}; it is not used, {next}");
+                }
                 self.stats.add_coinbaser_refused();
                 if let Some(request) = request {
                     self.settle(request, None);
@@ -362,11 +341,22 @@ impl Relay {
                 self.on_answer(&sent, response, round_trip);
             }
             Event::NewBlock => self.news.new_block = true,
-            Event::Info { text } => info!(%pool, "pool {pool} says: {text}"),
+            // Keep-alives are such texts, too.
+            Event::Info { text } if text == self.last_info => debug!(%pool, text, "said again"),
+            Event::Info { text } => {
+                if self.talk.may_log() {
+                    info!(%pool, "pool {pool} says: {text}");
+                }
+                self.last_info = text;
+            }
             Event::Validated { slot, wanted } => {
                 debug!(%pool, slot, ?wanted, "showed the pool a job's transactions");
             }
-            Event::Fault(fault) => error!(%pool, "pool {pool}: it sent {fault}; it is ignored"),
+            Event::Fault(fault) => {
+                if self.talk.may_log() {
+                    error!(%pool, "pool {pool}: it sent {fault}; it is ignored");
+                }
+            }
         }
     }
 
@@ -437,9 +427,12 @@ impl Relay {
             }
             ShareStatus::Rejected => {
                 let (pool, reason) = (&self.pool, response.reason.name());
-                warn!(%pool, username = %sent.share.username, job = %sent.share.job.id,
-                    "pool {pool}: it rejected a share: {reason}");
-                self.stats.add_rejected(response.reason);
+                let count = self.stats.add_rejected(response.reason);
+                // Every single one would fill the disk when a pool refuses all.
+                if count.is_power_of_two() {
+                    warn!(%pool, username = %sent.share.username, job = %sent.share.job.id,
+                        "pool {pool}: it rejected a share: {reason} ({count} since the start)");
+                }
             }
         }
     }

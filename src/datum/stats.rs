@@ -142,9 +142,10 @@ impl PoolStats {
         self.accepted_difficulty.fetch_add(credit, Relaxed);
     }
 
-    pub(super) fn add_rejected(&self, reason: ShareReason) {
+    /// Gives how many there are by now for that reason.
+    pub(super) fn add_rejected(&self, reason: ShareReason) -> u64 {
         let at = usize::from(reason.0).min(REASONS - 1);
-        self.rejected[at].fetch_add(1, Relaxed);
+        self.rejected[at].fetch_add(1, Relaxed) + 1
     }
 
     pub(super) fn add_lost(&self, why: Lost, shares: usize) {

@@ -19,8 +19,9 @@ use super::{
     cipher::Identity,
     conn::{Conn, Phase, Turn, now},
     options::DatumConfig,
-    relay::{PoolStatus, Relay},
+    relay::Relay,
     stats::PoolStats,
+    status::PoolStatus,
 };
 use crate::work::{Payout, PoolHealth, Share, Template, Work};
 

@@ -1,0 +1,56 @@
+//! How it stands with the pool, for the operator and for the making of work.
+
+use std::{sync::Arc, time::Instant};
+
+use crate::work::PoolHealth;
+
+/// How it stands with the pool.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PoolStatus {
+    pub state: PoolState,
+    /// `host:port`, of the pool that is used or was tried last.
+    pub pool: Arc<str>,
+    pub motd: Arc<str>,
+    pub last_error: Option<Arc<str>>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PoolState {
+    /// Never tried to the end yet.
+    Connecting,
+    /// Configured: takes shares.
+    Up,
+    Down {
+        since: Instant,
+    },
+}
+
+impl Default for PoolStatus {
+    fn default() -> Self {
+        Self { state: PoolState::Connecting, pool: "".into(), motd: "".into(), last_error: None }
+    }
+}
+
+impl PoolStatus {
+    /// The same, as far as work depends on it.
+    pub fn health(&self) -> PoolHealth {
+        if self.state == PoolState::Up { PoolHealth::Up } else { PoolHealth::Down }
+    }
+}
+
+/// What one connection's pool may still cause to be logged.
+#[derive(Debug, Default)]
+pub(super) struct Talk {
+    lines: u64,
+}
+
+impl Talk {
+    /// Says no when a pool has filled the log with enough.
+    pub(super) fn may_log(&mut self) -> bool {
+        self.lines += 1;
+        self.lines <= TALK_LINES_MAX || self.lines.is_power_of_two()
+    }
+}
+
+/// Lines in the log that a pool may cause on one connection by saying odd things.
+const TALK_LINES_MAX: u64 = 200;

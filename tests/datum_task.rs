@@ -1,0 +1,232 @@
+//! The pool's task over real sockets: order of pools, returning after a loss, stopping.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod datum_support;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use datum_support::{Jobs, ScriptedPool, TAG, pool_key, share, template};
+use gatewayd::{
+    datum::{
+        Backoff, DatumConfig, Inputs, Lost, Pool, PoolConfig, PoolState, PoolStatus,
+        message::{ShareReason, ShareResponse, ShareStatus, ToGateway, ToPool},
+        spawn,
+    },
+    work::{Payout, Template, Work},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinHandle,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+/// A scripted pool behind a socket.
+struct Peer {
+    stream: TcpStream,
+    pool: ScriptedPool,
+}
+
+impl Peer {
+    /// Waits for a gateway, and welcomes and configures it.
+    async fn accept(listener: &TcpListener) -> Self {
+        let (mut stream, _) = patiently(listener.accept()).await.unwrap();
+        let mut hello = Vec::with_capacity(4096);
+        // HELLO has no length in the clear; it arrives in one piece on loopback.
+        patiently(stream.read_buf(&mut hello)).await.unwrap();
+        let mut pool = ScriptedPool::meet(&hello);
+        let bytes = [pool.response("hello"), pool.configuration()].concat();
+        stream.write_all(&bytes).await.unwrap();
+        Self { stream, pool }
+    }
+
+    /// Reads until `count` shares are here, and gives what answers them.
+    async fn shares(&mut self, count: usize) -> Vec<ShareResponse> {
+        let mut shares = Vec::new();
+        while shares.len() < count {
+            let mut bytes = Vec::with_capacity(65_536);
+            let len = patiently(self.stream.read_buf(&mut bytes)).await.unwrap();
+            assert_ne!(len, 0, "the gateway hung up");
+            for plain in self.pool.hear(&bytes) {
+                if let ToPool::Share(share) = ToPool::decode(&plain).unwrap() {
+                    shares.push(ShareResponse {
+                        status: ShareStatus::Accepted,
+                        reason: ShareReason::NONE,
+                        nonce: share.nonce,
+                        target_byte: share.target_byte,
+                        slot: share.slot,
+                    });
+                }
+            }
+        }
+        shares
+    }
+
+    async fn say(&mut self, message: &ToGateway<'_>) {
+        let bytes = self.pool.say(message);
+        self.stream.write_all(&bytes).await.unwrap();
+    }
+}
+
+async fn patiently<T>(future: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(20), future).await.expect("it took too long")
+}
+
+struct Gateway {
+    pool: Pool,
+    task: JoinHandle<()>,
+    templates: watch::Sender<Option<Arc<Template>>>,
+    work: watch::Sender<Option<Arc<Work>>>,
+    shutdown: CancellationToken,
+    new_blocks: Arc<AtomicU32>,
+}
+
+impl Gateway {
+    fn start(ports: &[u16]) -> Self {
+        let pools = ports.iter().map(|port| PoolConfig {
+            host: "127.0.0.1".into(),
+            port: *port,
+            public_key: pool_key(),
+        });
+        let config = DatumConfig {
+            backoff: Backoff {
+                quick: Duration::from_millis(10),
+                least: Duration::from_millis(10),
+                most: Duration::from_millis(50),
+                lasted: Duration::ZERO,
+                ..Backoff::default()
+            },
+            ..DatumConfig::new(pools.collect(), "addr".into())
+        };
+        let (templates, templates_watch) = watch::channel(None);
+        let (work, work_watch) = watch::channel(None);
+        let (shutdown, new_blocks) = (CancellationToken::new(), Arc::new(AtomicU32::new(0)));
+        let count = Arc::clone(&new_blocks);
+        let inputs = Inputs {
+            templates: templates_watch,
+            work: work_watch,
+            new_block: Arc::new(move || {
+                count.fetch_add(1, Ordering::Relaxed);
+            }),
+            shutdown: shutdown.clone(),
+        };
+        let (pool, task) = spawn(config, inputs);
+        Self { pool, task, templates, work, shutdown, new_blocks }
+    }
+
+    async fn status(&mut self, good: impl FnMut(&PoolStatus) -> bool) -> PoolStatus {
+        patiently(self.pool.status.wait_for(good)).await.unwrap().clone()
+    }
+
+    async fn payout(&mut self) -> Arc<Payout> {
+        let payout = patiently(self.pool.payout.wait_for(Option::is_some)).await.unwrap();
+        payout.clone().unwrap()
+    }
+
+    async fn stats(&self, good: impl Fn(&gatewayd::datum::PoolStatsView) -> bool) {
+        let settled = async {
+            while !good(&self.pool.stats.view()) {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        patiently(settled).await;
+    }
+}
+
+async fn listener() -> (TcpListener, u16) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (listener, port)
+}
+
+#[tokio::test]
+async fn shares_cross_a_connection_that_breaks_and_returns() {
+    let (listener, port) = listener().await;
+    let mut gateway = Gateway::start(&[port]);
+    let mut peer = Peer::accept(&listener).await;
+    let payout = gateway.payout().await;
+    assert_eq!(&payout.tag_primary[..], TAG);
+    let mut jobs = Jobs::new();
+    let template = template(1, 10_000);
+    let job = jobs.add(&template, &payout);
+    gateway.templates.send_replace(Some(template));
+    gateway.work.send_replace(Some(jobs.work()));
+    peer.say(&ToGateway::NewBlock).await;
+
+    gateway.pool.shares.send(vec![share(&job, 1), share(&job, 2)]).await.unwrap();
+    let answers = peer.shares(2).await;
+    peer.say(&ToGateway::ShareResponse(answers[0])).await;
+    gateway.stats(|stats| stats.accepted == 1).await;
+    assert_eq!(gateway.new_blocks.load(Ordering::Relaxed), 1);
+    drop(peer);
+    gateway.status(|status| matches!(status.state, PoolState::Down { .. })).await;
+    gateway.pool.shares.send(vec![share(&job, 3)]).await.unwrap();
+
+    let mut peer = Peer::accept(&listener).await;
+    let answers = peer.shares(2).await;
+    assert_eq!((answers[0].nonce, answers[1].nonce), (2, 3));
+    for answer in answers {
+        peer.say(&ToGateway::ShareResponse(answer)).await;
+    }
+    gateway.stats(|stats| stats.accepted == 3).await;
+    let view = gateway.pool.stats.view();
+    assert_eq!((view.received, view.lost_total(), view.held, view.awaiting), (3, 0, 0, 0));
+    assert_eq!(view.connections, 2);
+}
+
+#[tokio::test]
+async fn the_next_pool_takes_over_and_the_first_is_preferred_again() {
+    let (first, first_port) = listener().await;
+    let (second, second_port) = listener().await;
+    drop(first);
+    let mut gateway = Gateway::start(&[first_port, second_port]);
+    let peer = Peer::accept(&second).await;
+    let up = gateway.status(|status| status.state == PoolState::Up).await;
+    assert_eq!(*up.pool, *format!("127.0.0.1:{second_port}"));
+    assert_eq!((&*up.motd, up.last_error), ("hello", None));
+
+    let first = TcpListener::bind(("127.0.0.1", first_port)).await.unwrap();
+    drop(peer);
+    let _peer = Peer::accept(&first).await;
+    gateway
+        .status(|status| {
+            status.state == PoolState::Up && *status.pool == *format!("127.0.0.1:{first_port}")
+        })
+        .await;
+    let payout = gateway.payout().await;
+    assert_eq!(*payout.pooled.as_ref().unwrap().pool, *format!("127.0.0.1:{first_port}"));
+}
+
+#[tokio::test]
+async fn without_any_pool_the_status_says_so_and_there_is_no_payout() {
+    let (gone, port) = listener().await;
+    drop(gone);
+    let mut gateway = Gateway::start(&[port]);
+    let down = gateway.status(|status| matches!(status.state, PoolState::Down { .. })).await;
+    assert!(down.last_error.unwrap().starts_with("no connection: "));
+    assert!(gateway.pool.payout.borrow().is_none());
+}
+
+#[tokio::test]
+async fn a_stopping_gateway_waits_for_answers_and_counts_the_rest_as_lost() {
+    let (listener, port) = listener().await;
+    let mut gateway = Gateway::start(&[port]);
+    let mut peer = Peer::accept(&listener).await;
+    let job = Jobs::new().add(&template(1, 10_000), &gateway.payout().await);
+    gateway.pool.shares.send(vec![share(&job, 1), share(&job, 2)]).await.unwrap();
+    gateway.shutdown.cancel();
+    let answers = peer.shares(2).await;
+    peer.say(&ToGateway::ShareResponse(answers[0])).await;
+    patiently(gateway.task).await.unwrap();
+    let view = gateway.pool.stats.view();
+    assert_eq!((view.received, view.accepted), (2, 1));
+    assert_eq!(view.lost, [(Lost::Shutdown, 1)]);
+}
