@@ -1,1 +1,3 @@
-//! (not written yet)
+//! A whole network in the process: for tests, for the demo, and to be run by hand.
+
+pub mod pool;

@@ -1,0 +1,23 @@
+//! A DATUM pool for development: the pool's side of the protocol, strict with shares, and able to
+//! misbehave on request. `session.rs` is sans-IO; `conn.rs` has the sockets.
+//!
+//! Not here: anything about the protocol's bytes, which `datum` writes and reads for both sides;
+//! anything about money. Accounts live as long as the process.
+
+mod check;
+mod gateway;
+mod inspect;
+mod ledger;
+mod options;
+mod session;
+mod split;
+
+pub use ledger::{Ledger, Moment, PoolStatsView, ShareRecord};
+pub use options::{Control, Fault, PoolConfig, PoolOptions, Probe, Split, ValidationPlan};
+pub use session::{Close, Session};
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests need some instant to start from")]
+fn test_now() -> std::time::Instant {
+    std::time::Instant::now()
+}

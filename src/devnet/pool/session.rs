@@ -1,0 +1,175 @@
+//! One gateway's connection as the pool sees it: bytes in, bytes out. Knows no socket and no clock.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rand::{SeedableRng, rngs::StdRng};
+
+use super::{
+    gateway::Gateway,
+    ledger::{Ledger, Moment},
+    options::{Control, Fault},
+};
+use crate::datum::{
+    CipherError, HELLO_MAX, HandshakeError, HeaderKey, Identity, Inbox, LinkError, Visitor,
+    command,
+    message::{DecodeError, Response},
+};
+
+/// The pool's side of one connection.
+pub struct Session {
+    identity: Arc<Identity>,
+    rng: StdRng,
+    stage: Stage,
+    /// HELLO must be here by then.
+    hello_by: Instant,
+    /// How many cuts there were when this connection began.
+    cuts: u64,
+}
+
+enum Stage {
+    Hello(Inbox),
+    Open(Box<Gateway>),
+    /// After HELLO, with nothing to say to it: a fault.
+    Mute,
+}
+
+impl Session {
+    /// `seed`: of everything random about this connection.
+    pub fn new(identity: Arc<Identity>, seed: u64, now: Moment, control: &Control) -> Self {
+        Self {
+            identity,
+            rng: StdRng::seed_from_u64(seed),
+            stage: Stage::Hello(Inbox::new(HELLO_MAX)),
+            hello_by: now.instant + HELLO_TIMEOUT,
+            cuts: control.cuts,
+        }
+    }
+
+    /// Takes what came from the gateway, and appends the answers.
+    pub fn on_bytes(
+        &mut self,
+        bytes: &[u8],
+        now: Moment,
+        control: &Control,
+        ledger: &mut Ledger,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Close> {
+        match &mut self.stage {
+            Stage::Hello(inbox) => {
+                inbox.push(bytes);
+                let frame = inbox.next(&mut HeaderKey::HELLO.clone()).map_err(LinkError::from)?;
+                let Some((header, body)) = frame else {
+                    return Ok(());
+                };
+                let visitor = Visitor::read(&header, &body, &self.identity)?;
+                self.welcome(&visitor, now, control, ledger, out)
+            }
+            Stage::Open(gateway) => gateway.on_bytes(bytes, now, control, ledger, out),
+            Stage::Mute => Ok(()),
+        }
+    }
+
+    /// Does what the owner wants by now.
+    pub fn on_control(
+        &mut self,
+        now: Moment,
+        control: &Control,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Close> {
+        if control.cuts != self.cuts {
+            return Err(Close::OnPurpose);
+        }
+        match &mut self.stage {
+            Stage::Open(gateway) => gateway.on_control(now, control, out),
+            Stage::Hello(_) | Stage::Mute => Ok(()),
+        }
+    }
+
+    /// When `on_deadline` wants to be called.
+    pub fn deadline(&self) -> Option<Instant> {
+        match &self.stage {
+            Stage::Hello(_) => Some(self.hello_by),
+            Stage::Open(gateway) => gateway.deadline(),
+            Stage::Mute => None,
+        }
+    }
+
+    pub fn on_deadline(
+        &mut self,
+        now: Moment,
+        control: &Control,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Close> {
+        match &mut self.stage {
+            Stage::Hello(_) if now.instant >= self.hello_by => Err(Close::NoHello),
+            Stage::Open(gateway) => {
+                gateway.on_deadline(now, control, out);
+                Ok(())
+            }
+            Stage::Hello(_) | Stage::Mute => Ok(()),
+        }
+    }
+
+    /// Answers HELLO and sends the configuration.
+    fn welcome(
+        &mut self,
+        visitor: &Visitor,
+        now: Moment,
+        control: &Control,
+        ledger: &mut Ledger,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Close> {
+        if control.has(Fault::Silence) {
+            self.stage = Stage::Mute;
+            return Ok(());
+        }
+        let session = Identity::generate(&mut self.rng);
+        let mut link = visitor.link(&session);
+        let mut echo = visitor.keys;
+        if control.has(Fault::WrongEcho) {
+            echo.session.x25519[0] ^= 1;
+        }
+        let motd = control.config.motd.as_bytes();
+        let motd = &motd[..motd.len().min(MOTD_MAX)];
+        let mut message = Vec::with_capacity(512);
+        Response { echo, session: *session.public(), motd, padding: &[] }.encode(&mut message);
+        let signer =
+            if control.has(Fault::BadResponseSignature) { &session } else { &*self.identity };
+        let to = &visitor.keys.session;
+        link.write_sealed(command::RESPONSE, message, signer, to, &mut self.rng, out)?;
+        let mut gateway = Gateway::new(link, session, visitor, &self.identity, now, control);
+        gateway.configure(control, out)?;
+        ledger.stats.connected += 1;
+        self.stage = Stage::Open(Box::new(gateway));
+        Ok(())
+    }
+}
+
+/// Why the pool hangs up.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Close {
+    #[error("a gateway that says no hello")]
+    NoHello,
+    #[error(transparent)]
+    Handshake(#[from] HandshakeError),
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    #[error("a message with a wrong signature: {0}")]
+    Signature(#[from] CipherError),
+    #[error("a message that {0}")]
+    Decode(#[from] DecodeError),
+    #[error("cut on purpose")]
+    OnPurpose,
+}
+
+/// A gateway says HELLO as soon as it is connected.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+/// What the C gateway shows.
+const MOTD_MAX: usize = 511;
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;
