@@ -5,6 +5,7 @@
 //! anything about money. Accounts live as long as the process.
 
 mod check;
+mod conn;
 mod gateway;
 mod inspect;
 mod ledger;
@@ -12,6 +13,7 @@ mod options;
 mod session;
 mod split;
 
+pub use conn::{Pool, PoolHandle};
 pub use ledger::{Ledger, Moment, PoolStatsView, ShareRecord};
 pub use options::{Control, Fault, PoolConfig, PoolOptions, Probe, Split, ValidationPlan};
 pub use session::{Close, Session};
