@@ -5,6 +5,7 @@
 //! anything about money. Accounts live as long as the process.
 
 mod check;
+mod cli;
 mod conn;
 mod gateway;
 mod inspect;
@@ -13,6 +14,7 @@ mod options;
 mod session;
 mod split;
 
+pub use cli::{PoolArgs, run_cli};
 pub use conn::{Pool, PoolHandle};
 pub use ledger::{Ledger, Moment, PoolStatsView, ShareRecord};
 pub use options::{Control, Fault, PoolConfig, PoolOptions, Probe, Split, ValidationPlan};
