@@ -25,13 +25,17 @@ pub enum Answer {
 
 impl Answer {
     /// What `submitblock` says (BIP 22): null is acceptance, and neither a block that the node
-    /// has already nor one that it has not yet connected is refused.
+    /// has already nor one that it has not yet connected is refused. Nor is one whose parent has
+    /// not come to this node yet, or that is ahead of its clock.
     pub(super) fn of_submitblock(answer: Option<&str>) -> Self {
         match answer {
             None | Some("duplicate") => Self::Accepted,
-            Some(later @ ("inconclusive" | "duplicate-inconclusive")) => {
-                Self::Unanswered(later.to_owned())
-            }
+            Some(
+                later @ ("inconclusive"
+                | "duplicate-inconclusive"
+                | "prev-blk-not-found"
+                | "time-too-new"),
+            ) => Self::Unanswered(later.to_owned()),
             Some(reason) => Self::Rejected(reason.to_owned()),
         }
     }
@@ -117,7 +121,7 @@ mod tests {
     fn duplicates_are_success_and_inconclusive_is_no_refusal() {
         assert_eq!(Answer::of_submitblock(None), Answer::Accepted);
         assert_eq!(Answer::of_submitblock(Some("duplicate")), Answer::Accepted);
-        for later in ["inconclusive", "duplicate-inconclusive"] {
+        for later in ["inconclusive", "duplicate-inconclusive", "prev-blk-not-found"] {
             assert!(!Answer::of_submitblock(Some(later)).is_final());
         }
         for refused in ["high-hash", "duplicate-invalid", "bad-cb-amount", "rejected"] {

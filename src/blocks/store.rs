@@ -7,6 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use tracing::warn;
+
 use crate::work::Hash256;
 
 /// `data_dir/blocks`.
@@ -64,9 +66,12 @@ impl Store {
             else {
                 continue;
             };
-            let len = fs::metadata(&path)?.len();
-            if len <= HEX_LEN_MAX {
-                pending.push(Pending { height, hash, hex: fs::read_to_string(&path)? });
+            match read(&path, &hash) {
+                Ok(hex) => pending.push(Pending { height, hash, hex }),
+                // One bad file must not keep the others from the nodes.
+                Err(error) => {
+                    warn!(file = %path.display(), %error, "not a found block; left alone")
+                }
             }
         }
         pending.sort_by_key(|block| block.height);
@@ -93,6 +98,20 @@ impl Store {
     }
 }
 
+/// The hex in a file, if it begins with the header that its name promises.
+fn read(path: &Path, hash: &Hash256) -> io::Result<String> {
+    if fs::metadata(path)?.len() > HEX_LEN_MAX {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    let hex = fs::read_to_string(path)?.trim().to_owned();
+    let mut header = [0; 80];
+    let is_block = hex.len() > 160
+        && hex.bytes().all(|byte| byte.is_ascii_hexdigit())
+        && faster_hex::hex_decode(&hex.as_bytes()[..160], &mut header).is_ok()
+        && Hash256::sha256d(&header) == *hash;
+    if is_block { Ok(hex) } else { Err(io::ErrorKind::InvalidData.into()) }
+}
+
 /// Height and hash of a pending block's file name.
 fn parse(name: &str) -> Option<(u32, Hash256)> {
     let (height, hash) = name.strip_suffix(".hex")?.split_once('-')?;
@@ -115,16 +134,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::new(dir.path());
         store.prepare().unwrap();
-        let (a, b) = (Hash256([1; 32]), Hash256([2; 32]));
-        store.save(8, &a, "aa").unwrap();
-        store.save(7, &b, "bb").unwrap();
+        let (a, b) = (Hash256::sha256d(&[0xAA; 80]), Hash256::sha256d(&[0xBB; 80]));
+        store.save(8, &a, &"aa".repeat(81)).unwrap();
+        store.save(7, &b, &"bb".repeat(81)).unwrap();
         fs::write(dir.path().join("blocks/readme.txt"), "not a block").unwrap();
         let heights: Vec<_> = store.pending().unwrap().iter().map(|it| it.height).collect();
         assert_eq!(heights, [7, 8]);
         store.finish(7, &b, true).unwrap();
         let pending = store.pending().unwrap();
         assert_eq!(pending.len(), 1);
-        assert_eq!((pending[0].hash, pending[0].hex.as_str()), (a, "aa"));
+        assert_eq!((pending[0].hash, pending[0].hex.as_str()), (a, &*"aa".repeat(81)));
     }
 
     #[test]

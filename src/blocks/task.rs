@@ -44,7 +44,8 @@ impl BlockSender {
         });
     }
 
-    /// Waits until nodes have answered for all blocks; false when `grace` was not enough.
+    /// Waits until each block is accepted by a node, or all have answered for it; false when
+    /// `grace` was not enough.
     pub async fn drain(&self, grace: Duration) -> bool {
         let mut pending = self.pending.subscribe();
         timeout(grace, pending.wait_for(|pending| *pending == 0)).await.is_ok()
@@ -171,11 +172,23 @@ impl Submitter {
             error!(height, %hash, "the block could not be written to ledger.data_dir: {error}");
         }
         let mut report = BlockReport { height, hash, answers: Vec::new() };
+        let mut is_settled = false;
         while let Some(answer) = nodes.join_next().await {
+            let was_accepted = report.is_accepted();
             report.answers.extend(answer.ok());
+            if !was_accepted && report.is_accepted() {
+                self.stats.add_accepted();
+                // A node that is down is tried on, but nobody needs to wait for it any more.
+                if !nodes.is_empty() {
+                    self.settle();
+                    is_settled = true;
+                }
+            }
         }
         self.end(report).await;
-        self.settle();
+        if !is_settled {
+            self.settle();
+        }
     }
 
     /// Submits to one node until it gives a verdict or the patience ends.
@@ -224,9 +237,6 @@ impl Submitter {
     async fn end(&self, report: BlockReport) {
         let accepted = report.is_accepted();
         let undecided = report.answers.iter().any(|(_, answer)| !answer.is_final());
-        if accepted {
-            self.stats.add_accepted();
-        }
         if !accepted && undecided {
             error!(height = report.height, hash = %report.hash,
                 "no node took the block in {PATIENCE:?}: it stays in ledger.data_dir and goes out at the next start");
