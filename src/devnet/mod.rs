@@ -1,3 +1,4 @@
 //! A whole network in the process: for tests, for the demo, and to be run by hand.
 
+pub mod node;
 pub mod pool;

@@ -1,0 +1,62 @@
+//! An embedded regtest node: getblocktemplate, strict submitblock, a mempool that lives.
+//!
+//! Chain, mempool, checks and JSON are pure; `server.rs` joins them to sockets and the clock. Not
+//! here: peers, scripts, coins. Its transactions are made up, and only those may be in its blocks.
+
+mod chain;
+mod check;
+mod cli;
+mod gbt;
+mod handle;
+mod http;
+mod mempool;
+mod methods;
+mod rpc;
+mod server;
+mod state;
+
+pub use check::Refused;
+pub use cli::{NodeArgs, run_cli};
+pub use handle::{Knobs, Node, NodeHandle};
+pub use state::{BlockSummary, Seen};
+
+use crate::work::Nbits;
+
+/// What a node is like from its start.
+#[derive(Clone, Debug)]
+pub struct NodeOptions {
+    /// The difficulty of all blocks after the genesis block.
+    pub nbits: Nbits,
+    /// Blocks on the genesis block, made without work.
+    pub initial_height: u32,
+    /// In the mempool at the start.
+    pub transactions: usize,
+    pub transactions_per_second: usize,
+    /// The mempool holds no more.
+    pub transactions_max: usize,
+    pub user: String,
+    pub password: String,
+    /// Nodes with the same seed make up the same transactions.
+    pub seed: u64,
+}
+
+impl Default for NodeOptions {
+    fn default() -> Self {
+        Self {
+            nbits: Nbits::new(DEFAULT_NBITS).expect("a good target"),
+            initial_height: 0,
+            transactions: 25,
+            transactions_per_second: 3,
+            transactions_max: 4000,
+            user: "devnet".into(),
+            password: "devnet".into(),
+            seed: 1,
+        }
+    }
+}
+
+/// 2^24 hashes on average, difficulty 1/256: seconds of a processor's work.
+const DEFAULT_NBITS: u32 = 0x1e00_ffff;
+
+#[cfg(test)]
+mod node_tests;
