@@ -1,10 +1,10 @@
 //! Runs submissions: one short-lived task a block and node, none waiting for another.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, thread, time::Duration};
 
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Semaphore, mpsc, oneshot, watch},
     task::{JoinSet, spawn_blocking},
     time::{sleep, timeout},
 };
@@ -63,7 +63,7 @@ pub fn spawn(
     let stats = Arc::new(BlockStats::default());
     let submitter = Submitter {
         store: Store::new(&config.data_dir),
-        nodes: config.nodes.into(),
+        nodes: config.nodes.into_iter().map(Destination::new).collect(),
         on_accepted: config.on_accepted,
         stats: Arc::clone(&stats),
         pending: pending.clone(),
@@ -76,10 +76,42 @@ pub fn spawn(
 #[derive(Clone)]
 struct Submitter {
     store: Store,
-    nodes: Arc<[BlockNode]>,
+    nodes: Arc<[Destination]>,
     on_accepted: Arc<dyn Fn(Hash256) + Send + Sync>,
     stats: Arc<BlockStats>,
     pending: watch::Sender<usize>,
+}
+
+/// A node and its turns: where any share is a block, hundreds at once must not become as many
+/// threads and calls.
+#[derive(Clone)]
+struct Destination {
+    node: BlockNode,
+    turns: Arc<Semaphore>,
+}
+
+impl Destination {
+    fn new(node: BlockNode) -> Self {
+        Self { node, turns: Arc::new(Semaphore::new(TURNS)) }
+    }
+
+    async fn submit(&self, hash: Hash256, params: Arc<RawValue>) -> Answer {
+        // Never closed, so never an error.
+        let _turn = self.turns.acquire().await;
+        let node = self.node.clone();
+        let answer = on_a_thread(move || rpc::submit(&node, &hash, &params)).await;
+        answer.unwrap_or_else(|| Answer::Unanswered("the submission broke off".into()))
+    }
+}
+
+/// Runs `work` on a thread of its own: the runtime would wait for its own threads at the end, and
+/// a node can hang for long.
+async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (sender, receiver) = oneshot::channel();
+    // When nobody waits for the answer any more, it does not matter.
+    let run = move || drop(sender.send(work()));
+    thread::Builder::new().name("submitblock".into()).spawn(run).ok()?;
+    receiver.await.ok()
 }
 
 /// A block on its way, in the form that goes to disk and nodes.
@@ -194,19 +226,16 @@ impl Submitter {
     /// Submits to one node until it gives a verdict or the patience ends.
     async fn bring_to(
         self,
-        node: BlockNode,
+        to: Destination,
         height: u32,
         hash: Hash256,
         params: Arc<RawValue>,
     ) -> (Arc<str>, Answer) {
         let mut pause = RETRY_FIRST;
         let mut waited = Duration::ZERO;
-        let name = Arc::clone(&node.name);
+        let name = Arc::clone(&to.node.name);
         loop {
-            let (to, params) = (node.clone(), Arc::clone(&params));
-            let answer = spawn_blocking(move || rpc::submit(&to, &hash, &params)).await;
-            let answer =
-                answer.unwrap_or_else(|_| Answer::Unanswered("the submission broke off".into()));
+            let answer = to.submit(hash, Arc::clone(&params)).await;
             match &answer {
                 Answer::Accepted => {
                     info!(height, %hash, node = %name, "block accepted");
@@ -257,6 +286,8 @@ impl Submitter {
 
 /// Blocks between the miner that found one and the task: on a real network one a year.
 const QUEUE_MAX: usize = 256;
+/// Calls at once to one node.
+const TURNS: usize = 4;
 /// A miner may send one solution twice.
 const RECENT_MAX: usize = 64;
 const RETRY_FIRST: Duration = Duration::from_millis(100);
