@@ -724,3 +724,104 @@ mod hostile {
         }
     }
 }
+
+/// Everything that the C gateway said in the recorded session, said again to this pool.
+mod reference {
+    use std::collections::HashMap;
+
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::devnet::pool::PoolStatsView;
+
+    #[derive(Deserialize)]
+    struct Line {
+        dir: Option<String>,
+        header: Option<RecordedHeader>,
+        plain: Option<String>,
+    }
+
+    #[derive(Deserialize)]
+    struct RecordedHeader {
+        cmd: u8,
+        signed: u8,
+    }
+
+    /// Mining messages: whether from the pool, and the plaintext without signature.
+    fn messages() -> Vec<(bool, Vec<u8>)> {
+        let text = include_str!("../../../tests/vectors/datum/reference-session.jsonl");
+        let mut messages = Vec::new();
+        for line in text.lines() {
+            let line: Line = serde_json::from_str(line).unwrap();
+            let (Some(dir), Some(header), Some(plain)) = (line.dir, line.header, line.plain) else {
+                continue;
+            };
+            let mut bytes = vec![0; plain.len() / 2];
+            faster_hex::hex_decode(plain.as_bytes(), &mut bytes).unwrap();
+            if header.cmd == command::MINING {
+                bytes.truncate(bytes.len() - if header.signed != 0 { 64 } else { 0 });
+                messages.push((dir == "s2c", bytes));
+            }
+        }
+        messages
+    }
+
+    fn recorded_config(messages: &[(bool, Vec<u8>)]) -> PoolConfig {
+        let found = messages.iter().find_map(|(_, plain)| match ToGateway::decode(plain) {
+            Ok(ToGateway::Configuration(found)) => Some(PoolConfig {
+                tag: found.tag.to_vec(),
+                script: found.script.to_vec(),
+                prime_id: found.prime_id,
+                ..quiet()
+            }),
+            _ => None,
+        });
+        found.unwrap()
+    }
+
+    fn replay() -> (PoolStatsView, HashMap<ShareReason, Vec<u8>>) {
+        let messages = messages();
+        let mut rig = Rig::open(recorded_config(&messages));
+        let mut refused: HashMap<ShareReason, Vec<u8>> = HashMap::new();
+        for (from_pool, plain) in &messages {
+            let key = rig.long_term.public().ed25519;
+            let memory = rig.ledger.gateway(&key);
+            if *from_pool {
+                let Ok(ToGateway::Coinbaser(message)) = ToGateway::decode(plain) else { continue };
+                let request = CoinbaserRequest { prevhash: Hash256::ZERO, value: message.value };
+                let coinbaser = check_coinbaser(&message, request).unwrap().coinbaser;
+                assert_eq!(memory.issue(coinbaser.outputs.to_vec().into()), coinbaser.id);
+                continue;
+            }
+            match ToPool::decode(plain).unwrap() {
+                ToPool::FetchCoinbaser { request, .. } => {
+                    memory.on_request(request.prevhash, rig.now.instant);
+                }
+                ToPool::Share(share) => {
+                    rig.now.unix = share.ntime.into();
+                    let target_byte = share.target_byte;
+                    if let Err(reason) = rig.answer(share) {
+                        refused.entry(reason).or_default().push(target_byte);
+                    }
+                }
+                // Of short ids that were made for another pool's key.
+                ToPool::Validation { .. } => {}
+            }
+        }
+        (rig.ledger.stats().clone(), refused)
+    }
+
+    #[test]
+    fn the_c_gateways_shares_pass_every_check_but_that_of_their_work() {
+        let (stats, mut refused) = replay();
+        // The recording was made without share targets: what claims a difficulty does not meet it.
+        let unworked = refused.remove(&ShareReason::HASH_NOT_ZERO).unwrap_or_default();
+        assert!(unworked.iter().all(|target_byte| *target_byte > 0));
+        // Its subsidy-only work halves as mainnet does, and so claims too much.
+        let overpaid = refused.remove(&ShareReason::BAD_COINBASE).unwrap_or_default();
+        assert_eq!(refused, HashMap::new(), "{overpaid:?}");
+        assert!(stats.accepted > 20, "{stats:?}");
+        assert_eq!((stats.blocks_misflagged, stats.splits_max), (0, 40), "{stats:?}");
+        assert_eq!(overpaid.len(), 2, "{stats:?}");
+    }
+}
