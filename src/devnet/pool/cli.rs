@@ -123,3 +123,18 @@ fn say(line: &str) {
 
 const REPORT_EVERY: Duration = Duration::from_millis(200);
 const SHARES_PER_LINE: u64 = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_file_is_made_once_and_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pool.key");
+        let made = read_or_make_keys(&path).unwrap();
+        assert_eq!(read_or_make_keys(&path).unwrap().public(), made.public());
+        fs::write(&path, "abcd").unwrap();
+        assert!(read_or_make_keys(&path).unwrap_err().to_string().contains("128 hex digits"));
+    }
+}
