@@ -200,7 +200,7 @@ impl<'a> Session<'a> {
                 }
                 _ = self.refresh.tick() => {
                     self.request_template();
-                    Ok(())
+                    self.see_download().await
                 }
             };
             if let Err(error) = step {
@@ -252,6 +252,17 @@ impl<'a> Session<'a> {
         self.wait_from.send_modify(|wait| wait.height = height);
         self.hinted_at = Some(hint.at);
         self.request_template();
+    }
+
+    /// Sees whether the initial block download has ended.
+    async fn see_download(&mut self) -> Result<(), NodeError> {
+        if self.has_published && self.outlet.status().is_in_initial_download {
+            let info = rpc::node_info(&mut self.client).await?;
+            self.outlet.update(|status| {
+                status.is_in_initial_download = info.is_in_initial_download;
+            });
+        }
+        Ok(())
     }
 
     fn request_template(&mut self) {
