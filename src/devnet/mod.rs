@@ -1,4 +1,5 @@
 //! A whole network in the process: for tests, for the demo, and to be run by hand.
 
+pub mod miner;
 pub mod node;
 pub mod pool;

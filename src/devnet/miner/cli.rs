@@ -1,0 +1,130 @@
+//! `gatewayd devnet miner`.
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+    time::Duration,
+};
+
+use tokio::time::{Instant, interval_at, sleep};
+
+use super::{Miner, MinerHandle, MinerOptions, MinerStats};
+
+#[derive(clap::Args, Clone, Debug)]
+pub struct MinerArgs {
+    /// Where to mine, as HOST:PORT.
+    #[arg(long, value_name = "ADDR")]
+    pub connect: String,
+    /// The username; with several miners, each adds .1, .2, ...
+    #[arg(long, value_name = "NAME", default_value = "miner")]
+    pub user: String,
+    #[arg(long, default_value = "x")]
+    pub password: String,
+    /// What to say that this miner is.
+    #[arg(long)]
+    pub user_agent: Option<String>,
+    /// How many miners, each with a connection and a thread of its own.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub miners: u16,
+    /// Stop after this long, like 60s. Without it: until Ctrl-C.
+    #[arg(long = "for", value_name = "TIME", value_parser = cli_duration)]
+    pub run_for: Option<Duration>,
+    /// Hashes per second of each miner, at most.
+    #[arg(long, value_name = "RATE")]
+    pub hashrate_max: Option<f64>,
+    #[arg(long, value_name = "DIFFICULTY")]
+    pub suggest_difficulty: Option<f64>,
+    /// Leave the version alone.
+    #[arg(long)]
+    pub no_version_rolling: bool,
+}
+
+/// Mines, and says every few seconds how it goes. Fails when a share was rejected that was not
+/// merely late.
+pub async fn run_cli(args: MinerArgs) -> ExitCode {
+    let miners = match start(&args) {
+        Ok(miners) => miners,
+        Err(error) => {
+            say(&format!("cannot start miners: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let began = Instant::now();
+    watch(&miners, args.run_for, began).await;
+    let mut total = MinerStats::default();
+    // All at once, as each may wait for its last answers.
+    let stopping: Vec<_> = miners.into_iter().map(|miner| tokio::spawn(miner.stop())).collect();
+    for stopping in stopping {
+        total.add(&stopping.await.unwrap_or_default());
+    }
+    say(&format!("in all: {}", line(&total, total.hashes, began.elapsed())));
+    if total.rejected == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn start(args: &MinerArgs) -> io::Result<Vec<MinerHandle>> {
+    let miner = |number: u16| {
+        let several = args.miners > 1;
+        let username = if several { format!("{}.{number}", args.user) } else { args.user.clone() };
+        let defaults = MinerOptions::default();
+        Miner::start(MinerOptions {
+            connect: args.connect.clone(),
+            username,
+            password: args.password.clone(),
+            user_agent: args.user_agent.clone().unwrap_or(defaults.user_agent),
+            version_rolling: !args.no_version_rolling,
+            suggest_difficulty: args.suggest_difficulty,
+            hashrate_max: args.hashrate_max,
+            ..MinerOptions::default()
+        })
+    };
+    (1..=args.miners).map(miner).collect()
+}
+
+/// Reports until time is up or somebody presses Ctrl-C.
+async fn watch(miners: &[MinerHandle], run_for: Option<Duration>, began: Instant) {
+    let mut report = interval_at(began + REPORT_INTERVAL, REPORT_INTERVAL);
+    let end = sleep(run_for.unwrap_or(FOR_EVER));
+    tokio::pin!(end);
+    let mut hashes_before = 0;
+    loop {
+        tokio::select! {
+            () = &mut end => return,
+            // If there is no such signal, there is no such key to press.
+            Ok(()) = tokio::signal::ctrl_c() => return,
+            _ = report.tick() => {
+                let mut total = MinerStats::default();
+                miners.iter().for_each(|miner| total.add(&miner.stats()));
+                say(&line(&total, total.hashes - hashes_before, REPORT_INTERVAL));
+                hashes_before = total.hashes;
+            }
+        }
+    }
+}
+
+fn line(total: &MinerStats, hashes: u64, time: Duration) -> String {
+    let megahashes = hashes as f64 / time.as_secs_f64().max(0.001) / 1e6;
+    format!("{megahashes:.2} MH/s, {total}")
+}
+
+fn say(line: &str) {
+    // Whoever closed our stdout does not want to read this.
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
+/// `60s`, `5m`, `1h`, or a number of seconds.
+pub(in crate::devnet) fn cli_duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = match text.trim_end_matches(|c: char| c.is_ascii_alphabetic()) {
+        number if number.len() == text.len() => (number, 1),
+        number => match &text[number.len()..] {
+            "s" => (number, 1),
+            "m" => (number, 60),
+            "h" => (number, 3600),
+            _ => return Err("write a number and s, m or h, like 60s".into()),
+        },
+    };
+    let seconds = number.parse::<u32>().map_err(|error| error.to_string())?;
+    Ok(Duration::from_secs(u64::from(seconds) * unit))
+}
+
+const REPORT_INTERVAL: Duration = Duration::from_secs(5);
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);

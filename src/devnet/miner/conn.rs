@@ -1,0 +1,242 @@
+//! The miner's socket: connects, again and again, and carries bytes to and from its session.
+
+use std::{
+    future::pending,
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use bytes::{Buf, BytesMut};
+use thiserror::Error;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::mpsc,
+    time::{sleep_until, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::{
+    MinerOptions, MinerStats,
+    hasher::Hasher,
+    scan::Found,
+    session::{Close, Session},
+};
+
+#[derive(Debug, Error)]
+enum ConnError {
+    #[error("cannot connect: {0}")]
+    Connect(io::Error),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("the server hung up")]
+    HungUp,
+    #[error("a line of more than {LINE_LEN_MAX} bytes")]
+    LineTooLong,
+    #[error("the server {0}")]
+    Close(#[from] Close),
+}
+
+/// A miner's connection, over all its reconnections.
+pub(super) struct Conn {
+    pub(super) options: MinerOptions,
+    pub(super) hasher: Arc<Hasher>,
+    pub(super) found: mpsc::Receiver<Found>,
+    pub(super) stats: Arc<Mutex<MinerStats>>,
+    pub(super) shutdown: CancellationToken,
+    /// Of the last work.
+    pub(super) serial: u64,
+}
+
+impl Conn {
+    pub(super) async fn run(mut self) {
+        let mut backoff = BACKOFF_MIN;
+        loop {
+            let jobs_before = self.stats().jobs;
+            let ended = self.connect_and_serve().await;
+            self.hasher.mine(None);
+            let error = match ended {
+                _ if self.shutdown.is_cancelled() => return,
+                Ok(()) => return,
+                Err(error) => error,
+            };
+            warn!(connect = %self.options.connect, "miner: {error}");
+            if self.stats().jobs > jobs_before {
+                backoff = BACKOFF_MIN;
+            }
+            let wait = backoff.mul_f64(0.5 + 0.5 * rand::random::<f64>());
+            backoff = (backoff * 2).min(BACKOFF_MAX);
+            let shutdown = self.shutdown.clone();
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = self.discard_for(wait) => {}
+            }
+        }
+    }
+
+    /// Lets the hashing thread get rid of what it had under way.
+    async fn discard_for(&mut self, wait: Duration) {
+        let discard = async {
+            while self.found.recv().await.is_some() {
+                self.stats().discarded += 1;
+            }
+            pending::<()>().await;
+        };
+        let _ = timeout(wait, discard).await;
+    }
+
+    async fn connect_and_serve(&mut self) -> Result<(), ConnError> {
+        let shutdown = self.shutdown.clone();
+        let connected = tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            connected = connect(&self.options.connect) => connected,
+        };
+        let stream = match connected {
+            Ok(stream) => stream,
+            Err(error) => {
+                self.stats().connect_failures += 1;
+                return Err(ConnError::Connect(error));
+            }
+        };
+        let mut out = String::new();
+        let session = Session::open(&self.options, self.serial, &mut out);
+        self.stats().connected = true;
+        let mut talk = Talk { conn: self, session, stream, input: BytesMut::new(), out };
+        let served = talk.serve().await;
+        talk.end(served.is_err());
+        served
+    }
+
+    fn stats(&self) -> MutexGuard<'_, MinerStats> {
+        self.stats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One connection.
+struct Talk<'a> {
+    conn: &'a mut Conn,
+    session: Session,
+    stream: TcpStream,
+    input: BytesMut,
+    out: String,
+}
+
+impl Talk<'_> {
+    async fn serve(&mut self) -> Result<(), ConnError> {
+        let shutdown = self.conn.shutdown.clone();
+        while !shutdown.is_cancelled() {
+            self.turn(&shutdown).await?;
+        }
+        self.conn.hasher.mine(None);
+        // What is found from now on stays unsent; answers are waited for.
+        let settle = async {
+            while !self.session.is_settled() {
+                self.turn(&CancellationToken::new()).await?;
+            }
+            Ok(())
+        };
+        timeout(SETTLE_TIMEOUT, settle).await.unwrap_or(Ok(()))
+    }
+
+    async fn turn(&mut self, shutdown: &CancellationToken) -> Result<(), ConnError> {
+        self.flush().await?;
+        let deadline = self.session.deadline();
+        let sending = self.session.has_room() && !self.conn.shutdown.is_cancelled();
+        // Reading comes before sending: a share is sent only if what had arrived allows it.
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => {}
+            read = self.stream.read_buf(&mut self.input) => {
+                if read? == 0 {
+                    return Err(ConnError::HungUp);
+                }
+                self.on_input()?;
+            }
+            Some(found) = self.conn.found.recv(), if sending => self.on_found(&found),
+            () = at(deadline) => {
+                let mut stats = self.conn.stats.lock().unwrap_or_else(PoisonError::into_inner);
+                self.session.on_deadline(now(), &mut stats)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), ConnError> {
+        if !self.out.is_empty() {
+            let write = self.stream.write_all(self.out.as_bytes());
+            timeout(WRITE_TIMEOUT, write).await.map_err(io::Error::from)??;
+            self.out.clear();
+        }
+        Ok(())
+    }
+
+    fn on_input(&mut self) -> Result<(), ConnError> {
+        let now = now();
+        let serial = self.session.serial();
+        let mut stats = self.conn.stats.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(end) = memchr::memchr(b'\n', &self.input) {
+            self.session.on_line(&self.input[..end], now, &mut stats, &mut self.out)?;
+            self.input.advance(end + 1);
+        }
+        drop(stats);
+        if self.session.serial() != serial && !self.conn.shutdown.is_cancelled() {
+            self.conn.hasher.mine(self.session.work().cloned());
+        }
+        if self.input.len() > LINE_LEN_MAX {
+            return Err(ConnError::LineTooLong);
+        }
+        Ok(())
+    }
+
+    /// Takes all that is there and fits, to be written at once.
+    fn on_found(&mut self, first: &Found) {
+        let now = now();
+        let mut stats = self.conn.stats.lock().unwrap_or_else(PoisonError::into_inner);
+        self.session.on_found(first, now, &mut stats, &mut self.out);
+        while self.session.has_room()
+            && let Ok(found) = self.conn.found.try_recv()
+        {
+            self.session.on_found(&found, now, &mut stats, &mut self.out);
+        }
+    }
+
+    fn end(&mut self, lost: bool) {
+        self.conn.serial = self.session.serial();
+        let mut stats = self.conn.stats.lock().unwrap_or_else(PoisonError::into_inner);
+        self.session.on_end(&mut stats);
+        stats.connected = false;
+        stats.disconnects += u64::from(lost);
+        debug!(connect = %self.conn.options.connect, "miner: connection ended: {stats}");
+    }
+}
+
+async fn connect(address: &str) -> io::Result<TcpStream> {
+    let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await??;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Waits until `deadline`; for ever when there is none.
+async fn at(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline.into()).await,
+        None => pending().await,
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the adapter between session and clock")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+/// A miner is back this soon after the gateway, at the latest.
+const BACKOFF_MAX: Duration = Duration::from_secs(3);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Answers that take longer count as missing when the miner stops. More than `LATE_WAIT`.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(6);
+/// Far more than a notify with the largest coinbase that any gateway writes.
+const LINE_LEN_MAX: usize = 256 * 1024;

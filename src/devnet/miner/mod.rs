@@ -1,0 +1,122 @@
+//! A CPU miner that speaks real Stratum V1 over TCP: for the demo, for tests, for regtest.
+//!
+//! `message` is the syntax, `session` the protocol without a socket, `conn` the socket, `scan` and
+//! `hasher` the hashing, on a thread of its own. Not for earning anything.
+
+mod cli;
+mod conn;
+mod hasher;
+pub(in crate::devnet) mod message;
+pub(in crate::devnet) mod scan;
+mod session;
+mod stats;
+
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio::{sync::mpsc, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+pub(in crate::devnet) use cli::cli_duration;
+pub use cli::{MinerArgs, run_cli};
+pub use stats::MinerStats;
+
+use self::{conn::Conn, hasher::Hasher};
+
+/// What to mine for whom.
+#[derive(Clone, Debug)]
+pub struct MinerOptions {
+    /// `host:port`.
+    pub connect: String,
+    pub username: String,
+    pub password: String,
+    pub user_agent: String,
+    /// Ask for version bits to roll.
+    pub version_rolling: bool,
+    /// Ask to be told when extranonce1 changes.
+    pub extranonce_subscribe: bool,
+    pub suggest_difficulty: Option<f64>,
+    /// Hashes per second; none for all that a core gives.
+    pub hashrate_max: Option<f64>,
+}
+
+impl Default for MinerOptions {
+    fn default() -> Self {
+        Self {
+            connect: String::new(),
+            username: "miner".into(),
+            password: "x".into(),
+            user_agent: concat!("gatewayd-miner/", env!("CARGO_PKG_VERSION")).into(),
+            version_rolling: true,
+            extranonce_subscribe: false,
+            suggest_difficulty: None,
+            hashrate_max: None,
+        }
+    }
+}
+
+/// Starts miners.
+pub struct Miner;
+
+impl Miner {
+    /// Connects, and keeps connecting, and mines until the handle is stopped or dropped.
+    ///
+    /// Must be called within a tokio runtime. Fails when there can be no more threads.
+    pub fn start(options: MinerOptions) -> io::Result<MinerHandle> {
+        let (sender, found) = mpsc::channel(FOUND_MAX);
+        let hasher = Arc::new(Hasher::spawn(options.hashrate_max, sender)?);
+        let stats = Arc::default();
+        let shutdown = CancellationToken::new();
+        let conn = Conn {
+            options,
+            hasher: Arc::clone(&hasher),
+            found,
+            stats: Arc::clone(&stats),
+            shutdown: shutdown.clone(),
+            serial: 0,
+        };
+        let task = tokio::spawn(conn.run());
+        Ok(MinerHandle { hasher, stats, shutdown, task: Some(task) })
+    }
+}
+
+/// A running miner.
+pub struct MinerHandle {
+    hasher: Arc<Hasher>,
+    stats: Arc<Mutex<MinerStats>>,
+    shutdown: CancellationToken,
+    task: Option<JoinHandle<()>>,
+}
+
+impl MinerHandle {
+    /// What has happened so far.
+    pub fn stats(&self) -> MinerStats {
+        let stats = self.stats.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        MinerStats { hashes: self.hasher.hashes(), ..stats }
+    }
+
+    /// Stops hashing, waits for the answers to what was sent (not for long), and hangs up.
+    pub async fn stop(mut self) -> MinerStats {
+        self.shutdown.cancel();
+        if let Some(task) = self.task.take() {
+            // Only a panic in the task could be an error, and that is on stderr already.
+            let _ = task.await;
+        }
+        self.stats()
+    }
+}
+
+impl Drop for MinerHandle {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+/// Solved shares on their way from the thread to the connection. When full, hashing waits.
+const FOUND_MAX: usize = 64;
+
+#[cfg(test)]
+#[path = "miner_tests.rs"]
+mod tests;
