@@ -1,5 +1,6 @@
 //! A whole network in the process: for tests, for the demo, and to be run by hand.
 
+pub mod load;
 pub mod miner;
 pub mod node;
 pub mod pool;

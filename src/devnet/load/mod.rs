@@ -1,0 +1,240 @@
+//! `gatewayd devnet load`: many miners in one process, to measure a gateway.
+//!
+//! They arrive all at once, then submit as fast as they are answered, then watch new tips come in.
+//! Every share is solved, which is meant for a gateway with a tiny difficulty that vardiff leaves
+//! alone; with a higher one, this measures its own hashing.
+
+mod board;
+mod conn;
+mod line;
+mod process;
+mod report;
+mod tips;
+
+use std::{
+    io::{self, Write},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    process::ExitCode,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use thiserror::Error;
+use tokio::{
+    net::lookup_host,
+    sync::watch,
+    task::{JoinSet, spawn_blocking},
+    time::sleep,
+};
+use tokio_util::sync::CancellationToken;
+
+use self::{board::Board, conn::Conn, process::Server, report::Report, tips::TipTimes};
+use super::miner::cli_duration;
+
+#[derive(clap::Args, Clone, Debug)]
+pub struct LoadArgs {
+    /// The gateway, as HOST:PORT.
+    #[arg(long, value_name = "ADDR")]
+    pub connect: String,
+    /// How many connections.
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub miners: u32,
+    /// Submits that each miner has under way; 0 to leave that part out.
+    #[arg(long, value_name = "K", default_value_t = 1)]
+    pub in_flight: usize,
+    /// How long to submit.
+    #[arg(long = "for", value_name = "TIME", default_value = "30s", value_parser = cli_duration)]
+    pub run_for: Duration,
+    /// The gateway's process, to measure its processor time and memory.
+    #[arg(long)]
+    pub pid: Option<u32>,
+    /// A shell command that makes a new tip, such as `bitcoin-cli generatetoaddress 1 ...`.
+    #[arg(long, value_name = "CMD")]
+    pub tip_command: Option<String>,
+    /// How many tips to make.
+    #[arg(long, default_value_t = 5)]
+    pub tips: u32,
+    /// Loopback addresses to come from, 127.0.0.2 and on. By default one for each 20,000 miners.
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=200))]
+    pub sources: Option<u8>,
+    #[arg(long, default_value = "load")]
+    pub user: String,
+    #[arg(long, default_value = concat!("gatewayd-load/", env!("CARGO_PKG_VERSION")))]
+    pub user_agent: String,
+}
+
+#[derive(Debug, Error)]
+enum LoadError {
+    #[error("cannot resolve {address}: {error}")]
+    Resolve { address: String, error: io::Error },
+    #[error("cannot have {wanted} files open: {error}")]
+    Files { wanted: u64, error: io::Error },
+    #[error("cannot measure process {pid}: {error}")]
+    Pid { pid: u32, error: io::Error },
+}
+
+/// Measures, and prints a table. Fails when a miner got no work or a share was rejected.
+pub async fn run_cli(args: LoadArgs) -> ExitCode {
+    match Box::pin(run(&args)).await {
+        Ok(report) => {
+            say(&report.to_string());
+            if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            say(&format!("load: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: &LoadArgs) -> Result<Report, LoadError> {
+    process::raise_open_files(u64::from(args.miners) + OTHER_FILES)
+        .map_err(|(wanted, error)| LoadError::Files { wanted, error })?;
+    let address = resolve(&args.connect).await?;
+    let open = |pid| Server::new(pid).map_err(|error| LoadError::Pid { pid, error });
+    let server = args.pid.map(open).transpose()?;
+    let mut report = Report::new(args);
+    report.rss_idle = server.as_ref().and_then(Server::rss_bytes);
+
+    let board = Arc::new(Board::new(now()));
+    let (in_flight, _) = watch::channel(0);
+    let shutdown = CancellationToken::new();
+    let cpu_before = server.as_ref().and_then(Server::cpu);
+    let mut conns = JoinSet::new();
+    for number in 0..args.miners {
+        let conn = Conn {
+            board: Arc::clone(&board),
+            address,
+            source: source(args, address, number),
+            user: format!("{}.{number}", args.user),
+            user_agent: args.user_agent.clone(),
+            in_flight: in_flight.subscribe(),
+            submits: args.in_flight > 0,
+            shutdown: shutdown.clone(),
+        };
+        conns.spawn(conn.run());
+    }
+    arrive(args, &board, &mut report).await;
+    report.arrival_cpu = elapsed_cpu(server.as_ref(), cpu_before);
+    sleep(SETTLE).await;
+    report.rss_busy = server.as_ref().and_then(Server::rss_bytes);
+    if args.in_flight > 0 {
+        submit(args, &board, &in_flight, server.as_ref(), &mut report).await;
+    }
+    if let Some(command) = &args.tip_command {
+        for _ in 0..args.tips {
+            report.tips.extend(make_tip(command, &board).await);
+            sleep(SETTLE).await;
+        }
+    }
+    report.connected = board.connected.load(Relaxed);
+    report.disconnects = board.disconnects.load(Relaxed);
+    report.connect_failures = board.connect_failures.load(Relaxed);
+    shutdown.cancel();
+    while conns.join_next().await.is_some() {}
+    Ok(report)
+}
+
+/// Waits until all have work, or `ARRIVAL_MAX` has passed.
+async fn arrive(args: &LoadArgs, board: &Board, report: &mut Report) {
+    let wanted = args.miners as usize;
+    while board.arrivals().len() < wanted && now() < board.began + ARRIVAL_MAX {
+        sleep(POLL).await;
+    }
+    report.arrivals = board.arrivals().clone();
+    report.arrivals.sort_unstable();
+    say(&format!("{} of {wanted} miners have work", report.arrivals.len()));
+}
+
+async fn submit(
+    args: &LoadArgs,
+    board: &Board,
+    in_flight: &watch::Sender<usize>,
+    server: Option<&Server>,
+    report: &mut Report,
+) {
+    in_flight.send_replace(args.in_flight);
+    sleep(WARM_UP).await;
+    let (cpu, answered, began) = (server.and_then(Server::cpu), board.answered(), now());
+    sleep(args.run_for).await;
+    report.submit_cpu = elapsed_cpu(server, cpu);
+    report.submit_answered = board.answered() - answered;
+    report.submit_time = now().duration_since(began);
+    in_flight.send_replace(0);
+    // What is under way belongs to the counts, and must not disturb what is measured next.
+    let end = now() + DRAIN_MAX;
+    while board.answered() < board.submitted.load(Relaxed) && now() < end {
+        sleep(POLL).await;
+    }
+    report.submitted = board.submitted.load(Relaxed);
+    report.accepted = board.accepted.load(Relaxed);
+    report.rejects = board.rejects().clone();
+    say(&format!("{} submits answered", report.submit_answered));
+}
+
+/// Runs `command` and waits until everybody has full work on the tip that it made.
+async fn make_tip(command: &str, board: &Board) -> Option<TipTimes> {
+    let seen = board.tips().count();
+    let command = command.to_owned();
+    let triggered = now();
+    let running = spawn_blocking(move || process::shell(&command));
+    let end = triggered + TIP_MAX;
+    let wanted = board.connected.load(Relaxed);
+    while !board.tips().is_complete(seen, wanted) && now() < end {
+        sleep(POLL).await;
+    }
+    if let Ok(Err(error)) = running.await {
+        say(&format!("the tip command failed: {error}"));
+    }
+    let times = board.tips().times(seen, triggered, wanted);
+    if times.is_none() {
+        say("no clean work on a new tip came");
+    }
+    times
+}
+
+fn elapsed_cpu(server: Option<&Server>, before: Option<Duration>) -> Option<Duration> {
+    server?.cpu()?.checked_sub(before?)
+}
+
+async fn resolve(address: &str) -> Result<SocketAddr, LoadError> {
+    let wrong = |error| LoadError::Resolve { address: address.to_owned(), error };
+    let mut found = lookup_host(address).await.map_err(wrong)?;
+    found.next().ok_or_else(|| wrong(io::ErrorKind::NotFound.into()))
+}
+
+/// Where miner `number` comes from: one address has ports for some 28,000 connections only.
+fn source(args: &LoadArgs, to: SocketAddr, number: u32) -> Option<IpAddr> {
+    let most = u8::try_from(args.miners.div_ceil(MINERS_PER_SOURCE)).unwrap_or(200);
+    let sources = args.sources.unwrap_or(most);
+    let loopback = to.is_ipv4() && to.ip().is_loopback();
+    (loopback && sources > 1).then(|| {
+        let last = u8::try_from(number % u32::from(sources)).unwrap_or(0);
+        Ipv4Addr::new(127, 0, 0, 2 + last).into()
+    })
+}
+
+fn say(text: &str) {
+    // Whoever closed our stdout does not want to read this.
+    let _ = writeln!(io::stdout(), "{text}");
+}
+
+#[expect(clippy::disallowed_methods, reason = "measuring time is what this is for")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// Runtime, libraries, standard streams.
+const OTHER_FILES: u64 = 100;
+const MINERS_PER_SOURCE: u32 = 20_000;
+const ARRIVAL_MAX: Duration = Duration::from_secs(30);
+const TIP_MAX: Duration = Duration::from_secs(20);
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+const WARM_UP: Duration = Duration::from_secs(1);
+/// Between one measurement and the next.
+const SETTLE: Duration = Duration::from_secs(2);
+const POLL: Duration = Duration::from_millis(20);
+
+#[cfg(test)]
+#[path = "load_tests.rs"]
+mod tests;
