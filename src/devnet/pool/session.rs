@@ -157,7 +157,7 @@ pub enum Close {
     Handshake(#[from] HandshakeError),
     #[error(transparent)]
     Link(#[from] LinkError),
-    #[error("a message with a wrong signature: {0}")]
+    #[error(transparent)]
     Signature(#[from] CipherError),
     #[error("a message that {0}")]
     Decode(#[from] DecodeError),
