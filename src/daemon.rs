@@ -192,6 +192,9 @@ impl Gateway {
         if tokio::time::timeout(DRAIN_TASKS, self.tasks.wait()).await.is_err() {
             debug!("some tasks did not end in time");
         }
+        if let Some(pool) = &self.pool {
+            tell_shares(&pool.stats.view());
+        }
         let view = self.counters.view();
         info!(
             accepted = view.accepted,
@@ -208,6 +211,18 @@ impl Gateway {
             pool: self.pool.clone(),
         }
     }
+}
+
+/// Every share that a miner saw accepted is in one of these.
+fn tell_shares(stats: &datum::PoolStatsView) {
+    info!(
+        received = stats.received,
+        pool_accepted = stats.accepted,
+        pool_rejected = stats.rejected_total(),
+        lost = stats.lost_total(),
+        replayed = stats.replayed,
+        "shares accounted for"
+    );
 }
 
 /// The pool's task.

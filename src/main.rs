@@ -10,7 +10,7 @@ use std::{
 use clap::{Parser, Subcommand};
 use gatewayd::{
     config::{self, Config, LogFormat},
-    daemon,
+    daemon, devnet,
     healthcheck::healthcheck,
 };
 use tracing_subscriber::EnvFilter;
@@ -34,7 +34,11 @@ enum Command {
     Check,
     /// Prints a configuration with every key, its default and what it does.
     ExampleConfig,
+    /// Runs a whole network in this process and mines on it: nothing else is needed.
+    Demo(devnet::demo::DemoArgs),
     /// Parts of a test network, one at a time.
+    #[command(subcommand)]
+    Devnet(devnet::cli::Devnet),
     /// Exits with 0 when a running gateway hands out work (for Docker).
     Healthcheck,
 }
@@ -84,6 +88,14 @@ fn dispatch(args: Args) -> anyhow::Result<ExitCode> {
         Command::ExampleConfig => {
             say(config::EXAMPLE);
             Ok(ExitCode::SUCCESS)
+        }
+        Command::Demo(demo) => {
+            init_logging("warn", LogFormat::Text)?;
+            runtime()?.block_on(devnet::demo::run(demo))
+        }
+        Command::Devnet(part) => {
+            init_logging("info", LogFormat::Text)?;
+            runtime()?.block_on(devnet::cli::run(part))
         }
         Command::Healthcheck => with_config(&args.config, |config| {
             let healthy = healthcheck(&config.stratum.listen, HEALTHCHECK_TIMEOUT);

@@ -1,0 +1,320 @@
+//! A whole network in one process: node, pool, gateway, miners. For newcomers and for CI.
+
+use std::{
+    io::Write,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+
+use super::{
+    miner::{Miner, MinerHandle, MinerOptions, cli_duration},
+    node::{Node, NodeHandle, NodeOptions},
+    pool::{Pool, PoolConfig, PoolHandle, PoolOptions},
+    real_node::RealNode,
+};
+use crate::{config::Config, daemon::Gateway, work::Hash256};
+
+#[derive(clap::Args, Clone, Debug)]
+pub struct DemoArgs {
+    /// Stop after this long, like 60s, and say how it went. Without it: until Ctrl-C.
+    #[arg(long = "for", value_name = "TIME", value_parser = cli_duration)]
+    run_for: Option<Duration>,
+    /// How many miners use this machine's processor.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    miners: u16,
+    /// Use this bitcoind, on regtest in a temporary folder, instead of the built-in node.
+    #[arg(long, value_name = "PATH")]
+    bitcoind: Option<PathBuf>,
+}
+
+/// Runs the demo. The exit code is a failure if anything was refused or nothing was found.
+pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
+    let folder = Folder::new()?;
+    let mut demo = Demo::start(&args, &folder).await?;
+    let end = args.run_for.map(|run_for| now() + run_for);
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            _ = second.tick() => demo.tell_news(),
+            interrupted = tokio::signal::ctrl_c() => {
+                interrupted?;
+                break;
+            }
+        }
+        if end.is_some_and(|end| now() >= end) {
+            break;
+        }
+    }
+    let summary = demo.stop().await;
+    summary.tell();
+    Ok(if summary.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Everything that runs.
+struct Demo {
+    node: DemoNode,
+    pool: PoolHandle,
+    gateway: Gateway,
+    miners: Vec<MinerHandle>,
+    started: Instant,
+    /// What has been told already.
+    block_told: Option<Hash256>,
+    told_at: Instant,
+}
+
+enum DemoNode {
+    Embedded(NodeHandle),
+    Real(#[expect(dead_code, reason = "runs until it is dropped")] RealNode),
+}
+
+impl Demo {
+    async fn start(args: &DemoArgs, folder: &Folder) -> anyhow::Result<Self> {
+        let (node, node_toml) = start_node(args.bitcoind.as_deref(), folder).await?;
+        let pool =
+            Pool::start(PoolOptions::default(), any_port()).await.context("starting the pool")?;
+        say(&format!("pool      a DATUM pool with payout splits, at {}", pool.addr));
+        let toml = config(&node_toml, &pool, &folder.0, args.bitcoind.is_some());
+        let config = Config::parse(&toml)?;
+        let gateway = Gateway::start(&config).await?;
+        let stratum = *gateway.stratum.first().context("the gateway listens nowhere")?;
+        say(&format!(
+            "gateway   gatewayd, on {stratum}: point a miner of yours at stratum+tcp://{stratum}"
+        ));
+        let miners: std::io::Result<_> =
+            (0..args.miners).map(|n| start_miner(n, args.miners, stratum)).collect();
+        say(&format!("miners    {} on this machine's processor, over real TCP", args.miners));
+        say("");
+        let now = now();
+        let miners = miners.context("starting the miners")?;
+        Ok(Self { node, pool, gateway, miners, started: now, block_told: None, told_at: now })
+    }
+
+    /// Tells of new blocks, and every few seconds how it goes.
+    fn tell_news(&mut self) {
+        let at = self.started.elapsed().as_secs();
+        let reports = self.gateway.blocks.recent();
+        let told = reports.iter().position(|report| Some(report.hash) == self.block_told);
+        for report in reports.iter().skip(told.map_or(0, |told| told + 1)) {
+            self.block_told = Some(report.hash);
+            let fate = if report.is_accepted() { "accepted by the node" } else { "NOT accepted" };
+            say(&format!("{at:4} s    block {} found, {fate}: {}", report.height, report.hash));
+        }
+        if self.told_at.elapsed() < TELL_EACH {
+            return;
+        }
+        self.told_at = now();
+        let view = self.gateway.counters.view();
+        let pool = self.pool.stats();
+        say(&format!(
+            "{at:4} s    {} miners, {} shares accepted ({} by the pool), {} rejected, {} blocks",
+            view.connections,
+            view.accepted,
+            pool.accepted,
+            view.rejected_total(),
+            self.gateway.blocks.accepted(),
+        ));
+    }
+
+    /// Stops in the order in which nothing is lost, then adds up.
+    async fn stop(self) -> Summary {
+        say("");
+        say("stopping  miners first, then what is still on its way");
+        let mut summary = Summary::default();
+        for miner in self.miners {
+            let stats = miner.stop().await;
+            summary.accepted += stats.accepted;
+            summary.rejected += stats.rejected;
+            summary.late += stats.late;
+        }
+        let (blocks, counters) = (self.gateway.blocks.clone(), self.gateway.counters.clone());
+        let relay = self.gateway.pool.clone();
+        let splits = PoolConfig::sample_splits(SPLITS);
+        self.gateway.stop().await;
+        summary.blocks = blocks.accepted();
+        summary.blocks_found = blocks.found();
+        summary.gateway_accepted = counters.view().accepted;
+        let pool = self.pool.stats();
+        summary.pool_accepted = pool.accepted;
+        summary.pool_rejected = pool.rejected;
+        summary.lost = relay.map_or(0, |relay| relay.stats.view().lost_total());
+        summary.splits_paid = match &self.node {
+            DemoNode::Embedded(node) => {
+                let blocks = node.blocks();
+                let outputs = blocks.iter().flat_map(|block| &block.coinbase_outputs);
+                let paid = |script: &[u8]| splits.iter().any(|split| split.script == script);
+                outputs.filter(|(_, script)| paid(script)).count()
+            }
+            DemoNode::Real(_) => pool.splits_max,
+        };
+        summary
+    }
+}
+
+/// How it went.
+#[derive(Debug, Default)]
+struct Summary {
+    accepted: u64,
+    rejected: u64,
+    late: u64,
+    gateway_accepted: u64,
+    pool_accepted: u64,
+    pool_rejected: u64,
+    lost: u64,
+    blocks: u64,
+    blocks_found: u64,
+    splits_paid: usize,
+}
+
+impl Summary {
+    fn is_good(&self) -> bool {
+        self.rejected == 0
+            && self.pool_rejected == 0
+            && self.lost == 0
+            && self.blocks > 0
+            && self.splits_paid > 0
+            && self.pool_accepted == self.gateway_accepted
+    }
+
+    fn tell(&self) {
+        say("");
+        say(&format!("shares    {} accepted, {} rejected", self.accepted, self.rejected));
+        if self.late > 0 {
+            say(&format!(
+                "          {} came too late: sent in the moment in which another block was found",
+                self.late
+            ));
+        }
+        say(&format!(
+            "pool      {} accepted, {} rejected, {} lost on the way",
+            self.pool_accepted, self.pool_rejected, self.lost
+        ));
+        say(&format!(
+            "blocks    {} found, {} accepted by the node",
+            self.blocks_found, self.blocks
+        ));
+        say(&format!("payouts   {} outputs paid the pool's splits", self.splits_paid));
+        say(if self.is_good() { "all went well" } else { "NOT all went well: see above" });
+    }
+}
+
+async fn start_node(
+    bitcoind: Option<&Path>,
+    folder: &Folder,
+) -> anyhow::Result<(DemoNode, String)> {
+    if let Some(path) = bitcoind {
+        let node = RealNode::start(path, &folder.0.join("bitcoind"))
+            .with_context(|| format!("starting {}", path.display()))?;
+        say(&format!("node      {} on regtest, at {}", path.display(), node.rpc_url()));
+        let toml = format!(
+            "[[node]]\nrpc_url = {:?}\nrpc_cookie_file = {:?}\n",
+            node.rpc_url(),
+            node.cookie_file()
+        );
+        return Ok((DemoNode::Real(node), toml));
+    }
+    let node =
+        Node::start(NodeOptions::default(), any_port()).await.context("starting the node")?;
+    say(&format!("node      a Bitcoin node of a network of its own, at {}", node.rpc_url()));
+    let toml = format!(
+        "[[node]]\nrpc_url = {:?}\nrpc_user = {:?}\nrpc_password = {:?}\n",
+        node.rpc_url(),
+        node.user(),
+        node.password()
+    );
+    Ok((DemoNode::Embedded(node), toml))
+}
+
+fn config(node: &str, pool: &PoolHandle, folder: &Path, every_share_is_a_block: bool) -> String {
+    let difficulty = if every_share_is_a_block { DIFFICULTY_REGTEST } else { DIFFICULTY };
+    format!(
+        r#"
+        {node}
+        [template]
+        refresh = "5s"
+        [mining]
+        address = "{ADDRESS}"
+        [[pool]]
+        host = "{}"
+        port = {}
+        public_key = "{}"
+        [stratum]
+        listen = ["127.0.0.1:0"]
+        difficulty_min = {difficulty}
+        difficulty_start = {difficulty}
+        shares_per_minute = 30
+        [ledger]
+        data_dir = {folder:?}
+        "#,
+        pool.addr.ip(),
+        pool.addr.port(),
+        pool.public_key_hex(),
+    )
+}
+
+/// Miners that call themselves what real ones do, so that all coinbase classes are used.
+fn start_miner(n: u16, of: u16, connect: SocketAddr) -> std::io::Result<MinerHandle> {
+    let agents = [
+        "bitaxe/BM1368/v2.9",
+        "NiceHash/1.0",
+        "cpuminer/2.5",
+        "Antminer S21/demo",
+        "xminer-1.2",
+        "whatsminer/v1.1",
+    ];
+    Miner::start(MinerOptions {
+        connect: connect.to_string(),
+        username: format!("{ADDRESS}.miner{n}"),
+        user_agent: agents[usize::from(n) % agents.len()].to_owned(),
+        hashrate_max: Some(HASHRATE / f64::from(of)),
+        ..MinerOptions::default()
+    })
+}
+
+/// A temporary folder that goes with the demo.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> std::io::Result<Self> {
+        let path = std::env::temp_dir().join(format!("gatewayd-demo-{}", std::process::id()));
+        std::fs::create_dir_all(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // Nothing in it is missed.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn any_port() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, 0).into()
+}
+
+/// Standard output is for the story; logs go to standard error.
+fn say(line: &str) {
+    // A closed pipe is no reason to stop mining.
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+#[expect(clippy::disallowed_methods, reason = "the demo runs by the clock")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// What a pool has by default.
+const SPLITS: u8 = 20;
+/// Regtest's; nobody has its key.
+const ADDRESS: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
+/// Hashes a second of all miners together: leaves room for everything else on two cores.
+const HASHRATE: f64 = 4_000_000.0;
+/// A share in a second or two for each of four miners, a block (1/256) in five.
+const DIFFICULTY: f64 = 0.000_488_281_25;
+/// On a real node's regtest every share is a block.
+const DIFFICULTY_REGTEST: f64 = 0.001_953_125;
+const TELL_EACH: Duration = Duration::from_secs(10);

@@ -1,0 +1,224 @@
+//! Pooled mining: a real node, the gateway, and a DATUM pool that checks every share.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod common;
+
+use std::time::Duration;
+
+use bitcoincore_rpc::RpcApi;
+use common::{bitcoind::Bitcoind, eventually, gateway::Gateway};
+use gatewayd::devnet::{
+    miner::{Miner, MinerHandle, MinerOptions, MinerStats},
+    node::{Node, NodeHandle, NodeOptions},
+    pool::{Pool, PoolConfig, PoolHandle, PoolOptions},
+};
+
+const ADDRESS: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
+
+async fn pool(splits: u8) -> PoolHandle {
+    let config = PoolConfig { splits: PoolConfig::sample_splits(splits), ..PoolConfig::default() };
+    let options = PoolOptions { config, ..PoolOptions::default() };
+    Pool::start(options, "127.0.0.1:0".parse().unwrap()).await.unwrap()
+}
+
+/// A gateway on `node`, a `[[node]]` section, and `pool`. `pooling` are lines of that section.
+fn config(node: &str, pool: &PoolHandle, difficulty: f64, pooling: &str) -> String {
+    let classes: String = [(0, 1), (1, 500), (2, 755), (3, 6500), (4, 16000), (5, 2250)]
+        .map(|(class, bytes)| {
+            format!("[[stratum.class]]\nmatch = \"^class{class}\"\nmax_coinbase = {bytes}\n")
+        })
+        .concat();
+    format!(
+        r#"
+        {node}
+        [template]
+        refresh = "2s"
+        stale_after = "30s"
+        [mining]
+        address = "{ADDRESS}"
+        [[pool]]
+        host = "127.0.0.1"
+        port = {}
+        public_key = "{}"
+        [pooling]
+        {pooling}
+        [stratum]
+        listen = ["127.0.0.1:0"]
+        difficulty_min = {difficulty:?}
+        difficulty_start = {difficulty:?}
+        shares_per_minute = 120
+        {classes}
+        [ledger]
+        data_dir = "{{dir}}"
+        "#,
+        pool.addr.port(),
+        pool.public_key_hex(),
+    )
+}
+
+fn embedded(node: &NodeHandle) -> String {
+    format!(
+        "[[node]]\nrpc_url = \"{}\"\nrpc_user = \"{}\"\nrpc_password = \"{}\"\n",
+        node.rpc_url(),
+        node.user(),
+        node.password()
+    )
+}
+
+fn start_miner(gateway: &Gateway, class: usize, hashrate: f64) -> MinerHandle {
+    let options = MinerOptions {
+        connect: gateway.addr("stratum").to_string(),
+        username: format!("{ADDRESS}.class{class}"),
+        user_agent: format!("class{class}/1.0"),
+        hashrate_max: Some(hashrate),
+        ..MinerOptions::default()
+    };
+    Miner::start(options).unwrap()
+}
+
+async fn stop(miners: Vec<MinerHandle>) -> MinerStats {
+    let mut sum = MinerStats::default();
+    for miner in miners {
+        sum.add(&miner.stop().await);
+    }
+    sum
+}
+
+/// Waits until the pool has heard of every share that miners saw accepted.
+fn pool_knows(pool: &PoolHandle, accepted: u64) {
+    eventually("the pool to know all shares", Duration::from_secs(10), || {
+        let stats = pool.stats();
+        (stats.accepted + stats.rejected >= accepted).then_some(())
+    });
+    let stats = pool.stats();
+    assert_eq!((stats.accepted, stats.rejected), (accepted, 0), "{stats:?}");
+}
+
+/// Blocks in all classes, with the splits that each has room for, and a pool that agrees.
+#[tokio::test(flavor = "multi_thread")]
+async fn blocks_of_every_class_pay_the_pools_splits() {
+    let mut node = Bitcoind::regtest();
+    node.generate(151);
+    node.make_segwit_mempool(60);
+    let pool = pool(200).await;
+    let gateway = Gateway::start(&config(&node.node_toml(), &pool, 0.001, ""));
+    let start = node.height();
+    let mut accepted = 0;
+    let mut outputs = Vec::new();
+    for class in 0..6 {
+        let before = node.height();
+        let miners = vec![start_miner(&gateway, class, 1_500_000.0)];
+        eventually("four blocks of this class", Duration::from_secs(60), || {
+            (node.height() >= before + 4).then_some(())
+        });
+        let stats = stop(miners).await;
+        assert_eq!(stats.rejected, 0, "{stats:?}");
+        accepted += stats.accepted;
+        outputs.push((before + 1..=node.height()).map(|at| coinbase_outputs(&node, at)).max());
+    }
+    assert!(node.height() - start >= 24);
+    pool_knows(&pool, accepted);
+    let stats = pool.stats();
+    assert!(stats.validations_ok > 0 && stats.validations_failed == 0, "{stats:?}");
+    // From the class's least to its most: tiny, small, default, S21, respectable, huge.
+    let by_room = [0, 1, 2, 5, 3, 4].map(|class| outputs[class].unwrap());
+    assert!(by_room.is_sorted() && by_room[0] < by_room[1], "{by_room:?}");
+    assert!(by_room[5] > 200, "all splits, the pool and the commitment: {by_room:?}");
+}
+
+fn coinbase_outputs(node: &Bitcoind, height: u64) -> usize {
+    let rpc = node.rpc();
+    let block = rpc.get_block(&rpc.get_block_hash(height).unwrap()).unwrap();
+    block.txdata[0].output.len()
+}
+
+/// The pool dies with miners at work and comes back: nobody is sent away, nothing is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn shares_outlive_a_pool_that_goes_for_twenty_seconds() {
+    let node = Node::start(NodeOptions::default(), "127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let pool = pool(10).await;
+    let gateway = Gateway::start(&config(&embedded(&node), &pool, 0.000_1, ""));
+    let miners: Vec<_> = (1..=3).map(|class| start_miner(&gateway, class, 300_000.0)).collect();
+    eventually("shares at the pool", Duration::from_secs(30), || {
+        (pool.stats().accepted >= 5).then_some(())
+    });
+    pool.stop().await;
+    let held_from = accepted(&miners);
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert!(accepted(&miners) > held_from + 5, "miners mine on");
+    pool.restart().await.unwrap();
+    let back = pool.stats().accepted;
+    eventually("the pool to get shares again", Duration::from_secs(45), || {
+        (pool.stats().accepted > back + 5).then_some(())
+    });
+    let stats = stop(miners).await;
+    assert_eq!((stats.disconnects, stats.rejected), (0, 0), "{stats:?}");
+    let mut gateway = gateway;
+    gateway.signal("TERM");
+    assert!(gateway.wait_exit(Duration::from_secs(15)).success());
+    let line = gateway.wait_for_line("shares accounted for", Duration::from_secs(1));
+    let figure = |name: &str| -> u64 {
+        let (_, rest) = line.split_once(&format!("{name}=")).unwrap();
+        rest.split_whitespace().next().unwrap().parse().unwrap()
+    };
+    assert_eq!(figure("received"), stats.accepted, "{line}");
+    assert_eq!(
+        figure("pool_accepted") + figure("pool_rejected") + figure("lost"),
+        stats.accepted,
+        "{line}"
+    );
+    assert!(figure("replayed") > 0, "{line}");
+    assert_eq!(figure("pool_rejected"), 0, "{line}");
+}
+
+fn accepted(miners: &[MinerHandle]) -> u64 {
+    miners.iter().map(|miner| miner.stats().accepted).sum()
+}
+
+/// `when_down = "disconnect"`: after `hold_shares`, and not before, miners are sent away.
+#[tokio::test(flavor = "multi_thread")]
+async fn miners_are_sent_away_when_the_pool_stays_away() {
+    let node = Node::start(NodeOptions::default(), "127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let pool = pool(10).await;
+    let toml = config(&embedded(&node), &pool, 0.000_1, "hold_shares = \"3s\"");
+    let gateway = Gateway::start(&toml);
+    let miner = start_miner(&gateway, 1, 300_000.0);
+    eventually("shares at the pool", Duration::from_secs(30), || {
+        (pool.stats().accepted >= 2).then_some(())
+    });
+    pool.stop().await;
+    gateway.wait_for_line("sending miners away", Duration::from_secs(10));
+    eventually("the miner to be gone", Duration::from_secs(5), || {
+        (miner.stats().disconnects > 0).then_some(())
+    });
+    pool.restart().await.unwrap();
+    let back = pool.stats().accepted;
+    eventually("shares again", Duration::from_secs(60), || {
+        (pool.stats().accepted > back).then_some(())
+    });
+    miner.stop().await;
+}
+
+/// `when_down = "solo"`: work goes on, for the operator's own address.
+#[tokio::test(flavor = "multi_thread")]
+async fn solo_mining_takes_over_when_asked_to() {
+    let node = Bitcoind::regtest();
+    node.generate(1);
+    let pool = pool(10).await;
+    let pooling = "hold_shares = \"2s\"\nwhen_down = \"solo\"";
+    let gateway = Gateway::start(&config(&node.node_toml(), &pool, 0.001, pooling));
+    let miner = start_miner(&gateway, 1, 1_000_000.0);
+    eventually("shares at the pool", Duration::from_secs(30), || {
+        (pool.stats().accepted >= 2).then_some(())
+    });
+    pool.stop().await;
+    let own: bitcoin::Address<_> = ADDRESS.parse().unwrap();
+    let own = bitcoin::Address::assume_checked(own).script_pubkey();
+    eventually("a block for the operator", Duration::from_secs(60), || {
+        let rpc = node.rpc();
+        let block = rpc.get_block(&rpc.get_best_block_hash().unwrap()).unwrap();
+        (block.txdata[0].output[0].script_pubkey == own).then_some(())
+    });
+    let stats = miner.stop().await;
+    assert_eq!(stats.disconnects, 0, "{stats:?}");
+}
