@@ -1,0 +1,110 @@
+//! Our own miner and load generator against a whole gateway: what they call late, stale or rejected
+//! is what a real server makes of their shares.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::{path::Path, process::ExitCode, time::Duration};
+
+use gatewayd::{
+    config::Config,
+    daemon::Gateway,
+    devnet::{
+        load::{self, LoadArgs},
+        miner::{Miner, MinerOptions, MinerStats},
+        node::{Node, NodeHandle, NodeOptions},
+    },
+    work::Nbits,
+};
+use tokio::time::{sleep, timeout};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn blocks_come_fast_and_nothing_but_late_shares_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    // 2^16 hashes on average: several blocks per second.
+    let (node, gateway) = start(0x1f00_ffff, 1e-6, 60_000, folder.path()).await;
+    let miners: Vec<_> = [true, false].map(|rolling| miner(&gateway, rolling)).into();
+    let wanted = async {
+        while node.height() < 10 {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), wanted).await.expect("ten blocks within a minute");
+    let mut total = MinerStats::default();
+    for miner in miners {
+        total.add(&miner.stop().await);
+    }
+    assert_eq!(total.rejected, 0, "{total}");
+    assert_eq!((total.disconnects, total.connect_failures), (0, 0));
+    assert_eq!(total.submitted, total.accepted + total.late);
+    assert_eq!(gateway.counters.view().accepted, total.accepted);
+    assert!(total.clean_jobs >= 10, "{total}");
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn load_is_served_and_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let (node, gateway) = start(0x1d00_ffff, 1e-9, u32::MAX, folder.path()).await;
+    let trigger = folder.path().join("tip");
+    let args = LoadArgs {
+        connect: gateway.stratum[0].to_string(),
+        miners: 200,
+        in_flight: 4,
+        run_for: Duration::from_millis(500),
+        pid: Some(std::process::id()),
+        tip_command: Some(format!("touch {}", trigger.display())),
+        tips: 2,
+        sources: Some(3),
+        user: "load".into(),
+        user_agent: "test".into(),
+    };
+    let mining = tokio::spawn(async move {
+        loop {
+            if std::fs::remove_file(&trigger).is_ok() {
+                node.mine_one();
+            }
+            sleep(Duration::from_millis(2)).await;
+        }
+    });
+    let code = load::run_cli(args).await;
+    mining.abort();
+    assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::SUCCESS), "see the table");
+    gateway.stop().await;
+}
+
+async fn start(nbits: u32, difficulty: f64, pace: u32, folder: &Path) -> (NodeHandle, Gateway) {
+    let nbits = Nbits::new(nbits).unwrap();
+    let options = NodeOptions { nbits, ..NodeOptions::default() };
+    let node = Node::start(options, "127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let toml = format!(
+        r#"
+        [[node]]
+        rpc_url = {:?}
+        rpc_user = {:?}
+        rpc_password = {:?}
+        [mining]
+        address = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
+        [stratum]
+        listen = ["127.0.0.1:0"]
+        difficulty_min = {difficulty}
+        difficulty_start = {difficulty}
+        shares_per_minute = {pace}
+        [ledger]
+        data_dir = {folder:?}
+        "#,
+        node.rpc_url(),
+        node.user(),
+        node.password(),
+    );
+    let gateway = Gateway::start(&Config::parse(&toml).unwrap()).await.unwrap();
+    (node, gateway)
+}
+
+fn miner(gateway: &Gateway, version_rolling: bool) -> gatewayd::devnet::miner::MinerHandle {
+    Miner::start(MinerOptions {
+        connect: gateway.stratum[0].to_string(),
+        version_rolling,
+        hashrate_max: Some(1e5),
+        ..MinerOptions::default()
+    })
+    .unwrap()
+}
