@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 use crate::{
-    sv1::{self, ConnError},
+    sv1::{self, Close, ConnError},
     work::Door,
 };
 
@@ -78,7 +78,6 @@ pub fn spawn(sockets: Vec<Bound>, limits: Limits, context: sv1::Context, tasks: 
             gate: Arc::clone(&gate),
             stop: stop.clone(),
             tasks: tasks.clone(),
-            complaints: Complaints::default(),
         };
         tasks.spawn(acceptor.run(listener));
     }
@@ -90,11 +89,10 @@ struct Acceptor {
     gate: Arc<Gate>,
     stop: watch::Receiver<()>,
     tasks: TaskTracker,
-    complaints: Complaints,
 }
 
 impl Acceptor {
-    async fn run(mut self, listener: TcpListener) {
+    async fn run(self, listener: TcpListener) {
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -109,7 +107,7 @@ impl Acceptor {
     }
 
     /// Serves the miner in a task of its own, or lets it go at once: then it tries its next pool.
-    fn admit(&mut self, socket: TcpStream, peer: SocketAddr) {
+    fn admit(&self, socket: TcpStream, peer: SocketAddr) {
         let refused = match self.gate.enter(peer.ip()) {
             Ok(_) if self.context.work.borrow().door != Door::Open => "there is no work",
             Ok(place) => {
@@ -123,17 +121,16 @@ impl Acceptor {
             }
             Err(reason) => reason.text(),
         };
-        self.gate.count_refused();
-        if let Some(unsaid) = self.complaints.may_say(now()) {
-            let total = self.gate.refused();
+        let total = self.gate.count_refused();
+        if let Some(unsaid) = self.gate.may_say(Complaint::Refused) {
             warn!(%peer, unsaid, total, "refused a connection: {refused}");
         }
     }
 
     /// Out of descriptors or memory: accepting again at once would spin. Others concern only the
     /// connection that failed.
-    async fn pause_after(&mut self, error: &io::Error) {
-        if let Some(unsaid) = self.complaints.may_say(now()) {
+    async fn pause_after(&self, error: &io::Error) {
+        if let Some(unsaid) = self.gate.may_say(Complaint::Accept) {
             warn!(%error, unsaid, "cannot accept a connection");
         }
         let passing = [
@@ -163,7 +160,12 @@ async fn serve_miner(
     match conn.serve().await {
         Ok(()) => debug!(%peer, "disconnected"),
         Err(error @ ConnError::Io(_)) => debug!(%peer, %error, "disconnected"),
-        Err(error) => info!(%peer, "closed a connection: the miner {error}"),
+        // A door that closes is one event, and is logged where it is decided.
+        Err(ConnError::Close(error @ Close::Door(_))) => debug!(%peer, %error, "disconnected"),
+        Err(error) => match place.gate.may_say(Complaint::Closed) {
+            Some(unsaid) => info!(%peer, unsaid, "closed a connection: the miner {error}"),
+            None => debug!(%peer, "closed a connection: the miner {error}"),
+        },
     }
     drop(place);
 }
@@ -192,6 +194,15 @@ struct Guests {
     next: u32,
     per_ip: HashMap<IpAddr, usize>,
     refused: u64,
+    complaints: [Complaints; 3],
+}
+
+/// What a stranger could fill the log with.
+#[derive(Clone, Copy, Debug)]
+enum Complaint {
+    Refused,
+    Accept,
+    Closed,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -212,8 +223,13 @@ impl Refusal {
 impl Gate {
     /// A random `first`, so that a miner's late share for an earlier run is nobody's now.
     fn new(limits: Limits, first: u32) -> Self {
-        let guests =
-            Guests { taken: HashSet::new(), next: first, per_ip: HashMap::new(), refused: 0 };
+        let guests = Guests {
+            taken: HashSet::new(),
+            next: first,
+            per_ip: HashMap::new(),
+            refused: 0,
+            complaints: Default::default(),
+        };
         Self { limits, guests: Mutex::new(guests) }
     }
 
@@ -239,12 +255,16 @@ impl Gate {
         Ok(Place { gate: Arc::clone(self), ip, extranonce1 })
     }
 
-    fn count_refused(&self) {
-        self.guests().refused += 1;
+    /// Counts one, and says how many there were.
+    fn count_refused(&self) -> u64 {
+        let mut guests = self.guests();
+        guests.refused += 1;
+        guests.refused
     }
 
-    fn refused(&self) -> u64 {
-        self.guests().refused
+    /// Whether it is time for one more of these, and how many were swallowed since the last.
+    fn may_say(&self, complaint: Complaint) -> Option<u64> {
+        self.guests().complaints[complaint as usize].may_say(now())
     }
 
     fn guests(&self) -> MutexGuard<'_, Guests> {

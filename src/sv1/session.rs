@@ -50,7 +50,6 @@ pub struct Session {
     began: Instant,
     user_agent: Box<str>,
     subscribed: bool,
-    authorized: bool,
     class: CoinbaseId,
     /// What the miner's kind must have at least, and what it asked never to go below.
     class_floor: Option<Difficulty>,
@@ -84,7 +83,6 @@ impl Session {
             began: now,
             user_agent: Box::default(),
             subscribed: false,
-            authorized: false,
             class: CoinbaseId::DEFAULT,
             class_floor: None,
             own_floor: None,
@@ -140,10 +138,8 @@ impl Session {
                 self.on_submit(request.id, &fields, work, now, out, effects);
             }
             "mining.subscribe" => self.on_subscribe(&request, work, now, out),
-            "mining.authorize" => {
-                self.authorized = true;
-                write_true(request.id, out);
-            }
+            // Every name is welcome; the one in each submit is what counts.
+            "mining.authorize" => write_true(request.id, out),
             "mining.configure" => self.on_configure(&request, work, now, out),
             "mining.suggest_difficulty" => self.on_suggest(&request, work, now, out),
             "mining.extranonce.subscribe" => write_true(request.id, out),
