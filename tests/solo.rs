@@ -59,7 +59,7 @@ async fn blocks_of_every_class_are_accepted() {
     let mut node = Bitcoind::regtest();
     node.generate(151);
     node.make_segwit_mempool(60);
-    let gateway = Gateway::start(&config(&node, 0.001));
+    let gateway = Gateway::start(&config(&node, 0.000_25));
     let start = node.height();
     for class in 0..6 {
         let before = node.height();
@@ -97,7 +97,7 @@ async fn a_signet_of_ones_own_has_shares_and_blocks() {
 async fn a_node_that_returns_gives_work_within_two_seconds() {
     let mut node = Bitcoind::regtest();
     node.generate(1);
-    let gateway = Gateway::start(&config(&node, 0.001));
+    let gateway = Gateway::start(&config(&node, 0.000_25));
     let miner = Miner::start(miner(&gateway, 1)).unwrap();
     eventually("a block", Duration::from_secs(60), || (node.height() >= 2).then_some(()));
     node.stop();
@@ -119,7 +119,7 @@ async fn a_node_that_returns_gives_work_within_two_seconds() {
 async fn work_follows_a_reorganisation() {
     let node = Bitcoind::regtest();
     node.generate(10);
-    let gateway = Gateway::start(&config(&node, 0.001));
+    let gateway = Gateway::start(&config(&node, 0.000_25));
     let invalid = node.invalidate_tip();
     let options = MinerOptions { hashrate_max: Some(500_000.0), ..miner(&gateway, 3) };
     let miner = Miner::start(options).unwrap();
