@@ -72,7 +72,7 @@ pub fn spawn(sockets: Vec<Bound>, limits: Limits, context: sv1::Context, tasks: 
     let context = Arc::new(context);
     let gate = Arc::new(Gate::new(limits, rand::random()));
     for Bound { listener, addr } in sockets {
-        info!(protocol = "stratum", %addr, "listening");
+        info!(protocol = %"stratum", %addr, "listening");
         let acceptor = Acceptor {
             context: Arc::clone(&context),
             gate: Arc::clone(&gate),
