@@ -27,6 +27,9 @@ pub struct PoolConfig {
     pub min_difficulty: u64,
     /// What target byte 0 must be worth when `min_difficulty` is 0. None: nothing.
     pub share_floor: Option<Difficulty>,
+    /// A share that meets the block target needs no other work: for gateways that know nothing
+    /// below difficulty 1, on regtest, where every second hash is a block.
+    pub blocks_suffice: bool,
     pub motd: String,
     pub splits: Vec<Split>,
     /// The pool's own weight beside those of `splits`.
@@ -153,6 +156,7 @@ impl Default for PoolConfig {
             prime_id: 0x0DE7_2E70,
             min_difficulty: 0,
             share_floor: None,
+            blocks_suffice: false,
             motd: "a pool that pays in coins of no value".to_owned(),
             splits: Self::sample_splits(20),
             own_weight: 10,
