@@ -93,6 +93,13 @@ impl Assembler {
     /// Takes the node's newest template. The same template again only says that the node lives.
     pub fn on_template(&mut self, template: &Arc<Template>, now: Instant) -> Option<Work> {
         self.template_at = now;
+        // A header says less than the template in full that is here for the same tip.
+        let known = |full: &Arc<Template>| {
+            full.kind == TemplateKind::Full && full.prevhash == template.prevhash
+        };
+        if template.kind == TemplateKind::Tip && self.template.as_ref().is_some_and(known) {
+            return None;
+        }
         self.template = Some(Arc::clone(template));
         let payout = self.payout(now)?;
         let latest = self.jobs.first();
@@ -112,13 +119,17 @@ impl Assembler {
         if settled(terms, template) {
             return Some(self.publish(BuildJob::Classes, self.pace(urgent), &payout));
         }
-        self.split_until = Some(now + SPLIT_TIMEOUT);
+        let until = self.split_until.filter(|_| !new_tip);
+        self.split_until = until.or(Some(now + SPLIT_TIMEOUT));
         urgent.then(|| self.publish(BuildJob::Blank, Announce::Now, &payout))
     }
 
     /// Takes a pool's terms or its split for a template.
     pub fn on_payout(&mut self, payout: &Arc<Payout>, now: Instant) -> Option<Work> {
         let before = self.pool_payout.replace(Arc::clone(payout));
+        if self.is_stale(now) {
+            return self.reconsider(now);
+        }
         let payout = self.payout(now)?;
         let template = self.template.clone()?;
         let terms = payout.pooled.as_ref()?;
@@ -158,13 +169,21 @@ impl Assembler {
             Some(prevhash) => Distrust::Splits(prevhash),
             None => Distrust::Terms(Arc::clone(&job.payout)),
         };
+        if self.is_stale(now) {
+            return self.reconsider(now);
+        }
         let payout = self.payout(now)?;
         self.template.as_ref()?;
         Some(self.publish(BuildJob::Classes, Announce::Now, &payout))
     }
 
-    /// When [`Self::on_deadline`] wants to be called.
-    pub fn deadline(&self) -> Instant {
+    /// Whether miners are wanted, also before there was any work.
+    pub fn door(&self) -> &Door {
+        &self.door
+    }
+
+    /// When [`Self::on_deadline`] wants to be called, if ever.
+    pub fn deadline(&self) -> Option<Instant> {
         let stale = self.template_at + self.config.stale_after;
         let grace = self.pool_down_since + self.grace();
         let pending = [
@@ -177,13 +196,15 @@ impl Assembler {
                 && !self.fallen_back())
             .then_some(grace),
         ];
-        let later = self.template_at + Duration::from_secs(3600);
-        pending.into_iter().flatten().min().unwrap_or(later)
+        pending.into_iter().flatten().min()
     }
 
     pub fn on_deadline(&mut self, now: Instant) -> Option<Work> {
         if self.split_until.is_some_and(|until| now >= until) {
             self.split_until = None;
+            if self.is_stale(now) {
+                return self.reconsider(now);
+            }
             let payout = self.payout(now)?;
             return self.publish_split(&payout);
         }
@@ -219,9 +240,14 @@ impl Assembler {
         Some(self.publish(what, Announce::Now, &payout))
     }
 
+    /// True when no node has given a template for too long: the old one is worth nothing.
+    fn is_stale(&self, now: Instant) -> bool {
+        now >= self.template_at + self.config.stale_after
+    }
+
     /// Why miners are not wanted now, if they are not.
     fn closed(&self, payable: bool, now: Instant) -> Option<Arc<str>> {
-        if now >= self.template_at + self.config.stale_after {
+        if self.is_stale(now) {
             return Some(NO_TEMPLATE.into());
         }
         (!payable).then(|| NO_POOL.into())
@@ -244,7 +270,9 @@ impl Assembler {
         match (&self.distrust, &payout.pooled) {
             (Distrust::Terms(refused), _) if refused.same_terms(payout) => {
                 // Nothing better is known at first: mining on beats idling.
-                self.good.as_ref().filter(|good| good.pooled.is_some()).unwrap_or(payout).clone()
+                let pool = |payout: &Payout| payout.pooled.as_ref().map(|it| it.pool.clone());
+                let good = self.good.as_ref().filter(|good| pool(good) == pool(payout));
+                good.unwrap_or(payout).clone()
             }
             (Distrust::Splits(tip), Some(terms))
                 if terms.coinbaser.as_ref().is_some_and(|it| it.request.prevhash == *tip) =>
@@ -330,7 +358,7 @@ const SPLIT_TIMEOUT: Duration = Duration::from_secs(5);
 const START_GRACE: Duration = Duration::from_secs(10);
 /// Jobs that shares may still name: a refresh each 40 s makes these last for minutes, and older
 /// ones would be refused as stale anyhow.
-const JOBS_MAX: usize = 16;
+const JOBS_MAX: usize = 32;
 const NO_TEMPLATE: &str = "no node has given a block template for too long (template.stale_after): \
     check that the nodes in [[node]] run and are synced";
 const NO_POOL: &str = "no pool answers and pooling.when_down is \"disconnect\": \

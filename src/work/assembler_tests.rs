@@ -93,11 +93,11 @@ impl Bench {
         let end = self.now + Duration::from_secs(seconds);
         let mut published = Vec::new();
         for _ in 0..100 {
-            let deadline = self.assembler.deadline();
-            if deadline > end {
+            let deadline = self.assembler.deadline().filter(|deadline| *deadline <= end);
+            let Some(deadline) = deadline else {
                 self.now = end;
                 return published;
-            }
+            };
             self.now = self.now.max(deadline);
             published.extend(self.assembler.on_deadline(self.now));
         }
@@ -228,10 +228,48 @@ fn stale_templates_close_the_door_and_fresh_ones_open_it() {
 fn a_dead_pool_and_a_dead_node_do_not_spin() {
     for when_down in [WhenDown::Disconnect, WhenDown::Solo] {
         let mut bench = Bench::new(true, when_down);
-        assert!(bench.pass(1000).is_empty());
+        assert!(bench.pass(10_000).is_empty());
         bench.payout(&pooled(1, None));
-        assert!(bench.pass(1000).is_empty());
+        assert!(bench.pass(10_000).is_empty());
+        assert!(bench.assembler.deadline().is_none_or(|deadline| deadline > bench.now));
     }
+}
+
+#[test]
+fn a_pool_cannot_reopen_the_door_onto_dead_work() {
+    let mut bench = Bench::new(true, WhenDown::Disconnect);
+    bench.health(PoolHealth::Up);
+    bench.payout(&pooled(1, None));
+    job(bench.template(&full(1, 6_000_000_000)));
+    assert!(matches!(bench.pass(121).last().unwrap().door, Door::Closed(_)));
+    assert!(bench.payout(&pooled(2, None)).is_none());
+    assert!(bench.pass(100).is_empty());
+}
+
+#[test]
+fn a_header_does_not_replace_the_template_of_the_same_tip() {
+    let mut bench = Bench::new(true, WhenDown::Disconnect);
+    bench.health(PoolHealth::Up);
+    bench.payout(&pooled(1, None));
+    let template = full(1, 6_000_000_000);
+    job(bench.template(&template));
+    assert!(bench.template(&tip(1)).is_none());
+    let split = job(bench.payout(&pooled(1, Some(&template))));
+    assert_eq!(split.coinbases().len(), 6);
+}
+
+#[test]
+fn frequent_templates_do_not_postpone_work_for_a_silent_coinbaser() {
+    let mut bench = Bench::new(true, WhenDown::Disconnect);
+    bench.health(PoolHealth::Up);
+    bench.payout(&pooled(1, None));
+    job(bench.template(&full(1, 6_000_000_000)));
+    let mut published = 0;
+    for second in 0..20 {
+        published += bench.pass(1).len();
+        bench.template(&full(1, 6_000_000_001 + second));
+    }
+    assert!(published >= 3, "{published}");
 }
 
 #[test]

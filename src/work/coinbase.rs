@@ -166,10 +166,12 @@ impl<'a> Layout<'a> {
     fn build(self) -> Coinbase {
         let splits = self.splits();
         let rest = self.value() - splits.iter().map(|split| split.value).sum::<u64>();
+        // Where there is no subsidy left, an output of nothing: a transaction must have one.
+        let has_rest = rest > 0 || splits.is_empty();
         let mut coinb1 = self.head();
         let target_byte_index = coinb1.len() - self.script_sig.len() + self.target_byte_at;
         let count = splits.len()
-            + usize::from(rest > 0)
+            + usize::from(has_rest)
             + usize::from(self.commitment().is_some())
             + usize::from(self.extranonce_in_output);
         let mut coinb2 = Vec::new();
@@ -195,7 +197,7 @@ impl<'a> Layout<'a> {
         coinb1.push(EXTRANONCE_PUSH);
         coinb1.extend_from_slice(&self.extranonce_prefix.to_be_bytes());
         later.for_each(|split| push_output(split.value, &split.script, &mut coinb2));
-        if rest > 0 {
+        if has_rest {
             push_output(rest, &self.payout.script, &mut coinb2);
         }
         if let Some(script) = self.commitment() {

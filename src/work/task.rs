@@ -7,7 +7,7 @@ use tokio::{
     time::sleep_until,
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::{Assembler, AssemblerConfig, Door, Job, Payout, PoolHealth, Template, Work};
 
@@ -38,6 +38,7 @@ pub async fn run(
     inputs.templates.mark_changed();
     inputs.payouts.iter_mut().for_each(watch::Receiver::mark_changed);
     inputs.pool_health.iter_mut().for_each(watch::Receiver::mark_changed);
+    let mut door = Door::Open;
     loop {
         let published = tokio::select! {
             biased;
@@ -47,22 +48,27 @@ pub async fn run(
                 Some(None) => None,
                 None => return,
             },
-            health = news(inputs.pool_health.as_mut()) => match health {
-                Some(health) => assembler.on_pool_health(health, now()),
-                None => return,
-            },
+            // Before the pool's health: its terms come first, so that none of its old ones are used.
             payout = news(inputs.payouts.as_mut()) => match payout {
                 Some(Some(payout)) => assembler.on_payout(&payout, now()),
                 Some(None) => None,
                 None => return,
             },
+            health = news(inputs.pool_health.as_mut()) => match health {
+                Some(health) => assembler.on_pool_health(health, now()),
+                None => return,
+            },
             Some(verdict) = inputs.verdicts.recv() => {
                 assembler.on_verdict(&verdict.job, verdict.accepted, now())
             }
-            () = sleep_until(assembler.deadline().into()) => assembler.on_deadline(now()),
+            () = until(assembler.deadline()) => assembler.on_deadline(now()),
         };
+        if assembler.door() != &door {
+            door = assembler.door().clone();
+            tell(&door);
+        }
         if let Some(published) = published {
-            log(&published, work.borrow().as_deref());
+            log(&published);
             work.send_replace(Some(Arc::new(published)));
         }
     }
@@ -75,13 +81,23 @@ async fn news<T: Clone>(input: Option<&mut watch::Receiver<T>>) -> Option<T> {
     Some(input.borrow_and_update().clone())
 }
 
-fn log(work: &Work, before: Option<&Work>) {
-    if let Door::Closed(reason) = &work.door {
-        warn!("sending miners away: {reason}");
-        return;
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
     }
-    if before.is_some_and(|before| before.door != Door::Open) {
-        tracing::info!("there is work again: miners are welcome");
+}
+
+fn tell(door: &Door) {
+    match door {
+        Door::Open => info!("there is work again: miners are welcome"),
+        Door::Closed(reason) => warn!("sending miners away: {reason}"),
+    }
+}
+
+fn log(work: &Work) {
+    if work.door != Door::Open {
+        return;
     }
     let job = work.latest();
     debug!(
