@@ -2,6 +2,7 @@
 
 mod check;
 mod convert;
+mod files;
 mod propose;
 mod report;
 mod signals;
@@ -45,6 +46,11 @@ pub enum DaemonError {
     Signals(std::io::Error),
     #[error("stopped before there was any work")]
     Stopped,
+    #[error(
+        "a part of gatewayd ended by a fault of its own, so it stops whole, to be restarted; please \
+         report the lines above"
+    )]
+    Died,
 }
 
 impl DaemonError {
@@ -65,6 +71,8 @@ pub struct Gateway {
     pub work: watch::Receiver<Option<Arc<Work>>>,
     block_sender: BlockSender,
     relay: Option<Relay>,
+    /// Cancelled when a task ends that nothing works without.
+    essential: CancellationToken,
     /// Ends what makes shares and blocks.
     miners_stop: CancellationToken,
     miners: TaskTracker,
@@ -91,8 +99,17 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
         }
     };
     let minutes = tokio::spawn(report(started.reporter()));
+    let mut died = false;
     loop {
-        match signals.next().await {
+        let wanted = tokio::select! {
+            wanted = signals.next() => wanted,
+            // Only a fault of ours ends one of them before its time.
+            () = started.essential.cancelled() => {
+                died = true;
+                break;
+            }
+        };
+        match wanted {
             Wanted::Stop => break,
             Wanted::Notify => started.templates.notify.notify(),
             Wanted::Reload => {
@@ -102,7 +119,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     }
     minutes.abort();
     started.stop().await;
-    Ok(())
+    if died { Err(DaemonError::Died) } else { Ok(()) }
 }
 
 impl Gateway {
@@ -112,12 +129,14 @@ impl Gateway {
     pub async fn start(config: &Config) -> Result<Self, DaemonError> {
         let stop = CancellationToken::new();
         let abort = stop.clone().drop_guard();
+        files::raise_limit();
         let tasks = TaskTracker::new();
         let sockets = listen(&config.stratum.listen)?;
         let stratum = sockets.iter().map(listener::Bound::addr).collect();
         let templates = template::spawn(template_config(config), &stop, &tasks);
-        check_network(config, &templates).await?;
+        // Blocks that an earlier run left undecided go out first of all.
         let (block_sender, blocks) = start_blocks(config, &templates, &stop, &tasks);
+        check_network(config, &templates).await?;
         let (work_sender, work) = watch::channel(None);
         let relay = start_pool(config, &templates, work.clone(), &stop);
         let pool = relay.as_ref().map(|relay| relay.pool.clone());
@@ -129,7 +148,14 @@ impl Gateway {
             verdicts,
         };
         let assembler = assembler_config(config);
-        tasks.spawn(crate::work::task::run(assembler, inputs, work_sender, stop.clone()));
+        let essential = CancellationToken::new();
+        let guard = essential.clone().drop_guard();
+        let run = crate::work::task::run(assembler, inputs, work_sender, stop.clone());
+        tasks.spawn(async move {
+            // Dropped when the task ends, also by a panic.
+            let _guard = guard;
+            run.await;
+        });
         if config.template.propose {
             tasks.spawn(propose(templates.clone(), work.clone(), verdict_sender));
         }
@@ -145,10 +171,11 @@ impl Gateway {
             shutdown: miners_stop.clone(),
         };
         let limits = listener::Limits {
-            connections: config.stratum.max_connections,
+            connections: files::room_for(config.stratum.max_connections),
             connections_per_ip: config.stratum.max_connections_per_ip,
         };
-        listener::spawn(sockets, limits, context, &miners);
+        listener::spawn(sockets, limits, context, &miners)
+            .map_err(|error| DaemonError::Listen { addr: config.stratum.listen[0], error })?;
         let stop = abort.disarm();
         Ok(Self {
             stratum,
@@ -159,6 +186,7 @@ impl Gateway {
             work,
             block_sender,
             relay,
+            essential,
             miners_stop,
             miners,
             stop,
@@ -192,10 +220,10 @@ impl Gateway {
         if tokio::time::timeout(DRAIN_TASKS, self.tasks.wait()).await.is_err() {
             debug!("some tasks did not end in time");
         }
-        if let Some(pool) = &self.pool {
-            tell_shares(&pool.stats.view());
-        }
         let view = self.counters.view();
+        if let Some(pool) = &self.pool {
+            tell_shares(&pool.stats.view(), view.relay_dropped);
+        }
         info!(
             accepted = view.accepted,
             rejected = view.rejected_total(),
@@ -214,8 +242,9 @@ impl Gateway {
 }
 
 /// Every share that a miner saw accepted is in one of these.
-fn tell_shares(stats: &datum::PoolStatsView) {
+fn tell_shares(stats: &datum::PoolStatsView, dropped: u64) {
     info!(
+        dropped,
         received = stats.received,
         pool_accepted = stats.accepted,
         pool_rejected = stats.rejected_total(),
@@ -244,7 +273,9 @@ async fn check_network(config: &Config, templates: &Templates) -> Result<(), Dae
     if config.mining.address.is_valid_for_network(network) {
         return Ok(());
     }
-    let node = config.nodes.first().map(|node| node.name.clone()).unwrap_or_default();
+    let nodes = status.borrow();
+    let node = nodes.iter().find(|node| node.network == Some(network));
+    let node = node.map_or_else(String::new, |node| node.name.to_string());
     let address = config.mining.address_text.clone();
     Err(DaemonError::WrongNetwork { address, network, node })
 }
@@ -266,10 +297,24 @@ async fn first_work(
 }
 
 fn listen(addrs: &[SocketAddr]) -> Result<Vec<listener::Bound>, DaemonError> {
-    let bind = |addr: &SocketAddr| {
-        listener::bind(*addr).map_err(|error| DaemonError::Listen { addr: *addr, error })
-    };
-    addrs.iter().map(bind).collect()
+    let mut bound = Vec::new();
+    for &addr in addrs {
+        match listener::bind(addr) {
+            Ok(socket) => bound.push(socket),
+            // The default lists both families; machines without IPv6 are common.
+            Err(error) if addr.is_ipv6() && !bound.is_empty() && is_without_ipv6(&error) => {
+                warn!("not listening on {addr}: this machine has no IPv6 ({error})");
+            }
+            Err(error) => return Err(DaemonError::Listen { addr, error }),
+        }
+    }
+    Ok(bound)
+}
+
+fn is_without_ipv6(error: &std::io::Error) -> bool {
+    const EAFNOSUPPORT: i32 = 97;
+    error.raw_os_error() == Some(EAFNOSUPPORT)
+        || error.kind() == std::io::ErrorKind::AddrNotAvailable
 }
 
 fn start_blocks(

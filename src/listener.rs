@@ -30,10 +30,11 @@ pub struct Limits {
     pub connections_per_ip: usize,
 }
 
-/// A socket that miners can connect to, though nobody accepts them yet.
+/// An address that is ours. Miners are refused there until [`spawn`] listens, so that they try
+/// their next pool while there is no work.
 #[derive(Debug)]
 pub struct Bound {
-    listener: TcpListener,
+    socket: Socket,
     addr: SocketAddr,
 }
 
@@ -44,7 +45,7 @@ impl Bound {
     }
 }
 
-/// Listens on `addr`. An IPv6 socket takes no IPv4, so that `0.0.0.0` and `[::]` can share a port.
+/// Takes `addr`. An IPv6 socket takes no IPv4, so that `0.0.0.0` and `[::]` can share a port.
 pub fn bind(addr: SocketAddr) -> io::Result<Bound> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     // A restart must not wait for old connections to be forgotten.
@@ -54,14 +55,17 @@ pub fn bind(addr: SocketAddr) -> io::Result<Bound> {
     }
     socket.set_nonblocking(true)?;
     socket.bind(&addr.into())?;
-    socket.listen(BACKLOG)?;
-    let listener = TcpListener::from_std(socket.into())?;
-    let addr = listener.local_addr()?;
-    Ok(Bound { listener, addr })
+    let addr = socket.local_addr()?.as_socket().unwrap_or(addr);
+    Ok(Bound { socket, addr })
 }
 
-/// Accepts and serves miners until `context.shutdown`. Every connection is one of `tasks`.
-pub fn spawn(sockets: Vec<Bound>, limits: Limits, context: sv1::Context, tasks: &TaskTracker) {
+/// Listens, accepts and serves miners until `context.shutdown`. Every connection is one of `tasks`.
+pub fn spawn(
+    sockets: Vec<Bound>,
+    limits: Limits,
+    context: sv1::Context,
+    tasks: &TaskTracker,
+) -> io::Result<()> {
     // Connections see the end by an atomic: a token would cost them a lock with each read.
     let (ending, stop) = watch::channel(());
     let shutdown = context.shutdown.clone();
@@ -71,7 +75,9 @@ pub fn spawn(sockets: Vec<Bound>, limits: Limits, context: sv1::Context, tasks: 
     });
     let context = Arc::new(context);
     let gate = Arc::new(Gate::new(limits, rand::random()));
-    for Bound { listener, addr } in sockets {
+    for Bound { socket, addr } in sockets {
+        socket.listen(BACKLOG)?;
+        let listener = TcpListener::from_std(socket.into())?;
         info!(protocol = %"stratum", %addr, "listening");
         let acceptor = Acceptor {
             context: Arc::clone(&context),
@@ -81,6 +87,7 @@ pub fn spawn(sockets: Vec<Bound>, limits: Limits, context: sv1::Context, tasks: 
         };
         tasks.spawn(acceptor.run(listener));
     }
+    Ok(())
 }
 
 /// One listening socket's loop.
@@ -131,7 +138,11 @@ impl Acceptor {
     /// connection that failed.
     async fn pause_after(&self, error: &io::Error) {
         if let Some(unsaid) = self.gate.may_say(Complaint::Accept) {
-            warn!(%error, unsaid, "cannot accept a connection");
+            warn!(
+                %error,
+                unsaid,
+                "cannot accept a connection: if files are short, raise `ulimit -n` or LimitNOFILE"
+            );
         }
         let passing = [
             io::ErrorKind::ConnectionAborted,

@@ -64,7 +64,7 @@ fn open(limits: Limits) -> House {
     };
     let bound = listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let (addr, tasks) = (bound.addr(), TaskTracker::new());
-    listener::spawn(vec![bound], limits, context, &tasks);
+    listener::spawn(vec![bound], limits, context, &tasks).unwrap();
     tasks.close();
     House { addr, work, counters, shutdown, tasks }
 }

@@ -35,7 +35,7 @@ pub async fn check(config: &Config) -> usize {
     let templates = template::spawn(template_config(config), &stop, &tasks);
     let _ = tokio::time::timeout(CHECK_NODES, async {
         let mut status = templates.status.clone();
-        let all = |nodes: &Vec<template::NodeStatus>| nodes.iter().all(|it| it.network.is_some());
+        let all = |nodes: &Vec<template::NodeStatus>| nodes.iter().all(is_ready);
         let _ = status.wait_for(all).await;
     })
     .await;
@@ -44,8 +44,9 @@ pub async fn check(config: &Config) -> usize {
             (Some(network), _) if !config.mining.address.is_valid_for_network(network) => {
                 Err(format!("is on \"{network}\", mining.address is of another network"))
             }
-            (Some(network), _) => Ok(format!("answers, on \"{network}\"")),
-            (None, Some(error)) => Err(error.to_string()),
+            (Some(network), _) if is_ready(node) => Ok(format!("gives work, on \"{network}\"")),
+            (Some(_), None) => Err(format!("answers, but gave no work within {CHECK_NODES:?}")),
+            (_, Some(error)) => Err(error.to_string()),
             (None, None) => Err(format!("no answer within {CHECK_NODES:?}")),
         };
         tell(&format!("node {}", node.name), result);
@@ -68,6 +69,10 @@ pub async fn check(config: &Config) -> usize {
         );
     }
     problems
+}
+
+fn is_ready(node: &template::NodeStatus) -> bool {
+    node.network.is_some() && node.state == template::NodeState::Ready
 }
 
 fn try_folder(folder: &Path) -> Result<String, String> {

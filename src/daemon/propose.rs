@@ -36,11 +36,14 @@ pub(super) async fn propose(
             Ok(()) => true,
             Err(ProposeError::Refused(reason)) => {
                 let pool = job.payout.pooled.as_ref().map_or("none", |terms| &terms.pool);
+                let advice = match &job.payout.pooled {
+                    Some(_) => "mining goes on without what is new in it; tell the pool's operator",
+                    None => "mining goes on with it; check mining.address and mining.coinbase_tag",
+                };
                 error!(
                     pool,
                     height = job.template.height,
-                    "the node would refuse a block with this payout: {reason}. Falling back to the \
-                     last payout that it took; tell the pool's operator, or check mining.address"
+                    "the node would refuse a block with this payout: {reason}; {advice}"
                 );
                 false
             }

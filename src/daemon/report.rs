@@ -42,6 +42,7 @@ impl Reporter {
             accepted = view.accepted - before.accepted,
             rejected = view.rejected_total() - before.rejected_total(),
             blocks = view.blocks,
+            dropped = view.relay_dropped,
             height = job.as_ref().map_or(0, |job| job.template.height),
             transactions = job.as_ref().map_or(0, |job| job.template.transactions.len()),
             mode = mode(work.as_deref()),

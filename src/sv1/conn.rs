@@ -116,7 +116,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
     pub async fn serve(mut self) -> Result<(), ConnError> {
         let ended = self.run().await;
         if matches!(ended, Ok(()) | Err(ConnError::Close(_))) {
-            self.finish(ended.is_ok()).await;
+            // What a miner sent before the door closed may be a block: it is nobody's fault.
+            let is_drained = matches!(ended, Ok(()) | Err(ConnError::Close(Close::Door(_))));
+            self.finish(is_drained).await;
         }
         ended
     }

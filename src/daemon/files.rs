@@ -1,0 +1,31 @@
+//! How many files this process may have open: a connection is one.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tracing::{debug, warn};
+
+/// Raises the soft limit to the hard one.
+pub(super) fn raise_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, raised)
+    {
+        debug!("the limit of open files stays {:?}: {error}", limit.current);
+    }
+}
+
+/// `wanted` connections, or as many as leave files for nodes, pools and found blocks.
+pub(super) fn room_for(wanted: usize) -> usize {
+    let Some(files) = getrlimit(Resource::Nofile).current else { return wanted };
+    let room = usize::try_from(files).unwrap_or(usize::MAX).saturating_sub(RESERVED).max(1);
+    if room < wanted {
+        warn!(
+            "at most {room} of stratum.max_connections = {wanted} miners can connect: this process \
+             may open {files} files. Raise `ulimit -n`, or LimitNOFILE of the service"
+        );
+    }
+    room.min(wanted)
+}
+
+/// A block must always find files for its disk copy and for every node.
+const RESERVED: usize = 256;
