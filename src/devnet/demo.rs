@@ -16,7 +16,12 @@ use super::{
     pool::{Pool, PoolConfig, PoolHandle, PoolOptions},
     real_node::RealNode,
 };
-use crate::{config::Config, daemon::Gateway, work::Hash256};
+use crate::{
+    blocks::{Answer, BlockReport},
+    config::Config,
+    daemon::Gateway,
+    work::Hash256,
+};
 
 #[derive(clap::Args, Clone, Debug)]
 pub struct DemoArgs {
@@ -136,6 +141,11 @@ impl Demo {
         self.gateway.stop().await;
         summary.blocks = blocks.accepted();
         summary.blocks_found = blocks.found();
+        // One that another of this network overtook is no fault.
+        let refused = |report: &&BlockReport| {
+            report.answers.iter().any(|(_, answer)| matches!(answer, Answer::Rejected(_)))
+        };
+        summary.blocks_refused = blocks.recent().iter().filter(refused).count() as u64;
         summary.gateway_accepted = counters.view().accepted;
         let pool = self.pool.stats();
         summary.pool_accepted = pool.accepted;
@@ -166,6 +176,7 @@ struct Summary {
     lost: u64,
     blocks: u64,
     blocks_found: u64,
+    blocks_refused: u64,
     splits_paid: usize,
 }
 
@@ -175,6 +186,7 @@ impl Summary {
             && self.pool_rejected == 0
             && self.lost == 0
             && self.blocks > 0
+            && self.blocks_refused == 0
             && self.splits_paid > 0
             && self.pool_accepted == self.gateway_accepted
     }

@@ -49,7 +49,7 @@ impl Gateway {
 
     /// The binary, with none of the caller's environment that would change what it does.
     pub fn command() -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_gatewayd"));
+        let mut command = Command::new(option_env!("CARGO_BIN_EXE_gatewayd").unwrap_or("gatewayd"));
         for (name, _) in env::vars_os() {
             if name.to_string_lossy().starts_with("GATEWAYD_") {
                 command.env_remove(name);
