@@ -1,6 +1,10 @@
 //! One call to one node. Blocking: for threads that may wait.
 
-use std::time::Duration;
+use std::{
+    io,
+    net::{SocketAddr, TcpStream, ToSocketAddrs as _},
+    time::Duration,
+};
 
 pub use bitcoincore_rpc::Auth;
 use bitcoincore_rpc::jsonrpc::{self, Client, simple_http::SimpleHttpTransport};
@@ -32,7 +36,17 @@ pub(super) fn submit(node: &BlockNode, hash: &Hash256, params: &RawValue) -> Ans
     if matches!(answer, Answer::Rejected(_)) {
         return answer;
     }
-    confirm(&client, hash).unwrap_or(answer)
+    settle(answer, said.is_ok(), confirm(&client, hash))
+}
+
+/// Weighs what the node said to the submission against where it has the block now.
+fn settle(answer: Answer, was_answered: bool, known: Option<Answer>) -> Answer {
+    match known {
+        // It may still be connecting the block: only a submission that it answered was judged.
+        Some(Answer::Stale) if !was_answered => answer,
+        Some(known) => known,
+        None => answer,
+    }
 }
 
 /// Where the block stands in the node's chain, if the node knows it.
@@ -46,12 +60,32 @@ fn confirm(client: &Client, hash: &Hash256) -> Option<Answer> {
 fn connect(node: &BlockNode) -> Result<Client, bitcoincore_rpc::Error> {
     let (user, password) = node.auth.clone().get_user_pass()?;
     let transport = SimpleHttpTransport::builder()
-        .url(&node.rpc_url)
+        .url(&reachable_url(&node.rpc_url)?)
         .map_err(|error| bitcoincore_rpc::Error::JsonRpc(error.into()))?
         .timeout(TIMEOUT)
         .auth(user.unwrap_or_default(), password)
         .build();
     Ok(Client::with_transport(transport))
+}
+
+/// `url` with the first address of its host that accepts a connection: the transport would try
+/// only the first one there is, and `localhost` may be ::1 where the node listens on 127.0.0.1.
+fn reachable_url(url: &str) -> io::Result<String> {
+    let rest = url.strip_prefix("http://").unwrap_or(url);
+    let (host, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
+    let addr = first_reachable(host.to_socket_addrs()?)?;
+    Ok(format!("http://{addr}{path}"))
+}
+
+fn first_reachable(addrs: impl Iterator<Item = SocketAddr>) -> io::Result<SocketAddr> {
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for addr in addrs {
+        match TcpStream::connect_timeout(&addr, CONNECT_MAX) {
+            Ok(_) => return Ok(addr),
+            Err(error) => last = io::Error::new(error.kind(), format!("{addr}: {error}")),
+        }
+    }
+    Err(last)
 }
 
 #[derive(Deserialize)]
@@ -62,7 +96,47 @@ struct BlockHeader {
 
 /// A node on a slow disk may take long to connect a block.
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// For each address of a host; a node that is up accepts at once.
+const CONNECT_MAX: Duration = Duration::from_secs(3);
 /// RPC_VERIFY_ERROR, RPC_VERIFY_REJECTED, RPC_DESERIALIZATION_ERROR of Bitcoin Core's protocol.h.
 const RPC_VERIFY_ERROR: i32 = -25;
 const RPC_VERIFY_REJECTED: i32 = -26;
 const RPC_DESERIALIZATION: i32 = -22;
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn addresses_are_tried_until_one_answers() {
+        let open = TcpListener::bind("127.0.0.1:0").unwrap();
+        let open = open.local_addr().map(|addr| (open, addr)).unwrap();
+        let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        assert_eq!(first_reachable([closed, open.1].into_iter()).unwrap(), open.1);
+        assert!(first_reachable([closed].into_iter()).is_err());
+        assert!(first_reachable([].into_iter()).is_err());
+    }
+
+    #[test]
+    fn the_path_stays_in_the_url() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        // Only 127.0.0.1 listens; ::1 may come first.
+        let url = reachable_url(&format!("http://localhost:{port}/wallet/x")).unwrap();
+        assert_eq!(url, format!("http://127.0.0.1:{port}/wallet/x"));
+        let url = reachable_url(&format!("http://127.0.0.1:{port}")).unwrap();
+        assert_eq!(url, format!("http://127.0.0.1:{port}/"));
+    }
+
+    #[test]
+    fn a_submission_without_an_answer_is_not_stale() {
+        let unanswered = || Answer::Unanswered("timed out".into());
+        assert_eq!(settle(unanswered(), false, Some(Answer::Stale)), unanswered());
+        assert_eq!(settle(unanswered(), false, Some(Answer::Accepted)), Answer::Accepted);
+        assert_eq!(settle(unanswered(), false, None), unanswered());
+        assert_eq!(settle(Answer::Accepted, true, Some(Answer::Stale)), Answer::Stale);
+        assert_eq!(settle(Answer::Accepted, true, None), Answer::Accepted);
+    }
+}
