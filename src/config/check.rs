@@ -33,6 +33,9 @@ impl Check {
         let pools: Vec<_> = raw.pool.into_iter().filter_map(|pool| self.pool(pool)).collect();
         let pooling = self.pooling(raw.pooling, modifiers);
         let stratum = self.stratum(raw.stratum);
+        if let (Some(template), Some(stratum)) = (&template, &stratum) {
+            self.job_life(template, stratum);
+        }
         let log = self.log(raw.log);
         let data_dir = self.path("ledger.data_dir", &raw.ledger.data_dir);
         Some(Config {
@@ -66,11 +69,7 @@ impl Check {
                 &format!("\"{}\" is not known: this version knows \"bitcoind\"", raw.kind),
             );
         }
-        let Some(name) = raw.rpc_url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'))
-        else {
-            return self
-                .note("node.rpc_url", &format!("\"{}\" does not begin with http://", raw.rpc_url));
-        };
+        let name = self.node_name(&raw.rpc_url)?;
         if !raw.zmq_hashblock.is_empty()
             && !["tcp://", "ipc://"].iter().any(|scheme| raw.zmq_hashblock.starts_with(scheme))
         {
@@ -95,12 +94,39 @@ impl Check {
             }
         };
         Some(Node {
-            name: name.rsplit('@').next().unwrap_or(name).to_owned(),
+            name,
             rpc_url: raw.rpc_url,
             auth,
             zmq_hashblock: Some(raw.zmq_hashblock).filter(|url| !url.is_empty()),
             submit_only: raw.submit_only,
         })
+    }
+
+    /// Host and port of the URL.
+    fn node_name(&mut self, url: &str) -> Option<String> {
+        const KEY: &str = "node.rpc_url";
+        if url.contains('@') {
+            // Not shown: there is a password in it.
+            return self.note(
+                KEY,
+                "holds a '@': write rpc_user and rpc_password instead of putting them in the URL",
+            );
+        }
+        let Some(rest) = url.strip_prefix("http://") else {
+            return self.note(KEY, &format!("\"{url}\" does not begin with http://"));
+        };
+        let name = rest.trim_end_matches('/');
+        let host = name.split('/').next().unwrap_or(name);
+        let has_port = host.rsplit_once(':').is_some_and(|(host, port)| {
+            !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
+        });
+        if !has_port || url.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return self.note(
+                KEY,
+                &format!("\"{url}\" should read http://host:port, like http://127.0.0.1:8332"),
+            );
+        }
+        Some(name.to_owned())
     }
 
     fn template(&mut self, raw: &raw::Template) -> Option<Template> {
@@ -117,6 +143,31 @@ impl Check {
             );
         }
         Some(Template { refresh, stale_after, propose: raw.propose })
+    }
+
+    /// Jobs must live as long as miners are kept on them, and no longer than they are remembered.
+    fn job_life(&mut self, template: &Template, stratum: &Stratum) {
+        let life = stratum.stale_after + template.refresh;
+        if template.stale_after > life {
+            self.note::<()>(
+                "template.stale_after",
+                &format!(
+                    "is longer than a job may be submitted to ({life:?}: stratum.stale_after and \
+                     one template.refresh): miners would stay on work that is refused; make it \
+                     at most that, or stratum.stale_after longer"
+                ),
+            );
+        }
+        if life > template.refresh * REFRESHES_MAX {
+            let most = template.refresh * (REFRESHES_MAX - 1);
+            self.note::<()>(
+                "stratum.stale_after",
+                &format!(
+                    "keeps jobs for more than {REFRESHES_MAX} times template.refresh, longer than \
+                     they are remembered: make it at most {most:?}, or template.refresh longer"
+                ),
+            );
+        }
     }
 
     fn mining(&mut self, raw: raw::Mining) -> Option<Mining> {
@@ -375,5 +426,8 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
 const TAG_LEN_MAX: usize = 60;
 /// HELLO has room for it in one frame, and pools log it.
 const USER_AGENT_LEN_MAX: usize = 128;
+/// How many templates a job may outlive, with some left of the 32 jobs that are kept for new tips
+/// and new terms of the pool.
+const REFRESHES_MAX: u32 = 28;
 /// Ten years: keeps sums with the clock from overflowing.
 const DURATION_MAX_S: u64 = 315_360_000;

@@ -105,6 +105,86 @@ fn secrets_are_not_printed() {
     assert_eq!(password.expose(), "hunter2");
 }
 
+/// The problems of `MINIMAL` with `more` after it.
+#[track_caller]
+fn problems(more: &str) -> String {
+    Config::parse(&format!("{MINIMAL}{more}")).unwrap_err().to_string()
+}
+
+#[test]
+fn a_password_of_another_type_is_refused_unseen() {
+    for value in
+        ["4711123", "-4711123", "4711123.5", "true", "0x4711123", "[4711123]", "{ a = 4711123 }"]
+    {
+        let error = problems(&format!("[[node]]\nrpc_user = \"me\"\nrpc_password = {value}"));
+        assert!(!error.contains("4711123") && !error.contains("true"), "{error}");
+        assert!(error.contains("rpc_password") && error.contains("in quotes"), "{error}");
+    }
+}
+
+#[test]
+fn a_line_that_does_not_parse_is_shown_without_its_password() {
+    for (line, key) in [
+        ("rpc_password = hunter2", "rpc_password"),
+        ("rpc_password=\"hunter2", "rpc_password"),
+        ("\"rpc_password\" = 'hunter2", "rpc_password"),
+        ("rpc_url = http://me:hunter2@host:8332", "rpc_url"),
+    ] {
+        let error = problems(&format!("[[node]]\n{line}"));
+        assert!(error.contains(key) && !error.contains("hunter2"), "{error}");
+    }
+    let error = problems("node = '[{rpc_password=hunter2']");
+    assert!(!error.contains("hunter2"), "{error}");
+}
+
+#[test]
+fn a_password_in_the_url_is_refused_unseen() {
+    for url in ["http://me:hunter2@host:8332", "https://me:hunter2@host", "me:hunter2@host:1/x"] {
+        let error = problems(&format!("[[node]]\nrpc_url = \"{url}\""));
+        assert!(error.contains("rpc_user and rpc_password instead"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
+fn a_url_has_a_host_and_a_port() {
+    for url in [
+        "http://host",
+        "http://",
+        "http://:8332",
+        "http://host:0",
+        "http://host:x/y",
+        "http://[::1]",
+        "http://a b:1",
+    ] {
+        let error = problems(&format!("[[node]]\nrpc_url = \"{url}\""));
+        assert!(error.contains("should read http://host:port"), "{url}: {error}");
+    }
+    for (url, name) in [("http://localhost:8332/", "localhost:8332"), ("http://[::1]:1", "[::1]:1")]
+    {
+        let toml = format!("{MINIMAL}[[node]]\nrpc_url = \"{url}\"");
+        assert_eq!(Config::parse(&toml).unwrap().nodes[1].name, name);
+    }
+}
+
+#[test]
+fn jobs_live_as_long_as_their_miners_stay() {
+    let case = |refresh: &str, template: &str, stratum: &str| {
+        let toml = format!(
+            "{MINIMAL}[template]\nrefresh = \"{refresh}\"\nstale_after = \"{template}\"\n\
+             [stratum]\nstale_after = \"{stratum}\""
+        );
+        Config::parse(&toml).map(|_| ()).map_err(|error| error.to_string())
+    };
+    assert_eq!(case("40s", "160s", "120s"), Ok(()));
+    let error = case("40s", "161s", "120s").unwrap_err();
+    assert!(error.contains("template.stale_after") && error.contains("160s"), "{error}");
+    assert_eq!(case("5s", "30s", "120s"), Ok(()));
+    assert_eq!(case("5s", "30s", "135s"), Ok(()));
+    let error = case("5s", "30s", "136s").unwrap_err();
+    assert!(error.contains("stratum.stale_after") && error.contains("135s"), "{error}");
+}
+
 #[test]
 fn durations_have_units() {
     for (text, expected) in [

@@ -5,6 +5,7 @@ mod check;
 mod raw;
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -150,7 +151,7 @@ impl Config {
         }
         let figment = Figment::new().merge(Toml::file_exact(path)).merge(environment());
         let raw = figment.extract().map_err(|problems| {
-            error(problems.into_iter().map(|problem| problem.to_string()).collect())
+            error(problems.into_iter().map(|it| without_secrets(&it.to_string())).collect())
         })?;
         check::config(raw).map_err(error)
     }
@@ -158,7 +159,8 @@ impl Config {
     /// The same from text, without the environment.
     pub fn parse(toml: &str) -> Result<Self, ConfigError> {
         let error = |problems| ConfigError { path: "configuration".into(), problems };
-        let raw = parse_raw(toml).map_err(|problem| error(vec![problem.to_string()]))?;
+        let raw = parse_raw(toml)
+            .map_err(|problem| error(vec![without_secrets(&problem.to_string())]))?;
         check::config(raw).map_err(error)
     }
 }
@@ -166,6 +168,23 @@ impl Config {
 /// The file as written, with defaults where it is silent.
 pub fn parse_raw(toml: &str) -> Result<Raw, Box<figment::Error>> {
     Figment::new().merge(Toml::string(toml)).extract().map_err(Box::new)
+}
+
+/// What a parser says, without the passwords in the lines that it shows.
+fn without_secrets(text: &str) -> String {
+    let lines: Vec<_> = text.lines().map(line_without_secrets).collect();
+    lines.join("\n")
+}
+
+fn line_without_secrets(line: &str) -> Cow<'_, str> {
+    let is_set = |at: usize, key: &str| {
+        let rest = line[at + key.len()..].trim_start_matches([' ', '\t', '"', '\'', '\\']);
+        rest.starts_with(['=', ':'])
+    };
+    let password = line.match_indices("rpc_password").find(|(at, key)| is_set(*at, key));
+    let url = line.contains('@').then(|| line.find("://")).flatten();
+    let cut = [password.map(|(at, key)| at + key.len()), url].into_iter().flatten().min();
+    cut.map_or_else(|| line.into(), |at| format!("{} <redacted>", &line[..at]).into())
 }
 
 /// `GATEWAYD_MINING__ADDRESS` is mining.address. Lists are written as in TOML.

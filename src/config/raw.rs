@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{Error, Visitor},
+};
 
 /// The whole file. Unknown keys are refused, so that a typing error never passes for a setting.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -199,7 +202,7 @@ impl Default for Log {
 }
 
 /// A password: never printed.
-#[derive(Clone, Default, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Default, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct Secret(String);
 
@@ -223,3 +226,51 @@ impl fmt::Debug for Secret {
         f.write_str("<redacted>")
     }
 }
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SecretVisitor)
+    }
+}
+
+/// Refuses what is no text in words of its own: serde's would show the value. Making it text would
+/// not do: 1_000 and 0x10 would become other passwords.
+struct SecretVisitor;
+
+impl Visitor<'_> for SecretVisitor {
+    type Value = Secret;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a password in quotes")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Secret, E> {
+        Ok(Secret::new(text))
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<Secret, E> {
+        Err(E::custom(UNQUOTED))
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<Secret, E> {
+        Err(E::custom(UNQUOTED))
+    }
+
+    fn visit_i128<E: Error>(self, _: i128) -> Result<Secret, E> {
+        Err(E::custom(UNQUOTED))
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<Secret, E> {
+        Err(E::custom(UNQUOTED))
+    }
+
+    fn visit_u128<E: Error>(self, _: u128) -> Result<Secret, E> {
+        Err(E::custom(UNQUOTED))
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<Secret, E> {
+        Err(E::custom(UNQUOTED))
+    }
+}
+
+const UNQUOTED: &str = "a password is text: write it in quotes";
