@@ -21,7 +21,10 @@ pub(super) struct Chooser {
 #[derive(Clone, Copy, Debug, Default)]
 struct Record {
     ready_since: Option<Instant>,
+    /// Lower than the highest one.
     behind_since: Option<Instant>,
+    /// Ready, but lower than the active one when that was lost.
+    low_since: Option<Instant>,
 }
 
 impl Chooser {
@@ -32,15 +35,22 @@ impl Chooser {
     /// The source to use. It stays as it is while none is ready.
     pub(super) fn choose(&mut self, candidates: &[Candidate], now: Instant) -> Option<usize> {
         self.record(candidates, now);
+        let active = self.active;
+        let held = active.filter(|at| candidates[*at].is_ready && !self.is_behind(*at, now));
+        let height = active.map_or(0, |at| candidates[at].height);
+        self.record_low(candidates, height, held.is_some(), now);
         let fits = |at: usize| candidates[at].is_ready && !self.is_behind(at, now);
-        let held = self.active.filter(|at| fits(*at));
-        let first = (0..candidates.len()).find(|at| fits(*at));
-        let ready = (0..candidates.len()).find(|at| candidates[*at].is_ready);
-        self.active = match (held, first) {
-            // A source that comes and goes is not taken back each time it comes.
-            (Some(held), Some(first)) if first < held && !self.is_steady(first, now) => Some(held),
-            (_, Some(first)) => Some(first),
-            (_, None) => ready.or(self.active),
+        let is_level = |at: usize| candidates[at].height >= height;
+        let mut all = 0..candidates.len();
+        self.active = match held {
+            // A source that comes and goes is not taken back each time it comes, nor one that
+            // would lead to an older tip: it has to catch up first.
+            Some(held) => all
+                .find(|at| *at == held || (fits(*at) && is_level(*at) && self.is_steady(*at, now))),
+            // The last work of a lost source is better than an older tip, for a while.
+            None => all
+                .find(|at| fits(*at) && (is_level(*at) || self.is_low_for_long(*at, now)))
+                .or(active),
         };
         self.active
     }
@@ -53,6 +63,18 @@ impl Chooser {
             record.ready_since = since(record.ready_since, candidate.is_ready);
             record.behind_since = since(record.behind_since, candidate.height < height_max);
         }
+    }
+
+    fn record_low(&mut self, candidates: &[Candidate], height: u32, is_held: bool, now: Instant) {
+        for (record, candidate) in self.records.iter_mut().zip(candidates) {
+            let is_low = !is_held && candidate.is_ready && candidate.height < height;
+            record.low_since = is_low.then(|| record.low_since.unwrap_or(now));
+        }
+    }
+
+    fn is_low_for_long(&self, at: usize, now: Instant) -> bool {
+        let since = self.records[at].low_since;
+        since.is_some_and(|since| now.duration_since(since) >= BEHIND_MAX)
     }
 
     fn is_behind(&self, at: usize, now: Instant) -> bool {
@@ -115,5 +137,64 @@ mod tests {
         assert_eq!(at(10, &[(true, 5), (true, 6)]), Some(0));
         assert_eq!(at(11, &[(true, 5), (true, 6)]), Some(1));
         assert_eq!(at(12, &[(true, 6), (true, 6)]), Some(0));
+    }
+
+    #[test]
+    fn a_preferred_source_that_restarts_is_taken_back_when_it_has_caught_up() {
+        let mut chooser = Chooser::new(2);
+        let start = start();
+        let mut at = |seconds, list: &[(bool, u32)]| {
+            chooser.choose(&candidates(list), start + Duration::from_secs(seconds))
+        };
+        assert_eq!(at(0, &[(true, 5), (true, 5)]), Some(0));
+        assert_eq!(at(1, &[(false, 5), (true, 5)]), Some(1));
+        assert_eq!(at(2, &[(true, 4), (true, 5)]), Some(1));
+        assert_eq!(at(8, &[(true, 4), (true, 5)]), Some(1));
+        assert_eq!(at(9, &[(true, 4), (true, 6)]), Some(1));
+        assert_eq!(at(30, &[(true, 5), (true, 6)]), Some(1));
+        assert_eq!(at(31, &[(true, 6), (true, 6)]), Some(0));
+    }
+
+    #[test]
+    fn a_preferred_source_that_lags_does_not_hide_the_next_one() {
+        let mut chooser = Chooser::new(3);
+        let start = start();
+        let mut at = |seconds, list: &[(bool, u32)]| {
+            chooser.choose(&candidates(list), start + Duration::from_secs(seconds))
+        };
+        assert_eq!(at(0, &[(false, 0), (false, 0), (true, 5)]), Some(2));
+        assert_eq!(at(1, &[(true, 4), (true, 5), (true, 5)]), Some(2));
+        assert_eq!(at(6, &[(true, 4), (true, 5), (true, 5)]), Some(1));
+    }
+
+    #[test]
+    fn failing_over_to_an_older_tip_waits_for_it_to_catch_up() {
+        let mut chooser = Chooser::new(2);
+        let start = start();
+        let mut at = |seconds, list: &[(bool, u32)]| {
+            chooser.choose(&candidates(list), start + Duration::from_secs(seconds))
+        };
+        assert_eq!(at(0, &[(true, 6), (true, 5)]), Some(0));
+        // It has lagged for long when the first one fails: the wait begins then.
+        assert_eq!(at(60, &[(false, 6), (true, 5)]), Some(0));
+        assert_eq!(at(69, &[(false, 6), (true, 5)]), Some(0));
+        assert_eq!(at(70, &[(false, 6), (true, 5)]), Some(1));
+        assert_eq!(at(80, &[(true, 5), (false, 5)]), Some(0));
+        assert_eq!(at(81, &[(true, 6), (true, 5)]), Some(0));
+        assert_eq!(at(82, &[(false, 6), (true, 5)]), Some(0));
+        assert_eq!(at(83, &[(false, 6), (true, 6)]), Some(1));
+    }
+
+    #[test]
+    fn the_active_source_may_go_back() {
+        let mut chooser = Chooser::new(2);
+        let start = start();
+        let mut at = |seconds, list: &[(bool, u32)]| {
+            chooser.choose(&candidates(list), start + Duration::from_secs(seconds))
+        };
+        assert_eq!(at(0, &[(false, 0), (true, 6)]), Some(1));
+        assert_eq!(at(1, &[(false, 0), (true, 5)]), Some(1));
+        assert_eq!(at(2, &[(true, 5), (true, 5)]), Some(1));
+        assert_eq!(at(7, &[(true, 5), (true, 5)]), Some(0));
     }
 }
