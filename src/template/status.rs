@@ -18,7 +18,7 @@ pub struct NodeStatus {
     pub height: Option<u32>,
     /// It says that it is still catching up with the network.
     pub is_in_initial_download: bool,
-    /// Why it is not ready, or the last thing that went wrong.
+    /// Why it is not ready, or the last thing that went wrong, and what to do.
     pub last_error: Option<Arc<str>>,
     /// When its latest template came in.
     pub template_at: Option<Instant>,

@@ -45,7 +45,7 @@ pub(super) async fn run(node: NodeConfig, refresh: Duration, outlet: Outlet, mut
         };
         outlet.update(|status| {
             status.state = state_after(&error);
-            status.last_error = Some(error.to_string().into());
+            status.last_error = Some(format!("{error}: {}", advice(&error)).into());
         });
         speaker.lost(&error);
         let wait_now = if is_refused_password(&error) { WAIT_REFUSED } else { wait };
@@ -70,7 +70,7 @@ impl Speaker {
             debug!(%node, error = %what, "still no work from the node");
             return;
         }
-        let advice = if let NodeError::Rpc(error) = error { error.advice() } else { "see its log" };
+        let advice = advice(error);
         warn!(%node, error = %what, advice, "no work from the node; trying until it gives some");
         self.said = Some(error.clone());
     }
@@ -87,6 +87,11 @@ impl Speaker {
             info!(%node, height, transactions, "the node gives work");
         }
     }
+}
+
+/// What the operator can do.
+fn advice(error: &NodeError) -> &'static str {
+    if let NodeError::Rpc(error) = error { error.advice() } else { "see the node's log" }
 }
 
 fn is_same_trouble(said: &NodeError, error: &NodeError) -> bool {
@@ -313,13 +318,14 @@ impl<'a> Session<'a> {
             node = %self.node, height = template.height, prevhash = %template.prevhash, is_new_tip,
             transactions = template.transactions.len(), after_us, "template: full work is out"
         );
+        // Before it is ready: whoever chooses it then must not find the template of before.
+        self.outlet.publish(Arc::new(template));
         self.outlet.update(|status| {
             status.state = NodeState::Ready;
             status.last_error = None;
             status.height = Some(height);
             status.template_at = Some(Instant::now().into_std());
         });
-        self.outlet.publish(Arc::new(template));
         self.wait_from.send_modify(|wait| {
             wait.height = height;
             if longpollid.is_some() {
