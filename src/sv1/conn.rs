@@ -9,8 +9,14 @@ use std::{
     io,
     ops::ControlFlow,
     pin::{Pin, pin},
-    sync::Arc,
-    task::{Context as TaskContext, Poll, Waker, ready},
+    sync::{
+        Arc,
+        atomic::{
+            AtomicBool,
+            Ordering::{AcqRel, Release},
+        },
+    },
+    task::{Context as TaskContext, Poll, Wake, Waker, ready},
     time::{Duration, Instant},
 };
 
@@ -131,7 +137,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
             let turn = {
                 let changed = pin!(unconstrained(latest.changed()));
                 let stopped = pin!(unconstrained(stop.changed()));
-                let mut alarm = Alarm { changed, stopped, set_for: None };
+                let mut alarm = Alarm { changed, stopped, bell: None };
                 poll_fn(|cx| self.poll_turn(cx, &mut alarm, timer.as_mut())).await?
             };
             if turn.is_break() {
@@ -378,26 +384,49 @@ impl<S> Drop for Conn<S> {
     }
 }
 
-/// Wakes the task for new work and for the end.
-///
-/// Waiting for these takes a lock that all connections share, so it is done once per job, not
-/// once per share; whether they happened is told by atomics.
+/// New work and the end, watched without a lock for each share: their futures are polled once, and
+/// again only after one of them has rung.
 struct Alarm<'a, C, T> {
     changed: Pin<&'a mut C>,
     stopped: Pin<&'a mut T>,
-    /// Whom it wakes, once it is set.
-    set_for: Option<Waker>,
+    bell: Option<Arc<Bell>>,
+}
+
+/// Wakes the connection, and remembers that it did. A watch also wakes for a value that was taken
+/// already, and then must be polled again: it has forgotten who waits.
+struct Bell {
+    rung: AtomicBool,
+    task: Waker,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.rung.store(true, Release);
+        self.task.wake_by_ref();
+    }
 }
 
 impl<C: Future, T: Future> Alarm<'_, C, T> {
     /// Ready at most once, when there was something before the alarm could be set.
     fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
-        if self.set_for.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            return Poll::Pending;
-        }
-        self.set_for = Some(cx.waker().clone());
-        let changed = self.changed.as_mut().poll(cx).is_ready();
-        let stopped = self.stopped.as_mut().poll(cx).is_ready();
+        let known = self.bell.take().filter(|bell| bell.task.will_wake(cx.waker()));
+        let bell = match known {
+            Some(bell) if !bell.rung.swap(false, AcqRel) => {
+                self.bell = Some(bell);
+                return Poll::Pending;
+            }
+            Some(bell) => bell,
+            None => Arc::new(Bell { rung: AtomicBool::new(false), task: cx.waker().clone() }),
+        };
+        let waker = Waker::from(Arc::clone(&bell));
+        self.bell = Some(bell);
+        let mut cx = TaskContext::from_waker(&waker);
+        let changed = self.changed.as_mut().poll(&mut cx).is_ready();
+        let stopped = self.stopped.as_mut().poll(&mut cx).is_ready();
         if changed || stopped { Poll::Ready(()) } else { Poll::Pending }
     }
 }
