@@ -172,6 +172,11 @@ impl Client {
         self.awaiting.len()
     }
 
+    /// The pool has accepted a share, or was sent none.
+    pub(super) fn served(&self) -> bool {
+        self.liveness.served()
+    }
+
     /// When `on_deadline` is due.
     pub fn deadline(&self) -> Instant {
         let asked = self.asked.front().map(|asked| asked.deadline);

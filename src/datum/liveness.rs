@@ -13,6 +13,7 @@ pub(super) struct Liveness {
     last_share: Option<Instant>,
     /// The first share since the last acceptance.
     unaccepted: Option<Instant>,
+    accepted: bool,
 }
 
 /// Why a connection is given up.
@@ -33,6 +34,7 @@ impl Liveness {
             heard: now,
             last_share: None,
             unaccepted: None,
+            accepted: false,
         }
     }
 
@@ -51,6 +53,12 @@ impl Liveness {
 
     pub(super) fn on_acceptance(&mut self) {
         self.unaccepted = None;
+        self.accepted = true;
+    }
+
+    /// The pool has accepted a share, or was sent none.
+    pub(super) fn served(&self) -> bool {
+        self.accepted || self.last_share.is_none()
     }
 
     pub(super) fn deadline(&self) -> Instant {

@@ -30,6 +30,7 @@ mod options;
 mod proof;
 mod rebuild;
 mod relay;
+mod retry;
 mod slots;
 mod stats;
 mod status;

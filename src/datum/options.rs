@@ -40,12 +40,12 @@ pub struct PoolConfig {
 /// How connections are tried again.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Backoff {
-    /// The longest wait before the first new try, after a connection that had lasted.
+    /// The longest wait before the first new try, after a good connection was closed.
     pub quick: Duration,
     /// Bounds of the random wait after all pools have been tried.
     pub least: Duration,
     pub most: Duration,
-    /// A connection that lasted this long earns a quick retry.
+    /// A connection that was closed after this long earns a quick retry, if shares were taken.
     pub lasted: Duration,
     pub connect_timeout: Duration,
     /// How long a stopping gateway waits for answers to its last shares.

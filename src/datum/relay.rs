@@ -103,6 +103,11 @@ impl Relay {
         self.up
     }
 
+    /// On this connection the pool has accepted a share, or was sent none.
+    pub(super) fn served(&self) -> bool {
+        self.client.as_ref().is_some_and(|client| client.served())
+    }
+
     /// Shares sent and not answered.
     pub fn awaiting(&self) -> usize {
         self.client.as_ref().map_or(0, |client| client.awaiting())

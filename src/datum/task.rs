@@ -20,6 +20,7 @@ use super::{
     conn::{Conn, Phase, Turn, now},
     options::DatumConfig,
     relay::Relay,
+    retry::{self, Ended, Next, Past},
     stats::PoolStats,
     status::PoolStatus,
 };
@@ -122,7 +123,7 @@ impl Task {
             }
             () = sleep_until(deadline.into()) => {
                 if let Err(error) = self.relay.on_deadline(now()) {
-                    self.end(&error.to_string());
+                    self.end(Ended::Failed, &error.to_string());
                 }
             }
         }
@@ -134,7 +135,7 @@ impl Task {
         if let Some(template) = template
             && let Err(error) = self.relay.on_template(&template, now(), &mut self.out)
         {
-            self.end(&error.to_string());
+            self.end(Ended::Failed, &error.to_string());
         }
     }
 
@@ -156,29 +157,31 @@ impl Task {
                 self.rng.fill_bytes(&mut seed);
                 let (name, key) = (pool.name(), pool.public_key);
                 if let Err(error) = self.relay.connect(&name, key, seed, now, &mut self.out) {
-                    self.end(&error.to_string());
+                    self.end(Ended::Failed, &error.to_string());
                 }
             }
-            Turn::Connected(Err(error)) => self.end(&format!("no connection: {error}")),
-            Turn::Read(Ok(0)) => self.end("it closed the connection"),
+            Turn::Connected(Err(error)) => {
+                self.end(Ended::Unreached, &format!("no connection: {error}"));
+            }
+            Turn::Read(Ok(0)) => self.end(Ended::Closed, "it closed the connection"),
             Turn::Read(Ok(len)) => self.on_bytes(len),
             Turn::Written(Ok(len)) => {
                 self.out.drain(..len);
                 self.relay.send_held(now(), &mut self.out);
             }
             Turn::Read(Err(error)) | Turn::Written(Err(error)) => {
-                self.end(&format!("the connection broke: {error}"));
+                self.end(Ended::Closed, &format!("the connection broke: {error}"));
             }
         }
         if self.out.len() > OUT_MAX {
-            self.end("it does not read what it is sent");
+            self.end(Ended::Failed, "it does not read what it is sent");
         }
     }
 
     fn on_bytes(&mut self, len: usize) {
         let Phase::Connected(conn) = &self.phase else { return };
         if let Err(error) = self.relay.on_bytes(conn.received(len), now(), &mut self.out) {
-            self.end(&error.to_string());
+            self.end(Ended::Failed, &error.to_string());
         }
     }
 
@@ -190,7 +193,7 @@ impl Task {
     }
 
     /// The current try or connection is over: on to the next.
-    fn end(&mut self, why: &str) {
+    fn end(&mut self, ended: Ended, why: &str) {
         let now = now();
         self.out.clear();
         let backoff = self.config.backoff;
@@ -198,15 +201,14 @@ impl Task {
             Phase::Connected(conn) => now.saturating_duration_since(conn.since) >= backoff.lasted,
             _ => false,
         };
-        let was_up = self.relay.is_up();
-        let next = self.at + 1;
-        let (at, wait) = if was_up && lasted {
-            (0, self.random(Duration::ZERO, backoff.quick))
-        } else if next < self.config.pools.len() {
-            (next, Duration::ZERO)
-        } else {
-            self.relay.none_left(now);
-            (0, self.random(backoff.least, backoff.most))
+        let past = Past { lasted: lasted && self.relay.is_up(), served: self.relay.served() };
+        let (at, wait) = match retry::next(ended, past, self.at, self.config.pools.len()) {
+            Next::Quick => (0, self.random(Duration::ZERO, backoff.quick)),
+            Next::Pool(at) => (at, Duration::ZERO),
+            Next::Wait => {
+                self.relay.none_left(now);
+                (0, self.random(backoff.least, backoff.most))
+            }
         };
         self.at = at;
         let pool = &self.config.pools[at];
