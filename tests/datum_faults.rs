@@ -4,7 +4,7 @@
 
 mod datum_support;
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use datum_support::{
     Jobs, SCRIPT, SECOND, ScriptedPool, TAG, configuration, encoded, output, pool_key, share,
@@ -98,8 +98,8 @@ impl Rig {
     }
 }
 
-fn payout() -> std::sync::Arc<Payout> {
-    std::sync::Arc::new(Payout {
+fn payout() -> Arc<Payout> {
+    Arc::new(Payout {
         script: SCRIPT.into(),
         tag_primary: TAG.into(),
         tag_secondary: Box::default(),
@@ -458,6 +458,22 @@ fn job_validation_answers_every_question() {
         let (found, answer) = validate(&mut rig, plain);
         assert_eq!((found, error(&answer)), (slot, expected));
     }
+}
+
+#[test]
+fn one_read_full_of_validation_requests_ends_the_connection() {
+    let mut rig = Rig::configured();
+    let mut jobs = Jobs::new();
+    let mut template = Arc::into_inner(template(1, 10_000)).unwrap();
+    let mut transactions = template.transactions.to_vec();
+    transactions[0].raw = vec![0; 3_900_000].into();
+    template.transactions = transactions.into();
+    jobs.add(&Arc::new(template), &payout());
+    rig.client.on_work(&jobs.work());
+    let requests: Vec<_> =
+        (0..700).flat_map(|_| rig.pool.mining(&[0x50, 0x12, 0], false)).collect();
+    assert_eq!(rig.hear(&requests), Err(ClientError::Unread));
+    assert!(rig.out.len() < 21 << 20, "{}", rig.out.len());
 }
 
 proptest! {

@@ -93,6 +93,10 @@ impl Client {
         while let Some(frame) = self.link.next(self.handshake.session())? {
             self.on_frame(&frame, now, out, events)?;
             self.liveness.on_message(now);
+            // A few bytes may ask for whole blocks, so one read is enough to ask for gigabytes.
+            if out.len() > OUT_MAX {
+                return Err(ClientError::Unread);
+            }
         }
         Ok(())
     }
@@ -402,12 +406,16 @@ pub enum ClientError {
     Configuration(Fault),
     #[error("it sent no configuration within {0:?}")]
     Unready(Duration),
+    #[error("it does not read what it is sent")]
+    Unread,
     #[error("it has sent nothing for {0:?}")]
     Silent(Duration),
     #[error("it has accepted no share for {0:?}")]
     NoAcceptance(Duration),
 }
 
+/// Above this, a pool that reads nothing is given up: two whole blocks, and shares besides.
+pub(super) const OUT_MAX: usize = 16 << 20;
 /// After this the template is mined with the pool's single output.
 const COINBASER_LIMIT: Duration = Duration::from_secs(5);
 /// Coinbasers that may be outstanding: each lasts 5 s, and templates come seconds apart.

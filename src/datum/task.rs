@@ -17,6 +17,7 @@ use tracing::debug;
 
 use super::{
     cipher::Identity,
+    client::{ClientError, OUT_MAX},
     conn::{Conn, Phase, Turn, now},
     options::DatumConfig,
     relay::Relay,
@@ -174,7 +175,7 @@ impl Task {
             }
         }
         if self.out.len() > OUT_MAX {
-            self.end(Ended::Failed, "it does not read what it is sent");
+            self.end(Ended::Failed, &ClientError::Unread.to_string());
         }
     }
 
@@ -260,7 +261,5 @@ impl Task {
 
 /// Batches that may wait for the task. Senders count what finds no room.
 pub const SHARE_BATCHES_MAX: usize = 4096;
-/// Above this, a pool that reads nothing is given up: two whole blocks, and shares besides.
-const OUT_MAX: usize = 16 << 20;
 /// With nothing to wait for, how long that lasts.
 const IDLE: Duration = Duration::from_secs(3600);
