@@ -300,6 +300,21 @@ fn coinbasers_with_a_wrong_echo_lying_lengths_or_impossible_scripts_are_refused(
 }
 
 #[test]
+fn a_coinbaser_of_another_value_leaves_the_request_outstanding() {
+    let mut rig = Rig::asking();
+    let stray = rig.pool.coinbaser(9_999, 2, &[output(9_999, 1)]);
+    rig.hear(&stray).unwrap();
+    let fault = CoinbaserFault::Value { asked: 10_000, got: 9_999 };
+    let refused = rig.events.remove(0);
+    let Event::CoinbaserRefused { request: None, fault: found } = refused else { panic!() };
+    assert_eq!(found, fault);
+    let bytes = rig.pool.coinbaser(10_000, 3, &[output(10_000, 1)]);
+    rig.hear(&bytes).unwrap();
+    let [Event::Coinbaser { coinbaser, .. }] = &rig.events[..] else { panic!() };
+    assert_eq!(coinbaser.id, 3);
+}
+
+#[test]
 fn a_coinbaser_that_does_not_come_is_given_up_after_five_seconds() {
     let mut rig = Rig::asking();
     assert_eq!(rig.client.deadline(), rig.now + 5 * SECOND);

@@ -317,8 +317,13 @@ impl Client {
     /// Answers repeat the value only, so the oldest request of that value is the one answered.
     fn on_coinbaser(&mut self, answer: &CoinbaserMessage<'_>, events: &mut Vec<Event>) {
         let at = self.asked.iter().position(|asked| asked.request.value == answer.value);
-        let Some(asked) = self.asked.remove(at.unwrap_or(0)) else {
-            let fault = CoinbaserFault::Unasked { got: answer.value };
+        let Some(asked) = at.and_then(|at| self.asked.remove(at)) else {
+            // Perhaps it was late. What is outstanding may still be answered.
+            let got = answer.value;
+            let fault = match self.asked.front() {
+                Some(Asked { request, .. }) => CoinbaserFault::Value { asked: request.value, got },
+                None => CoinbaserFault::Unasked { got },
+            };
             events.push(Event::CoinbaserRefused { request: None, fault });
             return;
         };
