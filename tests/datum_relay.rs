@@ -272,6 +272,24 @@ fn nothing_is_held_when_the_operator_says_so() {
 }
 
 #[test]
+fn a_split_ends_with_its_connection() {
+    let mut rig = Rig::up();
+    let bytes = rig.pool.as_mut().unwrap().coinbaser(10_000, 3, &[output(9000, 1)]);
+    rig.hear(&bytes).unwrap();
+    rig.configure(TAG);
+    assert!(terms(rig.relay.payout().unwrap()).coinbaser.is_some(), "the same connection");
+    rig.drop_connection();
+    rig.connect("pool:1");
+    rig.configure(TAG);
+    let now = terms(rig.relay.payout().unwrap());
+    assert_eq!((now.epoch, now.coinbaser.is_none(), now.settled), (2, true, None));
+    let bytes = rig.pool.as_mut().unwrap().coinbaser(10_000, 4, &[output(9000, 1)]);
+    rig.hear(&bytes).unwrap();
+    let now = terms(rig.relay.payout().unwrap());
+    assert_eq!((now.coinbaser.as_ref().unwrap().id, now.settled.unwrap().value), (4, 10_000));
+}
+
+#[test]
 fn another_pools_split_is_not_taken_over() {
     let mut rig = Rig::up();
     let bytes = rig.pool.as_mut().unwrap().coinbaser(10_000, 3, &[output(9000, 1)]);

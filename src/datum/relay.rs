@@ -398,10 +398,11 @@ impl Relay {
                 epoch: self.epoch,
             }),
         };
-        // The same pool on the same terms: its last split still holds until the next.
+        // The same connection on the same terms: its last split still holds until the next. Another
+        // connection may not know the split's number, so blank work goes out until it answers.
         if let Some(last) = self.payout.as_deref().filter(|last| last.same_terms(&payout))
             && let (Some(terms), Some(last)) = (&mut payout.pooled, &last.pooled)
-            && terms.pool == last.pool
+            && terms.epoch == last.epoch
         {
             terms.coinbaser.clone_from(&last.coinbaser);
             terms.settled = last.settled;
