@@ -272,6 +272,24 @@ fn nothing_is_held_when_the_operator_says_so() {
 }
 
 #[test]
+fn shares_queue_for_a_pool_that_is_there_even_when_nothing_is_held() {
+    let mut rig = Rig::new(Duration::ZERO);
+    rig.connect("pool:1");
+    rig.configure(TAG);
+    let job = rig.job(1);
+    // More than may await answers.
+    rig.mine((0..16_390).map(|nonce| share(&job, nonce)).collect());
+    rig.sent();
+    rig.relay.on_deadline(rig.now).unwrap();
+    assert_eq!((rig.stats.view().lost_total(), rig.stats.view().held > 0), (0, true));
+    rig.relay.send_held(rig.now, &mut rig.out);
+    rig.sent();
+    rig.drop_connection();
+    assert_eq!((rig.lost(Lost::Expired), rig.stats.view().held), (16_390, 0));
+    rig.check_accounts();
+}
+
+#[test]
 fn a_split_ends_with_its_connection() {
     let mut rig = Rig::up();
     let bytes = rig.pool.as_mut().unwrap().coinbaser(10_000, 3, &[output(9000, 1)]);

@@ -68,7 +68,7 @@ pub struct News {
 impl Relay {
     pub fn new(options: RelayOptions, keys: Identity, stats: Arc<PoolStats>) -> Self {
         Self {
-            hold: Hold::new(options.hold_shares),
+            hold: Hold::new(Self::age_max(options.hold_shares)),
             options,
             keys,
             stats,
@@ -85,6 +85,11 @@ impl Relay {
             last_info: String::new(),
             talk: Talk::default(),
         }
+    }
+
+    /// Who holds nothing for a pool that is away still lets shares queue for one that is there.
+    fn age_max(hold_shares: Duration) -> Duration {
+        if hold_shares.is_zero() { QUEUE_LIMIT } else { hold_shares }
     }
 
     pub fn payout(&self) -> Option<&Arc<Payout>> {
@@ -195,7 +200,7 @@ impl Relay {
                 self.stats.add_lost(Lost::Solo, 1);
             } else if self.hold.len() == 0 && self.can_send(out) {
                 self.send(Held { share, since: now, replay: false }, now, out);
-            } else if self.options.hold_shares.is_zero() {
+            } else if !self.up && self.options.hold_shares.is_zero() {
                 self.stats.add_lost(Lost::Expired, 1);
             } else if self.hold.push(share, now) {
                 self.stats.add_lost(Lost::Overflow, 1);
@@ -486,5 +491,7 @@ impl Relay {
     }
 }
 
+/// How long shares may queue for a pool that is slow, when they are not held for one that is away.
+const QUEUE_LIMIT: Duration = Duration::from_secs(30);
 /// Above this much unsent, shares wait in the hold.
 const OUT_LEN_MAX: usize = 1 << 20;
