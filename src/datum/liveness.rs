@@ -47,6 +47,10 @@ impl Liveness {
     }
 
     pub(super) fn on_share(&mut self, now: Instant) {
+        let slow = self.last_share.is_some_and(|last| now >= last + SLOW_MINER);
+        if slow {
+            self.unaccepted = None;
+        }
         self.last_share = Some(now);
         self.unaccepted.get_or_insert(now);
     }
@@ -144,6 +148,12 @@ mod tests {
         rare.on_share(start);
         assert_eq!(rare.on_deadline(start + 30 * SECOND), Ok(()));
         assert_eq!(rare.deadline(), start + 60 * SECOND);
+
+        let mut slow = ready(start);
+        slow.on_share(start);
+        slow.on_share(start + 26 * SECOND);
+        assert_eq!(slow.on_deadline(start + 30 * SECOND), Ok(()));
+        assert_eq!(slow.deadline(), start + 56 * SECOND);
 
         let mut accepted = ready(start);
         accepted.on_share(start);
