@@ -290,6 +290,20 @@ fn shares_queue_for_a_pool_that_is_there_even_when_nothing_is_held() {
 }
 
 #[test]
+fn a_held_block_is_not_overtaken_by_itself() {
+    let mut rig = Rig::up();
+    let job = rig.job(1);
+    rig.drop_connection();
+    let block = Share { is_block: true, ..share(&job, 1) };
+    rig.mine(vec![block, share(&job, 2)]);
+    rig.job(2);
+    rig.connect("pool:1");
+    rig.configure(TAG);
+    assert_eq!((rig.sent_shares(), rig.lost(Lost::Stale)), (vec![1], 1));
+    rig.check_accounts();
+}
+
+#[test]
 fn a_split_ends_with_its_connection() {
     let mut rig = Rig::up();
     let bytes = rig.pool.as_mut().unwrap().coinbaser(10_000, 3, &[output(9000, 1)]);

@@ -215,7 +215,8 @@ impl Relay {
             let Some(held) = self.hold.pop() else { break };
             let overtaken =
                 self.work.as_ref().is_some_and(|work| held.share.job.prevhash() != work.tip());
-            if overtaken {
+            // A block is overtaken by itself, and the pool wants it all the more.
+            if overtaken && !held.share.is_block {
                 self.stats.add_lost(Lost::Stale, 1);
             } else {
                 self.send(held, now, out);
