@@ -183,6 +183,30 @@ async fn shares_cross_a_connection_that_breaks_and_returns() {
 }
 
 #[tokio::test]
+async fn a_pool_that_never_stops_talking_holds_up_nothing() {
+    let (listener, port) = listener().await;
+    let mut gateway = Gateway::start(&[port]);
+    let peer = Peer::accept(&listener).await;
+    let job = Jobs::new().add(&template(1, 10_000), &gateway.payout().await);
+    let Peer { stream, mut pool } = peer;
+    let (_reader, mut writer) = stream.into_split();
+    let flood = tokio::spawn(async move {
+        loop {
+            let hints: Vec<_> = (0..1000).flat_map(|_| pool.say(&ToGateway::NewBlock)).collect();
+            if writer.write_all(&hints).await.is_err() {
+                break;
+            }
+        }
+    });
+    gateway.pool.shares.send(vec![share(&job, 1)]).await.unwrap();
+    gateway.stats(|stats| stats.received == 1).await;
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    let hints = gateway.new_blocks.load(Ordering::Relaxed);
+    assert!((2..20).contains(&hints), "{hints}");
+    flood.abort();
+}
+
+#[tokio::test]
 async fn the_next_pool_takes_over_and_the_first_is_preferred_again() {
     let (first, first_port) = listener().await;
     let (second, second_port) = listener().await;

@@ -22,6 +22,7 @@ mod conn;
 mod event;
 mod frame;
 mod handshake;
+mod hints;
 mod hold;
 mod link;
 mod liveness;

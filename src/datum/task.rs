@@ -19,6 +19,7 @@ use super::{
     cipher::Identity,
     client::{ClientError, OUT_MAX},
     conn::{Conn, Phase, Turn, now},
+    hints::Hints,
     options::DatumConfig,
     relay::Relay,
     retry::{self, Ended, Next, Past},
@@ -73,6 +74,7 @@ pub fn spawn(config: DatumConfig, inputs: Inputs) -> (Pool, JoinHandle<()>) {
         out: Vec::new(),
         at: 0,
         phase: Phase::Waiting(now()),
+        hints: Hints::default(),
     };
     let pool = Pool {
         payout: payout_watch,
@@ -98,6 +100,7 @@ struct Task {
     /// Which pool is tried or used.
     at: usize,
     phase: Phase,
+    hints: Hints,
 }
 
 impl Task {
@@ -105,6 +108,9 @@ impl Task {
         self.on_template();
         self.on_work();
         while self.turn().await.is_continue() {
+            // A pool that never stops talking must hold up neither clocks nor shares.
+            self.on_due();
+            self.take_shares();
             self.tell();
         }
         self.finish().await;
@@ -112,7 +118,8 @@ impl Task {
 
     /// Waits for one thing to happen and deals with it.
     async fn turn(&mut self) -> ControlFlow<()> {
-        let deadline = self.relay.deadline().unwrap_or_else(|| now() + IDLE);
+        let deadline = self.relay.deadline().into_iter().chain(self.hints.deadline()).min();
+        let deadline = deadline.unwrap_or_else(|| now() + IDLE);
         tokio::select! {
             biased;
             () = self.inputs.shutdown.cancelled() => return ControlFlow::Break(()),
@@ -122,13 +129,26 @@ impl Task {
             Some(shares) = self.shares.recv() => {
                 self.relay.on_shares(shares, now(), &mut self.out);
             }
-            () = sleep_until(deadline.into()) => {
-                if let Err(error) = self.relay.on_deadline(now()) {
-                    self.end(Ended::Failed, &error.to_string());
-                }
-            }
+            () = sleep_until(deadline.into()) => {}
         }
         ControlFlow::Continue(())
+    }
+
+    fn on_due(&mut self) {
+        let now = now();
+        if self.relay.deadline().is_some_and(|deadline| now >= deadline)
+            && let Err(error) = self.relay.on_deadline(now)
+        {
+            self.end(Ended::Failed, &error.to_string());
+        }
+    }
+
+    /// Takes what shares there are, but not so many that the pool is not heard.
+    fn take_shares(&mut self) {
+        for _ in 0..BATCHES_A_TURN {
+            let Ok(shares) = self.shares.try_recv() else { break };
+            self.relay.on_shares(shares, now(), &mut self.out);
+        }
     }
 
     fn on_template(&mut self) {
@@ -234,6 +254,9 @@ impl Task {
             self.status.send_replace(status.clone());
         }
         if news.new_block {
+            self.hints.offer();
+        }
+        if self.hints.take(now()) {
             (self.inputs.new_block)();
         }
     }
@@ -261,5 +284,7 @@ impl Task {
 
 /// Batches that may wait for the task. Senders count what finds no room.
 pub const SHARE_BATCHES_MAX: usize = 4096;
+/// Batches of shares taken between two reads.
+const BATCHES_A_TURN: usize = 64;
 /// With nothing to wait for, how long that lasts.
 const IDLE: Duration = Duration::from_secs(3600);
