@@ -245,6 +245,9 @@ impl Check {
         );
         let hold_shares = self.duration("pooling.hold_shares", &raw.hold_shares);
         let timeout = self.duration("pooling.timeout", &raw.timeout);
+        if timeout.is_some_and(|timeout| timeout < Duration::from_secs(5)) {
+            self.note::<()>("pooling.timeout", "must be at least 5s, or no connection would last");
+        }
         let user_agent = if raw.user_agent.is_empty() {
             format!("v0.4.1-beta/gatewayd-{}", env!("CARGO_PKG_VERSION"))
         } else {

@@ -188,8 +188,14 @@ fn line_without_secrets(line: &str) -> Cow<'_, str> {
 }
 
 /// `GATEWAYD_MINING__ADDRESS` is mining.address. Lists are written as in TOML.
+///
+/// Other names with the prefix are somebody else's: Kubernetes makes `GATEWAYD_PORT` for a service
+/// called gatewayd.
 fn environment() -> Env {
-    Env::prefixed("GATEWAYD_").split("__")
+    let is_ours = |key: &figment::value::UncasedStr| {
+        key.as_str().contains("__") || key == "node" || key == "pool"
+    };
+    Env::prefixed("GATEWAYD_").filter(is_ours).split("__")
 }
 
 /// The annotated example that `gatewayd example-config` prints.

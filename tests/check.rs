@@ -1,0 +1,102 @@
+//! `gatewayd check` and `healthcheck` against a real node.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod common;
+
+use std::{fs, process::Output, time::Duration};
+
+use common::{bitcoind::Bitcoind, gateway::Gateway};
+
+const ADDRESS: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
+
+fn config(node: &str, address: &str) -> String {
+    format!(
+        "{node}\n[mining]\naddress = \"{address}\"\n[stratum]\nlisten = [\"127.0.0.1:0\"]\n\
+         [ledger]\ndata_dir = \"{{dir}}\"\n"
+    )
+}
+
+/// Runs `gatewayd check` on `toml`.
+fn check(toml: &str) -> (Option<i32>, String) {
+    check_with(toml, &[])
+}
+
+fn check_with(toml: &str, environment: &[(&str, &str)]) -> (Option<i32>, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("gatewayd.toml");
+    fs::write(&path, toml.replace("{dir}", &dir.path().display().to_string())).unwrap();
+    let mut command = Gateway::command();
+    command.envs(environment.iter().copied());
+    let output = command.arg("--config").arg(&path).arg("check").output();
+    let Output { status, stdout, stderr } = output.unwrap();
+    (status.code(), String::from_utf8([stdout, stderr].concat()).unwrap())
+}
+
+#[test]
+fn check_says_what_works_and_what_to_do() {
+    let node =
+        Bitcoind::start_with(bitcoin::Network::Regtest, &["-rpcuser=me", "-rpcpassword=secret"]);
+    let toml = config(&node.node_toml(), ADDRESS);
+    let (code, told) = check(&toml);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("gives work"), "{told}");
+
+    let (code, told) = check(&toml.replace("secret", "wrong"));
+    assert_eq!(code, Some(78), "{told}");
+    assert!(told.contains("PROBLEM node") && told.contains("rpc_password"), "{told}");
+    assert!(!told.contains("wrong"), "a password is no text for a log: {told}");
+
+    let (code, told) = check(&toml.replace(ADDRESS, "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4"));
+    assert_eq!(code, Some(78), "{told}");
+    assert!(told.contains("another network"), "{told}");
+
+    let (code, told) =
+        check(&toml.replace("difficulty", "dificulty").replace("[stratum]", "[stratun]"));
+    assert_eq!(code, Some(78), "{told}");
+    assert!(told.contains("stratun"), "{told}");
+}
+
+/// As gatewayd.toml promises: any key from the environment, lists as in TOML.
+#[test]
+fn the_environment_overrides_the_file() {
+    let node =
+        Bitcoind::start_with(bitcoin::Network::Regtest, &["-rpcuser=me", "-rpcpassword=secret"]);
+    let list =
+        format!("[{{rpc_url=\"{}\", rpc_user=\"me\", rpc_password=\"secret\"}}]", node.rpc_url());
+    let toml = config("", "nobody's");
+    let environment = [
+        ("GATEWAYD_MINING__ADDRESS", ADDRESS),
+        ("GATEWAYD_NODE", &list),
+        ("GATEWAYD_PORT", "tcp://10.0.0.1:80"),
+    ];
+    let (code, told) = check_with(&toml, &environment);
+    assert_eq!(code, Some(0), "{told}");
+}
+
+#[test]
+fn healthcheck_tells_a_gateway_with_work_from_none() {
+    let node = Bitcoind::regtest();
+    // A fixed port, so that both processes read the same file.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let toml =
+        config(&node.node_toml(), ADDRESS).replace("127.0.0.1:0", &format!("127.0.0.1:{port}"));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("gatewayd.toml");
+    fs::write(&path, toml.replace("{dir}", &dir.path().display().to_string())).unwrap();
+    let healthy = || {
+        let mut command = Gateway::command();
+        command.arg("--config").arg(&path).arg("healthcheck").status().unwrap().success()
+    };
+    assert!(!healthy());
+    let gateway = Gateway::start_with(&["--config", path.to_str().unwrap(), "run"]);
+    gateway.wait_for_line("listening", Duration::from_secs(20));
+    assert!(healthy());
+}
+
+#[test]
+fn bad_arguments_and_missing_files_have_their_exit_codes() {
+    let code = |args: &[&str]| Gateway::command().args(args).output().unwrap().status.code();
+    assert_eq!(code(&["--nonsense"]), Some(64));
+    assert_eq!(code(&["--config", "/nowhere/gatewayd.toml", "run"]), Some(78));
+    assert_eq!(code(&["--version"]), Some(0));
+}
