@@ -50,6 +50,7 @@ pub(super) fn assembler_config(config: &Config) -> AssemblerConfig {
         grace: config.pooling.hold_shares,
         refresh: config.template.refresh,
         stale_after: config.template.stale_after,
+        job_life: config.stratum.stale_after + config.template.refresh,
     }
 }
 

@@ -4,6 +4,7 @@
 //! script alone, then with the pool's split. No clock: callers pass `now`.
 
 use std::{
+    collections::VecDeque,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -33,6 +34,8 @@ pub struct AssemblerConfig {
     pub refresh: Duration,
     /// `template.stale_after`: older templates send miners away.
     pub stale_after: Duration,
+    /// Shares of older jobs are refused; blocks are still taken for as long again.
+    pub job_life: Duration,
 }
 
 /// Whether a pool takes shares.
@@ -65,6 +68,8 @@ pub struct Assembler {
     distrust: Distrust,
     /// Newest first.
     jobs: Vec<Arc<Job>>,
+    /// When each of `jobs` was published.
+    born: VecDeque<Instant>,
     /// Until when the pool's split is waited for.
     split_until: Option<Instant>,
     door: Door,
@@ -84,6 +89,7 @@ impl Assembler {
             good: None,
             distrust: Distrust::None,
             jobs: Vec::new(),
+            born: VecDeque::new(),
             split_until: None,
             door: Door::Open,
             sequence: 0,
@@ -106,7 +112,8 @@ impl Assembler {
         let new_tip = latest.is_none_or(|job| job.prevhash() != &template.prevhash);
         if template.kind == TemplateKind::Tip {
             // A template in full for this tip may have been faster.
-            return new_tip.then(|| self.publish(BuildJob::SubsidyOnly, Announce::Now, &payout));
+            return new_tip
+                .then(|| self.publish(BuildJob::SubsidyOnly, Announce::Now, &payout, now));
         }
         let urgent = new_tip
             || self.door != Door::Open
@@ -114,14 +121,14 @@ impl Assembler {
                 job.is_empty() || job.payout.pooled.is_some() != payout.pooled.is_some()
             });
         let Some(terms) = payout.pooled.as_ref() else {
-            return Some(self.publish(BuildJob::Classes, self.pace(urgent), &payout));
+            return Some(self.publish(BuildJob::Classes, self.pace(urgent), &payout, now));
         };
         if settled(terms, template) {
-            return Some(self.publish(BuildJob::Classes, self.pace(urgent), &payout));
+            return Some(self.publish(BuildJob::Classes, self.pace(urgent), &payout, now));
         }
         let until = self.split_until.filter(|_| !new_tip);
         self.split_until = until.or(Some(now + SPLIT_TIMEOUT));
-        urgent.then(|| self.publish(BuildJob::Blank, Announce::Now, &payout))
+        urgent.then(|| self.publish(BuildJob::Blank, Announce::Now, &payout, now))
     }
 
     /// Takes a pool's terms or its split for a template.
@@ -138,13 +145,13 @@ impl Assembler {
         if changed {
             self.split_until = (!settled).then(|| now + SPLIT_TIMEOUT);
             let what = if settled { BuildJob::Classes } else { BuildJob::Blank };
-            return Some(self.publish(what, Announce::Now, &payout));
+            return Some(self.publish(what, Announce::Now, &payout, now));
         }
         if self.split_until.is_some() && settled {
-            return self.publish_split(&payout);
+            return self.publish_split(&payout, now);
         }
         let late = terms.coinbaser != before.and_then(|old| old.pooled.clone()?.coinbaser);
-        (late && settled).then(|| self.publish(BuildJob::Classes, self.pace(false), &payout))
+        (late && settled).then(|| self.publish(BuildJob::Classes, self.pace(false), &payout, now))
     }
 
     /// Takes news of whether any pool answers.
@@ -174,7 +181,7 @@ impl Assembler {
         }
         let payout = self.payout(now)?;
         self.template.as_ref()?;
-        Some(self.publish(BuildJob::Classes, Announce::Now, &payout))
+        Some(self.publish(BuildJob::Classes, Announce::Now, &payout, now))
     }
 
     /// Whether miners are wanted, also before there was any work.
@@ -206,7 +213,7 @@ impl Assembler {
                 return self.reconsider(now);
             }
             let payout = self.payout(now)?;
-            return self.publish_split(&payout);
+            return self.publish_split(&payout, now);
         }
         self.reconsider(now)
     }
@@ -237,7 +244,7 @@ impl Assembler {
         let wait = split.is_some_and(|(terms, template)| !settled(terms, template));
         self.split_until = wait.then(|| now + SPLIT_TIMEOUT);
         let what = if wait { BuildJob::Blank } else { BuildJob::Classes };
-        Some(self.publish(what, Announce::Now, &payout))
+        Some(self.publish(what, Announce::Now, &payout, now))
     }
 
     /// True when no node has given a template for too long: the old one is worth nothing.
@@ -299,7 +306,7 @@ impl Assembler {
         solo || self.door != Door::Open
     }
 
-    fn publish_split(&mut self, payout: &Arc<Payout>) -> Option<Work> {
+    fn publish_split(&mut self, payout: &Arc<Payout>, now: Instant) -> Option<Work> {
         self.split_until = None;
         let template = self.template.as_ref()?;
         if template.kind == TemplateKind::Tip {
@@ -307,21 +314,33 @@ impl Assembler {
         }
         // Blank work keeps the split's owners unpaid: replace it everywhere at once.
         let urgent = self.jobs.first().is_none_or(|job| job.coinbases().len() == 1);
-        Some(self.publish(BuildJob::Classes, self.pace(urgent), payout))
+        Some(self.publish(BuildJob::Classes, self.pace(urgent), payout, now))
     }
 
     fn pace(&self, urgent: bool) -> Announce {
         if urgent { Announce::Now } else { Announce::Paced(self.config.refresh) }
     }
 
-    fn publish(&mut self, what: BuildJob, announce: Announce, payout: &Arc<Payout>) -> Work {
+    fn publish(
+        &mut self,
+        what: BuildJob,
+        announce: Announce,
+        payout: &Arc<Payout>,
+        now: Instant,
+    ) -> Work {
         if let Some(template) = &self.template {
             if what == BuildJob::Classes {
                 self.split_until = None;
             }
             let job = self.builder.build(what, template, payout);
             self.jobs.insert(0, job);
-            self.jobs.truncate(JOBS_MAX);
+            self.born.push_front(now);
+            // Each holds a template, megabytes of it: no longer than a block could come of it.
+            let kept = self.config.job_life * 2;
+            let young = |born: &&Instant| now.saturating_duration_since(**born) <= kept;
+            let count = self.born.iter().take_while(young).count().clamp(1, JOBS_MAX);
+            self.born.truncate(count);
+            self.jobs.truncate(count);
         }
         self.door = Door::Open;
         self.work(announce)

@@ -72,6 +72,7 @@ impl Bench {
             grace: Duration::from_secs(120),
             refresh: Duration::from_secs(40),
             stale_after: Duration::from_secs(120),
+            job_life: Duration::from_secs(160),
         };
         Self { assembler: Assembler::new(config, 0, now), now }
     }
@@ -305,4 +306,17 @@ fn refused_terms_give_way_to_the_last_good_ones() {
     assert_eq!(*bad.payout.script, [0x53]);
     let work = bench.assembler.on_verdict(&bad, false, bench.now).unwrap();
     assert_eq!(work.latest().payout.script, first.payout.script);
+}
+
+#[test]
+fn old_jobs_let_go_of_their_templates() {
+    let mut bench = Bench::new(false, WhenDown::Disconnect);
+    let mut most = 0;
+    for refresh in 0..30 {
+        let work = bench.template(&full(1, 6_000_000_000 + refresh)).unwrap();
+        most = most.max(work.jobs.len());
+        bench.pass(40);
+    }
+    // 320 s at one job each 40 s, and the newest.
+    assert_eq!(most, 9);
 }
