@@ -9,6 +9,7 @@ use std::{
 use tokio::time::{Instant, interval_at, sleep};
 
 use super::{Miner, MinerHandle, MinerOptions, MinerStats};
+use crate::config::parse_duration;
 
 #[derive(clap::Args, Clone, Debug)]
 pub struct MinerArgs {
@@ -111,19 +112,9 @@ fn say(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
 }
 
-/// `60s`, `5m`, `1h`, or a number of seconds.
+/// `60s`, `5m`, `1h`: written as in gatewayd.toml.
 pub(in crate::devnet) fn cli_duration(text: &str) -> Result<Duration, String> {
-    let (number, unit) = match text.trim_end_matches(|c: char| c.is_ascii_alphabetic()) {
-        number if number.len() == text.len() => (number, 1),
-        number => match &text[number.len()..] {
-            "s" => (number, 1),
-            "m" => (number, 60),
-            "h" => (number, 3600),
-            _ => return Err("write a number and s, m or h, like 60s".into()),
-        },
-    };
-    let seconds = number.parse::<u32>().map_err(|error| error.to_string())?;
-    Ok(Duration::from_secs(u64::from(seconds) * unit))
+    parse_duration(text).ok_or_else(|| "write a number and s, m or h, like 60s".into())
 }
 
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
