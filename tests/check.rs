@@ -89,7 +89,7 @@ fn healthcheck_tells_a_gateway_with_work_from_none() {
     };
     assert!(!healthy());
     let gateway = Gateway::start_with(&["--config", path.to_str().unwrap(), "run"]);
-    gateway.wait_for_line("listening", Duration::from_secs(20));
+    gateway.wait_for_line("listening protocol=stratum", Duration::from_secs(20));
     assert!(healthy());
 }
 
