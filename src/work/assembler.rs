@@ -257,7 +257,9 @@ impl Assembler {
         if self.is_stale(now) {
             return Some(NO_TEMPLATE.into());
         }
-        (!payable).then(|| NO_POOL.into())
+        // A pool that is just being connected to is no reason to send anybody away.
+        let is_late = now >= self.pool_down_since + self.grace();
+        (!payable && is_late).then(|| NO_POOL.into())
     }
 
     /// Whom work pays now; none while miners should be somewhere else.

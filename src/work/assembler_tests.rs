@@ -320,3 +320,15 @@ fn old_jobs_let_go_of_their_templates() {
     // 320 s at one job each 40 s, and the newest.
     assert_eq!(most, 9);
 }
+
+#[test]
+fn a_pool_that_is_being_connected_to_closes_no_door() {
+    let mut bench = Bench::new(true, WhenDown::Disconnect);
+    bench.health(PoolHealth::Down);
+    bench.template(&full(1, 6_000_000_000));
+    assert_eq!(*bench.assembler.door(), Door::Open);
+    bench.pass(11);
+    assert!(matches!(bench.assembler.door(), Door::Closed(_)));
+    bench.health(PoolHealth::Up);
+    assert_eq!(bench.payout(&pooled(1, None)).unwrap().door, Door::Open);
+}
