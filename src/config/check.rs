@@ -1,10 +1,11 @@
 //! From the file as written to what it means. Finds everything that is wrong before it answers.
 
+mod service;
+
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{
-    Class, Config, Log, LogFormat, Mining, Node, NodeAuth, Pool, Pooling, Stratum, Template,
-    Usernames, raw,
+    Class, Config, Mining, Node, NodeAuth, Pool, Pooling, Stratum, Template, Usernames, raw,
 };
 use crate::work::{Difficulty, WhenDown};
 
@@ -36,8 +37,10 @@ impl Check {
         if let (Some(template), Some(stratum)) = (&template, &stratum) {
             self.job_life(template, stratum);
         }
-        let log = self.log(raw.log);
+        let api = self.api(&raw.api);
         let data_dir = self.path("ledger.data_dir", &raw.ledger.data_dir);
+        let keep_history = self.keep_history(&raw.ledger);
+        let log = self.log(raw.log);
         Some(Config {
             nodes,
             template: template?,
@@ -45,7 +48,9 @@ impl Check {
             pools,
             pooling: pooling?,
             stratum: stratum?,
+            api: api?,
             data_dir: data_dir?,
+            keep_history: keep_history?,
             log: log?,
         })
     }
@@ -337,18 +342,6 @@ impl Check {
         Some(Class { pattern: raw.pattern, max_coinbase: raw.max_coinbase, difficulty_min })
     }
 
-    fn log(&mut self, raw: raw::Log) -> Option<Log> {
-        let format = self.choice(
-            "log.format",
-            &raw.format,
-            &[("text", LogFormat::Text), ("json", LogFormat::Json)],
-        );
-        if let Err(error) = raw.level.parse::<tracing_subscriber::EnvFilter>() {
-            return self.note("log.level", &format!("\"{}\": {error}", raw.level));
-        }
-        Some(Log { level: raw.level, format: format? })
-    }
-
     fn choice<T: Copy>(&mut self, key: &str, text: &str, known: &[(&str, T)]) -> Option<T> {
         if let Some((_, value)) = known.iter().find(|(name, _)| *name == text) {
             return Some(*value);
@@ -366,12 +359,13 @@ impl Check {
     }
 
     fn address(&mut self, key: &str, text: &str) -> Option<SocketAddr> {
+        self.address_like(key, text, "0.0.0.0:23334 or [::]:23334")
+    }
+
+    fn address_like(&mut self, key: &str, text: &str, example: &str) -> Option<SocketAddr> {
         let address = text.parse().ok();
         if address.is_none() {
-            self.note::<()>(
-                key,
-                &format!("\"{text}\" should read like 0.0.0.0:23334 or [::]:23334"),
-            );
+            self.note::<()>(key, &format!("\"{text}\" should read like {example}"));
         }
         address
     }

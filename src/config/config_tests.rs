@@ -147,6 +147,28 @@ fn a_password_in_the_url_is_refused_unseen() {
 }
 
 #[test]
+fn the_api_may_be_elsewhere_or_nowhere() {
+    let api = |more: &str| Config::parse(&format!("{MINIMAL}{more}")).map(|config| config.api);
+    assert_eq!(api("").unwrap().listen, Some("127.0.0.1:7152".parse().unwrap()));
+    assert_eq!(api("").unwrap().admin_password_file, None);
+    assert_eq!(api("[api]\nlisten = \"\"").unwrap().listen, None);
+    let admin = api("[api]\nadmin_password_file = \"/etc/x\"").unwrap().admin_password_file;
+    assert_eq!(admin, Some("/etc/x".into()));
+    let error = problems("[api]\nlisten = \"localhost\"");
+    assert!(error.contains("api.listen") && error.contains("127.0.0.1:7152"), "{error}");
+}
+
+#[test]
+fn history_is_kept_for_a_day_at_least() {
+    let keep = |text: &str| {
+        let toml = format!("{MINIMAL}[ledger]\nkeep_history = \"{text}\"");
+        Config::parse(&toml).map(|config| config.keep_history)
+    };
+    assert_eq!(keep("1d").unwrap(), Duration::from_secs(86_400));
+    assert!(keep("23h").unwrap_err().to_string().contains("ledger.keep_history"));
+}
+
+#[test]
 fn a_url_has_a_host_and_a_port() {
     for url in [
         "http://host",

@@ -31,7 +31,10 @@ pub struct Config {
     pub pools: Vec<Pool>,
     pub pooling: Pooling,
     pub stratum: Stratum,
+    pub api: Api,
     pub data_dir: PathBuf,
+    /// How long the ledger remembers.
+    pub keep_history: Duration,
     pub log: Log,
 }
 
@@ -116,6 +119,15 @@ pub struct Class {
     pub pattern: String,
     pub max_coinbase: usize,
     pub difficulty_min: Option<Difficulty>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Api {
+    /// None: no dashboard, no API, no metrics.
+    pub listen: Option<SocketAddr>,
+    /// None: reading only.
+    pub admin_password_file: Option<PathBuf>,
+    pub metrics: bool,
 }
 
 #[derive(Clone, Debug)]

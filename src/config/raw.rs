@@ -17,6 +17,7 @@ pub struct Raw {
     pub pool: Vec<Pool>,
     pub pooling: Pooling,
     pub stratum: Stratum,
+    pub api: Api,
     pub ledger: Ledger,
     pub log: Log,
 }
@@ -178,13 +179,28 @@ pub struct Class {
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, default)]
+pub struct Api {
+    pub listen: String,
+    pub admin_password_file: String,
+    pub metrics: bool,
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:7152".into(), admin_password_file: String::new(), metrics: true }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Ledger {
     pub data_dir: String,
+    pub keep_history: String,
 }
 
 impl Default for Ledger {
     fn default() -> Self {
-        Self { data_dir: "/var/lib/gatewayd".into() }
+        Self { data_dir: "/var/lib/gatewayd".into(), keep_history: "90d".into() }
     }
 }
 
