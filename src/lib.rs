@@ -14,6 +14,7 @@ pub mod datum;
 pub mod devnet;
 pub mod healthcheck;
 pub mod listener;
+pub mod logging;
 pub mod sv1;
 pub mod template;
 pub mod validate;

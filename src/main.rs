@@ -1,7 +1,6 @@
 //! Arguments, logging, exit codes.
 
 use std::{
-    io::IsTerminal,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -9,11 +8,11 @@ use std::{
 
 use clap::{Parser, Subcommand};
 use gatewayd::{
-    config::{self, Config, LogFormat},
+    config::{self, Config, Log},
     daemon, devnet,
     healthcheck::healthcheck,
+    logging,
 };
-use tracing_subscriber::EnvFilter;
 
 /// A Bitcoin mining gateway: your node's templates, your miners, a DATUM pool.
 #[derive(Parser)]
@@ -65,7 +64,7 @@ fn main() -> ExitCode {
 fn dispatch(args: Args) -> anyhow::Result<ExitCode> {
     match args.command.unwrap_or(Command::Run) {
         Command::Run => with_config(&args.config, |config| {
-            init_logging(&config.log.level, config.log.format)?;
+            let _logging = logging::init(&config.log)?;
             match runtime()?.block_on(daemon::run(config)) {
                 Ok(()) => Ok(ExitCode::SUCCESS),
                 Err(error) if error.is_configuration() => {
@@ -79,7 +78,7 @@ fn dispatch(args: Args) -> anyhow::Result<ExitCode> {
             }
         }),
         Command::Check => with_config(&args.config, |config| {
-            init_logging("warn", LogFormat::Text)?;
+            let _logging = logging::init(&Log::text("warn"))?;
             Ok(match runtime()?.block_on(daemon::check(&config)) {
                 0 => ExitCode::SUCCESS,
                 _ => ExitCode::from(EXIT_CONFIG),
@@ -90,11 +89,11 @@ fn dispatch(args: Args) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Demo(demo) => {
-            init_logging("warn", LogFormat::Text)?;
+            let _logging = logging::init(&Log::text("warn"))?;
             runtime()?.block_on(devnet::demo::run(demo))
         }
         Command::Devnet(part) => {
-            init_logging("info", LogFormat::Text)?;
+            let _logging = logging::init(&Log::text("info"))?;
             runtime()?.block_on(devnet::cli::run(part))
         }
         Command::Healthcheck => with_config(&args.config, |config| {
@@ -128,21 +127,6 @@ fn with_config(
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()
-}
-
-/// Logs to standard error, so that commands may print results on standard output.
-fn init_logging(level: &str, format: LogFormat) -> anyhow::Result<()> {
-    // RUST_LOG helps when a configuration cannot be changed.
-    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| level.to_owned());
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter.parse::<EnvFilter>()?)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => builder.with_target(false).init(),
-        LogFormat::Json => builder.json().init(),
-    }
-    Ok(())
 }
 
 #[expect(clippy::print_stdout, reason = "this is what the command is for")]

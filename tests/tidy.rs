@@ -23,6 +23,7 @@ const ADAPTERS: &[&str] = &[
     "lib.rs",
     "daemon.rs",
     "listener.rs",
+    "logging/daily.rs",
     "conn.rs",
     "task.rs",
     "template/rpc.rs",

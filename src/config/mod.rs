@@ -134,12 +134,23 @@ pub struct Api {
 pub struct Log {
     pub level: String,
     pub format: LogFormat,
+    /// Also to this file.
+    pub file: Option<PathBuf>,
+}
+
+impl Log {
+    /// What commands that print results want: text on standard error.
+    pub fn text(level: &str) -> Self {
+        Self { level: level.into(), format: LogFormat::Text, file: None }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum LogFormat {
     Text,
     Json,
+    /// The journal's own protocol, which keeps levels and fields.
+    Journald,
 }
 
 /// Why there is no configuration: each line says which key, what is wrong and what to do.

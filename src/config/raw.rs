@@ -209,11 +209,12 @@ impl Default for Ledger {
 pub struct Log {
     pub level: String,
     pub format: String,
+    pub file: String,
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Self { level: "info".into(), format: "text".into() }
+        Self { level: "info".into(), format: "text".into(), file: String::new() }
     }
 }
 

@@ -29,7 +29,11 @@ pub async fn check(config: &Config) -> usize {
             }),
         );
     }
-    tell("ledger.data_dir", try_folder(&config.data_dir));
+    tell("ledger.data_dir", try_folder(&config.data_dir, "found blocks could not be kept"));
+    if let Some(file) = &config.log.file {
+        let folder = file.parent().unwrap_or(file);
+        tell("log.file", try_folder(folder, "the log could not be written"));
+    }
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
     let templates = template::spawn(template_config(config), &stop, &tasks);
@@ -75,13 +79,13 @@ fn is_ready(node: &template::NodeStatus) -> bool {
     node.network.is_some() && node.state == template::NodeState::Ready
 }
 
-fn try_folder(folder: &Path) -> Result<String, String> {
+fn try_folder(folder: &Path, or_else: &str) -> Result<String, String> {
     let probe = folder.join(".gatewayd-check");
     std::fs::create_dir_all(folder)
         .and_then(|()| std::fs::write(&probe, b""))
         .and_then(|()| std::fs::remove_file(&probe))
         .map(|()| format!("{} can be written to", folder.display()))
-        .map_err(|error| format!("{}: {error}: found blocks could not be kept", folder.display()))
+        .map_err(|error| format!("{}: {error}: {or_else}", folder.display()))
 }
 
 const CHECK_NODES: Duration = Duration::from_secs(5);

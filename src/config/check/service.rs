@@ -31,12 +31,20 @@ impl Check {
         let format = self.choice(
             "log.format",
             &raw.format,
-            &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+            &[
+                ("text", LogFormat::Text),
+                ("json", LogFormat::Json),
+                ("journald", LogFormat::Journald),
+            ],
         );
         if let Err(error) = raw.level.parse::<tracing_subscriber::EnvFilter>() {
             return self.note("log.level", &format!("\"{}\": {error}", raw.level));
         }
-        Some(Log { level: raw.level, format: format? })
+        let file = match raw.file.as_str() {
+            "" => None,
+            text => Some(self.path("log.file", text)?),
+        };
+        Some(Log { level: raw.level, format: format?, file })
     }
 }
 
