@@ -8,7 +8,8 @@ use std::{hint::black_box, io::Write, sync::Arc, time::Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use gatewayd::{
-    sv1::{Config, Effects, Session, notify},
+    stratum::{Config, Effects, Seat},
+    sv1::{Session, notify},
     validate::{self, Assignment, Moment, SeenShares},
     work::{
         Announce, BlockLimits, BuildJob, CoinbaseId, Coinbaser, CoinbaserRequest, Difficulty, Door,
@@ -106,7 +107,7 @@ fn bench_session(b: &mut criterion::Bencher<'_>, agent: &str, branches: usize) {
     config.difficulty_start = config.difficulty_min;
     let now = now();
     let (mut out, mut effects) = (Vec::new(), Effects::default());
-    let mut session = Session::new(Arc::new(config), [0, 0, 0, 1], &work, now);
+    let mut session = Session::new(Arc::new(config), Seat::alone([0, 0, 0, 1], now), &work, now);
     let subscribe = format!(r#"{{"id":1,"method":"mining.subscribe","params":["{agent}"]}}"#);
     session.on_line(subscribe.as_bytes(), &work, now, &mut out, &mut effects).unwrap();
     let mut line = Vec::new();
@@ -124,7 +125,7 @@ fn bench_session(b: &mut criterion::Bencher<'_>, agent: &str, branches: usize) {
         effects.shares.clear();
         session.on_line(&line, &work, now, &mut out, &mut effects).unwrap();
     });
-    assert!(nonce < 100 || agent.starts_with("Nice") || effects.tally.accepted > 0);
+    assert!(nonce < 100 || agent.starts_with("Nice") || effects.tally.accepted() > 0);
 }
 
 /// The hashing, and what decides on it.
@@ -145,10 +146,12 @@ fn check(c: &mut Criterion) {
                     ntime: 1_700_000_000,
                     nonce,
                     version_bits: Some(0x1000_0000),
+                    version_mask: 0x1fff_e000,
                 };
                 validate::check(
                     &job,
                     &assignment,
+                    validate::Source::Coinbase,
                     black_box(&submission),
                     &moment,
                     &name,

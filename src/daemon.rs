@@ -7,7 +7,11 @@ mod propose;
 mod report;
 mod signals;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bitcoin::Network;
 use tokio::{
@@ -27,9 +31,9 @@ use self::{
 use crate::{
     blocks::{self, BlockNode, BlockSender, BlockStats, BlocksConfig},
     config::Config,
-    datum, listener, sv1,
+    datum, listener, stratum,
     template::{self, Templates},
-    work::{Counters, FoundBlock, Work, task::WorkInputs},
+    work::{Counters, FoundBlock, Roster, Work, task::WorkInputs},
 };
 
 /// Why the daemon could not start or go on.
@@ -65,6 +69,11 @@ pub struct Gateway {
     /// Where miners connect.
     pub stratum: Vec<SocketAddr>,
     pub counters: Arc<Counters>,
+    /// Who mines here.
+    pub roster: Arc<Roster>,
+    /// Where changed rules for miners go.
+    pub rules: watch::Sender<Arc<stratum::Config>>,
+    pub limits: watch::Sender<listener::Limits>,
     pub pool: Option<datum::Pool>,
     pub blocks: Arc<BlockStats>,
     pub templates: Templates,
@@ -162,24 +171,31 @@ impl Gateway {
         let counters = Arc::new(Counters::default());
         let miners_stop = CancellationToken::new();
         let miners = TaskTracker::new();
-        let context = sv1::Context {
+        let roster = Roster::new(now());
+        let (rules_sender, rules) = watch::channel(Arc::new(stratum_config(config)));
+        let context = stratum::Context {
             work: first_work(work.clone(), &tasks).await.ok_or(DaemonError::Stopped)?,
             blocks: block_sink(block_sender.clone()),
             shares: pool.as_ref().map(|pool| pool.shares.clone()),
             counters: Arc::clone(&counters),
-            config: Arc::new(stratum_config(config)),
+            config: rules,
             shutdown: miners_stop.clone(),
         };
         let limits = listener::Limits {
             connections: files::room_for(config.stratum.max_connections),
             connections_per_ip: config.stratum.max_connections_per_ip,
         };
-        listener::spawn(sockets, limits, context, &miners)
+        let (limits_sender, limits) = watch::channel(limits);
+        let hall = listener::Hall { limits, context, roster: Arc::clone(&roster) };
+        listener::spawn(sockets, hall, &miners)
             .map_err(|error| DaemonError::Listen { addr: config.stratum.listen[0], error })?;
         let stop = abort.disarm();
         Ok(Self {
             stratum,
             counters,
+            roster,
+            rules: rules_sender,
+            limits: limits_sender,
             pool,
             blocks,
             templates,
@@ -359,8 +375,13 @@ fn start_pool(
     Some(Relay { pool, task, stop })
 }
 
-fn block_sink(sender: BlockSender) -> sv1::BlockSink {
+fn block_sink(sender: BlockSender) -> stratum::BlockSink {
     Arc::new(move |block: Box<FoundBlock>| sender.submit(block))
+}
+
+#[expect(clippy::disallowed_methods, reason = "time enters here")]
+fn now() -> Instant {
+    Instant::now()
 }
 
 /// Proposals are made one at a time.

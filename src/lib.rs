@@ -15,6 +15,7 @@ pub mod devnet;
 pub mod healthcheck;
 pub mod listener;
 pub mod logging;
+pub mod stratum;
 pub mod sv1;
 pub mod template;
 pub mod validate;

@@ -133,12 +133,14 @@ impl Rig {
                 ntime: now(),
                 nonce: self.nonce,
                 version_bits: Some(self.nonce << 13 & 0x1fff_e000),
+                version_mask: 0x1fff_e000,
             };
             let moment =
                 Moment { tip: job.prevhash(), expired: false, ntime_max: submission.ntime };
             let verdict = validate::check(
                 job,
                 &assignment,
+                validate::Source::Coinbase,
                 &submission,
                 &moment,
                 &username,

@@ -9,7 +9,7 @@ use bitcoincore_rpc::{RpcApi, json::GetBlockResult};
 use common::{bitcoind::Bitcoind, eventually, gateway::Gateway};
 use gatewayd::{
     devnet::miner::{Miner, MinerOptions},
-    validate::{Assignment, Moment, SeenShares, check},
+    validate::{Assignment, Moment, SeenShares, Source, check},
     work::{
         BuildJob, CoinbaseId, Difficulty, Hash256, JobBuilder, Nbits, Payout, Submission, Template,
         TipHeader, Username,
@@ -196,11 +196,26 @@ fn subsidy_only_blocks_are_accepted_after_a_halving() {
     let assignment = Assignment::new(CoinbaseId::DEFAULT, Difficulty::pow2(-30), false);
     let moment = Moment { tip: &header.prevhash, expired: false, ntime_max: u32::MAX };
     let block = (0..).find_map(|nonce| {
-        let submission =
-            Submission { extranonce: [1; 12], ntime: header.curtime, nonce, version_bits: None };
+        let submission = Submission {
+            extranonce: [1; 12],
+            ntime: header.curtime,
+            nonce,
+            version_bits: None,
+            version_mask: 0,
+        };
         let (mut seen, mut scratch) = (SeenShares::default(), Vec::new());
         let name = Username("me".into());
-        check(&job, &assignment, &submission, &moment, &name, &mut seen, &mut scratch).block
+        check(
+            &job,
+            &assignment,
+            Source::Coinbase,
+            &submission,
+            &moment,
+            &name,
+            &mut seen,
+            &mut scratch,
+        )
+        .block
     });
     rpc.submit_block_bytes(&block.unwrap().serialize()).unwrap();
     assert_eq!(node.height(), tip.height as u64 + 1);

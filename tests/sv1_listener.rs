@@ -4,10 +4,10 @@
 use std::{collections::HashSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use gatewayd::{
-    listener::{self, Limits},
-    sv1::{Config, Context},
+    listener::{self, Hall, Limits},
+    stratum::{Config, Context},
     work::{
-        Announce, BuildJob, Counters, Door, Hash256, JobBuilder, Nbits, Payout, Template,
+        Announce, BuildJob, Counters, Door, Hash256, JobBuilder, Nbits, Payout, Roster, Template,
         TipHeader, Work,
     },
 };
@@ -55,7 +55,7 @@ fn open(limits: Limits) -> House {
     let (work, receiver) = watch::channel(work(Door::Open));
     let (counters, shutdown) = (Arc::<Counters>::default(), CancellationToken::new());
     let context = Context {
-        config: Arc::new(Config::with_address("nobody")),
+        config: watch::channel(Arc::new(Config::with_address("nobody"))).1,
         work: receiver,
         blocks: Arc::new(|_| {}),
         shares: None,
@@ -64,9 +64,14 @@ fn open(limits: Limits) -> House {
     };
     let bound = listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let (addr, tasks) = (bound.addr(), TaskTracker::new());
-    listener::spawn(vec![bound], limits, context, &tasks).unwrap();
+    let hall = Hall { limits: watch::channel(limits).1, context, roster: Roster::new(now()) };
+    listener::spawn(vec![bound], hall, &tasks).unwrap();
     tasks.close();
     House { addr, work, counters, shutdown, tasks }
+}
+
+fn now() -> std::time::Instant {
+    tokio::time::Instant::now().into_std()
 }
 
 const ROOMY: Limits = Limits { connections: 10_000, connections_per_ip: 10_000 };

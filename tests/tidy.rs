@@ -15,7 +15,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("template", &["work"]),
     ("datum", &["work"]),
     ("blocks", &["work"]),
-    ("sv1", &["validate", "work"]),
+    ("stratum", &["validate", "work"]),
+    ("sv1", &["stratum", "validate", "work"]),
+    ("sv2", &["stratum", "validate", "work"]),
+    ("ledger", &["work"]),
 ];
 /// Files, and one folder, that may touch tokio, sockets, threads or the clock.
 const ADAPTERS: &[&str] = &[
@@ -23,7 +26,11 @@ const ADAPTERS: &[&str] = &[
     "lib.rs",
     "daemon.rs",
     "listener.rs",
+<<<<<<< HEAD
     "logging/daily.rs",
+=======
+    "listener/gate.rs",
+>>>>>>> 84f11bb (stratum: one connection, one set of books for every protocol)
     "conn.rs",
     "task.rs",
     "template/rpc.rs",

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     config::{self, Config},
-    datum, sv1, template,
+    datum, stratum, template,
     work::{AssemblerConfig, Payout, Username},
 };
 
@@ -81,12 +81,12 @@ pub(super) fn datum_config(config: &Config) -> datum::DatumConfig {
     }
 }
 
-pub(super) fn stratum_config(config: &Config) -> sv1::Config {
+pub(super) fn stratum_config(config: &Config) -> stratum::Config {
     let stratum = &config.stratum;
     let rules = stratum.classes.iter().map(|class| {
-        sv1::ClassRule::within(&class.pattern, class.max_coinbase, class.difficulty_min)
+        stratum::ClassRule::within(&class.pattern, class.max_coinbase, class.difficulty_min)
     });
-    sv1::Config {
+    stratum::Config {
         difficulty_min: stratum.difficulty_min,
         difficulty_start: stratum.difficulty_start,
         shares_per_minute: stratum.shares_per_minute,
@@ -94,7 +94,7 @@ pub(super) fn stratum_config(config: &Config) -> sv1::Config {
         refresh: config.template.refresh,
         login_timeout: stratum.login_timeout,
         idle_timeout: stratum.idle_timeout,
-        classes: sv1::Classes::new(stratum.fingerprint, rules.collect()),
+        classes: stratum::Classes::new(stratum.fingerprint, rules.collect()),
         default_username: Username(config.mining.address_text.as_str().into()),
     }
 }

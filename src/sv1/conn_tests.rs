@@ -1,14 +1,26 @@
-use std::{cell::Cell, sync::Mutex};
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, BufReader, DuplexStream, ReadHalf, WriteHalf, split},
-    task::JoinHandle,
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
 };
 
-use super::*;
+use tokio::{
+    io::{
+        AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream, ReadHalf, WriteHalf,
+        split,
+    },
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::Session;
 use crate::{
+    stratum::{Close, Config, Conn, ConnError, Context, Seat},
     validate::fixture::{Desk, EASY, HARD, pooled, solo, template},
-    work::{Announce, BuildJob, Difficulty, Door, Payout},
+    work::{Announce, BuildJob, Difficulty, Door, Payout, Share, Work},
 };
 
 /// A connection over a pipe, and everything around it.
@@ -48,7 +60,7 @@ impl Bench {
         config.difficulty_min = Difficulty::new(1e-9).unwrap();
         config.difficulty_start = config.difficulty_min;
         let context = Arc::new(Context {
-            config: Arc::new(config),
+            config: watch::channel(Arc::new(config)).1,
             work: work_out,
             blocks: Arc::new(move |block| sink.lock().unwrap().push(block.hash)),
             shares: Some(shares),
@@ -56,7 +68,13 @@ impl Bench {
             shutdown: CancellationToken::new(),
         });
         let (miner, socket) = tokio::io::duplex(pipe);
-        let conn = Conn::new(Arc::clone(&context), socket, [1, 2, 3, 4], stop_out);
+        let conn = Conn::new(
+            Arc::clone(&context),
+            socket,
+            Arc::default(),
+            stop_out,
+            |config, work, now| Session::new(config, Seat::alone([1, 2, 3, 4], now), work, now),
+        );
         let served = tokio::spawn(conn.serve());
         let (read, miner) = split(miner);
         let lines = BufReader::new(read).lines();
@@ -184,7 +202,7 @@ async fn last_reply_is_sent_before_closing() {
     bench.say("{\"id\":1,\"method\":\"mining.ping\"}\ngarbage\n").await;
     let (rest, ended) = bench.end().await;
     assert!(rest.contains("pong"));
-    assert!(matches!(ended, Err(ConnError::Close(Close::Malformed))));
+    assert!(matches!(ended, Err(ConnError::Close(Close::Violation(_)))));
 }
 
 #[tokio::test]
@@ -192,7 +210,7 @@ async fn lines_are_limited() {
     for text in ["x".repeat(LINE_LEN_MAX + 1), format!("{}\n", "x".repeat(LINE_LEN_MAX + 1))] {
         let mut bench = Bench::solo();
         bench.say(&text).await;
-        assert!(matches!(bench.end().await.1, Err(ConnError::LineTooLong)));
+        assert!(matches!(bench.end().await.1, Err(ConnError::Close(Close::Violation(_)))));
     }
 }
 
@@ -299,7 +317,10 @@ async fn a_connection_is_small() {
     let bench = Bench::solo();
     let (_stop, stop) = watch::channel(());
     let (_miner, socket) = tokio::io::duplex(1);
-    let conn = Conn::new(Arc::clone(&bench.context), socket, [0; 4], stop);
+    let conn =
+        Conn::new(Arc::clone(&bench.context), socket, Arc::default(), stop, |config, work, now| {
+            Session::new(config, Seat::alone([0; 4], now), work, now)
+        });
     let size = size_of_val(&conn.serve());
     assert!(size <= 2048, "{size}");
 }
@@ -314,26 +335,8 @@ async fn the_end_of_work_is_the_end() {
     assert_eq!(lines.read_to_end(&mut rest).await.unwrap(), 0);
 }
 
-/// A watch that a reader has overtaken wakes once more for nothing, and then waits no longer: the
-/// next work came only with the next timer (seen with 1,000 miners on a real node).
-#[test]
-fn an_alarm_that_rang_for_nothing_is_set_again() {
-    let polls = Cell::new(0);
-    let waker = RefCell::new(None::<Waker>);
-    let changed = pin!(poll_fn(|cx| {
-        polls.set(polls.get() + 1);
-        *waker.borrow_mut() = Some(cx.waker().clone());
-        Poll::<()>::Pending
-    }));
-    let stopped = pin!(std::future::pending::<()>());
-    let mut alarm = Alarm { changed, stopped, bell: None };
-    let mut cx = TaskContext::from_waker(Waker::noop());
-    assert!(alarm.poll(&mut cx).is_pending());
-    assert!(alarm.poll(&mut cx).is_pending());
-    assert_eq!(polls.get(), 1, "no lock for each share");
-    waker.take().unwrap().wake();
-    assert!(alarm.poll(&mut cx).is_pending());
-    assert_eq!(polls.get(), 2);
-    assert!(alarm.poll(&mut cx).is_pending());
-    assert_eq!(polls.get(), 2);
+fn now() -> std::time::Instant {
+    tokio::time::Instant::now().into_std()
 }
+
+const LINE_LEN_MAX: usize = 8192;

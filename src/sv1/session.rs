@@ -3,53 +3,32 @@
 //! No sockets, tasks or clocks here. Callers pass `now` and own the buffers, so a test can drive
 //! years of mining in a millisecond.
 
-use std::{
-    io::Write,
-    sync::Arc,
-    time::{Duration, Instant},
-};
-
-use thiserror::Error;
+use std::{io::Write, sync::Arc, time::Instant};
 
 use super::{
-    Config, Effects,
     error::{write_bad_params, write_method_not_found, write_reject, write_result, write_true},
-    given::{Given, GivenJobs},
     message::{Request, scan_submit},
     method::{configure::Configure, submit::Submit, subscribe, suggest_difficulty},
-    names::Names,
-    notify::{self, Rendering},
+    notify::{self, Rendering, WireJobId},
 };
 use crate::{
-    validate::{self, Assignment, Moment, SeenShares},
+    stratum::{self, Account, Claim, Close, Config, Effects, Given, GivenJobs, Seat, place_in},
+    validate::{Assignment, SeenShares, Source},
     work::{
-        Announce, CoinbaseId, Difficulty, Door, Reject, Share, Work,
-        vardiff::{Change, Vardiff, VardiffConfig},
+        Announce, CoinbaseId, Difficulty, JobId, Protocol, Reject, Work,
+        vardiff::{Change, Vardiff},
     },
 };
-
-/// Why the session must end.
-#[derive(Clone, Debug, Eq, Error, PartialEq)]
-pub enum Close {
-    #[error("sent a line that is not a JSON object")]
-    Malformed,
-    #[error("did not subscribe within {0:?}")]
-    LoginTimeout(Duration),
-    #[error("sent no share for {0:?}")]
-    Idle(Duration),
-    /// Not the miner's fault.
-    #[error("sent away: {0}")]
-    Door(Arc<str>),
-}
 
 /// A miner's side of the protocol. Owned by its connection.
 #[derive(Debug)]
 pub struct Session {
     config: Arc<Config>,
-    extranonce1: [u8; 4],
+    seat: Seat,
+    /// Once subscribed.
+    account: Option<Account>,
     began: Instant,
     user_agent: Box<str>,
-    subscribed: bool,
     class: CoinbaseId,
     /// What the miner's kind must have at least, and what it asked never to go below.
     class_floor: Option<Difficulty>,
@@ -58,7 +37,6 @@ pub struct Session {
     last_share: Instant,
     given: GivenJobs,
     seen: SeenShares,
-    names: Names,
     /// The difficulty that the miner was last told.
     told: Option<Difficulty>,
     /// When paced work is due.
@@ -69,20 +47,15 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session on a connection that was just accepted; `extranonce1` is its alone.
-    pub fn new(config: Arc<Config>, extranonce1: [u8; 4], work: &Work, now: Instant) -> Self {
-        let rules = VardiffConfig {
-            floor: config.difficulty_min,
-            start: config.difficulty_start,
-            shares_per_minute: config.shares_per_minute,
-            powers_of_two: false,
-        };
-        let mut session = Self {
+    /// A session on a connection that was just accepted.
+    pub fn new(config: Arc<Config>, seat: Seat, work: &Work, now: Instant) -> Self {
+        let rules = config.vardiff_rules(work, []);
+        Self {
             config,
-            extranonce1,
+            seat,
+            account: None,
             began: now,
             user_agent: Box::default(),
-            subscribed: false,
             class: CoinbaseId::DEFAULT,
             class_floor: None,
             own_floor: None,
@@ -90,14 +63,11 @@ impl Session {
             last_share: now,
             given: GivenJobs::default(),
             seen: SeenShares::default(),
-            names: Names::default(),
             told: None,
             paced: None,
             sequence: work.sequence,
             mask_untold: None,
-        };
-        session.apply_rules(work, now);
-        session
+        }
     }
 
     pub fn user_agent(&self) -> &str {
@@ -105,7 +75,7 @@ impl Session {
     }
 
     pub fn is_subscribed(&self) -> bool {
-        self.subscribed
+        self.account.is_some()
     }
 
     pub fn difficulty(&self) -> Difficulty {
@@ -128,7 +98,7 @@ impl Session {
         if line.trim_ascii().is_empty() {
             return Ok(()); // Some firmware keeps connections alive this way.
         }
-        let request = Request::parse(line).ok_or(Close::Malformed)?;
+        let request = Request::parse(line).ok_or(NOT_JSON)?;
         // An answer to something of ours: nothing waits for it.
         let Some(method) = request.method.as_deref() else { return Ok(()) };
         match method {
@@ -152,13 +122,11 @@ impl Session {
 
     /// Takes note of new work, and announces it now or later.
     pub fn on_work(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) -> Result<(), Close> {
-        if let Door::Closed(reason) = &work.door {
-            return Err(Close::Door(Arc::clone(reason)));
-        }
+        work.admits().map_err(Close::Door)?;
         let missed = work.sequence != self.sequence.wrapping_add(1);
         self.sequence = work.sequence;
         self.apply_rules(work, now);
-        if !self.subscribed {
+        if !self.is_subscribed() {
             return Ok(());
         }
         let latest = work.latest();
@@ -177,7 +145,7 @@ impl Session {
         match work.announce {
             Announce::Paced(interval) if !urgent => {
                 // What is due already keeps its time: pace, do not postpone.
-                let due = now + self.share_of(interval);
+                let due = now + place_in(interval, self.seat.extranonce1);
                 self.paced.get_or_insert(due);
             }
             Announce::Paced(_) | Announce::Now => self.send_latest(work, now, out),
@@ -187,7 +155,7 @@ impl Session {
 
     /// When [`Self::on_deadline`] wants to be called.
     pub fn deadline(&self) -> Instant {
-        if !self.subscribed {
+        if !self.is_subscribed() {
             return self.began + self.config.login_timeout;
         }
         let mut deadline = self.vardiff.deadline();
@@ -207,7 +175,7 @@ impl Session {
         now: Instant,
         out: &mut Vec<u8>,
     ) -> Result<(), Close> {
-        if !self.subscribed {
+        if !self.is_subscribed() {
             let timeout = self.config.login_timeout;
             let late = now >= self.began + timeout;
             return if late { Err(Close::LoginTimeout(timeout)) } else { Ok(()) };
@@ -232,13 +200,14 @@ impl Session {
         now: Instant,
         out: &mut Vec<u8>,
     ) {
-        subscribe::write_answer(request.id, self.extranonce1, out);
-        if self.subscribed {
+        subscribe::write_answer(request.id, self.seat.extranonce1, out);
+        if self.is_subscribed() {
             return;
         }
-        self.subscribed = true;
         self.user_agent = subscribe::user_agent(request);
         (self.class, self.class_floor) = self.config.classes.of(&self.user_agent);
+        let agent = &self.user_agent;
+        self.account = Some(Account::open(&self.seat, Protocol::Sv1, agent, self.class, now));
         self.last_share = now;
         self.vardiff.restart_at(now);
         self.apply_rules(work, now);
@@ -285,89 +254,63 @@ impl Session {
         effects: &mut Effects,
     ) {
         match self.judge(fields, work, now, effects) {
-            Ok((share, at)) => {
+            Ok(difficulty) => {
                 write_true(id, out);
-                effects.tally.accept(share.difficulty);
-                effects.shares.push(share);
                 self.last_share = now;
-                if let Some(Change::Quick(_)) = self.vardiff.on_share(at, now) {
+                if let Some(Change::Quick(_)) = self.vardiff.on_share(difficulty, now) {
                     self.renew(work, now, out);
                 }
             }
             Err(reject) => {
                 write_reject(id, reject, out);
-                effects.tally.reject(reject);
+                match &self.account {
+                    Some(account) => account.refuse(reject, effects),
+                    None => effects.tally.reject(Protocol::Sv1, reject),
+                }
             }
         }
     }
 
-    /// The share and the difficulty that it was made at, or why there is none. A block goes to
-    /// `effects` in either case.
+    /// The difficulty that an accepted share was made at, or why there is none.
     fn judge(
         &mut self,
         fields: &[&str],
         work: &Work,
         now: Instant,
         effects: &mut Effects,
-    ) -> Result<(Share, Difficulty), Reject> {
-        if !self.subscribed {
-            return Err(Reject::NotSubscribed);
-        }
-        let submit = Submit::read(fields, self.extranonce1)?;
-        let given = self.given.find(submit.job).ok_or(Reject::UnknownJob)?;
-        let job = work.job(given.job).ok_or(Reject::StaleWork)?;
-        let life = self.config.stale_after + self.config.refresh;
-        let moment = Moment {
-            tip: work.tip(),
-            expired: now.duration_since(given.at) > life,
-            ntime_max: job.template.curtime.saturating_add(NTIME_AHEAD_S),
+    ) -> Result<Difficulty, Reject> {
+        let account = self.account.as_mut().ok_or(Reject::NotSubscribed)?;
+        let Submit { job: id, submission, username } = Submit::read(fields, self.seat.extranonce1)?;
+        let given = self.given.find(|given| is_given_as(given, id)).ok_or(Reject::UnknownJob)?;
+        let claim = Claim {
+            job: work.job(given.job).ok_or(Reject::StaleWork)?,
+            assignment: &given.assignment,
+            given_at: given.at,
+            source: Source::Coinbase,
+            submission: &submission,
+            username,
         };
-        let named = if submit.username.is_empty() {
-            Ok(&self.config.default_username)
-        } else {
-            self.names.intern(submit.username).ok_or(Reject::Unauthorized)
-        };
-        // Nobody's block is a block, too.
-        let username = *named.as_ref().unwrap_or(&&self.config.default_username);
-        let (assignment, submission) = (&given.assignment, &submit.submission);
-        let (seen, scratch) = (&mut self.seen, &mut effects.scratch);
-        let verdict =
-            validate::check(job, assignment, submission, &moment, username, seen, scratch);
-        if let Some(block) = verdict.block {
-            effects.tally.blocks += 1;
-            effects.blocks.push(block);
-        }
-        named?;
-        verdict.share.map(|share| (share, assignment.difficulty))
+        account.judge(&claim, &mut self.seen, &self.config, work, now, effects)?;
+        Ok(given.assignment.difficulty)
     }
 
     /// Brings vardiff up to the rules of this work, this configuration and this miner.
     fn apply_rules(&mut self, work: &Work, now: Instant) {
-        let pooled = work.latest().payout.pooled.as_ref();
-        // 0: the pool sets none. Powers of two are exact in an f64.
-        let pool_floor = pooled.and_then(|terms| Difficulty::new(terms.min_difficulty as f64));
-        let floors = [self.class_floor, self.own_floor, pool_floor].into_iter().flatten();
-        let floor = floors.fold(self.config.difficulty_min, Difficulty::max);
-        let rules = VardiffConfig {
-            floor,
-            start: self.config.difficulty_start,
-            shares_per_minute: self.config.shares_per_minute,
-            powers_of_two: pooled.is_some(),
-        };
+        let rules = self.config.vardiff_rules(work, [self.class_floor, self.own_floor]);
         self.vardiff.configure(rules, now);
     }
 
     /// Puts a changed difficulty into effect at once, if that can be done without the miner
     /// repeating work: with newer work if there is, else with the quickdiff twin of this job.
     fn renew(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) {
-        if !self.subscribed || self.told == Some(self.vardiff.difficulty()) {
+        if !self.is_subscribed() || self.told == Some(self.vardiff.difficulty()) {
             return;
         }
         let latest = work.latest().id;
         let newer = self.given.last().is_none_or(|last| last.job != latest);
         if newer {
             self.send(work, now, Sending { quickdiff: false, clean: true }, out);
-        } else if !self.given.has_twin(latest) {
+        } else if !self.has_twin(latest) {
             self.send(work, now, Sending { quickdiff: true, clean: true }, out);
         }
     }
@@ -404,7 +347,16 @@ impl Session {
         let assignment = self.assignment(difficulty, quickdiff);
         let rendering = Rendering { class: self.class, quickdiff, clean };
         notify::write(job, rendering, assignment.variant().target_byte, out);
-        self.given.push(Given { job: job.id, assignment, at: now });
+        if let Some(account) = &self.account {
+            account.miner().set_difficulty(difficulty);
+        }
+        self.given.push(Given { job: job.id, assignment, at: now, wire: () });
+    }
+
+    /// True when the quickdiff twin of `job` was given out.
+    fn has_twin(&self, job: JobId) -> bool {
+        let twin = WireJobId { job, quickdiff: true };
+        self.given.find(|given| is_given_as(given, twin)).is_some()
     }
 
     /// Spares the target's long division when nothing has changed.
@@ -416,12 +368,56 @@ impl Session {
             _ => Assignment::new(self.class, difficulty, quickdiff),
         }
     }
+}
 
-    /// This connection's place in `interval`; connections spread over it evenly.
-    fn share_of(&self, interval: Duration) -> Duration {
-        let place = u32::from_be_bytes(self.extranonce1).wrapping_mul(GOLDEN_RATIO);
-        interval.mul_f64(f64::from(place) / f64::from(u32::MAX))
+impl stratum::Protocol for Session {
+    fn on_bytes(
+        &mut self,
+        inbox: &mut [u8],
+        work: &Work,
+        now: Instant,
+        out: &mut Vec<u8>,
+        effects: &mut Effects,
+    ) -> Result<usize, Close> {
+        let mut used = 0;
+        while let Some(len) = memchr::memchr(b'\n', &inbox[used..]) {
+            if len > LINE_LEN_MAX {
+                return Err(TOO_LONG);
+            }
+            self.on_line(&inbox[used..used + len], work, now, out, effects)?;
+            used += len + 1;
+        }
+        if inbox.len() - used > LINE_LEN_MAX { Err(TOO_LONG) } else { Ok(used) }
     }
+
+    fn on_work(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) -> Result<(), Close> {
+        self.on_work(work, now, out)
+    }
+
+    fn on_config(&mut self, config: &Arc<Config>, work: &Work, now: Instant) {
+        self.config = Arc::clone(config);
+        (self.class, self.class_floor) = self.config.classes.of(&self.user_agent);
+        if let Some(account) = &self.account {
+            account.miner().describe(&self.user_agent, self.class);
+        }
+        self.apply_rules(work, now);
+    }
+
+    fn deadline(&self) -> Instant {
+        self.deadline()
+    }
+
+    fn on_deadline(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) -> Result<(), Close> {
+        self.on_deadline(work, now, out)
+    }
+
+    fn on_stop(&mut self, _: &mut Vec<u8>) {
+        // `client.reconnect` makes some firmware give up its backup pools: closing says enough.
+    }
+}
+
+fn is_given_as(given: &Given, id: WireJobId) -> bool {
+    given.job == id.job && given.assignment.quickdiff == id.quickdiff
 }
 
 /// How the latest job goes out.
@@ -431,12 +427,12 @@ struct Sending {
     clean: bool,
 }
 
-/// Nodes accept blocks up to two hours ahead of their clock.
-const NTIME_AHEAD_S: u32 = 7200;
 /// Drops the connection when it is told a version mask (datum_gateway PR #105).
 const MASK_HATER: &str = "Antminer S21+";
-/// 2^32 / φ: consecutive numbers land far apart and evenly.
-const GOLDEN_RATIO: u32 = 0x9E37_79B9;
+/// Real requests have a few hundred bytes.
+const LINE_LEN_MAX: usize = 8192;
+const NOT_JSON: Close = Close::Violation("sent a line that is not a JSON object");
+const TOO_LONG: Close = Close::Violation("sent a line longer than 8192 bytes");
 
 #[cfg(test)]
 #[path = "session_tests.rs"]

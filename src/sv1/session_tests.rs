@@ -2,9 +2,11 @@ use bitcoin::hashes::{Hash as _, sha256d};
 use serde::Deserialize;
 
 use super::*;
+use std::time::Duration;
+
 use crate::{
     validate::fixture::{CURTIME, Desk, EASY, HARD, pooled, solo, template},
-    work::{BuildJob, Hash256, Target},
+    work::{BuildJob, Door, Hash256, Target},
 };
 
 /// A session, and a miner that takes it at its word.
@@ -51,7 +53,8 @@ impl Bench {
     fn new(config: Config, desk: Desk) -> Self {
         #[expect(clippy::disallowed_methods, reason = "any origin will do")]
         let now = Instant::now();
-        let session = Session::new(Arc::new(config), EXTRANONCE1, &desk.work, now);
+        let seat = Seat::alone(EXTRANONCE1, now);
+        let session = Session::new(Arc::new(config), seat, &desk.work, now);
         Self { desk, session, now, out: Vec::new(), effects: Effects::default() }
     }
 
@@ -245,7 +248,7 @@ fn mined_shares_are_accepted_on_every_kind_of_work() {
         // The earlier job on this tip still counts.
         assert_eq!(bench.share(&notify_2, 1), TRUE_9);
         assert_eq!(bench.effects.shares.len(), 5);
-        assert_eq!(bench.effects.tally.accepted, 5);
+        assert_eq!(bench.effects.tally.accepted(), 5);
         assert!(bench.share(&notify_1, 1).contains("[21,\"stale-prevblk\",null]"));
     }
 }
@@ -254,7 +257,7 @@ fn mined_shares_are_accepted_on_every_kind_of_work() {
 fn each_class_gets_its_own_coinbase() {
     for (agent, limit) in [("NiceHash/1", 500), ("bitaxe/BM1370", 6500), ("xminer-1.0", 16000)] {
         let mut config = config();
-        config.classes = super::super::Classes::new(true, Vec::new());
+        config.classes = stratum::Classes::new(true, Vec::new());
         let mut bench = Bench::new(config, Desk::new(HARD, &solo()));
         let said = bench.say(&SUBSCRIBE.replace("test/1", agent));
         assert!(notify(&said).coinbase(0).len() <= limit);
@@ -329,7 +332,7 @@ fn unknown_methods_are_answered_minus_3() {
 #[test]
 fn what_is_not_json_ends_the_session() {
     for line in ["GET / HTTP/1.1", "{", "[]", "7", "\u{16}\u{3}\u{1}", "{\"id\":1}}"] {
-        assert_eq!(Bench::solo().try_say(line), Err(Close::Malformed), "{line}");
+        assert_eq!(Bench::solo().try_say(line), Err(NOT_JSON), "{line}");
     }
     for line in ["", " \r", "{}"] {
         assert_eq!(Bench::solo().say(line), "", "{line:?}");
@@ -485,19 +488,9 @@ fn paced_work_is_spread_and_tips_are_not() {
 
 #[test]
 fn connections_are_spread_over_the_interval() {
-    let bench = Bench::solo();
     let interval = Duration::from_secs(40);
-    let mut places: Vec<Duration> = (0..1000u32)
-        .map(|i| {
-            let session = Session::new(
-                Arc::new(config()),
-                (77 + i).to_be_bytes(),
-                &bench.desk.work,
-                bench.now,
-            );
-            session.share_of(interval)
-        })
-        .collect();
+    let mut places: Vec<Duration> =
+        (0..1000u32).map(|i| place_in(interval, (77 + i).to_be_bytes())).collect();
     places.sort();
     let widest = places.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
     assert!(widest < Duration::from_millis(200), "{widest:?}");
@@ -590,7 +583,8 @@ fn years_pass_in_a_moment() {
             if bench.on_deadline().is_err() {
                 let work = &bench.desk.work;
                 let config = Arc::clone(&bench.session.config);
-                bench.session = Session::new(config, EXTRANONCE1, work, bench.now);
+                bench.session =
+                    Session::new(config, Seat::alone(EXTRANONCE1, bench.now), work, bench.now);
                 bench.say(SUBSCRIBE);
             }
         }

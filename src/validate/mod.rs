@@ -10,8 +10,8 @@ use std::sync::Arc;
 pub use seen::SeenShares;
 
 use crate::work::{
-    Coinbase, CoinbaseId, Difficulty, FoundBlock, Hash256, Job, Reject, Share, Submission, Target,
-    Username, VERSION_ROLLING_MASK, Variant, merkle,
+    CoinbaseId, Difficulty, FoundBlock, Hash256, Job, Reject, Share, Submission, Target, Username,
+    Variant, merkle,
 };
 
 /// What a connection was given with a job, as far as a share's worth depends on it.
@@ -44,6 +44,15 @@ pub struct Moment<'a> {
     pub ntime_max: u32,
 }
 
+/// Where a header's merkle root comes from.
+#[derive(Clone, Copy, Debug)]
+pub enum Source<'a> {
+    /// Hashed from the coinbase, with the submitted extranonce in it.
+    Coinbase,
+    /// Known since the miner was given the job: it cannot change its extranonce.
+    Root(&'a Hash256),
+}
+
 /// What a submission comes to. A block counts whatever the share's fate is.
 #[derive(Debug)]
 pub struct Verdict {
@@ -55,9 +64,11 @@ pub struct Verdict {
 ///
 /// The block test comes before all others: a stale, late or oddly versioned share must never lose
 /// a block. Then stale, ntime, version, target, duplicate.
+#[expect(clippy::too_many_arguments, reason = "one call, on the share path, of what it needs")]
 pub fn check(
     job: &Arc<Job>,
     assignment: &Assignment,
+    source: Source<'_>,
     submission: &Submission,
     moment: &Moment<'_>,
     username: &Username,
@@ -66,13 +77,27 @@ pub fn check(
 ) -> Verdict {
     let coinbase = job.coinbase(assignment.class);
     let variant = assignment.variant();
-    let rolled = submission.version_bits.unwrap_or(0);
-    let version = job.version | (rolled & VERSION_ROLLING_MASK);
-    let header = header(job, coinbase, variant, submission, version, scratch);
+    let mask = submission.version_mask;
+    let version = match submission.version_bits {
+        Some(bits) => job.version & !mask | bits & mask,
+        None => job.version,
+    };
+    let root = match source {
+        // `scratch` then holds the coinbase that the root was made of.
+        Source::Coinbase => {
+            let txid = coinbase.txid(variant, &submission.extranonce, scratch);
+            merkle::root(txid, job.branches())
+        }
+        Source::Root(root) => *root,
+    };
+    let header = job.header(version, &root, submission.ntime, submission.nonce);
     let hash = Hash256::of_header(&header);
     let is_block = job.block_target.is_met_by(&hash);
-    // `scratch` still holds the coinbase that the header was made of.
     let block = is_block.then(|| {
+        if let Source::Root(_) = source {
+            scratch.clear();
+            coinbase.write(variant, &submission.extranonce, scratch);
+        }
         Box::new(FoundBlock {
             job: Arc::clone(job),
             hash,
@@ -121,8 +146,9 @@ fn refuse(
         return Err(Reject::NtimeTooNew);
     }
     // Firmware sends either the rolled bits or the whole version; both agree outside the mask.
-    let foreign = submission.version_bits.unwrap_or(0) & !VERSION_ROLLING_MASK;
-    if foreign != 0 && foreign != job.version {
+    let mask = submission.version_mask;
+    let foreign = submission.version_bits.unwrap_or(0) & !mask;
+    if foreign != 0 && foreign != job.version & !mask {
         return Err(Reject::BadVersion);
     }
     if !assignment.target.is_met_by(hash) {
@@ -130,29 +156,6 @@ fn refuse(
         return Err(if nonzero { Reject::HashNotZero } else { Reject::HighHash });
     }
     Ok(())
-}
-
-/// The 80 bytes that the miner hashed. Leaves the coinbase in `scratch`.
-fn header(
-    job: &Job,
-    coinbase: &Coinbase,
-    variant: Variant,
-    submission: &Submission,
-    version: u32,
-    scratch: &mut Vec<u8>,
-) -> [u8; 80] {
-    let txid = coinbase.txid(variant, &submission.extranonce, scratch);
-    // A subsidy-only block has no other transaction, whatever its template has.
-    let branches: &[Hash256] = if job.is_empty() { &[] } else { &job.template.merkle_branches };
-    let root = merkle::root(txid, branches);
-    let mut header = [0; 80];
-    header[..4].copy_from_slice(&version.to_le_bytes());
-    header[4..36].copy_from_slice(&job.prevhash().0);
-    header[36..68].copy_from_slice(&root.0);
-    header[68..72].copy_from_slice(&submission.ntime.to_le_bytes());
-    header[72..76].copy_from_slice(&job.template.nbits.get().to_le_bytes());
-    header[76..].copy_from_slice(&submission.nonce.to_le_bytes());
-    header
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use super::{
     fixture::{CURTIME, EASY, HARD, MINTIME, pooled, solo, template},
     *,
 };
-use crate::work::{BuildJob, JobBuilder, Payout};
+use crate::work::{BuildJob, JobBuilder, Payout, VERSION_ROLLING_MASK as MASK};
 
 struct Bench {
     job: Arc<Job>,
@@ -37,7 +37,7 @@ impl Bench {
         let moment = Moment { tip: &tip, expired, ntime_max: CURTIME + 7200 };
         let nobody = Username("nobody".into());
         let (job, seen, scratch) = (&self.job, &mut self.seen, &mut Vec::new());
-        check(job, &self.assignment, submission, &moment, &nobody, seen, scratch)
+        check(job, &self.assignment, Source::Coinbase, submission, &moment, &nobody, seen, scratch)
     }
 
     /// A nonce with which `base` is a share.
@@ -54,7 +54,13 @@ impl Bench {
 }
 
 fn submission() -> Submission {
-    Submission { extranonce: [7; 12], ntime: CURTIME, nonce: 0, version_bits: None }
+    Submission {
+        extranonce: [7; 12],
+        ntime: CURTIME,
+        nonce: 0,
+        version_bits: None,
+        version_mask: MASK,
+    }
 }
 
 /// The header as the bitcoin crate puts it together from the transactions themselves.
@@ -69,7 +75,7 @@ fn reference_header(job: &Job, assignment: &Assignment, submission: &Submission)
     let others: &[_] = if job.is_empty() { &[] } else { &job.template.transactions };
     let txids = std::iter::once(coinbase.compute_txid().to_raw_hash())
         .chain(others.iter().map(|tx| bitcoin::hashes::sha256d::Hash::from_byte_array(tx.txid.0)));
-    let rolled = submission.version_bits.unwrap_or(0) & VERSION_ROLLING_MASK;
+    let rolled = submission.version_bits.unwrap_or(0) & MASK;
     let header = bitcoin::block::Header {
         version: bitcoin::block::Version::from_consensus((job.version | rolled).cast_signed()),
         prev_blockhash: bitcoin::BlockHash::from_byte_array(job.prevhash().0),
@@ -92,10 +98,10 @@ proptest! {
         let job = JobBuilder::new(1).build(what, &template(1, EASY, transactions), &payout);
         let difficulty = Difficulty::pow2(exponent);
         let assignment = Assignment::new(CoinbaseId::CLASSES[class], difficulty, quickdiff);
-        let submission = Submission { extranonce, ntime: CURTIME, nonce, version_bits: bits };
+        let submission = Submission { extranonce, ntime: CURTIME, nonce, version_bits: bits, version_mask: MASK };
         let moment = Moment { tip: job.prevhash(), expired: false, ntime_max: CURTIME };
         let (nobody, mut seen) = (Username("".into()), SeenShares::default());
-        let verdict = check(&job, &assignment, &submission, &moment, &nobody, &mut seen, &mut Vec::new());
+        let verdict = check(&job, &assignment, Source::Coinbase, &submission, &moment, &nobody, &mut seen, &mut Vec::new());
         let header = reference_header(&job, &assignment, &submission);
         let hash = Hash256::sha256d(&header);
         prop_assert_eq!(verdict.block.is_some(), job.block_target.is_met_by(&hash));

@@ -2,19 +2,25 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::Reject;
+use super::{Protocol, Reject};
 
 /// Totals over all miners.
 #[derive(Debug, Default)]
 pub struct Counters {
-    accepted: AtomicU64,
-    /// Σ credited difficulty, an `f64`'s bits.
-    accepted_difficulty: AtomicU64,
-    rejected: [AtomicU64; Reject::ALL.len()],
+    shares: [ShareCounters; Protocol::ALL.len()],
     blocks: AtomicU64,
     connections: AtomicU64,
     /// Shares that never reached a pool though a miner saw them accepted, by this side's fault.
     relay_dropped: AtomicU64,
+}
+
+/// Shares of one protocol.
+#[derive(Debug, Default)]
+struct ShareCounters {
+    accepted: AtomicU64,
+    /// Σ credited difficulty, an `f64`'s bits.
+    difficulty: AtomicU64,
+    rejected: [AtomicU64; Reject::ALL.len()],
 }
 
 /// A moment's copy of [`Counters`].
@@ -23,22 +29,33 @@ pub struct CountersView {
     pub accepted: u64,
     pub accepted_difficulty: f64,
     pub rejected: [u64; Reject::ALL.len()],
+    /// The same shares, each protocol for itself, in the order of `Protocol::ALL`.
+    pub by_protocol: [SharesView; Protocol::ALL.len()],
     pub blocks: u64,
     /// Miners connected now.
     pub connections: u64,
     pub relay_dropped: u64,
 }
 
+/// Shares of one protocol at a moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SharesView {
+    pub accepted: u64,
+    pub difficulty: f64,
+    pub rejected: [u64; Reject::ALL.len()],
+}
+
 impl Counters {
-    pub fn add_accepted(&self, shares: u64, difficulty: f64) {
-        self.accepted.fetch_add(shares, Relaxed);
+    pub fn add_accepted(&self, protocol: Protocol, shares: u64, difficulty: f64) {
+        let counters = &self.shares[protocol as usize];
+        counters.accepted.fetch_add(shares, Relaxed);
         let add = |bits| Some((f64::from_bits(bits) + difficulty).to_bits());
         // Never fails: `add` always gives a value.
-        let _ = self.accepted_difficulty.fetch_update(Relaxed, Relaxed, add);
+        let _ = counters.difficulty.fetch_update(Relaxed, Relaxed, add);
     }
 
-    pub fn add_rejected(&self, reject: Reject, shares: u64) {
-        self.rejected[reject as usize].fetch_add(shares, Relaxed);
+    pub fn add_rejected(&self, protocol: Protocol, reject: Reject, shares: u64) {
+        self.shares[protocol as usize].rejected[reject as usize].fetch_add(shares, Relaxed);
     }
 
     pub fn add_block(&self) {
@@ -59,10 +76,20 @@ impl Counters {
 
     pub fn view(&self) -> CountersView {
         let load = |counter: &AtomicU64| counter.load(Relaxed);
+        let by_protocol = std::array::from_fn(|at| {
+            let ShareCounters { accepted, difficulty, rejected } = &self.shares[at];
+            SharesView {
+                accepted: load(accepted),
+                difficulty: f64::from_bits(load(difficulty)),
+                rejected: std::array::from_fn(|at| load(&rejected[at])),
+            }
+        });
+        let all = by_protocol.iter();
         CountersView {
-            accepted: load(&self.accepted),
-            accepted_difficulty: f64::from_bits(load(&self.accepted_difficulty)),
-            rejected: std::array::from_fn(|at| load(&self.rejected[at])),
+            accepted: all.clone().map(|shares| shares.accepted).sum(),
+            accepted_difficulty: all.clone().map(|shares| shares.difficulty).sum(),
+            rejected: std::array::from_fn(|at| all.clone().map(|it| it.rejected[at]).sum()),
+            by_protocol,
             blocks: load(&self.blocks),
             connections: load(&self.connections),
             relay_dropped: load(&self.relay_dropped),

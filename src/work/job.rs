@@ -169,6 +169,14 @@ impl Work {
         self.latest().prevhash()
     }
 
+    /// An error when miners are not wanted, with why.
+    pub fn admits(&self) -> Result<(), Arc<str>> {
+        match &self.door {
+            Door::Open => Ok(()),
+            Door::Closed(reason) => Err(Arc::clone(reason)),
+        }
+    }
+
     pub fn job(&self, id: JobId) -> Option<&Arc<Job>> {
         self.jobs.iter().find(|job| job.id == id)
     }

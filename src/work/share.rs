@@ -13,6 +13,8 @@ pub struct Submission {
     pub nonce: u32,
     /// Bits that the miner rolled, before masking; `None` when it sent none.
     pub version_bits: Option<u32>,
+    /// Bits that it may roll.
+    pub version_mask: u32,
 }
 
 /// A submission that met its target.

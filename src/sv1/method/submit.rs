@@ -2,7 +2,7 @@
 
 use crate::{
     sv1::notify::{WireJobId, parse_hex_u32},
-    work::{Reject, Submission},
+    work::{Reject, Submission, VERSION_ROLLING_MASK},
 };
 
 /// A claim, before its job is known.
@@ -27,8 +27,13 @@ impl<'a> Submit<'a> {
             .map_err(|_| Reject::BadExtranonce)?;
         let number = |hex: &str| parse_hex_u32(hex).ok_or(Reject::Malformed);
         let version_bits = rest.first().map(|bits| number(bits)).transpose()?;
-        let submission =
-            Submission { extranonce, ntime: number(ntime)?, nonce: number(nonce)?, version_bits };
+        let submission = Submission {
+            extranonce,
+            ntime: number(ntime)?,
+            nonce: number(nonce)?,
+            version_bits,
+            version_mask: VERSION_ROLLING_MASK,
+        };
         // An id that we never wrote is a job that we never gave.
         let job = WireJobId::parse(job).ok_or(Reject::UnknownJob)?;
         Ok(Self { username, job, submission })

@@ -2,28 +2,34 @@
 
 use std::time::Instant;
 
-use super::notify::WireJobId;
 use crate::{
     validate::Assignment,
     work::{JobId, Work},
 };
 
-/// One job as it went to this miner.
+/// One job as it went to this miner; `T` is what a protocol has to remember beside.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Given {
-    pub(super) job: JobId,
-    pub(super) assignment: Assignment,
-    pub(super) at: Instant,
+pub struct Given<T = ()> {
+    pub job: JobId,
+    pub assignment: Assignment,
+    pub at: Instant,
+    pub wire: T,
 }
 
 /// What this miner may submit to, oldest first.
-#[derive(Debug, Default)]
-pub(super) struct GivenJobs {
-    jobs: Vec<Given>,
+#[derive(Debug)]
+pub struct GivenJobs<T = ()> {
+    jobs: Vec<Given<T>>,
 }
 
-impl GivenJobs {
-    pub(super) fn push(&mut self, given: Given) {
+impl<T> Default for GivenJobs<T> {
+    fn default() -> Self {
+        Self { jobs: Vec::new() }
+    }
+}
+
+impl<T> GivenJobs<T> {
+    pub fn push(&mut self, given: Given<T>) {
         if self.jobs.len() == GIVEN_MAX {
             self.jobs.remove(0);
         }
@@ -33,29 +39,22 @@ impl GivenJobs {
         self.jobs.push(given);
     }
 
-    pub(super) fn find(&self, id: WireJobId) -> Option<&Given> {
-        self.jobs
-            .iter()
-            .rev()
-            .find(|given| given.job == id.job && given.assignment.quickdiff == id.quickdiff)
+    /// The latest that `is_it` says yes to.
+    pub fn find(&self, is_it: impl Fn(&Given<T>) -> bool) -> Option<&Given<T>> {
+        self.jobs.iter().rev().find(|given| is_it(given))
     }
 
-    pub(super) fn last(&self) -> Option<&Given> {
+    pub fn last(&self) -> Option<&Given<T>> {
         self.jobs.last()
     }
 
     /// Forgets jobs that `work` no longer has, except the last, whose terms are still the miner's.
-    pub(super) fn retain(&mut self, work: &Work) {
+    pub fn retain(&mut self, work: &Work) {
         let last = self.last().map(|given| given.job);
         self.jobs.retain(|given| Some(given.job) == last || work.job(given.job).is_some());
     }
 
-    /// True when the quickdiff twin of `job` was given out.
-    pub(super) fn has_twin(&self, job: JobId) -> bool {
-        self.find(WireJobId { job, quickdiff: true }).is_some()
-    }
-
-    pub(super) fn contains(&self, job: JobId) -> bool {
+    pub fn contains(&self, job: JobId) -> bool {
         self.jobs.iter().any(|given| given.job == job)
     }
 }

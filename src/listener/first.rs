@@ -1,0 +1,237 @@
+//! The first bytes of a connection tell which protocol is spoken on it.
+//!
+//! A Stratum V2 client begins with a 64-byte EllSwift key, which is noise: it may begin like JSON,
+//! like TLS or like anything else. So nothing is decided by a first byte alone.
+
+use std::{sync::Arc, time::Instant};
+
+use crate::{
+    stratum::{Close, Config, Effects, Protocol, Seat},
+    sv1,
+    work::Work,
+};
+
+/// A connection's session, whatever it speaks.
+#[derive(Debug)]
+pub(super) enum Session {
+    /// Nothing decisive has come yet.
+    Unknown(Box<Visitor>),
+    Sv1(Box<sv1::Session>),
+}
+
+/// Somebody who has not shown what he speaks.
+#[derive(Debug)]
+pub(super) struct Visitor {
+    config: Arc<Config>,
+    /// Taken along by the session that it becomes.
+    seat: Option<Seat>,
+    began: Instant,
+}
+
+/// What the first bytes say.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Speaks {
+    Sv1,
+    Sv2,
+    Tls,
+    Proxy,
+}
+
+impl Session {
+    pub(super) fn new(config: Arc<Config>, seat: Seat, now: Instant) -> Self {
+        Self::Unknown(Box::new(Visitor { config, seat: Some(seat), began: now }))
+    }
+}
+
+impl Visitor {
+    /// The session for what `inbox` begins with; none while that is open.
+    fn meet(&mut self, inbox: &[u8], work: &Work, now: Instant) -> Result<Option<Session>, Close> {
+        let Some(speaks) = tell(inbox) else { return Ok(None) };
+        let Some(seat) = self.seat.take() else { return Ok(None) };
+        let config = Arc::clone(&self.config);
+        match speaks {
+            Speaks::Sv1 => {
+                Ok(Some(Session::Sv1(Box::new(sv1::Session::new(config, seat, work, now)))))
+            }
+            Speaks::Sv2 => Err(Close::Violation("speaks Stratum V2, which is not served yet")),
+            Speaks::Tls => Err(Close::Violation(NO_TLS)),
+            Speaks::Proxy => Err(Close::Violation(NO_PROXY)),
+        }
+    }
+}
+
+/// Which protocol `first` is the beginning of; none when more must come to tell.
+fn tell(first: &[u8]) -> Option<Speaks> {
+    if is_client_hello(first) {
+        return Some(Speaks::Tls);
+    }
+    if PROXY_HEADS.iter().any(|head| first.starts_with(head)) {
+        return Some(Speaks::Proxy);
+    }
+    if first.split(|byte| *byte == b'\n').any(is_request) {
+        return Some(Speaks::Sv1);
+    }
+    if first.len() < KEY_LEN {
+        return None;
+    }
+    // 64 random bytes are text once in 10^26 times.
+    Some(if is_text(&first[..KEY_LEN]) { Speaks::Sv1 } else { Speaks::Sv2 })
+}
+
+/// True for what may be a whole request. A key that comes in pieces may look like an empty line, or
+/// like half a request, for a while.
+fn is_request(line: &[u8]) -> bool {
+    let line = line.trim_ascii();
+    line.len() >= REQUEST_LEN_MIN && line.starts_with(b"{") && line.ends_with(b"}")
+}
+
+/// UTF-8 (its last character may be cut) without control characters but white space.
+fn is_text(bytes: &[u8]) -> bool {
+    let valid = match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) if error.error_len().is_none() => {
+            std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default()
+        }
+        Err(_) => return false,
+    };
+    !valid.chars().any(|c| c.is_control() && !c.is_ascii_whitespace())
+}
+
+/// A TLS record of a handshake whose message is a ClientHello of the length that the record says
+/// (RFC 8446, 5.1 and 4): a key passes for one once in 2^56 times.
+fn is_client_hello(first: &[u8]) -> bool {
+    let [0x16, 3, 0..=4, len_high, len_low, 1, 0, hello_high, hello_low, ..] = *first else {
+        return false;
+    };
+    let record = u16::from_be_bytes([len_high, len_low]);
+    record.checked_sub(4) == Some(u16::from_be_bytes([hello_high, hello_low]))
+}
+
+impl Protocol for Session {
+    fn on_bytes(
+        &mut self,
+        inbox: &mut [u8],
+        work: &Work,
+        now: Instant,
+        out: &mut Vec<u8>,
+        effects: &mut Effects,
+    ) -> Result<usize, Close> {
+        match self {
+            Self::Sv1(session) => session.on_bytes(inbox, work, now, out, effects),
+            Self::Unknown(visitor) => match visitor.meet(inbox, work, now)? {
+                Some(session) => {
+                    *self = session;
+                    self.on_bytes(inbox, work, now, out, effects)
+                }
+                None => Ok(0),
+            },
+        }
+    }
+
+    fn on_work(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) -> Result<(), Close> {
+        match self {
+            Self::Sv1(session) => Protocol::on_work(&mut **session, work, now, out),
+            Self::Unknown(_) => work.admits().map_err(Close::Door),
+        }
+    }
+
+    fn on_config(&mut self, config: &Arc<Config>, work: &Work, now: Instant) {
+        match self {
+            Self::Sv1(session) => session.on_config(config, work, now),
+            Self::Unknown(visitor) => visitor.config = Arc::clone(config),
+        }
+    }
+
+    fn deadline(&self) -> Instant {
+        match self {
+            Self::Sv1(session) => Protocol::deadline(&**session),
+            Self::Unknown(visitor) => visitor.began + visitor.config.login_timeout,
+        }
+    }
+
+    fn on_deadline(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) -> Result<(), Close> {
+        match self {
+            Self::Sv1(session) => Protocol::on_deadline(&mut **session, work, now, out),
+            Self::Unknown(visitor) => {
+                let timeout = visitor.config.login_timeout;
+                let late = now >= visitor.began + timeout;
+                if late { Err(Close::LoginTimeout(timeout)) } else { Ok(()) }
+            }
+        }
+    }
+
+    fn on_stop(&mut self, out: &mut Vec<u8>) {
+        if let Self::Sv1(session) = self {
+            session.on_stop(out);
+        }
+    }
+}
+
+/// An EllSwift encoding.
+const KEY_LEN: usize = 64;
+/// `{"id":1,"method":"x"}`
+const REQUEST_LEN_MIN: usize = 20;
+/// Versions 1 and 2 of HAProxy's header; the latter's last byte is not in it.
+const PROXY_HEADS: [&[u8]; 2] = [b"PROXY TCP", b"\r\n\r\n\0\r\nQUIT"];
+const NO_TLS: &str = "speaks TLS, which is off here: give it a stratum+tcp:// address";
+const NO_PROXY: &str = "is behind a proxy that sends a PROXY header: switch that off in the proxy";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What all beginnings of `bytes`, one byte longer each, tell at last, and after how many.
+    fn case(bytes: &[u8]) -> Option<(usize, Speaks)> {
+        (1..=bytes.len()).find_map(|len| Some((len, tell(&bytes[..len])?)))
+    }
+
+    fn key(begin: &[u8]) -> [u8; 64] {
+        let mut key = [0xE7; 64];
+        key[..begin.len()].copy_from_slice(begin);
+        key
+    }
+
+    #[test]
+    fn json_is_sv1_with_its_first_line() {
+        let line = b"{\"id\":1,\"method\":\"mining.subscribe\",\"params\":[]}\n";
+        assert_eq!(case(line), Some((line.len() - 1, Speaks::Sv1)));
+        let spaced =
+            b"\r\n\n  {\"id\":1,\"method\":\"mining.subscribe\",\"params\":[\"\xc3\xa4\"]} \r\n";
+        assert_eq!(case(spaced), Some((spaced.len() - 3, Speaks::Sv1)));
+        let long =
+            [b"{\"id\":1,\"method\":\"mining.configure\",\"params\":[".as_slice(), &[b' '; 64]]
+                .concat();
+        assert_eq!(case(&long), Some((64, Speaks::Sv1)));
+    }
+
+    #[test]
+    fn keys_are_keys_whatever_they_begin_like() {
+        for begin in [
+            b"".as_slice(),
+            b"{\"id\":1,\"method\":",
+            b"{\n",
+            b"{}\n",
+            b"\n\n\n\n",
+            b" \t\r\n{",
+            b"\x16\x03\x01",
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\x00",
+            b"PROXY ",
+            b"\r\n\r\n\0\r\nQUI",
+        ] {
+            assert_eq!(case(&key(begin)), Some((64, Speaks::Sv2)), "{begin:x?}");
+        }
+    }
+
+    #[test]
+    fn others_are_told_by_name() {
+        assert_eq!(case(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"), Some((9, Speaks::Tls)));
+        assert_eq!(case(b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n"), Some((9, Speaks::Proxy)));
+        assert_eq!(case(b"\r\n\r\n\0\r\nQUIT\n\x21\x11"), Some((11, Speaks::Proxy)));
+        assert_eq!(
+            case(b"GET / HTTP/1.1\r\nHost: gateway\r\nAccept: */*\r\nUser-Agent: curl/8.0.1\r\n")
+                .unwrap()
+                .1,
+            Speaks::Sv1
+        );
+    }
+}

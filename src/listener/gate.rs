@@ -1,0 +1,218 @@
+//! Who is connected, and where in the extranonce space. Locked when miners come and go, never for
+//! their shares.
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::watch;
+
+use super::Limits;
+use crate::stratum::{Lease, Leases};
+
+/// Keeps count of all connections and channels.
+#[derive(Debug)]
+pub(super) struct Gate {
+    limits: watch::Receiver<Limits>,
+    guests: Mutex<Guests>,
+}
+
+#[derive(Debug)]
+struct Guests {
+    /// Each connection's extranonce1.
+    taken: HashSet<u32>,
+    next: u32,
+    per_ip: HashMap<IpAddr, usize>,
+    refused: u64,
+    complaints: [Complaints; 3],
+}
+
+/// What a stranger could fill the log with.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Complaint {
+    Refused,
+    Accept,
+    Closed,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Refusal {
+    Full,
+    FullForIp,
+}
+
+impl Refusal {
+    pub(super) const fn text(self) -> &'static str {
+        match self {
+            Self::Full => "stratum.max_connections are connected",
+            Self::FullForIp => "stratum.max_connections_per_ip are connected from there",
+        }
+    }
+}
+
+impl Gate {
+    /// A random `first`, so that a miner's late share for an earlier run is nobody's now.
+    pub(super) fn new(limits: watch::Receiver<Limits>, first: u32) -> Self {
+        let guests = Guests {
+            taken: HashSet::new(),
+            next: first,
+            per_ip: HashMap::new(),
+            refused: 0,
+            complaints: Default::default(),
+        };
+        Self { limits, guests: Mutex::new(guests) }
+    }
+
+    pub(super) fn enter(self: &Arc<Self>, ip: IpAddr) -> Result<Place, Refusal> {
+        let limits = *self.limits.borrow();
+        let mut guests = self.guests();
+        if guests.taken.len() >= limits.connections {
+            return Err(Refusal::Full);
+        }
+        let from_there = guests.per_ip.entry(ip).or_default();
+        if *from_there >= limits.connections_per_ip {
+            return Err(Refusal::FullForIp);
+        }
+        *from_there += 1;
+        // Far fewer are taken than there are; a freed one is not used again for 2^32 arrivals.
+        let extranonce1 = loop {
+            let candidate = guests.next;
+            guests.next = candidate.wrapping_add(1);
+            if guests.taken.insert(candidate) {
+                break candidate;
+            }
+        };
+        drop(guests);
+        Ok(Place { gate: Arc::clone(self), ip, extranonce1 })
+    }
+
+    /// Counts one, and says how many there were.
+    pub(super) fn count_refused(&self) -> u64 {
+        let mut guests = self.guests();
+        guests.refused += 1;
+        guests.refused
+    }
+
+    /// Whether it is time for one more of these, and how many were swallowed since the last.
+    pub(super) fn may_say(&self, complaint: Complaint) -> Option<u64> {
+        self.guests().complaints[complaint as usize].may_say(now())
+    }
+
+    fn guests(&self) -> MutexGuard<'_, Guests> {
+        // Nothing under the lock can leave it half done.
+        self.guests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection's or channel's place; it is free again when this is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) gate: Arc<Gate>,
+    ip: IpAddr,
+    extranonce1: u32,
+}
+
+impl Lease for Place {
+    fn extranonce1(&self) -> [u8; 4] {
+        self.extranonce1.to_be_bytes()
+    }
+}
+
+/// Places for the channels of a connection from one address.
+#[derive(Debug)]
+pub(super) struct Channels {
+    pub(super) gate: Arc<Gate>,
+    pub(super) ip: IpAddr,
+}
+
+impl Leases for Channels {
+    fn lease(&self) -> Option<Box<dyn Lease>> {
+        Some(Box::new(self.gate.enter(self.ip).ok()?))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut guests = self.gate.guests();
+        guests.taken.remove(&self.extranonce1);
+        if let Some(from_there) = guests.per_ip.get_mut(&self.ip) {
+            *from_there -= 1;
+            if *from_there == 0 {
+                guests.per_ip.remove(&self.ip);
+            }
+        }
+    }
+}
+
+/// Lets one complaint through in a while: a flood of connections must not flood the log.
+#[derive(Debug, Default)]
+struct Complaints {
+    last: Option<Instant>,
+    unsaid: u64,
+}
+
+impl Complaints {
+    /// How many were swallowed since the last, when it is time for one.
+    fn may_say(&mut self, now: Instant) -> Option<u64> {
+        if self.last.is_some_and(|last| now < last + COMPLAIN_EACH) {
+            self.unsaid += 1;
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.unsaid))
+    }
+}
+
+/// Tokio's clock, so that tests can hold it.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+const COMPLAIN_EACH: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+    const THERE: IpAddr = IpAddr::V6(std::net::Ipv6Addr::LOCALHOST);
+
+    #[test]
+    fn places_are_limited_unique_and_returned() {
+        let limits = Limits { connections: 3, connections_per_ip: 2 };
+        let gate = Arc::new(Gate::new(watch::channel(limits).1, u32::MAX));
+        let first = gate.enter(HERE).unwrap();
+        let second = gate.enter(HERE).unwrap();
+        assert_eq!((first.extranonce1, second.extranonce1), (u32::MAX, 0));
+        assert_eq!(gate.enter(HERE).unwrap_err(), Refusal::FullForIp);
+        let third = gate.enter(THERE).unwrap();
+        assert_eq!(gate.enter(THERE).unwrap_err(), Refusal::Full);
+        drop(first);
+        assert_eq!(gate.enter(HERE).unwrap().extranonce1, 2);
+        drop((second, third));
+        assert!(gate.guests().taken.is_empty() && gate.guests().per_ip.is_empty());
+    }
+
+    #[test]
+    fn a_taken_extranonce_is_passed_over() {
+        let limits = Limits { connections: 9, connections_per_ip: 9 };
+        let gate = Arc::new(Gate::new(watch::channel(limits).1, 7));
+        let seven = gate.enter(HERE).unwrap();
+        gate.guests().next = 7;
+        assert_eq!(gate.enter(HERE).unwrap().extranonce1, 8);
+        drop(seven);
+    }
+
+    #[test]
+    fn complaints_are_rationed() {
+        let mut complaints = Complaints::default();
+        #[expect(clippy::disallowed_methods, reason = "any origin will do")]
+        let start = Instant::now();
+        assert_eq!(complaints.may_say(start), Some(0));
+        assert_eq!(complaints.may_say(start), None);
+        assert_eq!(complaints.may_say(start + COMPLAIN_EACH), Some(1));
+    }
+}

@@ -1,0 +1,142 @@
+//! A miner's books: its shares judged, counted and attributed, whichever protocol carried them.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{Config, Effects, Names, Seat};
+use crate::{
+    validate::{self, Assignment, Moment, SeenShares, Source},
+    work::{
+        CoinbaseId, Difficulty, Job, Protocol, Reject, Roster, Share, Submission, Work,
+        hash_difficulty,
+        roster::{Miner, Presence},
+        vardiff::VardiffConfig,
+    },
+};
+
+/// One miner's place in the roster and the names that it uses. Owned by its session.
+#[derive(Debug)]
+pub struct Account {
+    roster: Arc<Roster>,
+    presence: Presence,
+    names: Names,
+}
+
+/// What a miner claims to have found, and the terms that it was asked for it on.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim<'a> {
+    pub job: &'a Arc<Job>,
+    pub assignment: &'a Assignment,
+    /// When the miner got the job.
+    pub given_at: Instant,
+    pub source: Source<'a>,
+    pub submission: &'a Submission,
+    /// Empty: the operator's own.
+    pub username: &'a str,
+}
+
+impl Account {
+    /// Enters a miner of `seat` in the roster.
+    pub fn open(
+        seat: &Seat,
+        protocol: Protocol,
+        user_agent: &str,
+        class: CoinbaseId,
+        now: Instant,
+    ) -> Self {
+        let presence = seat.enter(protocol, user_agent, class, now);
+        Self { roster: Arc::clone(&seat.roster), presence, names: Names::default() }
+    }
+
+    pub fn miner(&self) -> &Miner {
+        self.presence.miner()
+    }
+
+    /// Judges a claim. A block, and a share, go to `effects`; both are counted, a refusal is not:
+    /// that is [`Self::refuse`]'s.
+    pub fn judge(
+        &mut self,
+        claim: &Claim<'_>,
+        seen: &mut SeenShares,
+        config: &Config,
+        work: &Work,
+        now: Instant,
+        effects: &mut Effects,
+    ) -> Result<(), Reject> {
+        let life = config.stale_after + config.refresh;
+        let moment = Moment {
+            tip: work.tip(),
+            expired: now.duration_since(claim.given_at) > life,
+            ntime_max: claim.job.template.curtime.saturating_add(NTIME_AHEAD_S),
+        };
+        let own = &*config.default_username.0;
+        let name = if claim.username.is_empty() { own } else { claim.username };
+        let miner = self.presence.miner();
+        let is_named = self.names.intern(name, &self.roster, miner).is_some();
+        // Nobody's block is a block, too.
+        let name = if is_named { name } else { own };
+        let named = self.names.intern(name, &self.roster, miner).ok_or(Reject::Unauthorized)?;
+        let verdict = validate::check(
+            claim.job,
+            claim.assignment,
+            claim.source,
+            claim.submission,
+            &moment,
+            &named.username,
+            seen,
+            &mut effects.scratch,
+        );
+        if let Some(block) = verdict.block {
+            effects.tally.blocks += 1;
+            effects.blocks.push(block);
+        }
+        if !is_named {
+            return Err(Reject::Unauthorized);
+        }
+        let share = verdict.share?;
+        let Share { difficulty, hash, is_block, .. } = &share;
+        effects.tally.accept(miner.protocol, *difficulty);
+        self.presence.accept(&named.worker, *difficulty, hash_difficulty(hash), *is_block, now);
+        effects.shares.push(share);
+        Ok(())
+    }
+
+    /// Counts a refusal.
+    pub fn refuse(&self, reject: Reject, effects: &mut Effects) {
+        effects.tally.reject(self.miner().protocol, reject);
+        self.presence.reject(self.names.current().map(|named| &*named.worker), reject);
+    }
+}
+
+impl Config {
+    /// The rules for vardiff under this work; `floors` are the miner's and its kind's own.
+    pub fn vardiff_rules(
+        &self,
+        work: &Work,
+        floors: impl IntoIterator<Item = Option<Difficulty>>,
+    ) -> VardiffConfig {
+        let pooled = work.latest().payout.pooled.as_ref();
+        // 0: the pool sets none. Powers of two are exact in an f64.
+        let pool_floor = pooled.and_then(|terms| Difficulty::new(terms.min_difficulty as f64));
+        let floors = floors.into_iter().chain([pool_floor]).flatten();
+        VardiffConfig {
+            floor: floors.fold(self.difficulty_min, Difficulty::max),
+            start: self.difficulty_start,
+            shares_per_minute: self.shares_per_minute,
+            powers_of_two: pooled.is_some(),
+        }
+    }
+}
+
+/// The place of `extranonce1` in `interval`; consecutive connections spread over it evenly.
+pub fn place_in(interval: Duration, extranonce1: [u8; 4]) -> Duration {
+    let place = u32::from_be_bytes(extranonce1).wrapping_mul(GOLDEN_RATIO);
+    interval.mul_f64(f64::from(place) / f64::from(u32::MAX))
+}
+
+/// Nodes accept blocks up to two hours ahead of their clock.
+const NTIME_AHEAD_S: u32 = 7200;
+/// 2^32 / φ: consecutive numbers land far apart and evenly.
+const GOLDEN_RATIO: u32 = 0x9E37_79B9;

@@ -1,0 +1,81 @@
+//! What words from a miner lead to, beside the answers.
+
+use crate::work::{Counters, FoundBlock, Protocol, Reject, Share};
+
+/// Collected over one read and acted on by the connection, blocks first. Owned by
+/// the caller and reused.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// For the nodes, before anything else.
+    pub blocks: Vec<Box<FoundBlock>>,
+    /// Accepted; for the pool, after the replies.
+    pub shares: Vec<Share>,
+    pub tally: Tally,
+    /// Where coinbases are put together for hashing.
+    pub scratch: Vec<u8>,
+}
+
+/// What goes to the counters.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tally {
+    shares: [ShareTally; Protocol::ALL.len()],
+    pub blocks: u64,
+}
+
+/// What goes to the counters of one protocol.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct ShareTally {
+    accepted: u64,
+    /// Σ credited difficulty.
+    difficulty: f64,
+    rejected: [u32; Reject::ALL.len()],
+    rejected_any: bool,
+}
+
+impl Tally {
+    pub fn accept(&mut self, protocol: Protocol, difficulty: f64) {
+        let tally = &mut self.shares[protocol as usize];
+        tally.accepted += 1;
+        tally.difficulty += difficulty;
+    }
+
+    pub fn reject(&mut self, protocol: Protocol, reject: Reject) {
+        let tally = &mut self.shares[protocol as usize];
+        tally.rejected[reject as usize] += 1;
+        tally.rejected_any = true;
+    }
+
+    pub fn accepted(&self) -> u64 {
+        self.shares.iter().map(|tally| tally.accepted).sum()
+    }
+
+    /// Σ credited difficulty.
+    pub fn difficulty(&self) -> f64 {
+        self.shares.iter().map(|tally| tally.difficulty).sum()
+    }
+
+    pub fn rejected(&self, reject: Reject) -> u32 {
+        self.shares.iter().map(|tally| tally.rejected[reject as usize]).sum()
+    }
+
+    /// Adds everything to `counters` and starts again.
+    pub fn settle(&mut self, counters: &Counters) {
+        for (protocol, tally) in Protocol::ALL.into_iter().zip(&mut self.shares) {
+            if tally.accepted > 0 {
+                counters.add_accepted(protocol, tally.accepted, tally.difficulty);
+                (tally.accepted, tally.difficulty) = (0, 0.0);
+            }
+            if tally.rejected_any {
+                for (reject, count) in Reject::ALL.into_iter().zip(tally.rejected) {
+                    if count > 0 {
+                        counters.add_rejected(protocol, reject, u64::from(count));
+                    }
+                }
+                *tally = ShareTally::default();
+            }
+        }
+        for _ in 0..std::mem::take(&mut self.blocks) {
+            counters.add_block();
+        }
+    }
+}

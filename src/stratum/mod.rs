@@ -1,0 +1,24 @@
+//! What the Stratum protocols share: a miner's connection, its rules, its place among all.
+//!
+//! `conn` puts any [`Protocol`](protocol::Protocol) on a socket; the rest is plain data. Not here:
+//! a protocol (`sv1`, `sv2`), accepting connections (`listener`).
+
+mod account;
+mod classes;
+mod config;
+mod conn;
+mod effects;
+mod given;
+mod names;
+mod protocol;
+mod seat;
+
+pub use account::{Account, Claim, place_in};
+pub use classes::{ClassRule, Classes};
+pub use config::Config;
+pub use conn::{BlockSink, Conn, ConnError, Context};
+pub use effects::{Effects, Tally};
+pub use given::{Given, GivenJobs};
+pub use names::{Named, Names};
+pub use protocol::{Close, Protocol};
+pub use seat::{Lease, Leases, Seat};

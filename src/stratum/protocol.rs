@@ -1,0 +1,55 @@
+//! What a protocol's session does for the connection that carries it.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use thiserror::Error;
+
+use super::{Config, Effects};
+use crate::work::Work;
+
+/// A miner's side of a protocol: bytes in, bytes out, no socket and no clock. Owned by its connection.
+pub trait Protocol {
+    /// Handles what came, and says how much of `inbox` it has used up; the rest comes again with
+    /// more behind it. Answers are appended to `out`.
+    fn on_bytes(
+        &mut self,
+        inbox: &mut [u8],
+        work: &Work,
+        now: Instant,
+        out: &mut Vec<u8>,
+        effects: &mut Effects,
+    ) -> Result<usize, Close>;
+
+    /// Takes note of new work, and announces it now or later.
+    fn on_work(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) -> Result<(), Close>;
+
+    /// Takes a changed configuration.
+    fn on_config(&mut self, config: &Arc<Config>, work: &Work, now: Instant);
+
+    /// When [`Self::on_deadline`] wants to be called.
+    fn deadline(&self) -> Instant;
+
+    /// Does what time has brought.
+    fn on_deadline(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) -> Result<(), Close>;
+
+    /// Says good-bye, if the protocol has words for it: this process is about to end.
+    fn on_stop(&mut self, out: &mut Vec<u8>);
+}
+
+/// Why a session must end. Reads on after "the miner".
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+pub enum Close {
+    /// It broke the protocol: what it did.
+    #[error("{0}")]
+    Violation(&'static str),
+    #[error("did not log in within {0:?}")]
+    LoginTimeout(Duration),
+    #[error("sent no share for {0:?}")]
+    Idle(Duration),
+    /// Not the miner's fault.
+    #[error("sent away: {0}")]
+    Door(Arc<str>),
+}

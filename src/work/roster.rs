@@ -1,0 +1,418 @@
+//! Who mines here: live miners, and the workers behind their shares, with what each has done.
+//!
+//! The lists are locked when miners come, go or name a new worker. A share touches only atomics of
+//! its own miner and worker: no lock, no allocation.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    task::Waker,
+    time::{Duration, Instant},
+};
+
+use super::{CoinbaseId, Difficulty, Reject, Username};
+
+/// How a miner speaks.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[repr(u8)]
+pub enum Protocol {
+    Sv1,
+    Sv1Tls,
+    Sv2Standard,
+    Sv2Extended,
+}
+
+impl Protocol {
+    pub const ALL: [Self; 4] = [Self::Sv1, Self::Sv1Tls, Self::Sv2Standard, Self::Sv2Extended];
+
+    /// As the API and the metrics say it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sv1 => "sv1",
+            Self::Sv1Tls => "sv1+tls",
+            Self::Sv2Standard => "sv2-standard",
+            Self::Sv2Extended => "sv2-extended",
+        }
+    }
+}
+
+/// Everybody. Made once, shared by all who serve miners and all who look.
+#[derive(Debug)]
+pub struct Roster {
+    /// Times below are kept as milliseconds since this.
+    began: Instant,
+    next: AtomicU64,
+    miners: Mutex<HashMap<u64, Arc<Miner>>>,
+    workers: Mutex<HashMap<Arc<str>, Arc<Worker>>>,
+    /// Takes the shares of names beyond [`WORKERS_MAX`].
+    others: Arc<Worker>,
+}
+
+/// One live SV1 connection or SV2 channel.
+#[derive(Debug)]
+pub struct Miner {
+    /// Unique for the life of this process.
+    pub id: u64,
+    pub peer: SocketAddr,
+    pub protocol: Protocol,
+    pub connected: Instant,
+    pub score: Score,
+    difficulty: AtomicU64,
+    about: Mutex<About>,
+    eviction: Arc<Eviction>,
+}
+
+/// The way to send a connection away from outside.
+#[derive(Debug, Default)]
+pub struct Eviction {
+    wanted: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+}
+
+/// What a miner says of itself, and what it was given for that.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// SV1's user agent; SV2's vendor and hardware, `vendor/hardware/firmware`.
+    pub user_agent: Box<str>,
+    pub class: CoinbaseId,
+    /// Names it has sent shares with, latest last; bounded.
+    pub workers: Vec<Username>,
+}
+
+/// Everything that one username has done since this process began, over all its connections.
+#[derive(Debug)]
+pub struct Worker {
+    pub name: Username,
+    pub score: Score,
+}
+
+/// Shares counted. Written share by share, read at any time.
+#[derive(Debug, Default)]
+pub struct Score {
+    accepted: AtomicU64,
+    /// Σ credited difficulty, an `f64`'s bits.
+    difficulty: AtomicU64,
+    rejected: [AtomicU64; Reject::ALL.len()],
+    /// The greatest real difficulty of a share: bits of a positive `f64` sort as the number does.
+    best: AtomicU64,
+    /// Milliseconds after the roster began, plus one; 0: never.
+    last_share: AtomicU64,
+    blocks: AtomicU64,
+}
+
+/// A moment's copy of a [`Score`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ScoreView {
+    pub accepted: u64,
+    /// Σ credited difficulty.
+    pub difficulty: f64,
+    pub rejected: [u64; Reject::ALL.len()],
+    /// The greatest real difficulty of an accepted share.
+    pub best: f64,
+    /// Since the roster began.
+    pub last_share: Option<Duration>,
+    pub blocks: u64,
+}
+
+impl Roster {
+    pub fn new(now: Instant) -> Arc<Self> {
+        let others = Worker { name: Username("(others)".into()), score: Score::default() };
+        Arc::new(Self {
+            began: now,
+            next: AtomicU64::new(1),
+            miners: Mutex::default(),
+            workers: Mutex::default(),
+            others: Arc::new(others),
+        })
+    }
+
+    pub fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// Takes a miner in; it leaves when the answer is dropped.
+    pub fn enter(
+        self: &Arc<Self>,
+        peer: SocketAddr,
+        protocol: Protocol,
+        about: About,
+        eviction: &Arc<Eviction>,
+        now: Instant,
+    ) -> Presence {
+        let miner = Arc::new(Miner {
+            id: self.next.fetch_add(1, Relaxed),
+            peer,
+            protocol,
+            connected: now,
+            score: Score::default(),
+            difficulty: AtomicU64::default(),
+            about: Mutex::new(about),
+            eviction: Arc::clone(eviction),
+        });
+        lock(&self.miners).insert(miner.id, Arc::clone(&miner));
+        Presence { roster: Arc::clone(self), miner }
+    }
+
+    /// All that are here now, in no order.
+    pub fn miners(&self) -> Vec<Arc<Miner>> {
+        lock(&self.miners).values().cloned().collect()
+    }
+
+    pub fn miner(&self, id: u64) -> Option<Arc<Miner>> {
+        lock(&self.miners).get(&id).cloned()
+    }
+
+    /// The account of `name`, opened if need be.
+    pub fn worker(&self, name: &Username) -> Arc<Worker> {
+        let mut workers = lock(&self.workers);
+        if let Some(worker) = workers.get(&name.0) {
+            return Arc::clone(worker);
+        }
+        if workers.len() >= WORKERS_MAX {
+            return Arc::clone(&self.others);
+        }
+        let worker = Arc::new(Worker { name: name.clone(), score: Score::default() });
+        workers.insert(Arc::clone(&name.0), Arc::clone(&worker));
+        worker
+    }
+
+    /// Everyone who has sent a share, in no order.
+    pub fn workers(&self) -> Vec<Arc<Worker>> {
+        let mut all: Vec<_> = lock(&self.workers).values().cloned().collect();
+        if self.others.score.accepted.load(Relaxed) > 0 {
+            all.push(Arc::clone(&self.others));
+        }
+        all
+    }
+}
+
+/// A miner's entry in the roster, for as long as this lives.
+#[derive(Debug)]
+pub struct Presence {
+    roster: Arc<Roster>,
+    miner: Arc<Miner>,
+}
+
+impl Presence {
+    pub fn miner(&self) -> &Arc<Miner> {
+        &self.miner
+    }
+
+    /// Counts a share that was accepted at `credited` and really has difficulty `real`.
+    pub fn accept(&self, worker: &Worker, credited: f64, real: f64, is_block: bool, now: Instant) {
+        let at = now.saturating_duration_since(self.roster.began);
+        self.miner.score.accept_alone(credited, real, is_block, at);
+        worker.score.accept(credited, real, is_block, at);
+    }
+
+    pub fn reject(&self, worker: Option<&Worker>, reject: Reject) {
+        self.miner.score.rejected[reject as usize].fetch_add(1, Relaxed);
+        if let Some(worker) = worker {
+            worker.score.rejected[reject as usize].fetch_add(1, Relaxed);
+        }
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        lock(&self.roster.miners).remove(&self.miner.id);
+    }
+}
+
+impl Miner {
+    /// The difficulty that it was last told.
+    pub fn difficulty(&self) -> f64 {
+        f64::from_bits(self.difficulty.load(Relaxed))
+    }
+
+    pub fn set_difficulty(&self, difficulty: Difficulty) {
+        self.difficulty.store(difficulty.get().to_bits(), Relaxed);
+    }
+
+    pub fn about(&self) -> About {
+        lock(&self.about).clone()
+    }
+
+    /// Replaces what the miner says of itself.
+    pub fn describe(&self, user_agent: &str, class: CoinbaseId) {
+        let mut about = lock(&self.about);
+        about.user_agent = user_agent.into();
+        about.class = class;
+    }
+
+    /// Notes a name that the miner sends shares with.
+    pub fn add_worker(&self, name: &Username) {
+        let mut about = lock(&self.about);
+        about.workers.retain(|known| known != name);
+        if about.workers.len() == WORKERS_NAMED_MAX {
+            about.workers.remove(0);
+        }
+        about.workers.push(name.clone());
+    }
+
+    /// Sends the miner away, with everything else on its connection.
+    pub fn evict(&self) {
+        self.eviction.want();
+    }
+}
+
+impl Eviction {
+    pub fn want(&self) {
+        self.wanted.store(true, Relaxed);
+        if let Some(waker) = lock(&self.waker).as_ref() {
+            waker.wake_by_ref();
+        }
+    }
+
+    pub fn is_wanted(&self) -> bool {
+        self.wanted.load(Relaxed)
+    }
+
+    /// Whom [`Self::want`] wakes: the task that serves the connection.
+    pub fn set_waker(&self, waker: &Waker) {
+        *lock(&self.waker) = Some(waker.clone());
+    }
+}
+
+impl Score {
+    pub fn view(&self) -> ScoreView {
+        let load = |counter: &AtomicU64| counter.load(Relaxed);
+        ScoreView {
+            accepted: load(&self.accepted),
+            difficulty: f64::from_bits(load(&self.difficulty)),
+            rejected: std::array::from_fn(|at| load(&self.rejected[at])),
+            best: f64::from_bits(load(&self.best)),
+            last_share: load(&self.last_share).checked_sub(1).map(Duration::from_millis),
+            blocks: load(&self.blocks),
+        }
+    }
+
+    fn accept(&self, credited: f64, real: f64, is_block: bool, at: Duration) {
+        let add = |bits| Some((f64::from_bits(bits) + credited).to_bits());
+        // Never fails: `add` always gives a value.
+        let _ = self.difficulty.fetch_update(Relaxed, Relaxed, add);
+        self.note(real, is_block, at);
+    }
+
+    /// The same for a score that only one task writes.
+    fn accept_alone(&self, credited: f64, real: f64, is_block: bool, at: Duration) {
+        let sum = f64::from_bits(self.difficulty.load(Relaxed)) + credited;
+        self.difficulty.store(sum.to_bits(), Relaxed);
+        self.note(real, is_block, at);
+    }
+
+    fn note(&self, real: f64, is_block: bool, at: Duration) {
+        self.accepted.fetch_add(1, Relaxed);
+        if real.to_bits() > self.best.load(Relaxed) {
+            self.best.fetch_max(real.to_bits(), Relaxed);
+        }
+        let at = u64::try_from(at.as_millis()).unwrap_or(u64::MAX - 1) + 1;
+        self.last_share.store(at, Relaxed);
+        if is_block {
+            self.blocks.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+impl ScoreView {
+    pub fn rejected_total(&self) -> u64 {
+        self.rejected.iter().sum()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing under these locks can leave them half done.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A farm has thousands; a stranger who makes up names must not fill the memory. About 400 bytes each.
+const WORKERS_MAX: usize = 100_000;
+/// A proxy with a shelf of miners; the list is for people to look at.
+const WORKERS_NAMED_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn roster() -> (Arc<Roster>, Instant) {
+        #[expect(clippy::disallowed_methods, reason = "any origin will do")]
+        let now = Instant::now();
+        (Roster::new(now), now)
+    }
+
+    fn about() -> About {
+        About { user_agent: "x/1".into(), class: CoinbaseId::DEFAULT, workers: Vec::new() }
+    }
+
+    #[test]
+    fn shares_count_for_the_miner_and_for_its_worker() {
+        let (roster, now) = roster();
+        let peer = "127.0.0.1:1".parse().unwrap();
+        let first = roster.enter(peer, Protocol::Sv1, about(), &Arc::default(), now);
+        let second = roster.enter(peer, Protocol::Sv2Standard, about(), &Arc::default(), now);
+        let worker = roster.worker(&Username("a.b".into()));
+        let later = now + Duration::from_millis(1500);
+        first.accept(&worker, 2.0, 7.5, false, later);
+        first.accept(&worker, 2.0, 3.5, false, now);
+        second.accept(&worker, 0.5, 99.0, true, later);
+        second.reject(Some(&worker), Reject::Duplicate);
+        let view = first.miner().score.view();
+        assert_eq!((view.accepted, view.difficulty, view.best, view.blocks), (2, 4.0, 7.5, 0));
+        let view = roster.worker(&Username("a.b".into())).score.view();
+        assert_eq!((view.accepted, view.difficulty, view.best, view.blocks), (3, 4.5, 99.0, 1));
+        assert_eq!(view.last_share, Some(Duration::from_millis(1500)));
+        assert_eq!(view.rejected[Reject::Duplicate as usize], 1);
+        assert_eq!(view.rejected_total(), 1);
+    }
+
+    #[test]
+    fn miners_leave_when_dropped() {
+        let (roster, now) = roster();
+        let presence = roster.enter(
+            "127.0.0.1:1".parse().unwrap(),
+            Protocol::Sv1,
+            about(),
+            &Arc::default(),
+            now,
+        );
+        let id = presence.miner().id;
+        assert!(roster.miner(id).is_some());
+        drop(presence);
+        assert!(roster.miner(id).is_none() && roster.miners().is_empty());
+    }
+
+    #[test]
+    fn made_up_names_share_an_account() {
+        let (roster, _) = roster();
+        for n in 0..WORKERS_MAX {
+            roster.worker(&Username(format!("w{n}").into()));
+        }
+        let one = roster.worker(&Username("late".into()));
+        let two = roster.worker(&Username("later".into()));
+        assert!(Arc::ptr_eq(&one, &two));
+        assert_eq!(roster.workers().len(), WORKERS_MAX);
+    }
+
+    #[test]
+    fn names_of_a_miner_are_bounded_and_latest_last() {
+        let (roster, now) = roster();
+        let presence = roster.enter(
+            "127.0.0.1:1".parse().unwrap(),
+            Protocol::Sv1,
+            about(),
+            &Arc::default(),
+            now,
+        );
+        for n in 0..100 {
+            presence.miner().add_worker(&Username(format!("w{n}").into()));
+        }
+        presence.miner().add_worker(&Username("w40".into()));
+        let workers = presence.miner().about().workers;
+        assert_eq!(workers.len(), WORKERS_NAMED_MAX);
+        assert_eq!(&*workers[WORKERS_NAMED_MAX - 1].0, "w40");
+    }
+}
