@@ -99,6 +99,7 @@ fn bench_session(b: &mut criterion::Bencher<'_>, agent: &str, branches: usize) {
     let work = Work {
         jobs: [Arc::clone(&job)].into(),
         announce: Announce::Now,
+        upcoming: None,
         sequence: 1,
         door: Door::Open,
     };

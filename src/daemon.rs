@@ -156,7 +156,7 @@ impl Gateway {
             pool_health: pool.as_ref().map(|pool| pool.health.clone()),
             verdicts,
         };
-        let assembler = assembler_config(config);
+        let assembler = assembler_config(config, templates.network());
         let essential = CancellationToken::new();
         let guard = essential.clone().drop_guard();
         let run = crate::work::task::run(assembler, inputs, work_sender, stop.clone());

@@ -109,6 +109,7 @@ impl Rig {
         self.work.send_replace(Some(Arc::new(Work {
             jobs: self.jobs.clone().into(),
             announce: Announce::Now,
+            upcoming: None,
             sequence: self.jobs.len() as u64,
             door: Door::Open,
         })));

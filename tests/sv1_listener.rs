@@ -48,7 +48,13 @@ fn work(door: Door) -> Arc<Work> {
     };
     let template = Arc::new(Template::tip("test".into(), &header));
     let job = JobBuilder::new(1).build(BuildJob::SubsidyOnly, &template, &Arc::new(payout));
-    Arc::new(Work { jobs: [job].into(), announce: Announce::Now, sequence: 1, door })
+    Arc::new(Work {
+        jobs: [job].into(),
+        announce: Announce::Now,
+        upcoming: None,
+        sequence: 1,
+        door,
+    })
 }
 
 fn open(limits: Limits) -> House {

@@ -26,11 +26,8 @@ const ADAPTERS: &[&str] = &[
     "lib.rs",
     "daemon.rs",
     "listener.rs",
-<<<<<<< HEAD
     "logging/daily.rs",
-=======
     "listener/gate.rs",
->>>>>>> 84f11bb (stratum: one connection, one set of books for every protocol)
     "conn.rs",
     "task.rs",
     "template/rpc.rs",

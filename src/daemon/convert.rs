@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bitcoin::Network;
+
 use crate::{
     config::{self, Config},
     datum, stratum, template,
@@ -42,7 +44,7 @@ pub(super) fn solo_payout(config: &Config) -> Payout {
     }
 }
 
-pub(super) fn assembler_config(config: &Config) -> AssemblerConfig {
+pub(super) fn assembler_config(config: &Config, network: Option<Network>) -> AssemblerConfig {
     AssemblerConfig {
         solo: Arc::new(solo_payout(config)),
         pooled: !config.pools.is_empty(),
@@ -50,6 +52,7 @@ pub(super) fn assembler_config(config: &Config) -> AssemblerConfig {
         grace: config.pooling.hold_shares,
         refresh: config.template.refresh,
         stale_after: config.template.stale_after,
+        halving_interval: network.and_then(template::empty_blocks),
         job_life: config.stratum.stale_after + config.template.refresh,
     }
 }

@@ -24,6 +24,7 @@ use std::{
 pub use self::{
     bitcoind::{Bitcoind, NodeError},
     conn::{Auth, RpcError},
+    header::empty_blocks,
     status::{NodeState, NodeStatus},
     task::{Notices, NotifyHandle, Outlet, Templates, spawn},
 };

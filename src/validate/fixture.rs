@@ -79,8 +79,13 @@ impl Desk {
     pub(crate) fn new(nbits: u32, payout: &Arc<Payout>) -> Self {
         let mut builder = JobBuilder::new(0x1f);
         let job = builder.build(BuildJob::Classes, &template(1, nbits, 5), payout);
-        let work =
-            Work { jobs: [job].into(), announce: Announce::Now, sequence: 1, door: Door::Open };
+        let work = Work {
+            jobs: [job].into(),
+            announce: Announce::Now,
+            upcoming: None,
+            sequence: 1,
+            door: Door::Open,
+        };
         Self { builder, work }
     }
 

@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     Announce, BuildJob, CoinbaserRequest, Door, Hash256, Job, JobBuilder, Payout, PoolTerms,
-    Template, TemplateKind, Work,
+    Template, TemplateKind, Upcoming, Work,
 };
 
 /// What happens to miners when no pool answers.
@@ -34,6 +34,8 @@ pub struct AssemblerConfig {
     pub refresh: Duration,
     /// `template.stale_after`: older templates send miners away.
     pub stale_after: Duration,
+    /// Where a block of the subsidy alone can be known before its tip: blocks between halvings.
+    pub halving_interval: Option<u32>,
     /// Shares of older jobs are refused; blocks are still taken for as long again.
     pub job_life: Duration,
 }
@@ -68,6 +70,7 @@ pub struct Assembler {
     distrust: Distrust,
     /// Newest first.
     jobs: Vec<Arc<Job>>,
+    upcoming: Option<Arc<Upcoming>>,
     /// When each of `jobs` was published.
     born: VecDeque<Instant>,
     /// Until when the pool's split is waited for.
@@ -89,6 +92,7 @@ impl Assembler {
             good: None,
             distrust: Distrust::None,
             jobs: Vec::new(),
+            upcoming: None,
             born: VecDeque::new(),
             split_until: None,
             door: Door::Open,
@@ -334,7 +338,11 @@ impl Assembler {
             if what == BuildJob::Classes {
                 self.split_until = None;
             }
-            let job = self.builder.build(what, template, payout);
+            let job = self.builder.build_with(what, template, payout, self.upcoming.as_deref());
+            if let Some(interval) = self.config.halving_interval {
+                let upcoming = self.builder.build_upcoming(&job, interval, self.upcoming.take());
+                self.upcoming = upcoming;
+            }
             self.jobs.insert(0, job);
             self.born.push_front(now);
             // Each holds a template, megabytes of it: no longer than a block could come of it.
@@ -353,6 +361,7 @@ impl Assembler {
         Work {
             jobs: self.jobs.as_slice().into(),
             announce,
+            upcoming: self.upcoming.clone(),
             sequence: self.sequence,
             door: self.door.clone(),
         }

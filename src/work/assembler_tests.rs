@@ -1,5 +1,5 @@
 use super::*;
-use crate::work::{BlockLimits, Coinbaser, Hash256, Nbits, PayoutOutput, TipHeader};
+use crate::work::{BlockLimits, CoinbaseId, Coinbaser, Hash256, Nbits, PayoutOutput, TipHeader};
 
 fn full(tip: u8, value: u64) -> Arc<Template> {
     let mut template = tip_template(tip);
@@ -72,6 +72,7 @@ impl Bench {
             grace: Duration::from_secs(120),
             refresh: Duration::from_secs(40),
             stale_after: Duration::from_secs(120),
+            halving_interval: Some(150),
             job_life: Duration::from_secs(160),
         };
         Self { assembler: Assembler::new(config, 0, now), now }
@@ -331,4 +332,33 @@ fn a_pool_that_is_being_connected_to_closes_no_door() {
     assert!(matches!(bench.assembler.door(), Door::Closed(_)));
     bench.health(PoolHealth::Up);
     assert_eq!(bench.payout(&pooled(1, None)).unwrap().door, Door::Open);
+}
+
+#[test]
+fn the_empty_job_of_the_next_tip_is_known_before_it() {
+    let mut bench = Bench::new(false, WhenDown::Disconnect);
+    let first = bench.template(&full(1, 5_000_000_000)).unwrap().upcoming.unwrap();
+    assert_eq!((first.height, first.version), (102, 0x2000_0000));
+    let same = bench.template(&full(1, 5_000_000_000)).unwrap().upcoming.unwrap();
+    assert_eq!(same.id, first.id, "a refresh does not change it");
+    let work = bench.template(&tip(2)).unwrap();
+    assert_eq!(work.latest().id, first.id);
+    assert_eq!(work.latest().coinbase(CoinbaseId::EMPTY), &first.coinbase);
+    let next = work.upcoming.unwrap();
+    assert_eq!(next.height, 103);
+    assert!(next.id != first.id && next.coinbase != first.coinbase);
+}
+
+#[test]
+fn an_empty_job_that_was_guessed_wrong_is_built_anew() {
+    let mut bench = Bench::new(false, WhenDown::Disconnect);
+    // At height 150 the subsidy halves.
+    let first = bench.template(&full(48, 5_000_000_000)).unwrap().upcoming.unwrap();
+    let work = bench.template(&full(49, 5_000_000_000)).unwrap();
+    let halved = work.upcoming.unwrap();
+    assert_eq!(halved.subsidy, 2_500_000_000);
+    // The header says otherwise, as after a reorganisation.
+    let work = bench.template(&tip(50)).unwrap();
+    assert!(![first.id, halved.id].contains(&work.latest().id));
+    assert_eq!(work.latest().template.subsidy(), 5_000_000_000);
 }

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Coinbase, CoinbaseId, Job, JobId, Payout, Template, TemplateKind, job::Coinbases};
+use super::{
+    Coinbase, CoinbaseId, Hash256, Job, JobId, Payout, Template, TemplateKind, TipHeader, Upcoming,
+    VERSION_ROLLING_MASK, job::Coinbases,
+};
 
 /// Which coinbases a job gets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -36,25 +39,93 @@ impl JobBuilder {
         template: &Arc<Template>,
         payout: &Arc<Payout>,
     ) -> Arc<Job> {
+        self.build_with(what, template, payout, None)
+    }
+
+    /// As [`Self::build`]; `upcoming` is used if it is the job that would be built.
+    pub fn build_with(
+        &mut self,
+        what: BuildJob,
+        template: &Arc<Template>,
+        payout: &Arc<Payout>,
+        upcoming: Option<&Upcoming>,
+    ) -> Arc<Job> {
         let what = match template.kind {
             TemplateKind::Tip => BuildJob::SubsidyOnly,
             TemplateKind::Full => what,
         };
-        let prefix = self.next_prefix ^ PREFIX_SALT;
+        let ready = upcoming.filter(|_| what == BuildJob::SubsidyOnly).and_then(|upcoming| {
+            let prefix = upcoming.extranonce_prefix;
+            let coinbase = Coinbase::build(CoinbaseId::EMPTY, template, payout, prefix);
+            let version = template.version & !VERSION_ROLLING_MASK;
+            // What miners may hold of it already is what this would be: all of it, or nothing.
+            (coinbase == upcoming.coinbase && version == upcoming.version)
+                .then(|| (upcoming.id, prefix, Coinbases::One(coinbase)))
+        });
+        let slot = self.slot(payout);
+        if let Some((id, prefix, coinbases)) = ready {
+            let (template, payout) = (Arc::clone(template), Arc::clone(payout));
+            return Arc::new(Job::new(id, template, payout, slot, prefix, coinbases));
+        }
+        let (id, prefix) = self.number();
         let one = |id| Coinbase::build(id, template, payout, prefix);
         let coinbases = match what {
             BuildJob::SubsidyOnly => Coinbases::One(one(CoinbaseId::EMPTY)),
             BuildJob::Blank => Coinbases::One(one(CoinbaseId::TINY)),
             BuildJob::Classes => Coinbases::Six(Box::new(CoinbaseId::CLASSES.map(one))),
         };
-        let slot = payout.pooled.as_ref().map(|_| self.next_slot);
-        let id = JobId(self.next_id);
+        Arc::new(Job::new(id, Arc::clone(template), Arc::clone(payout), slot, prefix, coinbases))
+    }
+
+    /// The subsidy-only job of the block after `job`'s; `before` again if that still is it.
+    pub fn build_upcoming(
+        &mut self,
+        job: &Job,
+        halving_interval: u32,
+        before: Option<Arc<Upcoming>>,
+    ) -> Option<Arc<Upcoming>> {
+        let template = &job.template;
+        let height = template.height.checked_add(1)?;
+        let halved = height.is_multiple_of(halving_interval);
+        let subsidy = template.subsidy() >> u32::from(halved);
+        let known = (height, job.version, subsidy);
+        let is_it = |it: &Arc<Upcoming>| {
+            (it.height, it.version, it.subsidy) == known
+                && it.payout.same_terms(&job.payout)
+                && it.payout.tag_secondary == job.payout.tag_secondary
+        };
+        if let Some(before) = before.filter(is_it) {
+            return Some(before);
+        }
+        let (id, prefix) = self.number();
+        let tip = TipHeader {
+            height,
+            version: job.version,
+            prevhash: Hash256([0; 32]),
+            nbits: template.nbits,
+            curtime: template.curtime,
+            mintime: template.mintime,
+            subsidy,
+        };
+        let tip = Template::tip(Arc::clone(&template.source), &tip);
+        let coinbase = Coinbase::build(CoinbaseId::EMPTY, &tip, &job.payout, prefix);
+        Some(Arc::new(Upcoming::new(id, known, Arc::clone(&job.payout), prefix, coinbase)))
+    }
+
+    /// An id and an extranonce prefix that no other job has.
+    fn number(&mut self) -> (JobId, u16) {
+        let numbers = (JobId(self.next_id), self.next_prefix ^ PREFIX_SALT);
         self.next_id = self.next_id.wrapping_add(1);
         self.next_prefix = self.next_prefix.wrapping_add(1);
-        if slot.is_some() {
-            self.next_slot = (self.next_slot + 1) % POOL_SLOTS;
-        }
-        Arc::new(Job::new(id, Arc::clone(template), Arc::clone(payout), slot, prefix, coinbases))
+        numbers
+    }
+
+    /// The pool's next slot, when there is a pool.
+    fn slot(&mut self, payout: &Payout) -> Option<u8> {
+        payout.pooled.as_ref()?;
+        let slot = self.next_slot;
+        self.next_slot = (slot + 1) % POOL_SLOTS;
+        Some(slot)
     }
 }
 

@@ -7,7 +7,9 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{Coinbase, CoinbaseId, Hash256, Payout, Target, Template, VERSION_ROLLING_MASK};
+use super::{
+    Coinbase, CoinbaseId, Hash256, Payout, Target, Template, Upcoming, VERSION_ROLLING_MASK,
+};
 
 /// Identifies a job for as long as a miner may still submit to it.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -59,7 +61,7 @@ impl Job {
             slot,
             extranonce_prefix,
             coinbases,
-            rendered: Default::default(),
+            rendered: [const { OnceLock::new() }; RENDER_SLOTS],
             template,
             payout,
         }
@@ -126,8 +128,9 @@ impl fmt::Debug for Job {
     }
 }
 
-/// 0 to 27: Stratum V1, one for each class (or empty), plain or quickdiff, clean or not.
-pub const RENDER_SLOTS: usize = 28;
+/// 0 to 27: Stratum V1, one for each class (or empty), plain or quickdiff, clean or not. 28 to 41:
+/// Stratum V2, one for each class (or empty), plain or quickdiff.
+pub const RENDER_SLOTS: usize = 42;
 
 /// The latest job and those that may still be submitted to.
 #[derive(Clone, Debug)]
@@ -137,6 +140,8 @@ pub struct Work {
     pub jobs: Arc<[Arc<Job>]>,
     /// How the newest job reaches miners.
     pub announce: Announce,
+    /// The subsidy-only job of the next tip, where it can be known.
+    pub upcoming: Option<Arc<Upcoming>>,
     /// Counts publications.
     pub sequence: u64,
     pub door: Door,

@@ -17,6 +17,7 @@ mod share;
 mod target;
 pub mod task;
 mod template;
+mod upcoming;
 pub mod vardiff;
 
 pub use assembler::{Assembler, AssemblerConfig, PoolHealth, WhenDown};
@@ -31,6 +32,7 @@ pub use roster::{Protocol, Roster};
 pub use share::{FoundBlock, Reject, Share, Submission, Username};
 pub use target::{Difficulty, Target, hash_difficulty};
 pub use template::{BlockLimits, Template, TemplateKind, TemplateTx, TipHeader};
+pub use upcoming::Upcoming;
 
 /// Bits of the version that miners may roll (BIP 320).
 pub const VERSION_ROLLING_MASK: u32 = 0x1fff_e000;

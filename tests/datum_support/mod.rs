@@ -236,6 +236,7 @@ impl Jobs {
         Arc::new(Work {
             jobs: self.jobs.clone().into(),
             announce: Announce::Now,
+            upcoming: None,
             sequence: self.jobs.len() as u64,
             door: Door::Open,
         })

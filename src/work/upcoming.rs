@@ -1,0 +1,53 @@
+//! The subsidy-only job of the next block, built before its tip is known.
+//!
+//! All that a tip adds to it is the hash, nbits and time. So protocols that can send work ahead
+//! (Stratum V2's future jobs) need few bytes, and no hashing, when the tip comes.
+
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
+
+use bytes::Bytes;
+
+use super::{Coinbase, JobId, Payout};
+
+/// Becomes a [`Job`](super::Job) of the same id if the next tip is what it was built for.
+pub struct Upcoming {
+    pub id: JobId,
+    pub height: u32,
+    /// The template's, without bits under the rolling mask.
+    pub version: u32,
+    pub coinbase: Coinbase,
+    pub(super) payout: Arc<Payout>,
+    pub(super) subsidy: u64,
+    pub(super) extranonce_prefix: u16,
+    rendered: OnceLock<Bytes>,
+}
+
+impl Upcoming {
+    pub(super) fn new(
+        id: JobId,
+        (height, version, subsidy): (u32, u32, u64),
+        payout: Arc<Payout>,
+        extranonce_prefix: u16,
+        coinbase: Coinbase,
+    ) -> Self {
+        let rendered = OnceLock::new();
+        Self { id, height, version, coinbase, payout, subsidy, extranonce_prefix, rendered }
+    }
+
+    /// Bytes that a protocol made once of this, kept for all its connections.
+    pub fn rendered(&self, render: impl FnOnce() -> Bytes) -> &Bytes {
+        self.rendered.get_or_init(render)
+    }
+}
+
+impl fmt::Debug for Upcoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upcoming")
+            .field("id", &self.id)
+            .field("height", &self.height)
+            .finish_non_exhaustive()
+    }
+}
