@@ -17,6 +17,7 @@ pub mod listener;
 pub mod logging;
 pub mod stratum;
 pub mod sv1;
+pub mod sv2;
 pub mod template;
 pub mod validate;
 pub mod work;

@@ -1,0 +1,2 @@
+//! Stratum V2: binary, encrypted, with the header work of standard channels left to the miner.
+pub mod noise;

@@ -1,0 +1,138 @@
+//! The key that vouches for a gateway, and the half of it that miners are configured with.
+
+use std::{fmt, str::FromStr};
+
+use bitcoin::{
+    base58,
+    secp256k1::{Keypair, SecretKey, XOnlyPublicKey},
+};
+use rand::{RngCore, rngs::OsRng};
+
+use super::resolver::secp;
+
+/// The secret key of an authority: it signs the certificates of gateways.
+pub struct AuthorityKey(pub(super) Keypair);
+
+impl AuthorityKey {
+    /// A new one, of the system's randomness.
+    pub fn generate() -> Self {
+        Self(Keypair::from_secret_key(secp(), &random_secret()))
+    }
+
+    /// `None` if the bytes are no secret key: zero, or not below the curve's order.
+    pub fn from_secret(secret: [u8; 32]) -> Option<Self> {
+        let secret = SecretKey::from_slice(&secret).ok()?;
+        Some(Self(Keypair::from_secret_key(secp(), &secret)))
+    }
+
+    pub fn public(&self) -> AuthorityPublicKey {
+        AuthorityPublicKey(self.0.x_only_public_key().0)
+    }
+
+    /// What [`AuthorityKey::parse`] reads: the secret as other Stratum V2 software writes it, below
+    /// lines for whoever opens the file.
+    pub fn to_file_text(&self) -> String {
+        let public = self.public();
+        let secret = base58::encode_check(&self.0.secret_bytes());
+        format!(
+            "# The Stratum V2 authority key of this gateway. Secret: who has it can pose as it.\n\
+             # Miners are given its public half: {public}\n\
+             {secret}\n"
+        )
+    }
+
+    /// From a file's text: the secret in base58check; blank lines and those after a `#` are free.
+    pub fn parse(text: &str) -> Result<Self, KeyTextError> {
+        let is_key = |line: &&str| !line.is_empty() && !line.starts_with('#');
+        let mut keys = text.lines().map(str::trim).filter(is_key);
+        let key = keys.next().ok_or(KeyTextError::Missing)?;
+        if keys.next().is_some() {
+            return Err(KeyTextError::Several);
+        }
+        // What is wrong is not repeated to the letter: this may be most of a secret.
+        let bytes = base58::decode_check(key).map_err(|_| KeyTextError::Garbled)?;
+        let len = bytes.len();
+        let secret = <[u8; 32]>::try_from(bytes).map_err(|_| KeyTextError::Length(len))?;
+        Self::from_secret(secret).ok_or(KeyTextError::OffCurve)
+    }
+}
+
+impl fmt::Debug for AuthorityKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("AuthorityKey").field(&self.public()).finish()
+    }
+}
+
+impl Drop for AuthorityKey {
+    fn drop(&mut self) {
+        self.0.non_secure_erase();
+    }
+}
+
+/// The key that miners are configured with, written in base58check.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct AuthorityPublicKey(pub(super) XOnlyPublicKey);
+
+impl AuthorityPublicKey {
+    /// From an x coordinate; `None` if it is not on the curve.
+    pub fn from_bytes(bytes: [u8; 32]) -> Option<Self> {
+        XOnlyPublicKey::from_slice(&bytes).ok().map(Self)
+    }
+
+    pub fn to_bytes(self) -> [u8; 32] {
+        self.0.serialize()
+    }
+}
+
+impl fmt::Display for AuthorityPublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut bytes = [0; PUBLIC_PREFIX.len() + 32];
+        let (prefix, key) = bytes.split_at_mut(PUBLIC_PREFIX.len());
+        prefix.copy_from_slice(&PUBLIC_PREFIX);
+        key.copy_from_slice(&self.to_bytes());
+        base58::encode_check_to_fmt(f, &bytes)
+    }
+}
+
+impl FromStr for AuthorityPublicKey {
+    type Err = KeyTextError;
+
+    fn from_str(text: &str) -> Result<Self, KeyTextError> {
+        let bytes = base58::decode_check(text).map_err(|_| KeyTextError::Garbled)?;
+        let key = bytes.strip_prefix(&PUBLIC_PREFIX).ok_or(KeyTextError::Version)?;
+        let key = <[u8; 32]>::try_from(key).map_err(|_| KeyTextError::Length(key.len()))?;
+        Self::from_bytes(key).ok_or(KeyTextError::OffCurve)
+    }
+}
+
+/// What is wrong with a key that somebody wrote down.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum KeyTextError {
+    #[error("there is no key in it")]
+    Missing,
+    #[error("there is more than one key in it")]
+    Several,
+    #[error("its base58 does not check: a character is wrong or missing")]
+    Garbled,
+    #[error("it is no Stratum V2 authority public key: those begin with a 9")]
+    Version,
+    #[error("it holds {0} bytes, not the 32 of a key")]
+    Length(usize),
+    #[error("its 32 bytes are no key of secp256k1")]
+    OffCurve,
+}
+
+/// A fresh secret key.
+pub(super) fn random_secret() -> SecretKey {
+    loop {
+        let mut bytes = [0; 32];
+        OsRng.fill_bytes(&mut bytes);
+        // All but one in 2^128 are keys.
+        if let Ok(key) = SecretKey::from_slice(&bytes) {
+            return key;
+        }
+    }
+}
+
+/// Version 1 of the key's format, little endian.
+const PUBLIC_PREFIX: [u8; 2] = [1, 0];

@@ -1,0 +1,166 @@
+//! Frames sealed and opened, once the handshake has made the keys.
+//!
+//! A frame's header is sealed on its own: 22 bytes. Its payload follows in chunks of at most
+//! 65,519 bytes, each with its authentication code; an empty payload has none.
+//!
+//! This is ring on the handshake's keys and not snow's transport: the two directions can go to two
+//! owners, a frame is copied once when sealed and not at all when opened.
+
+use std::fmt;
+
+use ring::aead::{Aad, LessSafeKey};
+
+use super::{
+    HEADER_BLOCK_LEN, HEADER_LEN, NoiseError, TAG_LEN,
+    resolver::{cipher_key, nonce_bytes},
+};
+
+/// Both directions of an encrypted conversation.
+#[derive(Debug)]
+pub struct Transport {
+    pub reader: Opener,
+    pub writer: Sealer,
+}
+
+/// Seals what we send.
+pub struct Sealer(Cipher);
+
+impl Sealer {
+    pub(super) fn new(key: &[u8; 32]) -> Self {
+        Self(Cipher::new(key))
+    }
+
+    /// Appends a whole frame to `out`, sealed. On an error `out` is as it was, and whether more
+    /// can be sealed depends on the error: not after [`NoiseError::Ended`].
+    pub fn seal_frame(&mut self, frame: &[u8], out: &mut Vec<u8>) -> Result<(), NoiseError> {
+        let (header, payload) = split_frame(frame)?;
+        let start = out.len();
+        out.reserve(HEADER_BLOCK_LEN + Opener::sealed_len(payload.len()));
+        let mut chunks = std::iter::once(header).chain(payload.chunks(CHUNK_LEN));
+        let sealed = chunks.try_for_each(|chunk| self.0.seal(chunk, out));
+        if sealed.is_err() {
+            out.truncate(start);
+        }
+        sealed
+    }
+}
+
+/// Opens what the other side sends. After anything that does not open, nothing does.
+pub struct Opener(Cipher);
+
+impl Opener {
+    pub(super) fn new(key: &[u8; 32]) -> Self {
+        Self(Cipher::new(key))
+    }
+
+    /// The header of the next frame.
+    pub fn open_header(
+        &mut self,
+        block: &[u8; HEADER_BLOCK_LEN],
+    ) -> Result<[u8; HEADER_LEN], NoiseError> {
+        let mut block = *block;
+        self.0.open(&mut block, 0)?;
+        let mut header = [0; HEADER_LEN];
+        header.copy_from_slice(&block[..HEADER_LEN]);
+        Ok(header)
+    }
+
+    /// How many bytes a payload takes when sealed.
+    pub const fn sealed_len(plain_len: usize) -> usize {
+        plain_len + plain_len.div_ceil(CHUNK_LEN) * TAG_LEN
+    }
+
+    /// Opens a whole payload where it lies, all [`Opener::sealed_len`] bytes of it.
+    pub fn open_payload<'a>(&mut self, sealed: &'a mut [u8]) -> Result<&'a [u8], NoiseError> {
+        let len = plain_len(sealed.len()).ok_or(NoiseError::SealedLength(sealed.len()))?;
+        // Each chunk moves to where the one before ends: over the codes that came between.
+        let mut rest = &mut *sealed;
+        let mut shift = 0;
+        while rest.len() > shift {
+            let end = rest.len().min(shift + SEALED_CHUNK_LEN);
+            let opened = self.0.open(&mut rest[..end], shift)?;
+            rest = rest.split_at_mut(opened).1;
+            shift += TAG_LEN;
+        }
+        Ok(&sealed[..len])
+    }
+}
+
+/// One direction's key and counter.
+struct Cipher {
+    /// Gone when the conversation is over.
+    key: Option<LessSafeKey>,
+    nonce: u64,
+}
+
+impl Cipher {
+    fn new(key: &[u8; 32]) -> Self {
+        Self { key: Some(cipher_key(key)), nonce: 0 }
+    }
+
+    /// Appends `plain` to `out`, sealed.
+    fn seal(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), NoiseError> {
+        let (key, nonce) = self.next()?;
+        let start = out.len();
+        out.extend_from_slice(plain);
+        let tag = key
+            .seal_in_place_separate_tag(nonce_bytes(nonce), Aad::empty(), &mut out[start..])
+            .map_err(|_| NoiseError::FrameLength(plain.len()))?;
+        out.extend_from_slice(tag.as_ref());
+        Ok(())
+    }
+
+    /// Opens `block[from..]` and moves it to the block's start; answers how long it is.
+    fn open(&mut self, block: &mut [u8], from: usize) -> Result<usize, NoiseError> {
+        let (key, nonce) = self.next()?;
+        let opened = key.open_within(nonce_bytes(nonce), Aad::empty(), block, from..);
+        let len = opened.map(|plain| plain.len());
+        if len.is_err() {
+            self.key = None;
+        }
+        len.map_err(|_| NoiseError::Forged)
+    }
+
+    /// The key with a nonce that it was never used with.
+    fn next(&mut self) -> Result<(&LessSafeKey, u64), NoiseError> {
+        let nonce = self.nonce;
+        // Noise keeps the last nonce for itself.
+        self.nonce = nonce.checked_add(1).ok_or(NoiseError::Ended)?;
+        Ok((self.key.as_ref().ok_or(NoiseError::Ended)?, nonce))
+    }
+}
+
+impl fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sealer").field("nonce", &self.0.nonce).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Opener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opener").field("nonce", &self.0.nonce).finish_non_exhaustive()
+    }
+}
+
+/// Header and payload, which must be as long as the header tells: the other side would read the
+/// next frame in the middle of this one.
+fn split_frame(frame: &[u8]) -> Result<(&[u8], &[u8]), NoiseError> {
+    let (header, payload) =
+        frame.split_first_chunk::<HEADER_LEN>().ok_or(NoiseError::FrameLength(frame.len()))?;
+    let [_, _, _, l0, l1, l2] = *header;
+    if u32::from_le_bytes([l0, l1, l2, 0]) as usize != payload.len() {
+        return Err(NoiseError::FrameLength(frame.len()));
+    }
+    Ok((header, payload))
+}
+
+/// The reverse of [`Opener::sealed_len`]; `None` if nothing is that long when sealed.
+fn plain_len(sealed_len: usize) -> Option<usize> {
+    let chunks = sealed_len.div_ceil(SEALED_CHUNK_LEN);
+    let len = sealed_len.checked_sub(chunks * TAG_LEN)?;
+    (Opener::sealed_len(len) == sealed_len).then_some(len)
+}
+
+/// What Noise lets a message be at most.
+const SEALED_CHUNK_LEN: usize = 65_535;
+const CHUNK_LEN: usize = SEALED_CHUNK_LEN - TAG_LEN;
