@@ -1,0 +1,78 @@
+//! Messages of every protocol of the family: the setup of a connection and its end.
+
+use super::{
+    bytes::{Label255, Str255},
+    wire::message,
+};
+
+message! {
+    /// The first message of a connection, from the client.
+    SetupConnection<'a> = 0, 0x00, false {
+        /// One of [`protocol`].
+        protocol: u8,
+        min_version: u16,
+        max_version: u16,
+        /// [`setup_flags`].
+        flags: u32,
+        endpoint_host: Label255<'a>,
+        endpoint_port: u16,
+        vendor: Label255<'a>,
+        hardware_version: Label255<'a>,
+        firmware: Label255<'a>,
+        device_id: Label255<'a>,
+    }
+}
+
+message! {
+    SetupConnectionSuccess = 0, 0x01, false {
+        used_version: u16,
+        /// [`setup_flags`] of a server.
+        flags: u32,
+    }
+}
+
+message! {
+    SetupConnectionError<'a> = 0, 0x02, false {
+        /// Every flag of the client's that is not supported.
+        flags: u32,
+        error_code: Str255<'a>,
+    }
+}
+
+message! {
+    /// A proxy has put another device behind a channel: extensions must be agreed on again.
+    ChannelEndpointChanged = 0, 0x03, true {
+        channel_id: u32,
+    }
+}
+
+message! {
+    /// The server sends its client elsewhere; the authority key stays the same.
+    Reconnect<'a> = 0, 0x04, false {
+        /// Empty for the present one.
+        new_host: Label255<'a>,
+        /// 0 for the present one.
+        new_port: u16,
+    }
+}
+
+/// What `SetupConnection::protocol` may ask for.
+pub mod protocol {
+    pub const MINING: u8 = 0;
+    pub const JOB_DECLARATION: u8 = 1;
+    pub const TEMPLATE_DISTRIBUTION: u8 = 2;
+}
+
+/// Flags of the mining protocol.
+pub mod setup_flags {
+    /// Client: only standard channels, each addressed by its own id, not its group's.
+    pub const REQUIRES_STANDARD_JOBS: u32 = 1;
+    /// Client: wants to send its own jobs.
+    pub const REQUIRES_WORK_SELECTION: u32 = 1 << 1;
+    /// Client: a server that forbids version rolling is of no use.
+    pub const REQUIRES_VERSION_ROLLING: u32 = 1 << 2;
+    /// Server: no version rolling.
+    pub const REQUIRES_FIXED_VERSION: u32 = 1;
+    /// Server: no standard channels.
+    pub const REQUIRES_EXTENDED_CHANNELS: u32 = 1 << 1;
+}
