@@ -46,58 +46,12 @@ impl<const MAX: usize> fmt::Debug for Bytes<'_, MAX> {
     }
 }
 
-/// STR0_255, and shorter texts of extensions: up to `MAX` bytes of UTF-8.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
-pub struct Str<'a, const MAX: usize>(&'a str);
-
-pub type Str32<'a> = Str<'a, 32>;
-pub type Str255<'a> = Str<'a, 0xFF>;
-
-impl<'a, const MAX: usize> Str<'a, MAX> {
-    /// None when it is too long.
-    pub const fn new(text: &'a str) -> Option<Self> {
-        if text.len() <= MAX { Some(Self(text)) } else { None }
-    }
-
-    /// As much of `text` as fits, cut between characters.
-    pub fn cut(text: &'a str) -> Self {
-        let fits = |end: &usize| text.is_char_boundary(*end);
-        let end = (0..=text.len().min(MAX)).rev().find(fits).unwrap_or(0);
-        Self(text.get(..end).unwrap_or_default())
-    }
-
-    pub const fn as_str(self) -> &'a str {
-        self.0
-    }
-}
-
-impl<'a, const MAX: usize> Field<'a> for Str<'a, MAX> {
-    const LEN_MAX: usize = Bytes::<MAX>::LEN_MAX;
-
-    #[inline]
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Problem> {
-        let bytes = Bytes::<MAX>::read(reader)?;
-        Ok(Self(std::str::from_utf8(bytes.0).map_err(|_| Problem::NotUtf8)?))
-    }
-
-    #[inline]
-    fn write(&self, out: &mut Vec<u8>) {
-        Bytes::<MAX>(self.0.as_bytes()).write(out);
-    }
-}
-
-impl<const MAX: usize> fmt::Display for Str<'_, MAX> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
-    }
-}
-
-/// A STR0_255 that is only shown or matched, never credited. The specification names no encoding,
-/// and a device whose serial number is not UTF-8 may mine all the same.
+/// STR0_255. The specification recommends UTF-8 and demands none: a device whose serial number is
+/// not UTF-8 may mine all the same, and one whose username is not can be told so.
 #[derive(Clone, Copy, Default, Eq, Hash, PartialEq)]
-pub struct Label255<'a>(Bytes255<'a>);
+pub struct Str255<'a>(Bytes255<'a>);
 
-impl<'a> Label255<'a> {
+impl<'a> Str255<'a> {
     /// None when it is too long.
     pub const fn new(text: &'a str) -> Option<Self> {
         match Bytes::new(text.as_bytes()) {
@@ -106,43 +60,47 @@ impl<'a> Label255<'a> {
         }
     }
 
-    pub const fn as_bytes(self) -> &'a [u8] {
-        self.0.get()
+    /// None when it is not UTF-8.
+    pub const fn as_str(self) -> Option<&'a str> {
+        match std::str::from_utf8(self.0.get()) {
+            Ok(text) => Some(text),
+            Err(_) => None,
+        }
     }
 
     /// With replacement characters for what is not UTF-8. Copies only then.
-    pub fn to_str(self) -> Cow<'a, str> {
+    pub fn to_str_lossy(self) -> Cow<'a, str> {
         String::from_utf8_lossy(self.0.get())
     }
-}
 
-impl<'a> From<Str255<'a>> for Label255<'a> {
-    fn from(text: Str255<'a>) -> Self {
-        Self(Bytes(text.0.as_bytes()))
+    pub const fn as_bytes(self) -> &'a [u8] {
+        self.0.get()
     }
 }
 
-impl<'a> Field<'a> for Label255<'a> {
+impl<'a> Field<'a> for Str255<'a> {
     const LEN_MAX: usize = Bytes255::LEN_MAX;
 
+    #[inline]
     fn read(reader: &mut Reader<'a>) -> Result<Self, Problem> {
         Ok(Self(Bytes::read(reader)?))
     }
 
+    #[inline]
     fn write(&self, out: &mut Vec<u8>) {
         self.0.write(out);
     }
 }
 
-impl fmt::Display for Label255<'_> {
+impl fmt::Display for Str255<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.to_str())
+        f.write_str(&self.to_str_lossy())
     }
 }
 
-impl fmt::Debug for Label255<'_> {
+impl fmt::Debug for Str255<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.to_str(), f)
+        fmt::Debug::fmt(&self.to_str_lossy(), f)
     }
 }
 

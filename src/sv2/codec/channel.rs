@@ -3,7 +3,7 @@
 use crate::work::Target;
 
 use super::{
-    bytes::{Bytes32, Label255, Seq64K, Str255},
+    bytes::{Bytes32, Seq64K, Str255},
     wire::message,
 };
 
@@ -81,7 +81,7 @@ message! {
     /// From either side; with a group's id it closes all of its channels.
     CloseChannel<'a> = 0, 0x18, true {
         channel_id: u32,
-        reason_code: Label255<'a>,
+        reason_code: Str255<'a>,
     }
 }
 

@@ -1,9 +1,6 @@
 //! Messages of every protocol of the family: the setup of a connection and its end.
 
-use super::{
-    bytes::{Label255, Str255},
-    wire::message,
-};
+use super::{bytes::Str255, wire::message};
 
 message! {
     /// The first message of a connection, from the client.
@@ -14,12 +11,12 @@ message! {
         max_version: u16,
         /// [`setup_flags`].
         flags: u32,
-        endpoint_host: Label255<'a>,
+        endpoint_host: Str255<'a>,
         endpoint_port: u16,
-        vendor: Label255<'a>,
-        hardware_version: Label255<'a>,
-        firmware: Label255<'a>,
-        device_id: Label255<'a>,
+        vendor: Str255<'a>,
+        hardware_version: Str255<'a>,
+        firmware: Str255<'a>,
+        device_id: Str255<'a>,
     }
 }
 
@@ -50,7 +47,7 @@ message! {
     /// The server sends its client elsewhere; the authority key stays the same.
     Reconnect<'a> = 0, 0x04, false {
         /// Empty for the present one.
-        new_host: Label255<'a>,
+        new_host: Str255<'a>,
         /// 0 for the present one.
         new_port: u16,
     }

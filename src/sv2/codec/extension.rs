@@ -1,7 +1,7 @@
 //! Extension 0x0001, by which the others are agreed on, and the fields that they append.
 
 use super::{
-    bytes::{Seq64K, Str32},
+    bytes::Seq64K,
     wire::{Problem, Reader, message},
 };
 
@@ -42,13 +42,37 @@ pub struct Extensions {
     pub worker_hashrate: bool,
 }
 
+/// Whose share it is: up to 32 bytes of UTF-8.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub struct WorkerName<'a>(&'a str);
+
+impl<'a> WorkerName<'a> {
+    pub const LEN_MAX: usize = 32;
+
+    /// None when it is too long.
+    pub const fn new(name: &'a str) -> Option<Self> {
+        if name.len() <= Self::LEN_MAX { Some(Self(name)) } else { None }
+    }
+
+    /// As much of `name` as fits, cut between characters.
+    pub fn cut(name: &'a str) -> Self {
+        let fits = |end: &usize| name.is_char_boundary(*end);
+        let end = (0..=name.len().min(Self::LEN_MAX)).rev().find(fits).unwrap_or(0);
+        Self(name.get(..end).unwrap_or_default())
+    }
+
+    pub const fn as_str(self) -> &'a str {
+        self.0
+    }
+}
+
 /// Finds the worker's name among the fields after a share.
 ///
 /// The specification's example writes type and length big-endian, against its own rule and against
 /// what the reference implementation sends. Both are understood: whichever reading gives whole
 /// fields and a name holds. Fields of other extensions are skipped.
 #[inline]
-pub(super) fn read_worker<'a>(rest: Reader<'a>) -> Result<Option<Str32<'a>>, Problem> {
+pub(super) fn read_worker<'a>(rest: Reader<'a>) -> Result<Option<WorkerName<'a>>, Problem> {
     if rest.rest().is_empty() {
         return Ok(None);
     }
@@ -68,7 +92,7 @@ pub(super) fn read_worker<'a>(rest: Reader<'a>) -> Result<Option<Str32<'a>>, Pro
 fn walk<'a>(
     mut reader: Reader<'a>,
     order: fn([u8; 2]) -> u16,
-) -> Result<Option<Str32<'a>>, Problem> {
+) -> Result<Option<WorkerName<'a>>, Problem> {
     let mut found = None;
     while !reader.rest().is_empty() {
         let extension = order(reader.array()?);
@@ -77,14 +101,15 @@ fn walk<'a>(
         let value = reader.take(len)?;
         if (extension, field) == (id::WORKER_HASHRATE, USER_IDENTITY) {
             let text = std::str::from_utf8(value).map_err(|_| Problem::NotUtf8)?;
-            found = Some(Str32::new(text).ok_or(Problem::TooLong { len, max: 32 })?);
+            let too_long = Problem::TooLong { len, max: WorkerName::LEN_MAX };
+            found = Some(WorkerName::new(text).ok_or(too_long)?);
         }
     }
     Ok(found)
 }
 
 /// Appends the worker's name as the reference implementation does.
-pub(super) fn write_worker(name: Str32<'_>, out: &mut Vec<u8>) {
+pub(super) fn write_worker(name: WorkerName<'_>, out: &mut Vec<u8>) {
     let name = name.as_str().as_bytes();
     let [low, high, ..] = name.len().to_le_bytes();
     let [extension_low, extension_high] = id::WORKER_HASHRATE.to_le_bytes();
@@ -93,5 +118,5 @@ pub(super) fn write_worker(name: Str32<'_>, out: &mut Vec<u8>) {
 }
 
 /// The longest that `write_worker` appends.
-pub(super) const WORKER_LEN_MAX: usize = 5 + 32;
+pub(super) const WORKER_LEN_MAX: usize = 5 + WorkerName::LEN_MAX;
 const USER_IDENTITY: u8 = 0x01;

@@ -15,9 +15,7 @@ mod message;
 mod share;
 mod wire;
 
-pub use bytes::{
-    Bytes, Bytes32, Bytes64K, Bytes255, Label255, Seq, Seq64K, Seq255, Str, Str32, Str255,
-};
+pub use bytes::{Bytes, Bytes32, Bytes64K, Bytes255, Seq, Seq64K, Seq255, Str255};
 pub use channel::{
     CloseChannel, OpenExtendedMiningChannel, OpenExtendedMiningChannelSuccess,
     OpenMiningChannelError, OpenStandardMiningChannel, OpenStandardMiningChannelSuccess,
@@ -29,7 +27,7 @@ pub use common::{
 };
 pub use custom_job::{SetCustomMiningJob, SetCustomMiningJobError, SetCustomMiningJobSuccess};
 pub use extension::{
-    Extensions, RequestExtensions, RequestExtensionsError, RequestExtensionsSuccess, id,
+    Extensions, RequestExtensions, RequestExtensionsError, RequestExtensionsSuccess, WorkerName, id,
 };
 pub use frame::{HEADER_LEN, Header};
 pub use job::{NewExtendedMiningJob, NewMiningJob, SetNewPrevHash};

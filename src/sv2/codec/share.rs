@@ -1,8 +1,8 @@
 //! Shares and the answers to them: the hot path.
 
 use super::{
-    bytes::{Bytes32, Str32, Str255},
-    extension::{self, Extensions},
+    bytes::{Bytes32, Str255},
+    extension::{self, Extensions, WorkerName},
     wire::{DecodeError, Field, Message, Reader, message},
 };
 
@@ -25,7 +25,7 @@ pub struct SubmitSharesExtended<'a> {
     pub share: SubmitSharesStandard,
     pub extranonce: Bytes32<'a>,
     /// Only read when [`Extensions::worker_hashrate`] is agreed on.
-    pub worker: Option<Str32<'a>>,
+    pub worker: Option<WorkerName<'a>>,
 }
 
 impl<'a> Message<'a> for SubmitSharesExtended<'a> {
