@@ -3,6 +3,7 @@
 mod check;
 mod convert;
 mod files;
+mod history;
 mod propose;
 mod report;
 mod signals;
@@ -24,6 +25,7 @@ use tracing::{debug, info, warn};
 pub use self::check::check;
 use self::{
     convert::{assembler_config, datum_config, node_config, stratum_config, template_config},
+    history::start_ledger,
     propose::propose,
     report::{Reporter, report},
     signals::{Signals, Wanted},
@@ -31,7 +33,9 @@ use self::{
 use crate::{
     blocks::{self, BlockNode, BlockSender, BlockStats, BlocksConfig},
     config::Config,
-    datum, listener, stratum,
+    datum,
+    ledger::Ledger,
+    listener, stratum,
     template::{self, Templates},
     work::{Counters, FoundBlock, Roster, Work, task::WorkInputs},
 };
@@ -76,6 +80,8 @@ pub struct Gateway {
     pub limits: watch::Sender<listener::Limits>,
     pub pool: Option<datum::Pool>,
     pub blocks: Arc<BlockStats>,
+    /// What happened, also before this start.
+    pub ledger: Ledger,
     pub templates: Templates,
     pub work: watch::Receiver<Option<Arc<Work>>>,
     block_sender: BlockSender,
@@ -145,6 +151,8 @@ impl Gateway {
         let templates = template::spawn(template_config(config), &stop, &tasks);
         // Blocks that an earlier run left undecided go out first of all.
         let (block_sender, blocks) = start_blocks(config, &templates, &stop, &tasks);
+        let (counters, roster) = (Arc::new(Counters::default()), Roster::new(now()));
+        let ledger = start_ledger(config, &roster, &counters);
         check_network(config, &templates).await?;
         let (work_sender, work) = watch::channel(None);
         let relay = start_pool(config, &templates, work.clone(), &stop);
@@ -168,10 +176,8 @@ impl Gateway {
         if config.template.propose {
             tasks.spawn(propose(templates.clone(), work.clone(), verdict_sender));
         }
-        let counters = Arc::new(Counters::default());
         let miners_stop = CancellationToken::new();
         let miners = TaskTracker::new();
-        let roster = Roster::new(now());
         let (rules_sender, rules) = watch::channel(Arc::new(stratum_config(config)));
         let context = stratum::Context {
             work: first_work(work.clone(), &tasks).await.ok_or(DaemonError::Stopped)?,
@@ -181,11 +187,7 @@ impl Gateway {
             config: rules,
             shutdown: miners_stop.clone(),
         };
-        let limits = listener::Limits {
-            connections: files::room_for(config.stratum.max_connections),
-            connections_per_ip: config.stratum.max_connections_per_ip,
-        };
-        let (limits_sender, limits) = watch::channel(limits);
+        let (limits_sender, limits) = watch::channel(limits(config));
         let hall = listener::Hall { limits, context, roster: Arc::clone(&roster) };
         listener::spawn(sockets, hall, &miners)
             .map_err(|error| DaemonError::Listen { addr: config.stratum.listen[0], error })?;
@@ -198,6 +200,7 @@ impl Gateway {
             limits: limits_sender,
             pool,
             blocks,
+            ledger,
             templates,
             work,
             block_sender,
@@ -231,6 +234,8 @@ impl Gateway {
                 "a found block has no answer from a node yet: it is on disk and goes out at the next start"
             );
         }
+        // Everything has been counted by now.
+        self.ledger.stop().await;
         self.stop.cancel();
         self.tasks.close();
         if tokio::time::timeout(DRAIN_TASKS, self.tasks.wait()).await.is_err() {
@@ -310,6 +315,13 @@ async fn first_work(
         }
     });
     Some(receiver)
+}
+
+fn limits(config: &Config) -> listener::Limits {
+    listener::Limits {
+        connections: files::room_for(config.stratum.max_connections),
+        connections_per_ip: config.stratum.max_connections_per_ip,
+    }
 }
 
 fn listen(addrs: &[SocketAddr]) -> Result<Vec<listener::Bound>, DaemonError> {

@@ -13,6 +13,7 @@ pub mod daemon;
 pub mod datum;
 pub mod devnet;
 pub mod healthcheck;
+pub mod ledger;
 pub mod listener;
 pub mod logging;
 pub mod stratum;
