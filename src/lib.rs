@@ -7,6 +7,7 @@
 //!  pool  <--shares----------- datum/  <---------- batches per read ------------------+
 //! ```
 //! `ARCHITECTURE.md` says who owns what and why.
+pub mod api;
 pub mod blocks;
 pub mod config;
 pub mod daemon;

@@ -1,0 +1,3 @@
+//! Dashboard, JSON, metrics and administration over HTTP.
+
+pub mod shapes;

@@ -1,0 +1,92 @@
+//! Signing in, settings, actions, and what is answered when something is wrong.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+/// Every answer that is not a success.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ErrorBody {
+    /// Stays the same while the text may change: "not-found", "unauthorized", "bad-request", …
+    pub error: &'static str,
+    /// What is wrong and what to do.
+    pub message: String,
+    /// For settings: everything that is wrong with them.
+    pub problems: Vec<String>,
+}
+
+/// Whether this client may change things.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Session {
+    /// False: reading only, because `api.admin_password_file` is not set.
+    pub admin_enabled: bool,
+    pub signed_in: bool,
+    /// Goes back in the header `X-CSRF-Token` of every PUT, POST and DELETE; null when not signed in.
+    pub csrf_token: Option<String>,
+    pub expires_in_s: Option<u64>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Login {
+    pub password: String,
+}
+
+/// gatewayd.toml.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Settings {
+    pub path: String,
+    /// The file with its comments. Each secret is written as `"<secret>"`; sent back so, it stays.
+    pub text: String,
+    /// Every key with the value in use, defaults included; secrets are "<secret>" or "".
+    #[schema(value_type = Object)]
+    pub values: Box<RawValue>,
+    /// Names this state of the file: a change made from an older one is refused.
+    pub revision: String,
+    /// False: the file cannot be written, and why.
+    pub writable: bool,
+    /// What is wrong with the file as it is now.
+    pub problems: Vec<String>,
+    /// Keys whose values in the file are not in use before a restart.
+    pub needs_restart: Vec<String>,
+    /// Keys that the environment sets: what the file says of them counts for nothing.
+    pub from_environment: Vec<String>,
+}
+
+/// New settings: the whole text, or single keys.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SettingsChange {
+    /// The whole file.
+    #[serde(default)]
+    pub text: Option<String>,
+    /// Key -> value, like `{"mining.address": "bc1q…", "node.0.rpc_url": "http://…"}`; null removes
+    /// a key, a section or a list's entry. Comments stay.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    pub changes: Option<Box<RawValue>>,
+    /// What was edited; null: whatever there is now.
+    #[serde(default)]
+    pub revision: Option<String>,
+    /// Only says what is wrong and what would need a restart.
+    #[serde(default)]
+    pub check_only: bool,
+}
+
+/// What became of new settings.
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+pub struct SettingsApplied {
+    /// Keys that changed and are in use now (or would be).
+    pub applied: Vec<String>,
+    /// Keys that changed and wait for a restart.
+    pub needs_restart: Vec<String>,
+    /// The file's new state; null when nothing was written.
+    pub revision: Option<String>,
+}
+
+/// An action was taken.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Done {
+    pub done: bool,
+    pub message: String,
+}

@@ -1,0 +1,46 @@
+//! `/api/v1/blocks`.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// Found blocks, newest first.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Blocks {
+    /// Since the ledger began.
+    pub found: u64,
+    /// Of them, those that a node has in its best chain.
+    pub accepted: u64,
+    pub blocks: Vec<Block>,
+}
+
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Block {
+    pub height: u32,
+    pub hash: String,
+    pub fate: BlockFate,
+    pub found_at_unix_s: Option<u64>,
+    /// Who found it.
+    pub worker: Option<String>,
+    pub submissions: Vec<BlockSubmission>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum BlockFate {
+    /// A node has it in its best chain.
+    Accepted,
+    /// Valid, but another block won.
+    Stale,
+    /// No node wants it.
+    Rejected,
+    /// No node has decided yet.
+    Pending,
+}
+
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct BlockSubmission {
+    pub node: String,
+    pub result: BlockFate,
+    /// The node's own words.
+    pub detail: Option<String>,
+}

@@ -1,0 +1,61 @@
+//! `/api/v1/history`.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Series for a chart: one time axis, and a column of values for each line.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct History {
+    pub metric: Metric,
+    /// Of the values.
+    pub unit: Unit,
+    pub window_s: u64,
+    /// Each value stands for this long, from its time on.
+    pub step_s: u64,
+    pub at_unix_s: Vec<u64>,
+    pub series: Vec<Series>,
+}
+
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Series {
+    /// None: of all workers together.
+    pub worker: Option<String>,
+    /// With `metric=rejected&by=reason`.
+    pub reason: Option<String>,
+    /// As many as there are times; null where nothing was recorded.
+    pub values: Vec<Option<f64>>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Metric {
+    #[default]
+    Hashrate,
+    /// Accepted shares.
+    Accepted,
+    /// Rejected shares.
+    Rejected,
+    /// The best share's real difficulty.
+    Best,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    HPerS,
+    Shares,
+    Difficulty,
+}
+
+/// How lines are told apart.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum By {
+    /// One line.
+    #[default]
+    All,
+    /// One line for each of the busiest workers.
+    Worker,
+    /// One line for each reason of refusal.
+    Reason,
+}

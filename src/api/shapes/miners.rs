@@ -1,0 +1,107 @@
+//! `/api/v1/miners` and `/api/v1/workers`.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Reasons;
+
+/// Live SV1 connections and SV2 channels, by id.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Miners {
+    /// How many there are in all.
+    pub total: u64,
+    pub miners: Vec<Miner>,
+    /// Give this as `after` for those that did not fit.
+    pub next_after: Option<u64>,
+}
+
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Miner {
+    /// Unique until the gateway restarts.
+    pub id: u64,
+    /// Address and port that it comes from.
+    pub peer: String,
+    pub protocol: Protocol,
+    /// What it says it is; for SV2 vendor/hardware/firmware.
+    pub user_agent: String,
+    /// Names that it has sent shares with, latest last.
+    pub workers: Vec<String>,
+    /// Which coinbase it is given.
+    pub class: Class,
+    /// What its shares must reach now.
+    pub difficulty: f64,
+    /// Estimated from its shares of the last minutes.
+    pub hashrate_h_per_s: f64,
+    pub accepted: u64,
+    pub accepted_difficulty: f64,
+    pub rejected: u64,
+    #[schema(value_type = std::collections::BTreeMap<String, u64>)]
+    pub rejected_by_reason: Reasons,
+    /// The real difficulty of its best share on this connection.
+    pub best_share_difficulty: Option<f64>,
+    pub last_share_age_s: Option<f64>,
+    pub connected_at_unix_s: u64,
+    pub connected_s: f64,
+    pub blocks: u64,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ToSchema)]
+pub enum Protocol {
+    #[serde(rename = "sv1")]
+    Sv1,
+    #[serde(rename = "sv1+tls")]
+    Sv1Tls,
+    #[serde(rename = "sv2-standard")]
+    Sv2Standard,
+    #[serde(rename = "sv2-extended")]
+    Sv2Extended,
+}
+
+/// Kinds of miners, by the largest coinbase that they live with.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Class {
+    /// Subsidy-only work, the same for all classes.
+    Empty,
+    /// The payout script alone.
+    Tiny,
+    /// 500 bytes.
+    Small,
+    /// 755 bytes.
+    Default,
+    /// 6,500 bytes.
+    Respectable,
+    /// 16,000 bytes.
+    Huge,
+    /// 2,250 bytes.
+    S21,
+}
+
+/// Everyone who has sent a share, best hashrate first.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Workers {
+    pub total: u64,
+    pub workers: Vec<Worker>,
+}
+
+/// One user name, over all its connections and over restarts.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Worker {
+    pub name: String,
+    /// How many miners use this name now.
+    pub miners: u64,
+    pub hashrate_1m_h_per_s: f64,
+    pub hashrate_5m_h_per_s: f64,
+    pub hashrate_1h_h_per_s: f64,
+    pub accepted: u64,
+    pub accepted_difficulty: f64,
+    pub rejected: u64,
+    #[schema(value_type = std::collections::BTreeMap<String, u64>)]
+    pub rejected_by_reason: Reasons,
+    pub best_share_difficulty: Option<f64>,
+    pub best_share_at_unix_s: Option<u64>,
+    pub first_seen_at_unix_s: Option<u64>,
+    pub last_share_at_unix_s: Option<u64>,
+    pub last_share_age_s: Option<f64>,
+    pub blocks: u64,
+}

@@ -1,0 +1,91 @@
+//! `/api/v1/pool`.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Reasons;
+
+/// The DATUM pools, in order of preference, and what became of the shares that they were meant for.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Pools {
+    /// Empty when solo.
+    pub pools: Vec<Pool>,
+    pub relay: Relay,
+}
+
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Pool {
+    /// `host:port`.
+    pub name: String,
+    pub state: PoolState,
+    /// It is the one that is used, or was tried last.
+    pub is_active: bool,
+    /// Null while it is up.
+    pub down_for_s: Option<f64>,
+    /// Its message of the day.
+    pub motd: Option<String>,
+    pub last_error: Option<String>,
+    pub prime_id: Option<u32>,
+    /// What it writes into the coinbase.
+    pub tag: Option<String>,
+    /// 0: it sets none.
+    pub difficulty_min: Option<u64>,
+    /// Where its own part goes.
+    pub script_hex: Option<String>,
+    pub address: Option<String>,
+    pub shares: PoolShares,
+    /// From a share to its answer, the last one.
+    pub round_trip_ms: Option<f64>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PoolState {
+    /// The first try is under way.
+    Connecting,
+    /// Takes shares.
+    Up,
+    Down,
+    /// Not needed: one preferred to it is used.
+    Standby,
+}
+
+/// The pool's answers since this process started.
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+pub struct PoolShares {
+    /// Tentatively accepted ones included.
+    pub accepted: u64,
+    pub tentative: u64,
+    /// Σ difficulty that the pool credits.
+    pub accepted_difficulty: u64,
+    pub rejected: u64,
+    #[schema(value_type = std::collections::BTreeMap<String, u64>)]
+    pub rejected_by_reason: Reasons,
+}
+
+/// Shares on their way to whichever pool, since this process started:
+/// received = accepted + rejected + held + awaiting + lost.
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+pub struct Relay {
+    pub received: u64,
+    pub accepted: u64,
+    pub rejected: u64,
+    /// Waiting for the pool to come back.
+    pub held: u64,
+    /// Sent and not answered yet.
+    pub awaiting: u64,
+    pub lost: u64,
+    #[schema(value_type = std::collections::BTreeMap<String, u64>)]
+    pub lost_by_reason: Reasons,
+    /// Sent a second time, after a connection broke.
+    pub replayed: u64,
+    /// Not among `received`: the queue to the pool's side was full.
+    pub dropped: u64,
+    /// Payout splits that the pool sent.
+    pub splits: u64,
+    pub splits_refused: u64,
+    /// Good but for outputs beyond the block's value, which were left out.
+    pub splits_cut: u64,
+    /// Connections that came to a configuration.
+    pub connections: u64,
+}

@@ -1,0 +1,127 @@
+//! `/api/v1/status`, `/healthz`, `/readyz`.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{Protocol, Reasons};
+
+/// How it goes, in one look.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Status {
+    pub version: &'static str,
+    pub started_at_unix_s: u64,
+    pub uptime_s: u64,
+    pub mode: Mode,
+    /// No payout address is configured yet: the gateway waits for the first settings.
+    pub setup_needed: bool,
+    /// The chain that is mined on: "bitcoin", "testnet", "testnet4", "signet" or "regtest".
+    pub network: Option<String>,
+    /// Height of the last block of the chain, the one that is mined on.
+    pub tip_height: Option<u32>,
+    pub tip_hash: Option<String>,
+    /// Since this gateway saw the tip.
+    pub tip_age_s: Option<f64>,
+    /// Since the node last gave a template.
+    pub template_age_s: Option<f64>,
+    pub network_difficulty: Option<f64>,
+    pub hashrate_1m_h_per_s: f64,
+    pub hashrate_5m_h_per_s: f64,
+    pub hashrate_1h_h_per_s: f64,
+    /// TCP connections of miners.
+    pub connections: u64,
+    /// SV1 connections and SV2 channels: what `/api/v1/miners` lists.
+    pub miners: u64,
+    pub miners_by_protocol: Vec<ProtocolCount>,
+    pub shares: Shares,
+    /// The best since the ledger began.
+    pub best_share: Option<BestShare>,
+    /// The best since this process started.
+    pub best_share_session: Option<BestShare>,
+    pub blocks_found: u64,
+    pub blocks_accepted: u64,
+    /// Where miners connect.
+    pub stratum: StratumAccess,
+    /// What someone should look at, worst first. Empty: all is well.
+    pub warnings: Vec<Warning>,
+}
+
+/// Whom blocks would pay.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// The pool and those it pays.
+    Pooled,
+    /// `mining.address`.
+    Solo,
+    /// Nobody: there is no work for miners now; `warnings` says why.
+    Waiting,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+pub struct ProtocolCount {
+    pub protocol: Protocol,
+    pub miners: u64,
+}
+
+/// Shares of all miners since this process started.
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+pub struct Shares {
+    pub accepted: u64,
+    /// Σ difficulty that accepted shares were credited with.
+    pub accepted_difficulty: f64,
+    pub rejected: u64,
+    #[schema(value_type = std::collections::BTreeMap<String, u64>)]
+    pub rejected_by_reason: Reasons,
+}
+
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct BestShare {
+    /// The real difficulty of its hash, as miners show it.
+    pub difficulty: f64,
+    pub worker: String,
+    pub at_unix_s: Option<u64>,
+}
+
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct StratumAccess {
+    /// Addresses that are listened on, like "0.0.0.0:23334".
+    pub listen: Vec<String>,
+    /// What Stratum V2 miners are given to know the gateway by.
+    pub sv2_authority_key: Option<String>,
+}
+
+/// Something that someone should look at.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct Warning {
+    /// Stays the same while the text may change: "no-work", "pool-down", "node-down", …
+    pub code: &'static str,
+    pub severity: Severity,
+    /// What is wrong.
+    pub text: String,
+    /// What to do.
+    pub advice: String,
+}
+
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// Costs money now.
+    Error,
+    Warning,
+}
+
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Health {
+    /// Always true: else there is no answer.
+    pub alive: bool,
+    pub version: &'static str,
+    pub uptime_s: u64,
+}
+
+/// Whether miners that come now would get work that pays.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Readiness {
+    pub ready: bool,
+    /// Why not.
+    pub reasons: Vec<String>,
+}

@@ -1,0 +1,119 @@
+//! `/api/v1/work`.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{Class, Mode};
+
+/// What is mined now, and whom it would pay.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Work {
+    pub mode: Mode,
+    /// Why miners get no work; null while they do.
+    pub waiting_for: Option<String>,
+    /// None: there has been no work yet.
+    pub job: Option<Job>,
+}
+
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Job {
+    pub id: String,
+    /// Pays the subsidy alone: goes out on a new tip until the node has a template.
+    pub is_empty: bool,
+    /// Which of the pool's eight job slots it has; null when solo.
+    pub pool_slot: Option<u8>,
+    pub template: Template,
+    pub payout: Payout,
+    /// One for each class of miners; a single one while all get the same.
+    pub coinbases: Vec<Coinbase>,
+}
+
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Template {
+    /// The node that made it.
+    pub source: String,
+    pub kind: TemplateKind,
+    /// Of the block that is mined, one above the tip.
+    pub height: u32,
+    pub prevhash: String,
+    /// Eight hex digits.
+    pub version: String,
+    /// Eight hex digits.
+    pub nbits: String,
+    pub network_difficulty: f64,
+    /// The node's clock when it made the template.
+    pub curtime_unix_s: u32,
+    pub age_s: Option<f64>,
+    pub transactions: u64,
+    pub size_bytes: u32,
+    /// Of all transactions but the coinbase.
+    pub weight: u32,
+    pub weight_limit: u32,
+    pub sigops: u32,
+    pub sigops_limit: u32,
+    pub subsidy_sats: u64,
+    pub fees_sats: u64,
+    pub coinbase_value_sats: u64,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TemplateKind {
+    /// From the tip's header alone: subsidy only.
+    Tip,
+    Full,
+}
+
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Payout {
+    /// `host:port`; null when solo.
+    pub pool: Option<String>,
+    pub prime_id: Option<u32>,
+    pub pool_difficulty_min: Option<u64>,
+    /// Outputs that the pool asked for; null when solo or not known yet.
+    pub split_outputs: Option<u64>,
+    /// As written into the coinbase.
+    pub tag_primary: String,
+    pub tag_secondary: String,
+    pub unique_id: u16,
+}
+
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Coinbase {
+    pub class: Class,
+    /// Live miners that are given it.
+    pub miners: u64,
+    pub size_bytes: u64,
+    /// Of the class; null where there is none.
+    pub size_limit_bytes: Option<u64>,
+    /// Σ outputs.
+    pub value_sats: u64,
+    /// Of it, what goes to `mining.address`.
+    pub yours_sats: u64,
+    pub outputs: Vec<Output>,
+}
+
+/// One output, in the coinbase's order.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Output {
+    pub kind: OutputKind,
+    pub value_sats: u64,
+    /// Null for scripts that have none.
+    pub address: Option<String>,
+    pub script_hex: String,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OutputKind {
+    /// The pool's own script: what no split claims.
+    Pool,
+    /// `mining.address`.
+    Yours,
+    /// Someone whom the pool pays.
+    Split,
+    /// The witness commitment: no money.
+    Commitment,
+    /// Room for miners' numbers: no money.
+    Extranonce,
+}
