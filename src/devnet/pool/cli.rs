@@ -50,6 +50,9 @@ pub async fn run_cli(args: PoolArgs) -> io::Result<()> {
         () = report(&pool) => {}
     }
     say(&summary(&pool));
+    for (user, accepted) in &pool.stats().accepted_by_user {
+        say(&format!("user={user} accepted={accepted}"));
+    }
     pool.stop().await;
     Ok(())
 }
