@@ -1,9 +1,11 @@
 //! Wires everything together. Only this module knows everyone.
 
+mod authority;
 mod check;
 mod convert;
 mod files;
 mod history;
+mod identity;
 mod propose;
 mod report;
 mod signals;
@@ -36,6 +38,7 @@ use crate::{
     datum,
     ledger::Ledger,
     listener, stratum,
+    sv2::noise::AuthorityPublicKey,
     template::{self, Templates},
     work::{Counters, FoundBlock, Roster, Work, task::WorkInputs},
 };
@@ -52,6 +55,8 @@ pub enum DaemonError {
     Listen { addr: SocketAddr, error: std::io::Error },
     #[error("cannot watch for signals: {0}")]
     Signals(std::io::Error),
+    #[error(transparent)]
+    Authority(#[from] authority::AuthorityError),
     #[error("stopped before there was any work")]
     Stopped,
     #[error(
@@ -64,7 +69,7 @@ pub enum DaemonError {
 impl DaemonError {
     /// True when the operator must change the configuration.
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::WrongNetwork { .. })
+        matches!(self, Self::WrongNetwork { .. } | Self::Authority(_))
     }
 }
 
@@ -73,6 +78,8 @@ pub struct Gateway {
     /// Where miners connect.
     pub stratum: Vec<SocketAddr>,
     pub counters: Arc<Counters>,
+    /// What Stratum V2 miners may know this gateway by.
+    pub authority: AuthorityPublicKey,
     /// Who mines here.
     pub roster: Arc<Roster>,
     /// Where changed rules for miners go.
@@ -146,6 +153,7 @@ impl Gateway {
         let abort = stop.clone().drop_guard();
         files::raise_limit();
         let tasks = TaskTracker::new();
+        let (authority, identity) = identity::spawn(config, &stop, &tasks)?;
         let sockets = listen(&config.stratum.listen)?;
         let stratum = sockets.iter().map(listener::Bound::addr).collect();
         let templates = template::spawn(template_config(config), &stop, &tasks);
@@ -188,13 +196,14 @@ impl Gateway {
             shutdown: miners_stop.clone(),
         };
         let (limits_sender, limits) = watch::channel(limits(config));
-        let hall = listener::Hall { limits, context, roster: Arc::clone(&roster) };
+        let hall = listener::Hall { limits, context, roster: Arc::clone(&roster), identity };
         listener::spawn(sockets, hall, &miners)
             .map_err(|error| DaemonError::Listen { addr: config.stratum.listen[0], error })?;
         let stop = abort.disarm();
         Ok(Self {
             stratum,
             counters,
+            authority,
             roster,
             rules: rules_sender,
             limits: limits_sender,

@@ -21,6 +21,7 @@ use self::{
 };
 use crate::{
     stratum::{Close, Conn, ConnError, Context, Lease, Seat},
+    sv2::noise::Identity,
     work::{Door, Roster, roster::Eviction},
 };
 
@@ -37,6 +38,8 @@ pub struct Hall {
     pub limits: watch::Receiver<Limits>,
     pub context: Context,
     pub roster: Arc<Roster>,
+    /// Shown to Stratum V2 miners.
+    pub identity: watch::Receiver<Arc<Identity>>,
 }
 
 /// An address that is ours. Miners are refused there until [`spawn`] listens, so that they try
@@ -70,7 +73,7 @@ pub fn bind(addr: SocketAddr) -> io::Result<Bound> {
 
 /// Listens, accepts and serves miners until `hall.context.shutdown`. Every connection is one of `tasks`.
 pub fn spawn(sockets: Vec<Bound>, hall: Hall, tasks: &TaskTracker) -> io::Result<()> {
-    let Hall { limits, context, roster } = hall;
+    let Hall { limits, context, roster, identity } = hall;
     // Connections see the end by an atomic: a token would cost them a lock with each read.
     let (ending, stop) = watch::channel(());
     let shutdown = context.shutdown.clone();
@@ -88,6 +91,7 @@ pub fn spawn(sockets: Vec<Bound>, hall: Hall, tasks: &TaskTracker) -> io::Result
             context: Arc::clone(&context),
             gate: Arc::clone(&gate),
             roster: Arc::clone(&roster),
+            identity: identity.clone(),
             stop: stop.clone(),
             tasks: tasks.clone(),
         };
@@ -101,6 +105,7 @@ struct Acceptor {
     context: Arc<Context>,
     gate: Arc<Gate>,
     roster: Arc<Roster>,
+    identity: watch::Receiver<Arc<Identity>>,
     stop: watch::Receiver<()>,
     tasks: TaskTracker,
 }
@@ -137,9 +142,10 @@ impl Acceptor {
                     eviction: Arc::clone(&eviction),
                 };
                 let context = Arc::clone(&self.context);
+                let identity = Arc::clone(&self.identity.borrow());
                 let stop = self.stop.clone();
                 let conn = Conn::new(context, socket, eviction, stop, |config, _, now| {
-                    Session::new(config, seat, now)
+                    Session::new(config, identity, seat, now)
                 });
                 self.tasks.spawn(serve_miner(conn, peer, place));
                 return;

@@ -6,6 +6,7 @@ use std::{collections::HashSet, net::SocketAddr, sync::Arc, time::Duration};
 use gatewayd::{
     listener::{self, Hall, Limits},
     stratum::{Config, Context},
+    sv2::noise::{AuthorityKey, Identity},
     work::{
         Announce, BuildJob, Counters, Door, Hash256, JobBuilder, Nbits, Payout, Roster, Template,
         TipHeader, Work,
@@ -70,10 +71,21 @@ fn open(limits: Limits) -> House {
     };
     let bound = listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let (addr, tasks) = (bound.addr(), TaskTracker::new());
-    let hall = Hall { limits: watch::channel(limits).1, context, roster: Roster::new(now()) };
+    let hall = Hall {
+        limits: watch::channel(limits).1,
+        context,
+        roster: Roster::new(now()),
+        identity: identity(),
+    };
     listener::spawn(vec![bound], hall, &tasks).unwrap();
     tasks.close();
     House { addr, work, counters, shutdown, tasks }
+}
+
+fn identity() -> watch::Receiver<Arc<Identity>> {
+    let identity =
+        Identity::issue(&AuthorityKey::generate(), 1_700_000_000, Duration::from_secs(1));
+    watch::channel(Arc::new(identity)).1
 }
 
 fn now() -> std::time::Instant {

@@ -5,7 +5,7 @@ mod service;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{
-    Class, Config, Mining, Node, NodeAuth, Pool, Pooling, Stratum, Template, Usernames, raw,
+    Class, Config, Mining, Node, NodeAuth, Pool, Pooling, Stratum, Sv2, Template, Usernames, raw,
 };
 use crate::work::{Difficulty, WhenDown};
 
@@ -314,6 +314,7 @@ impl Check {
                 "and max_connections_per_ip must be at least 1",
             );
         }
+        let sv2 = self.sv2(&raw.sv2);
         let classes = raw.class.into_iter().filter_map(|class| self.class(class)).collect();
         Some(Stratum {
             listen,
@@ -327,7 +328,23 @@ impl Check {
             idle_timeout: idle_timeout?,
             fingerprint: raw.fingerprint,
             classes,
+            sv2: sv2?,
         })
+    }
+
+    fn sv2(&mut self, raw: &raw::Sv2) -> Option<Sv2> {
+        let key = "stratum.sv2.certificate_lifetime";
+        let certificate_lifetime = self.duration(key, &raw.certificate_lifetime)?;
+        if certificate_lifetime < CERTIFICATE_LIFETIME_MIN {
+            return self.note(key, "is too short: clocks differ by minutes; set at least \"10m\"");
+        }
+        let file = &raw.authority_key_file;
+        let authority_key_file = if file.is_empty() {
+            None
+        } else {
+            Some(self.path("stratum.sv2.authority_key_file", file)?)
+        };
+        Some(Sv2 { authority_key_file, certificate_lifetime })
     }
 
     fn class(&mut self, raw: raw::Class) -> Option<Class> {
@@ -419,6 +436,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     }
 }
 
+const CERTIFICATE_LIFETIME_MIN: Duration = Duration::from_secs(600);
 /// Each tag; both are cut to 86 bytes together.
 const TAG_LEN_MAX: usize = 60;
 /// HELLO has room for it in one frame, and pools log it.

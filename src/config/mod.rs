@@ -112,6 +112,15 @@ pub struct Stratum {
     pub idle_timeout: Duration,
     pub fingerprint: bool,
     pub classes: Vec<Class>,
+    pub sv2: Sv2,
+}
+
+/// `[stratum.sv2]`.
+#[derive(Clone, Debug)]
+pub struct Sv2 {
+    /// None: in `data_dir`.
+    pub authority_key_file: Option<PathBuf>,
+    pub certificate_lifetime: Duration,
 }
 
 #[derive(Clone, Debug)]

@@ -145,6 +145,20 @@ pub struct Stratum {
     pub class: Vec<Class>,
     /// Modifier -> address ("" is the miner's own) -> fraction.
     pub username_modifiers: BTreeMap<String, BTreeMap<String, f64>>,
+    pub sv2: Sv2,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sv2 {
+    pub authority_key_file: String,
+    pub certificate_lifetime: String,
+}
+
+impl Default for Sv2 {
+    fn default() -> Self {
+        Self { authority_key_file: String::new(), certificate_lifetime: "24h".into() }
+    }
 }
 
 impl Default for Stratum {
@@ -162,6 +176,7 @@ impl Default for Stratum {
             fingerprint: true,
             class: Vec::new(),
             username_modifiers: BTreeMap::new(),
+            sv2: Sv2::default(),
         }
     }
 }

@@ -30,6 +30,13 @@ pub async fn check(config: &Config) -> usize {
         );
     }
     tell("ledger.data_dir", try_folder(&config.data_dir, "found blocks could not be kept"));
+    let authority = super::authority::load_or_create(&super::identity::authority_file(config));
+    tell(
+        "stratum.sv2",
+        authority
+            .map(|key| format!("miners may check the authority key {}", key.public()))
+            .map_err(|error| error.to_string()),
+    );
     if let Some(file) = &config.log.file {
         let folder = file.parent().unwrap_or(file);
         tell("log.file", try_folder(folder, "the log could not be written"));

@@ -3,11 +3,12 @@
 //! A Stratum V2 client begins with a 64-byte EllSwift key, which is noise: it may begin like JSON,
 //! like TLS or like anything else. So nothing is decided by a first byte alone.
 
-use std::{sync::Arc, time::Instant};
+use std::{borrow::Cow, sync::Arc, time::Instant};
 
 use crate::{
     stratum::{Close, Config, Effects, Protocol, Seat},
     sv1,
+    sv2::{self, noise::Identity},
     work::Work,
 };
 
@@ -17,12 +18,14 @@ pub(super) enum Session {
     /// Nothing decisive has come yet.
     Unknown(Box<Visitor>),
     Sv1(Box<sv1::Session>),
+    Sv2(Box<sv2::Link>),
 }
 
 /// Somebody who has not shown what he speaks.
 #[derive(Debug)]
 pub(super) struct Visitor {
     config: Arc<Config>,
+    identity: Arc<Identity>,
     /// Taken along by the session that it becomes.
     seat: Option<Seat>,
     began: Instant,
@@ -38,8 +41,13 @@ enum Speaks {
 }
 
 impl Session {
-    pub(super) fn new(config: Arc<Config>, seat: Seat, now: Instant) -> Self {
-        Self::Unknown(Box::new(Visitor { config, seat: Some(seat), began: now }))
+    pub(super) fn new(
+        config: Arc<Config>,
+        identity: Arc<Identity>,
+        seat: Seat,
+        now: Instant,
+    ) -> Self {
+        Self::Unknown(Box::new(Visitor { config, identity, seat: Some(seat), began: now }))
     }
 }
 
@@ -53,9 +61,13 @@ impl Visitor {
             Speaks::Sv1 => {
                 Ok(Some(Session::Sv1(Box::new(sv1::Session::new(config, seat, work, now)))))
             }
-            Speaks::Sv2 => Err(Close::Violation("speaks Stratum V2, which is not served yet")),
-            Speaks::Tls => Err(Close::Violation(NO_TLS)),
-            Speaks::Proxy => Err(Close::Violation(NO_PROXY)),
+            Speaks::Sv2 => {
+                let identity = Arc::clone(&self.identity);
+                let link = sv2::Link::new(config, identity, seat, work, now);
+                Ok(Some(Session::Sv2(Box::new(link))))
+            }
+            Speaks::Tls => Err(Close::Violation(Cow::Borrowed(NO_TLS))),
+            Speaks::Proxy => Err(Close::Violation(Cow::Borrowed(NO_PROXY))),
         }
     }
 }
@@ -118,6 +130,7 @@ impl Protocol for Session {
     ) -> Result<usize, Close> {
         match self {
             Self::Sv1(session) => session.on_bytes(inbox, work, now, out, effects),
+            Self::Sv2(link) => link.on_bytes(inbox, work, now, out, effects),
             Self::Unknown(visitor) => match visitor.meet(inbox, work, now)? {
                 Some(session) => {
                     *self = session;
@@ -131,6 +144,7 @@ impl Protocol for Session {
     fn on_work(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) -> Result<(), Close> {
         match self {
             Self::Sv1(session) => Protocol::on_work(&mut **session, work, now, out),
+            Self::Sv2(link) => link.on_work(work, now, out),
             Self::Unknown(_) => work.admits().map_err(Close::Door),
         }
     }
@@ -138,6 +152,7 @@ impl Protocol for Session {
     fn on_config(&mut self, config: &Arc<Config>, work: &Work, now: Instant) {
         match self {
             Self::Sv1(session) => session.on_config(config, work, now),
+            Self::Sv2(link) => link.on_config(config, work, now),
             Self::Unknown(visitor) => visitor.config = Arc::clone(config),
         }
     }
@@ -145,6 +160,7 @@ impl Protocol for Session {
     fn deadline(&self) -> Instant {
         match self {
             Self::Sv1(session) => Protocol::deadline(&**session),
+            Self::Sv2(link) => link.deadline(),
             Self::Unknown(visitor) => visitor.began + visitor.config.login_timeout,
         }
     }
@@ -152,6 +168,7 @@ impl Protocol for Session {
     fn on_deadline(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) -> Result<(), Close> {
         match self {
             Self::Sv1(session) => Protocol::on_deadline(&mut **session, work, now, out),
+            Self::Sv2(link) => link.on_deadline(work, now, out),
             Self::Unknown(visitor) => {
                 let timeout = visitor.config.login_timeout;
                 let late = now >= visitor.began + timeout;
@@ -161,8 +178,10 @@ impl Protocol for Session {
     }
 
     fn on_stop(&mut self, out: &mut Vec<u8>) {
-        if let Self::Sv1(session) = self {
-            session.on_stop(out);
+        match self {
+            Self::Sv1(session) => session.on_stop(out),
+            Self::Sv2(link) => link.on_stop(out),
+            Self::Unknown(_) => {}
         }
     }
 }

@@ -42,24 +42,45 @@ impl ClassRule {
 #[derive(Clone, Debug)]
 pub struct Classes {
     rules: Box<[ClassRule]>,
+    /// For SV2's extended channels, before the built-in ones and behind the operator's.
+    extended: Box<[ClassRule]>,
+    own: usize,
 }
 
 impl Classes {
     /// Without `fingerprint` every miner gets the default class.
     pub fn new(fingerprint: bool, own: Vec<ClassRule>) -> Self {
         if !fingerprint {
-            return Self { rules: Box::default() };
+            return Self { rules: Box::default(), extended: Box::default(), own: 0 };
         }
         let built_in = BUILT_IN.into_iter().map(|(pattern, class, exponent)| {
             ClassRule::new(pattern, class, exponent.map(Difficulty::pow2))
         });
-        Self { rules: own.into_iter().chain(built_in).collect() }
+        let extended = EXTENDED.map(|(pattern, class)| ClassRule::new(pattern, class, None));
+        Self {
+            own: own.len(),
+            rules: own.into_iter().chain(built_in).collect(),
+            extended: extended.into(),
+        }
     }
 
     /// The class for a user agent, and the least difficulty that comes with it.
     pub fn of(&self, user_agent: &str) -> (CoinbaseId, Option<Difficulty>) {
+        Self::first(self.rules.iter(), user_agent)
+    }
+
+    /// The same for an SV2 extended channel, whose user agent is vendor, hardware and firmware.
+    pub fn of_extended(&self, user_agent: &str) -> (CoinbaseId, Option<Difficulty>) {
+        let (own, built_in) = self.rules.split_at(self.own.min(self.rules.len()));
+        Self::first(own.iter().chain(&self.extended).chain(built_in), user_agent)
+    }
+
+    fn first<'a>(
+        mut rules: impl Iterator<Item = &'a ClassRule>,
+        user_agent: &str,
+    ) -> (CoinbaseId, Option<Difficulty>) {
         let lowercase = user_agent.to_ascii_lowercase();
-        let rule = self.rules.iter().find(|rule| rule.matches(&lowercase));
+        let rule = rules.find(|rule| rule.matches(&lowercase));
         rule.map_or((CoinbaseId::DEFAULT, None), |rule| (rule.class, rule.difficulty_min))
     }
 }
@@ -75,6 +96,11 @@ const BUILT_IN: [(&str, CoinbaseId, Option<i32>); 7] = [
     ("^PowerPlay-BM/", CoinbaseId::HUGE, None),
     ("^xminer-1.", CoinbaseId::HUGE, None),
 ];
+
+/// What a miner can take over SV2, where that is less than over SV1. ESP-Miner 2.14 drops the
+/// connection at a payload beyond 2,048 bytes (2.15 takes 8,192, and does not say its version): with
+/// 755 bytes of coinbase and the 20 branches that it can hold, a job stays under 1,500.
+const EXTENDED: [(&str, CoinbaseId); 1] = [("^bitaxe", CoinbaseId::DEFAULT)];
 
 #[cfg(test)]
 mod tests {
@@ -111,6 +137,17 @@ mod tests {
         let classes = Classes::new(true, vec![own]);
         assert_eq!(classes.of("BitAxe/x"), (CoinbaseId::DEFAULT, Difficulty::new(65536.0)));
         assert_eq!(classes.of("xminer-1.0").0, CoinbaseId::HUGE);
+    }
+
+    #[test]
+    fn bitaxes_take_less_over_sv2_unless_told_otherwise() {
+        let extended = |own| Classes::new(true, own).of_extended("bitaxe/BM1370").0;
+        assert_eq!(extended(Vec::new()), CoinbaseId::DEFAULT);
+        assert_eq!(
+            extended(vec![ClassRule::within("^bitaxe", 6500, None)]),
+            CoinbaseId::RESPECTABLE
+        );
+        assert_eq!(Classes::new(true, Vec::new()).of_extended("xminer-1.2").0, CoinbaseId::HUGE);
     }
 
     #[test]

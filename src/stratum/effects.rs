@@ -11,6 +11,8 @@ pub struct Effects {
     /// Accepted; for the pool, after the replies.
     pub shares: Vec<Share>,
     pub tally: Tally,
+    /// Where frames are put together before they are sealed.
+    pub frames: Vec<u8>,
     /// Where coinbases are put together for hashing.
     pub scratch: Vec<u8>,
 }

@@ -1,6 +1,7 @@
 //! What a protocol's session does for the connection that carries it.
 
 use std::{
+    borrow::Cow,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -44,7 +45,7 @@ pub trait Protocol {
 pub enum Close {
     /// It broke the protocol: what it did.
     #[error("{0}")]
-    Violation(&'static str),
+    Violation(Cow<'static, str>),
     #[error("did not log in within {0:?}")]
     LoginTimeout(Duration),
     #[error("sent no share for {0:?}")]

@@ -3,7 +3,7 @@
 //! No sockets, tasks or clocks here. Callers pass `now` and own the buffers, so a test can drive
 //! years of mining in a millisecond.
 
-use std::{io::Write, sync::Arc, time::Instant};
+use std::{borrow::Cow, io::Write, sync::Arc, time::Instant};
 
 use super::{
     error::{write_bad_params, write_method_not_found, write_reject, write_result, write_true},
@@ -431,8 +431,8 @@ struct Sending {
 const MASK_HATER: &str = "Antminer S21+";
 /// Real requests have a few hundred bytes.
 const LINE_LEN_MAX: usize = 8192;
-const NOT_JSON: Close = Close::Violation("sent a line that is not a JSON object");
-const TOO_LONG: Close = Close::Violation("sent a line longer than 8192 bytes");
+const NOT_JSON: Close = Close::Violation(Cow::Borrowed("sent a line that is not a JSON object"));
+const TOO_LONG: Close = Close::Violation(Cow::Borrowed("sent a line longer than 8192 bytes"));
 
 #[cfg(test)]
 #[path = "session_tests.rs"]

@@ -1,3 +1,20 @@
 //! Stratum V2: binary, encrypted, with the header work of standard channels left to the miner.
+//!
+//! ```text
+//!  socket ==sealed frames== link --messages--> session --> channel (shares)  --> validate
+//!                            |                    \-----> announce (jobs)   <-- work
+//!                          noise, codec
+//! ```
+//! Jobs, validation, difficulty and counting are those of V1 (`work`, `validate`, `stratum`). Not
+//! here: custom jobs and the job declaration protocol, which are refused.
+
+mod announce;
+mod channel;
 pub mod codec;
+mod group;
+mod jobs;
+mod link;
 pub mod noise;
+mod session;
+
+pub use link::Link;

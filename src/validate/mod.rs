@@ -21,15 +21,18 @@ pub struct Assignment {
     pub difficulty: Difficulty,
     pub target: Target,
     pub quickdiff: bool,
+    /// What the coinbase says the difficulty with, for a pool.
+    pub target_byte: u8,
 }
 
 impl Assignment {
     pub fn new(class: CoinbaseId, difficulty: Difficulty, quickdiff: bool) -> Self {
-        Self { class, difficulty, target: Target::from_difficulty(difficulty), quickdiff }
+        let target = Target::from_difficulty(difficulty);
+        Self { class, difficulty, target, quickdiff, target_byte: difficulty.target_byte() }
     }
 
     pub fn variant(&self) -> Variant {
-        Variant { target_byte: self.difficulty.target_byte(), quickdiff: self.quickdiff }
+        Variant { target_byte: self.target_byte, quickdiff: self.quickdiff }
     }
 }
 

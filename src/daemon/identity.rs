@@ -1,0 +1,62 @@
+//! Who this gateway is to Stratum V2 miners: a certificate, renewed long before it ends.
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::sync::watch;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{debug, info};
+
+use super::authority::{AuthorityError, load_or_create};
+use crate::{
+    config::Config,
+    sv2::noise::{AuthorityKey, AuthorityPublicKey, Identity},
+};
+
+/// Where the authority key is kept.
+pub(super) fn authority_file(config: &Config) -> PathBuf {
+    let file = config.stratum.sv2.authority_key_file.clone();
+    file.unwrap_or_else(|| config.data_dir.join("sv2-authority.key"))
+}
+
+/// The public half of the authority key, and an identity that never runs out.
+pub(super) fn spawn(
+    config: &Config,
+    stop: &CancellationToken,
+    tasks: &TaskTracker,
+) -> Result<(AuthorityPublicKey, watch::Receiver<Arc<Identity>>), AuthorityError> {
+    let authority = load_or_create(&authority_file(config))?;
+    let public = authority.public();
+    info!(public_key = %public, "Stratum V2 authority key");
+    let lifetime = config.stratum.sv2.certificate_lifetime;
+    let issued = Arc::new(Identity::issue(&authority, unix_now(), lifetime));
+    let (sender, receiver) = watch::channel(issued);
+    tasks.spawn(stop.clone().run_until_cancelled_owned(renew(authority, lifetime, sender)));
+    Ok((public, receiver))
+}
+
+/// By the wall clock, which may jump: a computer that slept must not show an old certificate.
+async fn renew(authority: AuthorityKey, lifetime: Duration, sender: watch::Sender<Arc<Identity>>) {
+    let half = u32::try_from(lifetime.as_secs() / 2).unwrap_or(u32::MAX);
+    loop {
+        tokio::time::sleep(LOOK_EACH.min(lifetime / 4)).await;
+        let now = unix_now();
+        let left = sender.borrow().not_valid_after().saturating_sub(now);
+        // More is left than it was made for: the clock has gone back.
+        if left < half || left > half.saturating_mul(2).saturating_add(1) {
+            sender.send_replace(Arc::new(Identity::issue(&authority, now, lifetime)));
+            debug!("renewed the Stratum V2 certificate");
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "time enters here")]
+fn unix_now() -> u32 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
+}
+
+const LOOK_EACH: Duration = Duration::from_secs(60);

@@ -1,0 +1,339 @@
+//! Sends jobs to the channels of a connection: to a group in one message where it can be.
+//!
+//! A new tip needs one small message, if its subsidy-only job was sent ahead. What peers demand
+//! beyond the specification is kept: a first job is a future one, with its prevhash behind it; a
+//! target never comes without a job; a group is only addressed for what it was sent as a group.
+
+use std::time::Instant;
+
+use super::{
+    channel::{Ahead, Channel, Kind, Wire, root_for},
+    codec::{Message, SetTarget},
+    group::Groups,
+    jobs::{self, Label},
+};
+use crate::{
+    validate::Assignment,
+    work::{Job, Upcoming, Work},
+};
+
+/// Numbers channels, groups and jobs of one connection, and knows what each group has.
+#[derive(Debug, Default)]
+pub(super) struct Announcer {
+    groups: Groups,
+    last_id: u32,
+    /// The group of standard channels, which is never addressed.
+    standard: Option<u32>,
+    last_job: u32,
+    /// A job's time may not be before that of the prevhash it builds on.
+    prevhash_ntime: u32,
+}
+
+impl Announcer {
+    /// A number for a channel or a group: they share a space. Not 0, nor any near 2^32: a connection
+    /// would have to open channels for years.
+    pub(super) fn new_id(&mut self) -> u32 {
+        new_id(&mut self.last_id)
+    }
+
+    /// Finds a group for a new channel.
+    pub(super) fn enter(&mut self, channels: &mut [Channel], at: usize, work: &Work) {
+        let Some(channel) = channels.get_mut(at) else { return };
+        let last_id = &mut self.last_id;
+        channel.group = match channel.kind {
+            Kind::Standard => *self.standard.get_or_insert_with(|| new_id(last_id)),
+            Kind::Extended => self.groups.join(channel.target_byte(work), || new_id(last_id)),
+        };
+    }
+
+    /// Closes the channel `id`, or all channels of the group `id`.
+    pub(super) fn leave(&mut self, channels: &mut Vec<Channel>, id: u32) {
+        channels.retain(|channel| {
+            let leaves = channel.id == id || channel.group == id;
+            if leaves && channel.kind == Kind::Extended {
+                self.groups.leave(channel.group);
+            }
+            !leaves
+        });
+    }
+
+    /// The first job of a channel that was just opened.
+    pub(super) fn send_first(
+        &mut self,
+        channels: &mut [Channel],
+        at: usize,
+        work: &Work,
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) {
+        self.send_one(channels, at, work, now, out);
+        self.send_ahead(channels, work, out);
+    }
+
+    /// The latest job to all that do not have it.
+    pub(super) fn send(
+        &mut self,
+        channels: &mut [Channel],
+        work: &Work,
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) {
+        self.begin_ahead(channels, work, now, out);
+        let job = work.latest();
+        let lacks = |channel: &Channel| channel.given.last().is_none_or(|last| last.job != job.id);
+        if !channels.iter().any(lacks) {
+            return;
+        }
+        self.groups.settle(channels, work, lacks, || new_id(&mut self.last_id), out);
+        for channel in channels.iter_mut().filter(|channel| lacks(channel)) {
+            append_target(channel, out);
+        }
+        // Before a job on the same tip: some miners begin the running job again at any message.
+        self.send_ahead(channels, work, out);
+        for at in 0..self.groups.all.len() {
+            self.send_group(channels, at, work, now, out);
+        }
+        for at in 0..channels.len() {
+            if lacks(&channels[at]) {
+                self.send_one(channels, at, work, now, out);
+            }
+        }
+        // After one on a new tip, which made peers forget all that was ahead.
+        self.send_ahead(channels, work, out);
+    }
+
+    /// Puts a changed difficulty into effect at once, if that can be done without the miner
+    /// repeating work. False if the miner was told nothing.
+    pub(super) fn renew(
+        &mut self,
+        channels: &mut [Channel],
+        at: usize,
+        work: &Work,
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let Some(channel) = channels.get_mut(at) else { return false };
+        let same = channel.told == Some(channel.vardiff.difficulty());
+        if same || channel.terms(work.latest(), work).is_none() {
+            return false;
+        }
+        self.set_target(channels, at, work, out);
+        self.send_ahead(channels, work, out);
+        self.send_one(channels, at, work, now, out);
+        self.send_ahead(channels, work, out);
+        true
+    }
+
+    /// Tells the difficulty of the next job.
+    pub(super) fn set_target(
+        &mut self,
+        channels: &mut [Channel],
+        at: usize,
+        work: &Work,
+        out: &mut Vec<u8>,
+    ) {
+        let Some(id) = channels.get(at).map(|channel| channel.id) else { return };
+        let is_it = |channel: &Channel| channel.id == id;
+        self.groups.settle(channels, work, is_it, || new_id(&mut self.last_id), out);
+        if let Some(channel) = channels.get_mut(at) {
+            append_target(channel, out);
+        }
+    }
+
+    /// Begins the jobs that were sent ahead, where the latest is one.
+    fn begin_ahead(
+        &mut self,
+        channels: &mut [Channel],
+        work: &Work,
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) {
+        let job = work.latest();
+        for group in &mut self.groups.all {
+            let id = group.id;
+            let good = |it: &Channel| it.group != id || it.told_is_good();
+            if !channels.iter().all(good) {
+                continue;
+            }
+            if let Some(ahead) = group.ahead.take_if(|ahead| ahead.job == job.id) {
+                jobs::append_prevhash(job, group.id, ahead.wire.id, out);
+                self.prevhash_ntime = jobs::ntime(job);
+                let members = channels.iter_mut().filter(|channel| channel.group == group.id);
+                members.for_each(|channel| channel.begin(ahead, now));
+            }
+        }
+        for channel in channels {
+            let ahead = channel.ahead.filter(|ahead| ahead.job == job.id);
+            if let Some(ahead) = ahead.filter(|_| channel.told_is_good()) {
+                jobs::append_prevhash(job, channel.id, ahead.wire.id, out);
+                self.prevhash_ntime = jobs::ntime(job);
+                channel.begin(ahead, now);
+            }
+        }
+    }
+
+    /// The latest job to a group, if nobody in it has it yet.
+    fn send_group(
+        &mut self,
+        channels: &mut [Channel],
+        at: usize,
+        work: &Work,
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) {
+        let Some(group) = self.groups.all.get_mut(at).filter(|group| group.is_shared()) else {
+            return;
+        };
+        let (id, job) = (group.id, work.latest());
+        let mut terms: Option<Assignment> = None;
+        let mut on_tip: Option<bool> = None;
+        for channel in channels.iter().filter(|channel| channel.group == id) {
+            let Some(own) = channel.terms(job, work).filter(|own| !own.quickdiff) else { return };
+            if on_tip.is_some_and(|on_tip| on_tip != channel.is_on(work)) {
+                return;
+            }
+            on_tip = Some(channel.is_on(work));
+            terms = Some(own);
+        }
+        let Some(terms) = terms else { return };
+        let is_new_tip = on_tip == Some(false);
+        if is_new_tip {
+            group.ahead = None;
+        }
+        let wire = Wire { id: next(&mut self.last_job), root: None };
+        let min_ntime = self.min_ntime(job, is_new_tip);
+        jobs::append_extended(
+            job,
+            &terms,
+            Label { channel_id: id, job_id: wire.id, min_ntime },
+            out,
+        );
+        if is_new_tip {
+            jobs::append_prevhash(job, id, wire.id, out);
+        }
+        for channel in channels.iter_mut().filter(|channel| channel.group == id) {
+            if is_new_tip {
+                channel.ahead = None;
+            }
+            if let Some(own) = channel.terms(job, work) {
+                channel.give(job.id, own, wire, now);
+            }
+        }
+    }
+
+    /// The latest job to one channel.
+    fn send_one(
+        &mut self,
+        channels: &mut [Channel],
+        at: usize,
+        work: &Work,
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) {
+        let Some(channel) = channels.get_mut(at) else { return };
+        let job = work.latest();
+        let Some(terms) = channel.terms(job, work) else { return };
+        let is_new_tip = !channel.is_on(work);
+        let wire = Wire { id: next(&mut self.last_job), root: root_for(channel, job, &terms) };
+        let min_ntime = self.min_ntime(job, is_new_tip);
+        let label = Label { channel_id: channel.id, job_id: wire.id, min_ntime };
+        match &wire.root {
+            Some(root) => jobs::append_standard(job.version, root, label, out),
+            None => jobs::append_extended(job, &terms, label, out),
+        }
+        if is_new_tip {
+            jobs::append_prevhash(job, channel.id, wire.id, out);
+            channel.ahead = None;
+        }
+        channel.give(job.id, terms, wire, now);
+    }
+
+    /// The next tip's subsidy-only job to everybody who does not have it. Not while such a job is
+    /// being worked on: nothing comes before the full one.
+    fn send_ahead(&mut self, channels: &mut [Channel], work: &Work, out: &mut Vec<u8>) {
+        let Some(upcoming) = work.upcoming.as_deref() else { return };
+        if work.latest().is_empty() {
+            return;
+        }
+        let last_job = &mut self.last_job;
+        for group in self.groups.all.iter_mut().filter(|group| group.is_shared()) {
+            let byte = group.target_byte;
+            if !is_fresh(group.ahead, upcoming, byte, *last_job) {
+                let wire = Wire { id: next(last_job), root: None };
+                append_ahead(upcoming, group.id, byte, wire, out);
+                let ahead = Ahead { job: upcoming.id, target_byte: byte, wire };
+                group.ahead = Some(ahead);
+                let members = channels.iter_mut().filter(|channel| channel.group == group.id);
+                members.for_each(|channel| channel.ahead = Some(ahead));
+            }
+        }
+        for channel in channels.iter_mut() {
+            let Some(byte) = channel.told_byte(work) else { continue };
+            let group = self.groups.all.iter().find(|group| group.id == channel.group);
+            let shared = group.filter(|group| group.is_shared()).and_then(|group| group.ahead);
+            // One that came later has what its group has, or has it forgotten.
+            let known = channel.ahead.map(|ahead| ahead.wire.id);
+            let is_there = match shared {
+                Some(shared) => known == Some(shared.wire.id),
+                None => is_fresh(channel.ahead, upcoming, byte, *last_job),
+            };
+            if is_there || channel.given.last().is_none() {
+                continue;
+            }
+            let root = (channel.kind == Kind::Standard)
+                .then(|| jobs::upcoming_root(upcoming, byte, &channel.extranonce));
+            let id = shared.map_or_else(|| next(last_job), |shared| shared.wire.id);
+            let wire = Wire { id, root };
+            append_ahead(upcoming, channel.id, byte, wire, out);
+            channel.ahead = Some(Ahead { job: upcoming.id, target_byte: byte, wire });
+        }
+    }
+
+    /// A job's own time, or none for one that waits for its prevhash.
+    fn min_ntime(&mut self, job: &Job, is_new_tip: bool) -> Option<u32> {
+        if is_new_tip {
+            self.prevhash_ntime = jobs::ntime(job);
+            return None;
+        }
+        Some(jobs::ntime(job).max(self.prevhash_ntime))
+    }
+}
+
+/// True when a peer has `upcoming` for its difficulty, and has not pushed it out of its memory.
+fn is_fresh(ahead: Option<Ahead>, upcoming: &Upcoming, target_byte: u8, last_job: u32) -> bool {
+    ahead.is_some_and(|ahead| {
+        ahead.job == upcoming.id
+            && ahead.target_byte == target_byte
+            && last_job.wrapping_sub(ahead.wire.id) < AHEAD_JOBS_MAX
+    })
+}
+
+fn append_ahead(upcoming: &Upcoming, channel_id: u32, byte: u8, wire: Wire, out: &mut Vec<u8>) {
+    let label = Label { channel_id, job_id: wire.id, min_ntime: None };
+    match &wire.root {
+        Some(root) => jobs::append_standard(upcoming.version, root, label, out),
+        None => jobs::append_upcoming(upcoming, byte, label, out),
+    }
+}
+
+/// Tells the channel's difficulty, if it was told another.
+fn append_target(channel: &mut Channel, out: &mut Vec<u8>) {
+    let difficulty = channel.vardiff.difficulty();
+    if channel.told != Some(difficulty) {
+        let maximum_target = crate::work::Target::from_difficulty(difficulty);
+        SetTarget { channel_id: channel.id, maximum_target }.append(out);
+        channel.tell(difficulty);
+    }
+}
+
+fn next(last: &mut u32) -> u32 {
+    *last = last.wrapping_add(1);
+    *last
+}
+
+fn new_id(last: &mut u32) -> u32 {
+    next(last)
+}
+
+/// ESP-Miner keeps eight jobs, by their id modulo 8: one that is to be begun must be among the last.
+const AHEAD_JOBS_MAX: u32 = 4;

@@ -1,0 +1,329 @@
+//! One channel: a miner of its own, with its difficulty, its jobs and its shares.
+
+use std::{sync::Arc, time::Instant};
+
+use super::{
+    codec::{Message, SubmitSharesStandard, SubmitSharesSuccess},
+    jobs,
+};
+use crate::{
+    stratum::{Account, Claim, Config, Effects, Given, GivenJobs, Lease},
+    validate::{Assignment, SeenShares, Source},
+    work::{
+        CoinbaseId, Difficulty, Hash256, Job, JobId, Reject, Submission, VERSION_ROLLING_MASK,
+        Work,
+        vardiff::{Change, Vardiff},
+    },
+};
+
+/// What may roll on a channel.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Kind {
+    /// Nonce, time and version: all twelve bytes of the extranonce are ours.
+    Standard,
+    /// Eight bytes of the extranonce too.
+    Extended,
+}
+
+/// How a job went to a channel.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wire {
+    pub(super) id: u32,
+    /// Of a standard channel; nothing for an extended one, which rolls its own.
+    pub(super) root: Option<Hash256>,
+}
+
+/// A share of either kind.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Submit<'a> {
+    pub(super) kind: Kind,
+    pub(super) share: &'a SubmitSharesStandard,
+    /// The miner's part of the extranonce.
+    pub(super) rolled: &'a [u8],
+    /// By extension 0x0002.
+    pub(super) worker: Option<&'a str>,
+}
+
+/// A future job that the channel has.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ahead {
+    pub(super) job: JobId,
+    pub(super) target_byte: u8,
+    pub(super) wire: Wire,
+}
+
+/// Accepted shares that were not answered yet.
+#[derive(Clone, Copy, Debug, Default)]
+struct Batch {
+    count: u32,
+    last: u32,
+    /// Σ credited difficulty, with what earlier answers rounded away.
+    sum: f64,
+}
+
+pub(super) struct Channel {
+    pub(super) id: u32,
+    pub(super) kind: Kind,
+    pub(super) group: u32,
+    pub(super) account: Account,
+    /// Whom its shares belong to; empty: the operator.
+    identity: Box<str>,
+    /// The worker that a share named last, and its full name.
+    worker: (Box<str>, Box<str>),
+    /// The beginning (extended) or all (standard) of its extranonces.
+    pub(super) extranonce: [u8; 12],
+    /// None: the connection's own.
+    _lease: Option<Box<dyn Lease>>,
+    pub(super) class: CoinbaseId,
+    class_floor: Option<Difficulty>,
+    /// What the miner asked never to go below (its maximum target).
+    own_floor: Option<Difficulty>,
+    pub(super) vardiff: Vardiff,
+    pub(super) told: Option<Difficulty>,
+    pub(super) given: GivenJobs<Wire>,
+    seen: SeenShares,
+    pub(super) ahead: Option<Ahead>,
+    batch: Batch,
+}
+
+/// What a channel is opened with.
+pub(super) struct Opening<'a> {
+    pub(super) id: u32,
+    pub(super) kind: Kind,
+    pub(super) account: Account,
+    pub(super) identity: &'a str,
+    pub(super) extranonce1: [u8; 4],
+    pub(super) lease: Option<Box<dyn Lease>>,
+    pub(super) class: CoinbaseId,
+    pub(super) class_floor: Option<Difficulty>,
+    pub(super) own_floor: Option<Difficulty>,
+    /// Hashes per second, if the miner says.
+    pub(super) hashrate: Option<f64>,
+}
+
+impl Channel {
+    pub(super) fn new(opening: Opening<'_>, config: &Config, work: &Work, now: Instant) -> Self {
+        let Opening { id, kind, account, identity, lease, class, class_floor, own_floor, .. } =
+            opening;
+        let mut extranonce = [0; 12];
+        extranonce[..4].copy_from_slice(&opening.extranonce1);
+        let rules = config.vardiff_rules(work, [class_floor, own_floor]);
+        let mut vardiff = Vardiff::new(rules, now);
+        if let Some(difficulty) = opening.hashrate.and_then(|rate| config.difficulty_for(rate)) {
+            vardiff.suggest(difficulty, now);
+        }
+        Self {
+            id,
+            kind,
+            group: 0,
+            account,
+            identity: identity.into(),
+            worker: (Box::default(), identity.into()),
+            extranonce,
+            _lease: lease,
+            class,
+            class_floor,
+            own_floor,
+            vardiff,
+            told: None,
+            given: GivenJobs::default(),
+            seen: SeenShares::default(),
+            ahead: None,
+            batch: Batch::default(),
+        }
+    }
+
+    /// Brings vardiff up to the rules of this work and configuration.
+    pub(super) fn apply_rules(&mut self, config: &Config, work: &Work, now: Instant) {
+        let rules = config.vardiff_rules(work, [self.class_floor, self.own_floor]);
+        self.vardiff.configure(rules, now);
+    }
+
+    pub(super) fn set_class(&mut self, (class, floor): (CoinbaseId, Option<Difficulty>)) {
+        (self.class, self.class_floor) = (class, floor);
+    }
+
+    pub(super) fn set_own_floor(&mut self, floor: Option<Difficulty>) {
+        self.own_floor = floor;
+    }
+
+    /// Forgets what `work` no longer has.
+    pub(super) fn forget(&mut self, work: &Work) {
+        self.given.retain(work);
+        let given = &self.given;
+        self.seen.retain(|job| given.contains(job) && work.job(job).is_some());
+    }
+
+    /// The byte that its coinbases must say its difficulty with. Only a pool reads it; without one,
+    /// channels of all difficulties can share their jobs.
+    pub(super) fn target_byte(&self, work: &Work) -> u8 {
+        let pooled = work.latest().payout.pooled.is_some();
+        if pooled { self.vardiff.difficulty().target_byte() } else { 0 }
+    }
+
+    /// The terms for `job`: none when every variant of it was given already.
+    pub(super) fn terms(&self, job: &Job, work: &Work) -> Option<Assignment> {
+        let target_byte = self.target_byte(work);
+        let was_given = |quickdiff| {
+            let same = |given: &Given<Wire>| {
+                let Assignment { target_byte: byte, quickdiff: quick, .. } = given.assignment;
+                given.job == job.id && (byte, quick) == (target_byte, quickdiff)
+            };
+            self.given.find(same).is_some()
+        };
+        let quickdiff = [false, true].into_iter().find(|quickdiff| !was_given(*quickdiff))?;
+        Some(self.assignment(self.vardiff.difficulty(), target_byte, quickdiff))
+    }
+
+    fn assignment(&self, difficulty: Difficulty, target_byte: u8, quickdiff: bool) -> Assignment {
+        // Spares the target's long division when nothing has changed.
+        let known = self.given.last().map(|last| last.assignment);
+        let known = known.filter(|known| known.difficulty == difficulty);
+        let assignment =
+            known.unwrap_or_else(|| Assignment::new(self.class, difficulty, quickdiff));
+        Assignment { class: self.class, quickdiff, target_byte, ..assignment }
+    }
+
+    /// Remembers a job that was sent.
+    pub(super) fn give(&mut self, job: JobId, assignment: Assignment, wire: Wire, now: Instant) {
+        self.given.push(Given { job, assignment, at: now, wire });
+    }
+
+    /// True when it works on `tip`.
+    pub(super) fn is_on(&self, work: &Work) -> bool {
+        let last = self.given.last().and_then(|last| work.job(last.job));
+        last.is_some_and(|job| job.prevhash() == work.tip())
+    }
+
+    /// The difficulty that it was last told is still within the rules.
+    pub(super) fn told_is_good(&self) -> bool {
+        self.told.is_some_and(|told| told >= self.vardiff.floor())
+    }
+
+    /// Notes the difficulty that the miner was told.
+    pub(super) fn tell(&mut self, difficulty: Difficulty) {
+        self.told = Some(difficulty);
+        self.account.miner().set_difficulty(difficulty);
+    }
+
+    /// The byte of the difficulty that the miner was told.
+    pub(super) fn told_byte(&self, work: &Work) -> Option<u8> {
+        let pooled = work.latest().payout.pooled.is_some();
+        self.told.map(|told| if pooled { told.target_byte() } else { 0 })
+    }
+
+    /// Takes note that a job which was sent ahead has begun.
+    pub(super) fn begin(&mut self, ahead: Ahead, now: Instant) {
+        self.ahead = None;
+        let Some(told) = self.told else { return };
+        let terms = self.assignment(told, ahead.target_byte, false);
+        self.give(ahead.job, terms, ahead.wire, now);
+    }
+
+    /// Judges a share. An accepted one is answered with [`Self::answer`], later and with others.
+    pub(super) fn on_submit(
+        &mut self,
+        submit: &Submit<'_>,
+        config: &Config,
+        work: &Work,
+        now: Instant,
+        effects: &mut Effects,
+    ) -> Result<Option<Change>, Reject> {
+        let judged = self.judge(submit, config, work, now, effects);
+        let difficulty = judged.inspect_err(|reject| self.account.refuse(*reject, effects))?;
+        self.batch.count += 1;
+        self.batch.last = submit.share.sequence_number;
+        self.batch.sum += difficulty.get();
+        Ok(self.vardiff.on_share(difficulty, now))
+    }
+
+    fn judge(
+        &mut self,
+        submit: &Submit<'_>,
+        config: &Config,
+        work: &Work,
+        now: Instant,
+        effects: &mut Effects,
+    ) -> Result<Difficulty, Reject> {
+        let Submit { share, rolled, worker, .. } = *submit;
+        let mut extranonce = self.extranonce;
+        if self.kind == Kind::Extended {
+            let rolled: [u8; 8] = rolled.try_into().map_err(|_| Reject::BadExtranonce)?;
+            extranonce[4..].copy_from_slice(&rolled);
+        }
+        let is_it = |given: &Given<Wire>| given.wire.id == share.job_id;
+        let given = self.given.find(is_it).ok_or(Reject::UnknownJob)?;
+        let job = work.job(given.job).ok_or(Reject::StaleWork)?;
+        let submission = Submission {
+            extranonce,
+            ntime: share.ntime,
+            nonce: share.nonce,
+            version_bits: Some(share.version),
+            version_mask: version_mask(job),
+        };
+        if let Some(worker) = worker
+            && *self.worker.0 != *worker
+        {
+            self.worker = (worker.into(), full_name(&self.identity, worker).into());
+        }
+        let claim = Claim {
+            job,
+            assignment: &given.assignment,
+            given_at: given.at,
+            source: given.wire.root.as_ref().map_or(Source::Coinbase, Source::Root),
+            submission: &submission,
+            username: if worker.is_some() { &self.worker.1 } else { &self.identity },
+        };
+        self.account.judge(&claim, &mut self.seen, config, work, now, effects)?;
+        Ok(given.assignment.difficulty)
+    }
+
+    /// Appends one answer to all shares accepted since the last.
+    pub(super) fn answer(&mut self, out: &mut Vec<u8>) {
+        if self.batch.count == 0 {
+            return;
+        }
+        let sum = self.batch.sum.max(0.0).floor();
+        SubmitSharesSuccess {
+            channel_id: self.id,
+            last_sequence_number: self.batch.last,
+            new_submits_accepted_count: self.batch.count,
+            // Saturates, as floats do; nobody gets near.
+            new_shares_sum: to_u64(sum),
+        }
+        .append(out);
+        self.batch = Batch { sum: self.batch.sum - sum, ..Batch::default() };
+    }
+}
+
+impl Config {
+    /// The difficulty at which `hashrate` (hashes per second) sends the wanted shares per minute.
+    pub(super) fn difficulty_for(&self, hashrate: f64) -> Option<Difficulty> {
+        let each_s = 60.0 / f64::from(self.shares_per_minute.max(1));
+        Difficulty::new(hashrate * each_s / HASHES_PER_DIFFICULTY)
+    }
+}
+
+/// Extension 0x0002 names the worker alone; its account is the channel's.
+fn full_name(identity: &str, worker: &str) -> String {
+    let account = identity.split('.').next().unwrap_or_default();
+    if account.is_empty() { worker.to_owned() } else { format!("{account}.{worker}") }
+}
+
+/// Bits that may roll: BIP 323's when only we judge the share, BIP 320's when a pool does.
+fn version_mask(job: &Arc<Job>) -> u32 {
+    if job.payout.pooled.is_some() { VERSION_ROLLING_MASK } else { VERSION_MASK_BIP323 }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
+const fn to_u64(value: f64) -> u64 {
+    value as u64
+}
+
+/// The root for the terms of a standard channel; none for an extended one.
+pub(super) fn root_for(channel: &Channel, job: &Job, assignment: &Assignment) -> Option<Hash256> {
+    (channel.kind == Kind::Standard).then(|| jobs::root(job, assignment, &channel.extranonce))
+}
+
+const VERSION_MASK_BIP323: u32 = 0x1fff_ffe0;
+const HASHES_PER_DIFFICULTY: f64 = 4_294_967_296.0;

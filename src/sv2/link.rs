@@ -1,0 +1,169 @@
+//! The encrypted side of a session: handshake, sealed frames in, sealed frames out.
+
+use std::{borrow::Cow, fmt, sync::Arc, time::Instant};
+
+use super::{
+    codec::{ClientMessage, HEADER_LEN, Header, frame},
+    noise::{ACT1_LEN, HEADER_BLOCK_LEN, Identity, NoiseError, Opener, Responder, Transport},
+    session::{Session, violation},
+};
+use crate::{
+    stratum::{Close, Config, Effects, Protocol, Seat},
+    work::Work,
+};
+
+/// A Stratum V2 connection. Owned by its `Conn`.
+pub struct Link {
+    phase: Phase,
+    session: Session,
+}
+
+enum Phase {
+    /// Waits for the client's key.
+    Handshake(Option<Responder>),
+    Open {
+        transport: Transport,
+        /// The header of a frame whose payload is not here yet.
+        header: Option<Header>,
+    },
+}
+
+impl Link {
+    pub fn new(
+        config: Arc<Config>,
+        identity: Arc<Identity>,
+        seat: Seat,
+        work: &Work,
+        now: Instant,
+    ) -> Self {
+        Self {
+            phase: Phase::Handshake(Some(Responder::new(identity))),
+            session: Session::new(config, seat, work, now),
+        }
+    }
+
+    /// Seals the frames of `plain` into `out`.
+    fn seal(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), Close> {
+        let Phase::Open { transport, .. } = &mut self.phase else { return Ok(()) };
+        let mut rest = plain;
+        while let Some(header) = rest.first_chunk::<HEADER_LEN>() {
+            let len = HEADER_LEN + Header::decode(*header).len as usize;
+            let (frame, behind) = rest.split_at_checked(len).unwrap_or((rest, &[]));
+            transport.writer.seal_frame(frame, out).map_err(|error| broken(&error))?;
+            rest = behind;
+        }
+        Ok(())
+    }
+
+    /// Lets the session say something unasked.
+    fn speak(
+        &mut self,
+        out: &mut Vec<u8>,
+        say: impl FnOnce(&mut Session, &mut Vec<u8>) -> Result<(), Close>,
+    ) -> Result<(), Close> {
+        let mut plain = Vec::new();
+        let said = say(&mut self.session, &mut plain);
+        self.seal(&plain, out)?;
+        said
+    }
+
+    /// Opens frames and lets the session answer. The number of bytes used up.
+    fn on_frames(
+        &mut self,
+        inbox: &mut [u8],
+        work: &Work,
+        now: Instant,
+        plain: &mut Vec<u8>,
+        effects: &mut Effects,
+    ) -> Result<usize, Close> {
+        let mut used = 0;
+        while let Phase::Open { transport, header } = &mut self.phase {
+            let rest = inbox.get_mut(used..).unwrap_or_default();
+            let Some(known) = *header else {
+                let Some(block) = rest.first_chunk::<HEADER_BLOCK_LEN>() else { break };
+                let opened = transport.reader.open_header(block).map_err(|error| broken(&error))?;
+                let opened = Header::decode(opened);
+                if opened.len as usize > frame::FRAME_LEN_MAX {
+                    return Err(violation("sent a frame longer than 4096 bytes"));
+                }
+                *header = Some(opened);
+                used += HEADER_BLOCK_LEN;
+                continue;
+            };
+            let len = Opener::sealed_len(known.len as usize);
+            let Some(sealed) = rest.get_mut(..len) else { break };
+            let payload = transport.reader.open_payload(sealed).map_err(|error| broken(&error))?;
+            *header = None;
+            used += len;
+            let message = ClientMessage::decode(known, payload, self.session.extensions())
+                .map_err(|error| Close::Violation(Cow::Owned(format!("sent a broken {error}"))))?;
+            self.session.on_message(&message, work, now, plain, effects)?;
+        }
+        Ok(used)
+    }
+}
+
+impl Protocol for Link {
+    fn on_bytes(
+        &mut self,
+        inbox: &mut [u8],
+        work: &Work,
+        now: Instant,
+        out: &mut Vec<u8>,
+        effects: &mut Effects,
+    ) -> Result<usize, Close> {
+        let mut used = 0;
+        if let Phase::Handshake(responder) = &mut self.phase {
+            let Some(act1) = inbox.first_chunk::<ACT1_LEN>() else { return Ok(0) };
+            let Some(responder) = responder.take() else { return Ok(0) };
+            let transport = responder.on_act1(act1, out).map_err(|error| broken(&error))?;
+            self.phase = Phase::Open { transport, header: None };
+            used = ACT1_LEN;
+        }
+        let mut plain = std::mem::take(&mut effects.frames);
+        plain.clear();
+        let rest = inbox.get_mut(used..).unwrap_or_default();
+        let read = self.on_frames(rest, work, now, &mut plain, effects);
+        // Also before an end: shares that were accepted, and what went wrong.
+        self.session.answer_shares(&mut plain);
+        let sealed = self.seal(&plain, out);
+        effects.frames = plain;
+        let read = read?;
+        sealed?;
+        Ok(used + read)
+    }
+
+    fn on_work(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) -> Result<(), Close> {
+        self.speak(out, |session, plain| session.on_work(work, now, plain))
+    }
+
+    fn on_config(&mut self, config: &Arc<Config>, work: &Work, now: Instant) {
+        self.session.on_config(config, work, now);
+    }
+
+    fn deadline(&self) -> Instant {
+        self.session.deadline()
+    }
+
+    fn on_deadline(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) -> Result<(), Close> {
+        self.speak(out, |session, plain| session.on_deadline(work, now, plain))
+    }
+
+    fn on_stop(&mut self, out: &mut Vec<u8>) {
+        // It is the end anyhow.
+        let _ = self.speak(out, |session, plain| {
+            session.on_stop(plain);
+            Ok(())
+        });
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").finish_non_exhaustive()
+    }
+}
+
+fn broken(error: &NoiseError) -> Close {
+    Close::Violation(Cow::Owned(format!("sent what cannot be decrypted: {error}")))
+}

@@ -1,0 +1,565 @@
+//! A connection's conversation: messages in, frames out. No encryption, sockets or clock here.
+
+use std::{borrow::Cow, sync::Arc, time::Instant};
+
+use super::{
+    announce::Announcer,
+    channel::{Channel, Kind, Opening, Submit},
+    codec::{
+        Bytes32, ClientMessage, CloseChannel, Extensions, Message,
+        OpenExtendedMiningChannelSuccess, OpenMiningChannelError, OpenStandardMiningChannelSuccess,
+        Reconnect, RequestExtensions, RequestExtensionsError, RequestExtensionsSuccess, Seq64K,
+        SetCustomMiningJobError, SetupConnection, SetupConnectionError, SetupConnectionSuccess,
+        Str255, SubmitSharesError, SubmitSharesStandard, UpdateChannel, UpdateChannelError, codes,
+        id, protocol, setup_flags,
+    },
+};
+use crate::{
+    stratum::{Account, Close, Config, Effects, Seat, place_in},
+    work::{Announce, CoinbaseId, Difficulty, Protocol, Reject, Target, Work, vardiff::Change},
+};
+
+/// A miner's (or a proxy's) connection, once encrypted. Owned by its [`super::Link`].
+pub(super) struct Session {
+    config: Arc<Config>,
+    seat: Seat,
+    setup: Option<Setup>,
+    extensions: Extensions,
+    /// By id, ascending.
+    channels: Vec<Channel>,
+    announcer: Announcer,
+    /// The connection's own extranonce1 is in use.
+    own_lease_used: bool,
+    /// Channels with shares to answer at the end of this read.
+    unanswered: Vec<u32>,
+    sequence: u64,
+    /// When paced work is due.
+    paced: Option<Instant>,
+    last_share: Instant,
+    /// Since when there is no channel; none while there is.
+    idle_since: Option<Instant>,
+    /// Not after any channel's vardiff wants to be asked.
+    vardiff_deadline: Instant,
+}
+
+/// What the client said of itself.
+struct Setup {
+    /// `vendor/hardware/firmware`.
+    user_agent: Box<str>,
+    requires_standard_jobs: bool,
+}
+
+impl Session {
+    pub(super) fn new(config: Arc<Config>, seat: Seat, work: &Work, now: Instant) -> Self {
+        Self {
+            config,
+            seat,
+            setup: None,
+            extensions: Extensions::default(),
+            channels: Vec::new(),
+            announcer: Announcer::default(),
+            own_lease_used: false,
+            unanswered: Vec::new(),
+            sequence: work.sequence,
+            paced: None,
+            last_share: now,
+            idle_since: Some(now),
+            vardiff_deadline: now + FAR,
+        }
+    }
+
+    pub(super) fn extensions(&self) -> Extensions {
+        self.extensions
+    }
+
+    /// Handles one message. Answers are appended to `out`, but to accepted shares: see
+    /// [`Self::answer_shares`].
+    pub(super) fn on_message(
+        &mut self,
+        message: &ClientMessage<'_>,
+        work: &Work,
+        now: Instant,
+        out: &mut Vec<u8>,
+        effects: &mut Effects,
+    ) -> Result<(), Close> {
+        use ClientMessage as M;
+        if let M::SetupConnection(setup) = message {
+            return self.on_setup(setup, out);
+        }
+        if self.setup.is_none() {
+            return Err(violation("did not begin with SetupConnection"));
+        }
+        match message {
+            M::SubmitSharesStandard(share) => {
+                let submit = Submit { kind: Kind::Standard, share, rolled: &[], worker: None };
+                self.on_submit(&submit, work, now, out, effects);
+            }
+            M::SubmitSharesExtended(extended) => {
+                let submit = Submit {
+                    kind: Kind::Extended,
+                    share: &extended.share,
+                    rolled: extended.extranonce.get(),
+                    worker: extended.worker.map(|worker| worker.as_str()),
+                };
+                self.on_submit(&submit, work, now, out, effects);
+            }
+            M::OpenStandardMiningChannel(open) => {
+                let wish = Wish {
+                    request_id: open.request_id,
+                    kind: Kind::Standard,
+                    identity: open.user_identity.as_str(),
+                    hashrate: open.nominal_hash_rate,
+                    max_target: open.max_target,
+                    extranonce_size: 0,
+                };
+                self.on_open(&wish, work, now, out);
+            }
+            M::OpenExtendedMiningChannel(open) => {
+                let wish = Wish {
+                    request_id: open.request_id,
+                    kind: Kind::Extended,
+                    identity: open.user_identity.as_str(),
+                    hashrate: open.nominal_hash_rate,
+                    max_target: open.max_target,
+                    extranonce_size: open.min_extranonce_size,
+                };
+                self.on_open(&wish, work, now, out);
+            }
+            M::UpdateChannel(update) => self.on_update(update, work, now, out),
+            M::CloseChannel(close) => self.on_close(close, now),
+            M::RequestExtensions(request) => self.on_extensions(request, out),
+            M::SetCustomMiningJob(custom) => SetCustomMiningJobError {
+                channel_id: custom.channel_id,
+                request_id: custom.request_id,
+                error_code: codes::JD_NOT_SUPPORTED,
+            }
+            .append(out),
+            // What we do not know, the specification says to ignore.
+            M::SetupConnection(_) | M::ChannelEndpointChanged(_) | M::Unknown { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Answers the accepted shares of a read, one message for each channel.
+    pub(super) fn answer_shares(&mut self, out: &mut Vec<u8>) {
+        for id in self.unanswered.drain(..) {
+            if let Ok(at) = self.channels.binary_search_by_key(&id, |channel| channel.id) {
+                self.channels[at].answer(out);
+            }
+        }
+    }
+
+    /// Takes note of new work, and announces it now or later.
+    pub(super) fn on_work(
+        &mut self,
+        work: &Work,
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Close> {
+        work.admits().map_err(Close::Door)?;
+        let missed = work.sequence != self.sequence.wrapping_add(1);
+        self.sequence = work.sequence;
+        let mut urgent = missed;
+        for channel in &mut self.channels {
+            channel.apply_rules(&self.config, work, now);
+            channel.forget(work);
+            let last = channel.given.last().and_then(|last| work.job(last.job));
+            urgent |= last.is_none_or(|job| job.prevhash() != work.tip() || job.is_empty());
+            urgent |= !channel.told_is_good();
+        }
+        match work.announce {
+            Announce::Paced(interval) if !urgent => {
+                // What is due already keeps its time: pace, do not postpone.
+                let due = now + place_in(interval, self.seat.extranonce1);
+                self.paced.get_or_insert(due);
+            }
+            Announce::Paced(_) | Announce::Now => self.send_latest(work, now, out),
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_config(&mut self, config: &Arc<Config>, work: &Work, now: Instant) {
+        self.config = Arc::clone(config);
+        let Some(setup) = &self.setup else { return };
+        for channel in &mut self.channels {
+            channel.set_class(class_of(config, setup, channel.kind));
+            channel.apply_rules(config, work, now);
+            channel.account.miner().describe(&setup.user_agent, channel.class);
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Instant {
+        if let Some(since) = self.idle_since {
+            return since + self.config.login_timeout;
+        }
+        let mut deadline = self.vardiff_deadline;
+        if let Some(paced) = self.paced {
+            deadline = deadline.min(paced);
+        }
+        if !self.config.idle_timeout.is_zero() {
+            deadline = deadline.min(self.last_share + self.config.idle_timeout);
+        }
+        deadline
+    }
+
+    pub(super) fn on_deadline(
+        &mut self,
+        work: &Work,
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Close> {
+        if let Some(since) = self.idle_since {
+            let timeout = self.config.login_timeout;
+            let late = now >= since + timeout;
+            return if late { Err(Close::LoginTimeout(timeout)) } else { Ok(()) };
+        }
+        let idle_timeout = self.config.idle_timeout;
+        if !idle_timeout.is_zero() && now >= self.last_share + idle_timeout {
+            return Err(Close::Idle(idle_timeout));
+        }
+        if now >= self.vardiff_deadline {
+            // A lower difficulty comes with the next job: the present one is not made void for it.
+            for channel in &mut self.channels {
+                let _ = channel.vardiff.on_deadline(now);
+            }
+            self.note_vardiff_deadline(now);
+        }
+        if self.paced.is_some_and(|paced| now >= paced) {
+            self.send_latest(work, now, out);
+        }
+        Ok(())
+    }
+
+    /// Asks the client to come back: to this address, at once, when a new process listens.
+    pub(super) fn on_stop(&self, out: &mut Vec<u8>) {
+        if self.setup.is_some() {
+            Reconnect { new_host: Str255::default(), new_port: 0 }.append(out);
+        }
+    }
+
+    fn on_setup(&mut self, setup: &SetupConnection<'_>, out: &mut Vec<u8>) -> Result<(), Close> {
+        if self.setup.is_some() {
+            return Err(violation("sent SetupConnection twice"));
+        }
+        let mut refuse = |flags, error_code, why| {
+            SetupConnectionError { flags, error_code }.append(out);
+            Err(violation(why))
+        };
+        if setup.protocol != protocol::MINING {
+            let code = codes::UNSUPPORTED_PROTOCOL;
+            return refuse(0, code, "wants a protocol that is not mining: only that is served");
+        }
+        if !(setup.min_version..=setup.max_version).contains(&VERSION) {
+            let code = codes::PROTOCOL_VERSION_MISMATCH;
+            return refuse(0, code, "speaks no version 2 of the mining protocol");
+        }
+        // Unknown flags are requirements as well: of something that is not here.
+        let unsupported = setup.flags
+            & !(setup_flags::REQUIRES_STANDARD_JOBS | setup_flags::REQUIRES_VERSION_ROLLING);
+        if unsupported != 0 {
+            let code = codes::UNSUPPORTED_FEATURE_FLAGS;
+            let why =
+                "requires work selection or another feature that is not served: switch it off";
+            return refuse(unsupported, code, why);
+        }
+        self.setup = Some(Setup {
+            user_agent: user_agent(setup),
+            requires_standard_jobs: setup.flags & setup_flags::REQUIRES_STANDARD_JOBS != 0,
+        });
+        SetupConnectionSuccess { used_version: VERSION, flags: 0 }.append(out);
+        Ok(())
+    }
+
+    fn on_extensions(&mut self, request: &RequestExtensions<'_>, out: &mut Vec<u8>) {
+        let RequestExtensions { request_id, requested_extensions } = request;
+        let known = [id::WORKER_HASHRATE];
+        if requested_extensions.iter().any(|wanted| known.contains(&wanted)) {
+            self.extensions.worker_hashrate = true;
+            let supported_extensions = Seq64K::new(&known).unwrap_or_default();
+            RequestExtensionsSuccess { request_id: *request_id, supported_extensions }.append(out);
+        } else {
+            RequestExtensionsError {
+                request_id: *request_id,
+                unsupported_extensions: *requested_extensions,
+                required_extensions: Seq64K::default(),
+            }
+            .append(out);
+        }
+    }
+
+    fn on_open(&mut self, wish: &Wish<'_>, work: &Work, now: Instant, out: &mut Vec<u8>) {
+        let request_id = wish.request_id;
+        match self.open(wish, work, now) {
+            Ok(at) => self.welcome(request_id, at, work, now, out),
+            Err(error_code) => OpenMiningChannelError { request_id, error_code }.append(out),
+        }
+    }
+
+    /// The place of a new channel, or the code of why there is none.
+    fn open(
+        &mut self,
+        wish: &Wish<'_>,
+        work: &Work,
+        now: Instant,
+    ) -> Result<usize, Str255<'static>> {
+        let setup = self.setup.as_ref().ok_or(codes::UNSUPPORTED_PROTOCOL)?;
+        if wish.kind == Kind::Extended && setup.requires_standard_jobs {
+            return Err(codes::EXTENDED_CHANNELS_NOT_SUPPORTED_FOR_STANDARD_JOBS);
+        }
+        if wish.extranonce_size > EXTRANONCE_SIZE {
+            return Err(codes::MIN_EXTRANONCE_SIZE_TOO_LARGE);
+        }
+        let hashrate = hashrate(wish.hashrate).ok_or(codes::INVALID_NOMINAL_HASHRATE)?;
+        let own_floor = floor_of(&wish.max_target).ok_or(codes::MAX_TARGET_OUT_OF_RANGE)?;
+        if self.channels.len() >= CHANNELS_MAX {
+            return Err(codes::CHANNEL_CAPACITY_EXHAUSTED);
+        }
+        let (extranonce1, lease) = if self.own_lease_used {
+            let lease = self.seat.leases.lease().ok_or(codes::CHANNEL_CAPACITY_EXHAUSTED)?;
+            (lease.extranonce1(), Some(lease))
+        } else {
+            self.own_lease_used = true;
+            (self.seat.extranonce1, None)
+        };
+        let (class, class_floor) = class_of(&self.config, setup, wish.kind);
+        let (protocol, agent) = (wish.kind.protocol(), &setup.user_agent);
+        let opening = Opening {
+            id: self.announcer.new_id(),
+            kind: wish.kind,
+            account: Account::open(&self.seat, protocol, agent, class, now),
+            identity: wish.identity.ok_or(codes::INVALID_USER_IDENTITY)?,
+            extranonce1,
+            lease,
+            class,
+            class_floor,
+            own_floor,
+            hashrate,
+        };
+        self.channels.push(Channel::new(opening, &self.config, work, now));
+        if self.idle_since.take().is_some() {
+            self.last_share = now;
+        }
+        Ok(self.channels.len() - 1)
+    }
+
+    /// Tells of a channel that was opened, and gives it its first work.
+    fn welcome(
+        &mut self,
+        request_id: u32,
+        at: usize,
+        work: &Work,
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) {
+        self.announcer.enter(&mut self.channels, at, work);
+        let Some(channel) = self.channels.get_mut(at) else { return };
+        let difficulty = channel.vardiff.difficulty();
+        let (channel_id, group_channel_id) = (channel.id, channel.group);
+        let target = Target::from_difficulty(difficulty);
+        let extranonce = channel.extranonce;
+        let prefix = |len| Bytes32::new(&extranonce[..len]).unwrap_or_default();
+        match channel.kind {
+            Kind::Standard => OpenStandardMiningChannelSuccess {
+                request_id,
+                channel_id,
+                target,
+                extranonce_prefix: prefix(12),
+                group_channel_id,
+            }
+            .append(out),
+            Kind::Extended => OpenExtendedMiningChannelSuccess {
+                request_id,
+                channel_id,
+                target,
+                extranonce_size: EXTRANONCE_SIZE,
+                extranonce_prefix: prefix(4),
+                group_channel_id,
+            }
+            .append(out),
+        }
+        channel.tell(difficulty);
+        self.announcer.send_first(&mut self.channels, at, work, now, out);
+        self.note_vardiff_deadline(now);
+    }
+
+    fn on_update(&mut self, update: &UpdateChannel, work: &Work, now: Instant, out: &mut Vec<u8>) {
+        let channel_id = update.channel_id;
+        let mut refuse = |error_code| UpdateChannelError { channel_id, error_code }.append(out);
+        let Ok(at) = self.channels.binary_search_by_key(&channel_id, |channel| channel.id) else {
+            return refuse(codes::INVALID_CHANNEL_ID);
+        };
+        let Some(hashrate) = hashrate(update.nominal_hash_rate) else {
+            return refuse(codes::INVALID_NOMINAL_HASHRATE);
+        };
+        let Some(floor) = floor_of(&update.maximum_target) else {
+            return refuse(codes::MAX_TARGET_OUT_OF_RANGE);
+        };
+        let channel = &mut self.channels[at];
+        channel.set_own_floor(floor);
+        channel.apply_rules(&self.config, work, now);
+        if let Some(difficulty) = hashrate.and_then(|rate| self.config.difficulty_for(rate)) {
+            channel.vardiff.suggest(difficulty, now);
+        }
+        let harder = channel.told.is_some_and(|told| channel.vardiff.difficulty() > told);
+        let told = self.announcer.renew(&mut self.channels, at, work, now, out);
+        if harder && !told {
+            // The specification demands an answer, though no job comes with it.
+            self.announcer.set_target(&mut self.channels, at, work, out);
+        }
+        self.note_vardiff_deadline(now);
+    }
+
+    fn on_close(&mut self, close: &CloseChannel<'_>, now: Instant) {
+        let id = close.channel_id;
+        self.announcer.leave(&mut self.channels, id);
+        if self.channels.is_empty() && self.idle_since.is_none() {
+            self.idle_since = Some(now);
+        }
+    }
+
+    fn on_submit(
+        &mut self,
+        submit: &Submit<'_>,
+        work: &Work,
+        now: Instant,
+        out: &mut Vec<u8>,
+        effects: &mut Effects,
+    ) {
+        let SubmitSharesStandard { channel_id, sequence_number, .. } = *submit.share;
+        let kind = submit.kind;
+        let refuse = |error_code, out: &mut Vec<u8>| {
+            SubmitSharesError { channel_id, sequence_number, error_code }.append(out);
+        };
+        let found = self.channels.binary_search_by_key(&channel_id, |channel| channel.id);
+        let Some(at) = found.ok().filter(|at| self.channels[*at].kind == kind) else {
+            effects.tally.reject(kind.protocol(), Reject::NotSubscribed);
+            return refuse(codes::INVALID_CHANNEL_ID, out);
+        };
+        let channel = &mut self.channels[at];
+        match channel.on_submit(submit, &self.config, work, now, effects) {
+            Ok(change) => {
+                self.last_share = now;
+                if !self.unanswered.contains(&channel_id) {
+                    self.unanswered.push(channel_id);
+                }
+                if let Some(Change::Quick(_)) = change {
+                    self.announcer.renew(&mut self.channels, at, work, now, out);
+                }
+            }
+            Err(reject) => {
+                // An answer covers all shares up to one: those before this come first.
+                channel.answer(out);
+                refuse(code_of(reject), out);
+            }
+        }
+    }
+
+    fn send_latest(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) {
+        self.paced = None;
+        self.announcer.send(&mut self.channels, work, now, out);
+    }
+
+    fn note_vardiff_deadline(&mut self, now: Instant) {
+        let deadlines = self.channels.iter().map(|channel| channel.vardiff.deadline());
+        self.vardiff_deadline = deadlines.min().unwrap_or(now + FAR);
+    }
+}
+
+/// A channel that is asked for.
+struct Wish<'a> {
+    request_id: u32,
+    kind: Kind,
+    /// None: not UTF-8.
+    identity: Option<&'a str>,
+    hashrate: f32,
+    max_target: Target,
+    extranonce_size: u16,
+}
+
+impl Kind {
+    pub(super) const fn protocol(self) -> Protocol {
+        match self {
+            Self::Standard => Protocol::Sv2Standard,
+            Self::Extended => Protocol::Sv2Extended,
+        }
+    }
+}
+
+fn class_of(config: &Config, setup: &Setup, kind: Kind) -> (CoinbaseId, Option<Difficulty>) {
+    match kind {
+        // The miner sees the root alone.
+        Kind::Standard => (CoinbaseId::HUGE, config.classes.of(&setup.user_agent).1),
+        Kind::Extended => config.classes.of_extended(&setup.user_agent),
+    }
+}
+
+fn user_agent(setup: &SetupConnection<'_>) -> Box<str> {
+    let parts = [
+        setup.vendor.to_str_lossy(),
+        setup.hardware_version.to_str_lossy(),
+        setup.firmware.to_str_lossy(),
+    ];
+    parts.join("/").trim_end_matches('/').into()
+}
+
+/// Hashes per second, or that the miner does not say; none when it is not a number of hashes.
+#[expect(clippy::option_option, reason = "absent is not wrong")]
+fn hashrate(nominal: f32) -> Option<Option<f64>> {
+    let valid = nominal.is_finite() && nominal >= 0.0;
+    valid.then(|| (nominal > 0.0).then_some(f64::from(nominal)))
+}
+
+/// The difficulty that a miner asks never to go below; none when nobody could reach it.
+#[expect(clippy::option_option, reason = "absent is not wrong")]
+fn floor_of(max_target: &Target) -> Option<Option<Difficulty>> {
+    let wanted = max_target.difficulty();
+    if wanted > DIFFICULTY_MOST {
+        return None;
+    }
+    let Some(mut floor) = Difficulty::new(wanted) else { return Some(None) };
+    // A quotient's rounding must not make the target easier than was asked for.
+    for _ in 0..ROUNDINGS {
+        if Target::from_difficulty(floor) <= *max_target {
+            break;
+        }
+        floor = Difficulty::new(floor.get() * (1.0 + f64::EPSILON)).unwrap_or(floor);
+    }
+    Some(Some(floor))
+}
+
+/// SRI's codes of today.
+fn code_of(reject: Reject) -> Str255<'static> {
+    match reject {
+        Reject::UnknownJob => codes::INVALID_JOB_ID,
+        Reject::StaleWork | Reject::StalePrevblk => codes::STALE_SHARE,
+        Reject::Duplicate => codes::DUPLICATE_SHARE,
+        Reject::HighHash | Reject::HashNotZero => codes::DIFFICULTY_TOO_LOW,
+        Reject::BadVersion => codes::INVALID_NON_ROLLABLE_VERSION_BIT,
+        Reject::BadExtranonce => codes::BAD_EXTRANONCE_SIZE,
+        Reject::NotSubscribed => codes::INVALID_CHANNEL_ID,
+        Reject::NtimeTooOld | Reject::NtimeTooNew | Reject::Unauthorized | Reject::Malformed => {
+            codes::INVALID_SHARE
+        }
+    }
+}
+
+pub(super) fn violation(what: &'static str) -> Close {
+    Close::Violation(Cow::Borrowed(what))
+}
+
+/// The only one there is.
+const VERSION: u16 = 2;
+/// With the prefix's 4: the 12 that a DATUM pool demands.
+const EXTRANONCE_SIZE: u16 = 8;
+/// A proxy in front of a large farm; each takes about 1 KiB, and a place among `max_connections`.
+const CHANNELS_MAX: usize = 8192;
+/// The whole network's is below 2^48; a target beyond is a mistake.
+const DIFFICULTY_MOST: f64 = 1e18;
+/// An `f64`'s quotient is off by one bit, the long division's by less.
+const ROUNDINGS: u32 = 4;
+/// In place of "never".
+const FAR: std::time::Duration = std::time::Duration::from_secs(86_400);
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;
