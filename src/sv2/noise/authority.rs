@@ -70,7 +70,7 @@ impl Drop for AuthorityKey {
 }
 
 /// The key that miners are configured with, written in base58check.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Eq, PartialEq)]
 pub struct AuthorityPublicKey(pub(super) XOnlyPublicKey);
 
 impl AuthorityPublicKey {
@@ -91,6 +91,12 @@ impl fmt::Display for AuthorityPublicKey {
         prefix.copy_from_slice(&PUBLIC_PREFIX);
         key.copy_from_slice(&self.to_bytes());
         base58::encode_check_to_fmt(f, &bytes)
+    }
+}
+
+impl fmt::Debug for AuthorityPublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AuthorityPublicKey({self})")
     }
 }
 
@@ -136,3 +142,69 @@ pub(super) fn random_secret() -> SecretKey {
 
 /// Version 1 of the key's format, little endian.
 const PUBLIC_PREFIX: [u8; 2] = [1, 0];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example in the Stratum V2 specification.
+    const SPEC_TEXT: &str = "9bXiEd8boQVhq7WddEcERUL5tyyJVFYdU8th3HfbNXK3Yw6GRXh";
+    /// The pair of keys that the reference implementation's examples use.
+    const SRI_PUBLIC: &str = "9auqWEzQDVyd2oe1JVGFLMLHZtCo2FFqZwtKA5gd9xbuEu7PH72";
+    const SRI_SECRET: &str = "mkDLTBBRxdBv998612qipDYoTK3YUrqLe8uWw7gu3iXbSrn2n";
+
+    #[test]
+    fn a_public_key_is_written_as_the_specification_does() {
+        let key: AuthorityPublicKey = SPEC_TEXT.parse().unwrap();
+        assert_eq!(key.to_string(), SPEC_TEXT);
+        assert_eq!(AuthorityPublicKey::from_bytes(key.to_bytes()), Some(key));
+    }
+
+    #[test]
+    fn keys_of_the_reference_implementation_are_read() {
+        let key = AuthorityKey::parse(SRI_SECRET).unwrap();
+        assert_eq!(key.public().to_string(), SRI_PUBLIC);
+        assert!(key.to_file_text().ends_with(&format!("\n{SRI_SECRET}\n")));
+    }
+
+    #[test]
+    fn a_file_gives_back_the_key_that_went_in() {
+        let key = AuthorityKey::generate();
+        let text = key.to_file_text();
+        let edited = format!("\u{20}\n# mine\r\n\t{}\r\n\r\n", text.trim_end());
+        for text in [text, edited] {
+            assert_eq!(AuthorityKey::parse(&text).unwrap().0.secret_bytes(), key.0.secret_bytes());
+        }
+    }
+
+    #[test]
+    fn what_is_no_key_says_why() {
+        let public = |bytes: &[u8]| base58::encode_check(bytes).parse::<AuthorityPublicKey>();
+        let x_of_nothing = [&[1, 0][..], &[0xff; 32]].concat();
+        for (refused, why) in [
+            ("".parse(), KeyTextError::Garbled),
+            (SPEC_TEXT[1..].parse(), KeyTextError::Garbled),
+            (SPEC_TEXT.replace('X', "Y").parse(), KeyTextError::Garbled),
+            ("Schlüssel".parse(), KeyTextError::Garbled),
+            (SRI_SECRET.parse(), KeyTextError::Version),
+            (public(&[2; 34]), KeyTextError::Version),
+            (public(&[1, 0]), KeyTextError::Length(0)),
+            (public(&[1, 0, 3]), KeyTextError::Length(1)),
+            (public(&x_of_nothing), KeyTextError::OffCurve),
+        ] {
+            assert_eq!(refused.unwrap_err(), why);
+        }
+
+        let secret = |bytes: &[u8]| AuthorityKey::parse(&base58::encode_check(bytes));
+        for (refused, why) in [
+            (AuthorityKey::parse("\n# only this\n"), KeyTextError::Missing),
+            (AuthorityKey::parse(&format!("{SRI_SECRET}\n{SRI_SECRET}")), KeyTextError::Several),
+            (AuthorityKey::parse(SRI_PUBLIC), KeyTextError::Length(34)),
+            (AuthorityKey::parse(&SRI_SECRET[1..]), KeyTextError::Garbled),
+            (secret(&[0; 32]), KeyTextError::OffCurve),
+            (secret(&[0xff; 32]), KeyTextError::OffCurve),
+        ] {
+            assert_eq!(refused.unwrap_err(), why);
+        }
+    }
+}

@@ -106,12 +106,14 @@ fn builder(party: ElligatorSwiftParty) -> Builder<'static> {
         pattern: HandshakePattern::NX,
         modifiers: HandshakeModifierList { list: Vec::new() },
     };
-    // Snow has no name for the curve; it only passes the choice on to the resolver.
+    // Snow has no name for the curve, and only passes the choice on to the resolver. P256 stands in
+    // because it is there with snow's feature p256 only: without that feature snow has room for keys
+    // of 56 bytes, and whoever sent one of 64 would make it panic.
     let params = NoiseParams::new(
         PROTOCOL.to_owned(),
         BaseChoice::Noise,
         handshake,
-        DHChoice::Curve25519,
+        DHChoice::P256,
         CipherChoice::ChaChaPoly,
         HashChoice::SHA256,
     );

@@ -37,3 +37,90 @@ fn both_sides_agree_on_two_keys() {
         assert_eq!(to.open_payload(payload).unwrap(), &frame[6..]);
     }
 }
+
+#[test]
+fn any_64_bytes_are_a_key_and_none_is_a_panic() {
+    let identity = identity(&AuthorityKey::generate());
+    let mut act1s = vec![[0; ACT1_LEN], [0xff; ACT1_LEN], [b'{'; ACT1_LEN]];
+    // The curve's field prime, with which an encoding's halves are reduced.
+    let prime: [u8; 32] = std::array::from_fn(|i| match i {
+        27 => 0xfe,
+        30 => 0xfc,
+        31 => 0x2f,
+        _ => 0xff,
+    });
+    act1s.push([prime, prime].concat().try_into().unwrap());
+    for start in [
+        br#"{"id":1,"method":"mining.subscribe","params":[]}"#.as_slice(),
+        &[0x16, 0x03, 0x01, 0x02, 0x00, 0x01],
+        b"GET / HTTP/1.1\r\nHost: gateway\r\n",
+        b"PROXY TCP4 1.2.3.4 5.6.7.8 9 10\r\n",
+    ] {
+        let mut act1 = [b'\n'; ACT1_LEN];
+        act1[..start.len()].copy_from_slice(start);
+        act1s.push(act1);
+    }
+    for act1 in act1s {
+        let mut act2 = b"before".to_vec();
+        Responder::new(Arc::clone(&identity)).on_act1(&act1, &mut act2).unwrap();
+        assert_eq!(act2.len(), 6 + ACT2_LEN, "{act1:?}");
+        assert!(act2.starts_with(b"before"));
+    }
+}
+
+#[test]
+fn no_two_handshakes_share_a_key() {
+    let authority = AuthorityKey::generate();
+    let identity = identity(&authority);
+    let (mut act1, mut other) = (Vec::new(), Vec::new());
+    Initiator::start(None, &mut act1).unwrap();
+    Initiator::start(None, &mut other).unwrap();
+    assert_ne!(act1, other);
+
+    // The same client twice: act 2 has nothing in common, and neither have the frames.
+    let act1 = act1.try_into().unwrap();
+    let [(first, a), (second, b)] = [(); 2].map(|()| {
+        let mut act2 = Vec::new();
+        let mut server = Responder::new(Arc::clone(&identity)).on_act1(&act1, &mut act2).unwrap();
+        let mut sealed = Vec::new();
+        server.writer.seal_frame(&[0; 6], &mut sealed).unwrap();
+        (act2, sealed)
+    });
+    assert_ne!(a, b);
+    let alike = first.iter().zip(&second).filter(|(a, b)| a == b).count();
+    assert!(alike < 20, "{alike} of {ACT2_LEN} bytes are the same");
+}
+
+#[test]
+fn handshakes_cross_threads() {
+    fn assert_send<T: Send>() {}
+    fn assert_sync<T: Sync>() {}
+    assert_send::<Initiator>();
+    assert_send::<Transport>();
+    assert_send::<Responder>();
+    assert_sync::<Identity>();
+}
+
+#[test]
+fn nothing_secret_is_printed() {
+    let authority = AuthorityKey::from_secret([0x5a; 32]).unwrap();
+    let identity = identity(&authority);
+    let secrets = [
+        faster_hex::hex_string(&[0x5a; 32]),
+        format!("{:?}", [0x5a_u8; 32]),
+        faster_hex::hex_string(&identity.key.as_bytes()[..32]),
+        format!("{:?}", &identity.key.as_bytes()[..32]),
+    ];
+    let (mut act1, mut act2) = (Vec::new(), Vec::new());
+    let initiator = Initiator::start(None, &mut act1).unwrap();
+    let mut printed = format!("{authority:?} {identity:?} {initiator:?} ");
+    let responder = Responder::new(identity);
+    printed += &format!("{responder:?} ");
+    let transport = responder.on_act1(&act1.try_into().unwrap(), &mut act2).unwrap();
+    printed += &format!("{transport:?}");
+    for secret in secrets {
+        let inner = secret.trim_matches(['[', ']']);
+        assert!(!printed.contains(inner), "{printed}");
+    }
+    assert!(printed.contains(&authority.public().to_string()), "{printed}");
+}

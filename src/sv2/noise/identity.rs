@@ -155,3 +155,87 @@ const FIELDS_LEN: usize = 10;
 const BACKDATED: u32 = 24 * 60 * 60;
 /// How wrong this machine's clock may be, in seconds; the reference client allows the same.
 const SKEW: u32 = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u32 = 1_800_000_000;
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn public(identity: &Identity) -> XOnlyPublicKey {
+        let encoded = identity.key.as_bytes()[32..].try_into().unwrap();
+        let key = bitcoin::secp256k1::PublicKey::from_ellswift(ElligatorSwift::from_array(encoded));
+        key.x_only_public_key().0
+    }
+
+    #[test]
+    fn a_certificate_starts_before_it_is_issued_and_ends_when_told() {
+        let authority = AuthorityKey::generate();
+        let identity = Identity::issue(&authority, NOW, HOUR);
+        assert_eq!(identity.not_valid_after(), NOW + 3600);
+        let check = |now| {
+            let trusted = Some(authority.public());
+            check_certificate(&identity.certificate, &public(&identity), trusted.as_ref(), now)
+        };
+        let (first, last) = (NOW - BACKDATED - SKEW, NOW + 3600 + SKEW);
+        for now in [first, NOW, NOW + 3600, last] {
+            assert_eq!(check(now), Ok(()), "{now}");
+        }
+        let early = CertificateError::NotYetValid { valid_from: NOW - BACKDATED, now: first - 1 };
+        assert_eq!(check(first - 1), Err(early));
+        let late = CertificateError::Expired { not_valid_after: NOW + 3600, now: last + 1 };
+        assert_eq!(check(last + 1), Err(late));
+    }
+
+    #[test]
+    fn the_ends_of_time_do_not_wrap() {
+        let authority = AuthorityKey::generate();
+        for (now, lifetime) in [(0, Duration::ZERO), (u32::MAX, HOUR), (NOW, Duration::MAX)] {
+            let identity = Identity::issue(&authority, now, lifetime);
+            let key = public(&identity);
+            let trusted = authority.public();
+            assert_eq!(
+                check_certificate(&identity.certificate, &key, Some(&trusted), now),
+                Ok(()),
+                "{now} {lifetime:?}"
+            );
+        }
+        assert_eq!(Identity::issue(&authority, NOW, Duration::MAX).not_valid_after(), u32::MAX);
+    }
+
+    #[test]
+    fn a_changed_certificate_vouches_for_nobody() {
+        let authority = AuthorityKey::generate();
+        let identity = Identity::issue(&authority, NOW, HOUR);
+        let (key, trusted) = (public(&identity), authority.public());
+        for at in 0..CERTIFICATE_LEN {
+            let mut certificate = identity.certificate;
+            certificate[at] ^= 0x40;
+            let checked = check_certificate(&certificate, &key, Some(&trusted), NOW);
+            let expected = match at {
+                0 => CertificateError::Version(0x40),
+                1 => CertificateError::Version(0x4000),
+                _ => CertificateError::Signature(trusted),
+            };
+            assert_eq!(checked, Err(expected), "byte {at}");
+        }
+        let other = public(&Identity::issue(&authority, NOW, HOUR));
+        assert_eq!(
+            check_certificate(&identity.certificate, &other, Some(&trusted), NOW),
+            Err(CertificateError::Signature(trusted))
+        );
+    }
+
+    #[test]
+    fn without_a_trusted_authority_dates_and_version_still_count() {
+        let identity = Identity::issue(&AuthorityKey::generate(), NOW, HOUR);
+        let key = public(&identity);
+        assert_eq!(check_certificate(&identity.certificate, &key, None, NOW), Ok(()));
+        let late = check_certificate(&identity.certificate, &key, None, NOW + 2 * 3600);
+        assert!(matches!(late, Err(CertificateError::Expired { .. })), "{late:?}");
+        let mut newer = identity.certificate;
+        newer[0] = 1;
+        assert_eq!(check_certificate(&newer, &key, None, NOW), Err(CertificateError::Version(1)));
+    }
+}

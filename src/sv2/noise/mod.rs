@@ -30,7 +30,7 @@ pub enum NoiseError {
     Certificate(#[from] CertificateError),
     #[error("a message that was forged or garbled: its authentication code is wrong")]
     Forged,
-    #[error("a sealed message of {0} bytes, a length that no message has")]
+    #[error("a sealed payload of {0} bytes, when its header tells another length")]
     SealedLength(usize),
     #[error("a frame of {0} bytes whose header tells another length")]
     FrameLength(usize),

@@ -46,11 +46,15 @@ impl Sealer {
 }
 
 /// Opens what the other side sends. After anything that does not open, nothing does.
-pub struct Opener(Cipher);
+pub struct Opener {
+    cipher: Cipher,
+    /// How long the payload is that belongs to the last header.
+    payload_len: usize,
+}
 
 impl Opener {
     pub(super) fn new(key: &[u8; 32]) -> Self {
-        Self(Cipher::new(key))
+        Self { cipher: Cipher::new(key), payload_len: 0 }
     }
 
     /// The header of the next frame.
@@ -59,9 +63,10 @@ impl Opener {
         block: &[u8; HEADER_BLOCK_LEN],
     ) -> Result<[u8; HEADER_LEN], NoiseError> {
         let mut block = *block;
-        self.0.open(&mut block, 0)?;
+        self.cipher.open(&mut block, 0)?;
         let mut header = [0; HEADER_LEN];
         header.copy_from_slice(&block[..HEADER_LEN]);
+        self.payload_len = payload_len(&header);
         Ok(header)
     }
 
@@ -70,19 +75,22 @@ impl Opener {
         plain_len + plain_len.div_ceil(CHUNK_LEN) * TAG_LEN
     }
 
-    /// Opens a whole payload where it lies, all [`Opener::sealed_len`] bytes of it.
+    /// Opens a whole payload where it lies: [`Opener::sealed_len`] bytes for the length in its
+    /// header. A frame without payload needs no call.
     pub fn open_payload<'a>(&mut self, sealed: &'a mut [u8]) -> Result<&'a [u8], NoiseError> {
-        let len = plain_len(sealed.len()).ok_or(NoiseError::SealedLength(sealed.len()))?;
+        if sealed.len() != Self::sealed_len(self.payload_len) {
+            return Err(NoiseError::SealedLength(sealed.len()));
+        }
         // Each chunk moves to where the one before ends: over the codes that came between.
         let mut rest = &mut *sealed;
         let mut shift = 0;
         while rest.len() > shift {
             let end = rest.len().min(shift + SEALED_CHUNK_LEN);
-            let opened = self.0.open(&mut rest[..end], shift)?;
+            let opened = self.cipher.open(&mut rest[..end], shift)?;
             rest = rest.split_at_mut(opened).1;
             shift += TAG_LEN;
         }
-        Ok(&sealed[..len])
+        Ok(&sealed[..std::mem::take(&mut self.payload_len)])
     }
 }
 
@@ -138,7 +146,7 @@ impl fmt::Debug for Sealer {
 
 impl fmt::Debug for Opener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Opener").field("nonce", &self.0.nonce).finish_non_exhaustive()
+        f.debug_struct("Opener").field("nonce", &self.cipher.nonce).finish_non_exhaustive()
     }
 }
 
@@ -147,20 +155,22 @@ impl fmt::Debug for Opener {
 fn split_frame(frame: &[u8]) -> Result<(&[u8], &[u8]), NoiseError> {
     let (header, payload) =
         frame.split_first_chunk::<HEADER_LEN>().ok_or(NoiseError::FrameLength(frame.len()))?;
-    let [_, _, _, l0, l1, l2] = *header;
-    if u32::from_le_bytes([l0, l1, l2, 0]) as usize != payload.len() {
+    if payload_len(header) != payload.len() {
         return Err(NoiseError::FrameLength(frame.len()));
     }
     Ok((header, payload))
 }
 
-/// The reverse of [`Opener::sealed_len`]; `None` if nothing is that long when sealed.
-fn plain_len(sealed_len: usize) -> Option<usize> {
-    let chunks = sealed_len.div_ceil(SEALED_CHUNK_LEN);
-    let len = sealed_len.checked_sub(chunks * TAG_LEN)?;
-    (Opener::sealed_len(len) == sealed_len).then_some(len)
+/// The length that a header tells.
+fn payload_len(header: &[u8; HEADER_LEN]) -> usize {
+    let [_, _, _, l0, l1, l2] = *header;
+    u32::from_le_bytes([l0, l1, l2, 0]) as usize
 }
 
 /// What Noise lets a message be at most.
 const SEALED_CHUNK_LEN: usize = 65_535;
 const CHUNK_LEN: usize = SEALED_CHUNK_LEN - TAG_LEN;
+
+#[cfg(test)]
+#[path = "transport_tests.rs"]
+mod tests;
