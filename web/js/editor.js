@@ -1,0 +1,66 @@
+// A text field for TOML: line numbers, quiet comments, marked lines. What is typed in is a plain
+// textarea; the colours are a second text that lies exactly under it.
+
+import { h, setAttribute } from "./dom.js";
+
+export function editor({ label, onchange }) {
+  const input = h("textarea", { class: "editor-input", "aria-label": label, spellcheck: "false", autocapitalize: "off", autocomplete: "off", wrap: "off", rows: "1" });
+  const paper = h("pre", { class: "editor-paper", "aria-hidden": "true" });
+  const element = h("div", { class: "editor", "aria-busy": "true" }, h("div", { class: "editor-sheet" }, paper, input));
+  let marked = new Set();
+  const draw = () => {
+    const lines = input.value.split("\n");
+    while (paper.children.length > lines.length) paper.lastChild.remove();
+    while (paper.children.length < lines.length) paper.append(h("span", { class: "editor-line" }, h("span"), h("span", { class: "editor-comment" })));
+    lines.forEach((line, at) => drawLine(paper.children[at], line, marked.has(at + 1)));
+  };
+  input.addEventListener("input", () => {
+    draw();
+    onchange();
+  });
+  return {
+    element,
+    text: () => input.value,
+    set(text) {
+      input.value = text;
+      draw();
+    },
+    mark(lines) {
+      marked = new Set(lines);
+      draw();
+    },
+    goTo(line) {
+      const before = input.value.split("\n").slice(0, line - 1).join("\n").length;
+      const start = line > 1 ? before + 1 : 0;
+      const end = input.value.indexOf("\n", start);
+      input.focus();
+      input.setSelectionRange(start, end < 0 ? input.value.length : end);
+      paper.children[line - 1]?.scrollIntoView({ block: "center" });
+    },
+  };
+}
+
+function drawLine(element, line, isMarked) {
+  const cut = commentAt(line);
+  const [code, comment] = element.children;
+  if (code.textContent !== line.slice(0, cut)) code.textContent = line.slice(0, cut);
+  // An empty line must be as high as any other.
+  const rest = line.slice(cut) || (cut ? "" : "\u200b");
+  if (comment.textContent !== rest) comment.textContent = rest;
+  setAttribute(element, "data-kind", /^\s*\[/.test(line) ? "section" : null);
+  setAttribute(element, "data-marked", isMarked);
+}
+
+// Where a line's comment begins: the first # outside of quotes. Its length: nowhere.
+export function commentAt(line) {
+  let quote = null;
+  for (let at = 0; at < line.length; at += 1) {
+    const letter = line[at];
+    if (quote) {
+      if (letter === "\\" && quote === '"') at += 1;
+      else if (letter === quote) quote = null;
+    } else if (letter === '"' || letter === "'") quote = letter;
+    else if (letter === "#") return at;
+  }
+  return line.length;
+}

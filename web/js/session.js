@@ -1,0 +1,31 @@
+// Whether this visitor may change things.
+
+import * as api from "./api.js";
+
+let current = null;
+const listeners = new Set();
+
+export const session = () => current;
+export const isSignedIn = () => Boolean(current?.signed_in);
+
+export function onSession(listener) {
+  listeners.add(listener);
+}
+
+export async function askSession() {
+  return take(await api.session());
+}
+
+export async function signIn(password) {
+  return take(await api.signIn(password));
+}
+
+export async function signOut() {
+  return take(await api.signOut());
+}
+
+function take(answer) {
+  current = answer;
+  for (const listener of listeners) listener();
+  return answer;
+}
