@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use gatewayd::{
     config::{self, Config, Log},
@@ -33,6 +34,11 @@ enum Command {
     Check,
     /// Prints a configuration with every key, its default and what it does.
     ExampleConfig,
+    /// Prints gatewayd.toml for a configuration of datum_gateway.
+    ImportDatum {
+        /// datum_gateway's configuration.
+        file: PathBuf,
+    },
     /// Runs a whole network in this process and mines on it: nothing else is needed.
     Demo(devnet::demo::DemoArgs),
     /// Parts of a test network, one at a time.
@@ -88,6 +94,7 @@ fn dispatch(args: Args) -> anyhow::Result<ExitCode> {
             say(config::EXAMPLE);
             Ok(ExitCode::SUCCESS)
         }
+        Command::ImportDatum { file } => import_datum(&file),
         Command::Demo(demo) => {
             let _logging = logging::init(&Log::text("warn"))?;
             runtime()?.block_on(devnet::demo::run(demo))
@@ -109,6 +116,30 @@ fn dispatch(args: Args) -> anyhow::Result<ExitCode> {
                 }
             })
         }),
+    }
+}
+
+/// The new configuration on standard output, what to know about it on standard error.
+fn import_datum(file: &Path) -> anyhow::Result<ExitCode> {
+    let name = file.display();
+    let json = std::fs::read_to_string(file).with_context(|| format!("cannot read {name}"))?;
+    match config::import_datum(&json) {
+        Ok(imported) => {
+            say(&imported.toml);
+            for note in imported.notes {
+                eprintln!("{name}: {note}");
+            }
+            for problem in imported.problems {
+                eprintln!("to do before gatewayd runs with it: {problem}");
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(problems) => {
+            for problem in problems {
+                eprintln!("{name}: {problem}");
+            }
+            Ok(ExitCode::from(EXIT_CONFIG))
+        }
     }
 }
 

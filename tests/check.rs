@@ -73,6 +73,63 @@ fn the_environment_overrides_the_file() {
     assert_eq!(code, Some(0), "{told}");
 }
 
+/// What people do who come from datum_gateway, as far as `check`.
+#[test]
+fn an_imported_configuration_passes_check() {
+    let node =
+        Bitcoind::start_with(bitcoin::Network::Regtest, &["-rpcuser=me", "-rpcpassword=secret"]);
+    let json = fs::read_to_string("tests/vectors/datum_gateway/all-keys.json").unwrap();
+    let url = node.rpc_url();
+    let with_login = |login: &str| url.replace("http://", &format!("http://{login}@"));
+    // Only what has to exist on this machine is exchanged.
+    let json = [
+        ("http://node.lan:8331", &*url),
+        ("\"datum\",", "\"me\","),
+        ("some \\\"thing\\\" only you know", "secret"),
+        ("http://a:b%40c@10.0.0.7:8332", &with_login("me:s%65cret")),
+        ("http://10.0.0.8:8332/", &with_login("me:secret")),
+        ("bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4", ADDRESS),
+        ("192.168.1.9", "127.0.0.1"),
+        ("/var/log/datum.log", "{dir}/datum.log"),
+        ("pool.example", ""),
+    ]
+    .iter()
+    .fold(json, |json, (old, new)| {
+        assert!(json.contains(old), "{old}");
+        json.replace(old, new)
+    });
+    let (code, toml, notes) = import(&json);
+    assert_eq!(code, Some(0), "{notes}");
+    assert!(notes.contains("stratum.max_threads is not needed"), "{notes}");
+    let (code, told) = check(&format!("{toml}\n[ledger]\ndata_dir = \"{{dir}}\"\n"));
+    assert_eq!(code, Some(0), "{told}\n{toml}");
+    assert_eq!(told.matches("gives work").count(), 1, "{told}");
+}
+
+#[test]
+fn import_refuses_what_it_does_not_understand() {
+    let (code, toml, told) = import(r#"{ "stratum": { "listen_port": "23334" }, "api": 1 }"#);
+    assert_eq!((code, toml.as_str()), (Some(78), ""), "{told}");
+    assert!(
+        told.contains("stratum.listen_port should be") && told.contains("api should"),
+        "{told}"
+    );
+    let mut command = Gateway::command();
+    let output = command.args(["import-datum", "/nowhere/config.json"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("/nowhere/config.json"));
+}
+
+/// Runs `gatewayd import-datum`: exit code, standard output, standard error.
+fn import(json: &str) -> (Option<i32>, String, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("config.json");
+    fs::write(&path, json).unwrap();
+    let Output { status, stdout, stderr } =
+        Gateway::command().arg("import-datum").arg(&path).output().unwrap();
+    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
 #[test]
 fn healthcheck_tells_a_gateway_with_work_from_none() {
     let node = Bitcoind::regtest();

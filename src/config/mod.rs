@@ -2,6 +2,7 @@
 //! only `Config`, and of it only its own part.
 
 mod check;
+mod import;
 mod raw;
 
 use std::{
@@ -18,6 +19,7 @@ use figment::{
 };
 
 pub use check::parse_duration;
+pub use import::{Imported, import_datum};
 pub use raw::{Raw, Secret};
 
 use crate::work::{Difficulty, WhenDown};

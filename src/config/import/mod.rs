@@ -1,0 +1,97 @@
+//! From datum_gateway's configuration (JSON) to gatewayd.toml, comments included.
+//!
+//! `source` reads what is there; `upstream`, `stratum` and `service` say what each key becomes;
+//! `writer` writes it down.
+//! Whatever does not cross over is said in the new file and in the notes; nothing goes unsaid.
+
+mod service;
+mod source;
+mod stratum;
+mod upstream;
+mod url;
+mod writer;
+
+use std::{net::IpAddr, ops::RangeInclusive};
+
+use self::{source::Source, upstream::Times, writer::Writer};
+use super::Config;
+
+/// A configuration in its new form.
+#[derive(Debug)]
+pub struct Imported {
+    pub toml: String,
+    /// What did not cross over as it was, and why: also in the file, as comments.
+    pub notes: Vec<String>,
+    /// What `check` will refuse until it is changed.
+    pub problems: Vec<String>,
+}
+
+/// Turns the text of a datum_gateway configuration into gatewayd.toml. The error has one line for
+/// each value that cannot be understood.
+pub fn import_datum(json: &str) -> Result<Imported, Vec<String>> {
+    let mut source = Source::parse(json)?;
+    let mut writer = Writer::default();
+    write(&mut source, &mut writer);
+    let (known, unknown) = source.keys();
+    let unsaid: Vec<_> = known.into_iter().filter(|key| !writer.mentions(key)).collect();
+    if !unsaid.is_empty() {
+        writer
+            .section("# These need no line here: empty, of no use, or what gatewayd does anyway.");
+        unsaid.iter().for_each(|key| writer.comment(key));
+    }
+    for key in unknown {
+        writer.note(&key, "is no key that datum_gateway 0.4.1 knows, so it is not carried over");
+    }
+    if !source.problems.is_empty() {
+        return Err(source.problems);
+    }
+    let (toml, notes) = writer.finish();
+    let problems = Config::parse(&toml).map_or_else(|error| error.problems, |_| Vec::new());
+    Ok(Imported { toml, notes, problems })
+}
+
+/// Reads every key that datum_gateway has, and writes the file.
+fn write(source: &mut Source, out: &mut Writer) {
+    out.comment(HEADER);
+    upstream::node(source, out);
+    upstream::extra_nodes(source, out);
+    let times = Times::read(source);
+    times.template(out);
+    upstream::notify(source, out);
+    upstream::mining(source, out);
+    let is_pooled = upstream::pool(source, out);
+    upstream::pooling(source, out, is_pooled);
+    stratum::stratum(source, out, &times);
+    stratum::modifiers(source, out);
+    service::api(source, out);
+    service::log(source, out);
+}
+
+/// `ip:port`, from what getaddrinfo would take.
+fn socket(source: &mut Source, key: &str, host: &str, port: i64) -> Option<String> {
+    let host = if host == "localhost" { "127.0.0.1" } else { host };
+    match host.parse::<IpAddr>() {
+        Ok(IpAddr::V4(ip)) => Some(format!("{ip}:{port}")),
+        Ok(IpAddr::V6(ip)) => Some(format!("[{ip}]:{port}")),
+        Err(_) => {
+            source.problem(key, &format!("is \"{host}\"; it should be an IP address"));
+            None
+        }
+    }
+}
+
+fn seconds(seconds: i64) -> String {
+    format!("{seconds}s")
+}
+
+const HEADER: &str = "\
+gatewayd.toml, made from a datum_gateway configuration by `gatewayd import-datum`.
+Keys that are not here have their defaults: `gatewayd example-config` shows them all.
+Next: see whether all is well with `gatewayd --config FILE check`.";
+/// datum_gateway's numbers are C ints.
+const INT_MAX: i64 = 2_147_483_647;
+const INT: RangeInclusive<i64> = -INT_MAX - 1..=INT_MAX;
+
+#[cfg(test)]
+#[path = "import_tests.rs"]
+mod tests;
