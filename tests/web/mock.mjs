@@ -239,9 +239,10 @@ function statusOf(world) {
     hashrate_1m_h_per_s: rate * 1.02, hashrate_5m_h_per_s: rate, hashrate_1h_h_per_s: rate * 0.98,
     connections: world.miners.length, miners: world.miners.length,
     miners_by_protocol: ["sv1", "sv1+tls", "sv2-standard", "sv2-extended"].map((protocol) => ({ protocol, miners: count(protocol) })),
+    ever_since_at_unix_s: Math.floor(now() - 6e6), shares_ever: { accepted: world.miners.length ? world.accepted * 7 : 0, accepted_difficulty: 8.9e10, rejected: world.miners.length ? 2315 : 0, rejected_by_reason: {} },
     shares: world.miners.length ? { accepted: world.accepted, accepted_difficulty: 8.9e9, rejected: 315, rejected_by_reason: { "high-hash": 103, "stale-prevblk": 211, duplicate: 1 } } : { accepted: 0, accepted_difficulty: 0, rejected: 0, rejected_by_reason: {} },
     best_share: world.miners.length ? { difficulty: 4_812_345_678.12, worker: `${OWN}.s21-03`, at_unix_s: Math.floor(now() - 800_000) } : null,
-    best_share_session: null, blocks_found: world.miners.length ? 2 : 0, blocks_accepted: world.miners.length ? 1 : 0,
+    best_share_session: null, blocks_found: world.miners.length ? 2 : 0, blocks_found_session: world.miners.length ? 1 : 0, blocks_accepted_session: world.miners.length ? 1 : 0,
     stratum: { listen: ["0.0.0.0:23334", "[::]:23334"], sv2_authority_key: "9auqWEzQDVyd2oe1JVGFLMLHZtCo2FFqZwtKA5gd9xbuEu7PH72" },
     warnings: warningsOf(world),
   };
@@ -273,10 +274,9 @@ function historyOf(world, query) {
     const roll = dice(seed);
     return times.map((_, at) => (at / times.length > 0.3 && at / times.length < 0.34 ? null : rate * (0.93 + 0.05 * Math.sin(at / 9 + seed) + roll() * 0.06)));
   };
-  const busiest = [...world.miners].sort((a, b) => b.hashrate_h_per_s - a.hashrate_h_per_s).slice(0, 10);
-  const series = query.get("by") === "worker"
-    ? busiest.map((miner, at) => ({ worker: miner.workers[0], reason: null, values: line(miner.hashrate_h_per_s, at + 2) }))
-    : [{ worker: null, reason: null, values: world.miners.length ? line(rateOf(world), 1) : times.map(() => null) }];
+  const busiest = [...world.miners].sort((a, b) => b.hashrate_h_per_s - a.hashrate_h_per_s).slice(0, Number(query.get("top")));
+  const total = { worker: null, values: world.miners.length ? line(rateOf(world), 1) : times.map(() => null) };
+  const series = [total, ...busiest.map((miner, at) => ({ worker: miner.workers[0], values: line(miner.hashrate_h_per_s, at + 2) }))];
   return { metric: "hashrate", unit: "h_per_s", window_s: span, step_s: step, at_unix_s: times, series };
 }
 
@@ -320,9 +320,9 @@ function nodesOf(world) {
 }
 
 function blocksOf(world) {
-  if (!world.miners.length) return { found: 0, accepted: 0, blocks: [] };
+  if (!world.miners.length) return { found: 0, found_session: 0, accepted_session: 0, blocks: [] };
   const block = (height, fate, age, submissions) => ({ height, hash: `0000000000000000000184a9ec6a1a1b1b9e9f7f9d2d1c8b7a6f5e4d3c2b${height % 10_000}`, fate, found_at_unix_s: Math.floor(now() - age), worker: `${OWN}.s21-03`, submissions });
-  return { found: 2, accepted: 1, blocks: [
+  return { found: 2, found_session: 1, accepted_session: 1, blocks: [
     block(924_100, "accepted", 260_000, [{ node: "127.0.0.1:8332", result: "accepted", detail: null }, { node: "192.168.1.9:8332", result: "pending", detail: "connection refused" }]),
     block(921_044, "stale", 2_600_000, [{ node: "127.0.0.1:8332", result: "stale", detail: "inconclusive: another block of this height came first" }]),
   ] };

@@ -5,7 +5,8 @@ import { h, keyed, setAttribute, setText, show } from "./dom.js";
 import * as format from "./format.js";
 import { workerParts } from "./parts.js";
 
-const LINES_MAX = 6;
+// As many as can be told apart.
+export const LINES_MAX = 6;
 
 // Colours come from the style sheet, so that a change of theme needs a new chart.
 function colours() {
@@ -89,8 +90,8 @@ export function hashrateChart() {
   document.addEventListener("themechange", rebuild);
   return {
     element,
-    update(total, workers) {
-      const next = modelOf(total, workers);
+    update(history) {
+      const next = modelOf(history);
       if (model && model.key === next.key) return;
       model = next;
       draw();
@@ -109,18 +110,13 @@ function legendItem(row, toggle) {
   return h("li", null, h("button", { type: "button", class: "legend-entry", title: row.worker, onclick: () => toggle(row.worker) }, parts));
 }
 
-// Both answers on one time axis: that of all workers together.
-function modelOf(total, workers) {
-  const times = total.at_unix_s;
-  const all = total.series[0]?.values ?? [];
-  const series = (workers?.series ?? []).filter((one) => one.worker !== null);
-  const place = new Map((workers?.at_unix_s ?? []).map((at, index) => [at, index]));
-  const lines = series.length < 2 ? [] : series.slice(0, LINES_MAX).map((one) => ({
-    worker: one.worker,
-    values: times.map((at) => one.values[place.get(at)] ?? null),
-  }));
-  const key = JSON.stringify([total.window_s, times.at(-1), all.at(-1), lines.map((line) => [line.worker, line.values.at(-1)])]);
-  return { key, window: total.window_s, step: total.step_s, times, total: times.map((_, at) => all[at] ?? null), lines };
+// One worker alone is all miners together: no line of its own.
+function modelOf({ window_s: window, step_s: step, at_unix_s: times, series }) {
+  const total = series.find((one) => one.worker === null)?.values ?? times.map(() => null);
+  const workers = series.filter((one) => one.worker !== null);
+  const lines = workers.length < 2 ? [] : workers.slice(0, LINES_MAX);
+  const key = JSON.stringify([window, times.at(-1), total.at(-1), lines.map((line) => [line.worker, line.values.at(-1)])]);
+  return { key, window, step, times, total, lines };
 }
 
 function optionsOf(model, canvas, hidden, drawLegend) {

@@ -64,3 +64,29 @@ export function commentAt(line) {
   }
   return line.length;
 }
+
+// The line (from 1) of a key like "stratum.listen" or "node.1.rpc_url" in a TOML text, or of its
+// section where the key itself is not written; null: neither is.
+export function lineOfKey(text, path) {
+  const lines = text.split("\n");
+  const parts = path.split(".");
+  const seen = new Map(); // [[section]] -> how many so far
+  let section = "";
+  let found = null;
+  for (const [at, line] of lines.entries()) {
+    const head = /^\s*(\[\[?)\s*([\w.-]+)\s*\]/.exec(line);
+    if (head) {
+      section = head[2];
+      if (head[1] === "[[") {
+        seen.set(section, (seen.get(section) ?? -1) + 1);
+        section += `.${seen.get(section)}`;
+      }
+      if (parts.slice(0, -1).join(".") === section) found = at + 1;
+      continue;
+    }
+    const key = /^\s*([\w.-]+)\s*=/.exec(line)?.[1];
+    const full = [section, key].filter(Boolean).join(".");
+    if (key && (full === path || path.startsWith(`${full}.`))) return at + 1;
+  }
+  return found;
+}

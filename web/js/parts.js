@@ -192,7 +192,10 @@ export function outcome() {
       element.replaceChildren(h("div", { class: "box", "data-tone": "good" }, h("p", { class: "box-title" }, title), more));
     },
     failed(error, lineButton = null) {
-      const problems = (error.problems ?? []).map((text) => h("li", null, lineButton?.(text), text));
+      const problems = (error.problems ?? []).map((text) => {
+        const button = lineButton?.(text);
+        return h("li", null, button, button ? text.replace(/^line \d+:? */, "") : text);
+      });
       element.replaceChildren(h("div", { class: "box", "data-tone": "bad", role: "alert" },
         h("p", { class: "box-title" }, error.message), problems.length > 0 && h("ul", null, problems)));
     },

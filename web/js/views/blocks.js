@@ -17,7 +17,7 @@ export const blocks = {
     const part = section({ title: "Found here", needs: ["blocks"] }, [lead, none, list], (value) => {
       show(none, value.blocks.length === 0);
       const isCut = value.blocks.length > SHOWN_MAX || value.found > value.blocks.length;
-      setText(lead, value.found ? `${format.plural(value.found, "block")} found, ${format.count(value.accepted)} in the chain.${isCut ? " The latest are shown." : ""}` : "");
+      setText(lead, value.found ? `${format.plural(value.found, "block")} found, ${format.count(value.found_session)} of them since the start.${isCut ? " The latest are shown." : ""}` : "");
       keyed(list, value.blocks.slice(0, SHOWN_MAX), (block) => block.hash, makeBlock, drawBlock);
     });
     root.append(h("h1", { tabindex: "-1" }, "Blocks"), part.element);

@@ -1,6 +1,6 @@
 // How it goes, in one look: warnings, whom the work pays, the hashrate, and a line of each part.
 
-import { hashrateChart } from "../chart.js";
+import { LINES_MAX, hashrateChart } from "../chart.js";
 import { h, keyed, setAttribute, setText, show } from "../dom.js";
 import * as format from "../format.js";
 import { look, want } from "../live.js";
@@ -31,10 +31,8 @@ export const overview = {
 
 function needs() {
   const [, , every] = WINDOWS.find(([key]) => key === chosenWindow);
-  const history = `/history?metric=hashrate&window=${chosenWindow}`;
   return {
-    total: [history, every],
-    busiest: [`${history}&by=worker`, every],
+    history: [`/history?metric=hashrate&window=${chosenWindow}&top=${LINES_MAX}`, every],
     pool: ["/pool", 10],
     nodes: ["/nodes", 10],
     work: ["/work", 10],
@@ -99,13 +97,14 @@ function modeWords(status) {
 
 function drawFigures(list, status, age) {
   const best = status.best_share;
+  const shares = status.shares_ever ?? status.shares;
   const tipAge = status.tip_age_s === null ? null : status.tip_age_s + age;
   const rows = [
     ["Miners", format.count(status.miners), status.miners ? protocols(status) : "none connected"],
-    ["Shares", format.count(status.shares.accepted), rejectedWords(status.shares)],
+    ["Shares", format.count(shares.accepted), rejectedWords(shares)],
     ["Best share", best ? format.difficulty(best.difficulty) : format.NONE, best ? bestWords(best) : "no share yet"],
     ["Chain tip", format.count(status.tip_height), tipAge === null ? "not known yet" : `seen ${format.ago(tipAge)}`],
-    ["Blocks found", format.count(status.blocks_found), status.blocks_found ? `${format.count(status.blocks_accepted)} accepted` : "not yet"],
+    ["Blocks found", format.count(status.blocks_found), blocksWords(status)],
   ];
   keyed(list, rows, ([label]) => label,
     ([label]) => h("div", { class: "figure" }, h("dt", null, label), h("dd"), h("dd", { class: "figure-more" })),
@@ -118,6 +117,11 @@ function drawFigures(list, status, age) {
 function rejectedWords(shares) {
   if (shares.rejected) return `${rejectedShare(shares)} rejected`;
   return shares.accepted ? "none rejected" : "none yet";
+}
+
+function blocksWords(status) {
+  if (!status.blocks_found) return "not yet";
+  return `${status.blocks_found_session ? format.count(status.blocks_found_session) : "none"} since the start`;
 }
 
 function protocols(status) {
@@ -157,13 +161,12 @@ function chartPart() {
   const note = h("p", { class: "note", role: "status" });
   const element = h("div", { class: "chart-part" }, note, chart.element);
   const update = () => {
-    const total = look("total");
-    const busiest = look("busiest");
-    show(chart.element, total.value !== null);
-    show(note, total.value === null || total.error !== null);
-    setText(note, total.error ? total.error.message : "Loading…");
-    setAttribute(chart.element, "aria-busy", total.isOfOther ? "true" : null);
-    if (total.value && !total.isOfOther) chart.update(total.value, busiest.isOfOther ? null : busiest.value);
+    const { value, error, isOfOther } = look("history");
+    show(chart.element, value !== null);
+    show(note, value === null || error !== null);
+    setText(note, error ? error.message : "Loading…");
+    setAttribute(chart.element, "aria-busy", isOfOther ? "true" : null);
+    if (value && !isOfOther) chart.update(value);
   };
   return { element, update, leave: chart.leave };
 }

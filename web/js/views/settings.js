@@ -4,7 +4,7 @@ import { get, post, put } from "../api.js";
 import { announce, h, setAttribute, setText } from "../dom.js";
 import { isSignedIn, session, signOut } from "../session.js";
 import { outcome } from "../parts.js";
-import { editor } from "../editor.js";
+import { editor, lineOfKey } from "../editor.js";
 import { loginForm, readingOnly } from "./login.js";
 
 export const settings = {
@@ -68,7 +68,7 @@ function page(root, remount) {
       if (!isCheck) await load();
     } catch (error) {
       if (error.status === 401) return remount();
-      edit.mark((error.problems ?? []).map(lineOf).filter(Boolean));
+      edit.mark((error.problems ?? []).map((problem) => lineOf(problem, edit.text())).filter(Boolean));
       said.failed(error.status === 409 ? changedElsewhere(error) : error, (text) => goTo(edit, text));
     }
     check.disabled = false;
@@ -108,14 +108,16 @@ function changedElsewhere(error) {
   return { message: `${error.message} Copy your changes, reload this page and enter them again.`, problems: error.problems };
 }
 
-// Problems of the file's grammar name a line.
-function lineOf(problem) {
-  const found = /\bline (\d+)/.exec(problem);
-  return found ? Number(found[1]) : null;
+// The line that a problem names, or the line of the key that it begins with.
+function lineOf(problem, text) {
+  const said = /\bline (\d+)/.exec(problem);
+  if (said) return Number(said[1]);
+  const key = /^[\w-]+(\.[\w-]+|\[\d+\])+/.exec(problem.replaceAll("`", ""));
+  return key && lineOfKey(text, key[0].replaceAll("[", ".").replaceAll("]", ""));
 }
 
 function goTo(edit, problem) {
-  const line = lineOf(problem);
+  const line = lineOf(problem, edit.text());
   return line && h("button", { type: "button", class: "link", onclick: () => edit.goTo(line) }, `Line ${line}`);
 }
 
