@@ -1,7 +1,7 @@
 //! What became of a block.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -40,6 +40,16 @@ impl Answer {
         }
     }
 
+    /// As metrics say it.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Stale => "stale",
+            Self::Rejected(_) => "rejected",
+            Self::Unanswered(_) => "unanswered",
+        }
+    }
+
     /// True when asking again would change nothing.
     pub(super) fn is_final(&self) -> bool {
         !matches!(self, Self::Unanswered(_))
@@ -68,6 +78,7 @@ pub struct BlockStats {
     accepted: AtomicU64,
     refused: AtomicU64,
     recent: Mutex<VecDeque<BlockReport>>,
+    answers: Mutex<BTreeMap<(Arc<str>, &'static str), u64>>,
 }
 
 impl BlockStats {
@@ -88,6 +99,17 @@ impl BlockStats {
     /// Newest last.
     pub fn recent(&self) -> Vec<BlockReport> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    /// How often each node gave which kind of last word.
+    pub fn answers(&self) -> BTreeMap<(Arc<str>, &'static str), u64> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Counts a node's last word on a block.
+    pub(super) fn add_answer(&self, node: &Arc<str>, answer: &Answer) {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        *answers.entry((Arc::clone(node), answer.name())).or_default() += 1;
     }
 
     pub(super) fn add_found(&self) {

@@ -255,6 +255,7 @@ impl Submitter {
                 }
             }
             if answer.is_final() || waited >= PATIENCE {
+                self.stats.add_answer(&name, &answer);
                 return (name, answer);
             }
             sleep(pause).await;

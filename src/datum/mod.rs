@@ -53,7 +53,7 @@ pub use options::{Backoff, DatumConfig, PoolConfig, default_user_agent};
 pub use proof::{ShortIds, crosscheck};
 pub use rebuild::{Rebuilt, rebuild};
 pub use relay::{News, Relay, RelayOptions};
-pub use stats::{Lost, PoolStats, PoolStatsView};
+pub use stats::{Lost, PoolStats, PoolStatsView, PoolTally};
 pub use status::{PoolState, PoolStatus};
 pub use task::{Inputs, Pool, SHARE_BATCHES_MAX, ShareBatch, spawn};
 pub use usernames::{Modifier, UsernameMode, Usernames};

@@ -14,7 +14,7 @@ use super::{
     event::{Configured, Event, Sent, Unsent},
     hold::{Held, Hold},
     message::{ShareReason, ShareResponse, ShareStatus},
-    stats::{Lost, PoolStats},
+    stats::{Lost, PoolStats, Verdict},
     status::{PoolState, PoolStatus, Talk},
     usernames::Usernames,
 };
@@ -428,24 +428,23 @@ impl Relay {
     }
 
     fn on_answer(&mut self, sent: &Sent, response: ShareResponse, round_trip: Duration) {
-        self.stats.set_round_trip(round_trip);
-        let byte = sent.share.target_byte;
-        match response.status {
-            ShareStatus::Accepted => self.stats.add_accepted(byte, false),
-            ShareStatus::Tentative => self.stats.add_accepted(byte, true),
-            // It took the share the first time; only its answer was lost.
-            ShareStatus::Rejected if sent.replay && response.reason == ShareReason::DUPLICATE => {
-                self.stats.add_accepted(byte, false);
-            }
-            ShareStatus::Rejected => {
-                let (pool, reason) = (&self.pool, response.reason.name());
-                let count = self.stats.add_rejected(response.reason);
-                // Every single one would fill the disk when a pool refuses all.
-                if count.is_power_of_two() {
-                    warn!(%pool, username = %sent.share.username, job = %sent.share.job.id,
-                        "pool {pool}: it rejected a share: {reason} ({count} since the start)");
-                }
-            }
+        // It took the share the first time; only its answer was lost.
+        let is_known = sent.replay && response.reason == ShareReason::DUPLICATE;
+        let rejected = response.status == ShareStatus::Rejected && !is_known;
+        let verdict = Verdict {
+            target_byte: sent.share.target_byte,
+            tentative: response.status == ShareStatus::Tentative,
+            rejected: rejected.then_some(response.reason),
+        };
+        let count = self.stats.add_answer(&self.pool, verdict, round_trip);
+        if !rejected {
+            return;
+        }
+        let (pool, reason) = (&self.pool, response.reason.name());
+        // Every single one would fill the disk when a pool refuses all.
+        if count.is_power_of_two() {
+            warn!(%pool, username = %sent.share.username, job = %sent.share.job.id,
+                "pool {pool}: it rejected a share: {reason} ({count} since the start)");
         }
     }
 

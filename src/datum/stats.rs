@@ -1,7 +1,11 @@
 //! Where every share went, for logs, metrics and the operator.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -23,7 +27,28 @@ pub struct PoolStats {
     coinbasers_refused: AtomicU64,
     coinbasers_cut: AtomicU64,
     connections: AtomicU64,
-    round_trip_micros: AtomicU64,
+    /// What each pool made of the shares that it got; in the order in which they came up.
+    pools: Mutex<Vec<(Arc<str>, PoolTally)>>,
+}
+
+/// One pool's answers.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct PoolTally {
+    /// Tentatively accepted ones included.
+    pub accepted: u64,
+    pub tentative: u64,
+    pub accepted_difficulty: u64,
+    pub rejected: BTreeMap<ShareReason, u64>,
+    /// From a share to its answer, the last one.
+    pub round_trip: Duration,
+}
+
+/// A pool's word on a share.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Verdict {
+    pub(super) target_byte: u8,
+    pub(super) tentative: bool,
+    pub(super) rejected: Option<ShareReason>,
 }
 
 /// A moment's copy.
@@ -53,8 +78,8 @@ pub struct PoolStatsView {
     pub coinbasers_cut: u64,
     /// Connections that came to a configuration.
     pub connections: u64,
-    /// From a share to its answer, the last one.
-    pub round_trip: Duration,
+    /// The pools that have answered anything.
+    pub pools: Vec<(Arc<str>, PoolTally)>,
 }
 
 /// Why a share that a miner saw accepted brings nothing.
@@ -127,7 +152,7 @@ impl PoolStats {
             coinbasers_refused: load(&self.coinbasers_refused),
             coinbasers_cut: load(&self.coinbasers_cut),
             connections: load(&self.connections),
-            round_trip: Duration::from_micros(load(&self.round_trip_micros)),
+            pools: self.pools.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
 
@@ -135,17 +160,35 @@ impl PoolStats {
         self.received.fetch_add(shares as u64, Relaxed);
     }
 
-    pub(super) fn add_accepted(&self, target_byte: u8, tentative: bool) {
-        self.accepted.fetch_add(1, Relaxed);
-        self.tentative.fetch_add(tentative.into(), Relaxed);
-        let credit = 1u64.checked_shl(target_byte.into()).unwrap_or(u64::MAX);
+    /// Counts a pool's word on a share; gives how many of that word there are by now.
+    pub(super) fn add_answer(
+        &self,
+        pool: &Arc<str>,
+        verdict: Verdict,
+        round_trip: Duration,
+    ) -> u64 {
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = pools.iter().position(|(name, _)| name == pool);
+        // Changed settings can bring new ones for ever.
+        let at = at.unwrap_or_else(|| {
+            if pools.len() < POOLS_MAX {
+                pools.push((Arc::clone(pool), PoolTally::default()));
+            }
+            pools.len() - 1
+        });
+        let tally = &mut pools[at].1;
+        tally.round_trip = round_trip;
+        let credit = 1u64.checked_shl(verdict.target_byte.into()).unwrap_or(u64::MAX);
+        if let Some(reason) = verdict.rejected {
+            *tally.rejected.entry(reason.bounded()).or_default() += 1;
+            return self.rejected[usize::from(reason.bounded().0)].fetch_add(1, Relaxed) + 1;
+        }
+        tally.accepted += 1;
+        tally.tentative += u64::from(verdict.tentative);
+        tally.accepted_difficulty = tally.accepted_difficulty.saturating_add(credit);
+        self.tentative.fetch_add(verdict.tentative.into(), Relaxed);
         self.accepted_difficulty.fetch_add(credit, Relaxed);
-    }
-
-    /// Gives how many there are by now for that reason.
-    pub(super) fn add_rejected(&self, reason: ShareReason) -> u64 {
-        let at = usize::from(reason.0).min(REASONS - 1);
-        self.rejected[at].fetch_add(1, Relaxed) + 1
+        self.accepted.fetch_add(1, Relaxed) + 1
     }
 
     pub(super) fn add_lost(&self, why: Lost, shares: usize) {
@@ -173,11 +216,6 @@ impl PoolStats {
     pub(super) fn add_connection(&self) {
         self.connections.fetch_add(1, Relaxed);
     }
-
-    pub(super) fn set_round_trip(&self, round_trip: Duration) {
-        let micros = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
-        self.round_trip_micros.store(micros, Relaxed);
-    }
 }
 
 impl PoolStatsView {
@@ -192,3 +230,5 @@ impl PoolStatsView {
 
 /// Reasons 0 to 30 of the protocol, and one for all numbers above.
 const REASONS: usize = 32;
+/// Whose answers are told apart.
+const POOLS_MAX: usize = 64;

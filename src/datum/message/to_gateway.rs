@@ -101,6 +101,11 @@ impl ShareReason {
     pub const DUPLICATE: Self = Self(29);
     pub const OTHER: Self = Self(30);
 
+    /// Numbers that mean nothing are one.
+    pub fn bounded(self) -> Self {
+        Self(self.0.min(Self::OTHER.0 + 1))
+    }
+
     /// As it stands in logs and metrics.
     pub const fn name(self) -> &'static str {
         match self.0 {
