@@ -162,6 +162,15 @@ impl Roster {
         lock(&self.miners).values().cloned().collect()
     }
 
+    /// How many are here now.
+    pub fn len(&self) -> usize {
+        lock(&self.miners).len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     pub fn miner(&self, id: u64) -> Option<Arc<Miner>> {
         lock(&self.miners).get(&id).cloned()
     }
@@ -235,6 +244,10 @@ impl Miner {
 
     pub fn about(&self) -> About {
         lock(&self.about).clone()
+    }
+
+    pub fn class(&self) -> CoinbaseId {
+        lock(&self.about).class
     }
 
     /// Replaces what the miner says of itself.

@@ -61,37 +61,25 @@ impl fmt::Display for Username {
 
 /// Why a submission was refused. Each protocol maps this to its own wire code.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
+#[error("{}", self.name())]
 #[repr(u8)]
 pub enum Reject {
-    #[error("unknown-work")]
     UnknownJob,
     /// Older than the job may be.
-    #[error("stale-work")]
     StaleWork,
     /// On a block that is no longer the tip.
-    #[error("stale-prevblk")]
     StalePrevblk,
-    #[error("time-too-old")]
     NtimeTooOld,
-    #[error("time-too-new")]
     NtimeTooNew,
-    #[error("duplicate")]
     Duplicate,
-    #[error("high-hash")]
     HighHash,
     /// Not even difficulty 1 where 1 is the least: a miner that hashes something else.
-    #[error("H-not-zero")]
     HashNotZero,
-    #[error("bad-version")]
     BadVersion,
-    #[error("bad-extranonce2-size")]
     BadExtranonce,
-    #[error("unauthorized-worker")]
     Unauthorized,
-    #[error("not-subscribed")]
     NotSubscribed,
     /// Fields missing, or not of the form that they must have.
-    #[error("malformed-submit")]
     Malformed,
 }
 
@@ -111,4 +99,23 @@ impl Reject {
         Self::NotSubscribed,
         Self::Malformed,
     ];
+
+    /// As miners, metrics and the API are told.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::UnknownJob => "unknown-work",
+            Self::StaleWork => "stale-work",
+            Self::StalePrevblk => "stale-prevblk",
+            Self::NtimeTooOld => "time-too-old",
+            Self::NtimeTooNew => "time-too-new",
+            Self::Duplicate => "duplicate",
+            Self::HighHash => "high-hash",
+            Self::HashNotZero => "H-not-zero",
+            Self::BadVersion => "bad-version",
+            Self::BadExtranonce => "bad-extranonce2-size",
+            Self::Unauthorized => "unauthorized-worker",
+            Self::NotSubscribed => "not-subscribed",
+            Self::Malformed => "malformed-submit",
+        }
+    }
 }
