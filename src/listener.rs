@@ -22,7 +22,7 @@ use self::{
 use crate::{
     stratum::{Close, Conn, ConnError, Context, Lease, Seat},
     sv2::noise::Identity,
-    work::{Door, Roster, roster::Eviction},
+    work::{Door, Refused, Roster, roster::Eviction},
 };
 
 /// `stratum.max_connections` and `stratum.max_connections_per_ip`.
@@ -128,7 +128,7 @@ impl Acceptor {
     /// Serves the miner in a task of its own, or lets it go at once: then it tries its next pool.
     fn admit(&self, socket: TcpStream, peer: SocketAddr) {
         let refused = match self.gate.enter(peer.ip()) {
-            Ok(_) if self.context.work.borrow().door != Door::Open => "there is no work",
+            Ok(_) if self.context.work.borrow().door != Door::Open => Refused::NoWork,
             Ok(place) => {
                 if let Err(error) = tune(&socket) {
                     debug!(%peer, %error, "cannot tune the connection");
@@ -150,11 +150,11 @@ impl Acceptor {
                 self.tasks.spawn(serve_miner(conn, peer, place));
                 return;
             }
-            Err(reason) => reason.text(),
+            Err(refused) => refused,
         };
-        let total = self.gate.count_refused();
+        self.context.counters.add_refused(refused);
         if let Some(unsaid) = self.gate.may_say(Complaint::Refused) {
-            warn!(%peer, unsaid, total, "refused a connection: {refused}");
+            warn!(%peer, unsaid, "refused a connection: {}", gate::text(refused));
         }
     }
 

@@ -11,7 +11,10 @@ use std::{
 use tokio::sync::watch;
 
 use super::Limits;
-use crate::stratum::{Lease, Leases};
+use crate::{
+    stratum::{Lease, Leases},
+    work::Refused,
+};
 
 /// Keeps count of all connections and channels.
 #[derive(Debug)]
@@ -26,7 +29,6 @@ struct Guests {
     taken: HashSet<u32>,
     next: u32,
     per_ip: HashMap<IpAddr, usize>,
-    refused: u64,
     complaints: [Complaints; 3],
 }
 
@@ -38,18 +40,12 @@ pub(super) enum Complaint {
     Closed,
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Refusal {
-    Full,
-    FullForIp,
-}
-
-impl Refusal {
-    pub(super) const fn text(self) -> &'static str {
-        match self {
-            Self::Full => "stratum.max_connections are connected",
-            Self::FullForIp => "stratum.max_connections_per_ip are connected from there",
-        }
+/// What the operator can change about it.
+pub(super) const fn text(refused: Refused) -> &'static str {
+    match refused {
+        Refused::Full => "stratum.max_connections are connected",
+        Refused::FullForIp => "stratum.max_connections_per_ip are connected from there",
+        Refused::NoWork => "there is no work",
     }
 }
 
@@ -60,21 +56,20 @@ impl Gate {
             taken: HashSet::new(),
             next: first,
             per_ip: HashMap::new(),
-            refused: 0,
             complaints: Default::default(),
         };
         Self { limits, guests: Mutex::new(guests) }
     }
 
-    pub(super) fn enter(self: &Arc<Self>, ip: IpAddr) -> Result<Place, Refusal> {
+    pub(super) fn enter(self: &Arc<Self>, ip: IpAddr) -> Result<Place, Refused> {
         let limits = *self.limits.borrow();
         let mut guests = self.guests();
         if guests.taken.len() >= limits.connections {
-            return Err(Refusal::Full);
+            return Err(Refused::Full);
         }
         let from_there = guests.per_ip.entry(ip).or_default();
         if *from_there >= limits.connections_per_ip {
-            return Err(Refusal::FullForIp);
+            return Err(Refused::FullForIp);
         }
         *from_there += 1;
         // Far fewer are taken than there are; a freed one is not used again for 2^32 arrivals.
@@ -87,13 +82,6 @@ impl Gate {
         };
         drop(guests);
         Ok(Place { gate: Arc::clone(self), ip, extranonce1 })
-    }
-
-    /// Counts one, and says how many there were.
-    pub(super) fn count_refused(&self) -> u64 {
-        let mut guests = self.guests();
-        guests.refused += 1;
-        guests.refused
     }
 
     /// Whether it is time for one more of these, and how many were swallowed since the last.
@@ -187,9 +175,9 @@ mod tests {
         let first = gate.enter(HERE).unwrap();
         let second = gate.enter(HERE).unwrap();
         assert_eq!((first.extranonce1, second.extranonce1), (u32::MAX, 0));
-        assert_eq!(gate.enter(HERE).unwrap_err(), Refusal::FullForIp);
+        assert_eq!(gate.enter(HERE).unwrap_err(), Refused::FullForIp);
         let third = gate.enter(THERE).unwrap();
-        assert_eq!(gate.enter(THERE).unwrap_err(), Refusal::Full);
+        assert_eq!(gate.enter(THERE).unwrap_err(), Refused::Full);
         drop(first);
         assert_eq!(gate.enter(HERE).unwrap().extranonce1, 2);
         drop((second, third));

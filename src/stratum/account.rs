@@ -105,7 +105,8 @@ impl Account {
 
     /// Counts a refusal.
     pub fn refuse(&self, reject: Reject, effects: &mut Effects) {
-        effects.tally.reject(self.miner().protocol, reject);
+        let miner = self.miner();
+        effects.tally.reject(miner.protocol, reject, miner.difficulty());
         self.presence.reject(self.names.current().map(|named| &*named.worker), reject);
     }
 }

@@ -173,10 +173,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
             if self.eviction.is_wanted() {
                 return Poll::Ready(Ok(ControlFlow::Break(())));
             }
+            let reads = self.unsent.is_empty();
             let flushed = self.poll_flush(cx)?.is_ready();
             if flushed {
                 if changed {
-                    return Poll::Ready(self.take_work(cx));
+                    return Poll::Ready(self.take_work(cx, reads));
                 }
                 match self.poll_read(cx)? {
                     Poll::Ready(ControlFlow::Continue(())) => continue,
@@ -202,29 +203,39 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
         }
     }
 
-    fn take_work(&mut self, cx: &mut TaskContext<'_>) -> Result<ControlFlow<()>, ConnError> {
+    /// `reads`: the miner has not kept this waiting.
+    fn take_work(
+        &mut self,
+        cx: &mut TaskContext<'_>,
+        reads: bool,
+    ) -> Result<ControlFlow<()>, ConnError> {
+        let tip = *self.work.tip();
         self.work = Arc::clone(&self.latest.borrow_and_update());
         // An error: the last rules stay.
         if self.config.has_changed().unwrap_or(false) {
             let config = Arc::clone(&self.config.borrow_and_update());
             self.session.on_config(&config, &self.work, now());
         }
-        self.speak(cx, |session, work, out| session.on_work(work, now(), out))?;
+        let told = self.speak(cx, |session, work, out| session.on_work(work, now(), out))?;
+        if told && reads && tip != *self.work.tip() {
+            self.context.counters.tip.told(&self.work, now());
+        }
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Lets the session say something unasked.
+    /// Lets the session say something unasked. True when it did.
     fn speak(
         &mut self,
         cx: &mut TaskContext<'_>,
         say: impl FnOnce(&mut P, &Work, &mut Vec<u8>) -> Result<(), Close>,
-    ) -> Result<(), ConnError> {
+    ) -> Result<bool, ConnError> {
         DESK.with_borrow_mut(|desk| {
             desk.out.clear();
             let said = say(&mut self.session, &self.work, &mut desk.out);
             let written = self.write(cx, &desk.out);
             said?;
-            written
+            written?;
+            Ok(!desk.out.is_empty())
         })
     }
 
@@ -241,13 +252,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
             }
             let Desk { inbox, out, effects } = desk;
             out.clear();
-            let answered = self.answer(&mut inbox[..held + read], out, effects);
+            let began = now();
+            let answered = self.answer(&mut inbox[..held + read], began, out, effects);
             for block in effects.blocks.drain(..) {
                 (self.context.blocks)(block);
             }
             let written = self.write(cx, out);
+            let counters = &self.context.counters;
+            if effects.tally.has_any() {
+                counters.submits.observe(now().saturating_duration_since(began));
+            }
             self.relay(effects);
-            effects.tally.settle(&self.context.counters);
+            effects.tally.settle(counters);
             answered?;
             written?;
             Poll::Ready(Ok(ControlFlow::Continue(())))
@@ -258,10 +274,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
     fn answer(
         &mut self,
         inbox: &mut [u8],
+        now: Instant,
         out: &mut Vec<u8>,
         effects: &mut Effects,
     ) -> Result<(), ConnError> {
-        let used = self.session.on_bytes(inbox, &self.work, now(), out, effects)?;
+        let used = self.session.on_bytes(inbox, &self.work, now, out, effects)?;
         let rest = inbox.get(used..).unwrap_or_default();
         if rest.len() > PARTIAL_MAX {
             return Err(ConnError::TooLong);

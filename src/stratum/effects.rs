@@ -31,6 +31,8 @@ struct ShareTally {
     /// Σ credited difficulty.
     difficulty: f64,
     rejected: [u32; Reject::ALL.len()],
+    /// Σ difficulty that those had to have.
+    rejected_difficulty: f64,
     rejected_any: bool,
 }
 
@@ -41,8 +43,10 @@ impl Tally {
         tally.difficulty += difficulty;
     }
 
-    pub fn reject(&mut self, protocol: Protocol, reject: Reject) {
+    /// `difficulty` is what the share had to have; 0: that is not known.
+    pub fn reject(&mut self, protocol: Protocol, reject: Reject, difficulty: f64) {
         let tally = &mut self.shares[protocol as usize];
+        tally.rejected_difficulty += difficulty;
         tally.rejected[reject as usize] += 1;
         tally.rejected_any = true;
     }
@@ -60,6 +64,11 @@ impl Tally {
         self.shares.iter().map(|tally| tally.rejected[reject as usize]).sum()
     }
 
+    /// True when there was at least one submit.
+    pub fn has_any(&self) -> bool {
+        self.shares.iter().any(|tally| tally.accepted > 0 || tally.rejected_any)
+    }
+
     /// Adds everything to `counters` and starts again.
     pub fn settle(&mut self, counters: &Counters) {
         for (protocol, tally) in Protocol::ALL.into_iter().zip(&mut self.shares) {
@@ -68,6 +77,7 @@ impl Tally {
                 (tally.accepted, tally.difficulty) = (0, 0.0);
             }
             if tally.rejected_any {
+                counters.add_rejected_difficulty(protocol, tally.rejected_difficulty);
                 for (reject, count) in Reject::ALL.into_iter().zip(tally.rejected) {
                     if count > 0 {
                         counters.add_rejected(protocol, reject, u64::from(count));

@@ -265,7 +265,7 @@ impl Session {
                 write_reject(id, reject, out);
                 match &self.account {
                     Some(account) => account.refuse(reject, effects),
-                    None => effects.tally.reject(Protocol::Sv1, reject),
+                    None => effects.tally.reject(Protocol::Sv1, reject, 0.0),
                 }
             }
         }

@@ -432,7 +432,7 @@ impl Session {
         };
         let found = self.channels.binary_search_by_key(&channel_id, |channel| channel.id);
         let Some(at) = found.ok().filter(|at| self.channels[*at].kind == kind) else {
-            effects.tally.reject(kind.protocol(), Reject::NotSubscribed);
+            effects.tally.reject(kind.protocol(), Reject::NotSubscribed, 0.0);
             return refuse(codes::INVALID_CHANNEL_ID, out);
         };
         let channel = &mut self.channels[at];

@@ -95,6 +95,8 @@ fn rules(network: Network) -> &'static str {
 pub(super) struct Fetched {
     pub(super) from: FetchedBy,
     pub(super) parsed: Box<Parsed>,
+    /// None: it was waited for.
+    pub(super) took: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -116,8 +118,10 @@ pub(super) async fn fetch_on_request(
     let params = format!(r#"[{{"rules":{}}}]"#, rules(network));
     while requests.changed().await.is_ok() {
         let generation = *requests.borrow_and_update();
+        let started = Instant::now();
         let parsed = template(&mut client, Arc::clone(&source), &params, TEMPLATE_MAX).await;
-        let result = parsed.map(|parsed| Fetched { from: FetchedBy::Request(generation), parsed });
+        let (from, took) = (FetchedBy::Request(generation), Some(started.elapsed()));
+        let result = parsed.map(|parsed| Fetched { from, parsed, took });
         let is_end = result.is_err();
         if fetched.send(result).await.is_err() || is_end {
             return;
@@ -228,7 +232,7 @@ async fn long_poll(
             Ok(mut parsed) => {
                 id = parsed.longpollid.take();
                 tip = Some(parsed.template.prevhash);
-                let result = Ok(Fetched { from: FetchedBy::LongPoll, parsed });
+                let result = Ok(Fetched { from: FetchedBy::LongPoll, parsed, took: None });
                 if fetched.send(result).await.is_err() {
                     return;
                 }

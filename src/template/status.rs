@@ -1,8 +1,13 @@
 //! How a node is doing.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bitcoin::Network;
+
+use crate::work::Hash256;
 
 /// A moment's view of one node.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -20,6 +25,10 @@ pub struct NodeStatus {
     pub is_in_initial_download: bool,
     /// Why it is not ready, or the last thing that went wrong, and what to do.
     pub last_error: Option<Arc<str>>,
+    /// Its tip, and when it was first heard of here.
+    pub tip: Option<(Hash256, Instant)>,
+    /// What its last template took from the request to the answer.
+    pub template_fetch: Option<Duration>,
     /// When its latest template came in.
     pub template_at: Option<Instant>,
     /// When it last answered anything.
@@ -52,6 +61,8 @@ impl NodeStatus {
             height: None,
             is_in_initial_download: false,
             last_error: None,
+            tip: None,
+            template_fetch: None,
             template_at: None,
             answered_at: None,
         }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::{Protocol, Reject};
+use super::{Histogram, Protocol, Reject, TipClock};
 
 /// Totals over all miners.
 #[derive(Debug, Default)]
@@ -12,6 +12,22 @@ pub struct Counters {
     connections: AtomicU64,
     /// Shares that never reached a pool though a miner saw them accepted, by this side's fault.
     relay_dropped: AtomicU64,
+    refused: [AtomicU64; Refused::ALL.len()],
+    /// From a read with submits to the answers written: one for each such read.
+    pub submits: Histogram,
+    pub tip: TipClock,
+}
+
+/// Why a connection was not let in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub enum Refused {
+    /// `stratum.max_connections`.
+    Full,
+    /// `stratum.max_connections_per_ip`.
+    FullForIp,
+    /// There is no work to give.
+    NoWork,
 }
 
 /// Shares of one protocol.
@@ -21,6 +37,8 @@ struct ShareCounters {
     /// Σ credited difficulty, an `f64`'s bits.
     difficulty: AtomicU64,
     rejected: [AtomicU64; Reject::ALL.len()],
+    /// Σ difficulty of rejected shares, where it is known; an `f64`'s bits.
+    rejected_difficulty: AtomicU64,
 }
 
 /// A moment's copy of [`Counters`].
@@ -28,6 +46,7 @@ struct ShareCounters {
 pub struct CountersView {
     pub accepted: u64,
     pub accepted_difficulty: f64,
+    pub rejected_difficulty: f64,
     pub rejected: [u64; Reject::ALL.len()],
     /// The same shares, each protocol for itself, in the order of `Protocol::ALL`.
     pub by_protocol: [SharesView; Protocol::ALL.len()],
@@ -35,6 +54,8 @@ pub struct CountersView {
     /// Miners connected now.
     pub connections: u64,
     pub relay_dropped: u64,
+    /// In the order of `Refused::ALL`.
+    pub refused: [u64; Refused::ALL.len()],
 }
 
 /// Shares of one protocol at a moment.
@@ -43,19 +64,39 @@ pub struct SharesView {
     pub accepted: u64,
     pub difficulty: f64,
     pub rejected: [u64; Reject::ALL.len()],
+    pub rejected_difficulty: f64,
+}
+
+impl Refused {
+    pub const ALL: [Self; 3] = [Self::Full, Self::FullForIp, Self::NoWork];
+
+    /// As metrics say it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Full => "max-connections",
+            Self::FullForIp => "max-connections-per-ip",
+            Self::NoWork => "no-work",
+        }
+    }
 }
 
 impl Counters {
     pub fn add_accepted(&self, protocol: Protocol, shares: u64, difficulty: f64) {
         let counters = &self.shares[protocol as usize];
         counters.accepted.fetch_add(shares, Relaxed);
-        let add = |bits| Some((f64::from_bits(bits) + difficulty).to_bits());
-        // Never fails: `add` always gives a value.
-        let _ = counters.difficulty.fetch_update(Relaxed, Relaxed, add);
+        add(&counters.difficulty, difficulty);
     }
 
     pub fn add_rejected(&self, protocol: Protocol, reject: Reject, shares: u64) {
         self.shares[protocol as usize].rejected[reject as usize].fetch_add(shares, Relaxed);
+    }
+
+    pub fn add_rejected_difficulty(&self, protocol: Protocol, difficulty: f64) {
+        add(&self.shares[protocol as usize].rejected_difficulty, difficulty);
+    }
+
+    pub fn add_refused(&self, refused: Refused) {
+        self.refused[refused as usize].fetch_add(1, Relaxed);
     }
 
     pub fn add_block(&self) {
@@ -77,24 +118,35 @@ impl Counters {
     pub fn view(&self) -> CountersView {
         let load = |counter: &AtomicU64| counter.load(Relaxed);
         let by_protocol = std::array::from_fn(|at| {
-            let ShareCounters { accepted, difficulty, rejected } = &self.shares[at];
+            let ShareCounters { accepted, difficulty, rejected, rejected_difficulty } =
+                &self.shares[at];
             SharesView {
                 accepted: load(accepted),
                 difficulty: f64::from_bits(load(difficulty)),
                 rejected: std::array::from_fn(|at| load(&rejected[at])),
+                rejected_difficulty: f64::from_bits(load(rejected_difficulty)),
             }
         });
         let all = by_protocol.iter();
         CountersView {
             accepted: all.clone().map(|shares| shares.accepted).sum(),
             accepted_difficulty: all.clone().map(|shares| shares.difficulty).sum(),
+            rejected_difficulty: all.clone().map(|shares| shares.rejected_difficulty).sum(),
             rejected: std::array::from_fn(|at| all.clone().map(|it| it.rejected[at]).sum()),
             by_protocol,
             blocks: load(&self.blocks),
             connections: load(&self.connections),
             relay_dropped: load(&self.relay_dropped),
+            refused: std::array::from_fn(|at| load(&self.refused[at])),
         }
     }
+}
+
+/// Adds to an `f64` that is kept as bits.
+fn add(sum: &AtomicU64, more: f64) {
+    let add = |bits| Some((f64::from_bits(bits) + more).to_bits());
+    // Never fails: `add` always gives a value.
+    let _ = sum.fetch_update(Relaxed, Relaxed, add);
 }
 
 impl CountersView {

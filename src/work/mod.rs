@@ -17,13 +17,14 @@ mod share;
 mod target;
 pub mod task;
 mod template;
+mod timing;
 mod upcoming;
 pub mod vardiff;
 
 pub use assembler::{Assembler, AssemblerConfig, PoolHealth, WhenDown};
 pub use builder::{BuildJob, JobBuilder};
 pub use coinbase::{Coinbase, CoinbaseId, Variant, push_varint};
-pub use counters::{Counters, CountersView, SharesView};
+pub use counters::{Counters, CountersView, Refused, SharesView};
 pub use hash::Hash256;
 pub use job::{Announce, Door, Job, JobId, RENDER_SLOTS, Work};
 pub use nbits::Nbits;
@@ -31,6 +32,7 @@ pub use payout::{Coinbaser, CoinbaserRequest, Payout, PayoutOutput, PoolTerms};
 pub use roster::{Protocol, Roster};
 pub use share::{FoundBlock, Reject, Share, Submission, Username};
 pub use target::{Difficulty, Target, hash_difficulty};
+pub use timing::{Histogram, HistogramView, TipClock, TipTold};
 pub use template::{BlockLimits, Template, TemplateKind, TemplateTx, TipHeader};
 pub use upcoming::Upcoming;
 

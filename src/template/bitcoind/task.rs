@@ -253,7 +253,10 @@ impl<'a> Session<'a> {
         } else {
             debug!(%node, height, %tip, ?from, "tip: work waits for the template");
         }
-        self.outlet.update(|status| status.height = Some(height));
+        self.outlet.update(|status| {
+            status.height = Some(height);
+            status.tip = Some((tip, hint.at));
+        });
         self.wait_from.send_modify(|wait| wait.height = height);
         self.hinted_at = Some(hint.at);
         self.request_template();
@@ -276,7 +279,7 @@ impl<'a> Session<'a> {
     }
 
     fn on_fetched(&mut self, fetched: Fetched, speaker: &mut Speaker) {
-        let Fetched { from, parsed } = fetched;
+        let Fetched { from, parsed, took } = fetched;
         let generation = match from {
             FetchedBy::Request(generation) => generation,
             FetchedBy::LongPoll => {
@@ -287,6 +290,9 @@ impl<'a> Session<'a> {
             }
         };
         self.answered();
+        if took.is_some() {
+            self.outlet.update(|status| status.template_fetch = took);
+        }
         match self.progress.on_full(&parsed.template, generation) {
             // The news of the tip asked for another one.
             FullNews::Outdated => {}
@@ -308,7 +314,7 @@ impl<'a> Session<'a> {
         is_new_tip: bool,
         speaker: &mut Speaker,
     ) {
-        let height = template.height - 1;
+        let (height, tip) = (template.height - 1, template.prevhash);
         if !self.has_published {
             self.has_published = true;
             speaker.back(&template);
@@ -324,7 +330,11 @@ impl<'a> Session<'a> {
             status.state = NodeState::Ready;
             status.last_error = None;
             status.height = Some(height);
-            status.template_at = Some(Instant::now().into_std());
+            let now = Instant::now().into_std();
+            status.template_at = Some(now);
+            if is_new_tip {
+                status.tip = Some((tip, now));
+            }
         });
         self.wait_from.send_modify(|wait| {
             wait.height = height;
