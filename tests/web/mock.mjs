@@ -99,6 +99,7 @@ export async function startMock({ port = 0, miners = 40, state = "pooled" } = {}
   await new Promise((resolve) => server.listen(port, "127.0.0.1", resolve));
   return {
     world,
+    emit: (name, value) => world.streams.forEach((stream) => send(stream, name, value)),
     url: `http://127.0.0.1:${server.address().port}`,
     stop: () => {
       clearInterval(timer);

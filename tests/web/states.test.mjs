@@ -69,6 +69,33 @@ test("a gateway that goes away is seen, and seen to come back", () => withMock({
   await again.stop();
 }));
 
+test("a found block is told on whichever page one is", () => withMock({ miners: 3 }, async (mock) => {
+  const page = await open(browser, mock.url, { path: "#/network" });
+  await settled(page);
+  await page.getByText("Live", { exact: true }).waitFor();
+  mock.emit("block", { height: 924_512, hash: "00", fate: "pending", found_at_unix_s: 1, worker: "bc1qxyzxyzxyzxyz.garage", submissions: [] });
+  await page.getByRole("link", { name: "Block 924,512 found by garage" }).click();
+  await page.getByRole("heading", { name: "Blocks", exact: true }).waitFor();
+  await page.done();
+}));
+
+test("what was being written in the settings is there again", () => withMock({ miners: 1 }, async (mock) => {
+  const page = await open(browser, mock.url, { path: "#/settings" });
+  await page.getByLabel("Admin password").fill("correct horse");
+  await page.keyboard.press("Enter");
+  await page.waitForFunction(() => document.querySelector(".editor-input")?.value);
+  const editor = page.getByRole("textbox", { name: "gatewayd.toml" });
+  await editor.press("Control+End");
+  await page.keyboard.type("# half a thought");
+  await go(page, "miners");
+  await go(page, "settings");
+  await page.getByText("Not saved yet").waitFor();
+  assert.match(await editor.inputValue(), /# half a thought$/);
+  await page.getByRole("button", { name: "Undo all changes" }).click();
+  assert.equal(await editor.inputValue(), mock.world.text);
+  await page.done();
+}));
+
 test("without events the page asks instead", () => withMock({ miners: 3 }, async ({ url }) => {
   const page = await open(browser, `${url}`, { allowed: CUT, path: "#/login" });
   await page.route("**/api/v1/events", (route) => route.abort());

@@ -154,8 +154,12 @@ function tick() {
 export function start() {
   listen();
   setInterval(tick, 1000);
+  // A browser allows few lasting connections to one host: a page that nobody sees gives its back.
   document.addEventListener("visibilitychange", () => {
-    if (!document.hidden) tick();
+    source.close();
+    if (document.hidden) return;
+    listen();
+    tick();
   });
 }
 

@@ -4,6 +4,7 @@ import { announce, h, icon, setAttribute, setText, show } from "./dom.js";
 import * as format from "./format.js";
 import { lineState, look, onBlock, onChange, start as startLive, want } from "./live.js";
 import { askSession, isSignedIn, onSession } from "./session.js";
+import { workerParts } from "./parts.js";
 import { themeButton } from "./theme.js";
 import { blocks } from "./views/blocks.js";
 import { login } from "./views/login.js";
@@ -90,6 +91,17 @@ function drawLine(status) {
   setText(lost.querySelector("span"), `${age} Trying again every 3 s.`);
 }
 
+// The best news there is, on whichever page one is.
+function tellBlock(block) {
+  const by = block.worker ? ` by ${workerParts(block.worker)[0]}` : "";
+  const text = `Block ${format.count(block.height)} found${by}`;
+  announce(text);
+  document.querySelector(".toast")?.remove();
+  const toast = h("a", { class: "toast", href: "#/blocks" }, icon("blocks"), text);
+  document.body.append(toast);
+  setTimeout(() => toast.remove(), TOAST_MS);
+}
+
 const footVersion = h("span");
 const footUptime = h("span");
 
@@ -127,9 +139,12 @@ function frame() {
   });
 }
 
+// Long enough to be read and followed.
+const TOAST_MS = 10_000;
+
 frame();
 onChange(draw);
-onBlock((block) => announce(`Block ${block.height} found`));
+onBlock(tellBlock);
 addEventListener("hashchange", route);
 route();
 startLive();

@@ -35,10 +35,11 @@ function build(options, state, redraw) {
     redraw();
   };
   const heads = options.columns.map((column) => head(column, again(() => turn(state, column))));
-  const body = h("tbody");
-  const tableElement = h("table", { class: "rows" },
+  // The roles say what a phone's layout would take from the elements.
+  const body = h("tbody", { role: "rowgroup" });
+  const tableElement = h("table", { class: "rows", role: "table" },
     h("caption", { class: "offscreen" }, options.caption),
-    h("thead", null, h("tr", null, heads.map((entry) => entry.cell), options.detail && h("th", { class: "more" }, h("span", { class: "offscreen" }, "Details")))),
+    h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, heads.map((entry) => entry.cell), options.detail && h("th", { class: "more", role: "columnheader" }, h("span", { class: "offscreen" }, "Details")))),
     body);
   const search = h("input", { type: "search", placeholder: options.searchLabel, "aria-label": options.searchLabel, autocomplete: "off", spellcheck: "false",
     oninput: again((event) => { state.search = event.target.value.trim().toLowerCase(); state.page = 0; }) });
@@ -61,7 +62,7 @@ function build(options, state, redraw) {
 }
 
 function head(column, onclick) {
-  const cell = h("th", { scope: "col", class: classOf(column) });
+  const cell = h("th", { scope: "col", role: "columnheader", class: classOf(column) });
   if (column.value) cell.append(h("button", { type: "button", onclick, title: column.hint }, column.label, icon("up")));
   else cell.append(column.label);
   return { column, cell };
@@ -140,17 +141,17 @@ function lines(options, state, rows) {
 
 function makeLine(options, state, parts, line) {
   if (line.isDetail) {
-    return h("tr", { class: "detail" }, h("td", { colspan: options.columns.length + 1 }));
+    return h("tr", { class: "detail", role: "row" }, h("td", { role: "cell", colspan: options.columns.length + 1 }));
   }
-  const cells = options.columns.map((column, at) => h(at === 0 ? "th" : "td", { class: classOf(column), scope: at === 0 ? "row" : null, "data-label": column.label }));
+  const cells = options.columns.map((column, at) => h(at === 0 ? "th" : "td", { class: classOf(column), role: at === 0 ? "rowheader" : "cell", scope: at === 0 ? "row" : null }));
   if (options.detail) {
     const toggle = h("button", { type: "button", class: "bare", onclick: () => {
       if (!state.open.delete(line.key)) state.open.add(line.key);
       parts.redraw();
     } }, icon("chevron"));
-    cells.push(h("td", { class: "more" }, toggle));
+    cells.push(h("td", { class: "more", role: "cell" }, toggle));
   }
-  return h("tr", null, cells);
+  return h("tr", { role: "row" }, cells);
 }
 
 function updateLine(options, state, element, line) {

@@ -22,6 +22,9 @@ export const settings = {
   },
 };
 
+// What was being written when the page was left, or the session ended.
+let draft = null;
+
 function page(root, remount) {
   const file = { kept: "", revision: null, isWritable: false };
   const edit = editor({ label: "gatewayd.toml", onchange: () => reflect() });
@@ -46,10 +49,12 @@ function page(root, remount) {
   const load = async () => {
     try {
       const answer = await get("/config");
-      Object.assign(file, { kept: answer.text, revision: answer.revision, isWritable: answer.writable });
+      // Of an older file, a draft must not be saved over what others changed since.
+      Object.assign(file, { kept: answer.text, revision: draft?.revision ?? answer.revision, isWritable: answer.writable });
       setText(path, answer.path);
-      edit.set(answer.text);
+      edit.set(draft?.text ?? answer.text);
       edit.mark([]);
+      draft = null;
       drawNotes(notes, answer);
       setAttribute(edit.element, "aria-busy", null);
     } catch (error) {
@@ -82,7 +87,10 @@ function page(root, remount) {
     h("div", { class: "editor-head" }, path, changed), edit.element,
     h("div", { class: "buttons editor-buttons" }, save, check, revert), said.element, actions(said, load, remount)));
   load();
-  return { needs: () => ({}), update() {}, leave: () => removeEventListener("beforeunload", leaving) };
+  return { needs: () => ({}), update() {}, leave() {
+    removeEventListener("beforeunload", leaving);
+    if (edit.text() !== file.kept) draft = { text: edit.text(), revision: file.revision };
+  } };
 }
 
 function drawNotes(notes, { problems, needs_restart: waiting, from_environment: environment, writable }) {
