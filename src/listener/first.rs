@@ -83,6 +83,12 @@ fn tell(first: &[u8]) -> Option<Speaks> {
     if first.split(|byte| *byte == b'\n').any(is_request) {
         return Some(Speaks::Sv1);
     }
+    // Whoever else greets with a line of text (a browser, a scanner) is told by SV1 that it is wrong.
+    let line = memchr::memchr(b'\n', first).and_then(|end| first.get(..end)).unwrap_or_default();
+    let printable = line.trim_ascii_end().iter().all(|byte| (b' '..=b'~').contains(byte));
+    if printable && line.len() >= GREETING_LEN_MIN {
+        return Some(Speaks::Sv1);
+    }
     if first.len() < KEY_LEN {
         return None;
     }
@@ -190,6 +196,9 @@ impl Protocol for Session {
 const KEY_LEN: usize = 64;
 /// `{"id":1,"method":"x"}`
 const REQUEST_LEN_MIN: usize = 20;
+/// `GET / HTTP/1.1`; so many of a key's bytes are printable once in 10^5 times, and then it would
+/// have to come in pieces, cut behind a newline.
+const GREETING_LEN_MIN: usize = 12;
 /// Versions 1 and 2 of HAProxy's header; the latter's last byte is not in it.
 const PROXY_HEADS: [&[u8]; 2] = [b"PROXY TCP", b"\r\n\r\n\0\r\nQUIT"];
 const NO_TLS: &str = "speaks TLS, which is off here: give it a stratum+tcp:// address";

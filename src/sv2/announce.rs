@@ -88,8 +88,10 @@ impl Announcer {
         for channel in channels.iter_mut().filter(|channel| lacks(channel)) {
             append_target(channel, out);
         }
-        // Before a job on the same tip: some miners begin the running job again at any message.
-        self.send_ahead(channels, work, out);
+        if channels.iter().filter(|channel| lacks(channel)).all(|channel| channel.is_on(work)) {
+            // Before a job on the same tip: some miners begin the running job again at any message.
+            self.send_ahead(channels, work, out);
+        }
         for at in 0..self.groups.all.len() {
             self.send_group(channels, at, work, now, out);
         }

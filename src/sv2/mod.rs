@@ -15,6 +15,8 @@ mod group;
 mod jobs;
 mod link;
 pub mod noise;
+#[cfg(test)]
+mod peer;
 mod session;
 
 pub use link::Link;

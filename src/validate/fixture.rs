@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::work::{
     Announce, BlockLimits, BuildJob, Door, Hash256, Job, JobBuilder, Nbits, Payout, PoolTerms,
-    Template, TemplateKind, TemplateTx, Work,
+    Template, TemplateKind, TemplateTx, TipHeader, Work,
 };
 
 pub(crate) const CURTIME: u32 = 1_700_000_000;
@@ -13,6 +13,21 @@ pub(crate) const MINTIME: u32 = CURTIME - 3000;
 pub(crate) const HARD: u32 = 0x1d00_ffff;
 /// Every second hash is a block.
 pub(crate) const EASY: u32 = 0x207f_ffff;
+
+/// All that a node's first word of the same tip tells.
+pub(crate) fn tip(tip: u8, nbits: u32) -> Arc<Template> {
+    let full = template(tip, nbits, 0);
+    let header = TipHeader {
+        height: full.height,
+        version: full.version,
+        prevhash: full.prevhash,
+        nbits: full.nbits,
+        curtime: CURTIME,
+        mintime: MINTIME,
+        subsidy: full.subsidy(),
+    };
+    Arc::new(Template::tip("test".into(), &header))
+}
 
 /// A full template on tip `tip`, with `transactions` of made-up content.
 pub(crate) fn template(tip: u8, nbits: u32, transactions: u32) -> Arc<Template> {
@@ -96,7 +111,9 @@ impl Desk {
         payout: &Arc<Payout>,
         announce: Announce,
     ) -> Arc<Job> {
-        let job = self.builder.build(what, template, payout);
+        let before = self.work.upcoming.take();
+        let job = self.builder.build_with(what, template, payout, before.as_deref());
+        self.work.upcoming = self.builder.build_upcoming(&job, 210_000, before);
         let older = self.work.jobs.iter().take(15).cloned();
         let jobs = std::iter::once(Arc::clone(&job)).chain(older).collect();
         self.work.announce = announce;
