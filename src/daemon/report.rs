@@ -57,7 +57,7 @@ fn pool_summary(pool: &datum::Pool) -> String {
     let stats = pool.stats.view();
     format!(
         "{:?}, {} accepted, {} rejected, {} held, {} lost",
-        pool.health.borrow(),
+        *pool.health.borrow(),
         stats.accepted,
         stats.rejected_total(),
         stats.held,
