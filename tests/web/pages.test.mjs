@@ -55,6 +55,19 @@ for (const [sizeName, size] of [["1280", DESK], ["390", PHONE]]) {
   }
 }
 
+test("no page is wider than the screen, however wide that is", async () => {
+  const page = await open(browser, url);
+  for (const part of PAGES) {
+    await go(page, part);
+    for (const width of [320, 600, 820, 1024, 1920]) {
+      await page.setViewportSize({ width, height: 900 });
+      const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+      assert.ok(over <= 0, `${part || "overview"} at ${width} px is ${over} px too wide`);
+    }
+  }
+  await page.done();
+});
+
 test("figures change without a reload", async () => {
   const page = await open(browser, url);
   await settled(page);

@@ -5,7 +5,8 @@ import { h, icon, keyed, setAttribute, setText, show } from "./dom.js";
 import { count } from "./format.js";
 
 // columns: { key, label, value(row) to sort by, text(row) or draw(cell, row), end: right-aligned,
-//   up: sorts upwards first, hint, place: where on a phone ("b", "c", "d"), wide: not on a phone }
+//   up: sorts upwards first, hint, place: where on a phone ("b", "c", "d"), wide: not on a phone,
+//   spare: only where there is much room }
 // options: { caption, columns, keyOf, sort: [key, "up" | "down"], search(row) -> text,
 //   filters: [{ label, of(row) }], detail(row) -> element, empty: text, noun: [one, many] }
 export function table(options) {
@@ -172,7 +173,7 @@ function updateLine(options, state, element, line) {
 }
 
 function classOf(column) {
-  return [column.end && "end", column.wide && "wide", column.place && `place-${column.place}`].filter(Boolean).join(" ");
+  return [column.end && "end", column.wide && "wide", column.spare && "spare", column.place && `place-${column.place}`].filter(Boolean).join(" ");
 }
 
 const collator = new Intl.Collator("en", { numeric: true, sensitivity: "base" });

@@ -43,7 +43,7 @@ export function readingOnly() {
   return h("div", { class: "form" },
     h("p", { class: "lead" }, "Nothing can be changed from here, because no admin password is set."),
     h("ol", { class: "steps" },
-      h("li", null, "Write a password into a file that only gatewayd may read."),
+      h("li", null, "Write a password of eight characters or more into a file that only gatewayd may read."),
       h("li", null, "Put its path into gatewayd.toml: ", h("code", null, "api.admin_password_file = \"/etc/gatewayd/password\"")),
-      h("li", null, "Restart gatewayd, and sign in here.")));
+      h("li", null, "Restart gatewayd, or send it SIGHUP, and sign in here.")));
 }

@@ -71,14 +71,14 @@ function columns(age) {
     { key: "worker", label: "Worker", up: true, value: (one) => nameOf(one), draw: (cell, one) => drawWorker(cell, lastName(one) || one.peer, one.workers.length > 1 ? `and ${one.workers.length - 1} more` : "") },
     { key: "hashrate", label: "Hashrate", end: true, place: "b", value: (one) => one.hashrate_h_per_s, text: (one) => format.hashrate(one.hashrate_h_per_s) },
     { key: "difficulty", label: "Difficulty", end: true, wide: true, value: (one) => one.difficulty, text: (one) => format.difficulty(one.difficulty) },
-    { key: "accepted", label: "Accepted", end: true, wide: true, value: (one) => one.accepted, text: (one) => format.count(one.accepted) },
+    { key: "accepted", spare: true, label: "Accepted", end: true, wide: true, value: (one) => one.accepted, text: (one) => format.count(one.accepted) },
     { key: "rejected", label: "Rejected", end: true, place: "d", value: rejectedPart, draw: drawRejected, hint: "Part of its shares that was refused" },
-    { key: "best", label: "Best share", end: true, wide: true, value: (one) => one.best_share_difficulty, text: (one) => format.difficulty(one.best_share_difficulty) },
+    { key: "best", spare: true, label: "Best share", end: true, wide: true, value: (one) => one.best_share_difficulty, text: (one) => format.difficulty(one.best_share_difficulty) },
     { key: "last", label: "Last share", end: true, wide: true, up: true, value: (one) => one.last_share_age_s ?? Infinity,
       text: (one) => (one.last_share_age_s === null ? format.NONE : format.ago(one.last_share_age_s + age.value)) },
     { key: "software", label: "Software", wide: true, up: true, value: (one) => one.user_agent, draw: (cell, one) => clip(cell, one.user_agent || format.NONE) },
     { key: "protocol", label: "Protocol", place: "c", up: true, value: protocolOf, text: protocolOf },
-    { key: "class", label: "Class", wide: true, up: true, value: (one) => one.class, text: (one) => one.class, hint: "Which coinbase it is given, by the size it can take" },
+    { key: "class", spare: true, label: "Class", wide: true, up: true, value: (one) => one.class, text: (one) => one.class, hint: "Which coinbase it is given, by the size it can take" },
     { key: "connected", label: "Connected", end: true, wide: true, value: (one) => one.connected_s, text: (one) => format.duration(one.connected_s + age.value) },
   ];
 }
