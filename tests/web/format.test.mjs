@@ -7,39 +7,100 @@ import { ANSWERS, changesOf, hostAndPort, problemsOf, tomlOf } from "../../web/j
 import * as format from "../../web/js/format.js";
 import { workerParts } from "../../web/js/parts.js";
 
-const cases = (title, run, table) => test(title, () => {
-  for (const [input, expected] of table) assert.equal(run(...[input].flat()), expected, `of ${JSON.stringify(input)}`);
-});
+const cases = (title, run, table) =>
+  test(title, () => {
+    for (const [input, expected] of table)
+      assert.equal(run(...[input].flat()), expected, `of ${JSON.stringify(input)}`);
+  });
 
 cases("hashrates have three digits and a unit", format.hashrate, [
-  [0, "0 H/s"], [1.5, "1.50 H/s"], [999.4, "999 H/s"], [999.6, "1.00 kH/s"], [12.4e12, "12.4 TH/s"],
-  [999.96e9, "1.00 TH/s"], [99.96e12, "100 TH/s"], [2.5e21, "2.50 ZH/s"], [null, "–"], [Number.NaN, "–"],
+  [0, "0 H/s"],
+  [1.5, "1.50 H/s"],
+  [999.4, "999 H/s"],
+  [999.6, "1.00 kH/s"],
+  [12.4e12, "12.4 TH/s"],
+  [999.96e9, "1.00 TH/s"],
+  [99.96e12, "100 TH/s"],
+  [2.5e21, "2.50 ZH/s"],
+  [null, "–"],
+  [Number.NaN, "–"],
 ]);
 
 cases("small difficulties are whole, large ones short", format.difficulty, [
-  [0, "0"], [0.000123456, "0.000123"], [16_384, "16,384"], [999_999, "999,999"], [1e6, "1.00 M"], [4_812_345_678.12, "4.81 G"], [undefined, "–"],
+  [0, "0"],
+  [0.000123456, "0.000123"],
+  [16_384, "16,384"],
+  [999_999, "999,999"],
+  [1e6, "1.00 M"],
+  [4_812_345_678.12, "4.81 G"],
+  [undefined, "–"],
 ]);
 
 cases("a part is never rounded to nothing or to all", ([part, all]) => format.percent(part, all), [
-  [[[0, 10]], "0 %"], [[[1, 1e6]], "< 0.01 %"], [[[1, 3]], "33.3 %"], [[[5, 100]], "5 %"],
-  [[[999_999, 1e6]], "> 99.99 %"], [[[7, 7]], "100 %"], [[[0, 0]], "–"], [[[null, 3]], "–"],
+  [[[0, 10]], "0 %"],
+  [[[1, 1e6]], "< 0.01 %"],
+  [[[1, 3]], "33.3 %"],
+  [[[5, 100]], "5 %"],
+  [[[999_999, 1e6]], "> 99.99 %"],
+  [[[7, 7]], "100 %"],
+  [[[0, 0]], "–"],
+  [[[null, 3]], "–"],
 ]);
 
 cases("bitcoin has eight places", format.btc, [
-  [0, "0.00000000"], [1, "0.00000001"], [312_500_000, "3.12500000"], [2_099_999_997_690_000, "20999999.97690000"], [-5, "-0.00000005"], [0.5, "–"], [null, "–"],
+  [0, "0.00000000"],
+  [1, "0.00000001"],
+  [312_500_000, "3.12500000"],
+  [2_099_999_997_690_000, "20999999.97690000"],
+  [-5, "-0.00000005"],
+  [0.5, "–"],
+  [null, "–"],
 ]);
 
-cases("amounts in sentences", format.amount, [[0, "0 sats"], [99_999, "99,999 sats"], [100_000, "0.00100000 BTC"]]);
+cases("amounts in sentences", format.amount, [
+  [0, "0 sats"],
+  [99_999, "99,999 sats"],
+  [100_000, "0.00100000 BTC"],
+]);
 
 cases("durations have two units at most", format.duration, [
-  [0, "0 s"], [0.34, "340 ms"], [0.0001, "1 ms"], [59.9, "59 s"], [60, "1 min"], [61, "1 min 1 s"],
-  [3600, "1 h"], [3661, "1 h 1 min"], [86_399, "23 h 59 min"], [90_000, "1 d 1 h"], [-3, "0 s"], [null, "–"],
+  [0, "0 s"],
+  [0.34, "340 ms"],
+  [0.0001, "1 ms"],
+  [59.9, "59 s"],
+  [60, "1 min"],
+  [61, "1 min 1 s"],
+  [3600, "1 h"],
+  [3661, "1 h 1 min"],
+  [86_399, "23 h 59 min"],
+  [90_000, "1 d 1 h"],
+  [-3, "0 s"],
+  [null, "–"],
 ]);
 
-cases("ages", format.ago, [[0.2, "just now"], [42, "42 s ago"], [null, "–"]]);
-cases("round trips", format.milliseconds, [[0.0042, "4.2 ms"], [0.0482, "48 ms"], [1.5, "1500 ms"], [12, "12 s"], [null, "–"]]);
-cases("weights", format.weight, [[800, "800 WU"], [3_985_000, "3.98 MWU"], [null, "–"]]);
-cases("long texts keep their ends", format.ends, [["bc1qshort", "bc1qshort"], ["0123456789abcdefghij", "01234567…cdefghij"], ["", "–"], [null, "–"]]);
+cases("ages", format.ago, [
+  [0.2, "just now"],
+  [42, "42 s ago"],
+  [null, "–"],
+]);
+cases("round trips", format.milliseconds, [
+  [0.0042, "4.2 ms"],
+  [0.0482, "48 ms"],
+  [1.5, "1500 ms"],
+  [12, "12 s"],
+  [null, "–"],
+]);
+cases("weights", format.weight, [
+  [800, "800 WU"],
+  [3_985_000, "3.98 MWU"],
+  [null, "–"],
+]);
+cases("long texts keep their ends", format.ends, [
+  ["bc1qshort", "bc1qshort"],
+  ["0123456789abcdefghij", "01234567…cdefghij"],
+  ["", "–"],
+  [null, "–"],
+]);
 
 test("the day is shown only where it is not today", () => {
   const noon = new Date(2026, 5, 15, 12).getTime() / 1000;
@@ -50,7 +111,10 @@ test("the day is shown only where it is not today", () => {
 });
 
 test("a worker is known by what follows the address", () => {
-  assert.deepEqual(workerParts("bc1q7wz4t4m0cfyw7n3cvlvrm4l0a8q9pkg6eg4d2k.garage"), ["garage", "bc1q7w…eg4d2k"]);
+  assert.deepEqual(workerParts("bc1q7wz4t4m0cfyw7n3cvlvrm4l0a8q9pkg6eg4d2k.garage"), [
+    "garage",
+    "bc1q7w…eg4d2k",
+  ]);
   assert.deepEqual(workerParts("alice.rig.2"), ["rig.2", "alice"]);
   assert.deepEqual(workerParts("alice."), ["alice.", ""]);
   assert.deepEqual(workerParts(""), ["(no name)", ""]);
@@ -66,7 +130,8 @@ test("a comment begins outside of quotes", () => {
 });
 
 test("a key is found by its section", () => {
-  const text = "[stratum]\nlisten = 1\n[[node]]\nrpc_url = 2\n[[node]]\n# rpc_url = 9\nrpc_url = 3\n[stratum.tls]\nkey = 4\n";
+  const text =
+    "[stratum]\nlisten = 1\n[[node]]\nrpc_url = 2\n[[node]]\n# rpc_url = 9\nrpc_url = 3\n[stratum.tls]\nkey = 4\n";
   assert.equal(lineOfKey(text, "stratum.listen"), 2);
   assert.equal(lineOfKey(text, "node.0.rpc_url"), 4);
   assert.equal(lineOfKey(text, "node.1.rpc_url"), 7);
@@ -84,7 +149,10 @@ test("the first answers become settings and text", () => {
   assert.equal(changes["node.0.rpc_password"], null);
   assert.equal(changes["pool.0.port"], 28_915);
   assert.match(tomlOf(answers), /^address = "bc1qme"$/m);
-  assert.match(tomlOf({ ...answers, auth: "password", rpc_password: 'a"b\\' }), /^rpc_password = "a\\"b\\\\"$/m);
+  assert.match(
+    tomlOf({ ...answers, auth: "password", rpc_password: 'a"b\\' }),
+    /^rpc_password = "a\\"b\\\\"$/m,
+  );
 });
 
 test("solo takes the pools away, if there are any", () => {
@@ -95,7 +163,19 @@ test("solo takes the pools away, if there are any", () => {
 });
 
 test("what is missing is named at its field", () => {
-  assert.deepEqual(Object.keys(problemsOf({ ...ANSWERS, rpc_url: "8332", auth: "password", pool: "other", pool_host: "a b", pool_key: "12" })), ["address", "rpc_url", "rpc_user", "rpc_password", "pool_host", "pool_key"]);
+  assert.deepEqual(
+    Object.keys(
+      problemsOf({
+        ...ANSWERS,
+        rpc_url: "8332",
+        auth: "password",
+        pool: "other",
+        pool_host: "a b",
+        pool_key: "12",
+      }),
+    ),
+    ["address", "rpc_url", "rpc_user", "rpc_password", "pool_host", "pool_key"],
+  );
   assert.deepEqual(hostAndPort("pool.example.org"), { host: "pool.example.org", port: 28_915 });
   assert.deepEqual(hostAndPort("[::1]:99"), { host: "::1", port: 99 });
   assert.equal(hostAndPort("a:99999"), null);

@@ -3,7 +3,17 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { DESK, PHONE, faintTexts, go, launch, nameless, open, picture, settled } from "./support.mjs";
+import {
+  DESK,
+  PHONE,
+  faintTexts,
+  go,
+  launch,
+  nameless,
+  open,
+  picture,
+  settled,
+} from "./support.mjs";
 import { startMock } from "./mock.mjs";
 
 const PAGES = ["", "miners", "workers", "work", "network", "blocks", "settings", "login"];
@@ -34,17 +44,26 @@ async function signIn(page) {
   await page.waitForFunction(() => document.querySelector(".editor-input").value.length > 0);
 }
 
-for (const [sizeName, size] of [["1280", DESK], ["390", PHONE]]) {
+for (const [sizeName, size] of [
+  ["1280", DESK],
+  ["390", PHONE],
+]) {
   for (const scheme of ["light", "dark"]) {
     test(`every page at ${sizeName} px, ${scheme}: fits, reads well, names its controls`, async () => {
       const page = await open(browser, url, { size, scheme });
       await settled(page);
       for (const part of PAGES) {
         await go(page, part);
-        await page.waitForFunction(() => !document.querySelector("main").innerText.includes("Loading…"));
+        await page.waitForFunction(
+          () => !document.querySelector("main").innerText.includes("Loading…"),
+        );
         const name = part || "overview";
         await picture(page, `${name}-${sizeName}-${scheme}`);
-        assert.equal(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), true, `${name} is wider than the screen`);
+        assert.equal(
+          await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth),
+          true,
+          `${name} is wider than the screen`,
+        );
         assert.deepEqual(await faintTexts(page), [], `${name}: too little contrast`);
         assert.deepEqual(await nameless(page), [], `${name}: controls without a name`);
         assert.match(await page.title(), /gatewayd/);
@@ -71,14 +90,22 @@ test("no page is wider than the screen, however wide that is", async () => {
 test("figures change without a reload", async () => {
   const page = await open(browser, url);
   await settled(page);
-  await page.evaluate(() => { window.isSamePage = true; });
+  await page.evaluate(() => {
+    window.isSamePage = true;
+  });
   await page.getByText("Live", { exact: true }).waitFor();
   const shares = page.locator(".figure", { hasText: "Shares" }).locator("dd").first();
   const first = Number((await shares.textContent()).replace(/\D/g, ""));
-  await page.waitForFunction((before) => {
-    const figure = [...document.querySelectorAll(".figure")].find((one) => one.firstChild.textContent === "Shares");
-    return Number(figure.children[1].textContent.replace(/\D/g, "")) > before;
-  }, first, { timeout: 30_000 });
+  await page.waitForFunction(
+    (before) => {
+      const figure = [...document.querySelectorAll(".figure")].find(
+        (one) => one.firstChild.textContent === "Shares",
+      );
+      return Number(figure.children[1].textContent.replace(/\D/g, "")) > before;
+    },
+    first,
+    { timeout: 30_000 },
+  );
   assert.equal(await page.evaluate(() => window.isSamePage), true);
   await page.done();
 });
@@ -89,7 +116,11 @@ test("the chart has a line, for each of its times", async () => {
   const chart = page.getByRole("img", { name: /Hashrate over/ });
   await chart.waitFor();
   assert.ok(await hasInk(page), "the chart is empty");
-  for (const [button, said] of [["24 h", /over 1 d/], ["7 d", /over 7 d/], ["1 h", /over 1 h/]]) {
+  for (const [button, said] of [
+    ["24 h", /over 1 d/],
+    ["7 d", /over 7 d/],
+    ["1 h", /over 1 h/],
+  ]) {
     await page.getByRole("button", { name: button, exact: true }).click();
     await page.getByRole("img", { name: said }).waitFor();
   }
@@ -101,12 +132,18 @@ function hasInk(page) {
   return page.evaluate(() => {
     const canvas = document.querySelector(".chart canvas");
     const probe = document.createElement("canvas").getContext("2d");
-    probe.fillStyle = getComputedStyle(document.documentElement).getPropertyValue("--line-1").trim();
+    probe.fillStyle = getComputedStyle(document.documentElement)
+      .getPropertyValue("--line-1")
+      .trim();
     probe.fillRect(0, 0, 1, 1);
     const [r, g, b] = probe.getImageData(0, 0, 1, 1).data;
     const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
     for (let at = 0; at < data.length; at += 4) {
-      if (data[at + 3] === 255 && Math.abs(data[at] - r) + Math.abs(data[at + 1] - g) + Math.abs(data[at + 2] - b) < 12) return true;
+      if (
+        data[at + 3] === 255 &&
+        Math.abs(data[at] - r) + Math.abs(data[at + 1] - g) + Math.abs(data[at + 2] - b) < 12
+      )
+        return true;
     }
     return false;
   });
@@ -173,7 +210,12 @@ test("settings are checked, refused, saved; comments stay", async () => {
   const before = await editor.inputValue();
   const note = `# looked at by a test, ${"x".repeat(3)}`;
 
-  await editor.fill(`${before}\n[stratum]\nvardif = 1\n`.replace("[stratum]\nvardif", before.includes("[stratum]") ? "vardif" : "[stratum]\nvardif"));
+  await editor.fill(
+    `${before}\n[stratum]\nvardif = 1\n`.replace(
+      "[stratum]\nvardif",
+      before.includes("[stratum]") ? "vardif" : "[stratum]\nvardif",
+    ),
+  );
   await page.getByRole("button", { name: "Check" }).click();
   const alert = page.locator(".box[role=alert]");
   await alert.waitFor();
@@ -186,7 +228,10 @@ test("settings are checked, refused, saved; comments stay", async () => {
   await page.getByRole("button", { name: "Save and apply" }).click();
   await page.locator(".outcome").getByText("Saved.", { exact: false }).waitFor();
   await page.reload();
-  await page.waitForFunction((text) => document.querySelector(".editor-input")?.value.startsWith(text), note);
+  await page.waitForFunction(
+    (text) => document.querySelector(".editor-input")?.value.startsWith(text),
+    note,
+  );
   await editor.fill(before);
   await page.getByRole("button", { name: "Save and apply" }).click();
   await page.locator(".outcome").getByText("Saved.", { exact: false }).waitFor();
@@ -198,7 +243,10 @@ test("an admin disconnects a miner", async () => {
   await settled(page);
   await signIn(page);
   await go(page, "miners");
-  await page.getByRole("button", { name: /^Details of/ }).first().click();
+  await page
+    .getByRole("button", { name: /^Details of/ })
+    .first()
+    .click();
   await page.getByRole("button", { name: "Disconnect" }).first().click();
   await page.getByRole("dialog").getByRole("button", { name: "Cancel" }).click();
   await page.getByRole("button", { name: "Disconnect" }).first().click();
@@ -212,7 +260,12 @@ test("an admin disconnects a miner", async () => {
 test("the keyboard reaches everything, and says where it is", async () => {
   const page = await open(browser, url);
   await settled(page);
-  const focused = () => page.evaluate(() => document.activeElement.textContent.trim() || document.activeElement.getAttribute("aria-label"));
+  const focused = () =>
+    page.evaluate(
+      () =>
+        document.activeElement.textContent.trim() ||
+        document.activeElement.getAttribute("aria-label"),
+    );
   await page.keyboard.press("Tab");
   assert.equal(await focused(), "Skip to the page");
   const met = [];
@@ -222,7 +275,8 @@ test("the keyboard reaches everything, and says where it is", async () => {
     const ring = await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle);
     assert.notEqual(ring, "none", `no ring on ${met.at(-1)}`);
   }
-  for (const name of ["Overview", "Miners", "Work", "Pool & node", "Blocks", "Settings", "1 h"]) assert.ok(met.includes(name), `${name} among ${met}`);
+  for (const name of ["Overview", "Miners", "Work", "Pool & node", "Blocks", "Settings", "1 h"])
+    assert.ok(met.includes(name), `${name} among ${met}`);
   await page.getByRole("link", { name: "Miners" }).focus();
   await page.keyboard.press("Enter");
   await settled(page);
@@ -230,7 +284,10 @@ test("the keyboard reaches everything, and says where it is", async () => {
   assert.equal(await page.evaluate(() => document.activeElement.tagName), "H1");
   await page.getByRole("columnheader", { name: "Accepted" }).getByRole("button").focus();
   await page.keyboard.press("Space");
-  assert.equal(await page.getByRole("columnheader", { name: "Accepted" }).getAttribute("aria-sort"), "descending");
+  assert.equal(
+    await page.getByRole("columnheader", { name: "Accepted" }).getAttribute("aria-sort"),
+    "descending",
+  );
   await page.done();
 });
 

@@ -9,8 +9,12 @@ import { startMock } from "./mock.mjs";
 const CUT = [/net::ERR/, /Failed to load resource/];
 let browser;
 
-before(async () => { browser = await launch(); });
-after(async () => { await browser?.close(); });
+before(async () => {
+  browser = await launch();
+});
+after(async () => {
+  await browser?.close();
+});
 
 async function withMock(options, run) {
   const mock = await startMock(options);
@@ -21,159 +25,206 @@ async function withMock(options, run) {
   }
 }
 
-test("4,000 miners: one page of rows, sorted and searched at once", () => withMock({ miners: 4000 }, async ({ url }) => {
-  const page = await open(browser, url, { path: "#/miners" });
-  await settled(page);
-  await page.getByText("4,000 miners").waitFor();
-  assert.equal(await page.locator("tbody tr").count(), 50);
-  const took = await page.evaluate(() => {
-    const times = [];
-    const timed = (work) => {
-      const start = performance.now();
-      work();
-      document.body.getBoundingClientRect(); // layout counts, too
-      times.push(performance.now() - start);
-    };
-    for (const button of document.querySelectorAll("thead button")) timed(() => button.click());
-    const search = document.querySelector("input[type=search]");
-    for (const text of ["s", "s2", "s21-39", ""]) {
-      timed(() => {
-        search.value = text;
-        search.dispatchEvent(new Event("input"));
-      });
-    }
-    return Math.max(...times);
-  });
-  assert.ok(took < 250, `the slowest took ${took} ms`);
-  await page.getByRole("button", { name: "Next" }).click();
-  await page.getByText("51–100 of 4,000").waitFor();
-  await picture(page, "miners-4000-1280-light");
-  await page.done();
-}));
-
-test("a gateway that goes away is seen, and seen to come back", () => withMock({ miners: 3 }, async (mock) => {
-  const page = await open(browser, mock.url, { allowed: CUT });
-  await settled(page);
-  await page.getByText("Live", { exact: true }).waitFor();
-  const port = Number(new URL(mock.url).port);
-  await mock.stop();
-  await page.getByText("No connection to the gateway.").waitFor({ timeout: 15_000 });
-  await page.getByText(/What you see is \d+ s old/).waitFor();
-  assert.ok((await page.locator(".hero-number").textContent()).length > 0, "the old figures stay");
-  assert.deepEqual(await faintTexts(page), []);
-  await picture(page, "lost-1280-light");
-  const again = await startMock({ port, miners: 3 });
-  await page.getByText("Live", { exact: true }).waitFor({ timeout: 20_000 });
-  assert.equal(await page.locator("#lost").isVisible(), false);
-  await page.done();
-  await again.stop();
-}));
-
-test("a found block is told on whichever page one is", () => withMock({ miners: 3 }, async (mock) => {
-  const page = await open(browser, mock.url, { path: "#/network" });
-  await settled(page);
-  await page.getByText("Live", { exact: true }).waitFor();
-  mock.emit("block", { height: 924_512, hash: "00", fate: "pending", found_at_unix_s: 1, worker: "bc1qxyzxyzxyzxyz.garage", submissions: [] });
-  await page.getByRole("link", { name: "Block 924,512 found by garage" }).click();
-  await page.getByRole("heading", { name: "Blocks", exact: true }).waitFor();
-  await page.done();
-}));
-
-test("what was being written in the settings is there again", () => withMock({ miners: 1 }, async (mock) => {
-  const page = await open(browser, mock.url, { path: "#/settings" });
-  await page.getByLabel("Admin password").fill("correct horse");
-  await page.keyboard.press("Enter");
-  await page.waitForFunction(() => document.querySelector(".editor-input")?.value);
-  const editor = page.getByRole("textbox", { name: "gatewayd.toml" });
-  await editor.press("Control+End");
-  await page.keyboard.type("# half a thought");
-  await go(page, "miners");
-  await go(page, "settings");
-  await page.getByText("Not saved yet").waitFor();
-  assert.match(await editor.inputValue(), /# half a thought$/);
-  await page.getByRole("button", { name: "Undo all changes" }).click();
-  assert.equal(await editor.inputValue(), mock.world.text);
-  await page.done();
-}));
-
-test("without events the page asks instead", () => withMock({ miners: 3 }, async ({ url }) => {
-  const page = await open(browser, `${url}`, { allowed: CUT, path: "#/login" });
-  await page.route("**/api/v1/events", (route) => route.abort());
-  await page.reload();
-  await go(page, "");
-  await page.getByText("Every 3 s").waitFor();
-  const asked = await page.waitForResponse((response) => response.url().endsWith("/status"), { timeout: 10_000 });
-  assert.equal(asked.status(), 200);
-  await page.done();
-}));
-
-test("one part's error leaves the others", () => withMock({ miners: 3 }, async ({ url }) => {
-  const page = await open(browser, url, { allowed: CUT, path: "#/login" });
-  await page.route("**/api/v1/blocks", (route) => route.fulfill({ status: 500, contentType: "application/json", body: JSON.stringify({ error: "broken", message: "The ledger cannot be read.", problems: [] }) }));
-  await page.reload();
-  await page.evaluate(() => { location.hash = "#/blocks"; });
-  await page.getByText("The ledger cannot be read.").waitFor();
-  await page.unroute("**/api/v1/blocks");
-  await page.getByRole("button", { name: "Try again" }).click();
-  await page.getByText("2 blocks found").waitFor();
-  await page.done();
-}));
-
-test("what miners and pools send stays text", () => withMock({ miners: 2 }, async (mock) => {
-  const evil = "<img src=x onerror=\"window.isOwned = true\"><script>window.isOwned = true</script>";
-  Object.assign(mock.world.miners[0], { user_agent: evil, workers: [`a.${evil}`], peer: evil });
-  const page = await open(browser, mock.url);
-  for (const part of ["", "miners", "workers", "network", "work"]) {
-    await go(page, part);
-    for (const toggle of await page.getByRole("button", { name: /^Details of/ }).all()) await toggle.click();
-    assert.equal(await page.locator("main img, main script").count(), 0);
-  }
-  await go(page, "miners");
-  await page.getByText(evil).first().waitFor();
-  assert.equal(await page.evaluate(() => window.isOwned), undefined);
-  await page.done();
-}));
-
-test("the first start asks for what is missing and saves it", () => withMock({ state: "setup" }, async (mock) => {
-  const page = await open(browser, mock.url, { size: PHONE, allowed: [/status of 422/] });
-  await page.getByText("Welcome to gatewayd").waitFor();
-  await page.getByLabel("Admin password").fill("correct horse");
-  await page.getByRole("button", { name: "Sign in" }).click();
-  await page.getByRole("button", { name: "Save and start" }).click();
-  await page.getByText("Enter an address of yours.").waitFor();
-  await picture(page, "start-390-light");
-  await page.getByLabel("Your Bitcoin address").fill("nonsense");
-  await page.getByText("Solo", { exact: true }).click();
-  await page.getByRole("button", { name: "Save and start" }).click();
-  await page.getByText("is not a Bitcoin address").waitFor();
-  await page.getByLabel("Your Bitcoin address").fill("bc1q7wz4t4m0cfyw7n3cvlvrm4l0a8q9pkg6eg4d2k");
-  await page.getByRole("button", { name: "Save and start" }).click();
-  await page.getByRole("heading", { name: "Mining with OCEAN" }).or(page.getByRole("heading", { name: "Ready for miners" })).waitFor();
-  assert.equal(mock.world.changes["mining.address"], "bc1q7wz4t4m0cfyw7n3cvlvrm4l0a8q9pkg6eg4d2k");
-  assert.equal(mock.world.changes.pool, null);
-  await page.done();
-}));
-
-test("without a password it can be looked at, and says how to get one", () => withMock({ state: "read-only", miners: 2 }, async ({ url }) => {
-  const page = await open(browser, url, { path: "#/settings" });
-  await page.getByText("no admin password is set").waitFor();
-  await go(page, "start");
-  await page.getByLabel("Your Bitcoin address").fill("bc1qmine");
-  await page.getByText('address = "bc1qmine"').waitFor();
-  await picture(page, "start-read-only-1280-light");
-  await page.done();
-}));
-
-for (const state of ["quiet", "solo", "waiting"]) {
-  test(`a gateway that is ${state}`, () => withMock({ state, miners: 3 }, async ({ url }) => {
-    const page = await open(browser, url);
-    const heading = { quiet: "Ready for miners", solo: "Mining solo", waiting: "Waiting" }[state];
-    await page.getByRole("heading", { name: heading }).waitFor();
-    for (const part of ["", "work", "network", "miners", "blocks"]) {
-      await go(page, part);
-      assert.doesNotMatch(await page.locator("main").textContent(), /undefined|NaN|null|\[object/);
-      await picture(page, `${state}-${part || "overview"}-1280-light`);
-    }
+test("4,000 miners: one page of rows, sorted and searched at once", () =>
+  withMock({ miners: 4000 }, async ({ url }) => {
+    const page = await open(browser, url, { path: "#/miners" });
+    await settled(page);
+    await page.getByText("4,000 miners").waitFor();
+    assert.equal(await page.locator("tbody tr").count(), 50);
+    const took = await page.evaluate(() => {
+      const times = [];
+      const timed = (work) => {
+        const start = performance.now();
+        work();
+        document.body.getBoundingClientRect(); // layout counts, too
+        times.push(performance.now() - start);
+      };
+      for (const button of document.querySelectorAll("thead button")) timed(() => button.click());
+      const search = document.querySelector("input[type=search]");
+      for (const text of ["s", "s2", "s21-39", ""]) {
+        timed(() => {
+          search.value = text;
+          search.dispatchEvent(new Event("input"));
+        });
+      }
+      return Math.max(...times);
+    });
+    assert.ok(took < 250, `the slowest took ${took} ms`);
+    await page.getByRole("button", { name: "Next" }).click();
+    await page.getByText("51–100 of 4,000").waitFor();
+    await picture(page, "miners-4000-1280-light");
     await page.done();
   }));
+
+test("a gateway that goes away is seen, and seen to come back", () =>
+  withMock({ miners: 3 }, async (mock) => {
+    const page = await open(browser, mock.url, { allowed: CUT });
+    await settled(page);
+    await page.getByText("Live", { exact: true }).waitFor();
+    const port = Number(new URL(mock.url).port);
+    await mock.stop();
+    await page.getByText("No connection to the gateway.").waitFor({ timeout: 15_000 });
+    await page.getByText(/What you see is \d+ s old/).waitFor();
+    assert.ok(
+      (await page.locator(".hero-number").textContent()).length > 0,
+      "the old figures stay",
+    );
+    assert.deepEqual(await faintTexts(page), []);
+    await picture(page, "lost-1280-light");
+    const again = await startMock({ port, miners: 3 });
+    await page.getByText("Live", { exact: true }).waitFor({ timeout: 20_000 });
+    assert.equal(await page.locator("#lost").isVisible(), false);
+    await page.done();
+    await again.stop();
+  }));
+
+test("a found block is told on whichever page one is", () =>
+  withMock({ miners: 3 }, async (mock) => {
+    const page = await open(browser, mock.url, { path: "#/network" });
+    await settled(page);
+    await page.getByText("Live", { exact: true }).waitFor();
+    mock.emit("block", {
+      height: 924_512,
+      hash: "00",
+      fate: "pending",
+      found_at_unix_s: 1,
+      worker: "bc1qxyzxyzxyzxyz.garage",
+      submissions: [],
+    });
+    await page.getByRole("link", { name: "Block 924,512 found by garage" }).click();
+    await page.getByRole("heading", { name: "Blocks", exact: true }).waitFor();
+    await page.done();
+  }));
+
+test("what was being written in the settings is there again", () =>
+  withMock({ miners: 1 }, async (mock) => {
+    const page = await open(browser, mock.url, { path: "#/settings" });
+    await page.getByLabel("Admin password").fill("correct horse");
+    await page.keyboard.press("Enter");
+    await page.waitForFunction(() => document.querySelector(".editor-input")?.value);
+    const editor = page.getByRole("textbox", { name: "gatewayd.toml" });
+    await editor.press("Control+End");
+    await page.keyboard.type("# half a thought");
+    await go(page, "miners");
+    await go(page, "settings");
+    await page.getByText("Not saved yet").waitFor();
+    assert.match(await editor.inputValue(), /# half a thought$/);
+    await page.getByRole("button", { name: "Undo all changes" }).click();
+    assert.equal(await editor.inputValue(), mock.world.text);
+    await page.done();
+  }));
+
+test("without events the page asks instead", () =>
+  withMock({ miners: 3 }, async ({ url }) => {
+    const page = await open(browser, `${url}`, { allowed: CUT, path: "#/login" });
+    await page.route("**/api/v1/events", (route) => route.abort());
+    await page.reload();
+    await go(page, "");
+    await page.getByText("Every 3 s").waitFor();
+    const asked = await page.waitForResponse((response) => response.url().endsWith("/status"), {
+      timeout: 10_000,
+    });
+    assert.equal(asked.status(), 200);
+    await page.done();
+  }));
+
+test("one part's error leaves the others", () =>
+  withMock({ miners: 3 }, async ({ url }) => {
+    const page = await open(browser, url, { allowed: CUT, path: "#/login" });
+    await page.route("**/api/v1/blocks", (route) =>
+      route.fulfill({
+        status: 500,
+        contentType: "application/json",
+        body: JSON.stringify({
+          error: "broken",
+          message: "The ledger cannot be read.",
+          problems: [],
+        }),
+      }),
+    );
+    await page.reload();
+    await page.evaluate(() => {
+      location.hash = "#/blocks";
+    });
+    await page.getByText("The ledger cannot be read.").waitFor();
+    await page.unroute("**/api/v1/blocks");
+    await page.getByRole("button", { name: "Try again" }).click();
+    await page.getByText("2 blocks found").waitFor();
+    await page.done();
+  }));
+
+test("what miners and pools send stays text", () =>
+  withMock({ miners: 2 }, async (mock) => {
+    const evil =
+      '<img src=x onerror="window.isOwned = true"><script>window.isOwned = true</script>';
+    Object.assign(mock.world.miners[0], { user_agent: evil, workers: [`a.${evil}`], peer: evil });
+    const page = await open(browser, mock.url);
+    for (const part of ["", "miners", "workers", "network", "work"]) {
+      await go(page, part);
+      for (const toggle of await page.getByRole("button", { name: /^Details of/ }).all())
+        await toggle.click();
+      assert.equal(await page.locator("main img, main script").count(), 0);
+    }
+    await go(page, "miners");
+    await page.getByText(evil).first().waitFor();
+    assert.equal(await page.evaluate(() => window.isOwned), undefined);
+    await page.done();
+  }));
+
+test("the first start asks for what is missing and saves it", () =>
+  withMock({ state: "setup" }, async (mock) => {
+    const page = await open(browser, mock.url, { size: PHONE, allowed: [/status of 422/] });
+    await page.getByText("Welcome to gatewayd").waitFor();
+    await page.getByLabel("Admin password").fill("correct horse");
+    await page.getByRole("button", { name: "Sign in" }).click();
+    await page.getByRole("button", { name: "Save and start" }).click();
+    await page.getByText("Enter an address of yours.").waitFor();
+    await picture(page, "start-390-light");
+    await page.getByLabel("Your Bitcoin address").fill("nonsense");
+    await page.getByText("Solo", { exact: true }).click();
+    await page.getByRole("button", { name: "Save and start" }).click();
+    await page.getByText("is not a Bitcoin address").waitFor();
+    await page
+      .getByLabel("Your Bitcoin address")
+      .fill("bc1q7wz4t4m0cfyw7n3cvlvrm4l0a8q9pkg6eg4d2k");
+    await page.getByRole("button", { name: "Save and start" }).click();
+    await page
+      .getByRole("heading", { name: "Mining with OCEAN" })
+      .or(page.getByRole("heading", { name: "Ready for miners" }))
+      .waitFor();
+    assert.equal(
+      mock.world.changes["mining.address"],
+      "bc1q7wz4t4m0cfyw7n3cvlvrm4l0a8q9pkg6eg4d2k",
+    );
+    assert.equal(mock.world.changes.pool, null);
+    await page.done();
+  }));
+
+test("without a password it can be looked at, and says how to get one", () =>
+  withMock({ state: "read-only", miners: 2 }, async ({ url }) => {
+    const page = await open(browser, url, { path: "#/settings" });
+    await page.getByText("no admin password is set").waitFor();
+    await go(page, "start");
+    await page.getByLabel("Your Bitcoin address").fill("bc1qmine");
+    await page.getByText('address = "bc1qmine"').waitFor();
+    await picture(page, "start-read-only-1280-light");
+    await page.done();
+  }));
+
+for (const state of ["quiet", "solo", "waiting"]) {
+  test(`a gateway that is ${state}`, () =>
+    withMock({ state, miners: 3 }, async ({ url }) => {
+      const page = await open(browser, url);
+      const heading = { quiet: "Ready for miners", solo: "Mining solo", waiting: "Waiting" }[state];
+      await page.getByRole("heading", { name: heading }).waitFor();
+      for (const part of ["", "work", "network", "miners", "blocks"]) {
+        await go(page, part);
+        assert.doesNotMatch(
+          await page.locator("main").textContent(),
+          /undefined|NaN|null|\[object/,
+        );
+        await picture(page, `${state}-${part || "overview"}-1280-light`);
+      }
+      await page.done();
+    }));
 }

@@ -52,7 +52,10 @@ async function ask(method, path, body) {
       signal: AbortSignal.timeout(TIMEOUT_MS),
     });
   } catch (error) {
-    const why = error.name === "TimeoutError" ? "The gateway took too long to answer." : "The gateway does not answer.";
+    const why =
+      error.name === "TimeoutError"
+        ? "The gateway took too long to answer."
+        : "The gateway does not answer.";
     throw new ApiError(0, why);
   }
   return read(response);
@@ -63,8 +66,13 @@ async function read(response) {
   try {
     answer = await response.json();
   } catch {
-    if (response.ok && response.status !== 204) throw new ApiError(response.status, "The gateway's answer cannot be read.");
+    if (response.ok && response.status !== 204)
+      throw new ApiError(response.status, "The gateway's answer cannot be read.");
   }
   if (response.ok) return answer;
-  throw new ApiError(response.status, answer?.message ?? `The gateway answered ${response.status}.`, answer?.problems ?? []);
+  throw new ApiError(
+    response.status,
+    answer?.message ?? `The gateway answered ${response.status}.`,
+    answer?.problems ?? [],
+  );
 }

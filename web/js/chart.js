@@ -1,7 +1,7 @@
 // The hashrate chart: all workers together as a filled line, the busiest ones as thin lines.
 // uPlot draws; what it shows is said in words and in a legend of our own.
 
-import { h, keyed, setAttribute, setText, show } from "./dom.js";
+import { div, h, keyed, p, setAttribute, setText, show, span } from "./dom.js";
 import * as format from "./format.js";
 import { workerParts } from "./parts.js";
 
@@ -22,92 +22,126 @@ function colours() {
   };
 }
 
-export function hashrateChart() {
-  const hidden = new Set(); // names of workers whose line is switched off
-  const canvas = h("div", { class: "chart-canvas", role: "img" });
-  const legend = h("ul", { class: "legend" });
-  const time = h("span", { class: "legend-time" });
-  const empty = h("p", { class: "empty chart-empty" }, "Nothing recorded yet for this time. The line starts with the first shares.");
-  const legendLine = h("div", { class: "legend-line" }, legend, time);
-  const element = h("div", { class: "chart" }, canvas, empty, legendLine);
-  let plot = null;
-  let drawn = "";
-  let model = null;
+export class HashrateChart {
+  constructor() {
+    this.canvas = h("div", { class: "chart-canvas", role: "img" });
+    this.empty = p(
+      "empty chart-empty",
+      "Nothing recorded yet for this time. The line starts with the first shares.",
+    );
+    this.legend = h("ul", { class: "legend" });
+    this.time = span("legend-time");
+    this.legendLine = div("legend-line", this.legend, this.time);
+    this.element = div("chart", this.canvas, this.empty, this.legendLine);
+    this.hidden = new Set(); // names of workers whose line is switched off
+    this.model = null;
+    this.plot = null;
+    this.drawn = "";
+    this.observer = new ResizeObserver(() => this.fit());
+    this.observer.observe(this.canvas);
+    this.onTheme = () => {
+      this.drawn = "";
+      this.draw();
+    };
+    document.addEventListener("themechange", this.onTheme);
+  }
 
-  const rebuild = () => {
-    plot?.destroy();
-    plot = null;
-    drawn = "";
-    draw();
-  };
-  const draw = () => {
+  update(history) {
+    const next = modelOf(history);
+    if (this.model?.key === next.key) return;
+    this.model = next;
+    this.draw();
+  }
+
+  leave() {
+    this.observer.disconnect();
+    document.removeEventListener("themechange", this.onTheme);
+    this.plot?.destroy();
+  }
+
+  fit() {
+    if (this.plot && this.canvas.clientWidth) this.plot.setSize(sizeOf(this.canvas));
+    else this.draw();
+  }
+
+  draw() {
+    const { model, canvas } = this;
     if (!model) return;
     const hasData = model.total.some((value) => value !== null);
     show(canvas, hasData);
-    show(empty, !hasData);
-    show(legendLine, hasData);
-    drawLegend(null);
+    show(this.legendLine, hasData);
+    show(this.empty, !hasData);
+    this.drawLegend(null);
+    if (!hasData || !canvas.clientWidth) return;
     const shape = [model.window, ...model.lines.map((line) => line.worker)].join("\n");
     const data = [model.times, model.total, ...model.lines.map((line) => line.values)];
-    if (!hasData || !canvas.clientWidth) return;
-    if (!plot || drawn !== shape) {
-      plot?.destroy();
-      plot = new window.uPlot(optionsOf(model, canvas, hidden, drawLegend), data, canvas);
-      drawn = shape;
+    if (this.plot && this.drawn === shape) {
+      this.plot.setData(data);
     } else {
-      plot.setData(data);
+      this.plot?.destroy();
+      this.plot = new window.uPlot(optionsOf(this), data, canvas);
+      this.drawn = shape;
     }
     setAttribute(canvas, "aria-label", describe(model));
-  };
-  const drawLegend = (at) => {
-    const last = model.total.findLastIndex((value) => value !== null);
-    const shown = at ?? last;
-    setText(time, at === null ? "" : format.moment(model.times[at]));
-    const palette = colours();
-    const rows = [{ worker: "", name: "All miners", values: model.total, colour: palette.total }]
-      .concat(model.lines.map((line, index) => ({ ...line, name: workerParts(line.worker)[0], colour: palette.lines[index] })));
-    keyed(legend, model.lines.length ? rows : rows.slice(0, 1), (row) => row.worker, (row) => legendItem(row, toggle),
+  }
+
+  // Names the lines, with their values at the place that is pointed at, else their latest.
+  drawLegend(at) {
+    const { model, hidden } = this;
+    const shown = at ?? model.total.findLastIndex((value) => value !== null);
+    setText(this.time, at === null ? "" : format.moment(model.times[at]));
+    keyed(
+      this.legend,
+      legendRows(model),
+      (row) => row.worker,
+      (row) => legendItem(row, () => this.toggle(row.worker)),
       (item, row) => {
         const part = item.firstChild;
         part.children[0].style.backgroundColor = row.colour;
         setText(part.children[1], row.name);
         setText(part.children[2], format.hashrate(row.values[shown] ?? null));
-        if (row.worker) setAttribute(part, "aria-pressed", hidden.has(row.worker) ? "false" : "true");
-      });
-  };
-  const toggle = (worker) => {
-    if (!hidden.delete(worker)) hidden.add(worker);
-    const index = model.lines.findIndex((line) => line.worker === worker);
-    plot?.setSeries(index + 2, { show: !hidden.has(worker) });
-    drawLegend(null);
-  };
+        if (row.worker)
+          setAttribute(part, "aria-pressed", hidden.has(row.worker) ? "false" : "true");
+      },
+    );
+  }
 
-  const observer = new ResizeObserver(() => {
-    if (plot && canvas.clientWidth) plot.setSize({ width: canvas.clientWidth, height: heightOf(canvas) });
-    else draw();
-  });
-  observer.observe(canvas);
-  document.addEventListener("themechange", rebuild);
-  return {
-    element,
-    update(history) {
-      const next = modelOf(history);
-      if (model && model.key === next.key) return;
-      model = next;
-      draw();
-    },
-    leave() {
-      observer.disconnect();
-      document.removeEventListener("themechange", rebuild);
-      plot?.destroy();
-    },
-  };
+  toggle(worker) {
+    if (!this.hidden.delete(worker)) this.hidden.add(worker);
+    const index = this.model.lines.findIndex((line) => line.worker === worker);
+    this.plot?.setSeries(index + 2, { show: !this.hidden.has(worker) });
+    this.drawLegend(null);
+  }
+}
+
+function legendRows(model) {
+  const palette = colours();
+  const all = { worker: "", name: "All miners", values: model.total, colour: palette.total };
+  const rows = model.lines.map((line, at) => ({
+    ...line,
+    name: workerParts(line.worker)[0],
+    colour: palette.lines[at],
+  }));
+  return [all, ...rows];
 }
 
 function legendItem(row, toggle) {
-  const parts = [h("span", { class: "swatch" }), h("span", { class: "legend-name" }), h("span", { class: "legend-value" })];
-  if (!row.worker) return h("li", null, h("span", { class: "legend-entry" }, parts));
-  return h("li", null, h("button", { type: "button", class: "legend-entry", title: row.worker, onclick: () => toggle(row.worker) }, parts));
+  const parts = [span("swatch"), span("legend-name"), span("legend-value")];
+  if (!row.worker) return h("li", null, span("legend-entry", parts));
+  return h(
+    "li",
+    null,
+    h(
+      "button",
+      {
+        type: "button",
+        class: "legend-entry",
+        title: row.worker,
+        onclick: () => toggle(row.worker),
+      },
+      parts,
+    ),
+  );
 }
 
 // One worker alone is all miners together: no line of its own.
@@ -115,30 +149,61 @@ function modelOf({ window_s: window, step_s: step, at_unix_s: times, series }) {
   const total = series.find((one) => one.worker === null)?.values ?? times.map(() => null);
   const workers = series.filter((one) => one.worker !== null);
   const lines = workers.length < 2 ? [] : workers.slice(0, LINES_MAX);
-  const key = JSON.stringify([window, times.at(-1), total.at(-1), lines.map((line) => [line.worker, line.values.at(-1)])]);
+  const key = JSON.stringify([
+    window,
+    times.at(-1),
+    total.at(-1),
+    lines.map((line) => [line.worker, line.values.at(-1)]),
+  ]);
   return { key, window, step, times, total, lines };
 }
 
-function optionsOf(model, canvas, hidden, drawLegend) {
+function optionsOf(chart) {
+  const { model, canvas, hidden } = chart;
   const palette = colours();
-  const axis = { stroke: palette.text, font: palette.font, grid: { stroke: palette.rule, width: 1 }, ticks: { show: false }, gap: 8 };
+  const axis = {
+    stroke: palette.text,
+    font: palette.font,
+    grid: { stroke: palette.rule, width: 1 },
+    ticks: { show: false },
+    gap: 8,
+  };
   return {
-    width: canvas.clientWidth,
-    height: heightOf(canvas),
+    ...sizeOf(canvas),
     legend: { show: false },
     padding: [12, 28, 0, 0],
     cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
-    scales: { x: { time: true, range: () => spanOf(model) }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.12 : 1] } },
+    scales: {
+      x: { time: true, range: () => spanOf(model) },
+      y: { range: (_, low, high) => [0, high > 0 ? high * 1.12 : 1] },
+    },
     axes: [
-      { ...axis, grid: { show: false }, size: 30, space: 84, values: (_, ticks) => ticks.map((at, index) => tickOf(at, ticks[index - 1], model.window)) },
+      {
+        ...axis,
+        grid: { show: false },
+        size: 30,
+        space: 84,
+        values: (_, ticks) => ticks.map((at, index) => tickOf(at, ticks[index - 1], model.window)),
+      },
       { ...axis, size: 72, space: 48, values: (_, ticks) => ticks.map(tickRate) },
     ],
     series: [
       {},
-      { stroke: palette.total, width: 2, fill: palette.fill, points: { show: false }, spanGaps: false },
-      ...model.lines.map((line, at) => ({ stroke: palette.lines[at], width: 1.25, points: { show: false }, show: !hidden.has(line.worker) })),
+      {
+        stroke: palette.total,
+        width: 2,
+        fill: palette.fill,
+        points: { show: false },
+        spanGaps: false,
+      },
+      ...model.lines.map((line, at) => ({
+        stroke: palette.lines[at],
+        width: 1.25,
+        points: { show: false },
+        show: !hidden.has(line.worker),
+      })),
     ],
-    hooks: { setCursor: [(plot) => drawLegend(plot.cursor.idx ?? null)] },
+    hooks: { setCursor: [(plot) => chart.drawLegend(plot.cursor.idx ?? null)] },
   };
 }
 
@@ -151,7 +216,8 @@ function spanOf(model) {
 
 function tickOf(at, before, window) {
   const date = new Date(at * 1000);
-  const isNewDay = before === undefined ? window > DAY_S : new Date(before * 1000).getDate() !== date.getDate();
+  const isNewDay =
+    before === undefined ? window > DAY_S : new Date(before * 1000).getDate() !== date.getDate();
   if (isNewDay && window >= DAY_S) return dayOf.format(date);
   return window > DAY_S && date.getHours() === 0 ? dayOf.format(date) : timeOf.format(date);
 }
@@ -162,14 +228,17 @@ function tickRate(value) {
   return `${Number(number)} ${unit}`;
 }
 
-function heightOf(canvas) {
-  return canvas.clientHeight || 260;
+function sizeOf(canvas) {
+  return { width: canvas.clientWidth, height: canvas.clientHeight };
 }
 
 function describe(model) {
   const known = model.total.filter((value) => value !== null);
   const hours = format.duration(model.window);
-  return `Hashrate over ${hours}: ${format.hashrate(known.at(-1))} now, between ${format.hashrate(Math.min(...known))} and ${format.hashrate(Math.max(...known))}.`;
+  const [last, least, most] = [known.at(-1), Math.min(...known), Math.max(...known)].map(
+    format.hashrate,
+  );
+  return `Hashrate over ${hours}: ${last} now, between ${least} and ${most}.`;
 }
 
 const DAY_S = 86_400;

@@ -10,19 +10,32 @@ export function svg(tag, attributes, ...children) {
   return fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
 }
 
+// The commonest ones: p("hint", "text").
+export const p = (name, ...children) => h("p", { class: name }, ...children);
+export const span = (name, ...children) => h("span", { class: name }, ...children);
+export const div = (name, ...children) => h("div", { class: name }, ...children);
+
+// Something to press: button("Save", f), button("Save", f, "primary").
+export function button(text, onclick, kind = "") {
+  return h("button", { type: "button", class: `button ${kind}`.trim(), onclick }, text);
+}
+
 function fill(element, attributes, children) {
   for (const [name, value] of Object.entries(attributes ?? {})) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else setAttribute(element, name, value);
   }
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(
+    ...children.flat().filter((child) => child !== null && child !== undefined && child !== false),
+  );
   return element;
 }
 
 // Writes only what differs: untouched elements keep their focus, selection and layout.
 export function setAttribute(element, name, value) {
   if (value === null || value === undefined || value === false) element.removeAttribute(name);
-  else if (element.getAttribute(name) !== String(value)) element.setAttribute(name, value === true ? "" : value);
+  else if (element.getAttribute(name) !== String(value))
+    element.setAttribute(name, value === true ? "" : value);
 }
 
 export function setText(element, text) {
@@ -64,7 +77,8 @@ const PATHS = {
   overview: "M3 11.5 6.5 8l3 3L17 4M3 16.5h14",
   miners: "M3 4.5h14v4H3zM3 11.5h14v4H3zM6 6.5h.01M6 13.5h.01M9 6.5h5M9 13.5h5",
   work: "M10 2.5 16.5 6v8L10 17.5 3.5 14V6zM3.5 6 10 9.7 16.5 6M10 9.7v7.8",
-  network: "M10 7.5v5M10 2.5a2.5 2.5 0 1 1 0 5 2.5 2.5 0 0 1 0-5zM10 12.5a2.5 2.5 0 1 1 0 5 2.5 2.5 0 0 1 0-5z",
+  network:
+    "M10 7.5v5M10 2.5a2.5 2.5 0 1 1 0 5 2.5 2.5 0 0 1 0-5zM10 12.5a2.5 2.5 0 1 1 0 5 2.5 2.5 0 0 1 0-5z",
   blocks: "M3 3h6v6H3zM11 3h6v6h-6zM3 11h6v6H3zM11 11h6v6h-6z",
   settings: "M3 6h7M14 6h3M3 14h3M10 14h7M12 4v4M8 12v4",
   sun: "M10 6.5a3.5 3.5 0 1 1 0 7 3.5 3.5 0 0 1 0-7zM10 2v1.5M10 16.5V18M2 10h1.5M16.5 10H18M4.3 4.3l1.1 1.1M14.6 14.6l1.1 1.1M15.7 4.3l-1.1 1.1M5.4 14.6l-1.1 1.1",
@@ -79,15 +93,21 @@ const PATHS = {
 };
 
 export function icon(name) {
-  return svg("svg", { viewBox: "0 0 20 20", class: "icon", "aria-hidden": "true", focusable: "false" },
-    svg("path", { d: PATHS[name] }));
+  return svg(
+    "svg",
+    { viewBox: "0 0 20 20", class: "icon", "aria-hidden": "true", focusable: "false" },
+    svg("path", { d: PATHS[name] }),
+  );
 }
 
 // A small button that copies a text, and says so. Without the clipboard (plain HTTP from another
 // machine) it selects the text beside it instead.
 export function copyButton(textOf, what) {
-  const button = h("button", { type: "button", class: "copy", "aria-label": `Copy ${what}`, title: `Copy ${what}` },
-    icon("copy"));
+  const button = h(
+    "button",
+    { type: "button", class: "copy", "aria-label": `Copy ${what}`, title: `Copy ${what}` },
+    icon("copy"),
+  );
   button.addEventListener("click", async () => {
     if (!(await copied(textOf()))) return;
     button.replaceChildren(icon("check"));

@@ -1,17 +1,30 @@
 // A text field for TOML: line numbers, quiet comments, marked lines. What is typed in is a plain
 // textarea; the colours are a second text that lies exactly under it.
 
-import { h, setAttribute } from "./dom.js";
+import { div, h, setAttribute, span } from "./dom.js";
 
 export function editor({ label, onchange }) {
-  const input = h("textarea", { class: "editor-input", "aria-label": label, spellcheck: "false", autocapitalize: "off", autocomplete: "off", wrap: "off", rows: "1" });
+  const input = h("textarea", {
+    class: "editor-input",
+    "aria-label": label,
+    spellcheck: "false",
+    autocapitalize: "off",
+    autocomplete: "off",
+    wrap: "off",
+    rows: "1",
+  });
   const paper = h("pre", { class: "editor-paper", "aria-hidden": "true" });
-  const element = h("div", { class: "editor", "aria-busy": "true" }, h("div", { class: "editor-sheet" }, paper, input));
+  const element = h(
+    "div",
+    { class: "editor", "aria-busy": "true" },
+    div("editor-sheet", paper, input),
+  );
   let marked = new Set();
   const draw = () => {
     const lines = input.value.split("\n");
     while (paper.children.length > lines.length) paper.lastChild.remove();
-    while (paper.children.length < lines.length) paper.append(h("span", { class: "editor-line" }, h("span"), h("span", { class: "editor-comment" })));
+    while (paper.children.length < lines.length)
+      paper.append(span("editor-line", h("span"), span("editor-comment")));
     lines.forEach((line, at) => drawLine(paper.children[at], line, marked.has(at + 1)));
   };
   input.addEventListener("input", () => {
@@ -30,7 +43,10 @@ export function editor({ label, onchange }) {
       draw();
     },
     goTo(line) {
-      const before = input.value.split("\n").slice(0, line - 1).join("\n").length;
+      const before = input.value
+        .split("\n")
+        .slice(0, line - 1)
+        .join("\n").length;
       const start = line > 1 ? before + 1 : 0;
       const end = input.value.indexOf("\n", start);
       input.focus();

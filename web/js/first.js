@@ -16,7 +16,8 @@ export const ANSWERS = {
 const OCEAN = {
   host: "datum-beta1.mine.ocean.xyz",
   port: 28915,
-  public_key: "f21f2f0ef0aa1970468f22bad9bb7f4535146f8e4a8f646bebc93da3d89b1406f40d032f09a417d94dc068055df654937922d2c89522e3e8f6f0e649de473003",
+  public_key:
+    "f21f2f0ef0aa1970468f22bad9bb7f4535146f8e4a8f646bebc93da3d89b1406f40d032f09a417d94dc068055df654937922d2c89522e3e8f6f0e649de473003",
 };
 const PORT_DEFAULT = 28915;
 const KEY_DIGITS = 128;
@@ -25,19 +26,28 @@ const KEY_DIGITS = 128;
 export function problemsOf(answers) {
   const problems = {};
   if (!answers.address.trim()) problems.address = "Enter an address of yours.";
-  if (!/^https?:\/\/./.test(answers.rpc_url.trim())) problems.rpc_url = "Enter it like http://127.0.0.1:8332.";
-  if (answers.auth === "cookie" && !answers.rpc_cookie_file.trim()) problems.rpc_cookie_file = "Enter the path of the node's .cookie file.";
-  if (answers.auth === "password" && !answers.rpc_user) problems.rpc_user = "Enter the user of the node's RPC.";
-  if (answers.auth === "password" && !answers.rpc_password) problems.rpc_password = "Enter its password.";
-  if (answers.pool === "other" && !hostAndPort(answers.pool_host)) problems.pool_host = "Enter it like pool.example.org:28915.";
+  if (!/^https?:\/\/./.test(answers.rpc_url.trim()))
+    problems.rpc_url = "Enter it like http://127.0.0.1:8332.";
+  if (answers.auth === "cookie" && !answers.rpc_cookie_file.trim())
+    problems.rpc_cookie_file = "Enter the path of the node's .cookie file.";
+  if (answers.auth === "password" && !answers.rpc_user)
+    problems.rpc_user = "Enter the user of the node's RPC.";
+  if (answers.auth === "password" && !answers.rpc_password)
+    problems.rpc_password = "Enter its password.";
+  if (answers.pool === "other" && !hostAndPort(answers.pool_host))
+    problems.pool_host = "Enter it like pool.example.org:28915.";
   const digits = answers.pool_key.trim();
-  if (answers.pool === "other" && (digits.length !== KEY_DIGITS || /[^0-9a-f]/i.test(digits))) problems.pool_key = `A pool's public key has ${KEY_DIGITS} hex digits; this has ${digits.length}.`;
+  if (answers.pool === "other" && (digits.length !== KEY_DIGITS || /[^0-9a-f]/i.test(digits)))
+    problems.pool_key = `It has ${KEY_DIGITS} hex digits; this has ${digits.length}.`;
   return problems;
 }
 
 // Key -> value for the settings API: null removes. `values` are those in use.
 export function changesOf(answers, values) {
-  const changes = { "mining.address": answers.address.trim(), "node.0.rpc_url": answers.rpc_url.trim() };
+  const changes = {
+    "mining.address": answers.address.trim(),
+    "node.0.rpc_url": answers.rpc_url.trim(),
+  };
   const secret = answers.auth === "password";
   changes["node.0.rpc_cookie_file"] = secret ? null : answers.rpc_cookie_file.trim();
   changes["node.0.rpc_user"] = secret ? answers.rpc_user : null;
@@ -53,11 +63,30 @@ export function changesOf(answers, values) {
 
 // The same as text for gatewayd.toml.
 export function tomlOf(answers) {
-  const lines = ["[mining]", `address = ${quoted(answers.address.trim())}`, "", "[[node]]", 'kind = "bitcoind"', `rpc_url = ${quoted(answers.rpc_url.trim())}`];
-  if (answers.auth === "cookie") lines.push(`rpc_cookie_file = ${quoted(answers.rpc_cookie_file.trim())}`);
-  else lines.push(`rpc_user = ${quoted(answers.rpc_user)}`, `rpc_password = ${quoted(answers.rpc_password)}`);
+  const lines = [
+    "[mining]",
+    `address = ${quoted(answers.address.trim())}`,
+    "",
+    "[[node]]",
+    'kind = "bitcoind"',
+    `rpc_url = ${quoted(answers.rpc_url.trim())}`,
+  ];
+  if (answers.auth === "cookie")
+    lines.push(`rpc_cookie_file = ${quoted(answers.rpc_cookie_file.trim())}`);
+  else
+    lines.push(
+      `rpc_user = ${quoted(answers.rpc_user)}`,
+      `rpc_password = ${quoted(answers.rpc_password)}`,
+    );
   const pool = poolOf(answers);
-  if (pool) lines.push("", "[[pool]]", `host = ${quoted(pool.host)}`, `port = ${pool.port}`, `public_key = ${quoted(pool.public_key)}`);
+  if (pool)
+    lines.push(
+      "",
+      "[[pool]]",
+      `host = ${quoted(pool.host)}`,
+      `port = ${pool.port}`,
+      `public_key = ${quoted(pool.public_key)}`,
+    );
   else lines.push("", "# No [[pool]] section: solo.");
   return `${lines.join("\n")}\n`;
 }

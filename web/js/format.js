@@ -115,7 +115,9 @@ export function day(unixSeconds, now = Date.now() / 1000) {
   const date = new Date(unixSeconds * 1000);
   if (new Date(now * 1000).toDateString() === date.toDateString()) return moment(unixSeconds, now);
   const year = now - unixSeconds > 300 * 86_400 ? { year: "numeric" } : {};
-  return new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", ...year }).format(date);
+  return new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", ...year }).format(
+    date,
+  );
 }
 
 export function fullMoment(unixSeconds) {
@@ -134,12 +136,16 @@ export function weight(units) {
 export function ends(text, first = 8, last = 8) {
   const string = String(text ?? "");
   if (!string) return NONE;
-  return string.length <= first + last + 1 ? string : `${string.slice(0, first)}…${string.slice(-last)}`;
+  return string.length <= first + last + 1
+    ? string
+    : `${string.slice(0, first)}…${string.slice(-last)}`;
 }
 
 // A machine's word for people: "low_difficulty" -> "low difficulty".
 export function words(text) {
-  return String(text ?? "").replaceAll("_", " ").replaceAll("-", " ");
+  return String(text ?? "")
+    .replaceAll("_", " ")
+    .replaceAll("-", " ");
 }
 
 export function plural(number, one, many = `${one}s`) {

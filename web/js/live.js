@@ -17,17 +17,28 @@ export const now = () => performance.now() / 1000;
 // What the page that is shown lives on: name -> [path, seconds between two polls of what no event
 // tells]. Asks for what is not fresh.
 export function want(paths) {
-  wanted = Object.entries({ status: ["/status", STATUS_S], ...paths }).map(([name, [path, every]]) => {
-    let thing = things.get(name);
-    if (thing?.path !== path) {
-      // Another range of the same chart: the old lines stay until the new ones are here.
-      const value = thing?.value ?? null;
-      thing = { name, path, value, isOfOther: value !== null, at: null, askedAt: null, error: null, isBusy: false };
-      things.set(name, thing);
-    }
-    thing.every = every;
-    return thing;
-  });
+  wanted = Object.entries({ status: ["/status", STATUS_S], ...paths }).map(
+    ([name, [path, every]]) => {
+      let thing = things.get(name);
+      if (thing?.path !== path) {
+        // Another range of the same chart: the old lines stay until the new ones are here.
+        const value = thing?.value ?? null;
+        thing = {
+          name,
+          path,
+          value,
+          isOfOther: value !== null,
+          at: null,
+          askedAt: null,
+          error: null,
+          isBusy: false,
+        };
+        things.set(name, thing);
+      }
+      thing.every = every;
+      return thing;
+    },
+  );
   for (const thing of wanted) {
     if (thing.at === null || now() - thing.at > FRESH_S) refresh(thing.name);
   }
@@ -135,7 +146,11 @@ function expire(name) {
 }
 
 function hasEvents() {
-  return source?.readyState === EventSource.OPEN && line.eventAt !== null && now() - line.eventAt < EVENT_GAP_S;
+  return (
+    source?.readyState === EventSource.OPEN &&
+    line.eventAt !== null &&
+    now() - line.eventAt < EVENT_GAP_S
+  );
 }
 
 // The net under the events, and the clock of all ages on the page.
@@ -144,7 +159,9 @@ function tick() {
   if (document.hidden) return;
   for (const thing of wanted) {
     const isTold = hasEvents() && TOLD.includes(thing.name);
-    const isDue = thing.askedAt === null || now() - thing.askedAt >= (thing.at === null ? RETRY_S : thing.every);
+    const isDue =
+      thing.askedAt === null ||
+      now() - thing.askedAt >= (thing.at === null ? RETRY_S : thing.every);
     if (isDue && !isTold) refresh(thing.name);
   }
   // A browser gives up on events when the answer is an error; the gateway may be back by now.

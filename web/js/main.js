@@ -1,6 +1,6 @@
 // Starts the page: which part is shown for which address, and what stands around it.
 
-import { announce, h, icon, setAttribute, setText, show } from "./dom.js";
+import { announce, div, h, icon, setAttribute, setText, show, span } from "./dom.js";
 import * as format from "./format.js";
 import { lineState, look, onBlock, onChange, start as startLive, want } from "./live.js";
 import { askSession, isSignedIn, onSession } from "./session.js";
@@ -68,26 +68,43 @@ function draw() {
 }
 
 const lineDot = h("span", { class: "dot", "aria-hidden": "true" });
-const lineText = h("span", { class: "line-text" });
+const lineText = span("line-text");
 const networkTag = h("span", { class: "tag", hidden: true });
-const settingsLink = h("a", { class: "bare", href: "#/settings", "aria-label": "Settings", title: "Settings" }, icon("settings"));
+const settingsLink = h(
+  "a",
+  { class: "bare", href: "#/settings", "aria-label": "Settings", title: "Settings" },
+  icon("settings"),
+);
 
-const LINE_WORDS = { connecting: ["idle", "Connecting"], live: ["good", "Live"], polling: ["warn", "Every 3 s"], lost: ["bad", "Connection lost"] };
+const LINE_WORDS = {
+  connecting: ["idle", "Connecting"],
+  live: ["good", "Live"],
+  polling: ["warn", "Every 3 s"],
+  lost: ["bad", "Connection lost"],
+};
 
 function drawLine(status) {
   const { state, silence } = lineState();
   const [tone, text] = LINE_WORDS[state];
   setAttribute(lineDot, "data-tone", tone);
   setText(lineText, text);
-  setAttribute(lineDot.parentElement, "title", state === "polling" ? "The gateway's live news do not come through; it is asked every 3 s instead." : null);
+  setAttribute(
+    lineDot.parentElement,
+    "title",
+    state === "polling"
+      ? "The gateway's live news do not come through; it is asked every 3 s instead."
+      : null,
+  );
   show(networkTag, Boolean(status?.network) && status.network !== "bitcoin");
   setText(networkTag, status?.network ?? "");
   const isLost = state === "lost";
   document.documentElement.classList.toggle("is-old", isLost && silence !== null);
   show(lost, isLost);
   if (!isLost) return;
-  const age = silence === null ? "Nothing has come yet." : `What you see is ${format.duration(silence)} old.`;
-  if (!lost.firstChild) lost.append(h("p", null, h("strong", null, "No connection to the gateway."), " ", h("span")));
+  const age =
+    silence === null ? "Nothing has come yet." : `What you see is ${format.duration(silence)} old.`;
+  if (!lost.firstChild)
+    lost.append(h("p", null, h("strong", null, "No connection to the gateway."), " ", h("span")));
   setText(lost.querySelector("span"), `${age} Trying again every 3 s.`);
 }
 
@@ -114,24 +131,52 @@ function drawFoot(status) {
 
 function drawWays(name) {
   for (const link of document.querySelectorAll("#ways a")) {
-    setAttribute(link, "aria-current", link.dataset.pages.split(" ").includes(name === "start" ? "" : name) ? "page" : null);
+    setAttribute(
+      link,
+      "aria-current",
+      link.dataset.pages.split(" ").includes(name === "start" ? "" : name) ? "page" : null,
+    );
   }
-  setAttribute(settingsLink, "aria-current", name === "settings" || name === "login" ? "page" : null);
+  setAttribute(
+    settingsLink,
+    "aria-current",
+    name === "settings" || name === "login" ? "page" : null,
+  );
 }
 
 function frame() {
-  document.getElementById("ways").append(...WAYS.map(([pages, name, drawing]) =>
-    h("a", { href: `#/${pages[0]}`, "data-pages": pages.join(" ") }, icon(drawing), h("span", null, name))));
+  document
+    .getElementById("ways")
+    .append(
+      ...WAYS.map(([pages, name, drawing]) =>
+        h(
+          "a",
+          { href: `#/${pages[0]}`, "data-pages": pages.join(" ") },
+          icon(drawing),
+          h("span", null, name),
+        ),
+      ),
+    );
   document.getElementById("bar-end").append(
-    h("div", { class: "line-state" }, networkTag, lineDot, lineText),
-    themeButton(() => document.dispatchEvent(new Event("themechange"))), settingsLink);
+    div("line-state", networkTag, lineDot, lineText),
+    themeButton(() => document.dispatchEvent(new Event("themechange"))),
+    settingsLink,
+  );
   const sign = h("a", { href: "#/login" }, "Sign in");
   onSession(() => {
     setText(sign, isSignedIn() ? "Signed in as admin" : "Sign in");
     setAttribute(sign, "href", isSignedIn() ? "#/settings" : "#/login");
     draw();
   });
-  document.getElementById("foot").append(footVersion, footUptime, h("a", { href: "/api/v1/openapi.json" }, "API"), h("a", { href: "/metrics" }, "Metrics"), sign);
+  document
+    .getElementById("foot")
+    .append(
+      footVersion,
+      footUptime,
+      h("a", { href: "/api/v1/openapi.json" }, "API"),
+      h("a", { href: "/metrics" }, "Metrics"),
+      sign,
+    );
   // The address after # is the page's name, so the skip link must not change it.
   document.getElementById("skip").addEventListener("click", (event) => {
     event.preventDefault();

@@ -1,6 +1,18 @@
 // What several pages are put together from.
 
-import { copyButton, h, icon, keyed, setAttribute, setText, show } from "./dom.js";
+import {
+  button,
+  copyButton,
+  div,
+  h,
+  icon,
+  keyed,
+  p,
+  setAttribute,
+  setText,
+  show,
+  span,
+} from "./dom.js";
 import * as format from "./format.js";
 import { look, refresh } from "./live.js";
 
@@ -9,10 +21,15 @@ import { look, refresh } from "./live.js";
 export function section({ title, needs, actions, className = "" }, content, fill) {
   const id = `section-${title.toLowerCase().replace(/[^a-z]+/g, "-")}`;
   const note = h("div", { class: "note", role: "status" });
-  const body = h("div", { class: "section-body" }, content);
+  const body = div("section-body", content);
   const heading = h("h2", { id }, title);
-  const element = h("section", { class: `section ${className}`, "aria-labelledby": id },
-    h("div", { class: "section-head" }, heading, actions), note, body);
+  const element = h(
+    "section",
+    { class: `section ${className}`, "aria-labelledby": id },
+    div("section-head", heading, actions),
+    note,
+    body,
+  );
   return {
     element,
     update() {
@@ -38,8 +55,10 @@ function tellState(note, things, isReady) {
   const [name, { error }] = failed;
   if (note.dataset.error === error.message && note.children.length) return;
   note.dataset.error = error.message;
-  note.replaceChildren(h("span", null, `${isReady ? "These figures are not the latest: " : ""}${error.message}`),
-    h("button", { type: "button", class: "button", onclick: () => refresh(name) }, "Try again"));
+  note.replaceChildren(
+    h("span", null, `${isReady ? "These figures are not the latest: " : ""}${error.message}`),
+    button("Try again", () => refresh(name)),
+  );
 }
 
 // A list of names and values. rows: [label, text or Node, hint]; a null value leaves the row out.
@@ -49,12 +68,16 @@ export function facts(className = "") {
     element,
     update(rows) {
       const shown = rows.filter((row) => row && row[1] !== null && row[1] !== undefined);
-      keyed(element, shown, ([label]) => label,
+      keyed(
+        element,
+        shown,
+        ([label]) => label,
         ([label]) => h("div", null, h("dt", null, label), h("dd")),
         (line, [, value, hint]) => {
           put(line.lastChild, value);
           setAttribute(line, "title", hint);
-        });
+        },
+      );
     },
   };
 }
@@ -62,7 +85,8 @@ export function facts(className = "") {
 // Text or elements into an element; elements are taken as they are, if they differ.
 export function put(element, value) {
   if (!(value instanceof Node)) setText(element, value);
-  else if (element.firstChild !== value || element.childNodes.length !== 1) element.replaceChildren(value);
+  else if (element.firstChild !== value || element.childNodes.length !== 1)
+    element.replaceChildren(value);
 }
 
 // How it stands, in a word and a colour that are never alone.
@@ -76,13 +100,14 @@ export function chip(element, tone, text) {
 export function workerParts(name) {
   const text = String(name ?? "");
   const dot = text.indexOf(".");
-  if (dot > 0 && dot < text.length - 1) return [text.slice(dot + 1), format.ends(text.slice(0, dot), 6, 6)];
+  if (dot > 0 && dot < text.length - 1)
+    return [text.slice(dot + 1), format.ends(text.slice(0, dot), 6, 6)];
   return text.length > 24 ? [format.ends(text, 8, 8), ""] : [text || "(no name)", ""];
 }
 
 export function drawWorker(cell, name, more = "") {
   const [short, address] = workerParts(name);
-  if (!cell.firstElementChild) cell.append(h("span", { class: "who" }), h("span", { class: "who-more" }));
+  if (!cell.firstElementChild) cell.append(span("who"), span("who-more"));
   setText(cell.children[0], short);
   setText(cell.children[1], [address, more].filter(Boolean).join(" · "));
   setAttribute(cell, "title", name);
@@ -92,18 +117,31 @@ export function drawWorker(cell, name, more = "") {
 export function cutMiddle(text) {
   const string = String(text);
   const end = string.length > 2 * END_SHOWN ? END_SHOWN : 0;
-  return h("code", { class: "cut", title: string }, h("span", null, string.slice(0, string.length - end)), h("span", null, string.slice(string.length - end)));
+  return h(
+    "code",
+    { class: "cut", title: string },
+    h("span", null, string.slice(0, string.length - end)),
+    h("span", null, string.slice(string.length - end)),
+  );
 }
 
 // The same, to be copied whole.
 export function long(text, what) {
-  return h("span", { class: "long" }, cutMiddle(text), copyButton(() => text, what));
+  return span(
+    "long",
+    cutMiddle(text),
+    copyButton(() => text, what),
+  );
 }
 
 // Reason -> count, most first, as a line of text.
 export function reasons(counts) {
-  const list = Object.entries(counts ?? {}).filter(([, number]) => number > 0).sort((a, b) => b[1] - a[1]);
-  return list.map(([reason, number]) => `${format.count(number)} ${format.words(reason)}`).join(", ");
+  const list = Object.entries(counts ?? {})
+    .filter(([, number]) => number > 0)
+    .sort((a, b) => b[1] - a[1]);
+  return list
+    .map(([reason, number]) => `${format.count(number)} ${format.words(reason)}`)
+    .join(", ");
 }
 
 export function rejectedShare({ accepted, rejected }) {
@@ -116,7 +154,12 @@ export function poolName(name) {
   return /(^|\.)ocean\.xyz$/.test(host) ? "OCEAN" : host;
 }
 
-export const POOL_STATES = { connecting: ["warn", "connecting"], up: ["good", "up"], down: ["bad", "down"], standby: ["idle", "standby"] };
+export const POOL_STATES = {
+  connecting: ["warn", "connecting"],
+  up: ["good", "up"],
+  down: ["bad", "down"],
+  standby: ["idle", "standby"],
+};
 export const NODE_STATES = {
   starting: ["warn", "starting"],
   ready: ["good", "ready"],
@@ -125,7 +168,12 @@ export const NODE_STATES = {
   "wrong-chain": ["bad", "wrong chain"],
   "submit-only": ["idle", "gets blocks only"],
 };
-export const FATES = { accepted: ["good", "accepted"], stale: ["warn", "stale"], rejected: ["bad", "rejected"], pending: ["idle", "undecided"] };
+export const FATES = {
+  accepted: ["good", "accepted"],
+  stale: ["warn", "stale"],
+  rejected: ["bad", "rejected"],
+  pending: ["idle", "undecided"],
+};
 
 export function stateOf(states, state) {
   return states[state] ?? ["idle", format.words(state)];
@@ -145,33 +193,57 @@ export function warningList() {
 
 function makeWarning({ severity, text, advice }) {
   const isBad = severity === "error";
-  return h("li", { "data-tone": isBad ? "bad" : "warn" }, icon("alert"),
-    h("div", null, h("p", { class: "warning-text" }, h("span", { class: "offscreen" }, isBad ? "Error: " : "Warning: "), text), h("p", null, advice)));
+  return h(
+    "li",
+    { "data-tone": isBad ? "bad" : "warn" },
+    icon("alert"),
+    h(
+      "div",
+      null,
+      p("warning-text", span("offscreen", isBad ? "Error: " : "Warning: "), text),
+      h("p", null, advice),
+    ),
+  );
 }
 
-// A bar of parts side by side. parts: [{ key, size, shade, label }]; who cannot see it reads the list that
-// goes with it.
+// A bar of parts side by side. parts: [{ key, size, shade, label }]; who cannot see it reads the
+// list that goes with it.
 export function stack(className = "") {
   const element = h("div", { class: `stack ${className}`, "aria-hidden": "true" });
   return {
     element,
     update(parts) {
-      keyed(element, parts.filter((part) => part.size > 0), (part) => part.key, () => h("span"), (piece, part) => {
-        if (piece.style.flexGrow !== String(part.size)) piece.style.flexGrow = part.size;
-        setAttribute(piece, "data-shade", part.shade);
-        setAttribute(piece, "title", part.label);
-      });
+      keyed(
+        element,
+        parts.filter((part) => part.size > 0),
+        (part) => part.key,
+        () => h("span"),
+        (piece, part) => {
+          if (piece.style.flexGrow !== String(part.size)) piece.style.flexGrow = part.size;
+          setAttribute(piece, "data-shade", part.shade);
+          setAttribute(piece, "title", part.label);
+        },
+      );
     },
   };
 }
 
 // Asks before something that cannot be undone. Resolves to whether it was confirmed.
 export function confirmed(question, action) {
-  const dialog = h("dialog", { class: "dialog", "aria-label": question },
-    h("form", { method: "dialog" }, h("p", null, question),
-      h("div", { class: "buttons" },
+  const dialog = h(
+    "dialog",
+    { class: "dialog", "aria-label": question },
+    h(
+      "form",
+      { method: "dialog" },
+      h("p", null, question),
+      div(
+        "buttons",
         h("button", { class: "button", value: "no" }, "Cancel"),
-        h("button", { class: "button primary", value: "yes" }, action))));
+        h("button", { class: "button primary", value: "yes" }, action),
+      ),
+    ),
+  );
   document.body.append(dialog);
   dialog.showModal();
   return new Promise((resolve) => {
@@ -189,15 +261,23 @@ export function outcome() {
     element,
     clear: () => element.replaceChildren(),
     done(title, ...more) {
-      element.replaceChildren(h("div", { class: "box", "data-tone": "good" }, h("p", { class: "box-title" }, title), more));
+      element.replaceChildren(
+        h("div", { class: "box", "data-tone": "good" }, p("box-title", title), more),
+      );
     },
     failed(error, lineButton = null) {
       const problems = (error.problems ?? []).map((text) => {
         const button = lineButton?.(text);
         return h("li", null, button, button ? text.replace(/^line \d+:? */, "") : text);
       });
-      element.replaceChildren(h("div", { class: "box", "data-tone": "bad", role: "alert" },
-        h("p", { class: "box-title" }, error.message), problems.length > 0 && h("ul", null, problems)));
+      element.replaceChildren(
+        h(
+          "div",
+          { class: "box", "data-tone": "bad", role: "alert" },
+          p("box-title", error.message),
+          problems.length > 0 && h("ul", null, problems),
+        ),
+      );
     },
   };
 }

@@ -1,6 +1,6 @@
 // A coinbase as who gets what: a bar of its outputs, and a list that says the same.
 
-import { copyButton, h, keyed, setAttribute, setText, show } from "./dom.js";
+import { copyButton, div, h, keyed, p, setAttribute, setText, show, span } from "./dom.js";
 import * as format from "./format.js";
 import { cutMiddle, stack } from "./parts.js";
 
@@ -20,12 +20,12 @@ export function usualCoinbase(job) {
 
 // isShort: for the overview. `update(work)` there, `update(work, coinbase)` elsewhere.
 export function payoutBar({ isShort }) {
-  const none = h("p", { class: "hint" });
+  const none = p("hint");
   const bar = stack();
   const list = h("ol", { class: "payees" });
-  const total = h("p", { class: "hint payees-total" });
+  const total = p("hint payees-total");
   const rest = { isOpen: false, button: null };
-  const element = h("div", { class: "payout" }, none, bar.element, list, total);
+  const element = div("payout", none, bar.element, list, total);
   let last = null;
   const update = (work, coinbase = work.job && usualCoinbase(work.job)) => {
     last = [work, coinbase];
@@ -36,10 +36,19 @@ export function payoutBar({ isShort }) {
       return;
     }
     const payees = payeesOf(coinbase);
-    bar.update(payees.map((one) => ({ key: one.key, size: one.value_sats, shade: one.shade, label: labelOf(one, coinbase) })));
+    bar.update(
+      payees.map((one) => ({
+        key: one.key,
+        size: one.value_sats,
+        shade: one.shade,
+        label: labelOf(one, coinbase),
+      })),
+    );
     drawList(list, payees, coinbase, { isShort, rest, again: () => update(...last) });
-    const paid = payees.length;
-    setText(total, `${format.amount(coinbase.value_sats)} to ${format.plural(paid, "address", "addresses")}: ${format.amount(work.job.template.subsidy_sats)} subsidy, ${format.amount(work.job.template.fees_sats)} fees`);
+    const { subsidy_sats: subsidy, fees_sats: fees } = work.job.template;
+    const from = `${format.amount(subsidy)} subsidy, ${format.amount(fees)} fees`;
+    const to = format.plural(payees.length, "address", "addresses");
+    setText(total, `${format.amount(coinbase.value_sats)} to ${to}: ${from}`);
   };
   return { element, update };
 }
@@ -60,7 +69,8 @@ function payeesOf(coinbase) {
 
 function labelOf(payee, coinbase) {
   const name = payee.address ?? payee.script_hex;
-  return `${name}: ${format.amount(payee.value_sats)}, ${format.percent(payee.value_sats, coinbase.value_sats)}`;
+  const part = format.percent(payee.value_sats, coinbase.value_sats);
+  return `${name}: ${format.amount(payee.value_sats)}, ${part}`;
 }
 
 function drawList(list, payees, coinbase, { isShort, rest, again }) {
@@ -72,14 +82,23 @@ function drawList(list, payees, coinbase, { isShort, rest, again }) {
   const rows = named.map((payee) => ({ key: payee.key, payee }));
   if (others.length) rows.push({ key: "others", others });
   else if (rest.isOpen && payees.length > shownMax + 1) rows.push({ key: "fewer" });
-  keyed(list, rows, (row) => row.key, (row) => makeRow(row, rest, again), (line, row) => {
-    if (row.payee) return drawPayee(line, row.payee, coinbase, isShort);
-    const text = row.others ? `${format.count(row.others.length)} others` : "Show fewer";
-    setText(line.querySelector(".payee-name"), text);
-    const sum = (row.others ?? []).reduce((all, one) => all + one.value_sats, 0);
-    setText(line.querySelector(".payee-value"), row.others ? format.btc(sum) : "");
-    setText(line.querySelector(".payee-part"), row.others ? format.percent(sum, coinbase.value_sats) : "");
-  });
+  keyed(
+    list,
+    rows,
+    (row) => row.key,
+    (row) => makeRow(row, rest, again),
+    (line, row) => {
+      if (row.payee) return drawPayee(line, row.payee, coinbase, isShort);
+      const text = row.others ? `${format.count(row.others.length)} others` : "Show fewer";
+      setText(line.querySelector(".payee-name"), text);
+      const sum = (row.others ?? []).reduce((all, one) => all + one.value_sats, 0);
+      setText(line.querySelector(".payee-value"), row.others ? format.btc(sum) : "");
+      setText(
+        line.querySelector(".payee-part"),
+        row.others ? format.percent(sum, coinbase.value_sats) : "",
+      );
+    },
+  );
 }
 
 // The biggest; but whoever looks wants to see what is theirs.
@@ -90,14 +109,26 @@ function firstAndOwn(payees, most) {
 }
 
 function makeRow(row, rest, again) {
-  const value = h("span", { class: "payee-value" });
-  const part = h("span", { class: "payee-part" });
-  if (row.payee) return h("li", null, h("span", { class: "swatch" }), h("span", { class: "payee-who" }), value, part);
-  const open = h("button", { type: "button", class: "payee-name", "aria-expanded": row.others ? "false" : "true", onclick: () => {
-    rest.isOpen = !rest.isOpen;
-    again();
-  } });
-  return h("li", null, h("span", { class: "swatch", "data-shade": row.others ? "rest" : null }), h("span", { class: "payee-who" }, open), value, part);
+  const value = span("payee-value");
+  const part = span("payee-part");
+  if (row.payee) return h("li", null, span("swatch"), span("payee-who"), value, part);
+  const open = h("button", {
+    type: "button",
+    class: "payee-name",
+    "aria-expanded": row.others ? "false" : "true",
+    onclick: () => {
+      rest.isOpen = !rest.isOpen;
+      again();
+    },
+  });
+  return h(
+    "li",
+    null,
+    h("span", { class: "swatch", "data-shade": row.others ? "rest" : null }),
+    span("payee-who", open),
+    value,
+    part,
+  );
 }
 
 function drawPayee(line, payee, coinbase, isShort) {
@@ -107,8 +138,19 @@ function drawPayee(line, payee, coinbase, isShort) {
   if (who.dataset.name !== name) {
     who.dataset.name = name;
     const tone = payee.kind === "yours" ? "yours" : null;
-    const tag = payee.kind === "split" ? null : h("span", { class: "tag", "data-tone": tone }, KINDS[payee.kind] ?? format.words(payee.kind));
-    who.replaceChildren(cutMiddle(name), isShort ? "" : copyButton(() => name, "the address"), tag ?? "");
+    const tag =
+      payee.kind === "split"
+        ? null
+        : h(
+            "span",
+            { class: "tag", "data-tone": tone },
+            KINDS[payee.kind] ?? format.words(payee.kind),
+          );
+    who.replaceChildren(
+      cutMiddle(name),
+      isShort ? "" : copyButton(() => name, "the address"),
+      tag ?? "",
+    );
   }
   setText(line.children[2], format.btc(payee.value_sats));
   setText(line.children[3], format.percent(payee.value_sats, coinbase.value_sats));
@@ -116,5 +158,7 @@ function drawPayee(line, payee, coinbase, isShort) {
 
 // Outputs without money, in words.
 export function moneyless(coinbase) {
-  return coinbase.outputs.filter((output) => output.value_sats === 0).map((output) => KINDS[output.kind] ?? format.words(output.kind));
+  return coinbase.outputs
+    .filter((output) => output.value_sats === 0)
+    .map((output) => KINDS[output.kind] ?? format.words(output.kind));
 }

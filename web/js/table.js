@@ -1,7 +1,7 @@
 // A table that stays quick with thousands of rows: it sorts and filters them all, and draws one
 // page. Rows keep their elements while they are on it, so focus and open details survive updates.
 
-import { h, icon, keyed, setAttribute, setText, show } from "./dom.js";
+import { button, div, h, icon, keyed, p, setAttribute, setText, show, span } from "./dom.js";
 import { count } from "./format.js";
 
 // columns: { key, label, value(row) to sort by, text(row) or draw(cell, row), end: right-aligned,
@@ -30,41 +30,129 @@ export function table(options) {
   };
 }
 
+// A column of figures: `say` puts into words what it is sorted by.
+export function figures(key, label, value, say, more) {
+  return { key, label, end: true, wide: true, value, text: (row) => say(value(row)), ...more };
+}
+
 function build(options, state, redraw) {
   const again = (change) => (event) => {
-    change(event);
+    change(event.target.value);
     redraw();
   };
-  const heads = options.columns.map((column) => head(column, again(() => turn(state, column))));
+  const heads = options.columns.map((column) =>
+    head(
+      column,
+      again(() => turn(state, column)),
+    ),
+  );
   // The roles say what a phone's layout would take from the elements.
   const body = h("tbody", { role: "rowgroup" });
-  const tableElement = h("table", { class: "rows", role: "table" },
-    h("caption", { class: "offscreen" }, options.caption),
-    h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, heads.map((entry) => entry.cell), options.detail && h("th", { class: "more", role: "columnheader" }, h("span", { class: "offscreen" }, "Details")))),
-    body);
-  const search = h("input", { type: "search", placeholder: options.searchLabel, "aria-label": options.searchLabel, autocomplete: "off", spellcheck: "false",
-    oninput: again((event) => { state.search = event.target.value.trim().toLowerCase(); state.page = 0; }) });
+  const scroll = div("scroll", grid(options, heads, body));
+  const tools = toolsOf(options, state, again);
+  const pager = pagerOf(options, state, again);
+  const empty = p("empty");
+  const element = div("table", tools.element, scroll, empty, pager.element);
+  return { element, heads, body, tools, scroll, empty, pager, redraw };
+}
+
+function grid(options, heads, body) {
+  const more = h("th", { class: "more", role: "columnheader" }, span("offscreen", "Details"));
+  const row = h(
+    "tr",
+    { role: "row" },
+    heads.map((entry) => entry.cell),
+    options.detail && more,
+  );
+  const caption = h("caption", { class: "offscreen" }, options.caption);
+  return h(
+    "table",
+    { class: "rows", role: "table" },
+    caption,
+    h("thead", { role: "rowgroup" }, row),
+    body,
+  );
+}
+
+function toolsOf(options, state, again) {
+  const chosen = (change) =>
+    again((value) => {
+      change(value);
+      state.page = 0;
+    });
+  const search = h("input", {
+    type: "search",
+    placeholder: options.searchLabel,
+    "aria-label": options.searchLabel,
+    autocomplete: "off",
+    spellcheck: "false",
+    oninput: chosen((value) => {
+      state.search = value.trim().toLowerCase();
+    }),
+  });
   const picks = (options.filters ?? []).map((filter, at) =>
-    h("select", { "aria-label": filter.label, onchange: again((event) => { state.picks[at] = event.target.value; state.page = 0; }) },
-      h("option", { value: "" }, filter.all)));
+    h(
+      "select",
+      {
+        "aria-label": filter.label,
+        onchange: chosen((value) => {
+          state.picks[at] = value;
+        }),
+      },
+      h("option", { value: "" }, filter.all),
+    ),
+  );
   // A phone shows no column heads: there, this sorts.
-  const sorter = h("select", { class: "sorter", "aria-label": "Sort by", onchange: again((event) => turn(state, options.columns.find((column) => column.key === event.target.value))) },
-    options.columns.filter((column) => column.value).map((column) => h("option", { value: column.key }, `Sort by ${column.label.toLowerCase()}`)));
+  const sorted = options.columns.filter((column) => column.value);
+  const sorter = h(
+    "select",
+    {
+      class: "sorter",
+      "aria-label": "Sort by",
+      onchange: again((value) =>
+        turn(
+          state,
+          sorted.find((column) => column.key === value),
+        ),
+      ),
+    },
+    sorted.map((column) =>
+      h("option", { value: column.key }, `Sort by ${column.label.toLowerCase()}`),
+    ),
+  );
   const found = h("p", { class: "found", role: "status" });
-  const back = h("button", { type: "button", class: "button", onclick: again(() => { state.page -= 1; }) }, "Previous");
-  const next = h("button", { type: "button", class: "button", onclick: again(() => { state.page += 1; }) }, "Next");
+  return { element: div("tools", search, picks, sorter, found), picks, sorter, found };
+}
+
+function pagerOf(options, state, again) {
+  const back = button(
+    "Previous",
+    again(() => {
+      state.page -= 1;
+    }),
+  );
+  const next = button(
+    "Next",
+    again(() => {
+      state.page += 1;
+    }),
+  );
   const place = h("span");
-  const pager = h("nav", { class: "pager", "aria-label": `Pages of ${options.caption.toLowerCase()}` }, back, place, next);
-  const empty = h("p", { class: "empty" });
-  const scroll = h("div", { class: "scroll" }, tableElement);
-  const tools = h("div", { class: "tools" }, search, picks, sorter, found);
-  const element = h("div", { class: "table" }, tools, scroll, empty, pager);
-  return { element, tools, heads, body, picks, sorter, found, back, next, place, pager, empty, scroll, redraw };
+  const label = `Pages of ${options.caption.toLowerCase()}`;
+  return {
+    element: h("nav", { class: "pager", "aria-label": label }, back, place, next),
+    back,
+    next,
+    place,
+  };
 }
 
 function head(column, onclick) {
   const cell = h("th", { scope: "col", role: "columnheader", class: classOf(column) });
-  if (column.value) cell.append(h("button", { type: "button", onclick, title: column.hint }, column.label, icon("up")));
+  if (column.value)
+    cell.append(
+      h("button", { type: "button", onclick, title: column.hint }, column.label, icon("up")),
+    );
   else cell.append(column.label);
   return { column, cell };
 }
@@ -79,31 +167,37 @@ function turn(state, column) {
 function offerPicks(options, state, parts) {
   options.filters?.forEach((filter, at) => {
     const values = [...new Set(state.rows.map(filter.of))].filter(Boolean).sort();
-    const select = parts.picks[at];
+    const select = parts.tools.picks[at];
     const known = [...select.options].slice(1).map((option) => option.value);
     if (values.join("\n") === known.join("\n")) return;
     if (state.picks[at] && !values.includes(state.picks[at])) values.push(state.picks[at]);
-    select.replaceChildren(select.options[0], ...values.map((value) => h("option", { value }, filter.name?.(value) ?? value)));
+    select.replaceChildren(
+      select.options[0],
+      ...values.map((value) => h("option", { value }, filter.name?.(value) ?? value)),
+    );
     select.value = state.picks[at];
   });
 }
 
 function chosen(options, state) {
   const column = options.columns.find((one) => one.key === state.sort);
-  const rows = state.rows.filter((row) =>
-    (!state.search || options.search(row).toLowerCase().includes(state.search)) &&
-    state.picks.every((pick, at) => !pick || options.filters[at].of(row) === pick));
+  const rows = state.rows.filter(
+    (row) =>
+      (!state.search || options.search(row).toLowerCase().includes(state.search)) &&
+      state.picks.every((pick, at) => !pick || options.filters[at].of(row) === pick),
+  );
   const way = state.isUp ? 1 : -1;
   // Equal ones keep an order of their own, so that rows do not dance at each update.
   return rows
-    .map((row) => [column.value(row), options.keyOf(row), row])
-    .sort(([a, aKey], [b, bKey]) => way * compare(a, b) || compare(aKey, bKey))
+    .map((row) => [column.value(row) ?? null, options.keyOf(row), row])
+    .sort(([a, aKey], [b, bKey]) => unknownLast(a, b) || way * compare(a, b) || compare(aKey, bKey))
     .map(([, , row]) => row);
 }
 
+const unknownLast = (a, b) => (a === null) - (b === null);
+
 function compare(a, b) {
-  if (typeof a === "string" || typeof b === "string") return collator.compare(String(a ?? ""), String(b ?? ""));
-  return (a ?? -Infinity) - (b ?? -Infinity) || 0;
+  return typeof a === "string" ? collator.compare(a, b) : a - b || 0;
 }
 
 function draw(options, state, parts) {
@@ -113,22 +207,40 @@ function draw(options, state, parts) {
   const from = state.page * ROWS_A_PAGE;
   const shown = rows.slice(from, from + ROWS_A_PAGE);
   for (const { column, cell } of parts.heads) {
-    const isSorted = column.key === state.sort;
-    setAttribute(cell, "aria-sort", isSorted ? (state.isUp ? "ascending" : "descending") : null);
+    const order = state.isUp ? "ascending" : "descending";
+    setAttribute(cell, "aria-sort", column.key === state.sort ? order : null);
   }
-  parts.sorter.value = state.sort;
-  keyed(parts.body, lines(options, state, shown), (line) => line.key, (line) => makeLine(options, state, parts, line), (element, line) => updateLine(options, state, element, line));
+  keyed(
+    parts.body,
+    lines(options, state, shown),
+    (line) => line.key,
+    (line) => makeLine(options, state, parts, line),
+    (element, line) => updateLine(options, state, element, line),
+  );
+  drawTools(options, state, parts, rows);
+  const { pager } = parts;
+  show(pager.element, pages > 1);
+  pager.back.disabled = state.page === 0;
+  pager.next.disabled = state.page === pages - 1;
+  const to = count(from + shown.length);
+  setText(pager.place, `${count(from + 1)}–${to} of ${count(rows.length)}`);
+}
+
+function drawTools(options, state, { tools, scroll, empty }, rows) {
   const [one, many] = options.noun;
   const all = state.rows.length;
-  setText(parts.found, rows.length === all ? `${count(all)} ${all === 1 ? one : many}` : `${count(rows.length)} of ${count(all)} ${many}`);
-  show(parts.tools, all > 0);
-  show(parts.scroll, rows.length > 0);
-  show(parts.empty, rows.length === 0);
-  setText(parts.empty, all === 0 ? options.empty : "Nothing matches. Clear the search or the filters.");
-  show(parts.pager, pages > 1);
-  parts.back.disabled = state.page === 0;
-  parts.next.disabled = state.page === pages - 1;
-  setText(parts.place, `${count(from + 1)}–${count(from + shown.length)} of ${count(rows.length)}`);
+  const isAll = rows.length === all;
+  setText(
+    tools.found,
+    isAll
+      ? `${count(all)} ${all === 1 ? one : many}`
+      : `${count(rows.length)} of ${count(all)} ${many}`,
+  );
+  tools.sorter.value = state.sort;
+  show(tools.element, all > 0);
+  show(scroll, rows.length > 0);
+  show(empty, rows.length === 0);
+  setText(empty, all === 0 ? options.empty : "Nothing matches. Clear the search or the filters.");
 }
 
 // A row, and under it its details if they are open.
@@ -142,14 +254,32 @@ function lines(options, state, rows) {
 
 function makeLine(options, state, parts, line) {
   if (line.isDetail) {
-    return h("tr", { class: "detail", role: "row" }, h("td", { role: "cell", colspan: options.columns.length + 1 }));
+    return h(
+      "tr",
+      { class: "detail", role: "row" },
+      h("td", { role: "cell", colspan: options.columns.length + 1 }),
+    );
   }
-  const cells = options.columns.map((column, at) => h(at === 0 ? "th" : "td", { class: classOf(column), role: at === 0 ? "rowheader" : "cell", scope: at === 0 ? "row" : null }));
+  const cells = options.columns.map((column, at) =>
+    h(at === 0 ? "th" : "td", {
+      class: classOf(column),
+      role: at === 0 ? "rowheader" : "cell",
+      scope: at === 0 ? "row" : null,
+    }),
+  );
   if (options.detail) {
-    const toggle = h("button", { type: "button", class: "bare", onclick: () => {
-      if (!state.open.delete(line.key)) state.open.add(line.key);
-      parts.redraw();
-    } }, icon("chevron"));
+    const toggle = h(
+      "button",
+      {
+        type: "button",
+        class: "bare",
+        onclick: () => {
+          if (!state.open.delete(line.key)) state.open.add(line.key);
+          parts.redraw();
+        },
+      },
+      icon("chevron"),
+    );
     cells.push(h("td", { class: "more", role: "cell" }, toggle));
   }
   return h("tr", { role: "row" }, cells);
@@ -173,7 +303,14 @@ function updateLine(options, state, element, line) {
 }
 
 function classOf(column) {
-  return [column.end && "end", column.wide && "wide", column.spare && "spare", column.place && `place-${column.place}`].filter(Boolean).join(" ");
+  return [
+    column.end && "end",
+    column.wide && "wide",
+    column.spare && "spare",
+    column.place && `place-${column.place}`,
+  ]
+    .filter(Boolean)
+    .join(" ");
 }
 
 const collator = new Intl.Collator("en", { numeric: true, sensitivity: "base" });

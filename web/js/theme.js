@@ -7,10 +7,14 @@ const ICONS = { auto: "auto", light: "sun", dark: "moon" };
 const prefersDark = matchMedia("(prefers-color-scheme: dark)");
 
 export function themeButton(onchange) {
-  const button = h("button", { type: "button", class: "bare", onclick: () => {
-    keep(ORDER[(ORDER.indexOf(chosen()) + 1) % ORDER.length]);
-    apply();
-  } });
+  const button = h("button", {
+    type: "button",
+    class: "bare",
+    onclick: () => {
+      keep(ORDER[(ORDER.indexOf(chosen()) + 1) % ORDER.length]);
+      apply();
+    },
+  });
   const apply = () => {
     const theme = chosen();
     const isDark = theme === "dark" || (theme === "auto" && prefersDark.matches);

@@ -1,6 +1,6 @@
 // Blocks found here, and what each node said to them.
 
-import { h, keyed, setAttribute, setText, show } from "../dom.js";
+import { div, h, keyed, p, setAttribute, setText, show, span } from "../dom.js";
 import * as format from "../format.js";
 import { FATES, chip, drawWorker, long, section, stateOf } from "../parts.js";
 
@@ -10,26 +10,40 @@ const SHOWN_MAX = 100;
 export const blocks = {
   title: "Blocks",
   mount(root) {
-    const lead = h("p", { class: "lead" });
-    const none = h("div", { class: "empty" }, h("p", null, "No block has been found here yet."),
-      h("p", { class: "hint" }, "When one is, it goes to all your nodes at once, and this page says what each of them answered."));
+    const lead = p("lead");
+    const none = div(
+      "empty",
+      h("p", null, "No block has been found here yet."),
+      p("hint", "When one is, it goes to all your nodes at once, and their answers are here."),
+    );
     const list = h("ol", { class: "blocks" });
-    const part = section({ title: "Found here", needs: ["blocks"] }, [lead, none, list], (value) => {
-      show(none, value.blocks.length === 0);
-      const isCut = value.blocks.length > SHOWN_MAX || value.found > value.blocks.length;
-      setText(lead, value.found ? `${format.plural(value.found, "block")} found, ${format.count(value.found_session)} of them since the start.${isCut ? " The latest are shown." : ""}` : "");
-      keyed(list, value.blocks.slice(0, SHOWN_MAX), (block) => block.hash, makeBlock, drawBlock);
-    });
+    const part = section(
+      { title: "Found here", needs: ["blocks"] },
+      [lead, none, list],
+      (value) => {
+        show(none, value.blocks.length === 0);
+        setText(lead, value.found ? countWords(value) : "");
+        keyed(list, value.blocks.slice(0, SHOWN_MAX), (block) => block.hash, makeBlock, drawBlock);
+      },
+    );
     root.append(h("h1", { tabindex: "-1" }, "Blocks"), part.element);
     return { needs: () => ({ blocks: ["/blocks", 15] }), update: part.update };
   },
 };
 
+function countWords({ found, found_session: session, blocks: known }) {
+  const all = `${format.plural(found, "block")} found, ${format.count(session)} since the start.`;
+  return found > Math.min(known.length, SHOWN_MAX) ? `${all} The latest are shown.` : all;
+}
+
 function makeBlock(block) {
-  return h("li", { class: "block" },
-    h("div", { class: "block-head" }, h("h3"), h("span", { class: "block-fate" }), h("time")),
-    h("div", { class: "block-more" }, h("span", { class: "block-who" }), long(block.hash, "the block's hash")),
-    h("ul", { class: "submissions", "aria-label": "What the nodes said" }));
+  return h(
+    "li",
+    { class: "block" },
+    div("block-head", h("h3"), span("block-fate"), h("time")),
+    div("block-more", span("block-who"), long(block.hash, "the block's hash")),
+    h("ul", { class: "submissions", "aria-label": "What the nodes said" }),
+  );
 }
 
 function drawBlock(element, block) {
@@ -40,9 +54,15 @@ function drawBlock(element, block) {
   setAttribute(head.children[2], "title", format.fullMoment(block.found_at_unix_s));
   show(more.children[0], Boolean(block.worker));
   drawWorker(more.children[0], block.worker);
-  keyed(submissions, block.submissions, (one) => one.node, () => h("li", null, h("span"), h("span"), h("span", { class: "hint" })), (line, one) => {
-    setText(line.children[0], one.node);
-    chip(line.children[1], ...stateOf(FATES, one.result));
-    setText(line.children[2], one.detail ?? "");
-  });
+  keyed(
+    submissions,
+    block.submissions,
+    (one) => one.node,
+    () => h("li", null, h("span"), h("span"), span("hint")),
+    (line, one) => {
+      setText(line.children[0], one.node);
+      chip(line.children[1], ...stateOf(FATES, one.result));
+      setText(line.children[2], one.detail ?? "");
+    },
+  );
 }

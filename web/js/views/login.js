@@ -1,24 +1,49 @@
 // Signing in, as a page and as the first part of pages that need it.
 
-import { h, setAttribute, setText } from "../dom.js";
+import { div, h, p, setAttribute, setText } from "../dom.js";
 import { session, signIn } from "../session.js";
 
 export const login = {
   title: "Sign in",
   mount(root) {
     const isReading = session() && !session().admin_enabled;
-    root.append(h("div", { class: "narrow" }, h("h1", { tabindex: "-1" }, "Sign in"),
-      isReading ? readingOnly() : loginForm(() => { location.hash = "#/settings"; })));
+    root.append(
+      div(
+        "narrow",
+        h("h1", { tabindex: "-1" }, "Sign in"),
+        isReading
+          ? readingOnly()
+          : loginForm(() => {
+              location.hash = "#/settings";
+            }),
+      ),
+    );
     return { needs: () => ({}), update() {} };
   },
 };
 
 export function loginForm(onsuccess) {
   const error = h("p", { class: "field-error", id: "login-error", role: "alert" });
-  const input = h("input", { type: "password", id: "password", name: "password", autocomplete: "current-password", required: true, "aria-describedby": "login-error" });
+  const input = h("input", {
+    type: "password",
+    id: "password",
+    name: "password",
+    autocomplete: "current-password",
+    required: true,
+    "aria-describedby": "login-error",
+  });
   const button = h("button", { class: "button primary" }, "Sign in");
   // Password managers want a name beside the password.
-  const name = h("input", { class: "offscreen", type: "text", name: "username", value: "admin", autocomplete: "username", tabindex: "-1", "aria-hidden": "true", readonly: true });
+  const name = h("input", {
+    class: "offscreen",
+    type: "text",
+    name: "username",
+    value: "admin",
+    autocomplete: "username",
+    tabindex: "-1",
+    "aria-hidden": "true",
+    readonly: true,
+  });
   const submit = async (event) => {
     event.preventDefault();
     button.disabled = true;
@@ -33,17 +58,36 @@ export function loginForm(onsuccess) {
     }
     button.disabled = false;
   };
-  return h("form", { class: "form", onsubmit: submit },
-    h("p", { class: "lead" }, "Looking needs no password. Settings, and disconnecting miners, do."),
-    name, h("div", { class: "field" }, h("label", { for: "password" }, "Admin password"), input, error), h("div", { class: "buttons" }, button));
+  return h(
+    "form",
+    { class: "form", onsubmit: submit },
+    p("lead", "Looking needs no password. Settings, and disconnecting miners, do."),
+    name,
+    div("field", h("label", { for: "password" }, "Admin password"), input, error),
+    div("buttons", button),
+  );
 }
 
 // No password is set: how to get one.
 export function readingOnly() {
-  return h("div", { class: "form" },
-    h("p", { class: "lead" }, "Nothing can be changed from here, because no admin password is set."),
-    h("ol", { class: "steps" },
-      h("li", null, "Write a password of eight characters or more into a file that only gatewayd may read."),
-      h("li", null, "Put its path into gatewayd.toml: ", h("code", null, "api.admin_password_file = \"/etc/gatewayd/password\"")),
-      h("li", null, "Restart gatewayd, or send it SIGHUP, and sign in here.")));
+  return div(
+    "form",
+    p("lead", "Nothing can be changed from here, because no admin password is set."),
+    h(
+      "ol",
+      { class: "steps" },
+      h(
+        "li",
+        null,
+        "Write a password of eight characters or more into a file that only gatewayd may read.",
+      ),
+      h(
+        "li",
+        null,
+        "Put its path into gatewayd.toml: ",
+        h("code", null, 'api.admin_password_file = "/etc/gatewayd/password"'),
+      ),
+      h("li", null, "Restart gatewayd, or send it SIGHUP, and sign in here."),
+    ),
+  );
 }

@@ -1,9 +1,21 @@
 // Where the work comes from and where the shares go: nodes and pools.
 
-import { h, keyed, setText, show } from "../dom.js";
+import { div, h, keyed, p, setText, show, span } from "../dom.js";
 import * as format from "../format.js";
 import { look } from "../live.js";
-import { NODE_STATES, POOL_STATES, chip, facts, long, poolName, reasons, rejectedShare, section, stack, stateOf } from "../parts.js";
+import {
+  NODE_STATES,
+  POOL_STATES,
+  chip,
+  facts,
+  long,
+  poolName,
+  reasons,
+  rejectedShare,
+  section,
+  stack,
+  stateOf,
+} from "../parts.js";
 import { cached } from "./work.js";
 
 export const network = {
@@ -20,24 +32,31 @@ export const network = {
 
 // A panel for each: its name, its state, what is known of it.
 function panels(make) {
-  const element = h("div", { class: "panels" });
+  const element = div("panels");
   const drawn = new WeakMap();
   return {
     element,
     update(items) {
-      keyed(element, items, (item) => item.name,
+      keyed(
+        element,
+        items,
+        (item) => item.name,
         () => {
           const panel = make();
           drawn.set(panel.element, panel);
           return panel.element;
         },
-        (panelElement, item) => drawn.get(panelElement).update(item));
+        (panelElement, item) => drawn.get(panelElement).update(item),
+      );
     },
   };
 }
 
 function poolsPart() {
-  const none = h("p", { class: "lead" }, "No pool is configured. A block that is found here pays your own address, whole.");
+  const none = p(
+    "lead",
+    "No pool is configured. A block that is found here pays your own address, whole.",
+  );
   const list = panels(poolPanel);
   return section({ title: "Pools", needs: ["pool"] }, [none, list.element], ({ pools }) => {
     show(none, pools.length === 0);
@@ -49,11 +68,18 @@ function poolPanel() {
   const name = h("h3");
   const state = h("span");
   const motd = h("p", { class: "quote", title: "The pool's message" });
-  const error = h("p", { class: "panel-error" });
+  const error = p("panel-error");
   const list = facts();
   const script = cached((hex) => long(hex, "the pool's script"));
   const address = cached((text) => long(text, "the pool's address"));
-  const element = h("article", { class: "panel" }, h("header", null, name, state), error, motd, list.element);
+  const element = h(
+    "article",
+    { class: "panel" },
+    h("header", null, name, state),
+    error,
+    motd,
+    list.element,
+  );
   return {
     element,
     update(pool) {
@@ -67,16 +93,27 @@ function poolPanel() {
       const isKnown = pool.state === "up" || shares.accepted + shares.rejected > 0;
       list.update([
         ["Host", pool.name],
-        pool.down_for_s !== null && ["Down for", format.duration(pool.down_for_s + (look("pool").age ?? 0))],
+        pool.down_for_s !== null && [
+          "Down for",
+          format.duration(pool.down_for_s + (look("pool").age ?? 0)),
+        ],
         ["Tag in the block", pool.tag],
-        pool.difficulty_min !== null && ["Least share difficulty", pool.difficulty_min ? format.difficulty(pool.difficulty_min) : "none"],
-        pool.address ? ["Pool's address", address(pool.address)] : ["Pool's script", pool.script_hex && script(pool.script_hex)],
+        pool.difficulty_min !== null && [
+          "Least share difficulty",
+          pool.difficulty_min ? format.difficulty(pool.difficulty_min) : "none",
+        ],
+        pool.address
+          ? ["Pool's address", address(pool.address)]
+          : ["Pool's script", pool.script_hex && script(pool.script_hex)],
         isKnown && ["Shares accepted", format.count(shares.accepted)],
         shares.tentative > 0 && ["of them tentatively", format.count(shares.tentative)],
         isKnown && ["Difficulty credited", format.difficulty(shares.accepted_difficulty)],
         isKnown && ["Rejected", `${format.count(shares.rejected)} (${rejectedShare(shares)})`],
         shares.rejected > 0 && ["Rejected for", reasons(shares.rejected_by_reason)],
-        pool.round_trip_ms !== null && ["Round trip", format.milliseconds(pool.round_trip_ms / 1000)],
+        pool.round_trip_ms !== null && [
+          "Round trip",
+          format.milliseconds(pool.round_trip_ms / 1000),
+        ],
         ["Knows this gateway as", pool.prime_id === null ? null : String(pool.prime_id)],
       ]);
     },
@@ -87,37 +124,69 @@ function relayPart() {
   const bar = stack("thin");
   const list = h("ul", { class: "flow" });
   const more = facts();
-  const none = h("p", { class: "hint" }, "No share has gone to a pool since the start.");
-  return section({ title: "What became of the shares", needs: ["pool"] }, [none, bar.element, list, more.element], ({ relay, pools }) => {
-    show(none, relay.received === 0);
-    for (const part of [bar.element, list]) show(part, relay.received > 0);
-    const parts = [
-      ["accepted", relay.accepted, "good", "the pool credits them"],
-      ["rejected", relay.rejected, "bad", pools.map((pool) => reasons(pool.shares.rejected_by_reason)).filter(Boolean).join(", ")],
-      ["awaiting an answer", relay.awaiting, "4", "sent just now"],
-      ["held", relay.held, "warn", "sent when the pool is back"],
-      ["lost", relay.lost, "bad", reasons(relay.lost_by_reason)],
-    ];
-    bar.update(parts.map(([label, size, shade]) => ({ key: label, size, shade, label: `${format.count(size)} ${label}` })));
-    keyed(list, parts, ([label]) => label, ([, , shade]) => h("li", null, h("span", { class: "swatch", "data-shade": shade }), h("strong"), h("span"), h("span", { class: "hint" })),
-      (line, [label, size, , why]) => {
-        setText(line.children[1], format.count(size));
-        setText(line.children[2], label);
-        setText(line.children[3], size > 0 ? why : "");
-      });
-    more.update([
-      relay.replayed > 0 && ["Sent again after a break", format.count(relay.replayed)],
-      relay.dropped > 0 && ["Dropped, the queue was full", format.count(relay.dropped)],
-      relay.splits > 0 && ["Payout splits received", format.count(relay.splits)],
-      relay.splits_refused > 0 && ["Splits refused", format.count(relay.splits_refused)],
-      relay.splits_cut > 0 && ["Splits cut to the block's value", format.count(relay.splits_cut)],
-      relay.connections > 0 && ["Connections to pools", format.count(relay.connections)],
-    ]);
-  });
+  const none = p("hint", "No share has gone to a pool since the start.");
+  return section(
+    { title: "What became of the shares", needs: ["pool"] },
+    [none, bar.element, list, more.element],
+    ({ relay, pools }) => {
+      show(none, relay.received === 0);
+      for (const part of [bar.element, list]) show(part, relay.received > 0);
+      const parts = [
+        ["accepted", relay.accepted, "good", "the pool credits them"],
+        [
+          "rejected",
+          relay.rejected,
+          "bad",
+          pools
+            .map((pool) => reasons(pool.shares.rejected_by_reason))
+            .filter(Boolean)
+            .join(", "),
+        ],
+        ["awaiting an answer", relay.awaiting, "4", "sent just now"],
+        ["held", relay.held, "warn", "sent when the pool is back"],
+        ["lost", relay.lost, "bad", reasons(relay.lost_by_reason)],
+      ];
+      bar.update(
+        parts.map(([label, size, shade]) => ({
+          key: label,
+          size,
+          shade,
+          label: `${format.count(size)} ${label}`,
+        })),
+      );
+      keyed(
+        list,
+        parts,
+        ([label]) => label,
+        ([, , shade]) =>
+          h(
+            "li",
+            null,
+            h("span", { class: "swatch", "data-shade": shade }),
+            h("strong"),
+            h("span"),
+            span("hint"),
+          ),
+        (line, [label, size, , why]) => {
+          setText(line.children[1], format.count(size));
+          setText(line.children[2], label);
+          setText(line.children[3], size > 0 ? why : "");
+        },
+      );
+      more.update([
+        relay.replayed > 0 && ["Sent again after a break", format.count(relay.replayed)],
+        relay.dropped > 0 && ["Dropped, the queue was full", format.count(relay.dropped)],
+        relay.splits > 0 && ["Payout splits received", format.count(relay.splits)],
+        relay.splits_refused > 0 && ["Splits refused", format.count(relay.splits_refused)],
+        relay.splits_cut > 0 && ["Splits cut to the block's value", format.count(relay.splits_cut)],
+        relay.connections > 0 && ["Connections to pools", format.count(relay.connections)],
+      ]);
+    },
+  );
 }
 
 function nodesPart() {
-  const none = h("p", { class: "lead" }, "No node is configured: add a [[node]] in the settings.");
+  const none = p("lead", "No node is configured: add a [[node]] in the settings.");
   const list = panels(nodePanel);
   return section({ title: "Nodes", needs: ["nodes"] }, [none, list.element], ({ nodes }) => {
     show(none, nodes.length === 0);
@@ -128,9 +197,15 @@ function nodesPart() {
 function nodePanel() {
   const name = h("h3");
   const state = h("span");
-  const error = h("p", { class: "panel-error" });
+  const error = p("panel-error");
   const list = facts();
-  const element = h("article", { class: "panel" }, h("header", null, name, state), error, list.element);
+  const element = h(
+    "article",
+    { class: "panel" },
+    h("header", null, name, state),
+    error,
+    list.element,
+  );
   return {
     element,
     update(node) {
@@ -141,13 +216,23 @@ function nodePanel() {
       setText(error, node.last_error ?? "");
       const gives = node.state !== "submit-only";
       list.update([
-        ["Use", node.is_active ? "its templates are mined" : gives ? "takes over when the others fail" : "gets found blocks"],
+        [
+          "Use",
+          node.is_active
+            ? "its templates are mined"
+            : gives
+              ? "takes over when the others fail"
+              : "gets found blocks",
+        ],
         ["Version", node.version],
         ["Network", node.network],
         ["Height", node.height === null ? null : format.count(node.height)],
         node.is_in_initial_download && ["Catching up", "still downloading the chain"],
         node.template_age_s !== null && ["Last template", format.ago(node.template_age_s + age)],
-        node.template_fetch_ms !== null && ["Took", format.milliseconds(node.template_fetch_ms / 1000)],
+        node.template_fetch_ms !== null && [
+          "Took",
+          format.milliseconds(node.template_fetch_ms / 1000),
+        ],
         node.answer_age_s !== null && ["Last answer", format.ago(node.answer_age_s + age)],
         node.last_error && node.state === "ready" && ["Last error", node.last_error],
       ]);

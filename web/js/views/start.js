@@ -2,123 +2,273 @@
 // settings; without a password, shown as text to put into the file.
 
 import { get, put } from "../api.js";
-import { copyButton, h, setAttribute, setText, show } from "../dom.js";
+import { copyButton, div, h, p, setAttribute, setText, show, span } from "../dom.js";
+import { ANSWERS, changesOf, problemsOf, tomlOf } from "../first.js";
 import { outcome } from "../parts.js";
 import { isSignedIn, session } from "../session.js";
-import { ANSWERS, changesOf, problemsOf, tomlOf } from "../first.js";
 import { loginForm } from "./login.js";
+
+const SECTIONS = [
+  [
+    "1. Where should your reward go?",
+    {
+      key: "address",
+      label: "Your Bitcoin address",
+      hint: "Pays a block that you find while no pool splits it. Of your node's network.",
+      more: { placeholder: "bc1q…" },
+    },
+  ],
+  [
+    "2. Where is your node?",
+    {
+      key: "rpc_url",
+      label: "Bitcoin Core or Knots, RPC address",
+      hint: "On the same machine, this is usually right as it is.",
+      more: { inputmode: "url" },
+    },
+    {
+      key: "auth",
+      label: "How does it let gatewayd in?",
+      options: [
+        {
+          value: "cookie",
+          title: "Cookie file",
+          hint: "For a node on the same machine, under the same user.",
+          fields: [
+            {
+              key: "rpc_cookie_file",
+              label: "Path of the cookie file",
+              hint: "The node writes it anew at each of its starts; gatewayd reads it again then.",
+            },
+          ],
+        },
+        {
+          value: "password",
+          title: "User and password",
+          hint: "As rpcauth in bitcoin.conf says.",
+          fields: [
+            { key: "rpc_user", label: "User" },
+            {
+              key: "rpc_password",
+              label: "Password",
+              more: { type: "password", autocomplete: "new-password" },
+            },
+          ],
+        },
+      ],
+    },
+  ],
+  [
+    "3. With a pool, or alone?",
+    {
+      key: "pool",
+      label: "How to mine",
+      options: [
+        {
+          value: "ocean",
+          title: "With OCEAN",
+          hint: "Paid by your shares, over DATUM: your node still chooses the transactions.",
+        },
+        {
+          value: "other",
+          title: "With another DATUM pool",
+          hint: "You need its host, port and public key.",
+          fields: [
+            {
+              key: "pool_host",
+              label: "Host and port",
+              more: { placeholder: "pool.example.org:28915" },
+            },
+            { key: "pool_key", label: "Public key", hint: "128 hex digits" },
+          ],
+        },
+        {
+          value: "solo",
+          title: "Solo",
+          hint: "A block that you find is all yours. Small miners find one rarely.",
+        },
+      ],
+    },
+  ],
+];
 
 export const start = {
   title: "First start",
   mount(root, { remount }) {
-    root.append(h("div", { class: "narrow start" }, h("h1", { tabindex: "-1" }, "Welcome to gatewayd"),
-      h("p", { class: "lead" }, "Three answers, and mining can begin. Everything else has a default that is fine, and is on the settings page.")));
-    const page = root.firstChild;
+    const lead = "Three answers, and mining can begin. All else has a default that is fine.";
+    const page = div(
+      "narrow start",
+      h("h1", { tabindex: "-1" }, "Welcome to gatewayd"),
+      p("lead", lead),
+    );
+    root.append(page);
     if (!session()) page.append(h("p", { class: "note", role: "status" }, "Asking the gateway…"));
     else if (session().admin_enabled && !isSignedIn()) page.append(loginForm(remount));
-    else page.append(form());
+    else page.append(new FirstStart().element);
     const had = session();
     return { needs: () => ({}), update: () => session() !== had && remount() };
   },
 };
 
-function form() {
-  const answers = { ...ANSWERS };
-  const fields = new Map();
-  const canSave = isSignedIn();
-  const said = outcome();
-  const text = h("pre", { class: "toml", tabindex: "0", "aria-label": "Text for gatewayd.toml" });
-  const field = (key, label, hint, extra = {}) => {
+class FirstStart {
+  constructor() {
+    this.answers = { ...ANSWERS };
+    this.inputs = new Map(); // key -> { input, error }
+    this.said = outcome();
+    this.text = h("pre", { class: "toml", tabindex: "0", "aria-label": "Text for gatewayd.toml" });
+    this.save = h("button", { class: "button primary" }, "Save and start");
+    const sections = SECTIONS.map(([title, ...questions]) =>
+      h(
+        "section",
+        null,
+        h("h2", null, title),
+        questions.map((question) => this.question(question)),
+      ),
+    );
+    const end = isSignedIn() ? div("buttons", this.save) : this.byHand();
+    this.element = h(
+      "form",
+      { class: "form first", novalidate: true, onsubmit: (event) => this.submit(event) },
+      sections,
+      this.said.element,
+      end,
+    );
+    if (isSignedIn()) this.prefill();
+    this.reflect();
+  }
+
+  question(question) {
+    return question.options ? this.choice(question) : this.field(question);
+  }
+
+  field({ key, label, hint = "", more }) {
     const error = h("p", { class: "field-error", id: `${key}-error` });
-    const input = h("input", { id: key, value: answers[key], autocomplete: "off", autocapitalize: "off", spellcheck: "false", "aria-describedby": `${key}-hint ${key}-error`, ...extra,
-      oninput: () => change(key, input.value) });
-    fields.set(key, { input, error });
-    return h("div", { class: "field", "data-field": key }, h("label", { for: key }, label), input, h("p", { class: "hint", id: `${key}-hint` }, hint), error);
-  };
-  const choice = (key, legend, options) => h("fieldset", { class: "options" }, h("legend", null, legend), options.map(([value, title, more, inner]) =>
-    h("div", { class: "option" }, h("label", null, h("input", { type: "radio", name: key, value, checked: answers[key] === value, onchange: () => change(key, value) }),
-      h("span", null, h("strong", null, title), h("span", { class: "hint" }, more))), inner && h("div", { class: "option-more", "data-for": `${key}-${value}` }, inner))));
+    const input = h("input", {
+      id: key,
+      value: this.answers[key],
+      autocomplete: "off",
+      autocapitalize: "off",
+      spellcheck: "false",
+      "aria-describedby": `${key}-hint ${key}-error`,
+      ...more,
+      oninput: () => this.answer(key, input.value),
+    });
+    this.inputs.set(key, { input, error });
+    return div(
+      "field",
+      h("label", { for: key }, label),
+      input,
+      h("p", { class: "hint", id: `${key}-hint` }, hint),
+      error,
+    );
+  }
 
-  const element = h("form", { class: "form first", novalidate: true },
-    h("section", null, h("h2", null, "1. Where should your reward go?"),
-      field("address", "Your Bitcoin address", "Pays a block that you find while no pool splits it. It must be of your node's network.", { placeholder: "bc1q…" })),
-    h("section", null, h("h2", null, "2. Where is your node?"),
-      field("rpc_url", "Bitcoin Core or Knots, RPC address", "On the same machine, this is usually right as it is.", { inputmode: "url" }),
-      choice("auth", "How does it let gatewayd in?", [
-        ["cookie", "Cookie file", "For a node on the same machine, under the same user.", field("rpc_cookie_file", "Path of the cookie file", "The node writes it anew at each of its starts; gatewayd reads it again then.")],
-        ["password", "User and password", "As rpcauth in bitcoin.conf says.", [field("rpc_user", "User", ""), field("rpc_password", "Password", "", { type: "password", autocomplete: "new-password" })]],
-      ])),
-    h("section", null, h("h2", null, "3. With a pool, or alone?"),
-      choice("pool", "How to mine", [
-        ["ocean", "With OCEAN", "Paid by your shares, over DATUM: your node still chooses the transactions."],
-        ["other", "With another DATUM pool", "You need its host, port and public key.", [field("pool_host", "Host and port", "", { placeholder: "pool.example.org:28915" }), field("pool_key", "Public key", "128 hex digits")]],
-        ["solo", "Solo", "A block that you find is all yours. Small miners find one rarely."],
-      ])),
-    said.element);
-  const save = h("button", { class: "button primary" }, "Save and start");
-  const manual = h("section", null, h("h2", null, "Put this into gatewayd.toml"),
-    h("p", { class: "lead" }, "No admin password is set, so this page cannot write the file for you. Replace the parts of these names with this text, then restart gatewayd."),
-    h("div", { class: "toml-box" }, text, copyButton(() => tomlOf(answers), "the text")));
-  element.append(canSave ? h("div", { class: "buttons" }, save) : manual);
+  choice({ key, label, options }) {
+    const option = ({ value, title, hint, fields = [] }) => {
+      const radio = h("input", {
+        type: "radio",
+        name: key,
+        value,
+        checked: this.answers[key] === value,
+        onchange: () => this.answer(key, value),
+      });
+      const more = h(
+        "div",
+        { class: "option-more", "data-key": key, "data-value": value },
+        fields.map((field) => this.field(field)),
+      );
+      return div(
+        "option",
+        h("label", null, radio, h("span", null, h("strong", null, title), span("hint", hint))),
+        fields.length > 0 && more,
+      );
+    };
+    return h("fieldset", { class: "options" }, h("legend", null, label), options.map(option));
+  }
 
-  const change = (key, value) => {
-    answers[key] = value;
-    reflect();
-  };
-  const reflect = () => {
-    for (const more of element.querySelectorAll("[data-for]")) {
-      const [key, value] = more.dataset.for.split("-");
-      show(more, answers[key] === value);
+  byHand() {
+    const why =
+      "No admin password is set, so this page cannot write the file for you. Replace the parts " +
+      "of these names with this text, then restart gatewayd.";
+    return h(
+      "section",
+      null,
+      h("h2", null, "Put this into gatewayd.toml"),
+      p("lead", why),
+      div(
+        "toml-box",
+        this.text,
+        copyButton(() => tomlOf(this.answers), "the text"),
+      ),
+    );
+  }
+
+  answer(key, value) {
+    this.answers[key] = value;
+    this.reflect();
+  }
+
+  reflect() {
+    for (const more of this.element.querySelectorAll("[data-key]")) {
+      show(more, this.answers[more.dataset.key] === more.dataset.value);
     }
-    setText(text, tomlOf(answers));
-  };
-  const complain = (problems) => {
-    for (const [key, { input, error }] of fields) {
+    setText(this.text, tomlOf(this.answers));
+  }
+
+  // What is in use already is not asked again.
+  async prefill() {
+    const { values } = await get("/config").catch(() => ({ values: {} })); // saving will say what is wrong
+    const node = values.node?.[0] ?? {};
+    const known = {
+      address: values.mining?.address,
+      rpc_url: node.rpc_url,
+      rpc_cookie_file: node.rpc_cookie_file,
+      rpc_user: node.rpc_user,
+    };
+    for (const [key, value] of Object.entries(known)) {
+      const { input } = this.inputs.get(key);
+      if (!value || input.value !== ANSWERS[key]) continue;
+      input.value = value;
+      this.answers[key] = value;
+    }
+    this.reflect();
+  }
+
+  complain(problems) {
+    for (const [key, { input, error }] of this.inputs) {
       setText(error, problems[key] ?? "");
       setAttribute(input, "aria-invalid", problems[key] ? "true" : null);
     }
-    const first = Object.keys(problems)[0];
-    if (first) fields.get(first)?.input.focus();
-    return Boolean(first);
-  };
-  element.addEventListener("submit", (event) => {
+    const [first] = Object.keys(problems);
+    this.inputs.get(first)?.input.focus();
+  }
+
+  async submit(event) {
     event.preventDefault();
-    if (canSave && !complain(problemsOf(answers))) send(answers, said, save);
-  });
-  if (canSave) prefill(answers, fields, reflect);
-  reflect();
-  return element;
-}
-
-async function prefill(answers, fields, reflect) {
-  try {
-    const { values } = await get("/config");
-    const node = values.node?.[0] ?? {};
-    const known = { address: values.mining?.address, rpc_url: node.rpc_url, rpc_cookie_file: node.rpc_cookie_file, rpc_user: node.rpc_user };
-    for (const [key, value] of Object.entries(known)) {
-      const { input } = fields.get(key);
-      if (value && input.value === ANSWERS[key]) {
-        answers[key] = value;
-        input.value = value;
-      }
+    if (!isSignedIn()) return;
+    const problems = problemsOf(this.answers);
+    this.complain(problems);
+    if (Object.keys(problems).length > 0) return;
+    this.save.disabled = true;
+    this.said.clear();
+    try {
+      const { revision, values } = await get("/config");
+      const change = { changes: changesOf(this.answers, values), revision, check_only: false };
+      this.tell(await put("/config", change));
+    } catch (error) {
+      this.said.failed(error);
     }
-    reflect();
-  } catch {
-    // The defaults stand; saving will say what is wrong.
+    this.save.disabled = false;
   }
-}
 
-async function send(answers, said, save) {
-  save.disabled = true;
-  said.clear();
-  try {
-    const { revision, values } = await get("/config");
-    const answer = await put("/config", { changes: changesOf(answers, values), revision, check_only: false });
-    const waits = answer.needs_restart.length > 0;
-    said.done(waits ? "Saved. Restart gatewayd to use it." : "Saved. gatewayd connects now.",
-      waits ? h("p", null, `Needs a restart: ${answer.needs_restart.join(", ")}`) : h("p", null, h("a", { href: "#/" }, "To the overview")));
-  } catch (error) {
-    said.failed(error);
+  tell({ needs_restart: waiting }) {
+    const overview = p("", h("a", { href: "#/" }, "To the overview"));
+    if (waiting.length === 0) this.said.done("Saved. gatewayd connects now.", overview);
+    else
+      this.said.done(
+        "Saved. Restart gatewayd to use it.",
+        p("", `Needs a restart: ${waiting.join(", ")}`),
+        overview,
+      );
   }
-  save.disabled = false;
 }

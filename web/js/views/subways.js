@@ -2,9 +2,17 @@
 
 import { h } from "../dom.js";
 
-const WAYS = [["miners", "Connected now"], ["workers", "Workers, ever"]];
+const WAYS = [
+  ["miners", "Connected now"],
+  ["workers", "Workers, ever"],
+];
 
 export function subways(current) {
-  return h("nav", { class: "subways", "aria-label": "Lists of miners" },
-    WAYS.map(([page, text]) => h("a", { href: `#/${page}`, "aria-current": page === current ? "page" : null }, text)));
+  return h(
+    "nav",
+    { class: "subways", "aria-label": "Lists of miners" },
+    WAYS.map(([page, text]) =>
+      h("a", { href: `#/${page}`, "aria-current": page === current ? "page" : null }, text),
+    ),
+  );
 }

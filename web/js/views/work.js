@@ -1,6 +1,6 @@
 // What is mined on now: the node's template, and the coinbase as who gets what.
 
-import { h, keyed, setAttribute, setText, show } from "../dom.js";
+import { div, h, keyed, p, setAttribute, setText, show } from "../dom.js";
 import * as format from "../format.js";
 import { look } from "../live.js";
 import { facts, long, section } from "../parts.js";
@@ -16,13 +16,24 @@ const CLASSES = {
   s21: "for an Antminer S21's kind",
 };
 
+const LEAD =
+  "What your miners are working on now: chosen by your node, and whom it pays if one finds it.";
+const LEAD_EMPTY =
+  "A new block has just been seen. Miners work on its successor at once, without transactions, " +
+  "until the node has chosen some.";
+
 export const work = {
   title: "Work",
   mount(root) {
     const parts = [payPart(), templatePart(), tagPart()];
     const heading = h("h1", { tabindex: "-1" }, "Work");
-    const lead = h("p", { class: "lead" });
-    root.append(heading, lead, parts[0].element, h("div", { class: "columns" }, parts[1].element, parts[2].element));
+    const lead = p("lead");
+    root.append(
+      heading,
+      lead,
+      parts[0].element,
+      div("columns", parts[1].element, parts[2].element),
+    );
     return {
       needs: () => ({ work: ["/work", 8] }),
       update() {
@@ -38,37 +49,63 @@ export const work = {
 function leadOf(value) {
   if (value.waiting_for) return `Miners get no work: ${value.waiting_for}.`;
   if (!value.job) return "No work has been made yet.";
-  if (value.job.is_empty) return "A new block has just been seen. Miners work on its successor at once, without transactions, until the node has chosen some.";
-  return "What your miners are working on now: chosen by your node, and whom it would pay if one of them finds it.";
+  return value.job.is_empty ? LEAD_EMPTY : LEAD;
 }
 
 function payPart() {
   let chosen = null;
   const bar = payoutBar({ isShort: false });
-  const classes = h("div", { class: "choice classes", role: "group", "aria-label": "Class of miners" });
-  const about = h("p", { class: "hint" });
-  const zero = h("p", { class: "hint" });
-  const part = section({ title: "Whom it pays", needs: ["work"], className: "pay" }, [classes, about, bar.element, zero], (value) => {
-    const { job } = value;
-    const coinbase = job && (job.coinbases.find((one) => one.class === chosen) ?? usualCoinbase(job));
-    show(classes, Boolean(job) && job.coinbases.length > 1);
-    keyed(classes, job?.coinbases ?? [], (one) => one.class,
-      (one) => h("button", { type: "button", onclick: () => {
-        chosen = one.class;
-        part.update();
-      } }),
-      (button, one) => {
-        setText(button, one.miners ? `${one.class} · ${format.plural(one.miners, "miner")}` : one.class);
-        setAttribute(button, "aria-pressed", one === coinbase ? "true" : "false");
-      });
-    for (const line of [about, zero]) show(line, Boolean(coinbase));
-    bar.update(value, coinbase);
-    if (!coinbase) return;
-    const limit = coinbase.size_limit_bytes === null ? "" : ` of at most ${format.count(coinbase.size_limit_bytes)}`;
-    setText(about, `Class ${coinbase.class}: ${CLASSES[coinbase.class] ?? "its own size"}. ${format.count(coinbase.size_bytes)}${limit} bytes.`);
-    const extras = moneyless(coinbase);
-    setText(zero, extras.length ? `Also in it: ${extras.join("; ")}.` : "");
+  const classes = h("div", {
+    class: "choice classes",
+    role: "group",
+    "aria-label": "Class of miners",
   });
+  const about = p("hint");
+  const zero = p("hint");
+  const part = section(
+    { title: "Whom it pays", needs: ["work"], className: "pay" },
+    [classes, about, bar.element, zero],
+    (value) => {
+      const { job } = value;
+      const coinbase =
+        job && (job.coinbases.find((one) => one.class === chosen) ?? usualCoinbase(job));
+      show(classes, Boolean(job) && job.coinbases.length > 1);
+      keyed(
+        classes,
+        job?.coinbases ?? [],
+        (one) => one.class,
+        (one) =>
+          h("button", {
+            type: "button",
+            onclick: () => {
+              chosen = one.class;
+              part.update();
+            },
+          }),
+        (button, one) => {
+          setText(
+            button,
+            one.miners ? `${one.class} · ${format.plural(one.miners, "miner")}` : one.class,
+          );
+          setAttribute(button, "aria-pressed", one === coinbase ? "true" : "false");
+        },
+      );
+      for (const line of [about, zero]) show(line, Boolean(coinbase));
+      bar.update(value, coinbase);
+      if (!coinbase) return;
+      const limit =
+        coinbase.size_limit_bytes === null
+          ? ""
+          : ` of at most ${format.count(coinbase.size_limit_bytes)}`;
+      const what = CLASSES[coinbase.class] ?? "its own size";
+      setText(
+        about,
+        `Class ${coinbase.class}: ${what}. ${format.count(coinbase.size_bytes)}${limit} bytes.`,
+      );
+      const extras = moneyless(coinbase);
+      setText(zero, extras.length ? `Also in it: ${extras.join("; ")}.` : "");
+    },
+  );
   return part;
 }
 
@@ -90,7 +127,10 @@ function templatePart() {
       ["Subsidy", format.amount(template.subsidy_sats)],
       ["Network difficulty", format.difficulty(template.network_difficulty)],
       ["Previous block", prevhash(template.prevhash)],
-      ["Signature checks", `${format.count(template.sigops)} of ${format.count(template.sigops_limit)}`],
+      [
+        "Signature checks",
+        `${format.count(template.sigops)} of ${format.count(template.sigops_limit)}`,
+      ],
       ["Weight", `${format.weight(template.weight)} of ${format.weight(template.weight_limit)}`],
     ]);
   });
@@ -106,9 +146,19 @@ function tagPart() {
       ["Pool", payout.pool],
       ["Tag in the block", payout.tag_primary || "none"],
       ["Your own tag", payout.tag_secondary || "none"],
-      ["Gateway's number", String(payout.unique_id), "mining.unique_id: tells gateways with the same tags apart"],
-      ["Least share difficulty", payout.pool_difficulty_min === null ? null : format.difficulty(payout.pool_difficulty_min)],
-      ["Outputs from the pool", payout.split_outputs === null ? null : format.count(payout.split_outputs)],
+      [
+        "Gateway's number",
+        String(payout.unique_id),
+        "mining.unique_id: tells gateways with the same tags apart",
+      ],
+      [
+        "Least share difficulty",
+        payout.pool_difficulty_min === null ? null : format.difficulty(payout.pool_difficulty_min),
+      ],
+      [
+        "Outputs from the pool",
+        payout.split_outputs === null ? null : format.count(payout.split_outputs),
+      ],
       ["Job", job.id],
       ["Pool's job slot", job.pool_slot === null ? null : `${job.pool_slot} of 0–7`],
       ["Version, bits", `${template.version}, ${template.nbits}`],
