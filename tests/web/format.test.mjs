@@ -1,6 +1,7 @@
 // Numbers and times as people read them.
 
 import assert from "node:assert/strict";
+import { readFileSync, readdirSync } from "node:fs";
 import { test } from "node:test";
 import { commentAt, lineOfKey } from "../../web/js/editor.js";
 import { ANSWERS, changesOf, hostAndPort, problemsOf, tomlOf } from "../../web/js/first.js";
@@ -179,4 +180,16 @@ test("what is missing is named at its field", () => {
   assert.deepEqual(hostAndPort("pool.example.org"), { host: "pool.example.org", port: 28_915 });
   assert.deepEqual(hostAndPort("[::1]:99"), { host: "::1", port: 99 });
   assert.equal(hostAndPort("a:99999"), null);
+});
+
+test("the page fetches all its modules at once", () => {
+  const web = new URL("../../web/", import.meta.url);
+  const files = readdirSync(new URL("js/", web), { recursive: true }).filter((name) =>
+    name.endsWith(".js"),
+  );
+  const page = readFileSync(new URL("index.html", web), "utf8");
+  const named = [...page.matchAll(/(?:modulepreload" href|script src)="\/js\/([^"]+)"/g)].map(
+    (found) => found[1],
+  );
+  assert.deepEqual(named.sort(), files.sort());
 });
