@@ -6,6 +6,7 @@
 mod cli;
 mod conn;
 mod hasher;
+mod in_flight;
 pub(in crate::devnet) mod message;
 pub(in crate::devnet) mod scan;
 mod session;

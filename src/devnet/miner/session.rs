@@ -2,7 +2,6 @@
 //! out.
 
 use std::{
-    collections::{HashMap, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -11,13 +10,14 @@ use thiserror::Error;
 
 use super::{
     MinerOptions, MinerStats,
+    in_flight::{ANSWER_TIMEOUT, InFlight},
     message::{
         Answer, Extranonce, ParseError, ServerMessage, StratumJob, SubmitFields, WireError, plain,
         write_answer, write_request, write_submit,
     },
     scan::{Found, HashWork},
 };
-use crate::work::{Hash256, VERSION_ROLLING_MASK};
+use crate::work::VERSION_ROLLING_MASK;
 
 /// Why a connection is of no use any more.
 #[derive(Debug, Error)]
@@ -43,24 +43,7 @@ pub(super) struct Session {
     /// The first serial since the last clean job: what is older must not be sent.
     clean_serial: u64,
     submit_id: u64,
-    pending: HashMap<u64, Pending>,
-    /// Stale shares that a clean job on another block may yet explain, the oldest first.
-    undecided: VecDeque<Undecided>,
-}
-
-/// A share that was sent.
-struct Pending {
-    prevhash: Hash256,
-    /// True as soon as a clean job on another block has been read.
-    replaced: bool,
-    difficulty: f64,
-    sent: Instant,
-}
-
-struct Undecided {
-    prevhash: Hash256,
-    kind: String,
-    until: Instant,
+    in_flight: InFlight,
 }
 
 impl Session {
@@ -95,8 +78,7 @@ impl Session {
             serial,
             clean_serial: serial + 1,
             submit_id: ID_SUBMIT_FIRST,
-            pending: HashMap::new(),
-            undecided: VecDeque::new(),
+            in_flight: InFlight::default(),
         }
     }
 
@@ -110,12 +92,12 @@ impl Session {
     }
 
     pub(super) fn has_room(&self) -> bool {
-        self.pending.len() < IN_FLIGHT_MAX
+        self.in_flight.has_room()
     }
 
     /// True when no share waits for an answer or an explanation.
     pub(super) fn is_settled(&self) -> bool {
-        self.pending.is_empty() && self.undecided.is_empty()
+        self.in_flight.is_settled()
     }
 
     /// Handles a line of the server. Look at `work` afterwards.
@@ -170,24 +152,13 @@ impl Session {
             version_bits: found.version_bits(),
         };
         write_submit(self.submit_id, &fields, out);
-        let pending = Pending {
-            prevhash: work.job.prevhash,
-            replaced: false,
-            difficulty: work.difficulty,
-            sent: now,
-        };
-        self.pending.insert(self.submit_id, pending);
+        self.in_flight.on_sent(self.submit_id, found, now, stats);
         self.submit_id += 1;
-        stats.submitted += 1;
-        stats.blocks_hint += u64::from(found.meets_nbits);
     }
 
     /// When `on_deadline` wants to be called.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        // Submit ids rise with time, but a hash map does not know: it has at most 64 entries.
-        let oldest = self.pending.values().map(|pending| pending.sent + ANSWER_TIMEOUT).min();
-        let undecided = self.undecided.front().map(|undecided| undecided.until);
-        [oldest, undecided].into_iter().flatten().min()
+        self.in_flight.deadline()
     }
 
     pub(super) fn on_deadline(
@@ -195,23 +166,13 @@ impl Session {
         now: Instant,
         stats: &mut MinerStats,
     ) -> Result<(), Close> {
-        while self.undecided.front().is_some_and(|first| first.until <= now) {
-            if let Some(undecided) = self.undecided.pop_front() {
-                stats.add_rejected(&undecided.kind);
-            }
-        }
-        if self.pending.values().any(|pending| pending.sent + ANSWER_TIMEOUT <= now) {
-            return Err(Close::Silent(ANSWER_TIMEOUT));
-        }
-        Ok(())
+        let answers = self.in_flight.on_deadline(now, stats);
+        if answers { Ok(()) } else { Err(Close::Silent(ANSWER_TIMEOUT)) }
     }
 
     /// Accounts for what is still open when the connection ends.
     pub(super) fn on_end(&mut self, stats: &mut MinerStats) {
-        stats.unanswered += self.pending.drain().count() as u64;
-        for undecided in self.undecided.drain(..) {
-            stats.add_rejected(&undecided.kind);
-        }
+        self.in_flight.on_end(stats);
     }
 
     fn on_answer(
@@ -243,23 +204,12 @@ impl Session {
         now: Instant,
         stats: &mut MinerStats,
     ) {
-        let Some(pending) = self.pending.remove(&id) else { return };
-        stats.add_latency(now.duration_since(pending.sent));
         if answer.is_true() {
-            stats.accepted += 1;
-            stats.accepted_difficulty += pending.difficulty;
+            self.in_flight.on_accepted(id, now, stats);
             return;
         }
         let error = answer.error.clone().unwrap_or_default();
-        match (error.is_stale(), pending.replaced) {
-            (true, true) => stats.late += 1,
-            (true, false) => self.undecided.push_back(Undecided {
-                prevhash: pending.prevhash,
-                kind: error.kind(),
-                until: now + LATE_WAIT,
-            }),
-            (false, _) => stats.add_rejected(&error.kind()),
-        }
+        self.in_flight.on_refused(id, error.kind(), error.is_stale(), now, stats);
     }
 
     fn on_job(&mut self, job: StratumJob, stats: &mut MinerStats) {
@@ -267,22 +217,12 @@ impl Session {
         if job.clean {
             stats.clean_jobs += 1;
             self.clean_serial = self.serial + 1;
-            self.on_clean(&job.prevhash, stats);
+            self.in_flight.on_clean(&job.prevhash, stats);
         }
         // Work that comes before the answer to the subscription cannot be hashed.
         if let Some(extranonce) = self.extranonce.clone() {
             self.begin(Arc::new(job), extranonce, self.difficulty_next);
         }
-    }
-
-    /// A clean job on `prevhash` explains why shares on other blocks are stale.
-    fn on_clean(&mut self, prevhash: &Hash256, stats: &mut MinerStats) {
-        for pending in self.pending.values_mut() {
-            pending.replaced |= pending.prevhash != *prevhash;
-        }
-        let before = self.undecided.len();
-        self.undecided.retain(|undecided| undecided.prevhash == *prevhash);
-        stats.late += (before - self.undecided.len()) as u64;
     }
 
     /// BIP 310: holds at once, for the present job too.
@@ -323,13 +263,6 @@ const ID_EXTRANONCE: u64 = 5;
 const ID_SUBMIT_FIRST: u64 = 10;
 /// Until a server says anything, this is what miners assume.
 const DIFFICULTY_UNTOLD: f64 = 1.0;
-/// Shares on their way to the server and back; with more, hashing waits.
-const IN_FLIGHT_MAX: usize = 64;
-/// A server that is silent for so long has lost the connection.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long after a stale share's refusal the clean job may come that explains it. A gateway sends
-/// it within milliseconds; a machine that is busy with other things may need seconds.
-const LATE_WAIT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 #[path = "session_tests.rs"]
