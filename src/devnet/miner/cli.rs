@@ -8,14 +8,21 @@ use std::{
 
 use tokio::time::{Instant, interval_at, sleep};
 
-use super::{Miner, MinerHandle, MinerOptions, MinerStats};
-use crate::config::parse_duration;
+use super::{Miner, MinerHandle, MinerOptions, MinerProtocol, MinerStats};
+use crate::{config::parse_duration, sv2::noise::AuthorityPublicKey};
 
 #[derive(clap::Args, Clone, Debug)]
 pub struct MinerArgs {
     /// Where to mine, as HOST:PORT.
     #[arg(long, value_name = "ADDR")]
     pub connect: String,
+    /// What to speak.
+    #[arg(long, value_enum, default_value_t = MinerProtocol::Sv1)]
+    pub protocol: MinerProtocol,
+    /// With Stratum V2: the authority key that the server must have, as it shows it at its start.
+    /// Without it, any server is trusted.
+    #[arg(long, value_name = "KEY")]
+    pub authority: Option<AuthorityPublicKey>,
     /// The username; with several miners, each adds .1, .2, ...
     #[arg(long, value_name = "NAME", default_value = "miner")]
     pub user: String,
@@ -69,6 +76,8 @@ fn start(args: &MinerArgs) -> io::Result<Vec<MinerHandle>> {
         let defaults = MinerOptions::default();
         Miner::start(MinerOptions {
             connect: args.connect.clone(),
+            protocol: args.protocol,
+            authority: args.authority,
             username,
             password: args.password.clone(),
             user_agent: args.user_agent.clone().unwrap_or(defaults.user_agent),

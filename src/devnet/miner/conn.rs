@@ -4,10 +4,10 @@ use std::{
     future::pending,
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use thiserror::Error;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -22,7 +22,8 @@ use super::{
     MinerOptions, MinerStats,
     hasher::Hasher,
     scan::Found,
-    session::{Close, Session},
+    speech::{self, Speech},
+    sv2,
 };
 
 #[derive(Debug, Error)]
@@ -33,10 +34,8 @@ enum ConnError {
     Io(#[from] io::Error),
     #[error("the server hung up")]
     HungUp,
-    #[error("a line of more than {LINE_LEN_MAX} bytes")]
-    LineTooLong,
-    #[error("the server {0}")]
-    Close(#[from] Close),
+    #[error(transparent)]
+    Close(#[from] speech::Close),
 }
 
 /// A miner's connection, over all its reconnections.
@@ -48,6 +47,8 @@ pub(super) struct Conn {
     pub(super) shutdown: CancellationToken,
     /// Of the last work.
     pub(super) serial: u64,
+    /// Where the server sent us, until that fails.
+    pub(super) moved_to: Option<String>,
 }
 
 impl Conn {
@@ -62,7 +63,8 @@ impl Conn {
                 Ok(()) => return,
                 Err(error) => error,
             };
-            warn!(connect = %self.options.connect, "miner: {error}");
+            warn!(connect = %self.address(), "miner: {error}");
+            self.moved_to = self.moved_by(&error);
             if self.stats().jobs > jobs_before {
                 backoff = BACKOFF_MIN;
             }
@@ -74,6 +76,21 @@ impl Conn {
                 () = self.discard_for(wait) => {}
             }
         }
+    }
+
+    fn address(&self) -> &str {
+        self.moved_to.as_deref().unwrap_or(&self.options.connect)
+    }
+
+    /// Where to connect next, if not to where we were told to at first.
+    fn moved_by(&self, error: &ConnError) -> Option<String> {
+        let ConnError::Close(speech::Close::Sv2(sv2::Close::Reconnect { host, port })) = error
+        else {
+            return None;
+        };
+        let (old_host, old_port) = self.address().rsplit_once(':')?;
+        let host = host.as_deref().unwrap_or(old_host);
+        Some(port.map_or_else(|| format!("{host}:{old_port}"), |port| format!("{host}:{port}")))
     }
 
     /// Lets the hashing thread get rid of what it had under way.
@@ -91,7 +108,7 @@ impl Conn {
         let shutdown = self.shutdown.clone();
         let connected = tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
-            connected = connect(&self.options.connect) => connected,
+            connected = connect(self.address()) => connected,
         };
         let stream = match connected {
             Ok(stream) => stream,
@@ -100,10 +117,10 @@ impl Conn {
                 return Err(ConnError::Connect(error));
             }
         };
-        let mut out = String::new();
-        let session = Session::open(&self.options, self.serial, &mut out);
+        let mut out = Vec::new();
+        let speech = Speech::open(&self.options, self.serial, now(), &mut out)?;
         self.stats().connected = true;
-        let mut talk = Talk { conn: self, session, stream, input: BytesMut::new(), out };
+        let mut talk = Talk { conn: self, speech, stream, input: BytesMut::new(), out };
         let served = talk.serve().await;
         talk.end(served.is_err());
         served
@@ -117,10 +134,10 @@ impl Conn {
 /// One connection.
 struct Talk<'a> {
     conn: &'a mut Conn,
-    session: Session,
+    speech: Speech,
     stream: TcpStream,
     input: BytesMut,
-    out: String,
+    out: Vec<u8>,
 }
 
 impl Talk<'_> {
@@ -132,7 +149,7 @@ impl Talk<'_> {
         self.conn.hasher.mine(None);
         // What is found from now on stays unsent; answers are waited for.
         let settle = async {
-            while !self.session.is_settled() {
+            while !self.speech.is_settled() {
                 self.turn(&CancellationToken::new()).await?;
             }
             Ok(())
@@ -142,8 +159,8 @@ impl Talk<'_> {
 
     async fn turn(&mut self, shutdown: &CancellationToken) -> Result<(), ConnError> {
         self.flush().await?;
-        let deadline = self.session.deadline();
-        let sending = self.session.has_room() && !self.conn.shutdown.is_cancelled();
+        let deadline = self.speech.deadline();
+        let sending = self.speech.has_room() && !self.conn.shutdown.is_cancelled();
         // Reading comes before sending: a share is sent only if what had arrived allows it.
         tokio::select! {
             biased;
@@ -154,10 +171,10 @@ impl Talk<'_> {
                 }
                 self.on_input()?;
             }
-            Some(found) = self.conn.found.recv(), if sending => self.on_found(&found),
+            Some(found) = self.conn.found.recv(), if sending => self.on_found(&found)?,
             () = at(deadline) => {
                 let mut stats = self.conn.stats.lock().unwrap_or_else(PoisonError::into_inner);
-                self.session.on_deadline(now(), &mut stats)?;
+                self.speech.on_deadline(now(), &mut stats)?;
             }
         }
         Ok(())
@@ -165,7 +182,7 @@ impl Talk<'_> {
 
     async fn flush(&mut self) -> Result<(), ConnError> {
         if !self.out.is_empty() {
-            let write = self.stream.write_all(self.out.as_bytes());
+            let write = self.stream.write_all(&self.out);
             timeout(WRITE_TIMEOUT, write).await.map_err(io::Error::from)??;
             self.out.clear();
         }
@@ -174,38 +191,33 @@ impl Talk<'_> {
 
     fn on_input(&mut self) -> Result<(), ConnError> {
         let now = now();
-        let serial = self.session.serial();
+        let serial = self.speech.serial();
         let mut stats = self.conn.stats.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some(end) = memchr::memchr(b'\n', &self.input) {
-            self.session.on_line(&self.input[..end], now, &mut stats, &mut self.out)?;
-            self.input.advance(end + 1);
-        }
+        self.speech.on_input(&mut self.input, now, now_unix(), &mut stats, &mut self.out)?;
         drop(stats);
-        if self.session.serial() != serial && !self.conn.shutdown.is_cancelled() {
-            self.conn.hasher.mine(self.session.work().cloned());
-        }
-        if self.input.len() > LINE_LEN_MAX {
-            return Err(ConnError::LineTooLong);
+        if self.speech.serial() != serial && !self.conn.shutdown.is_cancelled() {
+            self.conn.hasher.mine(self.speech.work().cloned());
         }
         Ok(())
     }
 
     /// Takes all that is there and fits, to be written at once.
-    fn on_found(&mut self, first: &Found) {
+    fn on_found(&mut self, first: &Found) -> Result<(), ConnError> {
         let now = now();
         let mut stats = self.conn.stats.lock().unwrap_or_else(PoisonError::into_inner);
-        self.session.on_found(first, now, &mut stats, &mut self.out);
-        while self.session.has_room()
+        self.speech.on_found(first, now, &mut stats, &mut self.out)?;
+        while self.speech.has_room()
             && let Ok(found) = self.conn.found.try_recv()
         {
-            self.session.on_found(&found, now, &mut stats, &mut self.out);
+            self.speech.on_found(&found, now, &mut stats, &mut self.out)?;
         }
+        Ok(())
     }
 
     fn end(&mut self, lost: bool) {
-        self.conn.serial = self.session.serial();
+        self.conn.serial = self.speech.serial();
         let mut stats = self.conn.stats.lock().unwrap_or_else(PoisonError::into_inner);
-        self.session.on_end(&mut stats);
+        self.speech.on_end(&mut stats);
         stats.connected = false;
         stats.disconnects += u64::from(lost);
         debug!(connect = %self.conn.options.connect, "miner: connection ended: {stats}");
@@ -231,6 +243,13 @@ fn now() -> Instant {
     Instant::now()
 }
 
+/// Seconds since 1970, for certificates.
+#[expect(clippy::disallowed_methods, reason = "this is the adapter between session and clock")]
+fn now_unix() -> u32 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u32::try_from(now.as_secs()).unwrap_or(u32::MAX)
+}
+
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 /// A miner is back this soon after the gateway, at the latest.
 const BACKOFF_MAX: Duration = Duration::from_secs(3);
@@ -238,5 +257,3 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Answers that take longer count as missing when the miner stops. More than `LATE_WAIT`.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(6);
-/// Far more than a notify with the largest coinbase that any gateway writes.
-const LINE_LEN_MAX: usize = 256 * 1024;

@@ -72,6 +72,20 @@ impl InFlight {
         true
     }
 
+    /// All up to this number that were not refused were accepted. How many those were.
+    pub(super) fn on_accepted_up_to(
+        &mut self,
+        number: u64,
+        now: Instant,
+        stats: &mut MinerStats,
+    ) -> u64 {
+        let mut count = 0;
+        while let Some(first) = self.sent.keys().next().copied().filter(|first| *first <= number) {
+            count += u64::from(self.on_accepted(first, now, stats));
+        }
+        count
+    }
+
     /// The share of this number was refused; `stale` says that the server calls it stale. False:
     /// no such share is under way.
     pub(super) fn on_refused(

@@ -60,19 +60,26 @@ pub(crate) struct Extranonce {
     pub(crate) extranonce2_len: usize,
 }
 
-/// A `mining.notify`, in binary.
+/// A `mining.notify`, or what Stratum V2 has for it, in binary.
 #[derive(Clone, Debug)]
 pub(crate) struct StratumJob {
     /// Has no character that JSON would escape.
     pub(crate) id: Box<str>,
     pub(crate) prevhash: Hash256,
-    pub(crate) coinb1: Vec<u8>,
-    pub(crate) coinb2: Vec<u8>,
-    pub(crate) merkle_branch: Vec<Hash256>,
+    pub(crate) root: Root,
     pub(crate) version: u32,
     pub(crate) nbits: Nbits,
     pub(crate) ntime: u32,
     pub(crate) clean: bool,
+}
+
+/// Where a header's merkle root comes from.
+#[derive(Clone, Debug)]
+pub(crate) enum Root {
+    /// A coinbase with room for an extranonce, and the way up from it.
+    Coinbase { coinb1: Vec<u8>, coinb2: Vec<u8>, merkle_branch: Vec<Hash256> },
+    /// The server made it: a standard channel of Stratum V2.
+    Given(Hash256),
 }
 
 #[derive(Deserialize)]
@@ -180,6 +187,19 @@ impl Extranonce {
     }
 }
 
+impl Root {
+    pub(crate) fn with(&self, extranonce1: &[u8], extranonce2: &[u8]) -> Hash256 {
+        match self {
+            Self::Given(root) => *root,
+            Self::Coinbase { coinb1, coinb2, merkle_branch } => {
+                let parts = [coinb1, extranonce1, extranonce2, coinb2];
+                let coinbase = Hash256::sha256d_parts(&parts);
+                merkle_branch.iter().fold(coinbase, |hash, branch| hash.merkle_step(branch))
+            }
+        }
+    }
+}
+
 impl StratumJob {
     fn parse(params: &str) -> Result<Self, ParseError> {
         type Params<'a> =
@@ -196,9 +216,11 @@ impl StratumJob {
         Ok(Self {
             id: id.into(),
             prevhash,
-            coinb1: hex("coinb1", coinb1)?,
-            coinb2: hex("coinb2", coinb2)?,
-            merkle_branch: branches.iter().map(branch).collect::<Result<_, _>>()?,
+            root: Root::Coinbase {
+                coinb1: hex("coinb1", coinb1)?,
+                coinb2: hex("coinb2", coinb2)?,
+                merkle_branch: branches.iter().map(branch).collect::<Result<_, _>>()?,
+            },
             version: hex_u32("version", version)?,
             nbits: Nbits::from_hex(nbits)
                 .ok_or_else(|| ParseError::Field { what: "nbits", text: printable(nbits) })?,

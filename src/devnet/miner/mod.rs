@@ -1,7 +1,8 @@
-//! A CPU miner that speaks real Stratum V1 over TCP: for the demo, for tests, for regtest.
+//! A CPU miner that speaks real Stratum V1 or V2 over TCP: for the demo, for tests, for regtest.
 //!
-//! `message` is the syntax, `session` the protocol without a socket, `conn` the socket, `scan` and
-//! `hasher` the hashing, on a thread of its own. Not for earning anything.
+//! `message` is V1's syntax, `session` V1 without a socket, `sv2` is V2 without one, `speech` either
+//! of them; `conn` is the socket, `scan` and `hasher` the hashing, on a thread of its own. Not for
+//! earning anything.
 
 mod cli;
 mod conn;
@@ -10,7 +11,9 @@ mod in_flight;
 pub(in crate::devnet) mod message;
 pub(in crate::devnet) mod scan;
 mod session;
+mod speech;
 mod stats;
+mod sv2;
 
 use std::{
     io,
@@ -25,19 +28,40 @@ pub use cli::{MinerArgs, run_cli};
 pub use stats::MinerStats;
 
 use self::{conn::Conn, hasher::Hasher};
+use crate::sv2::noise::AuthorityPublicKey;
+
+/// What a miner speaks.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
+pub enum MinerProtocol {
+    /// Stratum V1.
+    #[default]
+    Sv1,
+    /// Stratum V2 with a standard channel: headers only.
+    Sv2Standard,
+    /// Stratum V2 with an extended channel: rolls coinbases too.
+    Sv2Extended,
+}
 
 /// What to mine for whom.
 #[derive(Clone, Debug)]
 pub struct MinerOptions {
     /// `host:port`.
     pub connect: String,
+    pub protocol: MinerProtocol,
+    /// V2: whom the server must be certified by; none to trust anybody.
+    pub authority: Option<AuthorityPublicKey>,
+    /// V2, standard channel: take extended jobs for the channel's group.
+    pub group_jobs: bool,
     pub username: String,
+    /// V1 only.
     pub password: String,
+    /// In V2: vendor, and behind a slash firmware.
     pub user_agent: String,
-    /// Ask for version bits to roll.
+    /// Roll version bits, if the server lets us.
     pub version_rolling: bool,
-    /// Ask to be told when extranonce1 changes.
+    /// V1 only: ask to be told when extranonce1 changes.
     pub extranonce_subscribe: bool,
+    /// In V2 the greatest target that is asked for.
     pub suggest_difficulty: Option<f64>,
     /// Hashes per second; none for all that a core gives.
     pub hashrate_max: Option<f64>,
@@ -47,6 +71,9 @@ impl Default for MinerOptions {
     fn default() -> Self {
         Self {
             connect: String::new(),
+            protocol: MinerProtocol::default(),
+            authority: None,
+            group_jobs: false,
             username: "miner".into(),
             password: "x".into(),
             user_agent: concat!("gatewayd-miner/", env!("CARGO_PKG_VERSION")).into(),
@@ -77,6 +104,7 @@ impl Miner {
             stats: Arc::clone(&stats),
             shutdown: shutdown.clone(),
             serial: 0,
+            moved_to: None,
         };
         let task = tokio::spawn(conn.run());
         Ok(MinerHandle { hasher, stats, shutdown, task: Some(task) })

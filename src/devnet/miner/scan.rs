@@ -55,15 +55,22 @@ impl HashWork {
     ) -> Self {
         // What no Difficulty can say is met by any hash; never by none, so as not to idle.
         let target = Difficulty::new(difficulty).map_or(Target::MAX, Target::from_difficulty);
-        let block_target = job.nbits.target();
+        Self { difficulty, ..Self::with_target(serial, job, extranonce, version_mask, target) }
+    }
+
+    pub(crate) fn with_target(
+        serial: u64,
+        job: Arc<StratumJob>,
+        extranonce: Extranonce,
+        version_mask: Option<u32>,
+        target: Target,
+    ) -> Self {
+        let (difficulty, block_target) = (target.difficulty(), job.nbits.target());
         Self { serial, job, extranonce, version_mask, difficulty, target, block_target }
     }
 
     fn merkle_root(&self, extranonce2: &[u8]) -> Hash256 {
-        let StratumJob { coinb1, coinb2, merkle_branch, .. } = &*self.job;
-        let parts = [coinb1, &*self.extranonce.extranonce1, extranonce2, coinb2];
-        let coinbase = Hash256::sha256d_parts(&parts);
-        merkle_branch.iter().fold(coinbase, |hash, branch| hash.merkle_step(branch))
+        self.job.root.with(&self.extranonce.extranonce1, extranonce2)
     }
 
     /// The version with the `index`-th pattern of rolled bits.

@@ -3,15 +3,17 @@ use std::collections::HashSet;
 use bitcoin::{block::Header, consensus::deserialize};
 
 use super::*;
-use crate::work::Nbits;
+use crate::{devnet::miner::message::Root, work::Nbits};
 
 fn job() -> StratumJob {
     StratumJob {
         id: "1".into(),
         prevhash: Hash256([7; 32]),
-        coinb1: vec![1, 2, 3],
-        coinb2: vec![4, 5],
-        merkle_branch: vec![Hash256([8; 32]), Hash256([9; 32])],
+        root: Root::Coinbase {
+            coinb1: vec![1, 2, 3],
+            coinb2: vec![4, 5],
+            merkle_branch: vec![Hash256([8; 32]), Hash256([9; 32])],
+        },
         version: 0x2000_0000,
         nbits: Nbits::new(0x207f_ffff).unwrap(),
         ntime: 1_700_000_000,
@@ -27,13 +29,18 @@ fn work(extranonce2_len: usize, version_mask: Option<u32>, difficulty: f64) -> A
 /// The header of a share, put together by the `bitcoin` crate.
 fn header(found: &Found) -> Header {
     let job = &found.work.job;
-    let mut coinbase = job.coinb1.clone();
-    coinbase.extend(&found.work.extranonce.extranonce1);
-    coinbase.extend(found.extranonce2());
-    coinbase.extend(&job.coinb2);
-    let root = job.merkle_branch.iter().fold(Hash256::sha256d(&coinbase), |hash, branch| {
-        Hash256::sha256d(&[hash.0, branch.0].concat())
-    });
+    let root = match &job.root {
+        Root::Given(root) => *root,
+        Root::Coinbase { coinb1, coinb2, merkle_branch } => {
+            let mut coinbase = coinb1.clone();
+            coinbase.extend(&found.work.extranonce.extranonce1);
+            coinbase.extend(found.extranonce2());
+            coinbase.extend(coinb2);
+            merkle_branch.iter().fold(Hash256::sha256d(&coinbase), |hash, branch| {
+                Hash256::sha256d(&[hash.0, branch.0].concat())
+            })
+        }
+    };
     let mut bytes = found.version.to_le_bytes().to_vec();
     bytes.extend(job.prevhash.0);
     bytes.extend(root.0);
@@ -110,6 +117,21 @@ fn where_extranonce2_is_short_nonces_roll_on() {
         let hashes: HashSet<_> = found.iter().map(|found| header(found).block_hash()).collect();
         assert_eq!(hashes.len(), found.len());
     }
+}
+
+#[test]
+fn a_given_root_is_mined_with_nonce_and_version_alone() {
+    let job = StratumJob { root: Root::Given(Hash256([6; 32])), ..job() };
+    let target = Target::from_difficulty(Difficulty::new(1e-7).unwrap());
+    let (job, extranonce) = (Arc::new(job), Extranonce::default());
+    let work = Arc::new(HashWork::with_target(1, job, extranonce, Some(0x1fff_e000), target));
+    let found = scan_all(&work, &mut Cursor::default(), 200_000);
+    let headers: HashSet<_> = found.iter().map(header).collect();
+    assert_eq!(headers.len(), found.len());
+    assert!(headers.len() > 300);
+    let target = bitcoin::Target::from_le_bytes(target.to_le_bytes());
+    assert!(headers.iter().all(|header| target.is_met_by(header.block_hash())));
+    assert!(found.iter().all(|found| found.extranonce2().is_empty()));
 }
 
 #[test]

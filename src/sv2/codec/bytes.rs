@@ -60,6 +60,11 @@ impl<'a> Str255<'a> {
         }
     }
 
+    /// As much of `text` as fits, cut between characters.
+    pub fn cut(text: &'a str) -> Self {
+        Self(Bytes(cut(text, 0xFF).as_bytes()))
+    }
+
     /// None when it is not UTF-8.
     pub const fn as_str(self) -> Option<&'a str> {
         match std::str::from_utf8(self.0.get()) {
@@ -102,6 +107,13 @@ impl fmt::Debug for Str255<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.to_str_lossy(), f)
     }
+}
+
+/// As much of `text` as fits in `max` bytes, cut between characters.
+pub(super) fn cut(text: &str, max: usize) -> &str {
+    let fits = |end: &usize| text.is_char_boundary(*end);
+    let end = (0..=text.len().min(max)).rev().find(fits).unwrap_or(0);
+    text.get(..end).unwrap_or_default()
 }
 
 /// SEQ0_255 and SEQ0_64K: up to `MAX` elements of one size, as they came off the wire or as we

@@ -1,7 +1,7 @@
 //! Extension 0x0001, by which the others are agreed on, and the fields that they append.
 
 use super::{
-    bytes::Seq64K,
+    bytes::{Seq64K, cut},
     wire::{Problem, Reader, message},
 };
 
@@ -56,9 +56,7 @@ impl<'a> WorkerName<'a> {
 
     /// As much of `name` as fits, cut between characters.
     pub fn cut(name: &'a str) -> Self {
-        let fits = |end: &usize| name.is_char_boundary(*end);
-        let end = (0..=name.len().min(Self::LEN_MAX)).rev().find(fits).unwrap_or(0);
-        Self(name.get(..end).unwrap_or_default())
+        Self(cut(name, Self::LEN_MAX))
     }
 
     pub const fn as_str(self) -> &'a str {

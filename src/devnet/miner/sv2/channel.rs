@@ -1,0 +1,239 @@
+//! A channel as its miner knows it: which jobs wait, and what the next one is mined with.
+
+use crate::{
+    devnet::miner::message::{EXTRANONCE2_LEN_MAX, Extranonce, Root, StratumJob},
+    sv2::codec::{NewExtendedMiningJob, NewMiningJob, SetGroupChannel, SetNewPrevHash},
+    work::{Hash256, Nbits, Target, VERSION_ROLLING_MASK},
+};
+
+/// What may be rolled, and thus which messages come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Kind {
+    /// Nonce, time and version. `group_jobs`: the channel's group may be given one extended job
+    /// for all of its channels.
+    Standard { group_jobs: bool },
+    /// A part of the extranonce too.
+    Extended,
+}
+
+/// The one channel of a connection.
+#[derive(Debug)]
+pub(super) struct Channel {
+    pub(super) id: u32,
+    kind: Kind,
+    /// None: in no group any more.
+    group: Option<u32>,
+    rolls_versions: bool,
+    extranonce_prefix: Vec<u8>,
+    /// Bytes of extranonce that we roll.
+    extranonce_size: usize,
+    /// Holds for jobs that begin from now on.
+    pub(super) target: Target,
+    tip: Option<Tip>,
+    /// Jobs that wait for their `SetNewPrevHash`, the oldest first.
+    future: Vec<Waiting>,
+}
+
+/// What the server said in answer to our request.
+#[derive(Debug)]
+pub(super) struct Opened<'a> {
+    pub(super) id: u32,
+    pub(super) group: u32,
+    pub(super) extranonce_prefix: &'a [u8],
+    pub(super) extranonce_size: u16,
+    pub(super) target: Target,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Tip {
+    prevhash: Hash256,
+    nbits: Nbits,
+    min_ntime: u32,
+}
+
+/// A job whose block before, and thus whose time, is not known yet.
+#[derive(Debug)]
+struct Waiting {
+    id: u32,
+    version: u32,
+    version_mask: Option<u32>,
+    root: Root,
+    extranonce: Extranonce,
+}
+
+/// Something to hash.
+#[derive(Debug)]
+pub(super) struct Begin {
+    pub(super) job_id: u32,
+    pub(super) job: StratumJob,
+    pub(super) extranonce: Extranonce,
+    pub(super) version_mask: Option<u32>,
+    pub(super) target: Target,
+}
+
+impl Channel {
+    pub(super) fn new(
+        opened: &Opened<'_>,
+        kind: Kind,
+        rolls_versions: bool,
+    ) -> Result<Self, String> {
+        let Opened { id, group, extranonce_prefix, target, .. } = *opened;
+        let extranonce_size = usize::from(opened.extranonce_size);
+        let extranonce_len = extranonce_prefix.len() + extranonce_size;
+        if extranonce_len > EXTRANONCE_LEN_MAX {
+            return Err(format!("an extranonce of {extranonce_len} bytes"));
+        }
+        if group == id {
+            return Err(format!("channel {id} has its group's id"));
+        }
+        Ok(Self {
+            id,
+            kind,
+            group: Some(group),
+            rolls_versions,
+            extranonce_prefix: extranonce_prefix.to_vec(),
+            extranonce_size,
+            target,
+            tip: None,
+            future: Vec::new(),
+        })
+    }
+
+    /// Whether a message for channel `id` is for this one: by its own id or by its group's.
+    pub(super) fn is_meant(&self, id: u32) -> bool {
+        id == self.id || self.group == Some(id)
+    }
+
+    /// The bytes of extranonce that come before those that the hasher rolls.
+    pub(super) fn padding(&self) -> usize {
+        self.extranonce_size.saturating_sub(EXTRANONCE2_LEN_MAX)
+    }
+
+    pub(super) fn on_job(&mut self, job: &NewMiningJob) -> Result<Option<Begin>, String> {
+        if self.kind == Kind::Extended || job.channel_id != self.id {
+            return Err(format!("a standard job for channel {}", job.channel_id));
+        }
+        let waiting = Waiting {
+            id: job.job_id,
+            version: job.version,
+            version_mask: self.version_mask(true),
+            root: Root::Given(job.merkle_root),
+            extranonce: Extranonce::default(),
+        };
+        self.take(waiting, job.min_ntime)
+    }
+
+    pub(super) fn on_extended_job(
+        &mut self,
+        job: &NewExtendedMiningJob<'_>,
+    ) -> Result<Option<Begin>, String> {
+        let coinbase = Root::Coinbase {
+            coinb1: job.coinbase_tx_prefix.get().to_vec(),
+            coinb2: job.coinbase_tx_suffix.get().to_vec(),
+            merkle_branch: job.merkle_path.iter().collect(),
+        };
+        let (root, extranonce) = match self.kind {
+            Kind::Extended => (coinbase, self.extranonce()),
+            Kind::Standard { group_jobs: true } if job.channel_id != self.id => {
+                let root = coinbase.with(&self.extranonce_prefix, &[]);
+                (Root::Given(root), Extranonce::default())
+            }
+            Kind::Standard { .. } => {
+                return Err(format!("an extended job for channel {}", job.channel_id));
+            }
+        };
+        let waiting = Waiting {
+            id: job.job_id,
+            version: job.version,
+            version_mask: self.version_mask(job.version_rolling_allowed),
+            root,
+            extranonce,
+        };
+        self.take(waiting, job.min_ntime)
+    }
+
+    /// Begins the future job that the message names; forgets all others.
+    pub(super) fn on_prevhash(&mut self, message: &SetNewPrevHash) -> Result<Begin, String> {
+        let SetNewPrevHash { job_id, prev_hash, min_ntime, nbits, .. } = *message;
+        let nbits = Nbits::new(nbits).ok_or_else(|| format!("nbits {nbits:08x}"))?;
+        let at = self.future.iter().position(|waiting| waiting.id == job_id);
+        let at = at.ok_or_else(|| {
+            format!("SetNewPrevHash for job {job_id}, which was not announced as a future job")
+        })?;
+        let waiting = self.future.swap_remove(at);
+        self.future.clear();
+        let tip = Tip { prevhash: prev_hash, nbits, min_ntime };
+        self.tip = Some(tip);
+        Ok(self.begin(waiting, tip, min_ntime, true))
+    }
+
+    /// Holds for later jobs.
+    pub(super) fn on_prefix(&mut self, prefix: &[u8]) -> Result<(), String> {
+        if prefix.len() != self.extranonce_prefix.len() {
+            return Err(format!(
+                "an extranonce prefix of {} bytes after one of {}",
+                prefix.len(),
+                self.extranonce_prefix.len()
+            ));
+        }
+        self.extranonce_prefix = prefix.to_vec();
+        Ok(())
+    }
+
+    /// A group's list replaces what it had.
+    pub(super) fn on_group(&mut self, message: &SetGroupChannel<'_>) {
+        if message.channel_ids.iter().any(|id| id == self.id) {
+            self.group = Some(message.group_channel_id);
+        } else if self.group == Some(message.group_channel_id) {
+            self.group = None;
+        }
+    }
+
+    fn take(&mut self, waiting: Waiting, min_ntime: Option<u32>) -> Result<Option<Begin>, String> {
+        let id = waiting.id;
+        if self.future.iter().any(|other| other.id == id) {
+            return Err(format!("two jobs with the id {id}"));
+        }
+        let Some(min_ntime) = min_ntime else {
+            if self.future.len() == FUTURE_JOBS_MAX {
+                self.future.remove(0);
+            }
+            self.future.push(waiting);
+            return Ok(None);
+        };
+        let tip = self.tip.ok_or_else(|| format!("job {id} before any SetNewPrevHash"))?;
+        if min_ntime < tip.min_ntime {
+            return Err(format!("job {id} may be mined from before its block's least time"));
+        }
+        Ok(Some(self.begin(waiting, tip, min_ntime, false)))
+    }
+
+    fn begin(&self, waiting: Waiting, tip: Tip, ntime: u32, clean: bool) -> Begin {
+        let Waiting { id, version, version_mask, root, extranonce } = waiting;
+        let Tip { prevhash, nbits, .. } = tip;
+        let name = id.to_string().into();
+        Begin {
+            job_id: id,
+            job: StratumJob { id: name, prevhash, root, version, nbits, ntime, clean },
+            extranonce,
+            version_mask,
+            target: self.target,
+        }
+    }
+
+    fn extranonce(&self) -> Extranonce {
+        let padding = self.padding();
+        let mut extranonce1 = self.extranonce_prefix.clone();
+        extranonce1.resize(extranonce1.len() + padding, 0);
+        Extranonce { extranonce1, extranonce2_len: self.extranonce_size - padding }
+    }
+
+    fn version_mask(&self, allowed: bool) -> Option<u32> {
+        (self.rolls_versions && allowed).then_some(VERSION_ROLLING_MASK)
+    }
+}
+
+/// The protocol's limit for prefix and rolled part together.
+const EXTRANONCE_LEN_MAX: usize = 32;
+/// What a Bitaxe keeps. Of more, the oldest are forgotten.
+const FUTURE_JOBS_MAX: usize = 8;
