@@ -9,9 +9,10 @@ use gatewayd::{
     daemon::Gateway,
     devnet::{
         load::{self, LoadArgs},
-        miner::{Miner, MinerOptions, MinerStats},
+        miner::{Miner, MinerHandle, MinerOptions, MinerProtocol, MinerStats},
         node::{Node, NodeHandle, NodeOptions},
     },
+    sv2::noise::AuthorityKey,
     work::Nbits,
 };
 use tokio::time::{sleep, timeout};
@@ -37,6 +38,71 @@ async fn blocks_come_fast_and_nothing_but_late_shares_is_refused() {
     assert_eq!(total.submitted, total.accepted + total.late);
     assert_eq!(gateway.counters.view().accepted, total.accepted);
     assert!(total.clean_jobs >= 10, "{total}");
+    gateway.stop().await;
+}
+
+/// Every kind of Stratum V2 miner, with the gateway's key and with versions rolled or not.
+#[tokio::test(flavor = "multi_thread")]
+async fn stratum_v2_miners_find_blocks_and_nothing_but_late_shares_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (node, gateway) = start(0x1f00_ffff, 1e-6, 60_000, folder.path()).await;
+    let kinds = [
+        (MinerProtocol::Sv2Standard, false),
+        (MinerProtocol::Sv2Standard, true),
+        (MinerProtocol::Sv2Extended, false),
+    ];
+    let miners: Vec<_> = kinds
+        .into_iter()
+        .map(|(protocol, group_jobs)| {
+            let options = MinerOptions {
+                protocol,
+                group_jobs,
+                authority: Some(gateway.authority),
+                ..options(&gateway)
+            };
+            (protocol, group_jobs, Miner::start(options).unwrap())
+        })
+        .collect();
+    let wanted = async {
+        let blocks = |miner: &MinerHandle| miner.stats().blocks_hint;
+        while node.height() < 10 || miners.iter().any(|(.., miner)| blocks(miner) == 0) {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let found = timeout(Duration::from_secs(60), wanted).await;
+    let mut total = MinerStats::default();
+    for (protocol, group_jobs, miner) in miners {
+        let stats = miner.stop().await;
+        assert_eq!(stats.rejected, 0, "{protocol:?} {group_jobs}: {stats}");
+        assert!(stats.accepted > 0 && stats.clean_jobs >= 10, "{protocol:?} {group_jobs}: {stats}");
+        total.add(&stats);
+    }
+    found.expect("ten blocks within a minute, and one from each miner");
+    assert_eq!((total.disconnects, total.connect_failures), (0, 0));
+    assert_eq!(total.submitted, total.accepted + total.late);
+    assert_eq!(gateway.counters.view().accepted, total.accepted);
+    gateway.stop().await;
+}
+
+/// A miner that knows another key does not mine here.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_with_another_key_is_not_trusted() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_node, gateway) = start(0x1d00_ffff, 1e-6, 60_000, folder.path()).await;
+    let miner = Miner::start(MinerOptions {
+        protocol: MinerProtocol::Sv2Standard,
+        authority: Some(AuthorityKey::generate().public()),
+        ..options(&gateway)
+    })
+    .unwrap();
+    let wanted = async {
+        while miner.stats().disconnects == 0 {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(30), wanted).await.expect("it hangs up");
+    let stats = miner.stop().await;
+    assert_eq!((stats.jobs, stats.submitted), (0, 0));
     gateway.stop().await;
 }
 
@@ -99,12 +165,14 @@ async fn start(nbits: u32, difficulty: f64, pace: u32, folder: &Path) -> (NodeHa
     (node, gateway)
 }
 
-fn miner(gateway: &Gateway, version_rolling: bool) -> gatewayd::devnet::miner::MinerHandle {
-    Miner::start(MinerOptions {
+fn miner(gateway: &Gateway, version_rolling: bool) -> MinerHandle {
+    Miner::start(MinerOptions { version_rolling, ..options(gateway) }).unwrap()
+}
+
+fn options(gateway: &Gateway) -> MinerOptions {
+    MinerOptions {
         connect: gateway.stratum[0].to_string(),
-        version_rolling,
         hashrate_max: Some(1e5),
         ..MinerOptions::default()
-    })
-    .unwrap()
+    }
 }
