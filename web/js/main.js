@@ -99,6 +99,8 @@ function drawLine(status) {
   setText(networkTag, status?.network ?? "");
   const isLost = state === "lost";
   document.documentElement.classList.toggle("is-old", isLost && silence !== null);
+  // Said once; the age below changes each second, and is not read out.
+  if (isLost === lost.hidden) announce(isLost ? "No connection to the gateway" : "Connected again");
   show(lost, isLost);
   if (!isLost) return;
   const age =
