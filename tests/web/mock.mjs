@@ -488,13 +488,15 @@ function historyOf(world, query) {
   };
   const busiest = [...world.miners]
     .sort((a, b) => b.hashrate_h_per_s - a.hashrate_h_per_s)
-    .slice(0, Number(query.get("top")));
+    .slice(0, Number(query.get("top") ?? 0));
   const total = {
     worker: null,
     values: world.miners.length ? line(rateOf(world), 1) : times.map(() => null),
   };
+  const name = query.get("worker");
+  const own = { worker: name, values: line(1.2e12, 5) };
   const series = [
-    total,
+    name ? own : total,
     ...busiest.map((miner, at) => ({
       worker: miner.workers[0],
       values: line(miner.hashrate_h_per_s, at + 2),

@@ -187,6 +187,18 @@ test("a miner's details open, stay open, and hold no button for strangers", asyn
   await page.done();
 });
 
+test("a worker's details have its own day", async () => {
+  const page = await open(browser, url, { path: "#/workers" });
+  await settled(page);
+  await page
+    .getByRole("button", { name: /^Details of/ })
+    .first()
+    .click();
+  await page.getByText("The last 24 hours").waitFor();
+  await picture(page, "worker-1280-light");
+  await page.done();
+});
+
 test("a wrong password is refused, the right one lets in and out", async () => {
   const page = await open(browser, url, { path: "#/settings", allowed: [REFUSED] });
   const field = page.getByLabel("Admin password");

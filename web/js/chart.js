@@ -116,7 +116,7 @@ export class HashrateChart {
 
 function legendRows(model) {
   const palette = colours();
-  const all = { worker: "", name: "All miners", values: model.total, colour: palette.total };
+  const all = { worker: "", name: model.name, values: model.total, colour: palette.total };
   const rows = model.lines.map((line, at) => ({
     ...line,
     name: workerParts(line.worker)[0],
@@ -144,18 +144,19 @@ function legendItem(row, toggle) {
   );
 }
 
-// One worker alone is all miners together: no line of its own.
+// The first series is of all miners, or of the one that was asked for. One worker alone is all
+// miners together: no line of its own.
 function modelOf({ window_s: window, step_s: step, at_unix_s: times, series }) {
-  const total = series.find((one) => one.worker === null)?.values ?? times.map(() => null);
-  const workers = series.filter((one) => one.worker !== null);
-  const lines = workers.length < 2 ? [] : workers.slice(0, LINES_MAX);
+  const total = series[0]?.values ?? times.map(() => null);
+  const name = series[0]?.worker ? workerParts(series[0].worker)[0] : "All miners";
+  const lines = series.length < 3 ? [] : series.slice(1, LINES_MAX + 1);
   const key = JSON.stringify([
     window,
     times.at(-1),
     total.at(-1),
     lines.map((line) => [line.worker, line.values.at(-1)]),
   ]);
-  return { key, window, step, times, total, lines };
+  return { key, name, window, step, times, total, lines };
 }
 
 function optionsOf(chart) {

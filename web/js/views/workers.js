@@ -1,6 +1,8 @@
 // Everyone who has mined here, over all connections and restarts.
 
-import { h } from "../dom.js";
+import { get } from "../api.js";
+import { HashrateChart } from "../chart.js";
+import { div, h, p, setText } from "../dom.js";
 import * as format from "../format.js";
 import { drawWorker, reasons, section } from "../parts.js";
 import { figures, table } from "../table.js";
@@ -77,7 +79,7 @@ function lastAge(one, age) {
 }
 
 function drawDetail(cell, one) {
-  if (!cell.firstChild) cell.append(h("dl", { class: "details" }));
+  if (!cell.firstChild) cell.append(h("dl", { class: "details" }), workerChart(one.name));
   const rates = [one.hashrate_1m_h_per_s, one.hashrate_5m_h_per_s, one.hashrate_1h_h_per_s];
   const [minute, five, hour] = rates.map(format.hashrate);
   const bestAt = one.best_share_at_unix_s && format.moment(one.best_share_at_unix_s);
@@ -96,3 +98,27 @@ function drawDetail(cell, one) {
     ["Blocks", format.count(one.blocks)],
   ]);
 }
+
+// The worker's day. Goes on asking for as long as its row is open.
+function workerChart(name) {
+  const chart = new HashrateChart();
+  const note = p("hint");
+  const ask = async () => {
+    try {
+      const query = new URLSearchParams({ metric: "hashrate", window: "24h", worker: name });
+      chart.update(await get(`/history?${query}`));
+      setText(note, "The last 24 hours");
+    } catch (error) {
+      setText(note, error.message);
+    }
+  };
+  const timer = setInterval(() => {
+    if (note.isConnected) return ask();
+    clearInterval(timer);
+    chart.leave();
+  }, CHART_POLL_MS);
+  ask();
+  return div("worker-chart", note, chart.element);
+}
+
+const CHART_POLL_MS = 60_000;
