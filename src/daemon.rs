@@ -173,14 +173,8 @@ impl Gateway {
             verdicts,
         };
         let assembler = assembler_config(config, templates.network());
-        let essential = CancellationToken::new();
-        let guard = essential.clone().drop_guard();
         let run = crate::work::task::run(assembler, inputs, work_sender, stop.clone());
-        tasks.spawn(async move {
-            // Dropped when the task ends, also by a panic.
-            let _guard = guard;
-            run.await;
-        });
+        let essential = spawn_essential(run, &tasks);
         if config.template.propose {
             tasks.spawn(propose(templates.clone(), work.clone(), verdict_sender));
         }
@@ -269,6 +263,21 @@ impl Gateway {
             pool: self.pool.clone(),
         }
     }
+}
+
+/// Spawns a task that nothing works without; the answer is cancelled when it ends.
+fn spawn_essential(
+    run: impl Future<Output = ()> + Send + 'static,
+    tasks: &TaskTracker,
+) -> CancellationToken {
+    let essential = CancellationToken::new();
+    let guard = essential.clone().drop_guard();
+    tasks.spawn(async move {
+        // Dropped when the task ends, also by a panic.
+        let _guard = guard;
+        run.await;
+    });
+    essential
 }
 
 /// Every share that a miner saw accepted is in one of these.

@@ -172,7 +172,8 @@ async fn shutdown_ends_every_task() {
 #[tokio::test]
 async fn strangers_do_no_harm() {
     let house = open(ROOMY);
-    for hello in [b"GET / HTTP/1.1\r\n\r\n".as_slice(), b"\x16\x03\x01\x02\x00\n", &[b'x'; 9000]] {
+    let client_hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
+    for hello in [b"GET / HTTP/1.1\r\n\r\n".as_slice(), client_hello, &[b'x'; 9000]] {
         let mut stranger = TcpStream::connect(house.addr).await.unwrap();
         stranger.write_all(hello).await.unwrap();
         let mut rest = Vec::new();

@@ -30,13 +30,7 @@ pub async fn check(config: &Config) -> usize {
         );
     }
     tell("ledger.data_dir", try_folder(&config.data_dir, "found blocks could not be kept"));
-    let authority = super::authority::load_or_create(&super::identity::authority_file(config));
-    tell(
-        "stratum.sv2",
-        authority
-            .map(|key| format!("miners may check the authority key {}", key.public()))
-            .map_err(|error| error.to_string()),
-    );
+    tell("stratum.sv2", authority(config));
     if let Some(file) = &config.log.file {
         let folder = file.parent().unwrap_or(file);
         tell("log.file", try_folder(folder, "the log could not be written"));
@@ -80,6 +74,12 @@ pub async fn check(config: &Config) -> usize {
         );
     }
     problems
+}
+
+fn authority(config: &Config) -> Result<String, String> {
+    super::authority::load_or_create(&super::identity::authority_file(config))
+        .map(|key| format!("miners may check the authority key {}", key.public()))
+        .map_err(|error| error.to_string())
 }
 
 fn is_ready(node: &template::NodeStatus) -> bool {

@@ -171,6 +171,7 @@ mod tests {
     fn what_an_earlier_run_left_is_kept() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("gatewayd.log");
+        #[expect(clippy::disallowed_methods, reason = "a file's time is the clock's")]
         let yesterday = || SystemTime::now() - Duration::from_secs(86_400);
         fs::write(&path, "earlier\n").unwrap();
         File::options().write(true).open(&path).unwrap().set_modified(yesterday()).unwrap();

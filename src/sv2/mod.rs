@@ -18,5 +18,6 @@ pub mod noise;
 #[cfg(test)]
 mod peer;
 mod session;
+mod wish;
 
 pub use link::Link;

@@ -13,10 +13,11 @@ use super::{
         Str255, SubmitSharesError, SubmitSharesStandard, UpdateChannel, UpdateChannelError, codes,
         id, protocol, setup_flags,
     },
+    wish::{Setup, Wish, class_of, code_of, floor_of, hashrate, user_agent},
 };
 use crate::{
     stratum::{Account, Close, Config, Effects, Seat, place_in},
-    work::{Announce, CoinbaseId, Difficulty, Protocol, Reject, Target, Work, vardiff::Change},
+    work::{Announce, Protocol, Reject, Target, Work, vardiff::Change},
 };
 
 /// A miner's (or a proxy's) connection, once encrypted. Owned by its [`super::Link`].
@@ -40,13 +41,6 @@ pub(super) struct Session {
     idle_since: Option<Instant>,
     /// Not after any channel's vardiff wants to be asked.
     vardiff_deadline: Instant,
-}
-
-/// What the client said of itself.
-struct Setup {
-    /// `vendor/hardware/firmware`.
-    user_agent: Box<str>,
-    requires_standard_jobs: bool,
 }
 
 impl Session {
@@ -465,80 +459,11 @@ impl Session {
     }
 }
 
-/// A channel that is asked for.
-struct Wish<'a> {
-    request_id: u32,
-    kind: Kind,
-    /// None: not UTF-8.
-    identity: Option<&'a str>,
-    hashrate: f32,
-    max_target: Target,
-    extranonce_size: u16,
-}
-
 impl Kind {
     pub(super) const fn protocol(self) -> Protocol {
         match self {
             Self::Standard => Protocol::Sv2Standard,
             Self::Extended => Protocol::Sv2Extended,
-        }
-    }
-}
-
-fn class_of(config: &Config, setup: &Setup, kind: Kind) -> (CoinbaseId, Option<Difficulty>) {
-    match kind {
-        // The miner sees the root alone.
-        Kind::Standard => (CoinbaseId::HUGE, config.classes.of(&setup.user_agent).1),
-        Kind::Extended => config.classes.of_extended(&setup.user_agent),
-    }
-}
-
-fn user_agent(setup: &SetupConnection<'_>) -> Box<str> {
-    let parts = [
-        setup.vendor.to_str_lossy(),
-        setup.hardware_version.to_str_lossy(),
-        setup.firmware.to_str_lossy(),
-    ];
-    parts.join("/").trim_end_matches('/').into()
-}
-
-/// Hashes per second, or that the miner does not say; none when it is not a number of hashes.
-#[expect(clippy::option_option, reason = "absent is not wrong")]
-fn hashrate(nominal: f32) -> Option<Option<f64>> {
-    let valid = nominal.is_finite() && nominal >= 0.0;
-    valid.then(|| (nominal > 0.0).then_some(f64::from(nominal)))
-}
-
-/// The difficulty that a miner asks never to go below; none when nobody could reach it.
-#[expect(clippy::option_option, reason = "absent is not wrong")]
-fn floor_of(max_target: &Target) -> Option<Option<Difficulty>> {
-    let wanted = max_target.difficulty();
-    if wanted > DIFFICULTY_MOST {
-        return None;
-    }
-    let Some(mut floor) = Difficulty::new(wanted) else { return Some(None) };
-    // A quotient's rounding must not make the target easier than was asked for.
-    for _ in 0..ROUNDINGS {
-        if Target::from_difficulty(floor) <= *max_target {
-            break;
-        }
-        floor = Difficulty::new(floor.get() * (1.0 + f64::EPSILON)).unwrap_or(floor);
-    }
-    Some(Some(floor))
-}
-
-/// SRI's codes of today.
-fn code_of(reject: Reject) -> Str255<'static> {
-    match reject {
-        Reject::UnknownJob => codes::INVALID_JOB_ID,
-        Reject::StaleWork | Reject::StalePrevblk => codes::STALE_SHARE,
-        Reject::Duplicate => codes::DUPLICATE_SHARE,
-        Reject::HighHash | Reject::HashNotZero => codes::DIFFICULTY_TOO_LOW,
-        Reject::BadVersion => codes::INVALID_NON_ROLLABLE_VERSION_BIT,
-        Reject::BadExtranonce => codes::BAD_EXTRANONCE_SIZE,
-        Reject::NotSubscribed => codes::INVALID_CHANNEL_ID,
-        Reject::NtimeTooOld | Reject::NtimeTooNew | Reject::Unauthorized | Reject::Malformed => {
-            codes::INVALID_SHARE
         }
     }
 }
@@ -553,10 +478,6 @@ const VERSION: u16 = 2;
 const EXTRANONCE_SIZE: u16 = 8;
 /// A proxy in front of a large farm; each takes about 1 KiB, and a place among `max_connections`.
 const CHANNELS_MAX: usize = 8192;
-/// The whole network's is below 2^48; a target beyond is a mistake.
-const DIFFICULTY_MOST: f64 = 1e18;
-/// An `f64`'s quotient is off by one bit, the long division's by less.
-const ROUNDINGS: u32 = 4;
 /// In place of "never".
 const FAR: std::time::Duration = std::time::Duration::from_secs(86_400);
 

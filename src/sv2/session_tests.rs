@@ -15,7 +15,7 @@ use super::{
 use crate::{
     stratum::{ClassRule, Classes, Lease, Leases},
     validate::fixture::{CURTIME, Desk, EASY, HARD, pooled, solo, template, tip},
-    work::{BuildJob, Door, Hash256, Payout, Share, Username, merkle},
+    work::{BuildJob, CoinbaseId, Difficulty, Door, Hash256, Payout, Share, Username, merkle},
 };
 
 /// A session, the work that reaches it, and a client that holds it to the specification.

@@ -59,8 +59,11 @@ impl JobBuilder {
             let coinbase = Coinbase::build(CoinbaseId::EMPTY, template, payout, prefix);
             let version = template.version & !VERSION_ROLLING_MASK;
             // What miners may hold of it already is what this would be: all of it, or nothing.
-            (coinbase == upcoming.coinbase && version == upcoming.version)
-                .then(|| (upcoming.id, prefix, Coinbases::One(coinbase)))
+            (coinbase == upcoming.coinbase && version == upcoming.version).then_some((
+                upcoming.id,
+                prefix,
+                Coinbases::One(coinbase),
+            ))
         });
         let slot = self.slot(payout);
         if let Some((id, prefix, coinbases)) = ready {

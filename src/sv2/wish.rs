@@ -1,0 +1,95 @@
+//! What a client says and asks for, and what is made of it.
+
+use super::{
+    channel::Kind,
+    codec::{SetupConnection, Str255, codes},
+};
+use crate::{
+    stratum::Config,
+    work::{CoinbaseId, Difficulty, Reject, Target},
+};
+
+/// What the client said of itself.
+pub(super) struct Setup {
+    /// `vendor/hardware/firmware`.
+    pub(super) user_agent: Box<str>,
+    pub(super) requires_standard_jobs: bool,
+}
+
+/// A channel that is asked for.
+pub(super) struct Wish<'a> {
+    pub(super) request_id: u32,
+    pub(super) kind: Kind,
+    /// None: not UTF-8.
+    pub(super) identity: Option<&'a str>,
+    pub(super) hashrate: f32,
+    pub(super) max_target: Target,
+    pub(super) extranonce_size: u16,
+}
+
+pub(super) fn class_of(
+    config: &Config,
+    setup: &Setup,
+    kind: Kind,
+) -> (CoinbaseId, Option<Difficulty>) {
+    match kind {
+        // The miner sees the root alone.
+        Kind::Standard => (CoinbaseId::HUGE, config.classes.of(&setup.user_agent).1),
+        Kind::Extended => config.classes.of_extended(&setup.user_agent),
+    }
+}
+
+pub(super) fn user_agent(setup: &SetupConnection<'_>) -> Box<str> {
+    let parts = [
+        setup.vendor.to_str_lossy(),
+        setup.hardware_version.to_str_lossy(),
+        setup.firmware.to_str_lossy(),
+    ];
+    parts.join("/").trim_end_matches('/').into()
+}
+
+/// Hashes per second, or that the miner does not say; none when it is not a number of hashes.
+#[expect(clippy::option_option, reason = "absent is not wrong")]
+pub(super) fn hashrate(nominal: f32) -> Option<Option<f64>> {
+    let valid = nominal.is_finite() && nominal >= 0.0;
+    valid.then(|| (nominal > 0.0).then_some(f64::from(nominal)))
+}
+
+/// The difficulty that a miner asks never to go below; none when nobody could reach it.
+#[expect(clippy::option_option, reason = "absent is not wrong")]
+pub(super) fn floor_of(max_target: &Target) -> Option<Option<Difficulty>> {
+    let wanted = max_target.difficulty();
+    if wanted > DIFFICULTY_MOST {
+        return None;
+    }
+    let Some(mut floor) = Difficulty::new(wanted) else { return Some(None) };
+    // A quotient's rounding must not make the target easier than was asked for.
+    for _ in 0..ROUNDINGS {
+        if Target::from_difficulty(floor) <= *max_target {
+            break;
+        }
+        floor = Difficulty::new(floor.get() * (1.0 + f64::EPSILON)).unwrap_or(floor);
+    }
+    Some(Some(floor))
+}
+
+/// SRI's codes of today.
+pub(super) fn code_of(reject: Reject) -> Str255<'static> {
+    match reject {
+        Reject::UnknownJob => codes::INVALID_JOB_ID,
+        Reject::StaleWork | Reject::StalePrevblk => codes::STALE_SHARE,
+        Reject::Duplicate => codes::DUPLICATE_SHARE,
+        Reject::HighHash | Reject::HashNotZero => codes::DIFFICULTY_TOO_LOW,
+        Reject::BadVersion => codes::INVALID_NON_ROLLABLE_VERSION_BIT,
+        Reject::BadExtranonce => codes::BAD_EXTRANONCE_SIZE,
+        Reject::NotSubscribed => codes::INVALID_CHANNEL_ID,
+        Reject::NtimeTooOld | Reject::NtimeTooNew | Reject::Unauthorized | Reject::Malformed => {
+            codes::INVALID_SHARE
+        }
+    }
+}
+
+/// The whole network's is below 2^48; a target beyond is a mistake.
+const DIFFICULTY_MOST: f64 = 1e18;
+/// An `f64`'s quotient is off by one bit, the long division's by less.
+const ROUNDINGS: u32 = 4;
