@@ -1,6 +1,10 @@
 //! A connection's conversation: messages in, frames out. No encryption, sockets or clock here.
 
-use std::{borrow::Cow, sync::Arc, time::Instant};
+use std::{
+    borrow::Cow,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
     announce::Announcer,
@@ -184,7 +188,7 @@ impl Session {
 
     pub(super) fn deadline(&self) -> Instant {
         if let Some(since) = self.idle_since {
-            return since + self.config.login_timeout;
+            return self.patience().map_or(since + FAR, |patience| since + patience);
         }
         let mut deadline = self.vardiff_deadline;
         if let Some(paced) = self.paced {
@@ -203,9 +207,15 @@ impl Session {
         out: &mut Vec<u8>,
     ) -> Result<(), Close> {
         if let Some(since) = self.idle_since {
-            let timeout = self.config.login_timeout;
-            let late = now >= since + timeout;
-            return if late { Err(Close::LoginTimeout(timeout)) } else { Ok(()) };
+            return match self.patience() {
+                Some(patience) if now < since + patience => Ok(()),
+                Some(patience) if self.setup.is_none() => Err(Close::LoginTimeout(patience)),
+                Some(patience) => Err(Close::Idle(patience)),
+                None => {
+                    self.idle_since = Some(now);
+                    Ok(())
+                }
+            };
         }
         let idle_timeout = self.config.idle_timeout;
         if !idle_timeout.is_zero() && now >= self.last_share + idle_timeout {
@@ -222,6 +232,16 @@ impl Session {
             self.send_latest(work, now, out);
         }
         Ok(())
+    }
+
+    /// How long a connection may go without a channel. A proxy opens none before its first miner
+    /// comes, which may be long after it; so it has the time of a miner without shares.
+    fn patience(&self) -> Option<Duration> {
+        let Config { login_timeout, idle_timeout, .. } = *self.config;
+        if self.setup.is_none() {
+            return Some(login_timeout);
+        }
+        (!idle_timeout.is_zero()).then_some(idle_timeout)
     }
 
     /// Asks the client to come back: to this address, at once, when a new process listens.
@@ -479,7 +499,7 @@ const EXTRANONCE_SIZE: u16 = 8;
 /// A proxy in front of a large farm; each takes about 1 KiB, and a place among `max_connections`.
 const CHANNELS_MAX: usize = 8192;
 /// In place of "never".
-const FAR: std::time::Duration = std::time::Duration::from_secs(86_400);
+const FAR: Duration = Duration::from_secs(86_400);
 
 #[cfg(test)]
 #[path = "session_tests.rs"]

@@ -515,10 +515,36 @@ fn closing_ends_a_channel_or_a_whole_group() {
     bench.say(&CloseChannel { channel_id: three, reason_code }).unwrap();
     assert!(bench.session.channels.is_empty());
     assert_eq!(bench.session.seat.roster.miners().len(), 0);
-    // A connection without channels is not kept for ever.
-    bench.later(16);
-    let Bench { session, desk, now, out, .. } = &mut bench;
-    assert!(matches!(session.on_deadline(&desk.work, *now, out), Err(Close::LoginTimeout(_))));
+}
+
+/// A proxy opens no channel before it has a miner.
+#[test]
+fn a_connection_without_channels_has_the_time_of_a_miner_without_shares() {
+    let mut bench = Bench::solo();
+    let idle = |bench: &mut Bench, seconds| {
+        bench.later(seconds);
+        let Bench { session, desk, now, out, .. } = bench;
+        session.on_deadline(&desk.work, *now, out)
+    };
+    idle(&mut bench, 7199).unwrap();
+    let channel = bench.extended();
+    bench.mine(channel).unwrap();
+    bench.say(&CloseChannel { channel_id: channel, reason_code: Str255::default() }).unwrap();
+    idle(&mut bench, 7199).unwrap();
+    assert!(matches!(idle(&mut bench, 1), Err(Close::Idle(_))));
+
+    let mut forever = Config { idle_timeout: Duration::ZERO, ..config() };
+    let mut bench = Bench::with(forever.clone(), HARD, &solo());
+    bench.setup(0, "test");
+    for _ in 0..3 {
+        idle(&mut bench, 100_000).unwrap();
+        assert!(bench.session.deadline() > bench.now, "it is not asked without end");
+    }
+
+    forever.login_timeout = Duration::from_secs(15);
+    let mut bench = Bench::with(forever, HARD, &solo());
+    idle(&mut bench, 14).unwrap();
+    assert!(matches!(idle(&mut bench, 1), Err(Close::LoginTimeout(_))), "it never said anything");
 }
 
 #[test]
