@@ -9,6 +9,7 @@ mod identity;
 mod propose;
 mod report;
 mod signals;
+mod systemd;
 
 use std::{
     net::SocketAddr,
@@ -31,6 +32,7 @@ use self::{
     propose::propose,
     report::{Reporter, report},
     signals::{Signals, Wanted},
+    systemd::Systemd,
 };
 use crate::{
     blocks::{self, BlockNode, BlockSender, BlockStats, BlocksConfig},
@@ -107,6 +109,7 @@ pub struct Gateway {
 pub async fn run(config: Config) -> Result<(), DaemonError> {
     let mut signals = Signals::new().map_err(DaemonError::Signals)?;
     info!(version = env!("CARGO_PKG_VERSION"), "gatewayd starts");
+    let systemd = Systemd::new();
     let started = {
         let starting = Gateway::start(&config);
         tokio::pin!(starting);
@@ -120,6 +123,9 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
             }
         }
     };
+    if let Some(door) = started.stratum.first() {
+        systemd.serving(*door, started.work.clone());
+    }
     let minutes = tokio::spawn(report(started.reporter()));
     let mut died = false;
     loop {
@@ -135,11 +141,14 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
             Wanted::Stop => break,
             Wanted::Notify => started.templates.notify.notify(),
             Wanted::Reload => {
+                systemd::reloading();
                 warn!("SIGHUP: this version cannot reload yet; restart it to apply a changed file");
+                systemd::reloaded();
             }
         }
     }
     minutes.abort();
+    systemd.stopping();
     started.stop().await;
     if died { Err(DaemonError::Died) } else { Ok(()) }
 }

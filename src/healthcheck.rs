@@ -43,7 +43,7 @@ fn gets_work(addr: SocketAddr, timeout: Duration) -> io::Result<()> {
 }
 
 /// An address that listens everywhere is reached on this machine's own.
-fn local(addr: SocketAddr) -> SocketAddr {
+pub(crate) fn local(addr: SocketAddr) -> SocketAddr {
     let ip = match addr.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),

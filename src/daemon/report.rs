@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use tokio::sync::watch;
 use tracing::info;
 
+use super::systemd;
 use crate::{
     datum,
     work::{Counters, CountersView, Door, Work},
@@ -25,39 +26,52 @@ pub(super) async fn report(reporter: Reporter) {
     loop {
         minute.tick().await;
         let view = reporter.counters.view();
-        reporter.line(&before, &view);
+        systemd::status(&reporter.line(&before, &view));
         before = view;
     }
 }
 
 impl Reporter {
-    fn line(&self, before: &CountersView, view: &CountersView) {
+    /// Logs the minute between two views, and returns it in short.
+    fn line(&self, before: &CountersView, view: &CountersView) -> String {
         let difficulty = view.accepted_difficulty - before.accepted_difficulty;
-        let hashrate = difficulty * HASHES_PER_DIFFICULTY / REPORT_EACH.as_secs_f64();
+        let hashrate = Hashrate(difficulty * HASHES_PER_DIFFICULTY / REPORT_EACH.as_secs_f64());
+        let accepted = view.accepted - before.accepted;
+        let rejected = view.rejected_total() - before.rejected_total();
         let work = self.work.borrow().clone();
         let job = work.as_ref().map(|work| Arc::clone(work.latest()));
+        let height = job.as_ref().map_or(0, |job| job.template.height);
+        let mode = mode(work.as_deref());
+        let pool = self.pool.as_ref().map_or_else(|| "none".into(), pool_summary);
         info!(
             miners = view.connections,
-            hashrate = %Hashrate(hashrate),
-            accepted = view.accepted - before.accepted,
-            rejected = view.rejected_total() - before.rejected_total(),
+            %hashrate,
+            accepted,
+            rejected,
             blocks = view.blocks,
             dropped = view.relay_dropped,
-            height = job.as_ref().map_or(0, |job| job.template.height),
+            height,
             transactions = job.as_ref().map_or(0, |job| job.template.transactions.len()),
-            mode = mode(work.as_deref()),
-            pool = %self.pool.as_ref().map_or_else(|| "none".into(), pool_summary),
+            mode,
+            %pool,
             "the last minute"
         );
+        format!(
+            "{mode} at height {height}, {} miners, {hashrate}; in the last minute {accepted} \
+             accepted, {rejected} rejected; pool: {pool}",
+            view.connections
+        )
     }
 }
 
 /// State and shares of the pool, in a word or two.
 fn pool_summary(pool: &datum::Pool) -> String {
     let stats = pool.stats.view();
+    let round_trip = stats.pools.iter().map(|(_, tally)| tally.round_trip).max();
     format!(
-        "{:?}, {} accepted, {} rejected, {} held, {} lost",
+        "{:?}, {} ms, {} accepted, {} rejected, {} held, {} lost",
         *pool.health.borrow(),
+        round_trip.unwrap_or_default().as_millis(),
         stats.accepted,
         stats.rejected_total(),
         stats.held,

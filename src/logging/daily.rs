@@ -171,14 +171,15 @@ mod tests {
     fn what_an_earlier_run_left_is_kept() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("gatewayd.log");
-        #[expect(clippy::disallowed_methods, reason = "a file's time is the clock's")]
-        let yesterday = || SystemTime::now() - Duration::from_secs(86_400);
         fs::write(&path, "earlier\n").unwrap();
-        File::options().write(true).open(&path).unwrap().set_modified(yesterday()).unwrap();
+        let earlier = File::options().write(true).open(&path).unwrap();
+        let written = earlier.metadata().unwrap().modified().unwrap();
+        let yesterday = written - Duration::from_secs(86_400);
+        earlier.set_modified(yesterday).unwrap();
         let mut log = DailyFile::open(&path).unwrap();
         log.write_all(b"now\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "now\n");
-        let aside = folder.path().join(format!("gatewayd.log.{}", date(yesterday())));
+        let aside = folder.path().join(format!("gatewayd.log.{}", date(yesterday)));
         assert_eq!(fs::read_to_string(aside).unwrap(), "earlier\n");
 
         drop(log);

@@ -1,0 +1,180 @@
+//! What systemd is told: ready, status, alive. Does nothing where it is not systemd that asks.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use sd_notify::NotifyState;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::watch,
+    time::{MissedTickBehavior, interval, sleep, timeout},
+};
+use tracing::{debug, warn};
+
+use crate::work::{Door, Work};
+
+/// Tells systemd how far gatewayd is, for as long as it lives.
+pub(super) struct Systemd {
+    phase: watch::Sender<Phase>,
+}
+
+#[derive(Clone, Debug)]
+enum Phase {
+    /// No work yet.
+    Starting,
+    /// Miners are welcome at this address, while the door is open.
+    Serving(SocketAddr, watch::Receiver<Option<Arc<Work>>>),
+    Stopping,
+}
+
+impl Systemd {
+    /// Begins to speak, when there is a systemd that listens.
+    pub(super) fn new() -> Self {
+        let (phase, phases) = watch::channel(Phase::Starting);
+        if std::env::var_os("NOTIFY_SOCKET").is_some() {
+            status("waiting for work from a node");
+            tokio::spawn(speak(phases, sd_notify::watchdog_enabled()));
+        }
+        Self { phase }
+    }
+
+    pub(super) fn serving(&self, door: SocketAddr, work: watch::Receiver<Option<Arc<Work>>>) {
+        self.phase.send_replace(Phase::Serving(door, work));
+    }
+
+    pub(super) fn stopping(&self) {
+        tell(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
+        self.phase.send_replace(Phase::Stopping);
+    }
+}
+
+/// A line for `systemctl status`.
+pub(super) fn status(text: &str) {
+    tell(&[NotifyState::Status(text)]);
+}
+
+/// A new configuration is being read, until `reloaded`.
+pub(super) fn reloading() {
+    if let Ok(now) = NotifyState::monotonic_usec_now() {
+        tell(&[NotifyState::Reloading, now]);
+    }
+}
+
+pub(super) fn reloaded() {
+    tell(&[NotifyState::Ready]);
+}
+
+/// Says when gatewayd is ready, and then that it lives.
+async fn speak(mut phases: watch::Receiver<Phase>, watchdog: Option<Duration>) {
+    let mut ready = false;
+    let patience = sleep(READY_PATIENCE);
+    tokio::pin!(patience);
+    let mut beat = interval(watchdog.unwrap_or(NEVER) / BEATS);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            changed = phases.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                if matches!(*phases.borrow_and_update(), Phase::Serving(..)) {
+                    if !ready {
+                        tell(&[NotifyState::Ready]);
+                    }
+                    ready = true;
+                    status("serving miners");
+                }
+            }
+            // A node may need hours; `systemctl start` and what waits for it must not.
+            () = &mut patience, if !ready => {
+                ready = true;
+                tell(&[NotifyState::Ready]);
+            }
+            _ = beat.tick(), if watchdog.is_some() => {
+                let phase = phases.borrow().clone();
+                if is_alive(phase).await {
+                    tell(&[NotifyState::Watchdog]);
+                } else {
+                    warn!(
+                        "gatewayd does not answer at its own door; systemd will restart it if that \
+                         goes on"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// That this runs proves that the runtime turns. That miners are served is proved by one: it comes
+/// in, says goodbye, and must be let out.
+async fn is_alive(phase: Phase) -> bool {
+    let Phase::Serving(door, work) = phase else { return true };
+    let is_open = work.borrow().as_ref().is_some_and(|work| work.door == Door::Open);
+    !is_open || lets_out(door, DOOR_PATIENCE).await
+}
+
+async fn lets_out(door: SocketAddr, patience: Duration) -> bool {
+    let visit = async {
+        let mut socket = TcpStream::connect(crate::healthcheck::local(door)).await?;
+        socket.shutdown().await?;
+        // To the end, whatever is said before it.
+        while socket.read(&mut [0; 512]).await? > 0 {}
+        Ok::<(), std::io::Error>(())
+    };
+    match timeout(patience, visit).await {
+        Ok(Ok(())) => true,
+        // Out of files, or cut off while leaving: something answers. Nobody listens: not.
+        Ok(Err(error)) => error.kind() != std::io::ErrorKind::ConnectionRefused,
+        Err(_) => false,
+    }
+}
+
+fn tell(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        debug!(%error, "systemd does not listen");
+    }
+}
+
+/// Long enough for a node that is there.
+const READY_PATIENCE: Duration = Duration::from_secs(10);
+/// Several may fail in a row on a machine that is out of breath.
+const BEATS: u32 = 4;
+const DOOR_PATIENCE: Duration = Duration::from_secs(10);
+/// An interval needs a period; this one is not waited for.
+const NEVER: Duration = Duration::from_secs(3600);
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(200);
+
+    #[tokio::test]
+    async fn a_door_that_lets_visitors_out_is_alive() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let door = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            loop {
+                let (mut socket, _) = listener.accept().await.unwrap();
+                let _ = socket.write_all(b"{\"id\":1}\n").await;
+                while socket.read(&mut [0; 64]).await.is_ok_and(|len| len > 0) {}
+            }
+        });
+        assert!(lets_out(door, DOOR_PATIENCE).await);
+        // As if it listened everywhere.
+        let everywhere = SocketAddr::from(([0, 0, 0, 0], door.port()));
+        assert!(lets_out(everywhere, DOOR_PATIENCE).await);
+    }
+
+    #[tokio::test]
+    async fn a_door_that_nobody_opens_is_not() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let door = listener.local_addr().unwrap();
+        // The kernel takes the connection, but nobody in here.
+        assert!(!lets_out(door, SOON).await);
+        drop(listener);
+        assert!(!lets_out(door, SOON).await);
+    }
+}
