@@ -9,7 +9,7 @@ use bitcoincore_rpc::RpcApi;
 use common::{bitcoind::Bitcoind, eventually, gateway::Gateway};
 use gatewayd::{
     devnet::{
-        miner::{Miner, MinerHandle, MinerOptions, MinerStats},
+        miner::{Miner, MinerHandle, MinerOptions, MinerProtocol, MinerStats},
         node::{Node, NodeHandle, NodeOptions},
         pool::{Pool, PoolConfig, PoolHandle, PoolOptions},
     },
@@ -69,7 +69,17 @@ fn embedded(node: &NodeHandle) -> String {
 }
 
 fn start_miner(gateway: &Gateway, class: usize, hashrate: f64) -> MinerHandle {
+    start_miner_of(MinerProtocol::Sv1, gateway, class, hashrate)
+}
+
+fn start_miner_of(
+    protocol: MinerProtocol,
+    gateway: &Gateway,
+    class: usize,
+    hashrate: f64,
+) -> MinerHandle {
     let options = MinerOptions {
+        protocol,
         connect: gateway.addr("stratum").to_string(),
         username: format!("{ADDRESS}.class{class}"),
         user_agent: format!("class{class}/1.0"),
@@ -97,9 +107,18 @@ fn pool_knows(pool: &PoolHandle, accepted: u64) {
     assert_eq!((stats.accepted, stats.rejected), (accepted, 0), "{stats:?}");
 }
 
-/// Blocks in all classes, with the splits that each has room for, and a pool that agrees.
 #[tokio::test(flavor = "multi_thread")]
 async fn blocks_of_every_class_pay_the_pools_splits() {
+    blocks_of_every_class(MinerProtocol::Sv1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn blocks_of_every_class_pay_the_pools_splits_over_sv2() {
+    blocks_of_every_class(MinerProtocol::Sv2Extended).await;
+}
+
+/// Blocks in all classes, with the splits that each has room for, and a pool that agrees.
+async fn blocks_of_every_class(protocol: MinerProtocol) {
     let mut node = Bitcoind::regtest();
     node.generate(151);
     node.make_segwit_mempool(60);
@@ -110,7 +129,7 @@ async fn blocks_of_every_class_pay_the_pools_splits() {
     let mut outputs = Vec::new();
     for class in 0..6 {
         let before = node.height();
-        let miners = vec![start_miner(&gateway, class, 1_500_000.0)];
+        let miners = vec![start_miner_of(protocol, &gateway, class, 1_500_000.0)];
         eventually("four blocks of this class", Duration::from_secs(60), || {
             (node.height() >= before + 4).then_some(())
         });
@@ -127,6 +146,25 @@ async fn blocks_of_every_class_pay_the_pools_splits() {
     let by_room = [0, 1, 2, 5, 3, 4].map(|class| outputs[class].unwrap());
     assert!(by_room.is_sorted() && by_room[0] < by_room[1], "{by_room:?}");
     assert!(by_room[5] > 200, "all splits, the pool and the commitment: {by_room:?}");
+}
+
+/// A standard channel sees no coinbase, so it gets the one with room for all.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standard_channel_pays_all_splits() {
+    let node = Bitcoind::regtest();
+    node.generate(151);
+    let pool = pool(200).await;
+    let gateway = Gateway::start(&config(&node.node_toml(), &pool, 0.000_25, ""));
+    let before = node.height();
+    let miners = vec![start_miner_of(MinerProtocol::Sv2Standard, &gateway, 1, 1_500_000.0)];
+    eventually("four blocks", Duration::from_secs(60), || {
+        (node.height() >= before + 4).then_some(())
+    });
+    let stats = stop(miners).await;
+    assert_eq!(stats.rejected, 0, "{stats:?}");
+    pool_knows(&pool, stats.accepted);
+    let most = (before + 1..=node.height()).map(|at| coinbase_outputs(&node, at)).max();
+    assert!(most > Some(200), "{most:?}");
 }
 
 fn coinbase_outputs(node: &Bitcoind, height: u64) -> usize {
