@@ -73,6 +73,43 @@ fn the_environment_overrides_the_file() {
     assert_eq!(code, Some(0), "{told}");
 }
 
+/// Containers have no file: nodes and pools are lists of tables, so they have to work too.
+#[test]
+fn the_environment_may_be_all_there_is() {
+    let node =
+        Bitcoind::start_with(bitcoin::Network::Regtest, &["-rpcuser=me", "-rpcpassword=p=a,s}s]"]);
+    let pool = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = pool.local_addr().unwrap().port();
+    let key = "f2".repeat(64);
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Gateway::command();
+    command.args(["--config", "/nowhere/gatewayd.toml", "check"]).envs([
+        ("GATEWAYD_MINING__ADDRESS", ADDRESS.to_owned()),
+        ("GATEWAYD_MINING__UNIQUE_ID", "7".to_owned()),
+        ("GATEWAYD_LEDGER__DATA_DIR", dir.path().display().to_string()),
+        ("GATEWAYD_STRATUM__LISTEN", "[\"127.0.0.1:0\"]".to_owned()),
+        ("GATEWAYD_STRATUM__DIFFICULTY_MIN", "65536.0".to_owned()),
+        ("GATEWAYD_STRATUM__USERNAME_MODIFIERS", "{half={bc1qx=0.5, \"\"=0.5}}".to_owned()),
+        (
+            "GATEWAYD_NODE",
+            format!(
+                "[{{rpc_url=\"{0}\", rpc_user=\"me\", rpc_password=\"p=a,s}}s]\"}}, \
+                  {{rpc_url=\"{0}\", rpc_user=\"me\", rpc_password=\"p=a,s}}s]\", submit_only=true}}]",
+                node.rpc_url()
+            ),
+        ),
+        (
+            "GATEWAYD_POOL",
+            format!("[{{host=\"127.0.0.1\", port={port}, public_key=\"{key}\"}}]"),
+        ),
+    ]);
+    let output = command.output().unwrap();
+    let told = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    assert!(told.contains("gives work"), "{told}");
+    assert!(told.contains(&format!("ok      pool 127.0.0.1:{port}")), "{told}");
+}
+
 /// What people do who come from datum_gateway, as far as `check`.
 #[test]
 fn an_imported_configuration_passes_check() {

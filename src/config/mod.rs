@@ -173,18 +173,20 @@ pub struct ConfigError {
 }
 
 impl Config {
-    /// Reads `path`, then `GATEWAYD_…` from the environment over it.
+    /// Reads `path`, then `GATEWAYD_…` from the environment over it. The environment may be all
+    /// there is: that is how containers are configured.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let error = |problems| ConfigError { path: path.display().to_string(), problems };
-        if !path.exists() {
+        let file = path.exists().then(|| Toml::file_exact(path));
+        if file.is_none() && environment().iter().next().is_none() {
             return Err(error(vec![
                 "no such file. Write one with `gatewayd example-config > gatewayd.toml`, set \
                  mining.address and [[node]], and name it with --config"
                     .into(),
             ]));
         }
-        let figment = Figment::new().merge(Toml::file_exact(path)).merge(environment());
-        let raw = figment.extract().map_err(|problems| {
+        let figment = file.map_or_else(Figment::new, |file| Figment::new().merge(file));
+        let raw = figment.merge(environment()).extract().map_err(|problems| {
             error(problems.into_iter().map(|it| without_secrets(&it.to_string())).collect())
         })?;
         check::config(raw).map_err(error)
