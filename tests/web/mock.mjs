@@ -1,7 +1,7 @@
 // A gateway that is not one: serves web/ and answers the API with made-up figures, for the states
 // that a demo does not reach (thousands of miners, a first start, a pool that is away).
 //
-//   node tests/web/mock.mjs [--port 7199] [--miners 40] [--state pooled|solo|setup|waiting|read-only|quiet]
+//   node tests/web/mock.mjs [--port 7199] [--miners 40] [--state pooled|solo|setup|open|waiting|read-only|quiet]
 //
 // The password is "correct horse". Answers have the shapes of src/api/shapes.
 
@@ -125,7 +125,7 @@ difficulty_min = 16384
 export async function startMock({ port = 0, miners = 40, state = "pooled" } = {}) {
   const world = {
     state,
-    miners: makeMiners(state === "quiet" || state === "setup" ? 0 : miners),
+    miners: makeMiners(state === "quiet" || isUnset({ state }) ? 0 : miners),
     started: now() - 93_784,
     height: 924_511,
     tipAt: now() - 412,
@@ -209,10 +209,12 @@ const failure = (status, error, message, problems = []) => [status, { error, mes
 function route(world, request, path, query, body) {
   const token = /gatewayd_session=(\w+)/.exec(request.headers.cookie ?? "")?.[1];
   const isSignedIn = world.sessions.has(token);
-  const isEnabled = world.state !== "read-only";
+  const isEnabled = world.state !== "read-only" && world.state !== "open";
+  const isOpen = world.state === "open"; // the first settings need no password
   const session = (signedIn) => ({
     admin_enabled: isEnabled,
     signed_in: signedIn,
+    setup_open: isOpen,
     csrf_token: signedIn ? "csrf" : null,
     expires_in_s: signedIn ? 86_400 : null,
   });
@@ -240,7 +242,7 @@ function route(world, request, path, query, body) {
       { "set-cookie": `gatewayd_session=${fresh}; HttpOnly; SameSite=Strict; Path=/` },
     ];
   }
-  if (request.method !== "GET" || path === "/config") {
+  if ((request.method !== "GET" || path === "/config") && !(isOpen && path === "/config")) {
     if (!isEnabled)
       return failure(
         403,
@@ -267,7 +269,7 @@ function admin(world, method, path, body) {
         path: "/etc/gatewayd/gatewayd.toml",
         text: world.text,
         values: {
-          mining: { address: world.state === "setup" ? "" : OWN },
+          mining: { address: isUnset(world) ? "" : OWN },
           node: [{ rpc_url: "http://127.0.0.1:8332" }],
           pool: [{}],
         },
@@ -321,7 +323,7 @@ function change(world, { text, changes, revision, check_only: isCheck }) {
     world.text = text ?? world.text;
     world.revision += 1;
     world.changes = changes;
-    if (world.state === "setup") world.state = "pooled";
+    if (isUnset(world)) world.state = "pooled";
   }
   return [
     200,
@@ -348,13 +350,14 @@ function read(world, path, query) {
   return null;
 }
 
-const isIdle = (world) => world.state === "setup" || world.state === "waiting";
+const isUnset = (world) => world.state === "setup" || world.state === "open";
+const isIdle = (world) => isUnset(world) || world.state === "waiting";
 const rateOf = (world) => world.miners.reduce((sum, miner) => sum + miner.hashrate_h_per_s, 0);
 
 function statusOf(world) {
   const rate = rateOf(world) * (0.97 + Math.random() * 0.06);
   const count = (protocol) => world.miners.filter((miner) => miner.protocol === protocol).length;
-  const isSetup = world.state === "setup";
+  const isSetup = isUnset(world);
   world.accepted = (world.accepted ?? 128_412) + 3;
   return {
     version: "0.1.0",
@@ -412,7 +415,7 @@ function statusOf(world) {
 }
 
 function warningsOf(world) {
-  if (world.state === "setup")
+  if (isUnset(world))
     return [
       {
         code: "setup-needed",
@@ -516,7 +519,7 @@ function workOf(world) {
   if (isIdle(world))
     return {
       mode: "waiting",
-      waiting_for: world.state === "setup" ? "no payout address is set" : "no pool answers",
+      waiting_for: isUnset(world) ? "no payout address is set" : "no pool answers",
       job: null,
     };
   const isSolo = world.state === "solo";

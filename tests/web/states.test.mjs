@@ -7,6 +7,7 @@ import { PHONE, faintTexts, go, launch, open, picture, settled } from "./support
 import { startMock } from "./mock.mjs";
 
 const CUT = [/net::ERR/, /Failed to load resource/];
+const ADDRESS = "bc1q7wz4t4m0cfyw7n3cvlvrm4l0a8q9pkg6eg4d2k";
 let browser;
 
 before(async () => {
@@ -171,34 +172,31 @@ test("what miners and pools send stays text", () =>
     await page.done();
   }));
 
-test("the first start asks for what is missing and saves it", () =>
-  withMock({ state: "setup" }, async (mock) => {
-    const page = await open(browser, mock.url, { size: PHONE, allowed: [/status of 422/] });
-    await page.getByText("Welcome to gatewayd").waitFor();
-    await page.getByLabel("Admin password").fill("correct horse");
-    await page.getByRole("button", { name: "Sign in" }).click();
-    await page.getByRole("button", { name: "Save and start" }).click();
-    await page.getByText("Enter an address of yours.").waitFor();
-    await picture(page, "start-390-light");
-    await page.getByLabel("Your Bitcoin address").fill("nonsense");
-    await page.getByText("Solo", { exact: true }).click();
-    await page.getByRole("button", { name: "Save and start" }).click();
-    await page.getByText("is not a Bitcoin address").waitFor();
-    await page
-      .getByLabel("Your Bitcoin address")
-      .fill("bc1q7wz4t4m0cfyw7n3cvlvrm4l0a8q9pkg6eg4d2k");
-    await page.getByRole("button", { name: "Save and start" }).click();
-    await page
-      .getByRole("heading", { name: "Mining with OCEAN" })
-      .or(page.getByRole("heading", { name: "Ready for miners" }))
-      .waitFor();
-    assert.equal(
-      mock.world.changes["mining.address"],
-      "bc1q7wz4t4m0cfyw7n3cvlvrm4l0a8q9pkg6eg4d2k",
-    );
-    assert.equal(mock.world.changes.pool, null);
-    await page.done();
-  }));
+for (const state of ["setup", "open"]) {
+  test(`the first start (${state}) asks for what is missing and saves it`, () =>
+    withMock({ state }, async (mock) => {
+      const page = await open(browser, mock.url, { size: PHONE, allowed: [/status of 422/] });
+      await page.getByText("Welcome to gatewayd").waitFor();
+      if (state === "setup") {
+        await page.getByLabel("Admin password").fill("correct horse");
+        await page.getByRole("button", { name: "Sign in" }).click();
+      }
+      const save = page.getByRole("button", { name: "Save and start" });
+      await save.click();
+      await page.getByText("Enter an address of yours.").waitFor();
+      await picture(page, `start-${state}-390-light`);
+      await page.getByLabel("Your Bitcoin address").fill("nonsense");
+      await page.getByText("Solo", { exact: true }).click();
+      await save.click();
+      await page.getByText("is not a Bitcoin address").waitFor();
+      await page.getByLabel("Your Bitcoin address").fill(ADDRESS);
+      await save.click();
+      await page.getByRole("heading", { name: "Ready for miners" }).waitFor();
+      assert.equal(mock.world.changes["mining.address"], ADDRESS);
+      assert.equal(mock.world.changes.pool, null);
+      await page.done();
+    }));
+}
 
 test("without a password it can be looked at, and says how to get one", () =>
   withMock({ state: "read-only", miners: 2 }, async ({ url }) => {

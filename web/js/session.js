@@ -7,6 +7,8 @@ const listeners = new Set();
 
 export const session = () => current;
 export const isSignedIn = () => Boolean(current?.signed_in);
+// Before there is an address and a password, the house may make the first settings without one.
+export const maySetUp = () => isSignedIn() || Boolean(current?.setup_open);
 
 export function onSession(listener) {
   listeners.add(listener);

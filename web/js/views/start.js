@@ -5,7 +5,7 @@ import { get, put } from "../api.js";
 import { copyButton, div, h, p, setAttribute, setText, show, span } from "../dom.js";
 import { ANSWERS, changesOf, problemsOf, tomlOf } from "../first.js";
 import { outcome } from "../parts.js";
-import { isSignedIn, session } from "../session.js";
+import { maySetUp, session } from "../session.js";
 import { loginForm } from "./login.js";
 
 const SECTIONS = [
@@ -103,7 +103,7 @@ export const start = {
     );
     root.append(page);
     if (!session()) page.append(h("p", { class: "note", role: "status" }, "Asking the gateway…"));
-    else if (session().admin_enabled && !isSignedIn()) page.append(loginForm(remount));
+    else if (session().admin_enabled && !maySetUp()) page.append(loginForm(remount));
     else page.append(new FirstStart().element);
     const had = session();
     return { needs: () => ({}), update: () => session() !== had && remount() };
@@ -125,7 +125,7 @@ class FirstStart {
         questions.map((question) => this.question(question)),
       ),
     );
-    const end = isSignedIn() ? div("buttons", this.save) : this.byHand();
+    const end = maySetUp() ? div("buttons", this.save) : this.byHand();
     this.element = h(
       "form",
       { class: "form first", novalidate: true, onsubmit: (event) => this.submit(event) },
@@ -133,7 +133,7 @@ class FirstStart {
       this.said.element,
       end,
     );
-    if (isSignedIn()) this.prefill();
+    if (maySetUp()) this.prefill();
     this.reflect();
   }
 
@@ -245,7 +245,7 @@ class FirstStart {
 
   async submit(event) {
     event.preventDefault();
-    if (!isSignedIn()) return;
+    if (!maySetUp()) return;
     const problems = problemsOf(this.answers);
     this.complain(problems);
     if (Object.keys(problems).length > 0) return;
