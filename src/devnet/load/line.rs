@@ -3,13 +3,14 @@
 
 use memchr::memmem;
 
+use crate::work::Hash256;
+
 /// What tells one notify from another.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct NotifyHead {
     /// Subsidy-only work, as gatewayd and datum_gateway mark it.
     pub(super) empty: bool,
-    /// In hex.
-    pub(super) prevhash: [u8; 64],
+    pub(super) prevhash: Hash256,
     pub(super) clean: bool,
 }
 
@@ -26,10 +27,21 @@ impl NotifyHead {
         let end = line.trim_ascii_end().strip_suffix(b"]}")?;
         Some(Self {
             empty: id.first() == Some(&b'N'),
-            prevhash: prevhash.try_into().ok()?,
+            prevhash: unswap(prevhash)?,
             clean: end.trim_ascii_end().ends_with(b"true"),
         })
     }
+}
+
+/// A hash out of V1's hex, which has the bytes of each word reversed.
+fn unswap(hex: &[u8]) -> Option<Hash256> {
+    let mut hash = Hash256::ZERO;
+    if hex.len() != 64 {
+        return None;
+    }
+    faster_hex::hex_decode(hex, &mut hash.0).ok()?;
+    hash.0.chunks_exact_mut(4).for_each(<[u8]>::reverse);
+    Some(hash)
 }
 
 /// The id of a request that was simply granted.
@@ -49,7 +61,7 @@ mod tests {
 
     #[test]
     fn notifies_are_told_apart() {
-        let prevhash = "0a".repeat(32);
+        let prevhash = "0a0b0c0d".repeat(8);
         let line = |id: &str, clean: &str| {
             format!(
                 r#"{{"id":null,"method":"mining.notify","params":["{id}","{prevhash}","00","11",["22"],"20000000","207fffff","66000000",{clean}]}}"#
@@ -60,7 +72,7 @@ mod tests {
             assert!(is_notify(line.as_bytes()));
             let head = NotifyHead::read(line.as_bytes()).unwrap();
             assert_eq!(head.empty, id.starts_with('N'));
-            assert_eq!(head.prevhash, prevhash.as_bytes());
+            assert_eq!(head.prevhash.0[..8], [13, 12, 11, 10, 13, 12, 11, 10]);
             assert_eq!(head.clean, clean);
         }
         assert_eq!(NotifyHead::read(b"{\"method\":\"mining.notify\",\"params\":[\"1\"]}"), None);

@@ -16,7 +16,13 @@ async fn everything_is_measured_and_rejects_are_not_hidden() {
     let tip = folder.path().join("tip");
     let args = LoadArgs {
         connect: listener.local_addr().unwrap().to_string(),
+        protocol: Speaks::Sv1,
+        authority_key: None,
         miners: 6,
+        channels_per_connection: 1,
+        churn: false,
+        tips_from: None,
+        steady: 0,
         in_flight: 4,
         run_for: Duration::from_millis(200),
         pid: Some(std::process::id()),

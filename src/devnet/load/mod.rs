@@ -1,19 +1,25 @@
 //! `gatewayd devnet load`: many miners in one process, to measure a gateway.
 //!
 //! They arrive all at once, then submit as fast as they are answered, then watch new tips come in.
+//! Or (`--churn`) they log in again and again.
 //! Every share is solved, which is meant for a gateway with a tiny difficulty that vardiff leaves
 //! alone; with a higher one, this measures its own hashing.
 
 mod board;
+mod churn;
 mod conn;
 mod line;
+mod log;
 mod process;
 mod report;
+mod sv1;
+mod sv2;
 mod tips;
 
 use std::{
     io::{self, Write},
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
     process::ExitCode,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
@@ -30,15 +36,44 @@ use tokio_util::sync::CancellationToken;
 
 use self::{board::Board, conn::Conn, process::Server, report::Report, tips::TipTimes};
 use super::miner::cli_duration;
+use crate::sv2::noise::AuthorityPublicKey;
+
+/// What the miners of a load speak.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Speaks {
+    #[default]
+    Sv1,
+    Sv2Standard,
+    Sv2Extended,
+}
 
 #[derive(clap::Args, Clone, Debug)]
 pub struct LoadArgs {
     /// The gateway, as HOST:PORT.
     #[arg(long, value_name = "ADDR")]
     pub connect: String,
-    /// How many connections.
+    #[arg(long, value_enum, default_value_t)]
+    pub protocol: Speaks,
+    /// The Stratum V2 authority key of the gateway, in base58. Without it nobody's is checked.
+    #[arg(long, value_name = "KEY")]
+    pub authority_key: Option<AuthorityPublicKey>,
+    /// How many miners: connections, or channels.
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub miners: u32,
+    /// Stratum V2 miners on one connection.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=8192))]
+    pub channels_per_connection: u32,
+    /// Instead of all else: connect, get work, get a share accepted (unless --in-flight is 0), hang
+    /// up, and that again and again, on each connection.
+    #[arg(long)]
+    pub churn: bool,
+    /// With --churn: a file to which the node's tips are written, as `devnet node` prints them.
+    /// Everybody's first job must be on the latest or the one before.
+    #[arg(long, value_name = "FILE", requires = "churn")]
+    pub tips_from: Option<PathBuf>,
+    /// With --churn: as many more miners that stay, and submit without pause.
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "churn")]
+    pub steady: u32,
     /// Submits that each miner has under way; 0 to leave that part out.
     #[arg(long, value_name = "K", default_value_t = 1)]
     pub in_flight: usize,
@@ -95,35 +130,28 @@ async fn run(args: &LoadArgs) -> Result<Report, LoadError> {
     let server = args.pid.map(open).transpose()?;
     let mut report = Report::new(args);
     report.rss_idle = server.as_ref().and_then(Server::rss_bytes);
+    if args.churn {
+        report.churn = Some(churn(args, address, server.as_ref()).await);
+        return Ok(report);
+    }
 
-    let board = Arc::new(Board::new(now()));
-    let (in_flight, _) = watch::channel(0);
-    let shutdown = CancellationToken::new();
+    let crowd = Crowd::new(args, address);
+    let Crowd { board, in_flight, shutdown, .. } = &crowd;
     let cpu_before = server.as_ref().and_then(Server::cpu);
     let mut conns = JoinSet::new();
-    for number in 0..args.miners {
-        let conn = Conn {
-            board: Arc::clone(&board),
-            address,
-            source: source(args, address, number),
-            user: format!("{}.{number}", args.user),
-            user_agent: args.user_agent.clone(),
-            in_flight: in_flight.subscribe(),
-            submits: args.in_flight > 0,
-            shutdown: shutdown.clone(),
-        };
+    for conn in crowd.conns(0, args.miners) {
         conns.spawn(conn.run());
     }
-    arrive(args, &board, &mut report).await;
+    arrive(args, board, &mut report).await;
     report.arrival_cpu = elapsed_cpu(server.as_ref(), cpu_before);
     sleep(SETTLE).await;
     report.rss_busy = server.as_ref().and_then(Server::rss_bytes);
     if args.in_flight > 0 {
-        submit(args, &board, &in_flight, server.as_ref(), &mut report).await;
+        submit(args, board, in_flight, server.as_ref(), &mut report).await;
     }
     if let Some(command) = &args.tip_command {
         for _ in 0..args.tips {
-            report.tips.extend(make_tip(command, &board).await);
+            report.tips.extend(make_tip(command, board).await);
             sleep(SETTLE).await;
         }
     }
@@ -133,6 +161,61 @@ async fn run(args: &LoadArgs) -> Result<Report, LoadError> {
     shutdown.cancel();
     while conns.join_next().await.is_some() {}
     Ok(report)
+}
+
+/// Logins without end, and perhaps some miners that stay.
+async fn churn(args: &LoadArgs, address: SocketAddr, server: Option<&Server>) -> churn::Churn {
+    let (coming, staying) = (Crowd::new(args, address), Crowd::new(args, address));
+    staying.in_flight.send_replace(args.in_flight);
+    let plan = churn::Plan {
+        run_for: args.run_for,
+        tips_from: args.tips_from.clone(),
+        steady: staying.conns(args.miners, args.steady),
+    };
+    let cpu = server.and_then(Server::cpu);
+    let mut churn = churn::run(coming.conns(0, args.miners), plan, &staying.board).await;
+    churn.cpu = elapsed_cpu(server, cpu);
+    staying.shutdown.cancel();
+    churn
+}
+
+/// What the connections of a load have in common.
+struct Crowd<'a> {
+    args: &'a LoadArgs,
+    address: SocketAddr,
+    board: Arc<Board>,
+    in_flight: watch::Sender<usize>,
+    shutdown: CancellationToken,
+}
+
+impl<'a> Crowd<'a> {
+    fn new(args: &'a LoadArgs, address: SocketAddr) -> Self {
+        let (board, shutdown) = (Arc::new(Board::new(now())), CancellationToken::new());
+        Self { args, address, board, in_flight: watch::channel(0).0, shutdown }
+    }
+
+    /// Connections for `count` miners, which are numbered from `first` on.
+    fn conns(&self, first: u32, count: u32) -> Vec<Conn> {
+        let Self { args, address, .. } = *self;
+        let numbers: Vec<u32> = (first..first + count).collect();
+        let each = match args.protocol {
+            Speaks::Sv1 => 1,
+            Speaks::Sv2Standard | Speaks::Sv2Extended => args.channels_per_connection.max(1),
+        };
+        let conn = |numbers: &[u32]| Conn {
+            board: Arc::clone(&self.board),
+            address,
+            source: source(args, address, numbers[0] / each),
+            speaks: args.protocol,
+            authority: args.authority_key,
+            users: numbers.iter().map(|number| format!("{}.{number}", args.user)).collect(),
+            user_agent: args.user_agent.clone(),
+            in_flight: self.in_flight.subscribe(),
+            submits: args.in_flight > 0,
+            shutdown: self.shutdown.clone(),
+        };
+        numbers.chunks(each as usize).map(conn).collect()
+    }
 }
 
 /// Waits until all have work, or `ARRIVAL_MAX` has passed.

@@ -2,13 +2,19 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use super::{LoadArgs, tips::TipTimes};
+use clap::ValueEnum as _;
+
+use super::{LoadArgs, Speaks, churn::Churn, tips::TipTimes};
 
 /// Everything that was measured.
 #[derive(Debug, Default)]
 pub(super) struct Report {
+    speaks: Speaks,
     miners: usize,
+    channels_per_connection: usize,
     in_flight: usize,
+    /// Instead of all that follows.
+    pub(super) churn: Option<Churn>,
     /// Sorted.
     pub(super) arrivals: Vec<Duration>,
     pub(super) arrival_cpu: Option<Duration>,
@@ -30,12 +36,20 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn new(args: &LoadArgs) -> Self {
-        let miners = args.miners as usize;
-        Self { miners, in_flight: args.in_flight, ..Self::default() }
+        Self {
+            speaks: args.protocol,
+            miners: args.miners as usize,
+            channels_per_connection: args.channels_per_connection as usize,
+            in_flight: args.in_flight,
+            ..Self::default()
+        }
     }
 
     /// True when every miner got work, on every tip, and no share was rejected.
     pub(super) fn is_clean(&self) -> bool {
+        if let Some(churn) = &self.churn {
+            return churn.is_clean();
+        }
         let missed = |tip: &TipTimes| tip.without_clean + tip.without_full > 0;
         self.arrivals.len() >= self.miners
             && self.rejects.is_empty()
@@ -118,26 +132,38 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table = Table::default();
-        self.arrival_rows(&mut table);
-        self.submit_rows(&mut table);
-        self.memory_rows(&mut table);
-        self.tip_rows(&mut table);
-        writeln!(f, "| {} miners, {} in flight | |", self.miners, self.in_flight)?;
-        f.write_str("|---|---|")?;
+        let Self { speaks, miners, channels_per_connection: each, in_flight, .. } = self;
+        let protocol = speaks.to_possible_value();
+        let protocol = protocol.as_ref().map_or("", |value| value.get_name());
+        write!(f, "| {protocol}: {miners} miners")?;
+        if *each > 1 {
+            write!(f, ", {each} to a connection")?;
+        }
+        if let Some(churn) = &self.churn {
+            churn.rows(&mut table);
+            f.write_str(", logging in without pause")?;
+        } else {
+            self.arrival_rows(&mut table);
+            self.submit_rows(&mut table);
+            self.memory_rows(&mut table);
+            self.tip_rows(&mut table);
+            write!(f, ", {in_flight} in flight")?;
+        }
+        f.write_str(" | |\n|---|---|")?;
         table.0.iter().try_for_each(|(what, value)| write!(f, "\n| {what} | {value} |"))
     }
 }
 
 #[derive(Default)]
-struct Table(Vec<(String, String)>);
+pub(super) struct Table(Vec<(String, String)>);
 
 impl Table {
-    fn row(&mut self, what: &str, value: impl fmt::Display) {
+    pub(super) fn row(&mut self, what: &str, value: impl fmt::Display) {
         self.0.push((what.to_owned(), value.to_string()));
     }
 
     /// `times` are sorted.
-    fn spread(&mut self, what: &str, times: &[Duration]) {
+    pub(super) fn spread(&mut self, what: &str, times: &[Duration]) {
         let Some(max) = times.last() else { return self.row(what, "never") };
         let (p50, p99) = (percentile(times, 50), percentile(times, 99));
         let what = format!("{what}: p50 / p99 / max");

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::work::Hash256;
+
 /// Tips seen, the oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Tips {
@@ -10,7 +12,7 @@ pub(super) struct Tips {
 
 #[derive(Debug)]
 struct Tip {
-    prevhash: [u8; 64],
+    prevhash: Hash256,
     clean: Spread,
     full: Spread,
 }
@@ -49,14 +51,14 @@ impl Tips {
     }
 
     /// A connection's first clean work on a tip.
-    pub(super) fn on_clean(&mut self, prevhash: &[u8; 64], at: Instant) {
+    pub(super) fn on_clean(&mut self, prevhash: &Hash256, at: Instant) {
         if let Some(tip) = self.tip(prevhash) {
             tip.clean.add(at);
         }
     }
 
     /// A connection's first work with transactions on a tip.
-    pub(super) fn on_full(&mut self, prevhash: &[u8; 64], at: Instant) {
+    pub(super) fn on_full(&mut self, prevhash: &Hash256, at: Instant) {
         if let Some(tip) = self.tip(prevhash) {
             tip.full.add(at);
         }
@@ -79,7 +81,7 @@ impl Tips {
         })
     }
 
-    fn tip(&mut self, prevhash: &[u8; 64]) -> Option<&mut Tip> {
+    fn tip(&mut self, prevhash: &Hash256) -> Option<&mut Tip> {
         let known = self.tips.iter().rposition(|tip| tip.prevhash == *prevhash);
         let at = known.unwrap_or(self.tips.len());
         if known.is_none() && at < TIPS_MAX {
@@ -102,8 +104,8 @@ mod tests {
         let mut tips = Tips::default();
         let triggered = super::super::now();
         let at = |ms| triggered + Duration::from_millis(ms);
-        tips.on_clean(b"old".repeat(22)[..64].try_into().unwrap(), at(0));
-        let new = [b'a'; 64];
+        tips.on_clean(&Hash256([1; 32]), at(0));
+        let new = Hash256([2; 32]);
         assert_eq!(tips.times(1, triggered, 2), None);
         tips.on_clean(&new, at(4));
         tips.on_clean(&new, at(3));

@@ -8,7 +8,7 @@ use sha2::{
 };
 
 use super::message::{EXTRANONCE2_LEN_MAX, Extranonce, StratumJob};
-use crate::work::{Difficulty, Hash256, Target};
+use crate::work::{Difficulty, Hash256, Nbits, Target};
 
 /// A job as one connection may mine it.
 #[derive(Debug)]
@@ -136,7 +136,7 @@ impl Cursor {
         let version = work.version(self.version_index);
         let ntime = work.job.ntime.saturating_add(self.ntime_ahead);
         let midstate =
-            self.midstate.get_or_insert_with(|| Midstate::new(work, version, &root, ntime));
+            self.midstate.get_or_insert_with(|| Midstate::of(work, version, &root, ntime));
         let count = budget.min(NONCE_LOW - self.nonce_low);
         let first = self.nonce_high << NONCE_LOW.ilog2() | self.nonce_low;
         midstate.scan(first, count, &work.target, |nonce, hash| {
@@ -184,7 +184,7 @@ impl Cursor {
 
 /// SHA-256 after a header's first 64 bytes, and the rest of it.
 #[derive(Debug)]
-struct Midstate {
+pub(crate) struct Midstate {
     state: [u32; 8],
     tail: Block,
 }
@@ -192,22 +192,32 @@ struct Midstate {
 type Block = GenericArray<u8, U64>;
 
 impl Midstate {
-    fn new(work: &HashWork, version: u32, root: &Hash256, ntime: u32) -> Self {
+    fn of(work: &HashWork, version: u32, root: &Hash256, ntime: u32) -> Self {
+        Self::new(version, &work.job.prevhash, root, ntime, work.job.nbits)
+    }
+
+    pub(crate) fn new(
+        version: u32,
+        prevhash: &Hash256,
+        root: &Hash256,
+        ntime: u32,
+        nbits: Nbits,
+    ) -> Self {
         let mut head = Block::default();
         head[..4].copy_from_slice(&version.to_le_bytes());
-        head[4..36].copy_from_slice(&work.job.prevhash.0);
+        head[4..36].copy_from_slice(&prevhash.0);
         head[36..].copy_from_slice(&root.0[..28]);
         let mut tail = padded(16, 640);
         tail[..4].copy_from_slice(&root.0[28..]);
         tail[4..8].copy_from_slice(&ntime.to_le_bytes());
-        tail[8..12].copy_from_slice(&work.job.nbits.get().to_le_bytes());
+        tail[8..12].copy_from_slice(&nbits.get().to_le_bytes());
         let mut state = SHA256_INITIAL;
         compress256(&mut state, &[head]);
         Self { state, tail }
     }
 
     /// Calls `hit` for each of `count` nonces from `first` whose hash meets `target`.
-    fn scan(
+    pub(crate) fn scan(
         &mut self,
         first: u32,
         count: u32,

@@ -1,14 +1,16 @@
 //! `gatewayd devnet node`.
 
 use std::{
+    future::pending,
     io::{self, Write},
     net::SocketAddr,
+    time::Duration,
 };
 
 use clap::Args;
 
 use super::{BlockSummary, Node, NodeHandle, NodeOptions};
-use crate::work::Nbits;
+use crate::{devnet::miner::cli_duration, work::Nbits};
 
 /// Runs an embedded regtest node until it is interrupted.
 #[derive(Args, Clone, Debug)]
@@ -26,6 +28,9 @@ pub struct NodeArgs {
     /// Made-up transactions in the mempool at the start; more arrive all the time.
     #[arg(long, default_value_t = 25)]
     pub transactions: usize,
+    /// Make a block this often, without work, as if others mined. By default never.
+    #[arg(long, value_name = "TIME", value_parser = cli_duration)]
+    pub block_every: Option<Duration>,
 }
 
 fn parse_nbits(text: &str) -> Result<Nbits, String> {
@@ -47,7 +52,17 @@ pub async fn run_cli(args: NodeArgs) -> io::Result<()> {
     print(&format!("listening protocol=rpc addr={}", node.addr))?;
     tokio::select! {
         done = print_blocks(&node) => done,
+        () = make_blocks(&node, args.block_every) => Ok(()),
         done = terminated() => done,
+    }
+}
+
+async fn make_blocks(node: &NodeHandle, each: Option<Duration>) {
+    let Some(each) = each.filter(|each| !each.is_zero()) else { return pending().await };
+    let mut due = tokio::time::interval(each);
+    loop {
+        due.tick().await;
+        node.mine_one();
     }
 }
 

@@ -1,0 +1,376 @@
+//! Logins that never stop: connect, handshake, open, first job, one share, hang up, again.
+//!
+//! What they find is held against what the node says of its tips, which comes by another way than
+//! through the gateway.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use bytes::BytesMut;
+use tokio::{
+    io::AsyncReadExt,
+    net::TcpStream,
+    task::{JoinSet, yield_now},
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    board::Board,
+    conn::{Conn, ConnError, LOGIN_MAX, READ_AT_ONCE, Talk, send},
+    now,
+    report::Table,
+};
+use crate::work::Hash256;
+
+/// What many logins came to.
+#[derive(Debug, Default)]
+pub(super) struct Churn {
+    pub(super) time: Duration,
+    pub(super) cpu: Option<Duration>,
+    /// From connecting to a job that can be worked on; sorted.
+    first_work: Vec<Duration>,
+    /// From connecting to the end; sorted.
+    whole: Vec<Duration>,
+    /// How old the tip of the first job was: the node's latest or a newer one, the one before, older
+    /// ones, and tips that the node never had.
+    ages: [u64; 4],
+    /// Shares that a new tip made void on their way: solved once more, on it.
+    overtaken: u64,
+    failures: BTreeMap<String, u64>,
+    /// New ones of the node; none when nobody said.
+    tips: Option<usize>,
+    steady: Option<Steady>,
+}
+
+/// Miners that stay while others come and go.
+#[derive(Clone, Debug, Default)]
+struct Steady {
+    miners: usize,
+    connected: usize,
+    disconnects: u64,
+    accepted: u64,
+    rejects: BTreeMap<String, u64>,
+    tips: usize,
+}
+
+/// One login that went well.
+struct Login {
+    first_work: Duration,
+    whole: Duration,
+    tip: Hash256,
+    /// How many tips the node had told of when the miner asked for what became its first job.
+    told: usize,
+    overtaken: u64,
+}
+
+/// What is known of the node's tips.
+#[derive(Default)]
+struct Ground {
+    /// The oldest first.
+    tips: Mutex<Vec<Hash256>>,
+}
+
+impl Ground {
+    fn tips(&self) -> MutexGuard<'_, Vec<Hash256>> {
+        self.tips.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads `file` as it grows behind its first `used` bytes: each line with `hash=…` is a tip.
+    async fn follow(self: Arc<Self>, file: PathBuf, mut used: usize, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            used += self.read(&file, used).await;
+            sleep(FOLLOW_EACH).await;
+        }
+    }
+
+    /// Reads whole lines behind the first `used` bytes.
+    async fn read(&self, file: &Path, used: usize) -> usize {
+        let Ok(text) = tokio::fs::read_to_string(file).await else { return 0 };
+        let fresh = text.get(used..).unwrap_or_default();
+        let end = fresh.rfind('\n').map_or(0, |end| end + 1);
+        let hash = |line: &str| Hash256::from_display_hex(line.split_once(" hash=")?.1.get(..64)?);
+        self.tips().extend(fresh[..end].lines().filter_map(hash));
+        end
+    }
+}
+
+/// How to go about it.
+pub(super) struct Plan {
+    pub(super) run_for: Duration,
+    /// Where the node's tips are written.
+    pub(super) tips_from: Option<PathBuf>,
+    /// Miners that stay.
+    pub(super) steady: Vec<Conn>,
+}
+
+/// Lets each of `conns` log in again and again.
+pub(super) async fn run(conns: Vec<Conn>, plan: Plan, board: &Board) -> Churn {
+    let ground = Arc::new(Ground::default());
+    let stop = CancellationToken::new();
+    let following = plan.tips_from.is_some();
+    if let Some(file) = plan.tips_from {
+        let used = ground.read(&file, 0).await;
+        tokio::spawn(Arc::clone(&ground).follow(file, used, stop.clone()));
+    }
+    let old_tips = ground.tips().len();
+    let mut staying = JoinSet::new();
+    let miners = plan.steady.len();
+    for conn in plan.steady {
+        staying.spawn(conn.run());
+    }
+    let began = now();
+    let end = began + plan.run_for;
+    let mut churning = JoinSet::new();
+    for conn in conns {
+        churning.spawn(repeat(conn, Arc::clone(&ground), end));
+    }
+    let mut churn = Churn::default();
+    let mut logins = Vec::new();
+    while let Some(done) = churning.join_next().await {
+        let Ok((well, failed)) = done else { continue };
+        logins.extend(well);
+        for (what, count) in failed {
+            *churn.failures.entry(what).or_default() += count;
+        }
+    }
+    churn.time = now().duration_since(began);
+    // The node's last words come to the file a little later.
+    sleep(FOLLOW_EACH * 10).await;
+    stop.cancel();
+    churn.settle(&logins, &ground.tips());
+    churn.tips = following.then(|| ground.tips().len() - old_tips);
+    churn.steady = (miners > 0).then(|| Steady {
+        miners,
+        connected: board.connected.load(Relaxed),
+        disconnects: board.disconnects.load(Relaxed) + board.connect_failures.load(Relaxed),
+        accepted: board.accepted.load(Relaxed),
+        rejects: board.rejects().clone(),
+        tips: board.tips().count(),
+    });
+    churn
+}
+
+/// One connection's logins, and what those failed of that did.
+async fn repeat(
+    conn: Conn,
+    ground: Arc<Ground>,
+    end: Instant,
+) -> (Vec<Login>, BTreeMap<String, u64>) {
+    let mut logins = Vec::new();
+    let mut failures = BTreeMap::new();
+    while now() < end {
+        match login(&conn, &ground).await {
+            Ok(login) => logins.push(login),
+            Err(error) => {
+                *failures.entry(error.to_string()).or_default() += 1;
+                sleep(FAILED_PAUSE).await;
+            }
+        }
+    }
+    (logins, failures)
+}
+
+async fn login(conn: &Conn, ground: &Ground) -> Result<Login, ConnError> {
+    let began = now();
+    let stalled = |state: String| move |_| ConnError::Stalled(state);
+    let connected = timeout(LOGIN_MAX, conn.connect()).await;
+    let mut stream = connected.map_err(stalled("connecting".into()))??;
+    // No miner of these is an arrival: there is no end of them.
+    let mut talk = conn.talk(usize::MAX)?;
+    let mut input = BytesMut::with_capacity(READ_AT_ONCE);
+    let mut overtaken = 0;
+    let mut told = 0;
+    let mut first = None;
+    loop {
+        let log = talk.log();
+        if let (None, Some(tip)) = (first, log.first_tip) {
+            first = Some((tip, told, now().duration_since(began)));
+        }
+        if let Some(kind) = log.refused.take() {
+            overtaken += 1;
+            if !kind.contains("stale") || overtaken > OVERTAKEN_MAX {
+                return Err(ConnError::Refused(kind));
+            }
+        }
+        let miners = conn.users.len();
+        let unpaid = log.accepted < miners as u64;
+        if let Some((tip, told, first_work)) = first
+            && log.working == miners
+            && !(conn.submits && unpaid)
+        {
+            let whole = now().duration_since(began);
+            return Ok(Login { first_work, whole, tip, told, overtaken });
+        }
+        let hungry = talk.submit(usize::from(conn.submits && unpaid))?;
+        // Before the server can answer: how long its answer then lies here is not its fault.
+        told = ground.tips().len();
+        send(&mut *talk, &mut stream).await?;
+        if hungry {
+            yield_now().await;
+        } else {
+            let left = LOGIN_MAX.saturating_sub(now().duration_since(began));
+            let read = timeout(left, read(&mut *talk, &mut stream, &mut input)).await;
+            read.map_err(stalled(talk.state()))??;
+        }
+    }
+}
+
+async fn read(
+    talk: &mut dyn Talk,
+    stream: &mut TcpStream,
+    input: &mut BytesMut,
+) -> Result<(), ConnError> {
+    input.reserve(READ_AT_ONCE);
+    if stream.read_buf(input).await? == 0 {
+        return Err(ConnError::HungUp);
+    }
+    talk.on_input(input)
+}
+
+impl Churn {
+    fn settle(&mut self, logins: &[Login], tips: &[Hash256]) {
+        let place: BTreeMap<_, _> = tips.iter().zip(1..).collect();
+        for login in logins {
+            self.overtaken += login.overtaken;
+            // Before the first that was told of there was another.
+            let place = place.get(&login.tip).copied();
+            let age = match place {
+                Some(place) => login.told.saturating_sub(place).min(2),
+                None if login.told <= 1 => login.told,
+                None => UNKNOWN,
+            };
+            self.ages[age] += 1;
+        }
+        let sorted = |of: fn(&Login) -> Duration| {
+            let mut times: Vec<_> = logins.iter().map(of).collect();
+            times.sort_unstable();
+            times
+        };
+        self.first_work = sorted(|login| login.first_work);
+        self.whole = sorted(|login| login.whole);
+    }
+
+    /// True when every login got work on the latest tip or the one before, and was paid for it.
+    pub(super) fn is_clean(&self) -> bool {
+        let steady = self.steady.as_ref();
+        !self.whole.is_empty()
+            && self.failures.is_empty()
+            && (self.tips.is_none() || self.ages[2..] == [0, 0])
+            && steady.is_none_or(Steady::is_clean)
+    }
+
+    pub(super) fn rows(&self, table: &mut Table) {
+        let logins = self.whole.len();
+        let seconds = self.time.as_secs_f64().max(1e-9);
+        table.row("logins", logins);
+        table.row("logins per second", format!("{:.0}", logins as f64 / seconds));
+        if let Some(cpu) = self.cpu {
+            let each = cpu.as_secs_f64() * 1e6 / logins.max(1) as f64;
+            table.row("server CPU per login", format!("{each:.0} µs"));
+            let share = 100.0 * cpu.as_secs_f64() / seconds;
+            table.row("server CPU during logins", format!("{share:.0} % of a core"));
+        }
+        table.spread("connect to first work", &self.first_work);
+        table.spread("connect to the end", &self.whole);
+        if let Some(tips) = self.tips {
+            table.row("new tips meanwhile", tips);
+            let [latest, previous, older, unknown] = self.ages;
+            let ages = format!("{latest} / {previous} / {older} / {unknown}");
+            table.row("first job on the latest tip / the one before / older / unknown", ages);
+        }
+        table.row("shares that a new tip overtook", self.overtaken);
+        table.row("failed logins", self.failures.values().sum::<u64>());
+        for (kind, count) in &self.failures {
+            table.row(&format!("failed: {kind}"), count);
+        }
+        if let Some(steady) = &self.steady {
+            steady.rows(table);
+        }
+    }
+}
+
+impl Steady {
+    fn is_clean(&self) -> bool {
+        self.connected == self.miners
+            && self.disconnects == 0
+            && self.accepted > 0
+            && self.rejects.keys().all(|kind| kind.contains("stale"))
+    }
+
+    fn rows(&self, table: &mut Table) {
+        let Self { miners, connected, disconnects, accepted, rejects, tips } = self;
+        table.row(
+            "miners that stayed",
+            format!("{connected} of {miners}, {disconnects} disconnects"),
+        );
+        table.row("their shares accepted", accepted);
+        for (kind, count) in rejects {
+            table.row(&format!("their shares rejected: {kind}"), count);
+        }
+        table.row("tips that they saw", tips);
+    }
+}
+
+const UNKNOWN: usize = 3;
+/// A server that refuses everybody is not to be hammered.
+const FAILED_PAUSE: Duration = Duration::from_millis(100);
+const FOLLOW_EACH: Duration = Duration::from_millis(5);
+/// New tips come ten times a second; whoever loses the race so often has stalled.
+const OVERTAKEN_MAX: u64 = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_work_is_no_work() {
+        let tip = |n| Hash256([n; 32]);
+        let login = |tip, told| Login {
+            first_work: Duration::ZERO,
+            whole: Duration::ZERO,
+            tip,
+            told,
+            overtaken: 0,
+        };
+        let tips = [tip(1), tip(2), tip(3)];
+        let settled = |logins: &[Login]| {
+            let mut churn = Churn { tips: Some(3), ..Churn::default() };
+            churn.settle(logins, &tips);
+            churn
+        };
+        let good = [
+            // On a newer one than was told of, on the latest, on the one before.
+            login(tip(3), 2),
+            login(tip(3), 3),
+            login(tip(2), 3),
+            // On what was there before anything was told.
+            login(tip(9), 0),
+            login(tip(9), 1),
+        ];
+        let churn = settled(&good);
+        assert_eq!(churn.ages, [3, 2, 0, 0]);
+        assert!(churn.is_clean());
+        assert!(!settled(&[login(tip(1), 3)]).is_clean(), "two tips late");
+        assert!(!settled(&[login(tip(9), 3)]).is_clean(), "a tip of its own");
+        assert!(!settled(&[]).is_clean(), "nobody came in");
+    }
+
+    #[tokio::test]
+    async fn tips_are_read_as_the_node_writes_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("node");
+        let line = |n: u8| format!("block height={n} hash={} from=itself\n", Hash256([n; 32]));
+        std::fs::write(&file, format!("listening\n{}{}", line(1), &line(2)[..60])).unwrap();
+        let ground = Ground::default();
+        let used = ground.read(&file, 0).await;
+        assert_eq!(*ground.tips(), [Hash256([1; 32])]);
+        std::fs::write(&file, format!("listening\n{}{}", line(1), line(2))).unwrap();
+        ground.read(&file, used).await;
+        assert_eq!(*ground.tips(), [1, 2].map(|n| Hash256([n; 32])));
+    }
+}
