@@ -1,20 +1,37 @@
 //! What a share, a job and a notify cost.
 //!
-//! `cargo bench --bench share_path`. Every fourth submit meets its target and is accepted; refused
-//! ones take the same way but for the duplicate check.
+//! `cargo bench --bench share_path`. Of V1's submits every fourth meets its target and is accepted;
+//! refused ones take the same way but for the duplicate check. Of V2's all are accepted.
 #![allow(clippy::unwrap_used, reason = "a bench may end")]
 
-use std::{hint::black_box, io::Write, sync::Arc, time::Instant};
+use std::{
+    hint::black_box,
+    io::Write,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use gatewayd::{
-    stratum::{Config, Effects, Seat},
+    stratum::{Config, Effects, Protocol as _, Seat},
     sv1::{Session, notify},
+    sv2::{
+        Link,
+        codec::{
+            Bytes32, Extensions, HEADER_LEN, Header, Message, OpenExtendedMiningChannel,
+            OpenStandardMiningChannel, ServerMessage, SetupConnection, Str255,
+            SubmitSharesExtended, SubmitSharesStandard, protocol,
+        },
+        noise::{
+            ACT2_LEN, AuthorityKey, HEADER_BLOCK_LEN, Identity, Initiator, Opener, Sealer,
+            Transport,
+        },
+    },
     validate::{self, Assignment, Moment, SeenShares},
     work::{
         Announce, BlockLimits, BuildJob, CoinbaseId, Coinbaser, CoinbaserRequest, Difficulty, Door,
-        Hash256, Job, JobBuilder, Nbits, Payout, PayoutOutput, PoolTerms, Submission, Template,
-        TemplateKind, Username, Work,
+        Hash256, Job, JobBuilder, Nbits, Payout, PayoutOutput, PoolTerms, Submission, Target,
+        Template, TemplateKind, Username, Work,
     },
 };
 
@@ -94,15 +111,18 @@ fn session(c: &mut Criterion) {
     group.finish();
 }
 
-fn bench_session(b: &mut criterion::Bencher<'_>, agent: &str, branches: usize) {
-    let job = job(branches);
-    let work = Work {
-        jobs: [Arc::clone(&job)].into(),
+fn work(branches: usize) -> Work {
+    Work {
+        jobs: [job(branches)].into(),
         announce: Announce::Now,
         upcoming: None,
         sequence: 1,
         door: Door::Open,
-    };
+    }
+}
+
+fn bench_session(b: &mut criterion::Bencher<'_>, agent: &str, branches: usize) {
+    let work = work(branches);
     let mut config = Config::with_address("bc1q");
     config.difficulty_min = Difficulty::new(1e-9).unwrap();
     config.difficulty_start = config.difficulty_min;
@@ -128,6 +148,204 @@ fn bench_session(b: &mut criterion::Bencher<'_>, agent: &str, branches: usize) {
     });
     assert!(nonce < 100 || agent.starts_with("Nice") || effects.tally.accepted() > 0);
 }
+
+/// Sealed frames in, sealed answers and shares out; what the client does for them is not counted.
+fn link(c: &mut Criterion) {
+    let mut group = c.benchmark_group("link");
+    group.throughput(Throughput::Elements(1));
+    for (kind, agent) in [("standard", None), ("extended", Some("bench"))] {
+        for at_once in [1, 16] {
+            let id = BenchmarkId::new(kind, at_once);
+            group.bench_function(id, |b| {
+                let mut peer = Peer::connect(agent, &identity(), &work(12));
+                b.iter_custom(|iters| peer.submit(iters, at_once));
+            });
+        }
+    }
+    group.finish();
+}
+
+/// A server's link with one channel, and the client at its other end.
+struct Peer {
+    link: Link,
+    work: Work,
+    now: Instant,
+    effects: Effects,
+    sealer: Sealer,
+    extended: bool,
+    job_id: u32,
+    count: u32,
+    /// What the server's side has taken.
+    time: Duration,
+}
+
+fn identity() -> Arc<Identity> {
+    Arc::new(Identity::issue(&AuthorityKey::generate(), 1_700_000_000, DAY))
+}
+
+impl Peer {
+    /// With an extended channel for an `agent`, else a standard one.
+    fn connect(agent: Option<&str>, identity: &Arc<Identity>, work: &Work) -> Self {
+        let now = now();
+        let mut config = Config::with_address("bc1q");
+        // Any hash will do.
+        config.difficulty_min = Difficulty::new(1e-12).unwrap();
+        config.difficulty_start = config.difficulty_min;
+        config.shares_per_minute = u32::MAX;
+        let seat = Seat::alone([0, 0, 0, 1], now);
+        let (mut effects, mut hello, mut answer) = (Effects::default(), Vec::new(), Vec::new());
+        let initiator = Initiator::start(None, &mut hello).unwrap();
+        let began = self::now();
+        let mut link = Link::new(Arc::new(config), Arc::clone(identity), seat, work, now);
+        link.on_bytes(&mut hello, work, now, &mut answer, &mut effects).unwrap();
+        let time = self::now().duration_since(began);
+        let act2: [u8; ACT2_LEN] = answer[..].try_into().unwrap();
+        let Transport { mut reader, writer } = initiator.on_act2(&act2, 1_700_000_000).unwrap();
+        let mut peer = Self {
+            link,
+            work: work.clone(),
+            now,
+            effects,
+            sealer: writer,
+            extended: agent.is_some(),
+            job_id: 0,
+            count: 0,
+            time,
+        };
+        let mut answers = peer.open(agent.unwrap_or("bench"));
+        peer.job_id = last_job(&mut reader, &mut answers);
+        peer
+    }
+
+    /// Sets up and opens; the sealed answers.
+    fn open(&mut self, agent: &str) -> Vec<u8> {
+        let mut plain = Vec::new();
+        SetupConnection {
+            protocol: protocol::MINING,
+            min_version: 2,
+            max_version: 2,
+            flags: 0,
+            endpoint_host: Str255::default(),
+            endpoint_port: 0,
+            vendor: Str255::new(agent).unwrap(),
+            hardware_version: Str255::default(),
+            firmware: Str255::default(),
+            device_id: Str255::default(),
+        }
+        .append(&mut plain);
+        let mut frames = Vec::new();
+        self.sealer.seal_frame(&plain, &mut frames).unwrap();
+        plain.clear();
+        let (request_id, user_identity) = (0, Str255::new("bc1qaddress.worker").unwrap());
+        let (nominal_hash_rate, max_target) = (1.0, Target::MAX);
+        if self.extended {
+            let min_extranonce_size = 8;
+            OpenExtendedMiningChannel {
+                request_id,
+                user_identity,
+                nominal_hash_rate,
+                max_target,
+                min_extranonce_size,
+            }
+            .append(&mut plain);
+        } else {
+            OpenStandardMiningChannel { request_id, user_identity, nominal_hash_rate, max_target }
+                .append(&mut plain);
+        }
+        self.sealer.seal_frame(&plain, &mut frames).unwrap();
+        let mut out = Vec::new();
+        self.feed(&mut frames, &mut out);
+        out
+    }
+
+    fn feed(&mut self, frames: &mut [u8], out: &mut Vec<u8>) {
+        let began = now();
+        let read = self.link.on_bytes(frames, &self.work, self.now, out, &mut self.effects);
+        self.time += now().duration_since(began);
+        assert_eq!(read.unwrap(), frames.len());
+    }
+
+    /// How long the server takes for `count` shares, which come `at_once` in a read.
+    fn submit(&mut self, count: u64, at_once: u64) -> Duration {
+        let (mut out, mut frames, mut left) = (Vec::new(), Vec::new(), count);
+        let (before, accepted) = (self.time, self.effects.tally.accepted());
+        while left > 0 {
+            let fresh = left.min(at_once);
+            frames.clear();
+            (0..fresh).for_each(|_| self.seal_share(&mut frames));
+            out.clear();
+            self.effects.shares.clear();
+            self.feed(&mut frames, &mut out);
+            left -= fresh;
+        }
+        assert_eq!(self.effects.tally.accepted() - accepted, count);
+        self.time - before
+    }
+
+    fn seal_share(&mut self, frames: &mut Vec<u8>) {
+        self.count += 1;
+        let share = SubmitSharesStandard {
+            channel_id: CHANNEL,
+            sequence_number: self.count,
+            job_id: self.job_id,
+            nonce: self.count,
+            ntime: 1_700_000_000,
+            version: 0x2000_0000,
+        };
+        let mut plain = Vec::new();
+        if self.extended {
+            let rolled = u64::from(self.count >> 12).to_be_bytes();
+            let extranonce = Bytes32::new(&rolled).unwrap();
+            SubmitSharesExtended { share, extranonce, worker: None }.append(&mut plain);
+        } else {
+            share.append(&mut plain);
+        }
+        self.sealer.seal_frame(&plain, frames).unwrap();
+    }
+}
+
+/// The id of the last job among sealed frames.
+fn last_job(reader: &mut Opener, mut sealed: &mut [u8]) -> u32 {
+    let mut job = None;
+    while !sealed.is_empty() {
+        let (block, rest) = sealed.split_at_mut(HEADER_BLOCK_LEN);
+        let header: [u8; HEADER_LEN] = reader.open_header((&*block).try_into().unwrap()).unwrap();
+        let header = Header::decode(header);
+        let (payload, rest) = rest.split_at_mut(Opener::sealed_len(header.len as usize));
+        let payload = reader.open_payload(payload).unwrap();
+        match ServerMessage::decode(header, payload, Extensions::default()).unwrap() {
+            ServerMessage::NewMiningJob(it) => job = Some(it.job_id),
+            ServerMessage::NewExtendedMiningJob(it) => job = Some(it.job_id),
+            ServerMessage::OpenStandardMiningChannelSuccess(it) => {
+                assert_eq!(it.channel_id, CHANNEL)
+            }
+            ServerMessage::OpenExtendedMiningChannelSuccess(it) => {
+                assert_eq!(it.channel_id, CHANNEL)
+            }
+            _ => {}
+        }
+        sealed = rest;
+    }
+    job.unwrap()
+}
+
+/// A connection, up to its first job: handshake, setup, channel.
+fn login(c: &mut Criterion) {
+    let (identity, work) = (identity(), work(12));
+    let mut group = c.benchmark_group("login");
+    for (kind, agent) in [("standard", None), ("extended", Some("bench"))] {
+        group.bench_function(kind, |b| {
+            b.iter_custom(|iters| {
+                (0..iters).map(|_| Peer::connect(agent, &identity, &work).time).sum()
+            });
+        });
+    }
+    group.finish();
+}
+
+/// The first that a connection opens.
+const CHANNEL: u32 = 1;
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// The hashing, and what decides on it.
 fn check(c: &mut Criterion) {
@@ -198,5 +416,5 @@ fn announce(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, session, check, announce);
+criterion_group!(benches, session, link, login, check, announce);
 criterion_main!(benches);
