@@ -4,13 +4,19 @@ use std::time::Duration;
 
 use bitcoin::{block::Header, consensus::deserialize, hashes::Hash as _};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines},
     net::{TcpListener, TcpStream, tcp::OwnedReadHalf, tcp::OwnedWriteHalf},
     time::timeout,
 };
 
 use super::*;
-use crate::work::{Difficulty, Hash256, Target};
+use crate::{
+    sv2::{
+        codec::{Message, Reconnect, Str255},
+        noise::{ACT1_LEN, AuthorityKey, Identity, Responder},
+    },
+    work::{Difficulty, Hash256, Target},
+};
 
 const PREVHASHES: [&str; 2] = [
     "0000000100000002000000030000000400000005000000060000000700000008",
@@ -213,6 +219,36 @@ async fn the_miner_comes_back_when_the_server_does() {
         until(&miner, |stats| stats.accepted == round + 1).await;
     }
     until(&miner, |stats| stats.disconnects == 3).await;
+}
+
+/// Where it is sent it goes, and comes back when nobody is there.
+#[tokio::test]
+async fn a_stratum_v2_miner_goes_where_it_is_sent() {
+    let options = MinerOptions { protocol: MinerProtocol::Sv2Standard, ..MinerOptions::default() };
+    let (first, _miner) = start(options).await;
+    let second = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    for _ in 0..2 {
+        let (mut stream, _) = within(first.accept()).await.unwrap();
+        let (act1, mut answer) = (&mut [0; ACT1_LEN], Vec::new());
+        within(stream.read_exact(act1)).await.unwrap();
+        let lifetime = Duration::from_secs(3600);
+        let identity = Identity::issue(&AuthorityKey::generate(), unix_now(), lifetime);
+        let responder = Responder::new(identity.into());
+        let mut transport = responder.on_act1(act1, &mut answer).unwrap();
+        let mut frame = Vec::new();
+        let new_port = second.local_addr().unwrap().port();
+        Reconnect { new_host: Str255::default(), new_port }.append(&mut frame);
+        transport.writer.seal_frame(&frame, &mut answer).unwrap();
+        stream.write_all(&answer).await.unwrap();
+        // Hangs up without a word.
+        drop(within(second.accept()).await.unwrap());
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "certificates are held against the real clock")]
+fn unix_now() -> u32 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    u32::try_from(now.as_secs()).unwrap()
 }
 
 #[tokio::test]
