@@ -11,7 +11,7 @@ use std::{
 use anyhow::Context as _;
 
 use super::{
-    miner::{Miner, MinerHandle, MinerOptions, cli_duration},
+    miner::{Miner, MinerHandle, MinerOptions, MinerProtocol, MinerStats, cli_duration},
     node::{Node, NodeHandle, NodeOptions},
     pool::{Pool, PoolConfig, PoolHandle, PoolOptions},
     real_node::RealNode,
@@ -20,7 +20,8 @@ use crate::{
     blocks::{Answer, BlockReport},
     config::Config,
     daemon::Gateway,
-    work::Hash256,
+    sv2::noise::AuthorityPublicKey,
+    work::{Hash256, Nbits},
 };
 
 #[derive(clap::Args, Clone, Debug)]
@@ -28,8 +29,9 @@ pub struct DemoArgs {
     /// Stop after this long, like 60s, and say how it went. Without it: until Ctrl-C.
     #[arg(long = "for", value_name = "TIME", value_parser = cli_duration)]
     run_for: Option<Duration>,
-    /// How many miners use this machine's processor.
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    /// How many miners use this machine's processor: a third with Stratum V1, a third with V2's
+    /// standard channels, a third with its extended ones.
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..=64))]
     miners: u16,
     /// Use this bitcoind, on regtest in a temporary folder, instead of the built-in node.
     #[arg(long, value_name = "PATH")]
@@ -64,7 +66,7 @@ struct Demo {
     node: DemoNode,
     pool: PoolHandle,
     gateway: Gateway,
-    miners: Vec<MinerHandle>,
+    miners: Vec<(MinerProtocol, MinerHandle)>,
     started: Instant,
     /// What has been told already.
     block_told: Option<Hash256>,
@@ -89,9 +91,16 @@ impl Demo {
         say(&format!(
             "gateway   gatewayd, on {stratum}: point a miner of yours at stratum+tcp://{stratum}"
         ));
-        let miners: std::io::Result<_> =
-            (0..args.miners).map(|n| start_miner(n, args.miners, stratum)).collect();
-        say(&format!("miners    {} on this machine's processor, over real TCP", args.miners));
+        let authority = gateway.authority;
+        say(&format!("          (Stratum V2: stratum2+tcp://{stratum}/{authority})"));
+        let miners: std::io::Result<_> = (0..args.miners)
+            .map(|n| Ok((protocol_of(n), start_miner(n, args.miners, stratum, authority)?)))
+            .collect();
+        say(&format!(
+            "miners    {} on this machine's processor, over real TCP: Stratum V1, V2 standard, V2 \
+             extended",
+            args.miners
+        ));
         say("");
         let now = now();
         let miners = miners.context("starting the miners")?;
@@ -129,11 +138,12 @@ impl Demo {
         say("");
         say("stopping  miners first, then what is still on its way");
         let mut summary = Summary::default();
-        for miner in self.miners {
+        for (protocol, miner) in self.miners {
             let stats = miner.stop().await;
-            summary.accepted += stats.accepted;
-            summary.rejected += stats.rejected;
-            summary.late += stats.late;
+            match summary.miners.iter_mut().find(|(of, _)| *of == protocol) {
+                Some((_, total)) => total.add(&stats),
+                None => summary.miners.push((protocol, stats)),
+            }
         }
         let (blocks, counters) = (self.gateway.blocks.clone(), self.gateway.counters.clone());
         let relay = self.gateway.pool.clone();
@@ -167,9 +177,8 @@ impl Demo {
 /// How it went.
 #[derive(Debug, Default)]
 struct Summary {
-    accepted: u64,
-    rejected: u64,
-    late: u64,
+    /// By what they spoke.
+    miners: Vec<(MinerProtocol, MinerStats)>,
     gateway_accepted: u64,
     pool_accepted: u64,
     pool_rejected: u64,
@@ -182,7 +191,7 @@ struct Summary {
 
 impl Summary {
     fn is_good(&self) -> bool {
-        self.rejected == 0
+        self.miners.iter().all(|(_, stats)| self.is_good_for(stats))
             && self.pool_rejected == 0
             && self.lost == 0
             && self.blocks > 0
@@ -191,13 +200,30 @@ impl Summary {
             && self.pool_accepted == self.gateway_accepted
     }
 
+    /// What the miners of one protocol have seen.
+    fn is_good_for(&self, stats: &MinerStats) -> bool {
+        let has_luck = stats.blocks_hint > 0 || self.blocks_found < BLOCKS_TELLING;
+        stats.rejected == 0 && stats.disconnects == 0 && stats.accepted > 0 && has_luck
+    }
+
     fn tell(&self) {
         say("");
-        say(&format!("shares    {} accepted, {} rejected", self.accepted, self.rejected));
-        if self.late > 0 {
+        for (at, (protocol, stats)) in self.miners.iter().enumerate() {
+            let head = if at == 0 { "shares" } else { "" };
+            let name = match protocol {
+                MinerProtocol::Sv1 => "Stratum V1",
+                MinerProtocol::Sv2Standard => "V2 standard",
+                MinerProtocol::Sv2Extended => "V2 extended",
+            };
             say(&format!(
-                "          {} came too late: sent in the moment in which another block was found",
-                self.late
+                "{head:10}{name}: {} accepted, {} rejected, {} good for a block",
+                stats.accepted, stats.rejected, stats.blocks_hint
+            ));
+        }
+        let late: u64 = self.miners.iter().map(|(_, stats)| stats.late).sum();
+        if late > 0 {
+            say(&format!(
+                "          {late} came too late: sent in the moment in which another block was found"
             ));
         }
         say(&format!(
@@ -228,8 +254,9 @@ async fn start_node(
         );
         return Ok((DemoNode::Real(node), toml));
     }
-    let node =
-        Node::start(NodeOptions::default(), any_port()).await.context("starting the node")?;
+    let nbits = Nbits::new(NBITS).context("the demo's own nbits")?;
+    let options = NodeOptions { nbits, ..NodeOptions::default() };
+    let node = Node::start(options, any_port()).await.context("starting the node")?;
     say(&format!("node      a Bitcoin node of a network of its own, at {}", node.rpc_url()));
     let toml = format!(
         "[[node]]\nrpc_url = {:?}\nrpc_user = {:?}\nrpc_password = {:?}\n",
@@ -267,20 +294,35 @@ fn config(node: &str, pool: &PoolHandle, folder: &Path, every_share_is_a_block: 
     )
 }
 
+fn protocol_of(n: u16) -> MinerProtocol {
+    match n % 3 {
+        0 => MinerProtocol::Sv1,
+        1 => MinerProtocol::Sv2Standard,
+        _ => MinerProtocol::Sv2Extended,
+    }
+}
+
 /// Miners that call themselves what real ones do, so that all coinbase classes are used.
-fn start_miner(n: u16, of: u16, connect: SocketAddr) -> std::io::Result<MinerHandle> {
-    let agents = [
-        "bitaxe/BM1368/v2.9",
-        "NiceHash/1.0",
-        "cpuminer/2.5",
-        "Antminer S21/demo",
-        "xminer-1.2",
-        "whatsminer/v1.1",
-    ];
+fn start_miner(
+    n: u16,
+    of: u16,
+    connect: SocketAddr,
+    authority: AuthorityPublicKey,
+) -> std::io::Result<MinerHandle> {
+    let agents: &[_] = match protocol_of(n) {
+        MinerProtocol::Sv1 => {
+            &["cpuminer/2.5", "Antminer S21/demo", "NiceHash/1.0", "xminer-1.2", "whatsminer/v1.1"]
+        }
+        MinerProtocol::Sv2Standard | MinerProtocol::Sv2Extended => {
+            &["bitaxe/v2.15.0", "translator/0.6"]
+        }
+    };
     Miner::start(MinerOptions {
         connect: connect.to_string(),
+        protocol: protocol_of(n),
+        authority: Some(authority),
         username: format!("{ADDRESS}.miner{n}"),
-        user_agent: agents[usize::from(n) % agents.len()].to_owned(),
+        user_agent: agents[usize::from(n / 3) % agents.len()].to_owned(),
         hashrate_max: Some(HASHRATE / f64::from(of)),
         ..MinerOptions::default()
     })
@@ -325,8 +367,12 @@ const SPLITS: u8 = 20;
 const ADDRESS: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
 /// Hashes a second of all miners together: leaves room for everything else on two cores.
 const HASHRATE: f64 = 4_000_000.0;
-/// A share in a second or two for each of four miners, a block (1/256) in five.
+/// A share in three seconds for each of six miners.
 const DIFFICULTY: f64 = 0.000_488_281_25;
+/// One share in four is a block: one in two seconds.
+const NBITS: u32 = 0x1e01_fffe;
+/// After so many blocks, a third of the hashes without one is no bad luck any more (1 in 16,000).
+const BLOCKS_TELLING: u64 = 24;
 /// On a real node's regtest every share is a block.
 const DIFFICULTY_REGTEST: f64 = 0.001_953_125;
 const TELL_EACH: Duration = Duration::from_secs(10);
