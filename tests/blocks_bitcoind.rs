@@ -17,7 +17,7 @@ use std::{
 use bitcoincore_rpc::RpcApi;
 use common::{bitcoind::Bitcoind, eventually};
 use gatewayd::{
-    blocks::{BlockNode, BlockSender, BlockStats, BlocksConfig},
+    blocks::{Answer, BlockNode, BlockSender, BlockStats, BlocksConfig, Event, News},
     template::{NodeConfig, TemplateConfig},
     work::{BuildJob, FoundBlock, Hash256, JobBuilder, Payout, Template, TemplateKind, Username},
 };
@@ -161,6 +161,12 @@ fn a_block_reaches_every_node_and_is_told_of() {
     assert_eq!(*side.told.lock().unwrap(), [block.hash; 2]);
     let files = files(dir.path());
     assert!(files.len() == 1 && files[0].ends_with(".accepted"), "{files:?}");
+    let news = side.stats.take_news();
+    assert!(news.iter().all(|it| it.hash == block.hash && it.height == template.height));
+    assert!(matches!(&news[0].event, Event::Found(worker) if &*worker.0 == "bob.rig"), "{news:?}");
+    let accepted = |it: &News| matches!(it.event, Event::Answered(_, Answer::Accepted));
+    assert_eq!(news[1..].iter().filter(|it| accepted(it)).count(), 2, "{news:?}");
+    assert!(side.stats.take_news().is_empty());
 }
 
 #[test]

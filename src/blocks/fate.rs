@@ -6,9 +6,10 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::SystemTime,
 };
 
-use crate::work::Hash256;
+use crate::work::{Hash256, Username};
 
 /// What a node made of a block.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -71,6 +72,22 @@ impl BlockReport {
     }
 }
 
+/// Something that happened to a block.
+#[derive(Clone, Debug)]
+pub struct News {
+    pub height: u32,
+    pub hash: Hash256,
+    pub at: SystemTime,
+    pub event: Event,
+}
+
+#[derive(Clone, Debug)]
+pub enum Event {
+    Found(Username),
+    /// By the node of this name.
+    Answered(Arc<str>, Answer),
+}
+
 /// Counts and recent reports, for logs and dashboards.
 #[derive(Debug, Default)]
 pub struct BlockStats {
@@ -79,6 +96,7 @@ pub struct BlockStats {
     refused: AtomicU64,
     recent: Mutex<VecDeque<BlockReport>>,
     answers: Mutex<BTreeMap<(Arc<str>, &'static str), u64>>,
+    news: Mutex<VecDeque<News>>,
 }
 
 impl BlockStats {
@@ -112,6 +130,19 @@ impl BlockStats {
         *answers.entry((Arc::clone(node), answer.name())).or_default() += 1;
     }
 
+    /// What happened since this was last called; for one who keeps it.
+    pub fn take_news(&self) -> Vec<News> {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect()
+    }
+
+    pub(super) fn add_news(&self, news: News) {
+        let mut all = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() == NEWS_MAX {
+            all.pop_front();
+        }
+        all.push_back(news);
+    }
+
     pub(super) fn add_found(&self) {
         self.found.fetch_add(1, Relaxed);
     }
@@ -134,6 +165,9 @@ impl BlockStats {
 
 /// A lifetime's blocks for most; a test network's last minutes.
 const RECENT_MAX: usize = 100;
+/// They are fetched every few seconds; only a test network has so many by then, or a daemon that
+/// keeps none.
+const NEWS_MAX: usize = 1_000;
 
 #[cfg(test)]
 mod tests {

@@ -10,7 +10,7 @@ mod task;
 
 use std::{fmt, path::PathBuf, sync::Arc};
 
-pub use fate::{Answer, BlockReport, BlockStats};
+pub use fate::{Answer, BlockReport, BlockStats, Event, News};
 pub use rpc::Auth;
 pub use task::{BlockSender, spawn};
 

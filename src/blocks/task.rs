@@ -1,6 +1,11 @@
 //! Runs submissions: one short-lived task a block and node, none waiting for another.
 
-use std::{collections::VecDeque, sync::Arc, thread, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    thread,
+    time::{Duration, SystemTime},
+};
 
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::{
@@ -12,7 +17,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, error, info, warn};
 
 use super::{
-    Answer, BlockNode, BlockReport, BlockStats, BlocksConfig, rpc,
+    Answer, BlockNode, BlockReport, BlockStats, BlocksConfig, Event, News, rpc,
     store::{Pending, Store},
 };
 use crate::work::{FoundBlock, Hash256};
@@ -182,6 +187,7 @@ impl Submitter {
         let height = block.job.template.height;
         info!(height, hash = %block.hash, worker = %block.username, "block found");
         let hash = block.hash;
+        self.tell(height, hash, Event::Found(block.username.clone()));
         // Off the runtime: a full block is megabytes of hex.
         let hex = spawn_blocking(move || faster_hex::hex_string(&block.serialize())).await;
         let Ok(hex) = hex else { return self.settle() };
@@ -234,8 +240,13 @@ impl Submitter {
         let mut pause = RETRY_FIRST;
         let mut waited = Duration::ZERO;
         let name = Arc::clone(&to.node.name);
+        let mut told = None;
         loop {
             let answer = to.submit(hash, Arc::clone(&params)).await;
+            if told.as_ref() != Some(&answer) {
+                self.tell(height, hash, Event::Answered(Arc::clone(&name), answer.clone()));
+                told = Some(answer.clone());
+            }
             match &answer {
                 Answer::Accepted => {
                     info!(height, %hash, node = %name, "block accepted");
@@ -280,9 +291,18 @@ impl Submitter {
         self.stats.add_report(report);
     }
 
+    fn tell(&self, height: u32, hash: Hash256, event: Event) {
+        self.stats.add_news(News { height, hash, at: unix_now(), event });
+    }
+
     fn settle(&self) {
         self.pending.send_modify(|pending| *pending = pending.saturating_sub(1));
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "for people, who read calendars")]
+fn unix_now() -> SystemTime {
+    SystemTime::now()
 }
 
 /// Blocks between the miner that found one and the task: on a real network one a year.
