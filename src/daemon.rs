@@ -169,7 +169,7 @@ impl Gateway {
         // Blocks that an earlier run left undecided go out first of all.
         let (block_sender, blocks) = start_blocks(config, &templates, &stop, &tasks);
         let (counters, roster) = (Arc::new(Counters::default()), Roster::new(now()));
-        let ledger = start_ledger(config, &roster, &counters);
+        let ledger = start_ledger(config, &roster, &counters, &blocks);
         check_network(config, &templates).await?;
         let (work_sender, work) = watch::channel(None);
         let relay = start_pool(config, &templates, work.clone(), &stop);

@@ -34,11 +34,16 @@ const ADAPTERS: &[&str] = &[
     "template/zmq.rs",
     "blocks/rpc.rs",
     "blocks/store.rs",
+    "ledger/read.rs",
+    "ledger/schema.rs",
+    "ledger/store.rs",
+    "ledger/trouble.rs",
     "healthcheck.rs",
 ];
 const ADAPTER_FOLDERS: &[&str] = &["src/devnet", "src/daemon"];
 /// Words and paths that only adapters may use.
-const IO_WORDS: &[&str] = &["tokio", "tokio_util", "zeromq", "bitcoincore_rpc", "socket2"];
+const IO_WORDS: &[&str] =
+    &["tokio", "tokio_util", "zeromq", "bitcoincore_rpc", "rusqlite", "socket2"];
 const IO_PATHS: &[&str] = &[
     "TcpStream",
     "TcpListener",

@@ -1,10 +1,11 @@
 //! What the ledger is given to keep.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use crate::{
+    blocks::{Answer, BlockStats, Event, News},
     config::Config,
-    ledger::{self, Ledger, LedgerConfig},
+    ledger::{self, BlockEvent, BlockNews, Fate, Ledger, LedgerConfig},
     work::{Counters, Roster},
 };
 
@@ -12,13 +13,33 @@ pub(super) fn start_ledger(
     config: &Config,
     roster: &Arc<Roster>,
     counters: &Arc<Counters>,
+    blocks: &Arc<BlockStats>,
 ) -> Ledger {
+    let blocks = Arc::clone(blocks);
     let inputs = ledger::Inputs {
         roster: Arc::clone(roster),
         counters: Arc::clone(counters),
-        blocks: Box::new(Vec::new),
+        blocks: Box::new(move || blocks.take_news().into_iter().map(block_news).collect()),
     };
     let ledger =
         LedgerConfig { data_dir: config.data_dir.clone(), keep_history: config.keep_history };
     ledger::spawn(ledger, inputs)
+}
+
+fn block_news(news: News) -> BlockNews {
+    let News { height, hash, at, event } = news;
+    let what = match event {
+        Event::Found(worker) => BlockEvent::Found(Some(worker.0.as_ref().into())),
+        Event::Answered(node, answer) => {
+            let (result, reason) = match answer {
+                Answer::Accepted => (Fate::Accepted, String::new()),
+                Answer::Stale => (Fate::Stale, String::new()),
+                Answer::Rejected(reason) => (Fate::Rejected, reason),
+                Answer::Unanswered(reason) => (Fate::Unanswered, reason),
+            };
+            BlockEvent::Answered { node: node.as_ref().into(), result, reason }
+        }
+    };
+    let at = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    BlockNews { height, hash: hash.to_string(), at, what }
 }

@@ -1,9 +1,22 @@
 //! What happened, kept: hashrates, totals, workers, blocks and their history, in one SQLite file.
 //!
-//! Not here: who shows it. Shares are never counted here one by one: each of the samples reads
-//! what the roster counted by then, so nothing of this is in a share's way.
+//! Shares are not counted here one by one: every two seconds a thread reads what the roster has
+//! counted by then, so nothing of this is in a share's way. `book` is the truth and answers for
+//! all but history; `store` is its copy on disk, `read` the way to the past. Not here: who shows it.
 
+mod book;
+mod file;
+mod found;
+mod keeper;
+mod meter;
+mod minute;
+mod read;
+mod schema;
+mod series;
+mod store;
+mod sum;
 mod task;
+mod trouble;
 mod types;
 
 pub use task::{Inputs, Ledger, LedgerConfig, spawn};

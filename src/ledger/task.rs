@@ -1,10 +1,32 @@
 //! The ledger's threads, and the handle that others hold.
+//!
+//! One thread samples, one writes, one reads: a disk that hangs stops neither the figures of now
+//! nor, for long, those who ask for history. None of them is the runtime's, which serves miners.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
+    },
+    thread,
+    time::{Duration, Instant, SystemTime},
+};
+
+use tokio::{
+    sync::oneshot,
+    time::{error::Elapsed, timeout},
+};
+use tracing::{error, warn};
 
 use super::{
     BlockNews, BlockRecord, Hashrates, HistoryQuery, LedgerState, ReadError, Series, Totals,
     WorkerRecord,
+    book::{Book, Moment, Seen},
+    keeper::{Keeper, lock},
+    read::{Reader, Unread},
 };
 use crate::work::{Counters, Roster};
 
@@ -23,64 +45,266 @@ pub struct Inputs {
     pub blocks: Box<dyn Fn() -> Vec<BlockNews> + Send>,
 }
 
-/// The way to what the ledger knows. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Ledger {
-    shared: Arc<Shared>,
+impl fmt::Debug for Inputs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inputs").finish_non_exhaustive()
+    }
 }
 
+/// The way to what the ledger knows. Cheap to clone; the threads end with the last of them.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    desk: Arc<Desk>,
+    samples: SyncSender<Stop>,
+    questions: SyncSender<Question>,
+}
+
+/// What the threads and the handles share.
 #[derive(Debug)]
-struct Shared {
-    state: LedgerState,
+struct Desk {
+    book: Mutex<Book>,
+    counters: Arc<Counters>,
+    state: Mutex<LedgerState>,
+    keep_history_s: AtomicU64,
+    /// Somebody who read the file found it damaged.
+    is_suspect: AtomicBool,
+}
+
+/// Asks a thread to end, and to say so.
+struct Stop(oneshot::Sender<()>);
+
+enum Question {
+    History(HistoryQuery, oneshot::Sender<Result<Series, ReadError>>),
+    Rejects(Option<String>, Duration, oneshot::Sender<Result<Vec<(String, u64)>, ReadError>>),
 }
 
 /// Starts the ledger. Never fails: without a disk it counts in memory, and says so.
-pub fn spawn(_config: LedgerConfig, _inputs: Inputs) -> Ledger {
-    Ledger { shared: Arc::new(Shared { state: LedgerState::Ok }) }
+pub fn spawn(config: LedgerConfig, inputs: Inputs) -> Ledger {
+    let desk = Arc::new(Desk {
+        book: Mutex::new(Book::new(moment())),
+        counters: Arc::clone(&inputs.counters),
+        state: Mutex::new(LedgerState::Ok),
+        keep_history_s: AtomicU64::new(config.keep_history.as_secs()),
+        is_suspect: AtomicBool::new(false),
+    });
+    let (samples, stop_sampling) = sync_channel(1);
+    let (writes, stop_writing) = sync_channel(1);
+    let (questions, asked) = sync_channel(QUESTIONS_MAX);
+    let (sampled, written, read) = (Arc::clone(&desk), Arc::clone(&desk), Arc::clone(&desk));
+    let dir = config.data_dir;
+    let reader = Reader::new(&dir);
+    let keeper = Keeper::new(&dir, moment().now);
+    start("ledger-sample", &desk, move || sample(&sampled, &inputs, &stop_sampling, &writes));
+    start("ledger-write", &desk, move || write(&written, keeper, &stop_writing));
+    start("ledger-read", &desk, move || answer(&read, reader, &asked));
+    Ledger { desk, samples, questions }
 }
 
 impl Ledger {
     /// All miners together.
     pub fn hashrate(&self) -> Hashrates {
-        Hashrates::default()
+        lock(&self.desk.book).hashrate()
     }
 
-    /// One live connection or channel, by its id in the roster.
-    pub fn miner_hashrate(&self, _id: u64) -> Option<Hashrates> {
-        None
+    /// One live connection or channel, by its id in the roster. None before its first sample.
+    pub fn miner_hashrate(&self, id: u64) -> Option<Hashrates> {
+        lock(&self.desk.book).miner_hashrate(id)
     }
 
     /// One username that has mined since this process began.
-    pub fn worker_hashrate(&self, _name: &str) -> Option<Hashrates> {
-        None
+    pub fn worker_hashrate(&self, name: &str) -> Option<Hashrates> {
+        lock(&self.desk.book).worker_hashrate(name)
     }
 
+    /// Everything since the counting began, to the last share.
     pub fn totals(&self) -> Totals {
-        Totals::default()
+        let live = self.desk.counters.view();
+        lock(&self.desk.book).totals(&live)
     }
 
     /// Shares over time, at most some 1,500 points.
-    pub async fn history(&self, _query: HistoryQuery) -> Result<Series, ReadError> {
-        Ok(Series { step_s: 60, points: Vec::new() })
+    pub async fn history(&self, query: HistoryQuery) -> Result<Series, ReadError> {
+        let (sender, answer) = oneshot::channel();
+        self.ask(Question::History(query, sender), answer).await
+    }
+
+    /// Refusals by reason, the most frequent first.
+    pub async fn rejects(
+        &self,
+        worker: Option<String>,
+        window: Duration,
+    ) -> Result<Vec<(String, u64)>, ReadError> {
+        let (sender, answer) = oneshot::channel();
+        self.ask(Question::Rejects(worker, window, sender), answer).await
     }
 
     /// The workers seen last, latest first.
-    pub async fn workers(&self, _limit: usize) -> Vec<WorkerRecord> {
-        Vec::new()
+    #[expect(clippy::unused_async, reason = "callers need not know that no disk is asked")]
+    pub async fn workers(&self, limit: usize) -> Vec<WorkerRecord> {
+        lock(&self.desk.book).workers(limit)
     }
 
     /// The blocks found last, latest first.
-    pub async fn blocks(&self, _limit: usize) -> Vec<BlockRecord> {
-        Vec::new()
+    #[expect(clippy::unused_async, reason = "callers need not know that no disk is asked")]
+    pub async fn blocks(&self, limit: usize) -> Vec<BlockRecord> {
+        lock(&self.desk.book).blocks(limit)
     }
 
     pub fn state(&self) -> LedgerState {
-        self.shared.state.clone()
+        lock(&self.desk.state).clone()
     }
 
     /// Changes `ledger.keep_history`.
-    pub fn set_keep_history(&self, _keep: Duration) {}
+    pub fn set_keep_history(&self, keep: Duration) {
+        self.desk.keep_history_s.store(keep.as_secs(), Relaxed);
+    }
 
     /// Writes everything down and ends the ledger's threads.
-    pub async fn stop(&self) {}
+    pub async fn stop(&self) {
+        let (done, ended) = oneshot::channel();
+        if self.samples.try_send(Stop(done)).is_err() {
+            return;
+        }
+        if let Err(Elapsed { .. }) = timeout(STOP_MAX, ended).await {
+            warn!("the disk is too slow: the last minute of the ledger may be lost");
+        }
+    }
+
+    async fn ask<T>(
+        &self,
+        question: Question,
+        answer: oneshot::Receiver<Result<T, ReadError>>,
+    ) -> Result<T, ReadError> {
+        let gone = || ReadError::Unavailable("gatewayd is stopping".into());
+        self.questions.try_send(question).map_err(|refused| match refused {
+            TrySendError::Full(_) => ReadError::Busy,
+            TrySendError::Disconnected(_) => gone(),
+        })?;
+        match timeout(ANSWER_MAX, answer).await {
+            Ok(answer) => answer.unwrap_or_else(|_| Err(gone())),
+            Err(Elapsed { .. }) => Err(ReadError::TimedOut),
+        }
+    }
 }
+
+/// Runs a thread whose death would be seen.
+fn start(name: &str, desk: &Arc<Desk>, run: impl FnOnce() + Send + 'static) {
+    let alarm = Alarm { desk: Arc::clone(desk) };
+    let run = move || {
+        run();
+        std::mem::forget(alarm);
+    };
+    if let Err(error) = thread::Builder::new().name(name.to_owned()).spawn(run) {
+        error!(
+            "no thread for the ledger ({name}): {error}; restart gatewayd to have history again"
+        );
+    }
+}
+
+/// Dropped only by a panic, or when there is no thread at all.
+struct Alarm {
+    desk: Arc<Desk>,
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        let reason = "the ledger broke off by a fault of gatewayd: mining goes on, history does \
+                      not. Restart gatewayd, and please report its log";
+        error!("{reason}");
+        *lock(&self.desk.state) = LedgerState::Degraded { reason: reason.into() };
+    }
+}
+
+fn sample(desk: &Desk, inputs: &Inputs, stop: &Receiver<Stop>, writes: &SyncSender<Stop>) {
+    loop {
+        let wanted = stop.recv_timeout(until_next_sample());
+        let seen = Seen {
+            counters: inputs.counters.view(),
+            miners: inputs.roster.miners(),
+            workers: inputs.roster.workers(),
+        };
+        let news = (inputs.blocks)();
+        let mut book = lock(&desk.book);
+        book.sample(moment(), &seen);
+        news.into_iter().for_each(|news| book.hear(news));
+        match wanted {
+            Err(RecvTimeoutError::Timeout) => continue,
+            Err(RecvTimeoutError::Disconnected) => book.close_minute(),
+            Ok(stop) => {
+                book.close_minute();
+                // The writer is there until this has come, or has died.
+                let _ = writes.try_send(stop);
+            }
+        }
+        return;
+    }
+}
+
+fn write(desk: &Desk, mut keeper: Keeper, stop: &Receiver<Stop>) {
+    loop {
+        keeper.turn(&desk.book, moment(), Duration::from_secs(desk.keep_history_s.load(Relaxed)));
+        if desk.is_suspect.swap(false, Relaxed) {
+            keeper.inspect(&desk.book, moment());
+        }
+        let at = moment();
+        *lock(&desk.state) = keeper.state(at.now);
+        match stop.recv_timeout(WRITE_EACH) {
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return keeper.end(&desk.book, moment()),
+            Ok(Stop(done)) => {
+                keeper.end(&desk.book, moment());
+                // Closes the file first.
+                drop(keeper);
+                let _ = done.send(());
+                return;
+            }
+        }
+    }
+}
+
+fn answer(desk: &Desk, mut reader: Reader, asked: &Receiver<Question>) {
+    let failed = |unread: Unread| {
+        if unread.is_damage {
+            desk.is_suspect.store(true, Relaxed);
+        }
+        unread.error
+    };
+    // Ends when nobody can ask any more.
+    for question in asked {
+        let now = moment().unix.as_secs();
+        match question {
+            // Who has given up needs no answer.
+            Question::History(_, to) if to.is_closed() => {}
+            Question::Rejects(_, _, to) if to.is_closed() => {}
+            Question::History(query, to) => {
+                let _ = to.send(reader.history(&query, now).map_err(failed));
+            }
+            Question::Rejects(worker, window, to) => {
+                let _ = to.send(reader.rejects(worker.as_deref(), window, now).map_err(failed));
+            }
+        }
+    }
+}
+
+/// Samples are at whole seconds of the wall clock, so that a minute ends with one.
+fn until_next_sample() -> Duration {
+    let each = SAMPLE_EACH.as_millis();
+    let rest = each - moment().unix.as_millis() % each;
+    u64::try_from(rest).map_or(SAMPLE_EACH, Duration::from_millis)
+}
+
+#[expect(clippy::disallowed_methods, reason = "time enters here")]
+fn moment() -> Moment {
+    let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Moment { now: Instant::now(), unix }
+}
+
+/// Divides a minute. Often enough for a dashboard, seldom enough not to be noticed.
+const SAMPLE_EACH: Duration = Duration::from_secs(2);
+const WRITE_EACH: Duration = Duration::from_secs(1);
+/// A page asks for a few series at once.
+const QUESTIONS_MAX: usize = 32;
+/// For those ahead in the queue, too.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// Service managers kill after 10 s in all.
+const STOP_MAX: Duration = Duration::from_secs(3);

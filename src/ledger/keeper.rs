@@ -1,0 +1,211 @@
+//! Brings the books to the disk, and bears with a disk that is away, full or damaged.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tracing::{debug, error, info, warn};
+
+use super::{
+    LedgerState,
+    book::{Book, Moment},
+    file::set_aside,
+    store::Store,
+    trouble::Trouble,
+};
+
+/// Owns the database file. Everything here may wait for the disk; the book is never locked then.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    dir: PathBuf,
+    store: Option<Store>,
+    /// The past is in the book.
+    is_loaded: bool,
+    next_try: Instant,
+    pruned: Instant,
+    trouble: Option<Told>,
+    /// What an operator should know for a while though all is well again.
+    notice: Option<(String, Instant)>,
+}
+
+/// A trouble and when it was told of.
+#[derive(Debug)]
+struct Told {
+    text: String,
+    at: Instant,
+}
+
+impl Keeper {
+    pub(super) fn new(dir: &Path, now: Instant) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            store: None,
+            is_loaded: false,
+            next_try: now,
+            pruned: now,
+            trouble: None,
+            notice: None,
+        }
+    }
+
+    /// Does what there is to do.
+    pub(super) fn turn(&mut self, book: &Mutex<Book>, at: Moment, keep: Duration) {
+        if at.now < self.next_try {
+            return self.tell_lost(book);
+        }
+        let mut done = self.write(book, at, false);
+        if done.is_ok() && at.now.saturating_duration_since(self.pruned) >= PRUNE_EACH {
+            self.pruned = at.now;
+            done = self.prune(book, at, keep);
+        }
+        self.settle(done, book, at);
+    }
+
+    /// The last turn: nobody can wait for the disk to come back.
+    pub(super) fn end(&mut self, book: &Mutex<Book>, at: Moment) {
+        if let Err(trouble) = self.write(book, at, true) {
+            let minutes = lock(book).minutes_waiting();
+            error!(
+                minutes,
+                "the last minutes of the ledger (history, totals) could not be written and are \
+                 lost: {trouble}"
+            );
+        }
+    }
+
+    /// Looks whether the file is damaged, as somebody who read it believes.
+    pub(super) fn inspect(&mut self, book: &Mutex<Book>, at: Moment) {
+        if let Some(store) = &self.store {
+            let found = store.check();
+            self.settle(found, book, at);
+        }
+    }
+
+    pub(super) fn state(&self, now: Instant) -> LedgerState {
+        if let Some(Told { text, .. }) = &self.trouble {
+            return LedgerState::Degraded { reason: format!("{text}. {MEANWHILE}") };
+        }
+        match &self.notice {
+            Some((text, at)) if now.saturating_duration_since(*at) < NOTICE_FOR => {
+                LedgerState::Degraded { reason: text.clone() }
+            }
+            _ => LedgerState::Ok,
+        }
+    }
+
+    fn write(&mut self, book: &Mutex<Book>, at: Moment, last: bool) -> Result<(), Trouble> {
+        loop {
+            if self.store.as_ref().is_none_or(|store| !store.is_in_place()) {
+                self.open(book)?;
+            }
+            let Some(store) = &mut self.store else { return Ok(()) };
+            let Some(batch) = lock(book).take(at.now, last) else { return Ok(()) };
+            if let Err(trouble) = store.write(&batch) {
+                lock(book).put_back(batch);
+                return Err(trouble);
+            }
+            if !lock(book).has_minutes() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn open(&mut self, book: &Mutex<Book>) -> Result<(), Trouble> {
+        // Its lock, too.
+        self.store = None;
+        let (store, stored) = Store::open(&self.dir)?;
+        debug!(file = %store.path().display(), "the ledger is open");
+        let is_new = stored.totals.is_none();
+        let mut book = lock(book);
+        if !self.is_loaded {
+            book.load(stored);
+            self.is_loaded = true;
+        }
+        if is_new {
+            book.rewrite();
+        }
+        self.store = Some(store);
+        Ok(())
+    }
+
+    fn prune(&mut self, book: &Mutex<Book>, at: Moment, keep: Duration) -> Result<(), Trouble> {
+        let Some(store) = &mut self.store else { return Ok(()) };
+        let clock = lock(book).clock_is_steady().then_some(at.unix.as_secs());
+        store.prune(clock, keep)
+    }
+
+    /// Says how it went, if that is news.
+    fn settle(&mut self, done: Result<(), Trouble>, book: &Mutex<Book>, at: Moment) {
+        match done {
+            Ok(()) => {
+                if self.trouble.take().is_some() {
+                    info!("the ledger is written again, with what had waited");
+                }
+            }
+            Err(trouble) if trouble.is_damage() => self.begin_anew(&trouble, at),
+            Err(trouble) => self.give_up(&trouble, at.now),
+        }
+        self.tell_lost(book);
+    }
+
+    fn begin_anew(&mut self, trouble: &Trouble, at: Moment) {
+        self.store = None;
+        match set_aside(&self.dir, at.unix.as_secs()) {
+            Ok(aside) => {
+                let lost = if self.is_loaded {
+                    "totals and workers go on; the charts begin anew"
+                } else {
+                    "totals, workers and charts begin anew"
+                };
+                let text = format!(
+                    "the history's file was damaged and is now {}; a new one was begun: {lost}. \
+                     Check the disk, and delete the old file when you do not want to repair it",
+                    aside.display()
+                );
+                error!("{trouble}: {text}. Mining is not affected");
+                self.notice = Some((text, at.now));
+            }
+            Err(error) => {
+                let (path, why) = (self.dir.clone(), format!("{trouble}; {error}"));
+                self.give_up(&Trouble::ReadOnly { path, why }, at.now);
+            }
+        }
+    }
+
+    fn give_up(&mut self, trouble: &Trouble, now: Instant) {
+        // What a failed write leaves of a connection is not worth trusting.
+        self.store = None;
+        self.next_try = now + RETRY_EACH;
+        let text = trouble.to_string();
+        let told = self.trouble.as_ref();
+        let is_news =
+            told.is_none_or(|it| it.text != text || now.saturating_duration_since(it.at) >= RETELL);
+        if is_news {
+            warn!("the ledger is not written: {text}. {MEANWHILE}");
+            self.trouble = Some(Told { text, at: now });
+        }
+    }
+
+    fn tell_lost(&self, book: &Mutex<Book>) {
+        let lost = lock(book).take_lost();
+        if lost > 0 && self.trouble.is_some() {
+            debug!(lost, "minutes of the charts dropped: the disk is away for too long");
+        }
+    }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+const MEANWHILE: &str = "Mining goes on as before; shares are counted in memory and written when \
+                         this is mended, and lost if gatewayd stops before";
+/// How often a disk that is away is looked for.
+const RETRY_EACH: Duration = Duration::from_secs(5);
+/// The log says again that something is wrong.
+const RETELL: Duration = Duration::from_secs(3600);
+const PRUNE_EACH: Duration = Duration::from_secs(600);
+/// A damaged file is news for a day.
+const NOTICE_FOR: Duration = Duration::from_secs(86_400);
