@@ -107,10 +107,14 @@ export function workerParts(name) {
 
 export function drawWorker(cell, name, more = "") {
   const [short, address] = workerParts(name);
+  drawWho(cell, short, [address, more].filter(Boolean).join(" · "), name);
+}
+
+export function drawWho(cell, name, more, title = name) {
   if (!cell.firstElementChild) cell.append(span("who"), span("who-more"));
-  setText(cell.children[0], short);
-  setText(cell.children[1], [address, more].filter(Boolean).join(" · "));
-  setAttribute(cell, "title", name);
+  setText(cell.children[0], name);
+  setText(cell.children[1], more);
+  setAttribute(cell, "title", title);
 }
 
 // Text that may be too long for its place: cut in the middle, since both ends are looked at.

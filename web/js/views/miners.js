@@ -7,6 +7,7 @@ import * as format from "../format.js";
 import { look, refresh } from "../live.js";
 import {
   confirmed,
+  drawWho,
   drawWorker,
   outcome,
   reasons,
@@ -167,7 +168,8 @@ export function rejectedColumn() {
 
 function drawNames(cell, one) {
   const others = one.workers.length - 1;
-  drawWorker(cell, lastName(one) || one.peer, others > 0 ? `and ${others} more` : "");
+  if (others < 0) drawWho(cell, one.peer, "no share yet");
+  else drawWorker(cell, lastName(one), others > 0 ? `and ${others} more` : "");
 }
 
 function drawSoftware(cell, one) {

@@ -145,7 +145,9 @@ function modeWords(status) {
 
 function drawFigures(list, status, age) {
   const best = status.best_share;
-  const shares = status.shares_ever ?? status.shares;
+  // Without its ledger, gatewayd knows of this run only.
+  const { shares: session, shares_ever: ever } = status;
+  const shares = ever && ever.accepted >= session.accepted ? ever : session;
   const tipAge = status.tip_age_s === null ? null : status.tip_age_s + age;
   const rows = [
     ["Miners", format.count(status.miners), status.miners ? protocols(status) : "none connected"],
@@ -160,7 +162,11 @@ function drawFigures(list, status, age) {
       format.count(status.tip_height),
       tipAge === null ? "not known yet" : `seen ${format.ago(tipAge)}`,
     ],
-    ["Blocks found", format.count(status.blocks_found), blocksWords(status)],
+    [
+      "Blocks found",
+      format.count(Math.max(status.blocks_found, status.blocks_found_session)),
+      blocksWords(status),
+    ],
   ];
   keyed(
     list,
@@ -179,9 +185,8 @@ function rejectedWords(shares) {
   return shares.accepted ? "none rejected" : "none yet";
 }
 
-function blocksWords(status) {
-  if (!status.blocks_found) return "not yet";
-  const session = status.blocks_found_session;
+function blocksWords({ blocks_found: found, blocks_found_session: session }) {
+  if (!found && !session) return "not yet";
   return `${session ? format.count(session) : "none"} since the start`;
 }
 
