@@ -233,6 +233,10 @@ async fn a_folder_in_the_files_place_is_told_of_and_waited_out() {
     assert!(reason.contains("is a folder") && reason.contains("move it away"), "{reason}");
     assert!(reason.contains("Mining goes on"), "{reason}");
     // Everything but the charts is there all the same.
+    let window = Duration::from_secs(3600);
+    let query = HistoryQuery { metric: Metric::Hashrate, worker: None, window };
+    let unread = side.ledger.history(query).await.unwrap_err().to_string();
+    assert!(unread.contains("cannot be read") && !unread.contains("writ"), "{unread}");
     eventually("a sample", SOON, || (side.ledger.hashrate().m1 > 0.0).then_some(()));
     assert_eq!(side.ledger.totals().best.unwrap().difficulty, 5_000.0);
     fs::remove_dir(&file).unwrap();

@@ -61,9 +61,10 @@ impl Reader {
             if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) {
                 return Unread { error: ReadError::TimedOut, is_damage: false };
             }
-            let trouble = Trouble::of(&error, self.path.clone());
-            let is_damage = trouble.is_damage();
-            Unread { error: ReadError::Unavailable(trouble.to_string()), is_damage }
+            // What to do about it is the writer's to say, who has the same trouble.
+            let why = format!("{}: {error}", self.path.display());
+            let is_damage = Trouble::of(&error, self.path.clone()).is_damage();
+            Unread { error: ReadError::Unavailable(why), is_damage }
         })
     }
 
