@@ -8,7 +8,7 @@ use gatewayd::{
     config::Config,
     daemon::Gateway,
     devnet::{
-        load::{self, LoadArgs},
+        load::{self, LoadArgs, Speaks},
         miner::{Miner, MinerHandle, MinerOptions, MinerProtocol, MinerStats},
         node::{Node, NodeHandle, NodeOptions},
     },
@@ -113,7 +113,13 @@ async fn load_is_served_and_measured() {
     let trigger = folder.path().join("tip");
     let args = LoadArgs {
         connect: gateway.stratum[0].to_string(),
+        protocol: Speaks::Sv1,
+        authority_key: None,
         miners: 200,
+        channels_per_connection: 1,
+        churn: false,
+        tips_from: None,
+        steady: 0,
         in_flight: 4,
         run_for: Duration::from_millis(500),
         pid: Some(std::process::id()),
