@@ -246,14 +246,17 @@ impl Channel {
         effects: &mut Effects,
     ) -> Result<Difficulty, Reject> {
         let Submit { share, rolled, worker, .. } = *submit;
-        let mut extranonce = self.extranonce;
-        if self.kind == Kind::Extended {
-            let rolled: [u8; 8] = rolled.try_into().map_err(|_| Reject::BadExtranonce)?;
-            extranonce[4..].copy_from_slice(&rolled);
-        }
         let is_it = |given: &Given<Wire>| given.wire.id == share.job_id;
         let given = self.given.find(is_it).ok_or(Reject::UnknownJob)?;
         let job = work.job(given.job).ok_or(Reject::StaleWork)?;
+        let mut extranonce = self.extranonce;
+        if self.kind == Kind::Extended {
+            // Stale before ill-formed, as SRI has it.
+            let stale = job.prevhash() != work.tip();
+            let reject = if stale { Reject::StalePrevblk } else { Reject::BadExtranonce };
+            let rolled: [u8; 8] = rolled.try_into().map_err(|_| reject)?;
+            extranonce[4..].copy_from_slice(&rolled);
+        }
         let submission = Submission {
             extranonce,
             ntime: share.ntime,

@@ -236,6 +236,16 @@ impl Peer {
         self.channels[&id].last_extranonce
     }
 
+    pub(super) fn prefix(&self, id: u32) -> Vec<u8> {
+        self.channels[&id].prefix.clone()
+    }
+
+    /// The running job's id, version and time.
+    pub(super) fn running(&self, id: u32) -> (u32, u32, u32) {
+        let (job_id, job, _) = self.channels[&id].running.as_ref().unwrap();
+        (*job_id, job.root(&[0; 12]).0, job.ntime())
+    }
+
     pub(super) fn accepted(&self) -> u32 {
         self.accepted
     }

@@ -28,6 +28,8 @@ struct Bench {
     published: Instant,
     out: Vec<u8>,
     effects: Effects,
+    /// Every frame that was said, if somebody listens in.
+    tap: Option<Vec<u8>>,
     /// Messages of the last exchange, by name.
     heard: Vec<&'static str>,
 }
@@ -81,6 +83,7 @@ impl Bench {
             published: now,
             out: Vec::new(),
             effects: Effects::default(),
+            tap: None,
             heard: Vec::new(),
         }
     }
@@ -111,7 +114,11 @@ impl Bench {
     /// What the session has said since the last time.
     fn listen(&mut self) -> &[&'static str] {
         self.session.answer_shares(&mut self.out);
-        self.heard = self.peer.hear(&std::mem::take(&mut self.out));
+        let said = std::mem::take(&mut self.out);
+        if let Some(tap) = &mut self.tap {
+            tap.extend_from_slice(&said);
+        }
+        self.heard = self.peer.hear(&said);
         &self.heard
     }
 
@@ -716,6 +723,9 @@ fn a_miner_that_is_much_too_fast_gets_a_harder_target_with_a_job_at_once() {
         assert_eq!(f64::from(share.target_byte), share.difficulty.log2().floor().max(0.0));
     }
 }
+
+#[path = "verdict_tests.rs"]
+mod verdicts;
 
 /// What may happen to a connection.
 #[derive(Clone, Debug)]
