@@ -74,10 +74,10 @@ impl Account {
         let own = &*config.default_username.0;
         let name = if claim.username.is_empty() { own } else { claim.username };
         let miner = self.presence.miner();
-        let is_named = self.names.intern(name, &self.roster, miner).is_some();
+        let is_named = self.names.intern(name).is_some();
         // Nobody's block is a block, too.
         let name = if is_named { name } else { own };
-        let named = self.names.intern(name, &self.roster, miner).ok_or(Reject::Unauthorized)?;
+        let named = self.names.intern(name).ok_or(Reject::Unauthorized)?;
         let verdict = validate::check(
             claim.job,
             claim.assignment,
@@ -98,7 +98,9 @@ impl Account {
         let share = verdict.share?;
         let Share { difficulty, hash, is_block, .. } = &share;
         effects.tally.accept(miner.protocol, *difficulty);
-        self.presence.accept(&named.worker, *difficulty, hash_difficulty(hash), *is_block, now);
+        if let Some(worker) = self.names.account(&self.roster, miner) {
+            self.presence.accept(worker, *difficulty, hash_difficulty(hash), *is_block, now);
+        }
         effects.shares.push(share);
         Ok(())
     }
@@ -107,7 +109,7 @@ impl Account {
     pub fn refuse(&self, reject: Reject, effects: &mut Effects) {
         let miner = self.miner();
         effects.tally.reject(miner.protocol, reject, miner.difficulty());
-        self.presence.reject(self.names.current().map(|named| &*named.worker), reject);
+        self.presence.reject(self.names.known_account(), reject);
     }
 }
 

@@ -139,6 +139,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
     }
 
     async fn run(&mut self) -> Result<(), ConnError> {
+        // It may have closed since this connection was accepted.
+        self.work.admits().map_err(Close::Door)?;
         let mut latest = self.latest.clone();
         let mut stop = self.stop.clone();
         let mut timer = pin!(sleep_until(self.deadline().into()));
@@ -180,7 +182,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
                     return Poll::Ready(self.take_work(cx, reads));
                 }
                 match self.poll_read(cx)? {
-                    Poll::Ready(ControlFlow::Continue(())) => continue,
+                    Poll::Ready(ControlFlow::Continue(())) => {
+                        // Whoever sends without pause must not hold up the clock.
+                        if now() >= self.session.deadline() {
+                            self.speak(cx, |session, work, out| {
+                                session.on_deadline(work, now(), out)
+                            })?;
+                        }
+                        continue;
+                    }
                     Poll::Ready(end) => return Poll::Ready(Ok(end)),
                     Poll::Pending => {}
                 }

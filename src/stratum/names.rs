@@ -19,33 +19,39 @@ pub struct Names {
 #[derive(Clone, Debug)]
 pub struct Named {
     pub username: Username,
-    pub worker: Arc<Worker>,
+    /// Opened with the first accepted share: names alone must not fill the roster.
+    worker: Option<Arc<Worker>>,
 }
 
 impl Names {
-    /// The shared form of `name`; none when it is too long for a pool. A name not met before is
-    /// entered in the roster, beside `miner`.
-    pub fn intern(&mut self, name: &str, roster: &Roster, miner: &Miner) -> Option<&Named> {
+    /// The shared form of `name`; none when it is too long for a pool.
+    pub fn intern(&mut self, name: &str) -> Option<&Named> {
         if self.known.get(self.current).is_none_or(|known| *known.username.0 != *name) {
             if name.len() > NAME_LEN_MAX {
                 return None;
             }
             let known = self.known.iter().position(|known| *known.username.0 == *name);
-            self.current = known.unwrap_or_else(|| self.add(name, roster, miner));
+            self.current = known.unwrap_or_else(|| self.add(name));
         }
         self.known.get(self.current)
     }
 
-    /// The one used last.
-    pub fn current(&self) -> Option<&Named> {
-        self.known.get(self.current)
+    /// The account of the name used last, opened if need be, and noted beside `miner`.
+    pub fn account(&mut self, roster: &Roster, miner: &Miner) -> Option<&Worker> {
+        let Named { username, worker } = self.known.get_mut(self.current)?;
+        Some(worker.get_or_insert_with(|| {
+            miner.add_worker(username);
+            roster.worker(username)
+        }))
     }
 
-    fn add(&mut self, name: &str, roster: &Roster, miner: &Miner) -> usize {
-        let username = Username(name.into());
-        let worker = roster.worker(&username);
-        miner.add_worker(&username);
-        let fresh = Named { username, worker };
+    /// The account of the name used last, if it has one.
+    pub fn known_account(&self) -> Option<&Worker> {
+        self.known.get(self.current)?.worker.as_deref()
+    }
+
+    fn add(&mut self, name: &str) -> usize {
+        let fresh = Named { username: Username(name.into()), worker: None };
         if self.known.len() < NAMES_MAX {
             self.known.push(fresh);
             return self.known.len() - 1;
@@ -72,19 +78,20 @@ mod tests {
         let seat = Seat::alone([0; 4], std::time::Instant::now());
         let presence =
             seat.enter(Protocol::Sv1, "test/1", CoinbaseId::DEFAULT, seat.roster.began());
-        let (roster, miner) = (&seat.roster, presence.miner());
         let mut names = Names::default();
         for round in 0..3 {
             for i in 0..200 {
                 let name = format!("miner{i}");
-                assert_eq!(
-                    &*names.intern(&name, roster, miner).unwrap().username.0,
-                    name,
-                    "{round}"
-                );
+                assert_eq!(&*names.intern(&name).unwrap().username.0, name, "{round}");
             }
         }
         assert_eq!(names.known.len(), NAMES_MAX);
-        assert!(names.intern(&"x".repeat(301), roster, miner).is_none());
+        assert!(names.intern(&"x".repeat(301)).is_none());
+        assert!(seat.roster.workers().is_empty(), "nobody has had a share accepted");
+        names.intern("me").unwrap();
+        assert!(names.known_account().is_none());
+        let account = names.account(&seat.roster, presence.miner()).unwrap();
+        assert_eq!(&*account.name.0, "me");
+        assert_eq!(seat.roster.workers().len(), 1);
     }
 }

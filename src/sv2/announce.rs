@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     validate::Assignment,
-    work::{Job, Upcoming, Work},
+    work::{Hash256, Job, Upcoming, Work},
 };
 
 /// Numbers channels, groups and jobs of one connection, and knows what each group has.
@@ -25,8 +25,9 @@ pub(super) struct Announcer {
     /// The group of standard channels, which is never addressed.
     standard: Option<u32>,
     last_job: u32,
-    /// A job's time may not be before that of the prevhash it builds on.
-    prevhash_ntime: u32,
+    /// The last prevhash and its time. No job on it may have an earlier one, whichever node's
+    /// clock made it.
+    prevhash: Option<(Hash256, u32)>,
 }
 
 impl Announcer {
@@ -151,24 +152,25 @@ impl Announcer {
         out: &mut Vec<u8>,
     ) {
         let job = work.latest();
-        for group in &mut self.groups.all {
+        let fits = |channel: &Channel, ahead: Ahead| {
+            let told = channel.told_byte(work);
+            ahead.job == job.id && told == Some(ahead.target_byte) && channel.told_is_good()
+        };
+        for at in 0..self.groups.all.len() {
+            let Some(group) = self.groups.all.get_mut(at) else { break };
             let id = group.id;
-            let good = |it: &Channel| it.group != id || it.told_is_good();
-            if !channels.iter().all(good) {
+            let Some(ahead) = group.ahead else { continue };
+            if !channels.iter().all(|channel| channel.group != id || fits(channel, ahead)) {
                 continue;
             }
-            if let Some(ahead) = group.ahead.take_if(|ahead| ahead.job == job.id) {
-                jobs::append_prevhash(job, group.id, ahead.wire.id, out);
-                self.prevhash_ntime = jobs::ntime(job);
-                let members = channels.iter_mut().filter(|channel| channel.group == group.id);
-                members.for_each(|channel| channel.begin(ahead, now));
-            }
+            group.ahead = None;
+            self.append_prevhash(job, id, ahead.wire.id, out);
+            let members = channels.iter_mut().filter(|channel| channel.group == id);
+            members.for_each(|channel| channel.begin(ahead, now));
         }
         for channel in channels {
-            let ahead = channel.ahead.filter(|ahead| ahead.job == job.id);
-            if let Some(ahead) = ahead.filter(|_| channel.told_is_good()) {
-                jobs::append_prevhash(job, channel.id, ahead.wire.id, out);
-                self.prevhash_ntime = jobs::ntime(job);
+            if let Some(ahead) = channel.ahead.filter(|ahead| fits(channel, *ahead)) {
+                self.append_prevhash(job, channel.id, ahead.wire.id, out);
                 channel.begin(ahead, now);
             }
         }
@@ -190,7 +192,13 @@ impl Announcer {
         let mut terms: Option<Assignment> = None;
         let mut on_tip: Option<bool> = None;
         for channel in channels.iter().filter(|channel| channel.group == id) {
-            let Some(own) = channel.terms(job, work).filter(|own| !own.quickdiff) else { return };
+            // One that has the job already, or was not moved to where its difficulty belongs yet,
+            // takes no part: then each of the others gets the job by itself.
+            let is_fit = |own: &Assignment| !own.quickdiff && own.target_byte == group.target_byte;
+            let lacks = channel.given.last().is_none_or(|last| last.job != job.id);
+            let Some(own) = channel.terms(job, work).filter(is_fit).filter(|_| lacks) else {
+                return;
+            };
             if on_tip.is_some_and(|on_tip| on_tip != channel.is_on(work)) {
                 return;
             }
@@ -211,7 +219,7 @@ impl Announcer {
             out,
         );
         if is_new_tip {
-            jobs::append_prevhash(job, id, wire.id, out);
+            self.append_prevhash(job, id, wire.id, out);
         }
         for channel in channels.iter_mut().filter(|channel| channel.group == id) {
             if is_new_tip {
@@ -244,7 +252,7 @@ impl Announcer {
             None => jobs::append_extended(job, &terms, label, out),
         }
         if is_new_tip {
-            jobs::append_prevhash(job, channel.id, wire.id, out);
+            self.append_prevhash(job, channel.id, wire.id, out);
             channel.ahead = None;
         }
         channel.give(job.id, terms, wire, now);
@@ -257,10 +265,12 @@ impl Announcer {
         if work.latest().is_empty() {
             return;
         }
+        // A miner alone on its connection may be one with room for few jobs.
+        let room = if channels.len() == 1 { AHEAD_JOBS_MAX } else { u32::MAX };
         let last_job = &mut self.last_job;
         for group in self.groups.all.iter_mut().filter(|group| group.is_shared()) {
             let byte = group.target_byte;
-            if !is_fresh(group.ahead, upcoming, byte, *last_job) {
+            if !is_fresh(group.ahead, upcoming, byte, *last_job, room) {
                 let wire = Wire { id: next(last_job), root: None };
                 append_ahead(upcoming, group.id, byte, wire, out);
                 let ahead = Ahead { job: upcoming.id, target_byte: byte, wire };
@@ -277,7 +287,7 @@ impl Announcer {
             let known = channel.ahead.map(|ahead| ahead.wire.id);
             let is_there = match shared {
                 Some(shared) => known == Some(shared.wire.id),
-                None => is_fresh(channel.ahead, upcoming, byte, *last_job),
+                None => is_fresh(channel.ahead, upcoming, byte, *last_job, room),
             };
             if is_there || channel.given.last().is_none() {
                 continue;
@@ -292,21 +302,34 @@ impl Announcer {
     }
 
     /// A job's own time, or none for one that waits for its prevhash.
-    fn min_ntime(&mut self, job: &Job, is_new_tip: bool) -> Option<u32> {
-        if is_new_tip {
-            self.prevhash_ntime = jobs::ntime(job);
-            return None;
-        }
-        Some(jobs::ntime(job).max(self.prevhash_ntime))
+    fn min_ntime(&self, job: &Job, is_new_tip: bool) -> Option<u32> {
+        (!is_new_tip).then(|| self.ntime(job))
+    }
+
+    fn ntime(&self, job: &Job) -> u32 {
+        let same = self.prevhash.filter(|(prevhash, _)| prevhash == job.prevhash());
+        same.map_or(0, |(_, ntime)| ntime).max(jobs::ntime(job))
+    }
+
+    fn append_prevhash(&mut self, job: &Job, channel_id: u32, job_id: u32, out: &mut Vec<u8>) {
+        let min_ntime = self.ntime(job);
+        self.prevhash = Some((*job.prevhash(), min_ntime));
+        jobs::append_prevhash(job, min_ntime, channel_id, job_id, out);
     }
 }
 
 /// True when a peer has `upcoming` for its difficulty, and has not pushed it out of its memory.
-fn is_fresh(ahead: Option<Ahead>, upcoming: &Upcoming, target_byte: u8, last_job: u32) -> bool {
+fn is_fresh(
+    ahead: Option<Ahead>,
+    upcoming: &Upcoming,
+    target_byte: u8,
+    last_job: u32,
+    room: u32,
+) -> bool {
     ahead.is_some_and(|ahead| {
         ahead.job == upcoming.id
             && ahead.target_byte == target_byte
-            && last_job.wrapping_sub(ahead.wire.id) < AHEAD_JOBS_MAX
+            && last_job.wrapping_sub(ahead.wire.id) < room
     })
 }
 

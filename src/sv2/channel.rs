@@ -1,6 +1,9 @@
 //! One channel: a miner of its own, with its difficulty, its jobs and its shares.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
     codec::{Message, SubmitSharesStandard, SubmitSharesSuccess},
@@ -10,8 +13,8 @@ use crate::{
     stratum::{Account, Claim, Config, Effects, Given, GivenJobs, Lease},
     validate::{Assignment, SeenShares, Source},
     work::{
-        CoinbaseId, Difficulty, Hash256, Job, JobId, Reject, Submission, VERSION_ROLLING_MASK,
-        Work,
+        CoinbaseId, Difficulty, Hash256, Job, JobId, Protocol, Reject, Submission,
+        VERSION_ROLLING_MASK, Work,
         vardiff::{Change, Vardiff},
     },
 };
@@ -23,6 +26,15 @@ pub(super) enum Kind {
     Standard,
     /// Eight bytes of the extranonce too.
     Extended,
+}
+
+impl Kind {
+    pub(super) const fn protocol(self) -> Protocol {
+        match self {
+            Self::Standard => Protocol::Sv2Standard,
+            Self::Extended => Protocol::Sv2Extended,
+        }
+    }
 }
 
 /// How a job went to a channel.
@@ -84,6 +96,8 @@ pub(super) struct Channel {
     seen: SeenShares,
     pub(super) ahead: Option<Ahead>,
     batch: Batch,
+    /// When an update last brought it a job of its own.
+    renewed: Option<Instant>,
 }
 
 /// What a channel is opened with.
@@ -130,6 +144,7 @@ impl Channel {
             seen: SeenShares::default(),
             ahead: None,
             batch: Batch::default(),
+            renewed: None,
         }
     }
 
@@ -210,6 +225,15 @@ impl Channel {
     pub(super) fn told_byte(&self, work: &Work) -> Option<u8> {
         let pooled = work.latest().payout.pooled.is_some();
         self.told.map(|told| if pooled { told.target_byte() } else { 0 })
+    }
+
+    /// Whether an update may bring a job of its own: not for a flood of them.
+    pub(super) fn may_renew(&mut self, now: Instant) -> bool {
+        let may = self.renewed.is_none_or(|last| now >= last + RENEW_EACH);
+        if may {
+            self.renewed = Some(now);
+        }
+        may
     }
 
     /// Takes note that a job which was sent ahead has begun.
@@ -328,5 +352,7 @@ pub(super) fn root_for(channel: &Channel, job: &Job, assignment: &Assignment) ->
     (channel.kind == Kind::Standard).then(|| jobs::root(job, assignment, &channel.extranonce))
 }
 
+/// Proxies update once a minute.
+const RENEW_EACH: Duration = Duration::from_secs(1);
 const VERSION_MASK_BIP323: u32 = 0x1fff_ffe0;
 const HASHES_PER_DIFFICULTY: f64 = 4_294_967_296.0;

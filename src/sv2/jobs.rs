@@ -54,12 +54,18 @@ pub(super) fn append_standard(version: u32, root: &Hash256, label: Label, out: &
 }
 
 /// Appends what begins a future job.
-pub(super) fn append_prevhash(job: &Job, channel_id: u32, job_id: u32, out: &mut Vec<u8>) {
+pub(super) fn append_prevhash(
+    job: &Job,
+    min_ntime: u32,
+    channel_id: u32,
+    job_id: u32,
+    out: &mut Vec<u8>,
+) {
     SetNewPrevHash {
         channel_id,
         job_id,
         prev_hash: *job.prevhash(),
-        min_ntime: ntime(job),
+        min_ntime,
         nbits: job.template.nbits.get(),
     }
     .append(out);

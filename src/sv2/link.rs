@@ -128,6 +128,9 @@ impl Protocol for Link {
         // Also before an end: shares that were accepted, and what went wrong.
         self.session.answer_shares(&mut plain);
         let sealed = self.seal(&plain, out);
+        // A flood's buffer is not kept for the next.
+        plain.clear();
+        plain.shrink_to(FRAMES_KEPT);
         effects.frames = plain;
         let read = read?;
         sealed?;
@@ -164,6 +167,9 @@ impl fmt::Debug for Link {
         f.debug_struct("Link").finish_non_exhaustive()
     }
 }
+
+/// What a busy read needs, many times over.
+const FRAMES_KEPT: usize = 1 << 18;
 
 fn broken(error: &NoiseError) -> Close {
     Close::Violation(Cow::Owned(format!("sent what cannot be decrypted: {error}")))

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     stratum::{Account, Close, Config, Effects, Seat, place_in},
-    work::{Announce, Protocol, Reject, Target, Work, vardiff::Change},
+    work::{Announce, Reject, Target, Work, vardiff::Change},
 };
 
 /// A miner's (or a proxy's) connection, once encrypted. Owned by its [`super::Link`].
@@ -303,6 +303,7 @@ impl Session {
 
     fn on_open(&mut self, wish: &Wish<'_>, work: &Work, now: Instant, out: &mut Vec<u8>) {
         let request_id = wish.request_id;
+        self.catch_up(work, now, out);
         match self.open(wish, work, now) {
             Ok(at) => self.welcome(request_id, at, work, now, out),
             Err(error_code) => OpenMiningChannelError { request_id, error_code }.append(out),
@@ -323,6 +324,7 @@ impl Session {
         if wish.extranonce_size > EXTRANONCE_SIZE {
             return Err(codes::MIN_EXTRANONCE_SIZE_TOO_LARGE);
         }
+        let identity = wish.identity.ok_or(codes::INVALID_USER_IDENTITY)?;
         let hashrate = hashrate(wish.hashrate).ok_or(codes::INVALID_NOMINAL_HASHRATE)?;
         let own_floor = floor_of(&wish.max_target).ok_or(codes::MAX_TARGET_OUT_OF_RANGE)?;
         if self.channels.len() >= CHANNELS_MAX {
@@ -341,7 +343,7 @@ impl Session {
             id: self.announcer.new_id(),
             kind: wish.kind,
             account: Account::open(&self.seat, protocol, agent, class, now),
-            identity: wish.identity.ok_or(codes::INVALID_USER_IDENTITY)?,
+            identity,
             extranonce1,
             lease,
             class,
@@ -415,7 +417,9 @@ impl Session {
             channel.vardiff.suggest(difficulty, now);
         }
         let harder = channel.told.is_some_and(|told| channel.vardiff.difficulty() > told);
-        let told = self.announcer.renew(&mut self.channels, at, work, now, out);
+        let may_renew = channel.may_renew(now);
+        self.catch_up(work, now, out);
+        let told = may_renew && self.announcer.renew(&mut self.channels, at, work, now, out);
         if harder && !told {
             // The specification demands an answer, though no job comes with it.
             self.announcer.set_target(&mut self.channels, at, work, out);
@@ -457,6 +461,7 @@ impl Session {
                     self.unanswered.push(channel_id);
                 }
                 if let Some(Change::Quick(_)) = change {
+                    self.catch_up(work, now, out);
                     self.announcer.renew(&mut self.channels, at, work, now, out);
                 }
             }
@@ -468,6 +473,13 @@ impl Session {
         }
     }
 
+    /// What is due later goes out now: all channels have the same job then, before one is changed.
+    fn catch_up(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) {
+        if self.paced.is_some() {
+            self.send_latest(work, now, out);
+        }
+    }
+
     fn send_latest(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) {
         self.paced = None;
         self.announcer.send(&mut self.channels, work, now, out);
@@ -476,15 +488,6 @@ impl Session {
     fn note_vardiff_deadline(&mut self, now: Instant) {
         let deadlines = self.channels.iter().map(|channel| channel.vardiff.deadline());
         self.vardiff_deadline = deadlines.min().unwrap_or(now + FAR);
-    }
-}
-
-impl Kind {
-    pub(super) const fn protocol(self) -> Protocol {
-        match self {
-            Self::Standard => Protocol::Sv2Standard,
-            Self::Extended => Protocol::Sv2Extended,
-        }
     }
 }
 

@@ -185,6 +185,13 @@ impl Bench {
         self.now += Duration::from_secs(seconds);
     }
 
+    /// Jobs are renewed before they are too old to be submitted to, with all that pacing adds.
+    fn refresh(&mut self, tip_at: u8) {
+        if self.now >= self.published + Duration::from_secs(40) {
+            self.publish(tip_at, BuildJob::Classes, Announce::Now);
+        }
+    }
+
     /// Does what time has brought.
     fn tick(&mut self) {
         if self.session.deadline() <= self.now && !self.session.channels.is_empty() {
@@ -747,7 +754,7 @@ fn event() -> impl Strategy<Value = Event> {
         6 => (any::<u8>(), 1..20u8).prop_map(|(at, count)| Event::Mine(at, count)),
         2 => any::<bool>().prop_map(Event::Tip),
         2 => any::<bool>().prop_map(Event::Refresh),
-        2 => (0..120u8).prop_map(Event::Pass),
+        2 => (0..60u8).prop_map(Event::Pass),
     ]
 }
 
@@ -793,9 +800,7 @@ proptest! {
                         // At about the pace that is wanted: difficulty stays low.
                         bench.later(5);
                         bench.tick();
-                        if bench.now >= bench.published + Duration::from_secs(100) {
-                            bench.publish(tip_at, BuildJob::Classes, Announce::Now);
-                        }
+                        bench.refresh(tip_at);
                         let mined = bench.mine(channel);
                         prop_assert!(mined.is_ok(), "{:?}", mined);
                     }
@@ -819,6 +824,7 @@ proptest! {
                 Event::Pass(seconds) => {
                     bench.later(seconds.into());
                     bench.tick();
+                    bench.refresh(tip_at);
                 }
             }
             for channel in bench.peer.channels() {
