@@ -162,7 +162,8 @@ async fn a_late_node_is_waited_for() {
     eventually("a block", Duration::from_secs(60), || (node.height() >= 1).then_some(()));
     miner.stop().await;
     let told = gateway.lines().iter().filter(|line| line.contains("trying until")).count();
-    assert_eq!(told, 1, "said once");
+    // Not there, and perhaps, on a slow machine, there but still loading: each said once.
+    assert!((1..=2).contains(&told), "said {told} times");
 }
 
 /// Work from the header of a new tip alone, after the first halving of regtest (height 150), with

@@ -261,6 +261,6 @@ mod tests {
         assert_eq!(case(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"), Some((9, Speaks::Tls)));
         assert_eq!(case(b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n"), Some((9, Speaks::Proxy)));
         assert_eq!(case(b"\r\n\r\n\0\r\nQUIT\n\x21\x11"), Some((11, Speaks::Proxy)));
-        assert_eq!(case(b"GET / HTTP/1.1\r\n"), Some((15, Speaks::Sv1)));
+        assert_eq!(case(b"GET / HTTP/1.1\r\n"), Some((16, Speaks::Sv1)));
     }
 }
