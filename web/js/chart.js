@@ -194,18 +194,27 @@ function optionsOf(chart) {
         stroke: palette.total,
         width: 2,
         fill: palette.fill,
-        points: { show: false },
+        points: dots(palette.total),
         spanGaps: false,
       },
       ...model.lines.map((line, at) => ({
         stroke: palette.lines[at],
         width: 1.25,
-        points: { show: false },
+        points: dots(palette.lines[at]),
         show: !hidden.has(line.worker),
       })),
     ],
     hooks: { setCursor: [(plot) => chart.drawLegend(plot.cursor.idx ?? null)] },
   };
+}
+
+// A value between two gaps makes no line: it is a dot.
+function dots(colour) {
+  const isAlone = (values, at) =>
+    values[at] !== null && (values[at - 1] ?? null) === null && (values[at + 1] ?? null) === null;
+  const filter = ({ data }, series) =>
+    data[series].map((_, at) => at).filter((at) => isAlone(data[series], at));
+  return { show: true, size: 5, width: 0, fill: colour, filter };
 }
 
 // The whole window, even when little of it is recorded: else a new gateway's five minutes would
