@@ -1,5 +1,6 @@
 //! Wires everything together. Only this module knows everyone.
 
+mod api;
 mod authority;
 mod check;
 mod convert;
@@ -8,6 +9,7 @@ mod history;
 mod identity;
 mod propose;
 mod report;
+mod settings;
 mod signals;
 mod systemd;
 
@@ -25,8 +27,9 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, info, warn};
 
-pub use self::check::check;
+pub use self::{api::Front, check::check};
 use self::{
+    api::{Sights, facts, start_api},
     convert::{assembler_config, datum_config, node_config, stratum_config, template_config},
     history::start_ledger,
     propose::propose,
@@ -82,6 +85,8 @@ pub struct Gateway {
     pub counters: Arc<Counters>,
     /// What Stratum V2 miners may know this gateway by.
     pub authority: AuthorityPublicKey,
+    /// The dashboard, and what it is told of changes.
+    pub front: Front,
     /// Who mines here.
     pub roster: Arc<Roster>,
     /// Where changed rules for miners go.
@@ -164,29 +169,29 @@ impl Gateway {
         let tasks = TaskTracker::new();
         let (authority, identity) = identity::spawn(config, &stop, &tasks)?;
         let sockets = listen(&config.stratum.listen)?;
-        let stratum = sockets.iter().map(listener::Bound::addr).collect();
+        let stratum: Vec<_> = sockets.iter().map(listener::Bound::addr).collect();
         let templates = template::spawn(template_config(config), &stop, &tasks);
         // Blocks that an earlier run left undecided go out first of all.
         let (block_sender, blocks) = start_blocks(config, &templates, &stop, &tasks);
         let (counters, roster) = (Arc::new(Counters::default()), Roster::new(now()));
         let ledger = start_ledger(config, &roster, &counters, &blocks);
-        check_network(config, &templates).await?;
         let (work_sender, work) = watch::channel(None);
+        let sights = Sights {
+            counters: Arc::clone(&counters),
+            roster: Arc::clone(&roster),
+            ledger: ledger.clone(),
+            templates: templates.clone(),
+            blocks: Arc::clone(&blocks),
+            work: work.clone(),
+        };
+        // Before anything is waited for: it says what is waited for.
+        let facts = facts(config, &stratum, Some(authority.to_string()));
+        let front = start_api(config, facts, sights, &stop);
+        check_network(config, &templates).await?;
         let relay = start_pool(config, &templates, work.clone(), &stop);
         let pool = relay.as_ref().map(|relay| relay.pool.clone());
-        let (verdict_sender, verdicts) = mpsc::channel(VERDICTS_MAX);
-        let inputs = WorkInputs {
-            templates: templates.templates.clone(),
-            payouts: pool.as_ref().map(|pool| pool.payout.clone()),
-            pool_health: pool.as_ref().map(|pool| pool.health.clone()),
-            verdicts,
-        };
-        let assembler = assembler_config(config, templates.network());
-        let run = crate::work::task::run(assembler, inputs, work_sender, stop.clone());
-        let essential = spawn_essential(run, &tasks);
-        if config.template.propose {
-            tasks.spawn(propose(templates.clone(), work.clone(), verdict_sender));
-        }
+        front.pool.send_replace(pool.clone());
+        let essential = start_work(config, &templates, pool.as_ref(), work_sender, &stop, &tasks);
         let miners_stop = CancellationToken::new();
         let miners = TaskTracker::new();
         let (rules_sender, rules) = watch::channel(Arc::new(stratum_config(config)));
@@ -207,6 +212,7 @@ impl Gateway {
             stratum,
             counters,
             authority,
+            front,
             roster,
             rules: rules_sender,
             limits: limits_sender,
@@ -272,6 +278,31 @@ impl Gateway {
             pool: self.pool.clone(),
         }
     }
+}
+
+/// Starts what makes work, and what asks nodes about it. The answer is cancelled when it ends.
+fn start_work(
+    config: &Config,
+    templates: &Templates,
+    pool: Option<&datum::Pool>,
+    sender: watch::Sender<Option<Arc<Work>>>,
+    stop: &CancellationToken,
+    tasks: &TaskTracker,
+) -> CancellationToken {
+    let (verdict_sender, verdicts) = mpsc::channel(VERDICTS_MAX);
+    let inputs = WorkInputs {
+        templates: templates.templates.clone(),
+        payouts: pool.map(|pool| pool.payout.clone()),
+        pool_health: pool.map(|pool| pool.health.clone()),
+        verdicts,
+    };
+    let assembler = assembler_config(config, templates.network());
+    let work = sender.subscribe();
+    let run = crate::work::task::run(assembler, inputs, sender, stop.clone());
+    if config.template.propose {
+        tasks.spawn(propose(templates.clone(), work, verdict_sender));
+    }
+    spawn_essential(run, tasks)
 }
 
 /// Spawns a task that nothing works without; the answer is cancelled when it ends.

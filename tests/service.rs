@@ -1,5 +1,6 @@
 //! gatewayd as a service manager sees it: its log files, its notifications.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![allow(clippy::disallowed_methods, reason = "tests have a clock")]
 
 mod common;
 

@@ -19,6 +19,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("sv1", &["stratum", "validate", "work"]),
     ("sv2", &["stratum", "validate", "work"]),
     ("ledger", &["work"]),
+    ("api", &["blocks", "config", "datum", "ledger", "template", "work"]),
 ];
 /// Files, and one folder, that may touch tokio, sockets, threads or the clock.
 const ADAPTERS: &[&str] = &[
@@ -28,6 +29,9 @@ const ADAPTERS: &[&str] = &[
     "listener.rs",
     "logging/daily.rs",
     "listener/gate.rs",
+    "api/clock.rs",
+    "api/events.rs",
+    "api/handles.rs",
     "conn.rs",
     "task.rs",
     "template/rpc.rs",

@@ -1,3 +1,35 @@
-//! Dashboard, JSON, metrics and administration over HTTP.
+//! Dashboard, JSON, metrics and administration over HTTP, on a thread of its own.
+//!
+//! ```text
+//!  handles (what runs) -> view (pure) -> shapes -> read, admin, compat -> router -> conn (sockets)
+//!                                           metrics, news -> events -^
+//! ```
+//! `shapes` is the promise to readers, `auth` the door, `settings` what the owner of gatewayd.toml
+//! gives. Not here: what happened before (`ledger`), and what settings mean (`config`).
 
+mod admin;
+mod assets;
+pub mod auth;
+mod clock;
+mod compat;
+mod conn;
+mod error;
+mod events;
+mod extract;
+mod handles;
+mod metrics;
+mod news;
+mod peer;
+mod read;
+mod router;
+mod settings;
 pub mod shapes;
+mod state;
+mod task;
+mod view;
+
+pub use self::{
+    conn::{Api, spawn},
+    handles::{Facts, Handles, Moment},
+    settings::{Answer, Applied, Change, Edit, MASK, Settings, SettingsError, SettingsView},
+};

@@ -42,6 +42,7 @@ impl Check {
         let keep_history = self.keep_history(&raw.ledger);
         let log = self.log(raw.log);
         Some(Config {
+            path: None,
             nodes,
             template: template?,
             mining: mining?,

@@ -2,6 +2,7 @@
 //! only `Config`, and of it only its own part.
 
 mod check;
+pub mod edit;
 mod import;
 mod raw;
 
@@ -27,6 +28,8 @@ use crate::work::{Difficulty, WhenDown};
 /// What the operator wants, checked.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// The file that it was read from.
+    pub path: Option<PathBuf>,
     pub nodes: Vec<Node>,
     pub template: Template,
     pub mining: Mining,
@@ -189,7 +192,19 @@ impl Config {
         let raw = figment.merge(environment()).extract().map_err(|problems| {
             error(problems.into_iter().map(|it| without_secrets(&it.to_string())).collect())
         })?;
-        check::config(raw).map_err(error)
+        let config = check::config(raw).map_err(error)?;
+        Ok(Self { path: Some(path.to_owned()), ..config })
+    }
+
+    /// What a file with this text would mean, with the environment over it.
+    pub fn preview(toml: &str, path: &Path) -> Result<(Self, Raw), Vec<String>> {
+        let figment = Figment::new().merge(Toml::string(toml)).merge(environment());
+        let raw: Raw = figment.extract().map_err(|problems| {
+            let lines = problems.into_iter().map(|it| without_secrets(&it.to_string()));
+            lines.collect::<Vec<_>>()
+        })?;
+        let config = check::config(raw.clone())?;
+        Ok((Self { path: Some(path.to_owned()), ..config }, raw))
     }
 
     /// The same from text, without the environment.
@@ -232,6 +247,22 @@ fn environment() -> Env {
         key.as_str().contains("__") || key == "node" || key == "pool"
     };
     Env::prefixed("GATEWAYD_").filter(is_ours).split("__")
+}
+
+/// The keys that the environment sets.
+pub fn keys_of_environment() -> Vec<String> {
+    use figment::Provider;
+    let data = environment().data().unwrap_or_default();
+    let mut keys = Vec::new();
+    for (key, value) in data.values().flatten() {
+        match value {
+            figment::value::Value::Dict(_, below) => {
+                keys.extend(below.keys().map(|deeper| format!("{key}.{deeper}")));
+            }
+            _ => keys.push(key.clone()),
+        }
+    }
+    keys
 }
 
 /// The annotated example that `gatewayd example-config` prints.

@@ -181,6 +181,21 @@ impl Default for Stratum {
     }
 }
 
+impl Raw {
+    /// Without what nobody else may know: `mask` stands for each secret.
+    pub fn masked(mut self, mask: &str) -> Self {
+        for node in &mut self.node {
+            if !node.rpc_password.is_empty() {
+                node.rpc_password = Secret::new(mask);
+            }
+            if let Some(url) = super::edit::hide_in_url(&node.rpc_url, mask) {
+                node.rpc_url = url;
+            }
+        }
+        self
+    }
+}
+
 /// An operator's own rule for a kind of miner.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]

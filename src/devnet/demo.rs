@@ -33,6 +33,9 @@ pub struct DemoArgs {
     /// standard channels, a third with its extended ones.
     #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..=64))]
     miners: u16,
+    /// Where the dashboard is; else at the usual port if that is free.
+    #[arg(long, value_name = "ADDR")]
+    api: Option<SocketAddr>,
     /// Use this bitcoind, on regtest in a temporary folder, instead of the built-in node.
     #[arg(long, value_name = "PATH")]
     bitcoind: Option<PathBuf>,
@@ -84,8 +87,10 @@ impl Demo {
         let pool =
             Pool::start(PoolOptions::default(), any_port()).await.context("starting the pool")?;
         say(&format!("pool      a DATUM pool with payout splits, at {}", pool.addr));
-        let toml = config(&node_toml, &pool, &folder.0, args.bitcoind.is_some());
-        let config = Config::parse(&toml)?;
+        let toml = config(&node_toml, &pool, &folder.0, args);
+        let path = folder.0.join("gatewayd.toml");
+        std::fs::write(&path, &toml).context("writing gatewayd.toml")?;
+        let config = Config { path: Some(path), ..Config::parse(&toml)? };
         let gateway = Gateway::start(&config).await?;
         let stratum = *gateway.stratum.first().context("the gateway listens nowhere")?;
         say(&format!(
@@ -93,6 +98,11 @@ impl Demo {
         ));
         let authority = gateway.authority;
         say(&format!("          (Stratum V2: stratum2+tcp://{stratum}/{authority})"));
+        if let Some(api) = &gateway.front.api
+            && let Ok(Some(addr)) = tokio::time::timeout(API_WAIT, api.addr()).await
+        {
+            say(&format!("dashboard http://{addr}/"));
+        }
         let miners: std::io::Result<_> = (0..args.miners)
             .map(|n| Ok((protocol_of(n), start_miner(n, args.miners, stratum, authority)?)))
             .collect();
@@ -267,8 +277,10 @@ async fn start_node(
     Ok((DemoNode::Embedded(node), toml))
 }
 
-fn config(node: &str, pool: &PoolHandle, folder: &Path, every_share_is_a_block: bool) -> String {
-    let difficulty = if every_share_is_a_block { DIFFICULTY_REGTEST } else { DIFFICULTY };
+fn config(node: &str, pool: &PoolHandle, folder: &Path, args: &DemoArgs) -> String {
+    let api = args.api.unwrap_or_else(free_port);
+    // On a real node's regtest every share is a block.
+    let difficulty = if args.bitcoind.is_some() { DIFFICULTY_REGTEST } else { DIFFICULTY };
     format!(
         r#"
         {node}
@@ -285,6 +297,8 @@ fn config(node: &str, pool: &PoolHandle, folder: &Path, every_share_is_a_block: 
         difficulty_min = {difficulty}
         difficulty_start = {difficulty}
         shares_per_minute = 30
+        [api]
+        listen = "{api}"
         [ledger]
         data_dir = {folder:?}
         "#,
@@ -346,6 +360,12 @@ impl Drop for Folder {
     }
 }
 
+/// The dashboard's usual address, or another if that is taken.
+fn free_port() -> SocketAddr {
+    let usual = SocketAddr::from((Ipv4Addr::LOCALHOST, API_PORT));
+    if std::net::TcpListener::bind(usual).is_ok() { usual } else { any_port() }
+}
+
 fn any_port() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, 0).into()
 }
@@ -375,4 +395,7 @@ const NBITS: u32 = 0x1e01_fffe;
 const BLOCKS_TELLING: u64 = 24;
 /// On a real node's regtest every share is a block.
 const DIFFICULTY_REGTEST: f64 = 0.001_953_125;
+const API_PORT: u16 = 7152;
+/// Binding takes no time; a thread has to start.
+const API_WAIT: Duration = Duration::from_secs(2);
 const TELL_EACH: Duration = Duration::from_secs(10);

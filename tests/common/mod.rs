@@ -12,6 +12,8 @@
 
 pub mod bitcoind;
 pub mod gateway;
+pub mod http;
+pub mod openapi;
 
 use std::{
     thread,

@@ -21,6 +21,9 @@ pub struct Session {
     /// False: reading only, because `api.admin_password_file` is not set.
     pub admin_enabled: bool,
     pub signed_in: bool,
+    /// There is neither a password nor a payout address yet, and this client is in the house: it
+    /// may make the first settings without signing in.
+    pub setup_open: bool,
     /// Goes back in the header `X-CSRF-Token` of every PUT, POST and DELETE; null when not signed in.
     pub csrf_token: Option<String>,
     pub expires_in_s: Option<u64>,

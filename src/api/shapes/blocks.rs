@@ -6,10 +6,11 @@ use utoipa::ToSchema;
 /// Found blocks, newest first.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Blocks {
-    /// Since the ledger began.
+    /// Ever; the list has the latest of them.
     pub found: u64,
-    /// Of them, those that a node has in its best chain.
-    pub accepted: u64,
+    pub found_session: u64,
+    /// Of those found since this process started, the ones that a node has in its best chain.
+    pub accepted_session: u64,
     pub blocks: Vec<Block>,
 }
 

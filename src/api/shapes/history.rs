@@ -13,15 +13,14 @@ pub struct History {
     /// Each value stands for this long, from its time on.
     pub step_s: u64,
     pub at_unix_s: Vec<u64>,
+    /// First all workers together (or the one asked for), then the busiest, as many as asked for.
     pub series: Vec<Series>,
 }
 
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Series {
-    /// None: of all workers together.
+    /// Null: all workers together.
     pub worker: Option<String>,
-    /// With `metric=rejected&by=reason`.
-    pub reason: Option<String>,
     /// As many as there are times; null where nothing was recorded.
     pub values: Vec<Option<f64>>,
 }
@@ -31,12 +30,12 @@ pub struct Series {
 pub enum Metric {
     #[default]
     Hashrate,
-    /// Accepted shares.
+    /// Accepted shares in each step.
     Accepted,
-    /// Rejected shares.
+    /// Rejected shares in each step.
     Rejected,
-    /// The best share's real difficulty.
-    Best,
+    /// Σ credited difficulty in each step.
+    Difficulty,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ToSchema)]
@@ -45,17 +44,4 @@ pub enum Unit {
     HPerS,
     Shares,
     Difficulty,
-}
-
-/// How lines are told apart.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum By {
-    /// One line.
-    #[default]
-    All,
-    /// One line for each of the busiest workers.
-    Worker,
-    /// One line for each reason of refusal.
-    Reason,
 }

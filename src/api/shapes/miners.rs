@@ -77,6 +77,21 @@ pub enum Class {
     S21,
 }
 
+impl Class {
+    /// As it is in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::Tiny => "tiny",
+            Self::Small => "small",
+            Self::Default => "default",
+            Self::Respectable => "respectable",
+            Self::Huge => "huge",
+            Self::S21 => "s21",
+        }
+    }
+}
+
 /// Everyone who has sent a share, best hashrate first.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Workers {

@@ -32,13 +32,20 @@ pub struct Status {
     /// SV1 connections and SV2 channels: what `/api/v1/miners` lists.
     pub miners: u64,
     pub miners_by_protocol: Vec<ProtocolCount>,
+    /// Since this process started.
     pub shares: Shares,
-    /// The best since the ledger began.
+    /// Since the ledger began, over restarts.
+    pub shares_ever: Shares,
+    pub ever_since_at_unix_s: Option<u64>,
+    /// The best ever.
     pub best_share: Option<BestShare>,
     /// The best since this process started.
     pub best_share_session: Option<BestShare>,
+    /// Ever.
     pub blocks_found: u64,
-    pub blocks_accepted: u64,
+    pub blocks_found_session: u64,
+    /// Of those found since this process started, the ones that a node has in its best chain.
+    pub blocks_accepted_session: u64,
     /// Where miners connect.
     pub stratum: StratumAccess,
     /// What someone should look at, worst first. Empty: all is well.
@@ -63,7 +70,7 @@ pub struct ProtocolCount {
     pub miners: u64,
 }
 
-/// Shares of all miners since this process started.
+/// Shares of all miners.
 #[derive(Clone, Debug, Default, Serialize, ToSchema)]
 pub struct Shares {
     pub accepted: u64,
@@ -124,4 +131,10 @@ pub struct Readiness {
     pub ready: bool,
     /// Why not.
     pub reasons: Vec<String>,
+}
+
+/// The `warnings` of [`Status`], as an event.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Warnings {
+    pub warnings: Vec<Warning>,
 }

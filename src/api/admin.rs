@@ -1,0 +1,236 @@
+//! Signing in, and what only somebody who has may do.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{self, Path},
+    http::{HeaderMap, HeaderValue, header},
+    response::{IntoResponse, Response},
+};
+
+use super::{
+    clock::moment,
+    error::ApiError,
+    extract::{Admin, Body, Browser, COOKIE, Owner, cookie, is_setup_open, session as session_of},
+    peer::{Peer, is_over_tls},
+    settings::{Change, Edit, SettingsError, SettingsView},
+    shapes::{Done, ErrorBody, Login, Session, Settings, SettingsApplied, SettingsChange},
+    state::State,
+    task::check,
+};
+
+type Shared = extract::State<Arc<State>>;
+
+/// Whether this client may change things, and its CSRF token.
+#[utoipa::path(
+    get, path = "/api/v1/session", tag = "signing in", responses((status = 200, body = Session)),
+)]
+pub(super) async fn session(
+    extract::State(state): Shared,
+    peer: Peer,
+    headers: HeaderMap,
+) -> Json<Session> {
+    let known = session_of(&state, &headers);
+    Json(Session {
+        setup_open: is_setup_open(&state, peer, &headers),
+        admin_enabled: state.keeper.has_password(),
+        signed_in: known.is_some(),
+        expires_in_s: known.as_ref().map(|known| known.expires_in.as_secs()),
+        csrf_token: known.map(|known| known.csrf_token),
+    })
+}
+
+/// Signs a browser in: the answer sets a cookie. Scripts need none of this; they send the password
+/// as a bearer token.
+#[utoipa::path(
+    post, path = "/api/v1/session", tag = "signing in", request_body = Login,
+    responses(
+        (status = 200, body = Session),
+        (status = 400, body = ErrorBody),
+        (status = 401, body = ErrorBody, description = "The password is wrong"),
+        (status = 403, body = ErrorBody, description = "There is no admin password: reading only"),
+        (status = 413, body = ErrorBody),
+        (status = 415, body = ErrorBody),
+        (status = 429, body = ErrorBody, description = "Too many wrong passwords"),
+    ),
+)]
+pub(super) async fn sign_in(
+    extract::State(state): Shared,
+    peer: Peer,
+    headers: HeaderMap,
+    Body(login): Body<Login>,
+) -> Result<Response, ApiError> {
+    check(&state, peer.0.ip(), login.password).await?;
+    let signed_in = state.keeper.sign_in(moment().now);
+    let seconds = signed_in.expires_in.as_secs();
+    let set = set_cookie(&signed_in.cookie, seconds, &headers);
+    let session = Session {
+        admin_enabled: true,
+        signed_in: true,
+        setup_open: false,
+        csrf_token: Some(signed_in.csrf_token),
+        expires_in_s: Some(seconds),
+    };
+    Ok(([(header::SET_COOKIE, set)], Json(session)).into_response())
+}
+
+/// Signs a browser out.
+#[utoipa::path(
+    delete, path = "/api/v1/session", tag = "signing in",
+    security(("cookie" = [], "csrf" = [])),
+    responses(
+        (status = 200, body = Done),
+        (status = 401, body = ErrorBody, description = "Not signed in"),
+        (status = 403, body = ErrorBody, description = "Without the CSRF token, or reading only"),
+    ),
+)]
+pub(super) async fn sign_out(
+    extract::State(state): Shared,
+    _: Browser,
+    headers: HeaderMap,
+) -> Response {
+    if let Some(cookie) = cookie(&headers) {
+        state.keeper.sign_out(cookie);
+    }
+    let done = Done { done: true, message: "Signed out.".into() };
+    ([(header::SET_COOKIE, set_cookie("", 0, &headers))], Json(done)).into_response()
+}
+
+fn set_cookie(value: &str, seconds: u64, headers: &HeaderMap) -> HeaderValue {
+    let secure = if is_over_tls(headers) { "; Secure" } else { "" };
+    let text =
+        format!("{COOKIE}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}");
+    HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+/// Disconnects a miner, and with it everybody else on its connection.
+#[utoipa::path(
+    post, path = "/api/v1/miners/{id}/disconnect", tag = "changing",
+    params(("id" = u64, Path, description = "As `/api/v1/miners` has it")),
+    security(("bearer" = []), ("cookie" = [], "csrf" = [])),
+    responses(
+        (status = 200, body = Done),
+        (status = 400, body = ErrorBody),
+        (status = 401, body = ErrorBody),
+        (status = 403, body = ErrorBody),
+        (status = 404, body = ErrorBody, description = "It is not there, or not any more"),
+        (status = 429, body = ErrorBody),
+    ),
+)]
+pub(super) async fn disconnect(
+    extract::State(state): Shared,
+    _: Admin,
+    Path(id): Path<String>,
+) -> Result<Json<Done>, ApiError> {
+    let digits = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit());
+    let Some(id) = digits.then(|| id.parse::<u64>().ok()).flatten() else {
+        return Err(ApiError::bad_request("A miner's id is a number."));
+    };
+    let gone = || ApiError::not_found(format!("There is no miner {id}: it may have left."));
+    let miner = state.handles.roster.miner(id).ok_or_else(gone)?;
+    miner.evict();
+    tracing::info!(id, peer = %miner.peer, "API: disconnects a miner");
+    let message = format!("Miner {id} ({}) is disconnected.", miner.peer);
+    Ok(Json(Done { done: true, message }))
+}
+
+/// Makes the nodes be asked for a new block at once.
+#[utoipa::path(
+    post, path = "/api/v1/notify", tag = "changing",
+    security(("bearer" = []), ("cookie" = [], "csrf" = [])),
+    responses(
+        (status = 200, body = Done),
+        (status = 401, body = ErrorBody),
+        (status = 403, body = ErrorBody),
+        (status = 429, body = ErrorBody),
+    ),
+)]
+pub(super) async fn notify(extract::State(state): Shared, _: Admin) -> Json<Done> {
+    state.handles.templates.notify.notify();
+    Json(Done { done: true, message: "The nodes are asked for a new block.".into() })
+}
+
+/// Reads gatewayd.toml again, as SIGHUP does.
+#[utoipa::path(
+    post, path = "/api/v1/reload", tag = "changing",
+    security(("bearer" = []), ("cookie" = [], "csrf" = [])),
+    responses(
+        (status = 200, body = SettingsApplied),
+        (status = 401, body = ErrorBody),
+        (status = 403, body = ErrorBody),
+        (status = 409, body = ErrorBody, description = "There is no file to read"),
+        (status = 422, body = ErrorBody, description = "`problems` says what is wrong with the file"),
+        (status = 429, body = ErrorBody),
+    ),
+)]
+pub(super) async fn reload(
+    extract::State(state): Shared,
+    _: Admin,
+) -> Result<Json<SettingsApplied>, ApiError> {
+    Ok(Json(applied(state.handles.settings.reload().await?)))
+}
+
+/// gatewayd.toml with its comments, and each key's value.
+#[utoipa::path(
+    get, path = "/api/v1/config", tag = "changing",
+    security(("bearer" = []), ("cookie" = [])),
+    responses(
+        (status = 200, body = Settings),
+        (status = 401, body = ErrorBody),
+        (status = 403, body = ErrorBody),
+        (status = 409, body = ErrorBody, description = "There is no file to read"),
+        (status = 429, body = ErrorBody),
+    ),
+)]
+pub(super) async fn config(
+    extract::State(state): Shared,
+    _: Owner,
+) -> Result<Json<Settings>, ApiError> {
+    let view = state.handles.settings.read().await?;
+    Ok(Json(settings(view)))
+}
+
+/// Changes gatewayd.toml: checks first, writes then, and puts into effect what can be.
+#[utoipa::path(
+    put, path = "/api/v1/config", tag = "changing", request_body = SettingsChange,
+    security(("bearer" = []), ("cookie" = [], "csrf" = [])),
+    responses(
+        (status = 200, body = SettingsApplied),
+        (status = 400, body = ErrorBody),
+        (status = 401, body = ErrorBody),
+        (status = 403, body = ErrorBody),
+        (status = 409, body = ErrorBody, description = "It has changed meanwhile, or cannot be written"),
+        (status = 413, body = ErrorBody),
+        (status = 415, body = ErrorBody),
+        (status = 422, body = ErrorBody, description = "`problems` says what is wrong; nothing was changed"),
+        (status = 429, body = ErrorBody),
+    ),
+)]
+pub(super) async fn set_config(
+    extract::State(state): Shared,
+    _: Owner,
+    Body(change): Body<SettingsChange>,
+) -> Result<Json<SettingsApplied>, ApiError> {
+    let what = match (change.text, change.changes) {
+        (Some(text), None) => Edit::Text(text),
+        (None, Some(changes)) => Edit::Keys(changes),
+        _ => {
+            let problem = vec!["send either text or changes".into()];
+            return Err(SettingsError::Refused(problem).into());
+        }
+    };
+    let change = Change { what, revision: change.revision, check_only: change.check_only };
+    Ok(Json(applied(state.handles.settings.change(change).await?)))
+}
+
+fn applied(applied: super::settings::Applied) -> SettingsApplied {
+    let super::settings::Applied { applied, needs_restart, revision } = applied;
+    SettingsApplied { applied, needs_restart, revision }
+}
+
+fn settings(view: SettingsView) -> Settings {
+    let SettingsView { path, text, values, revision, .. } = view;
+    let SettingsView { writable, problems, needs_restart, from_environment, .. } = view;
+    Settings { path, text, values, revision, writable, problems, needs_restart, from_environment }
+}

@@ -1,0 +1,88 @@
+//! The admin password: kept as an argon2id hash, whichever way the file has it.
+
+use std::fmt;
+
+use argon2::{
+    Argon2,
+    password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash},
+};
+use rand::Rng;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+/// What a right password is known by.
+pub struct Password(pub(super) PasswordHash);
+
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum PasswordError {
+    #[error("it is empty: its first line must be a password, or an argon2 hash of one")]
+    Empty,
+    #[error("its password has only {0} characters: use at least {LEN_MIN}")]
+    Short(usize),
+    #[error("it begins like an argon2 hash, but is none ({0})")]
+    Hash(String),
+}
+
+impl Password {
+    /// From the file's text: its first line is the password, or an argon2 hash as `argon2 -e` and
+    /// others write it (`$argon2id$v=19$…`).
+    pub fn parse(text: &str) -> Result<Self, PasswordError> {
+        let line = text.lines().next().unwrap_or_default().trim_end_matches('\r');
+        if line.is_empty() {
+            return Err(PasswordError::Empty);
+        }
+        if line.starts_with("$argon2") {
+            let bad = |what: &dyn fmt::Display| PasswordError::Hash(what.to_string());
+            let hash = PasswordHash::new(line.trim_end()).map_err(|error| bad(&error))?;
+            argon2::Params::try_from(&hash).map_err(|error| bad(&error))?;
+            return Ok(Self(hash));
+        }
+        if line.chars().count() < LEN_MIN {
+            return Err(PasswordError::Short(line.chars().count()));
+        }
+        let salt: [u8; 16] = rand::thread_rng().r#gen();
+        let hash = Argon2::default().hash_password_with_salt(line.as_bytes(), &salt);
+        hash.map(Self).map_err(|error| PasswordError::Hash(error.to_string()))
+    }
+
+    /// Slow by design, in the same time for each wrong one.
+    pub(super) fn is(&self, given: &str) -> bool {
+        Argon2::default().verify_password(given.as_bytes(), &self.0).is_ok()
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<redacted>")
+    }
+}
+
+/// A password that was right a moment ago, as a digest under a key of its own.
+pub(super) struct Recent {
+    key: [u8; 32],
+    digest: [u8; 32],
+}
+
+impl Recent {
+    pub(super) fn new(password: &str) -> Self {
+        let key: [u8; 32] = rand::thread_rng().r#gen();
+        Self { digest: digest(&key, password), key }
+    }
+
+    pub(super) fn is(&self, given: &str) -> bool {
+        digest(&self.key, given).ct_eq(&self.digest).into()
+    }
+}
+
+impl fmt::Debug for Recent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<redacted>")
+    }
+}
+
+fn digest(key: &[u8; 32], password: &str) -> [u8; 32] {
+    Sha256::new().chain_update(key).chain_update(password).finalize().into()
+}
+
+/// Shorter ones are guessed; node boxes give longer ones.
+const LEN_MIN: usize = 8;

@@ -1,0 +1,64 @@
+//! Browsers that are signed in.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use rand::Rng;
+use sha2::{Digest, Sha256};
+
+use super::{Known, SignedIn};
+
+/// Oldest first; few enough to be looked through.
+#[derive(Debug, Default)]
+pub(super) struct Sessions(VecDeque<Session>);
+
+#[derive(Debug)]
+struct Session {
+    /// Of the cookie, so that looking it up takes no time that tells of it.
+    digest: [u8; 32],
+    csrf_token: String,
+    until: Instant,
+}
+
+impl Sessions {
+    pub(super) fn open(&mut self, now: Instant) -> SignedIn {
+        self.0.retain(|session| now < session.until);
+        if self.0.len() == SESSIONS_MAX {
+            self.0.pop_front();
+        }
+        let (cookie, csrf_token) = (token(), token());
+        let session = Session {
+            digest: digest(&cookie),
+            csrf_token: csrf_token.clone(),
+            until: now + SESSION_LIFE,
+        };
+        self.0.push_back(session);
+        SignedIn { cookie, csrf_token, expires_in: SESSION_LIFE }
+    }
+
+    pub(super) fn find(&self, cookie: &str, now: Instant) -> Option<Known> {
+        let digest = digest(cookie);
+        let session = self.0.iter().find(|session| session.digest == digest)?;
+        let expires_in = session.until.checked_duration_since(now).filter(|it| !it.is_zero())?;
+        Some(Known { csrf_token: session.csrf_token.clone(), expires_in })
+    }
+
+    pub(super) fn close(&mut self, cookie: &str) {
+        let digest = digest(cookie);
+        self.0.retain(|session| session.digest != digest);
+    }
+}
+
+fn token() -> String {
+    faster_hex::hex_string(&rand::thread_rng().r#gen::<[u8; 32]>())
+}
+
+fn digest(cookie: &str) -> [u8; 32] {
+    Sha256::digest(cookie).into()
+}
+
+/// A household's browsers; the oldest is signed out for one more.
+const SESSIONS_MAX: usize = 32;
+const SESSION_LIFE: Duration = Duration::from_secs(24 * 3600);

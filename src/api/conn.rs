@@ -1,0 +1,200 @@
+//! The API's sockets, on a thread of their own: however much somebody asks for, no miner waits.
+
+use std::{
+    io,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    extract::Request,
+    http::StatusCode,
+    middleware::{Next, from_fn},
+    response::{IntoResponse, Response},
+};
+use hyper::{body::Incoming, server::conn::http1, service::Service};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::{error::ApiError, handles::Handles, peer::Peer, router, state::State, task};
+
+/// The running API.
+#[derive(Clone, Debug)]
+pub struct Api {
+    bound: watch::Receiver<Option<SocketAddr>>,
+}
+
+impl Api {
+    /// Where it listens, once it does.
+    pub async fn addr(&self) -> Option<SocketAddr> {
+        let mut bound = self.bound.clone();
+        bound.wait_for(Option::is_some).await.ok().and_then(|addr| *addr)
+    }
+}
+
+/// Serves the API at `listen` until `stop`. A port that is taken is no reason not to mine: it is
+/// tried again.
+pub fn spawn(listen: SocketAddr, handles: Handles, stop: CancellationToken) -> io::Result<Api> {
+    let (sender, bound) = watch::channel(None);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_MAX)
+        .thread_name("api-blocking")
+        .build()?;
+    let run = move || {
+        runtime.block_on(run(listen, handles, stop, sender));
+        // A password that is being checked is not waited for.
+        runtime.shutdown_background();
+    };
+    thread::Builder::new().name("api".into()).spawn(run)?;
+    Ok(Api { bound })
+}
+
+async fn run(
+    listen: SocketAddr,
+    handles: Handles,
+    stop: CancellationToken,
+    bound: watch::Sender<Option<SocketAddr>>,
+) {
+    let Some(Some(listener)) = stop.run_until_cancelled(bind(listen)).await.map(Some) else {
+        return;
+    };
+    let addr = listener.local_addr().unwrap_or(listen);
+    info!(protocol = %"http", %addr, "listening");
+    bound.send_replace(Some(addr));
+    let state = Arc::new(State::new(handles));
+    let router = router::router(&state).layer(from_fn(in_time));
+    let mut background = JoinSet::new();
+    background.spawn(task::run(Arc::clone(&state)));
+    let mut conns = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            Some(_) = conns.join_next(), if !conns.is_empty() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            // Whoever is one too many is let go at once.
+            Ok(_) if conns.len() >= CONNECTIONS_MAX => debug!("the API has enough connections"),
+            Ok((socket, peer)) => {
+                let service =
+                    WithPeer { inner: TowerToHyperService::new(router.clone()), peer: Peer(peer) };
+                conns.spawn(serve(socket, service, stop.clone()));
+            }
+            Err(error) => {
+                debug!(%error, "the API cannot accept a connection");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    background.shutdown().await;
+    state.hub.close();
+    let _ = timeout(DRAIN, async { while conns.join_next().await.is_some() {} }).await;
+}
+
+async fn bind(listen: SocketAddr) -> TcpListener {
+    let mut said = false;
+    loop {
+        match TcpListener::bind(listen).await {
+            Ok(listener) => return listener,
+            Err(error) if !said => {
+                warn!(
+                    "no dashboard and no API: cannot listen on {listen} (api.listen): {error}. \
+                     Mining goes on; it is tried again, so stop what uses the address, or restart \
+                     with another one"
+                );
+                said = true;
+            }
+            Err(error) => debug!(%error, "still cannot listen on {listen}"),
+        }
+        sleep(BIND_PAUSE).await;
+    }
+}
+
+/// One connection, from its first request to its last.
+async fn serve(socket: TcpStream, service: WithPeer, stop: CancellationToken) {
+    if let Err(error) = tune(&socket) {
+        debug!(%error, "cannot tune a connection of the API");
+    }
+    let mut conn = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADERS_TIME_MAX)
+            .max_buf_size(HEADERS_LEN_MAX)
+            .serve_connection(TokioIo::new(socket), service)
+    );
+    let ended = tokio::select! {
+        ended = conn.as_mut() => ended,
+        () = stop.cancelled() => {
+            conn.as_mut().graceful_shutdown();
+            conn.await
+        }
+    };
+    if let Err(error) = ended {
+        debug!(%error, "a connection of the API ended");
+    }
+}
+
+fn tune(socket: &TcpStream) -> io::Result<()> {
+    socket.set_nodelay(true)?;
+    let socket = SockRef::from(socket);
+    // Also for one that leaves a full window unread: its answers are not kept for ever.
+    socket.set_tcp_user_timeout(Some(UNREAD_MAX))?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(UNREAD_MAX))
+}
+
+/// Answers in any case, soon.
+async fn in_time(request: Request, next: Next) -> Response {
+    timeout(ANSWER_TIME_MAX, next.run(request)).await.unwrap_or_else(|_| {
+        let message = "That took too long: this machine or its disk is very busy. Try again.";
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", message).into_response()
+    })
+}
+
+/// Puts the other end's address into each request.
+#[derive(Clone)]
+struct WithPeer {
+    inner: TowerToHyperService<Router>,
+    peer: Peer,
+}
+
+impl Service<hyper::Request<Incoming>> for WithPeer {
+    type Response = Response;
+    type Error = std::convert::Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Self::Error>> + Send>>;
+
+    fn call(&self, mut request: hyper::Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(self.peer);
+        Box::pin(self.inner.call(request))
+    }
+}
+
+/// Browsers of a household, a scraper or two, and room for a proxy in front.
+const CONNECTIONS_MAX: usize = 256;
+/// Threads for passwords and for the settings' file.
+const BLOCKING_MAX: usize = 4;
+/// For all headers of a request; cookies of other services on the same host may be among them.
+const HEADERS_LEN_MAX: usize = 32 * 1024;
+/// Until a request's headers are complete, counted from the one before.
+const HEADERS_TIME_MAX: Duration = Duration::from_secs(30);
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(20);
+const UNREAD_MAX: Duration = Duration::from_secs(30);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const BIND_PAUSE: Duration = Duration::from_secs(5);
+const DRAIN: Duration = Duration::from_millis(500);

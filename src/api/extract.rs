@@ -1,0 +1,164 @@
+//! What handlers take out of a request, with errors as JSON.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Bytes,
+    extract::{FromRequest, FromRequestParts, Query, Request},
+    http::{HeaderMap, Method, StatusCode, header, request::Parts},
+};
+use serde::de::DeserializeOwned;
+use subtle::ConstantTimeEq;
+
+use super::{
+    auth::{Denied, Known},
+    clock::moment,
+    error::ApiError,
+    peer::{Peer, is_local, is_own_name},
+    state::State,
+    task::check,
+};
+
+/// A body of JSON. Its content type must say so, which no form of another site can without asking
+/// this server first.
+pub(super) struct Body<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let content_type = request.headers().get(header::CONTENT_TYPE);
+        let content_type = content_type.and_then(|value| value.to_str().ok()).unwrap_or("");
+        let essence = content_type.split(';').next().unwrap_or("").trim();
+        if !essence.eq_ignore_ascii_case("application/json") {
+            let message = "The body must be JSON, with \"Content-Type: application/json\".";
+            let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+            return Err(ApiError::new(status, "not-json", message));
+        }
+        let bytes = Bytes::from_request(request, state).await.map_err(|error| {
+            let status = error.status();
+            let code =
+                if status == StatusCode::PAYLOAD_TOO_LARGE { "too-large" } else { "bad-request" };
+            ApiError::new(status, code, format!("The body cannot be read: {error}."))
+        })?;
+        let body = serde_json::from_slice(&bytes);
+        let body = body.map_err(|error| ApiError::bad_request(format!("The body: {error}.")))?;
+        Ok(Self(body))
+    }
+}
+
+/// What stands behind the `?`.
+pub(super) struct Params<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let query = Query::try_from_uri(&parts.uri);
+        let Query(query) = query.map_err(|error| ApiError::bad_request(error.body_text()))?;
+        Ok(Self(query))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Peer {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let unknown = || ApiError::forbidden("Where this request comes from is not known.");
+        parts.extensions.get().copied().ok_or_else(unknown)
+    }
+}
+
+/// Somebody who may change things: a browser that is signed in, and proves with its CSRF token that
+/// the page is ours, or a script that sends the password.
+pub(super) struct Admin;
+
+impl FromRequestParts<Arc<State>> for Admin {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Arc<State>) -> Result<Self, ApiError> {
+        if !state.keeper.has_password() {
+            return Err(Denied::ReadOnly.into());
+        }
+        if let Some(password) = bearer(&parts.headers) {
+            let peer = Peer::from_request_parts(parts, state).await?;
+            check(state, peer.0.ip(), password).await?;
+            return Ok(Self);
+        }
+        Browser::from_request_parts(parts, state).await.map(|Browser| Self)
+    }
+}
+
+/// The half of that with a session.
+pub(super) struct Browser;
+
+impl FromRequestParts<Arc<State>> for Browser {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Arc<State>) -> Result<Self, ApiError> {
+        if !state.keeper.has_password() {
+            return Err(Denied::ReadOnly.into());
+        }
+        let known = session(state, &parts.headers).ok_or_else(ApiError::unauthorized)?;
+        let reads = matches!(parts.method, Method::GET | Method::HEAD);
+        if reads || has_token(&parts.headers, &known) { Ok(Self) } else { Err(no_token()) }
+    }
+}
+
+/// An admin; or, while there is neither a password nor an address to pay, anybody in the house who
+/// makes the first settings. Forms of other sites cannot send what that takes, and a page under a
+/// name that was made to point here is not from the house.
+pub(super) struct Owner;
+
+impl FromRequestParts<Arc<State>> for Owner {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Arc<State>) -> Result<Self, ApiError> {
+        let peer = Peer::from_request_parts(parts, state).await?;
+        if is_setup_open(state, peer, &parts.headers) {
+            return Ok(Self);
+        }
+        Admin::from_request_parts(parts, state).await.map(|Admin| Self)
+    }
+}
+
+pub(super) fn is_setup_open(state: &State, peer: Peer, headers: &HeaderMap) -> bool {
+    let is_new = state.handles.facts.borrow().own_script.is_none();
+    is_new && !state.keeper.has_password() && is_local(peer, headers) && is_own_name(headers)
+}
+
+/// The session that a request belongs to.
+pub(super) fn session(state: &State, headers: &HeaderMap) -> Option<Known> {
+    state.keeper.session(cookie(headers)?, moment().now)
+}
+
+/// The session's cookie, among all that the browser sends.
+pub(super) fn cookie(headers: &HeaderMap) -> Option<&str> {
+    let cookies = headers.get_all(header::COOKIE).iter();
+    let pairs = cookies.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(';'));
+    pairs.filter_map(|pair| pair.trim().split_once('=')).find_map(|(name, value)| {
+        let fits = name == COOKIE && !value.is_empty() && value.len() <= COOKIE_LEN_MAX;
+        fits.then_some(value)
+    })
+}
+
+fn bearer(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+}
+
+fn has_token(headers: &HeaderMap, known: &Known) -> bool {
+    let token = headers.get(CSRF_HEADER).map(|token| token.as_bytes()).unwrap_or_default();
+    known.csrf_token.as_bytes().ct_eq(token).into()
+}
+
+fn no_token() -> ApiError {
+    let message = "The header X-CSRF-Token is missing or old: load the page again.";
+    ApiError::new(StatusCode::FORBIDDEN, "csrf", message)
+}
+
+pub(super) const COOKIE: &str = "gatewayd_session";
+pub(super) const CSRF_HEADER: &str = "x-csrf-token";
+/// Ours has 64.
+const COOKIE_LEN_MAX: usize = 128;

@@ -1,0 +1,70 @@
+//! What the API is given to look at and to act on. It reaches for nothing else.
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::watch;
+
+use super::settings::Settings;
+use crate::{
+    blocks::BlockStats,
+    datum,
+    ledger::Ledger,
+    template::Templates,
+    work::{Counters, Roster, Work},
+};
+
+#[derive(Clone)]
+pub struct Handles {
+    pub counters: Arc<Counters>,
+    pub roster: Arc<Roster>,
+    pub ledger: Ledger,
+    pub templates: Templates,
+    pub blocks: Arc<BlockStats>,
+    /// None: there has been no work yet.
+    pub work: watch::Receiver<Option<Arc<Work>>>,
+    /// None: solo, or not started yet.
+    pub pool: watch::Receiver<Option<datum::Pool>>,
+    pub facts: watch::Receiver<Arc<Facts>>,
+    pub settings: Arc<dyn Settings>,
+}
+
+/// What the configuration says, as far as answers depend on it.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// `host:port` of each `[[pool]]`, in order of preference.
+    pub pools: Vec<Arc<str>>,
+    /// Nodes that only get blocks.
+    pub submit_only: Vec<Arc<str>>,
+    /// The scriptPubKey of `mining.address`; none: it is not set yet.
+    pub own_script: Option<Box<[u8]>>,
+    /// Where miners connect.
+    pub stratum: Vec<SocketAddr>,
+    pub sv2_authority_key: Option<String>,
+    /// `template.stale_after`.
+    pub stale_after: Duration,
+    pub admin_password_file: Option<PathBuf>,
+    /// Whether `/metrics` answers.
+    pub metrics: bool,
+}
+
+/// The time, as answers need it.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    pub now: Instant,
+    pub unix_s: u64,
+}
+
+impl Moment {
+    pub(super) fn age_s(&self, at: Instant) -> f64 {
+        self.now.saturating_duration_since(at).as_secs_f64()
+    }
+
+    pub(super) fn unix_s_of(&self, at: Instant) -> u64 {
+        self.unix_s.saturating_sub(self.now.saturating_duration_since(at).as_secs())
+    }
+}

@@ -1,0 +1,290 @@
+//! What anybody may ask.
+#![expect(unused_qualifications, reason = "the macros of utoipa write them")]
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Json, extract,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response, Sse, sse::KeepAlive},
+};
+use serde::Deserialize;
+use tokio_stream::wrappers::ReceiverStream;
+use utoipa::IntoParams;
+
+use super::{
+    clock::moment,
+    error::ApiError,
+    extract::Params,
+    metrics, news,
+    shapes::{
+        Blocks, ErrorBody, Health, History, Metric, Miners, Nodes, Pools, Readiness, Status, Work,
+        Workers,
+    },
+    state::State,
+    view::{self, HistoryRequest},
+};
+use crate::config::parse_duration;
+
+type Shared = extract::State<Arc<State>>;
+
+/// This process is alive.
+#[utoipa::path(get, path = "/healthz", tag = "health", responses((status = 200, body = Health)))]
+pub(super) async fn healthz(extract::State(state): Shared) -> Json<Health> {
+    let began = state.handles.roster.began();
+    let uptime = moment().now.saturating_duration_since(began);
+    Json(Health { alive: true, version: env!("CARGO_PKG_VERSION"), uptime_s: uptime.as_secs() })
+}
+
+/// Whether miners that come now would get work that pays: templates are fresh, and the pool (or
+/// `pooling.when_down`) lets shares count.
+#[utoipa::path(
+    get, path = "/readyz", tag = "health",
+    responses(
+        (status = 200, body = Readiness),
+        (status = 503, body = Readiness, description = "Not now; `reasons` says why"),
+    ),
+)]
+pub(super) async fn readyz(extract::State(state): Shared) -> (StatusCode, Json<Readiness>) {
+    let readiness = view::readiness(&state.handles);
+    let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(readiness))
+}
+
+/// Metrics in the text format of OpenMetrics, for Prometheus.
+#[utoipa::path(
+    get, path = "/metrics", tag = "health",
+    responses(
+        (status = 200, body = String, content_type = metrics::CONTENT_TYPE),
+        (status = 404, body = ErrorBody, description = "`api.metrics` is off"),
+    ),
+)]
+pub(super) async fn metrics(extract::State(state): Shared) -> Result<Response, ApiError> {
+    if !state.handles.facts.borrow().metrics {
+        return Err(ApiError::not_found("api.metrics is false in gatewayd.toml."));
+    }
+    let content_type = HeaderValue::from_static(metrics::CONTENT_TYPE);
+    Ok(([(header::CONTENT_TYPE, content_type)], metrics::render(&state)).into_response())
+}
+
+/// How it goes, in one look.
+#[utoipa::path(
+    get, path = "/api/v1/status", tag = "reading", responses((status = 200, body = Status)),
+)]
+pub(super) async fn status(extract::State(state): Shared) -> Json<Status> {
+    Json(state.status())
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct MinersQuery {
+    /// Only miners with greater ids than this: `next_after` of the answer before.
+    #[serde(default)]
+    after: u64,
+    /// At most so many.
+    #[serde(default = "miners_max")]
+    #[param(minimum = 1, maximum = 5000, default = 5000)]
+    limit: usize,
+}
+
+/// Live connections and Stratum V2 channels, by id.
+#[utoipa::path(
+    get, path = "/api/v1/miners", tag = "reading", params(MinersQuery),
+    responses((status = 200, body = Miners), (status = 400, body = ErrorBody)),
+)]
+pub(super) async fn miners(
+    extract::State(state): Shared,
+    Params(query): Params<MinersQuery>,
+) -> Result<Json<Miners>, ApiError> {
+    let limit = within("limit", query.limit, miners_max())?;
+    // As it is described: other languages have no greater whole numbers.
+    if i64::try_from(query.after).is_err() {
+        return Err(ApiError::bad_request("after is no id that a miner can have."));
+    }
+    Ok(Json(view::miners(&state.handles, query.after, limit, &moment())))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct WorkersQuery {
+    /// At most so many, those seen last.
+    #[serde(default = "workers_max")]
+    #[param(minimum = 1, maximum = 5000, default = 5000)]
+    limit: usize,
+}
+
+/// Everybody who has sent a share, over all connections and restarts, best hashrate first.
+#[utoipa::path(
+    get, path = "/api/v1/workers", tag = "reading", params(WorkersQuery),
+    responses((status = 200, body = Workers), (status = 400, body = ErrorBody)),
+)]
+pub(super) async fn workers(
+    extract::State(state): Shared,
+    Params(query): Params<WorkersQuery>,
+) -> Result<Json<Workers>, ApiError> {
+    let limit = within("limit", query.limit, workers_max())?;
+    let records = state.handles.ledger.workers(limit).await;
+    Ok(Json(view::workers(&state.handles, records, &moment())))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct HistoryQuery {
+    #[serde(default)]
+    #[param(inline)]
+    metric: Metric,
+    /// How far back: a number and s, m, h or d.
+    #[serde(default = "window")]
+    #[param(pattern = "^[1-9][0-9]{0,5}[smhd]$", default = "24h")]
+    window: String,
+    /// One worker alone.
+    #[param(max_length = 256)]
+    worker: Option<String>,
+    /// Lines for this many of the busiest workers besides.
+    #[serde(default)]
+    #[param(maximum = 12, default = 0)]
+    top: usize,
+}
+
+/// Series for charts.
+#[utoipa::path(
+    get, path = "/api/v1/history", tag = "reading", params(HistoryQuery),
+    responses(
+        (status = 200, body = History),
+        (status = 400, body = ErrorBody),
+        (status = 503, body = ErrorBody, description = "The history cannot be read now"),
+    ),
+)]
+pub(super) async fn history(
+    extract::State(state): Shared,
+    Params(query): Params<HistoryQuery>,
+) -> Result<Json<History>, ApiError> {
+    let unit = query.window.ends_with(['s', 'm', 'h', 'd']) && !query.window.ends_with("ms");
+    let fits = unit && (2..=7).contains(&query.window.len()) && !query.window.starts_with('0');
+    if !fits {
+        let message = "window should be a number and s, m, h or d, like 24h.";
+        return Err(ApiError::bad_request(message));
+    }
+    // None: longer ago than anything can be.
+    let window = parse_duration(&query.window).unwrap_or(WINDOW_MAX);
+    if query.worker.as_ref().is_some_and(|name| name.chars().count() > WORKER_LEN_MAX) {
+        return Err(ApiError::bad_request("worker has at most 256 characters."));
+    }
+    if query.top > TOP_MAX {
+        return Err(ApiError::bad_request("top is at most 12."));
+    }
+    let request = HistoryRequest {
+        metric: query.metric,
+        window: window.clamp(WINDOW_MIN, WINDOW_MAX),
+        worker: query.worker,
+        top: query.top,
+    };
+    Ok(Json(view::history(&state.handles, request).await?))
+}
+
+/// The work that miners have now, and whom it would pay.
+#[utoipa::path(
+    get, path = "/api/v1/work", tag = "reading", responses((status = 200, body = Work)),
+)]
+pub(super) async fn work(extract::State(state): Shared) -> Json<Work> {
+    Json(view::work(&state.handles, &moment()))
+}
+
+/// The DATUM pools, and what became of the shares that they were meant for.
+#[utoipa::path(
+    get, path = "/api/v1/pool", tag = "reading", responses((status = 200, body = Pools)),
+)]
+pub(super) async fn pool(extract::State(state): Shared) -> Json<Pools> {
+    Json(view::pools(&state.handles, &moment()))
+}
+
+/// The operator's nodes.
+#[utoipa::path(
+    get, path = "/api/v1/nodes", tag = "reading", responses((status = 200, body = Nodes)),
+)]
+pub(super) async fn nodes(extract::State(state): Shared) -> Json<Nodes> {
+    Json(view::nodes(&state.handles, &moment()))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct BlocksQuery {
+    /// At most so many, the latest.
+    #[serde(default = "blocks_default")]
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: usize,
+}
+
+/// Found blocks, newest first, and what nodes made of them.
+#[utoipa::path(
+    get, path = "/api/v1/blocks", tag = "reading", params(BlocksQuery),
+    responses((status = 200, body = Blocks), (status = 400, body = ErrorBody)),
+)]
+pub(super) async fn blocks(
+    extract::State(state): Shared,
+    Params(query): Params<BlocksQuery>,
+) -> Result<Json<Blocks>, ApiError> {
+    let limit = within("limit", query.limit, BLOCKS_MAX)?;
+    let records = state.handles.ledger.blocks(limit).await;
+    Ok(Json(view::blocks(&state.handles, records)))
+}
+
+/// What changes, as it happens (server-sent events).
+///
+/// Each event's data is JSON: `status` (each two seconds) is what `/api/v1/status` says, `pool` what
+/// `/api/v1/pool` does, `nodes` what `/api/v1/nodes` does, `block` one of `/api/v1/blocks`, `template`
+/// the one of `/api/v1/work`, and `warnings` those of the status. All but `block` come once at the
+/// beginning. A client that does not keep up is disconnected.
+#[utoipa::path(
+    get, path = "/api/v1/events", tag = "reading",
+    responses(
+        (status = 200, body = String, content_type = "text/event-stream"),
+        (status = 503, body = ErrorBody, description = "Too many listen already"),
+    ),
+)]
+pub(super) async fn events(extract::State(state): Shared) -> Result<Response, ApiError> {
+    let Some(receiver) = state.hub.listen(&news::greeting(&state)) else {
+        let message = "Too many pages are open already: close some.";
+        return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too-many-listeners", message));
+    };
+    let events = Sse::new(ReceiverStream::new(receiver)).keep_alive(KeepAlive::default());
+    // Proxies like nginx would keep events back.
+    let unbuffered = [("x-accel-buffering", HeaderValue::from_static("no"))];
+    Ok((unbuffered, events).into_response())
+}
+
+fn within(name: &str, value: usize, most: usize) -> Result<usize, ApiError> {
+    if (1..=most).contains(&value) {
+        return Ok(value);
+    }
+    Err(ApiError::bad_request(format!("{name} is 1 to {most}.")))
+}
+
+/// 5,000 miners are 2 MB of JSON.
+fn miners_max() -> usize {
+    5_000
+}
+
+fn workers_max() -> usize {
+    5_000
+}
+
+fn blocks_default() -> usize {
+    100
+}
+
+fn window() -> String {
+    "24h".into()
+}
+
+const BLOCKS_MAX: usize = 1_000;
+const TOP_MAX: usize = 12;
+/// Longer than any user name that is taken.
+const WORKER_LEN_MAX: usize = 256;
+const WINDOW_MIN: Duration = Duration::from_secs(60);
+/// Ten years: the ledger keeps no more.
+const WINDOW_MAX: Duration = Duration::from_secs(315_360_000);

@@ -1,0 +1,145 @@
+//! All paths, and the description that is made from them.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    http::{HeaderName, HeaderValue, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use bytes::Bytes;
+use tower_http::{compression::CompressionLayer, set_header::SetResponseHeaderLayer};
+use utoipa::{
+    Modify, OpenApi,
+    openapi::{
+        self,
+        security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme},
+    },
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{admin, assets, compat, extract, read, state::State};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "gatewayd",
+        description = "What a gateway does, for people, scripts and dashboards. Reading needs no \
+                       password; changing does. Units are in the names; null is what is not known.",
+    ),
+    modifiers(&Security),
+)]
+struct Description;
+
+/// How one proves to be allowed to change things.
+struct Security;
+
+impl Modify for Security {
+    fn modify(&self, api: &mut openapi::OpenApi) {
+        let components = api.components.get_or_insert_default();
+        let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        components.add_security_scheme("bearer", bearer);
+        let cookie = SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::new(extract::COOKIE)));
+        components.add_security_scheme("cookie", cookie);
+        let csrf = ApiKeyValue::new(extract::CSRF_HEADER);
+        components.add_security_scheme("csrf", SecurityScheme::ApiKey(ApiKey::Header(csrf)));
+    }
+}
+
+pub(super) fn router(state: &Arc<State>) -> Router {
+    let (router, description) = endpoints().split_for_parts();
+    // Never an error: the description is made of plain texts.
+    let description: Bytes = description.to_json().unwrap_or_default().into();
+    router
+        .route("/api/v1/openapi.json", get(async move || json(description.clone())))
+        .fallback(assets::serve)
+        .method_not_allowed_fallback(assets::not_allowed)
+        .layer(DefaultBodyLimit::max(BODY_LEN_MAX))
+        .layer(CompressionLayer::new())
+        .layer(unless(header::CACHE_CONTROL, "no-store"))
+        .layer(always(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY))
+        .layer(always(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(always(header::X_FRAME_OPTIONS, "DENY"))
+        .layer(always(header::REFERRER_POLICY, "no-referrer"))
+        .layer(always(HeaderName::from_static("cross-origin-opener-policy"), "same-origin"))
+        .layer(always(HeaderName::from_static("cross-origin-resource-policy"), "same-origin"))
+        .with_state(Arc::clone(state))
+}
+
+fn endpoints() -> OpenApiRouter<Arc<State>> {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(read::healthz))
+        .routes(routes!(read::readyz))
+        .routes(routes!(read::metrics))
+        .routes(routes!(read::status))
+        .routes(routes!(read::miners))
+        .routes(routes!(read::workers))
+        .routes(routes!(read::history))
+        .routes(routes!(read::work))
+        .routes(routes!(read::pool))
+        .routes(routes!(read::nodes))
+        .routes(routes!(read::blocks))
+        .routes(routes!(read::events))
+        .routes(routes!(admin::session, admin::sign_in, admin::sign_out))
+        .routes(routes!(admin::config, admin::set_config))
+        .routes(routes!(admin::reload))
+        .routes(routes!(admin::notify))
+        .routes(routes!(admin::disconnect))
+        .routes(routes!(compat::notify, compat::notify_post))
+        .routes(routes!(compat::umbrel))
+}
+
+fn json(body: Bytes) -> Response {
+    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
+}
+
+fn always(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
+    SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value))
+}
+
+/// A header for answers that have none of that name.
+fn unless(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
+    SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
+}
+
+/// Everything comes from here; nothing in line is run, and nobody may put the dashboard in a frame.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; img-src 'self' data:; object-src 'none'; \
+    base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+/// gatewayd.toml with a class for each miner in the world.
+const BODY_LEN_MAX: usize = 256 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_endpoint_is_described() {
+        let paths = endpoints().into_openapi().paths.paths;
+        let known: Vec<_> = paths.keys().map(String::as_str).collect();
+        for path in [
+            "/healthz",
+            "/readyz",
+            "/metrics",
+            "/NOTIFY",
+            "/umbrel-api",
+            "/api/v1/status",
+            "/api/v1/miners",
+            "/api/v1/workers",
+            "/api/v1/history",
+            "/api/v1/work",
+            "/api/v1/pool",
+            "/api/v1/nodes",
+            "/api/v1/blocks",
+            "/api/v1/events",
+            "/api/v1/session",
+            "/api/v1/config",
+            "/api/v1/miners/{id}/disconnect",
+            "/api/v1/reload",
+            "/api/v1/notify",
+        ] {
+            assert!(known.contains(&path), "{path} is missing in {known:?}");
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What the API does besides answering: looks for news, reads the password file, checks passwords.
+
+use std::{io, net::IpAddr, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
+
+use tokio::{
+    task::spawn_blocking,
+    time::{MissedTickBehavior, interval},
+};
+use tracing::{error, info, warn};
+
+use super::{
+    auth::{Denied, Password},
+    clock::moment,
+    news::{LOOK_EACH_MS, Newsroom},
+    state::State,
+};
+
+/// Tells listeners what changes, and reads the password file again with the settings. Runs until it
+/// is dropped.
+pub(super) async fn run(state: Arc<State>) {
+    let mut facts = state.handles.facts.clone();
+    let mut newsroom = Newsroom::default();
+    let mut tick = interval(Duration::from_millis(LOOK_EACH_MS));
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    read_password(&state).await;
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            // Also when they were read again and say the same: the password may be another.
+            Ok(()) = facts.changed() => {
+                read_password(&state).await;
+                continue;
+            }
+        }
+        if !state.hub.has_listeners() {
+            newsroom = Newsroom::default();
+            continue;
+        }
+        let blocks = if newsroom.wants_blocks() {
+            Some(state.handles.ledger.blocks(BLOCKS_MAX).await)
+        } else {
+            None
+        };
+        for news in newsroom.collect(&state, blocks) {
+            state.hub.tell(&news);
+        }
+    }
+}
+
+/// Checks a password off the thread that answers.
+pub(super) async fn check(state: &Arc<State>, ip: IpAddr, password: String) -> Result<(), Denied> {
+    let state = Arc::clone(state);
+    let run = move || match state.keeper.begin(ip, &password, moment().now)? {
+        Some(check) => check.run(),
+        None => Ok(()),
+    };
+    let result = spawn_blocking(run).await.unwrap_or(Err(Denied::Busy));
+    match result {
+        Err(Denied::WrongPassword) => warn!(%ip, "API: a wrong admin password"),
+        Err(Denied::Wait(wait)) => info!(%ip, ?wait, "API: too many wrong admin passwords"),
+        _ => {}
+    }
+    result
+}
+
+async fn read_password(state: &State) {
+    let path = state.handles.facts.borrow().admin_password_file.clone();
+    let Some(path) = path else { return state.set_password(Ok(None)) };
+    // Hashing takes a while.
+    let read = spawn_blocking(move || read_file(&path)).await;
+    let read = read.unwrap_or_else(|_| Err("reading it broke off".into()));
+    if let Err(problem) = &read {
+        error!("nothing can be changed through the API: {problem}");
+    }
+    state.set_password(read.map(Some));
+}
+
+fn read_file(path: &Path) -> Result<Password, String> {
+    let name = path.display();
+    let about = |what: &dyn std::fmt::Display| format!("api.admin_password_file {name}: {what}");
+    let bytes = read_some(path).map_err(|error| about(&error))?;
+    let text = String::from_utf8(bytes).map_err(|_| about(&"it is no text"))?;
+    let mode = std::fs::metadata(path).map(|it| it.permissions().mode()).unwrap_or_default();
+    if mode & 0o004 != 0 && !text.starts_with("$argon2") {
+        warn!("api.admin_password_file {name} can be read by everybody here: chmod 600 {name}");
+    }
+    Password::parse(&text).map_err(|error| about(&error))
+}
+
+/// As much as a password can need, whatever the path leads to.
+fn read_some(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    io::Read::read_to_end(
+        &mut io::Read::take(std::fs::File::open(path)?, FILE_LEN_MAX),
+        &mut bytes,
+    )?;
+    Ok(bytes)
+}
+
+/// A password may have 1,024 bytes.
+const FILE_LEN_MAX: u64 = 4096;
+/// News is about the latest.
+const BLOCKS_MAX: usize = 20;

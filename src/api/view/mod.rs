@@ -1,0 +1,65 @@
+//! From what runs to what the API says of it. Pure: handles and a moment in, shapes out.
+
+mod blocks;
+mod coinbase;
+mod history;
+mod miners;
+mod nodes;
+mod pool;
+mod status;
+mod warnings;
+mod work;
+
+pub(super) use self::{
+    blocks::{block, blocks},
+    history::{HistoryRequest, history},
+    miners::{miners, workers},
+    nodes::nodes,
+    pool::pools,
+    status::{mode, readiness, status},
+    warnings::warnings,
+    work::{template, work},
+};
+use super::shapes::{Class, Protocol, Reasons};
+use crate::work::{CoinbaseId, Protocol as Spoken, Reject};
+
+/// Counts by reason, without those that did not occur.
+fn reasons(counts: impl IntoIterator<Item = (&'static str, u64)>) -> Reasons {
+    let mut reasons = Reasons::new();
+    for (reason, count) in counts {
+        if count > 0 {
+            *reasons.entry(reason).or_default() += count;
+        }
+    }
+    reasons
+}
+
+fn rejects(counts: [u64; Reject::ALL.len()]) -> Reasons {
+    reasons(Reject::ALL.map(Reject::name).into_iter().zip(counts))
+}
+
+fn protocol(protocol: Spoken) -> Protocol {
+    match protocol {
+        Spoken::Sv1 => Protocol::Sv1,
+        Spoken::Sv1Tls => Protocol::Sv1Tls,
+        Spoken::Sv2Standard => Protocol::Sv2Standard,
+        Spoken::Sv2Extended => Protocol::Sv2Extended,
+    }
+}
+
+fn class(id: CoinbaseId) -> Class {
+    match id {
+        CoinbaseId::TINY => Class::Tiny,
+        CoinbaseId::SMALL => Class::Small,
+        CoinbaseId::RESPECTABLE => Class::Respectable,
+        CoinbaseId::HUGE => Class::Huge,
+        CoinbaseId::S21 => Class::S21,
+        CoinbaseId::EMPTY => Class::Empty,
+        _ => Class::Default,
+    }
+}
+
+/// JSON has no infinity.
+fn finite(value: f64) -> Option<f64> {
+    value.is_finite().then_some(value)
+}

@@ -1,0 +1,139 @@
+//! How it goes, in one look.
+
+use std::sync::Arc;
+
+use super::{finite, rejects};
+use crate::{
+    api::{
+        handles::{Handles, Moment},
+        shapes::{
+            BestShare, Mode, ProtocolCount, Readiness, Shares, Status, StratumAccess, Warning,
+        },
+    },
+    ledger::Totals,
+    template::NodeState,
+    work::{CountersView, Door, Protocol, Work},
+};
+
+pub(crate) fn mode(work: Option<&Work>) -> Mode {
+    match work {
+        Some(Work { door: Door::Closed(_), .. }) | None => Mode::Waiting,
+        Some(work) if work.latest().payout.pooled.is_some() => Mode::Pooled,
+        Some(_) => Mode::Solo,
+    }
+}
+
+pub(crate) fn status(handles: &Handles, warnings: Vec<Warning>, moment: &Moment) -> Status {
+    let work = handles.work.borrow().clone();
+    let template = work.as_ref().map(|work| Arc::clone(&work.latest().template));
+    let (counters, totals) = (handles.counters.view(), handles.ledger.totals());
+    let hashrate = handles.ledger.hashrate();
+    let facts = handles.facts.borrow().clone();
+    let began = handles.roster.began();
+    let nodes = handles.templates.status.borrow().clone();
+    let active = nodes.iter().find(|node| node.is_active);
+    let tip = active.and_then(|node| node.tip);
+    let miners = handles.roster.miners();
+    let count = |protocol| miners.iter().filter(|miner| miner.protocol == protocol).count() as u64;
+    Status {
+        version: env!("CARGO_PKG_VERSION"),
+        started_at_unix_s: moment.unix_s_of(began),
+        uptime_s: moment.now.saturating_duration_since(began).as_secs(),
+        mode: mode(work.as_deref()),
+        setup_needed: facts.own_script.is_none(),
+        network: handles.templates.network().map(|network| network.to_string()),
+        tip_height: template.as_ref().map(|template| template.height.saturating_sub(1)),
+        tip_hash: template.as_ref().map(|template| template.prevhash.to_string()),
+        tip_age_s: tip.map(|(_, at)| moment.age_s(at)),
+        template_age_s: active.and_then(|node| node.template_at).map(|at| moment.age_s(at)),
+        network_difficulty: template.and_then(|it| finite(it.nbits.target().difficulty())),
+        hashrate_1m_h_per_s: hashrate.m1,
+        hashrate_5m_h_per_s: hashrate.m5,
+        hashrate_1h_h_per_s: hashrate.h1,
+        connections: counters.connections,
+        miners: miners.len() as u64,
+        miners_by_protocol: Protocol::ALL
+            .map(|it| ProtocolCount { protocol: super::protocol(it), miners: count(it) })
+            .into(),
+        shares: shares_of_session(&counters),
+        shares_ever: shares_ever(&totals),
+        ever_since_at_unix_s: (totals.since > 0).then_some(totals.since),
+        best_share_session: best_of_session(handles),
+        blocks_found: totals.blocks,
+        blocks_found_session: handles.blocks.found(),
+        blocks_accepted_session: handles.blocks.accepted(),
+        best_share: totals.best.map(|best| BestShare {
+            difficulty: best.difficulty,
+            worker: best.worker,
+            at_unix_s: (best.at > 0).then_some(best.at),
+        }),
+        stratum: StratumAccess {
+            listen: facts.stratum.iter().map(ToString::to_string).collect(),
+            sv2_authority_key: facts.sv2_authority_key.clone(),
+        },
+        warnings,
+    }
+}
+
+fn shares_of_session(counters: &CountersView) -> Shares {
+    Shares {
+        accepted: counters.accepted,
+        accepted_difficulty: counters.accepted_difficulty,
+        rejected: counters.rejected_total(),
+        rejected_by_reason: rejects(counters.rejected),
+    }
+}
+
+fn shares_ever(totals: &Totals) -> Shares {
+    Shares {
+        accepted: totals.accepted,
+        accepted_difficulty: totals.difficulty,
+        rejected: totals.rejected.iter().sum(),
+        rejected_by_reason: rejects(totals.rejected),
+    }
+}
+
+fn best_of_session(handles: &Handles) -> Option<BestShare> {
+    let workers = handles.roster.workers();
+    let best = workers.iter().map(|worker| (worker.score.view().best, worker));
+    let (difficulty, worker) = best.max_by(|(a, _), (b, _)| a.total_cmp(b))?;
+    (difficulty > 0.0).then(|| BestShare {
+        difficulty,
+        worker: worker.name.to_string(),
+        at_unix_s: None,
+    })
+}
+
+/// Whether miners that come now would get work that pays; else why not.
+pub(crate) fn readiness(handles: &Handles) -> Readiness {
+    let work = handles.work.borrow().clone();
+    let reasons = match work.as_deref().map(|work| &work.door) {
+        Some(Door::Open) => Vec::new(),
+        Some(Door::Closed(reason)) => vec![reason.to_string()],
+        None => not_started(handles),
+    };
+    Readiness { ready: reasons.is_empty(), reasons }
+}
+
+/// Why there has been no work since the start.
+fn not_started(handles: &Handles) -> Vec<String> {
+    if handles.facts.borrow().own_script.is_none() {
+        return vec![super::warnings::SETUP_NEEDED.into()];
+    }
+    let nodes = handles.templates.status.borrow();
+    let mut reasons: Vec<_> = nodes
+        .iter()
+        .filter(|node| node.state != NodeState::Ready)
+        .map(|node| {
+            let why = node.last_error.as_deref().unwrap_or("has not given a block template yet");
+            format!("node {}: {why}", node.name)
+        })
+        .collect();
+    if reasons.is_empty() {
+        let pool = handles.pool.borrow().as_ref().map(|pool| pool.status.borrow().clone());
+        let why =
+            pool.and_then(|status| Some(format!("pool {}: {}", status.pool, status.last_error?)));
+        reasons.push(why.unwrap_or_else(|| "the first work is being made".into()));
+    }
+    reasons
+}

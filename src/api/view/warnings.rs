@@ -1,0 +1,169 @@
+//! What someone should look at, in plain words and with what to do.
+
+use crate::{
+    api::{
+        handles::{Handles, Moment},
+        shapes::{Mode, Severity, Warning},
+    },
+    datum::PoolState,
+    ledger::LedgerState,
+    template::{NodeState, NodeStatus},
+    work::Door,
+};
+
+/// Worst first. `admin_problem`: why there is no admin password though one was asked for.
+pub(crate) fn warnings(
+    handles: &Handles,
+    admin_problem: Option<&str>,
+    moment: &Moment,
+) -> Vec<Warning> {
+    let mut all = Vec::new();
+    work(handles, &mut all);
+    let began_s = moment.age_s(handles.roster.began());
+    nodes(&handles.templates.status.borrow(), began_s, &mut all);
+    pool(handles, moment, &mut all);
+    blocks(handles, &mut all);
+    if let LedgerState::Degraded { reason } = handles.ledger.state() {
+        let text = "What happens is not being kept: hashrates, shares and blocks of now will be \
+                    missing from the history.";
+        all.push(warning("ledger", Severity::Warning, text, reason));
+    }
+    if let Some(problem) = admin_problem {
+        let text = "Nothing can be changed here: the admin password cannot be used.";
+        all.push(warning("admin-password", Severity::Warning, text, sentence(problem)));
+    }
+    all.sort_by_key(|warning| warning.severity);
+    all
+}
+
+fn warning(
+    code: &'static str,
+    severity: Severity,
+    text: impl Into<String>,
+    advice: impl Into<String>,
+) -> Warning {
+    Warning { code, severity, text: text.into(), advice: advice.into() }
+}
+
+fn work(handles: &Handles, all: &mut Vec<Warning>) {
+    if handles.facts.borrow().own_script.is_none() {
+        let advice = "Set mining.address on the settings page, or in gatewayd.toml.";
+        all.push(warning("setup-needed", Severity::Error, SETUP_NEEDED, advice));
+        return;
+    }
+    let work = handles.work.borrow().clone();
+    match work.as_deref().map(|work| &work.door) {
+        Some(Door::Open) => {}
+        // "what is wrong: what to do".
+        Some(Door::Closed(reason)) => {
+            let (text, advice) = reason.split_once(": ").unwrap_or((reason, "See the log."));
+            let text = format!("Miners are sent away: {text}.");
+            all.push(warning("no-work", Severity::Error, text, sentence(advice)));
+        }
+        None => {
+            let text = "There is no work for miners yet.";
+            let advice = "It comes with the node's first block template; the nodes below say what \
+                          they wait for.";
+            all.push(warning("no-work", Severity::Error, text, advice));
+        }
+    }
+}
+
+/// `began_s`: how long this process has been running.
+fn nodes(nodes: &[NodeStatus], began_s: f64, all: &mut Vec<Warning>) {
+    let others_work = nodes.iter().any(|node| node.state == NodeState::Ready);
+    let severity = if others_work { Severity::Warning } else { Severity::Error };
+    for node in nodes {
+        let (code, what) = match node.state {
+            NodeState::Down => ("node-down", "does not answer as it should"),
+            NodeState::Syncing => ("node-syncing", "gives no work yet"),
+            NodeState::WrongChain => ("node-wrong-chain", "is on another chain than the others"),
+            // It has a few seconds before anybody need worry.
+            NodeState::Starting if began_s > STARTING_MAX_S => {
+                ("node-down", "has not answered since the start")
+            }
+            NodeState::Starting | NodeState::Ready => continue,
+        };
+        let why = node.last_error.as_deref().unwrap_or("see its log");
+        let text = format!("Node {} {what}.", node.name);
+        all.push(warning(code, severity, text, sentence(why)));
+    }
+    let downloading = |node: &&NodeStatus| node.is_active && node.is_in_initial_download;
+    if let Some(node) = nodes.iter().find(downloading) {
+        let text = format!("Node {} is still downloading the block chain.", node.name);
+        let advice = "Work on old blocks earns nothing: wait until it is done.";
+        all.push(warning("node-downloading", Severity::Error, text, advice));
+    }
+}
+
+fn pool(handles: &Handles, moment: &Moment, all: &mut Vec<Warning>) {
+    let Some(pool) = handles.pool.borrow().clone() else { return };
+    let (status, stats) = (pool.status.borrow().clone(), pool.stats.view());
+    if let PoolState::Down { since } = status.state {
+        let mode = super::mode(handles.work.borrow().as_deref());
+        let meanwhile = match mode {
+            Mode::Pooled => "shares are kept for it",
+            Mode::Solo => "blocks pay your own address meanwhile (pooling.when_down)",
+            Mode::Waiting => "miners are sent away meanwhile (pooling.when_down)",
+        };
+        let for_s = moment.age_s(since).round();
+        let text = format!("Pool {} has been away for {for_s} s; {meanwhile}.", status.pool);
+        let severity = if mode == Mode::Waiting { Severity::Error } else { Severity::Warning };
+        let why = status.last_error.as_deref().unwrap_or("It did not say why.");
+        all.push(warning("pool-down", severity, text, sentence(why)));
+    }
+    let (accepted, rejected) = (stats.accepted, stats.rejected_total());
+    if rejected >= REJECTED_MIN && rejected * REJECTED_PART > accepted {
+        let worst = stats.rejected.iter().max_by_key(|(_, count)| *count);
+        let worst = worst.map_or("unknown", |(reason, _)| reason.name());
+        let text = format!(
+            "The pool has rejected {rejected} of {} shares since the start, mostly for: {worst}.",
+            accepted + rejected
+        );
+        let advice = "Compare the clocks of this machine and of the node, and ask the pool.";
+        all.push(warning("pool-rejects", Severity::Warning, text, advice));
+    }
+    let dropped = handles.counters.view().relay_dropped;
+    if dropped > 0 {
+        let text = format!("{dropped} shares never got to the pool: this machine was too busy.");
+        let advice = "Give it more processor time, or raise stratum.difficulty_min so that there \
+                      are fewer shares.";
+        all.push(warning("shares-dropped", Severity::Warning, text, advice));
+    }
+}
+
+fn blocks(handles: &Handles, all: &mut Vec<Warning>) {
+    let recent = handles.blocks.recent();
+    let Some(report) = recent.iter().rev().find(|report| !report.is_accepted()) else { return };
+    let text = format!("Block {} ({}) was found, but no node took it.", report.height, report.hash);
+    let advice = "The page of blocks has each node's answer. If it says \"stale\", another miner \
+                  was faster, and nothing is wrong.";
+    all.push(warning("block-refused", Severity::Warning, text, advice));
+}
+
+/// Capital at the beginning, full stop at the end.
+fn sentence(text: &str) -> String {
+    let mut rest = text.trim().chars();
+    let first = rest.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
+    let end = if text.trim().ends_with(['.', '?', '!']) { "" } else { "." };
+    format!("{first}{}{end}", rest.as_str())
+}
+
+pub(super) const SETUP_NEEDED: &str = "No payout address is set yet, so nothing can be mined.";
+/// Fewer say nothing.
+const REJECTED_MIN: u64 = 10;
+/// More than one in this many is too many.
+const REJECTED_PART: u64 = 20;
+const STARTING_MAX_S: f64 = 15.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_reads_as_a_sentence() {
+        assert_eq!(sentence("check the node"), "Check the node.");
+        assert_eq!(sentence("Is it on?"), "Is it on?");
+        assert_eq!(sentence(""), ".");
+    }
+}

@@ -1,0 +1,85 @@
+//! What the API is given.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::error;
+
+use super::settings::FileSettings;
+use crate::{
+    api::{self, Api, Facts, Handles},
+    blocks::BlockStats,
+    config::Config,
+    datum,
+    ledger::Ledger,
+    template::Templates,
+    work::{Counters, Roster, Work},
+};
+
+/// The API's side of what the daemon changes while it runs.
+pub struct Front {
+    /// None: `api.listen` is empty.
+    pub api: Option<Api>,
+    /// What the configuration says now; sending also makes the password file be read again.
+    pub facts: watch::Sender<Arc<Facts>>,
+    /// The pool's side; none while there is none.
+    pub pool: watch::Sender<Option<datum::Pool>>,
+}
+
+/// What the API looks at.
+pub(super) struct Sights {
+    pub(super) counters: Arc<Counters>,
+    pub(super) roster: Arc<Roster>,
+    pub(super) ledger: Ledger,
+    pub(super) templates: Templates,
+    pub(super) blocks: Arc<BlockStats>,
+    pub(super) work: watch::Receiver<Option<Arc<Work>>>,
+}
+
+/// Starts the API if there is to be one. It ends with `stop`.
+pub(super) fn start_api(
+    config: &Config,
+    facts: Facts,
+    sights: Sights,
+    stop: &CancellationToken,
+) -> Front {
+    let (facts, facts_watch) = watch::channel(Arc::new(facts));
+    let (pool, pool_watch) = watch::channel(None);
+    let Sights { counters, roster, ledger, templates, blocks, work } = sights;
+    let handles = Handles {
+        counters,
+        roster,
+        ledger,
+        templates,
+        blocks,
+        work,
+        pool: pool_watch,
+        facts: facts_watch,
+        settings: Arc::new(FileSettings::new(config.path.clone())),
+    };
+    let started = config.api.listen.map(|listen| api::spawn(listen, handles, stop.clone()));
+    let api = started.transpose().unwrap_or_else(|error| {
+        error!("no dashboard and no API: cannot start their thread: {error}; mining goes on");
+        None
+    });
+    Front { api, facts, pool }
+}
+
+pub(super) fn facts(
+    config: &Config,
+    stratum: &[SocketAddr],
+    sv2_authority_key: Option<String>,
+) -> Facts {
+    let submit_only = config.nodes.iter().filter(|node| node.submit_only);
+    Facts {
+        pools: config.pools.iter().map(|it| format!("{}:{}", it.host, it.port).into()).collect(),
+        submit_only: submit_only.map(|node| node.name.as_str().into()).collect(),
+        own_script: Some(super::convert::solo_payout(config).script),
+        stratum: stratum.to_vec(),
+        sv2_authority_key,
+        stale_after: config.template.stale_after,
+        admin_password_file: config.api.admin_password_file.clone(),
+        metrics: config.api.metrics,
+    }
+}

@@ -1,0 +1,524 @@
+//! The API of the real binary, on a whole network of devnet parts.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![allow(clippy::disallowed_types, reason = "answers are looked at as anybody would")]
+
+mod common;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    os::unix::fs::PermissionsExt,
+    time::{Duration, Instant},
+};
+
+use common::{
+    eventually,
+    gateway::Gateway,
+    http::{Answer, Events, ask, get},
+    openapi::conforms,
+};
+use gatewayd::devnet::{
+    miner::{Miner, MinerHandle, MinerOptions},
+    node::{Node, NodeHandle, NodeOptions},
+    pool::{Pool, PoolHandle, PoolOptions},
+};
+use serde_json::{Value, json};
+
+/// Regtest's; nobody has its key.
+const ADDRESS: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
+const PASSWORD: &str = "correct horse";
+const BEARER: (&str, &str) = ("Authorization", "Bearer correct horse");
+const SOON: Duration = Duration::from_secs(30);
+
+/// A node, a pool, a gateway, and as many miners as a test wants.
+struct House {
+    gateway: Gateway,
+    api: SocketAddr,
+    node: NodeHandle,
+    _pool: PoolHandle,
+    _password: tempfile::NamedTempFile,
+}
+
+impl House {
+    async fn open() -> Self {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let node = Node::start(NodeOptions::default(), any).await.unwrap();
+        let pool = Pool::start(PoolOptions::default(), any).await.unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), format!("{PASSWORD}\n")).unwrap();
+        let toml = format!(
+            r#"# a house
+[[node]]
+rpc_url = "{}"
+rpc_user = "{}"
+rpc_password = "{}" # the node's
+[mining]
+address = "{ADDRESS}" # mine
+[[pool]]
+host = "{}"
+port = {}
+public_key = "{}"
+[stratum]
+listen = ["127.0.0.1:0"]
+difficulty_min = 0.000244140625
+difficulty_start = 0.000244140625
+[api]
+listen = "127.0.0.1:0"
+admin_password_file = "{}"
+[ledger]
+data_dir = "{{dir}}"
+"#,
+            node.rpc_url(),
+            node.user(),
+            node.password(),
+            pool.addr.ip(),
+            pool.addr.port(),
+            pool.public_key_hex(),
+            file.path().display(),
+        );
+        let gateway = Gateway::start(&toml);
+        let api = gateway.addr("http");
+        gateway.addr("stratum");
+        let signs_in =
+            || (get(api, "/api/v1/session").json()["admin_enabled"] == true).then_some(());
+        eventually("the password is read", SOON, signs_in);
+        Self { gateway, api, node, _pool: pool, _password: file }
+    }
+
+    fn miner(&self, name: &str) -> MinerHandle {
+        Miner::start(MinerOptions {
+            connect: self.gateway.addr("stratum").to_string(),
+            username: format!("{ADDRESS}.{name}"),
+            user_agent: "bitaxe/test/v1".into(),
+            hashrate_max: Some(2_000_000.0),
+            ..MinerOptions::default()
+        })
+        .unwrap()
+    }
+
+    #[track_caller]
+    fn get(&self, path: &str) -> Value {
+        let answer = get(self.api, path);
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        answer.json()
+    }
+
+    #[track_caller]
+    fn eventually(&self, path: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        eventually(path, SOON, || Some(self.get(path)).filter(&fits))
+    }
+
+    /// Sends the password with it.
+    #[track_caller]
+    fn admin(&self, method: &str, path: &str, json: Option<&str>) -> Answer {
+        ask(self.api, method, path, &[BEARER], json)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_endpoint_answers_as_it_is_described() {
+    let house = House::open().await;
+    let miner = house.miner("a");
+    house.eventually("/api/v1/pool", |pool| pool["relay"]["accepted"].as_u64() > Some(3));
+    house.eventually("/api/v1/work", |work| work["job"]["is_empty"] == false);
+    let api = house.get("/api/v1/openapi.json");
+    assert_eq!(api["info"]["title"], "gatewayd");
+    for path in [
+        "/healthz",
+        "/readyz",
+        "/umbrel-api",
+        "/api/v1/status",
+        "/api/v1/miners",
+        "/api/v1/workers",
+        "/api/v1/history",
+        "/api/v1/work",
+        "/api/v1/pool",
+        "/api/v1/nodes",
+        "/api/v1/blocks",
+        "/api/v1/session",
+    ] {
+        let answer = get(house.api, path);
+        conforms(&api, "get", path, answer.status, &answer.json());
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        assert_eq!(answer.header("content-type"), Some("application/json"), "{path}");
+        assert_eq!(answer.header("cache-control"), Some("no-store"), "{path}");
+    }
+    let config = house.admin("GET", "/api/v1/config", None);
+    conforms(&api, "get", "/api/v1/config", config.status, &config.json());
+    for (path, status) in [
+        ("/api/v1/miners?limit=0", 400),
+        ("/api/v1/history?window=1y", 400),
+        ("/api/v1/config", 401),
+    ] {
+        let answer = get(house.api, path);
+        let plain = path.split('?').next().unwrap();
+        conforms(&api, "get", plain, status, &answer.json());
+        assert_eq!(answer.status, status, "{path}");
+    }
+    let stats = miner.stop().await;
+    let status = house.get("/api/v1/status");
+    assert_eq!(status["shares"]["accepted"].as_u64(), Some(stats.accepted));
+    assert_eq!((&status["mode"], &status["network"]), (&json!("pooled"), &json!("regtest")));
+    assert!(status["warnings"].as_array().unwrap().is_empty(), "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_work_is_drawn_as_who_gets_what() {
+    let house = House::open().await;
+    let miner = house.miner("a");
+    let is_split = |work: &Value| work["job"]["coinbases"].as_array().map(Vec::len) == Some(6);
+    let work = house.eventually("/api/v1/work", is_split);
+    let template = &work["job"]["template"];
+    assert_eq!(template["height"].as_u64(), Some(u64::from(house.node.height()) + 1));
+    for coinbase in work["job"]["coinbases"].as_array().unwrap() {
+        let outputs = coinbase["outputs"].as_array().unwrap();
+        let sum: u64 = outputs.iter().map(|output| output["value_sats"].as_u64().unwrap()).sum();
+        assert_eq!(Some(sum), template["coinbase_value_sats"].as_u64());
+        let kinds: Vec<_> = outputs.iter().map(|output| output["kind"].as_str().unwrap()).collect();
+        let is_tiny = coinbase["class"] == "tiny";
+        assert_eq!(kinds.contains(&"split"), !is_tiny, "{kinds:?}");
+        let paid = outputs.iter().filter(|output| output["value_sats"].as_u64() > Some(0));
+        assert!(paid.clone().all(|output| output["address"].is_string()), "{outputs:?}");
+    }
+    let respectable = |it: &&Value| it["class"] == "respectable";
+    let coinbases = work["job"]["coinbases"].as_array().unwrap();
+    assert_eq!(coinbases.iter().find(respectable).unwrap()["miners"], 1);
+    miner.stop().await;
+}
+
+/// `name{labels}` -> value.
+fn metrics(text: &str) -> BTreeMap<String, f64> {
+    assert!(text.ends_with("# EOF\n"));
+    let series = text.lines().filter(|line| !line.starts_with('#'));
+    series
+        .map(|line| {
+            let (name, value) = line.rsplit_once(' ').unwrap();
+            (name.to_owned(), value.parse().unwrap())
+        })
+        .collect()
+}
+
+fn sum(metrics: &BTreeMap<String, f64>, name: &str, label: &str) -> f64 {
+    let fits = |key: &str| key.starts_with(&format!("{name}{{")) && key.contains(label);
+    metrics.iter().filter(|(key, _)| fits(key)).map(|(_, value)| value).sum()
+}
+
+#[expect(clippy::too_many_lines, reason = "one figure after the other")]
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_are_the_apis_own_figures() {
+    let house = House::open().await;
+    let miner = house.miner("a");
+    house.eventually("/api/v1/blocks", |blocks| blocks["accepted_session"].as_u64() > Some(0));
+    miner.stop().await;
+    let answered = |pool: &Value| pool["relay"]["awaiting"] == 0 && pool["relay"]["held"] == 0;
+    let pools = house.eventually("/api/v1/pool", answered);
+    let answer = get(house.api, "/metrics");
+    let content_type = answer.header("content-type").unwrap();
+    assert!(content_type.starts_with("application/openmetrics-text"), "{content_type}");
+    let (text, metrics) = (answer.text(), metrics(answer.text()));
+    for name in [
+        "shares_total",
+        "share_difficulty_total",
+        "hashrate_hashes_per_second",
+        "connections",
+        "connections_refused_total",
+        "submit_seconds_bucket",
+        "notify_seconds",
+        "template_age_seconds",
+        "template_fetch_seconds",
+        "tip_height",
+        "node_up",
+        "pool_up",
+        "pool_shares_total",
+        "pool_round_trip_seconds",
+        "shares_held",
+        "shares_lost_total",
+        "blocks_found_total",
+        "block_submissions_total",
+        "coinbase_outputs",
+        "events_dropped_total",
+        "build_info",
+    ] {
+        let named = |key: &&String| {
+            key.strip_prefix("gatewayd_").unwrap_or("").split('{').next() == Some(name)
+        };
+        assert!(metrics.keys().any(|key| named(&key)), "no {name} in\n{text}");
+    }
+    assert!(text.contains("# TYPE gatewayd_merged_shares counter"), "{text}");
+    assert!(!text.contains(ADDRESS), "no miner's name is a label");
+    let status = house.get("/api/v1/status");
+    let (shares, blocks) = (&status["shares"], house.get("/api/v1/blocks"));
+    let pool = &pools["pools"][0]["shares"];
+    for (series, expected) in [
+        (sum(&metrics, "gatewayd_shares_total", "accepted"), &shares["accepted"]),
+        (sum(&metrics, "gatewayd_shares_total", "rejected"), &shares["rejected"]),
+        (
+            sum(&metrics, "gatewayd_pool_shares_total", "accepted")
+                + sum(&metrics, "gatewayd_pool_shares_total", "tentative"),
+            &pool["accepted"],
+        ),
+        (
+            metrics["gatewayd_share_difficulty_total{result=\"accepted\"}"],
+            &shares["accepted_difficulty"],
+        ),
+        (metrics["gatewayd_blocks_found_total"], &blocks["found_session"]),
+        (
+            sum(&metrics, "gatewayd_block_submissions_total", "accepted"),
+            &blocks["accepted_session"],
+        ),
+        (metrics["gatewayd_tip_height"], &status["tip_height"]),
+        (sum(&metrics, "gatewayd_connections", "sv1"), &status["miners"]),
+        (metrics["gatewayd_ready"], &json!(1)),
+        (sum(&metrics, "gatewayd_pool_up", "pool"), &json!(1)),
+        (sum(&metrics, "gatewayd_node_up", "source"), &json!(1)),
+    ] {
+        assert_eq!(Some(series), expected.as_f64(), "{expected} in\n{text}");
+    }
+    let submits = metrics["gatewayd_submit_seconds_count"];
+    assert!(submits > 0.0 && submits <= shares["accepted"].as_f64().unwrap(), "{submits}");
+    assert_eq!(metrics["gatewayd_submit_seconds_bucket{le=\"+Inf\"}"], submits);
+    let first = metrics["gatewayd_notify_seconds{kind=\"first\"}"];
+    let last = metrics["gatewayd_notify_seconds{kind=\"last\"}"];
+    assert!((0.0..10.0).contains(&first) && first <= last, "{first} {last}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signing_in_and_what_it_takes() {
+    let house = House::open().await;
+    let login = |password: &str| {
+        let body = json!({ "password": password }).to_string();
+        ask(house.api, "POST", "/api/v1/session", &[], Some(&body))
+    };
+    let answer = login(PASSWORD);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let set = answer.header("set-cookie").unwrap();
+    assert!(set.contains("HttpOnly") && set.contains("SameSite=Strict"), "{set}");
+    assert!(!set.contains("Secure"), "plain HTTP would lose it: {set}");
+    let cookie = set.split(';').next().unwrap();
+    let token = answer.json()["csrf_token"].as_str().unwrap().to_owned();
+    let with = |headers: &[(&str, &str)]| {
+        let headers = [&[("Cookie", cookie)], headers].concat();
+        ask(house.api, "POST", "/api/v1/notify", &headers, None)
+    };
+    assert_eq!(with(&[]).json()["error"], "csrf");
+    assert_eq!(with(&[("X-CSRF-Token", "0")]).status, 403);
+    assert_eq!(with(&[("X-CSRF-Token", &token)]).status, 200);
+    assert_eq!(house.admin("POST", "/api/v1/notify", None).status, 200, "a bearer needs no token");
+    let both = [("Cookie", cookie), ("X-CSRF-Token", &*token)];
+    assert_eq!(ask(house.api, "DELETE", "/api/v1/session", &both, None).status, 200);
+    assert_eq!(with(&[("X-CSRF-Token", &token)]).status, 401, "signed out");
+    // The right one is known by now; wrong ones are counted.
+    for _ in 0..5 {
+        assert_eq!(login("wrong").status, 401);
+    }
+    let answer = login("wrong");
+    assert_eq!(answer.status, 429, "{}", answer.text());
+    assert!(answer.header("retry-after").unwrap().parse::<u64>().unwrap() > 0);
+    let form = [("Content-Type", "text/plain")];
+    assert_eq!(ask(house.api, "POST", "/api/v1/session", &form, None).status, 415);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disconnected_miner_is_really_gone() {
+    let house = House::open().await;
+    let miner = house.miner("a");
+    let is_there = |miners: &Value| miners["total"] == 1;
+    let miners = house.eventually("/api/v1/miners", is_there);
+    let id = miners["miners"][0]["id"].as_u64().unwrap();
+    let path = format!("/api/v1/miners/{id}/disconnect");
+    assert_eq!(ask(house.api, "POST", &path, &[], None).status, 401);
+    assert_eq!(house.admin("POST", &path, None).status, 200);
+    let is_another = |miners: &Value| {
+        miners["miners"].as_array().unwrap().iter().all(|it| it["id"].as_u64() != Some(id))
+    };
+    house.eventually("/api/v1/miners", is_another);
+    assert_eq!(house.admin("POST", &path, None).status, 404);
+    // It comes back by itself, as miners do.
+    house.eventually("/api/v1/miners", is_there);
+    miner.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_come_as_things_happen() {
+    let house = House::open().await;
+    let mut events = Events::open(house.api, "/api/v1/events");
+    let api = house.get("/api/v1/openapi.json");
+    conforms(&api, "get", "/api/v1/status", 200, &events.next("status"));
+    conforms(&api, "get", "/api/v1/nodes", 200, &events.next("nodes"));
+    assert_eq!(events.next("warnings")["warnings"], json!([]));
+    let miner = house.miner("a");
+    let block = events.next("block");
+    assert_eq!(block["worker"], format!("{ADDRESS}.a"));
+    let height = block["height"].as_u64().unwrap();
+    while events.next("template")["height"].as_u64().unwrap() <= height {}
+    miner.stop().await;
+    assert!(house.get("/api/v1/status")["blocks_found"].as_u64() > Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_change_with_their_comments() {
+    let house = House::open().await;
+    let file = house.gateway.dir().join("gatewayd.toml");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+    let config = house.admin("GET", "/api/v1/config", None).json();
+    let text = config["text"].as_str().unwrap();
+    assert!(text.contains("rpc_password = \"<secret>\" # the node's"), "{text}");
+    assert!(!config.to_string().contains(house.node.password()));
+    assert_eq!(config["values"]["template"]["refresh"], "40s", "defaults are there too");
+    let put = |body: &Value| house.admin("PUT", "/api/v1/config", Some(&body.to_string()));
+    let bad = put(&json!({ "changes": { "mining.address": "bc1x", "api.listen": "here" } }));
+    assert_eq!((bad.status, bad.json()["problems"].as_array().unwrap().len()), (422, 2));
+    let before = fs::read_to_string(&file).unwrap();
+    let changes = json!({ "mining.coinbase_tag": "hello", "stratum.shares_per_minute": 12 });
+    let checked = put(&json!({ "changes": &changes, "check_only": true }));
+    assert_eq!((checked.status, &checked.json()["revision"]), (200, &Value::Null));
+    assert_eq!(fs::read_to_string(&file).unwrap(), before);
+    let done = put(&json!({ "changes": &changes, "revision": &config["revision"] }));
+    assert_eq!(done.status, 200, "{}", done.text());
+    let late = put(&json!({ "text": text, "revision": &config["revision"] }));
+    assert_eq!(late.status, 409, "{}", late.text());
+    let after = fs::read_to_string(&file).unwrap();
+    assert!(after.starts_with("# a house\n") && after.contains("\" # mine\n"), "{after}");
+    assert!(after.contains("coinbase_tag = \"hello\"\n"), "{after}");
+    assert!(after.contains(house.node.password()), "the secret is kept");
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
+    let whole = put(&json!({ "text": text }));
+    assert_eq!(whole.status, 200, "{}", whole.text());
+    assert_eq!(fs::read_to_string(&file).unwrap(), before, "the same text, secrets in place");
+    assert_eq!(house.admin("POST", "/api/v1/reload", None).status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_house_is_let_in_and_the_world_is_not() {
+    let house = House::open().await;
+    assert_eq!(get(house.api, "/NOTIFY").text(), "OK");
+    assert_eq!(ask(house.api, "POST", "/NOTIFY", &[], None).text(), "OK");
+    let world = [("X-Forwarded-For", "8.8.8.8")];
+    for path in ["/NOTIFY", "/umbrel-api"] {
+        let answer = ask(house.api, "GET", path, &world, None);
+        assert_eq!(answer.status, 403, "{path}");
+        assert!(answer.json()["message"].as_str().unwrap().contains("private networks"));
+    }
+    let height = house.node.height();
+    house.node.mine_one();
+    assert_eq!(get(house.api, "/NOTIFY").status, 200);
+    house.eventually("/api/v1/status", |it| {
+        it["tip_height"].as_u64() == Some(u64::from(height) + 1)
+    });
+    let widget = house.get("/umbrel-api");
+    assert_eq!(widget["type"], "four-stats");
+    assert_eq!(widget["items"][0]["title"], "Connections");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_are_safe_in_a_browser() {
+    let house = House::open().await;
+    for path in ["/", "/api/v1/status", "/nothing", "/api/v1/nothing"] {
+        let answer = get(house.api, path);
+        let policy = answer.header("content-security-policy").unwrap();
+        assert!(policy.contains("default-src 'self'") && !policy.contains("unsafe"), "{policy}");
+        assert!(policy.contains("frame-ancestors 'none'"));
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+        assert_eq!(answer.header("referrer-policy"), Some("no-referrer"));
+        assert_eq!(answer.header("access-control-allow-origin"), None);
+    }
+    let page = get(house.api, "/");
+    assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
+    let etag = page.header("etag").unwrap();
+    assert_eq!(ask(house.api, "GET", "/", &[("If-None-Match", etag)], None).status, 304);
+    assert_eq!(get(house.api, "/../Cargo.toml").status, 404);
+    assert_eq!(get(house.api, "/api/v1/nothing").json()["error"], "not-found");
+    let answer = ask(house.api, "PATCH", "/api/v1/status", &[], None);
+    assert_eq!((answer.status, &answer.json()["error"]), (405, &json!("method-not-allowed")));
+    assert!(answer.header("allow").unwrap().contains("GET"));
+    let large = "x".repeat(300_000);
+    let answer = house.admin("PUT", "/api/v1/config", Some(&large));
+    assert_eq!(answer.status, 413, "{}", answer.text());
+    let long = "x".repeat(40_000);
+    let answer = ask(house.api, "GET", "/healthz", &[("X-Long", &long)], None);
+    assert_eq!(answer.status, 431);
+}
+
+/// Without a node there is no work; the API says so, and that nothing can be changed.
+#[test]
+fn a_gateway_that_waits_says_what_for() {
+    let gateway = Gateway::start(
+        r#"
+        [[node]]
+        rpc_url = "http://127.0.0.1:1"
+        rpc_user = "me"
+        rpc_password = "secret"
+        [mining]
+        address = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
+        [stratum]
+        listen = ["127.0.0.1:0"]
+        [api]
+        listen = "127.0.0.1:0"
+        [ledger]
+        data_dir = "{dir}"
+        "#,
+    );
+    let api = gateway.addr("http");
+    let reasons = eventually("the node is tried", SOON, || {
+        let answer = get(api, "/readyz");
+        assert_eq!(answer.status, 503);
+        let reasons = answer.json()["reasons"].to_string();
+        reasons.contains("127.0.0.1:1").then_some(reasons)
+    });
+    assert!(reasons.contains("efused"), "{reasons}");
+    assert_eq!(get(api, "/healthz").status, 200);
+    let status = get(api, "/api/v1/status").json();
+    assert_eq!((&status["mode"], &status["tip_height"]), (&json!("waiting"), &Value::Null));
+    let codes: Vec<_> =
+        status["warnings"].as_array().unwrap().iter().map(|it| &it["code"]).collect();
+    assert!(
+        codes.contains(&&json!("no-work")) && codes.contains(&&json!("node-down")),
+        "{codes:?}"
+    );
+    let login = ask(api, "POST", "/api/v1/session", &[], Some(r#"{"password":"x"}"#));
+    assert_eq!((login.status, &login.json()["error"]), (403, &json!("read-only")));
+    assert_eq!(ask(api, "POST", "/api/v1/notify", &[BEARER], None).status, 403);
+    assert_eq!(get(api, "/metrics").status, 200);
+}
+
+/// A taken port is no reason not to mine.
+#[test]
+fn a_taken_port_is_told_of_and_tried_again() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap();
+    let gateway = Gateway::start(&format!(
+        r#"
+        [[node]]
+        rpc_url = "http://127.0.0.1:1"
+        rpc_user = "me"
+        rpc_password = "secret"
+        [mining]
+        address = "{ADDRESS}"
+        [stratum]
+        listen = ["127.0.0.1:0"]
+        [api]
+        listen = "{addr}"
+        [ledger]
+        data_dir = "{{dir}}"
+        "#
+    ));
+    let line = gateway.wait_for_line("api.listen", SOON);
+    assert!(line.contains("Mining goes on"), "{line}");
+    drop(taken);
+    assert_eq!(gateway.addr("http"), addr);
+}
+
+/// Four thousand miners make neither pages nor scrapes slow, nor do slow readers hold anybody up.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_reader_holds_nobody_up() {
+    let house = House::open().await;
+    // Opened, and never read.
+    let _idle: Vec<_> = (0..8).map(|_| Events::open(house.api, "/api/v1/events")).collect();
+    #[expect(clippy::disallowed_methods, reason = "a test's clock")]
+    let began = Instant::now();
+    for _ in 0..20 {
+        house.get("/api/v1/status");
+    }
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
