@@ -15,9 +15,11 @@ use super::{
         Reconnect, RequestExtensions, RequestExtensionsError, RequestExtensionsSuccess, Seq64K,
         SetCustomMiningJobError, SetupConnection, SetupConnectionError, SetupConnectionSuccess,
         Str255, SubmitSharesError, SubmitSharesStandard, UpdateChannel, UpdateChannelError, codes,
-        id, protocol, setup_flags,
+        id, setup_flags,
     },
-    wish::{Setup, Wish, class_of, code_of, floor_of, hashrate, user_agent},
+    wish::{
+        Refusal, Setup, VERSION, Wish, class_of, code_of, floor_of, hashrate, refusal, user_agent,
+    },
 };
 use crate::{
     stratum::{Account, Close, Config, Effects, Seat, place_in},
@@ -255,26 +257,9 @@ impl Session {
         if self.setup.is_some() {
             return Err(violation("sent SetupConnection twice"));
         }
-        let mut refuse = |flags, error_code, why| {
+        if let Some(Refusal { flags, error_code, why }) = refusal(setup) {
             SetupConnectionError { flags, error_code }.append(out);
-            Err(violation(why))
-        };
-        if setup.protocol != protocol::MINING {
-            let code = codes::UNSUPPORTED_PROTOCOL;
-            return refuse(0, code, "wants a protocol that is not mining: only that is served");
-        }
-        if !(setup.min_version..=setup.max_version).contains(&VERSION) {
-            let code = codes::PROTOCOL_VERSION_MISMATCH;
-            return refuse(0, code, "speaks no version 2 of the mining protocol");
-        }
-        // Unknown flags are requirements as well: of something that is not here.
-        let unsupported = setup.flags
-            & !(setup_flags::REQUIRES_STANDARD_JOBS | setup_flags::REQUIRES_VERSION_ROLLING);
-        if unsupported != 0 {
-            let code = codes::UNSUPPORTED_FEATURE_FLAGS;
-            let why =
-                "requires work selection or another feature that is not served: switch it off";
-            return refuse(unsupported, code, why);
+            return Err(violation(why));
         }
         self.setup = Some(Setup {
             user_agent: user_agent(setup),
@@ -495,8 +480,6 @@ pub(super) fn violation(what: &'static str) -> Close {
     Close::Violation(Cow::Borrowed(what))
 }
 
-/// The only one there is.
-const VERSION: u16 = 2;
 /// With the prefix's 4: the 12 that a DATUM pool demands.
 const EXTRANONCE_SIZE: u16 = 8;
 /// A proxy in front of a large farm; each takes about 1 KiB, and a place among `max_connections`.

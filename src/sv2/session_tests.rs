@@ -6,7 +6,7 @@ use super::{
     super::{
         codec::{
             Bytes32, HEADER_LEN, Header, OpenExtendedMiningChannel, OpenStandardMiningChannel,
-            ServerMessage, SubmitSharesExtended, WorkerName,
+            ServerMessage, SubmitSharesExtended, WorkerName, protocol,
         },
         peer::Peer,
     },

@@ -2,7 +2,7 @@
 
 use super::{
     channel::Kind,
-    codec::{SetupConnection, Str255, codes},
+    codec::{SetupConnection, Str255, codes, protocol, setup_flags},
 };
 use crate::{
     stratum::Config,
@@ -25,6 +25,36 @@ pub(super) struct Wish<'a> {
     pub(super) hashrate: f32,
     pub(super) max_target: Target,
     pub(super) extranonce_size: u16,
+}
+
+/// Why a setup is refused: for the client, and for the log.
+pub(super) struct Refusal {
+    pub(super) flags: u32,
+    pub(super) error_code: Str255<'static>,
+    /// Reads on after "the miner".
+    pub(super) why: &'static str,
+}
+
+/// What stands against serving this client.
+pub(super) fn refusal(setup: &SetupConnection<'_>) -> Option<Refusal> {
+    let refuse = |flags, error_code, why| Some(Refusal { flags, error_code, why });
+    if setup.protocol != protocol::MINING {
+        let code = codes::UNSUPPORTED_PROTOCOL;
+        return refuse(0, code, "wants a protocol that is not mining: only that is served");
+    }
+    if !(setup.min_version..=setup.max_version).contains(&VERSION) {
+        let code = codes::PROTOCOL_VERSION_MISMATCH;
+        return refuse(0, code, "speaks no version 2 of the mining protocol");
+    }
+    // Unknown flags are requirements as well: of something that is not here.
+    let served = setup_flags::REQUIRES_STANDARD_JOBS | setup_flags::REQUIRES_VERSION_ROLLING;
+    let unsupported = setup.flags & !served;
+    if unsupported != 0 {
+        let code = codes::UNSUPPORTED_FEATURE_FLAGS;
+        let why = "requires work selection or another feature that is not served: switch it off";
+        return refuse(unsupported, code, why);
+    }
+    None
 }
 
 pub(super) fn class_of(
@@ -93,3 +123,5 @@ pub(super) fn code_of(reject: Reject) -> Str255<'static> {
 const DIFFICULTY_MOST: f64 = 1e18;
 /// An `f64`'s quotient is off by one bit, the long division's by less.
 const ROUNDINGS: u32 = 4;
+/// The only one there is.
+pub(super) const VERSION: u16 = 2;
