@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
 import { test } from "node:test";
-import { commentAt, lineOfKey } from "../../web/js/editor.js";
+import { commentAt, lineOfKey, lineOfProblem } from "../../web/js/editor.js";
 import { ANSWERS, changesOf, hostAndPort, problemsOf, tomlOf } from "../../web/js/first.js";
 import * as format from "../../web/js/format.js";
 import { workerParts } from "../../web/js/parts.js";
@@ -139,6 +139,15 @@ test("a key is found by its section", () => {
   assert.equal(lineOfKey(text, "stratum.tls.key"), 9);
   assert.equal(lineOfKey(text, "stratum.max_connections"), 1);
   assert.equal(lineOfKey(text, "mining.address"), null);
+});
+
+test("a problem leads to its line", () => {
+  const text = "[mining]\naddress = 1\nfoo = 2\n";
+  const line = (problem) => lineOfProblem(problem, text);
+  assert.equal(line("TOML parse error at line 3, column 8"), 3);
+  assert.equal(line('mining.address "x" is not a bitcoin address'), 2);
+  assert.equal(line('unknown field: found `foo` for key "default.mining.foo" in TOML'), 3);
+  assert.equal(line("no [[node]] gives templates"), null);
 });
 
 test("the first answers become settings and text", () => {

@@ -193,6 +193,11 @@ test("settings are checked, refused, saved; comments stay", async () => {
   const alert = page.locator(".box[role=alert]");
   await alert.waitFor();
   assert.match(await alert.textContent(), /vardif/);
+  await page.getByRole("button", { name: /^Line \d+/ }).click();
+  assert.match(
+    await editor.evaluate((it) => it.value.slice(it.selectionStart, it.selectionEnd)),
+    /vardif/,
+  );
   await picture(page, "settings-refused-1280-light");
 
   await editor.fill(`${note}\n${before}`);

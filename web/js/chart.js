@@ -27,7 +27,7 @@ export class HashrateChart {
     this.canvas = h("div", { class: "chart-canvas", role: "img" });
     this.empty = p(
       "empty chart-empty",
-      "Nothing recorded yet for this time. The line starts with the first shares.",
+      "Nothing recorded yet for this time. The line starts after the first minute of shares.",
     );
     this.legend = h("ul", { class: "legend" });
     this.time = span("legend-time");

@@ -106,3 +106,13 @@ export function lineOfKey(text, path) {
   }
   return found;
 }
+
+// The line that a problem names, or that of the key that it begins with or is said to be of.
+export function lineOfProblem(problem, text) {
+  const line = /\bline (\d+)/.exec(problem)?.[1];
+  if (line) return Number(line);
+  const key =
+    /for key "(?:default\.)?([\w.-]+)"/.exec(problem)?.[1] ??
+    /^[\w-]+(?:\.[\w-]+|\[\d+\])+/.exec(problem)?.[0];
+  return key ? lineOfKey(text, key.replaceAll("[", ".").replaceAll("]", "")) : null;
+}

@@ -2,7 +2,7 @@
 
 import { get, post, put } from "../api.js";
 import { announce, button, div, h, p, setAttribute, setText } from "../dom.js";
-import { editor, lineOfKey } from "../editor.js";
+import { editor, lineOfProblem } from "../editor.js";
 import { outcome } from "../parts.js";
 import { isSignedIn, session, signOut } from "../session.js";
 import { loginForm, readingOnly } from "./login.js";
@@ -235,12 +235,4 @@ function tellApplied(said, { applied, needs_restart: waiting }, isCheck) {
 function changedElsewhere(error) {
   const message = `${error.message} Copy your changes first.`;
   return { message, problems: error.problems };
-}
-
-// The line that a problem names, or the line of the key that it begins with.
-function lineOfProblem(problem, text) {
-  const said = /\bline (\d+)/.exec(problem);
-  if (said) return Number(said[1]);
-  const key = /^[\w-]+(\.[\w-]+|\[\d+\])+/.exec(problem.replaceAll("`", ""));
-  return key && lineOfKey(text, key[0].replaceAll("[", ".").replaceAll("]", ""));
 }
