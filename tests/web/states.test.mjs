@@ -33,24 +33,23 @@ test("4,000 miners: one page of rows, sorted and searched at once", () =>
     await page.getByText("4,000 miners").waitFor();
     assert.equal(await page.locator("tbody tr").count(), 50);
     const took = await page.evaluate(() => {
-      const times = [];
+      const search = document.querySelector("input[type=search]");
+      const look = (text) => () => {
+        search.value = text;
+        search.dispatchEvent(new Event("input"));
+      };
+      const sorts = [...document.querySelectorAll("thead button")].map((it) => () => it.click());
       const timed = (work) => {
         const start = performance.now();
         work();
         document.body.getBoundingClientRect(); // layout counts, too
-        times.push(performance.now() - start);
+        return performance.now() - start;
       };
-      for (const button of document.querySelectorAll("thead button")) timed(() => button.click());
-      const search = document.querySelector("input[type=search]");
-      for (const text of ["s", "s2", "s21-39", ""]) {
-        timed(() => {
-          search.value = text;
-          search.dispatchEvent(new Event("input"));
-        });
-      }
-      return Math.max(...times);
+      // The best of three: others may be using this machine.
+      const best = (work) => Math.min(timed(work), timed(work), timed(work));
+      return Math.max(...[...sorts, ...["s", "s2", "s21-39", ""].map(look)].map(best));
     });
-    assert.ok(took < 250, `the slowest took ${took} ms`);
+    assert.ok(took < 100, `the slowest took ${took} ms`);
     await page.getByRole("button", { name: "Next" }).click();
     await page.getByText("51–100 of 4,000").waitFor();
     await picture(page, "miners-4000-1280-light");
