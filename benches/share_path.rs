@@ -31,7 +31,7 @@ use gatewayd::{
     work::{
         Announce, BlockLimits, BuildJob, CoinbaseId, Coinbaser, CoinbaserRequest, Difficulty, Door,
         Hash256, Job, JobBuilder, Nbits, Payout, PayoutOutput, PoolTerms, Submission, Target,
-        Template, TemplateKind, Username, Work,
+        Template, TemplateKind, Username, Work, merkle,
     },
 };
 
@@ -173,8 +173,10 @@ struct Peer {
     effects: Effects,
     sealer: Sealer,
     extended: bool,
-    job_id: u32,
-    count: u32,
+    given: Given,
+    sequence: u32,
+    /// Tried next: the nonce below, the extranonce above.
+    place: u64,
     /// What the server's side has taken.
     time: Duration,
 }
@@ -188,11 +190,10 @@ impl Peer {
     fn connect(agent: Option<&str>, identity: &Arc<Identity>, work: &Work) -> Self {
         let now = now();
         let mut config = Config::with_address("bc1q");
-        // Any hash will do.
-        config.difficulty_min = Difficulty::new(1e-12).unwrap();
+        config.difficulty_min = Difficulty::new(1e-9).unwrap();
         config.difficulty_start = config.difficulty_min;
         config.shares_per_minute = u32::MAX;
-        let seat = Seat::alone([0, 0, 0, 1], now);
+        let seat = Seat::alone(EXTRANONCE1, now);
         let (mut effects, mut hello, mut answer) = (Effects::default(), Vec::new(), Vec::new());
         let initiator = Initiator::start(None, &mut hello).unwrap();
         let began = self::now();
@@ -208,12 +209,13 @@ impl Peer {
             effects,
             sealer: writer,
             extended: agent.is_some(),
-            job_id: 0,
-            count: 0,
+            given: Given::default(),
+            sequence: 0,
+            place: 0,
             time,
         };
         let mut answers = peer.open(agent.unwrap_or("bench"));
-        peer.job_id = last_job(&mut reader, &mut answers);
+        peer.given = Given::read(&mut reader, &mut answers);
         peer
     }
 
@@ -283,18 +285,18 @@ impl Peer {
     }
 
     fn seal_share(&mut self, frames: &mut Vec<u8>) {
-        self.count += 1;
+        let (rolled, nonce) = self.solve();
+        self.sequence += 1;
         let share = SubmitSharesStandard {
             channel_id: CHANNEL,
-            sequence_number: self.count,
-            job_id: self.job_id,
-            nonce: self.count,
-            ntime: 1_700_000_000,
-            version: 0x2000_0000,
+            sequence_number: self.sequence,
+            job_id: self.given.job_id,
+            nonce,
+            ntime: NTIME,
+            version: VERSION,
         };
         let mut plain = Vec::new();
         if self.extended {
-            let rolled = u64::from(self.count >> 12).to_be_bytes();
             let extranonce = Bytes32::new(&rolled).unwrap();
             SubmitSharesExtended { share, extranonce, worker: None }.append(&mut plain);
         } else {
@@ -302,31 +304,78 @@ impl Peer {
         }
         self.sealer.seal_frame(&plain, frames).unwrap();
     }
+
+    /// The next share's part of the extranonce, and its nonce.
+    fn solve(&mut self) -> ([u8; 8], u32) {
+        loop {
+            let (rolls, nonce) = (self.place >> 16, self.place & 0xFFFF);
+            let rolled = rolls.to_be_bytes();
+            let nonce = u32::try_from(nonce).unwrap();
+            if nonce == 0 {
+                self.given.roll(&rolled);
+            }
+            self.place += 1;
+            // A standard channel's root stays: its nonces go on.
+            let nonce = if self.extended { nonce } else { u32::try_from(self.place).unwrap() };
+            let header = self.work.latest().header(VERSION, &self.given.root, NTIME, nonce);
+            if self.given.target.is_met_by(&Hash256::of_header(&header)) {
+                return (rolled, nonce);
+            }
+        }
+    }
 }
 
-/// The id of the last job among sealed frames.
-fn last_job(reader: &mut Opener, mut sealed: &mut [u8]) -> u32 {
-    let mut job = None;
-    while !sealed.is_empty() {
-        let (block, rest) = sealed.split_at_mut(HEADER_BLOCK_LEN);
-        let header: [u8; HEADER_LEN] = reader.open_header((&*block).try_into().unwrap()).unwrap();
-        let header = Header::decode(header);
-        let (payload, rest) = rest.split_at_mut(Opener::sealed_len(header.len as usize));
-        let payload = reader.open_payload(payload).unwrap();
-        match ServerMessage::decode(header, payload, Extensions::default()).unwrap() {
-            ServerMessage::NewMiningJob(it) => job = Some(it.job_id),
-            ServerMessage::NewExtendedMiningJob(it) => job = Some(it.job_id),
-            ServerMessage::OpenStandardMiningChannelSuccess(it) => {
-                assert_eq!(it.channel_id, CHANNEL)
-            }
-            ServerMessage::OpenExtendedMiningChannelSuccess(it) => {
-                assert_eq!(it.channel_id, CHANNEL)
-            }
-            _ => {}
-        }
-        sealed = rest;
+/// The job that a client got.
+struct Given {
+    target: Target,
+    job_id: u32,
+    root: Hash256,
+    /// Of an extended channel: up to the extranonce, from behind it, and the way to the root.
+    coinbase: Option<(Vec<u8>, Vec<u8>, Vec<Hash256>)>,
+}
+
+impl Default for Given {
+    fn default() -> Self {
+        Self { target: Target::ZERO, job_id: 0, root: Hash256::ZERO, coinbase: None }
     }
-    job.unwrap()
+}
+
+impl Given {
+    /// The last job among sealed frames.
+    fn read(reader: &mut Opener, mut sealed: &mut [u8]) -> Self {
+        let mut given = Self::default();
+        while !sealed.is_empty() {
+            let (block, rest) = sealed.split_at_mut(HEADER_BLOCK_LEN);
+            let header: [u8; HEADER_LEN] =
+                reader.open_header((&*block).try_into().unwrap()).unwrap();
+            let header = Header::decode(header);
+            let (payload, rest) = rest.split_at_mut(Opener::sealed_len(header.len as usize));
+            let payload = reader.open_payload(payload).unwrap();
+            match ServerMessage::decode(header, payload, Extensions::default()).unwrap() {
+                ServerMessage::OpenStandardMiningChannelSuccess(open) => given.target = open.target,
+                ServerMessage::OpenExtendedMiningChannelSuccess(open) => given.target = open.target,
+                ServerMessage::NewMiningJob(job) => {
+                    (given.job_id, given.root) = (job.job_id, job.merkle_root);
+                }
+                ServerMessage::NewExtendedMiningJob(job) => {
+                    let prefix = [job.coinbase_tx_prefix.get(), &EXTRANONCE1].concat();
+                    let suffix = job.coinbase_tx_suffix.get().to_vec();
+                    given.job_id = job.job_id;
+                    given.coinbase = Some((prefix, suffix, job.merkle_path.iter().collect()));
+                }
+                _ => {}
+            }
+            sealed = rest;
+        }
+        given
+    }
+
+    fn roll(&mut self, rolled: &[u8; 8]) {
+        if let Some((prefix, suffix, path)) = &self.coinbase {
+            let txid = Hash256::sha256d_parts(&[prefix, rolled, suffix]);
+            self.root = merkle::root(txid, path);
+        }
+    }
 }
 
 /// A connection, up to its first job: handshake, setup, channel.
@@ -345,6 +394,9 @@ fn login(c: &mut Criterion) {
 
 /// The first that a connection opens.
 const CHANNEL: u32 = 1;
+const EXTRANONCE1: [u8; 4] = [0, 0, 0, 1];
+const NTIME: u32 = 1_700_000_000;
+const VERSION: u32 = 0x2000_0000;
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// The hashing, and what decides on it.
