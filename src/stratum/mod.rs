@@ -1,6 +1,6 @@
 //! What the Stratum protocols share: a miner's connection, its rules, its place among all.
 //!
-//! `conn` puts any [`Protocol`](protocol::Protocol) on a socket; the rest is plain data. Not here:
+//! `conn` puts any `protocol::Protocol` on a socket; the rest is plain data. Not here:
 //! a protocol (`sv1`, `sv2`), accepting connections (`listener`).
 
 mod account;

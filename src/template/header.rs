@@ -98,7 +98,7 @@ fn nbits_are_kept(height: u32, network: Network) -> bool {
 }
 
 /// The halving interval of a network where the block on a tip can be known from the tip's header
-/// (at most heights: see [`next_block`]); none elsewhere.
+/// (at most heights: see `next_block`); none elsewhere.
 pub fn empty_blocks(network: Network) -> Option<u32> {
     matches!(network, Network::Bitcoin | Network::Regtest).then(|| halving_interval(network))
 }

@@ -41,7 +41,7 @@ pub struct Settings {
     pub path: String,
     /// The file with its comments. Each secret is written as `"<secret>"`; sent back so, it stays.
     pub text: String,
-    /// Every key with the value in use, defaults included; secrets are "<secret>" or "".
+    /// Every key with the value in use, defaults included; secrets are `<secret>` or "".
     #[schema(value_type = Object)]
     pub values: Box<RawValue>,
     /// Names this state of the file: a change made from an older one is refused.
