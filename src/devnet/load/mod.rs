@@ -150,10 +150,12 @@ async fn run(args: &LoadArgs) -> Result<Report, LoadError> {
         submit(args, board, in_flight, server.as_ref(), &mut report).await;
     }
     if let Some(command) = &args.tip_command {
+        let cpu = server.as_ref().and_then(Server::cpu);
         for _ in 0..args.tips {
             report.tips.extend(make_tip(command, board).await);
             sleep(SETTLE).await;
         }
+        report.tips_cpu = elapsed_cpu(server.as_ref(), cpu);
     }
     report.connected = board.connected.load(Relaxed);
     report.disconnects = board.disconnects.load(Relaxed);

@@ -32,6 +32,8 @@ pub(super) struct Report {
     pub(super) accepted: u64,
     pub(super) rejects: BTreeMap<String, u64>,
     pub(super) tips: Vec<TipTimes>,
+    /// While all of them were made.
+    pub(super) tips_cpu: Option<Duration>,
 }
 
 impl Report {
@@ -124,6 +126,11 @@ impl Report {
         table.spread("first → last clean work", &column(after));
         let after = |tip: &TipTimes| Some(tip.last_full?.saturating_sub(tip.first_clean));
         table.spread("first clean → last full work", &column(after));
+        if let Some(cpu) = self.tips_cpu {
+            let miners = (self.tips.len() * self.connected).max(1);
+            let each = cpu.as_secs_f64() * 1e6 / miners as f64;
+            table.row("server CPU per tip and miner, all work", format!("{each:.1} µs"));
+        }
         table.row("clean work that did not come", sum(|tip| tip.without_clean));
         table.row("full work that did not come", sum(|tip| tip.without_full));
     }
