@@ -10,6 +10,7 @@ ARG TARGETARCH
 WORKDIR /src
 
 # C compilers for SQLite, secp256k1 and ring: the builder's own, and the target's if that differs.
+# hadolint ignore=DL3008
 RUN <<EOF
 set -eu
 packages="gcc libc6-dev"

@@ -7,7 +7,8 @@ use std::{
 };
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 use gatewayd::{
     config::{self, Config, Log},
     daemon, devnet,
@@ -17,7 +18,7 @@ use gatewayd::{
 
 /// A Bitcoin mining gateway: your node's templates, your miners, a DATUM pool.
 #[derive(Parser)]
-#[command(version, about, max_term_width = 100)]
+#[command(version, about, after_long_help = MORE, max_term_width = 100)]
 struct Args {
     /// Where the configuration is.
     #[arg(long, short, global = true, default_value = "gatewayd.toml")]
@@ -46,6 +47,9 @@ enum Command {
     Devnet(devnet::cli::Devnet),
     /// Exits with 0 when a running gateway hands out work (for Docker).
     Healthcheck,
+    /// Writes man pages and shell completions into a folder, for packages.
+    #[command(hide = true)]
+    Generate { folder: PathBuf },
 }
 
 fn main() -> ExitCode {
@@ -95,6 +99,7 @@ fn dispatch(args: Args) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::ImportDatum { file } => import_datum(&file),
+        Command::Generate { folder } => generate(&folder),
         Command::Demo(demo) => {
             let _logging = logging::init(&Log::text("warn"))?;
             runtime()?.block_on(devnet::demo::run(demo))
@@ -117,6 +122,16 @@ fn dispatch(args: Args) -> anyhow::Result<ExitCode> {
             })
         }),
     }
+}
+
+fn generate(folder: &Path) -> anyhow::Result<ExitCode> {
+    let mut command = Args::command();
+    std::fs::create_dir_all(folder)?;
+    clap_mangen::generate_to(command.clone(), folder)?;
+    for shell in [Shell::Bash, Shell::Fish, Shell::Zsh] {
+        clap_complete::generate_to(shell, &mut command, "gatewayd", folder)?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The new configuration on standard output, what to know about it on standard error.
@@ -171,3 +186,12 @@ const EXIT_USAGE: u8 = 64;
 const EXIT_CONFIG: u8 = 78;
 /// Docker's own default limit is 30 s; a healthy gateway answers in milliseconds.
 const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(5);
+/// What the man page has besides the options.
+const MORE: &str = "\
+Settings come from the configuration file, then from the environment: GATEWAYD_MINING__ADDRESS is \
+mining.address. `gatewayd example-config` explains every key.
+
+Signals: SIGTERM and SIGINT let miners go, get found blocks and shares out, and end. SIGHUP reads \
+the configuration again. SIGUSR1 says that there is a new block (blocknotify).
+
+Exit codes: 0 clean, 64 bad arguments, 78 bad configuration, 1 otherwise.";

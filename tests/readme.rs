@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 /// How we know that a command works.
 enum Check {
-    /// `.ci/run` has this very line.
+    /// `.ci/run` or `.ci/packaging` has this very line.
     Ci,
     /// The test below runs it, in the order of README, in a directory of its own.
     Here,
@@ -28,6 +28,26 @@ const COMMANDS: &[(&str, Check)] = &[
         "target/release/gatewayd --config my-gateway.toml run",
         Check::Not("needs the reader's address and node; tests with a real bitcoind stand for it"),
     ),
+    ("bash packaging/deb/build", Check::Ci),
+    ("sudo dpkg -i target/packaging/gatewayd_*.deb", Check::Ci),
+    ("sudo -u gatewayd gatewayd --config /etc/gatewayd/gatewayd.toml check", Check::Ci),
+    (
+        "sudo systemctl enable --now gatewayd",
+        Check::Not("needs systemd; .ci/packaging runs the unit's command in the unit's sandbox"),
+    ),
+    (
+        "docker build -t gatewayd .",
+        Check::Not("needs Docker; .ci/packaging checks the file and runs what the image would run"),
+    ),
+    ("cp packaging/docker/env.example packaging/docker/.env", Check::Not("goes with the next one")),
+    (
+        "docker compose -f packaging/docker/compose.yml up -d",
+        Check::Not("needs Docker; .ci/packaging has gatewayd check the environment that it sets"),
+    ),
+    (
+        "target/release/gatewayd import-datum datum_gateway_config.json > my-gateway.toml",
+        Check::Here,
+    ),
 ];
 
 #[test]
@@ -40,10 +60,11 @@ fn every_command_of_readme_is_accounted_for() {
 
 #[test]
 fn ci_runs_the_commands_that_it_is_said_to_run() {
-    let ci = fs::read_to_string(".ci/run").unwrap();
+    let ci =
+        [".ci/run", ".ci/packaging"].map(|script| fs::read_to_string(script).unwrap()).concat();
     for (command, check) in COMMANDS {
         match check {
-            Check::Ci => assert!(ci.contains(command), ".ci/run does not have: {command}"),
+            Check::Ci => assert!(ci.contains(command), ".ci does not have: {command}"),
             Check::Not(reason) => assert!(!reason.is_empty()),
             Check::Here => {}
         }
@@ -54,6 +75,9 @@ fn ci_runs_the_commands_that_it_is_said_to_run() {
 fn the_other_commands_work() {
     let dir = TempDir::new().unwrap();
     let binary = env!("CARGO_BIN_EXE_gatewayd");
+    // What the reader has.
+    let old = "tests/vectors/datum_gateway/typical.json";
+    fs::copy(old, dir.path().join("datum_gateway_config.json")).unwrap();
     for (command, _) in COMMANDS.iter().filter(|(_, check)| matches!(check, Check::Here)) {
         let script = command.replace("target/release/gatewayd", binary);
         let status =

@@ -1,0 +1,9 @@
+import { sdk } from './sdk'
+
+export const setDependencies = sdk.setupDependencies(async () => ({
+  bitcoind: {
+    kind: 'running',
+    versionRange: '>=28.1:0',
+    healthChecks: ['bitcoind'],
+  },
+}))
