@@ -3,6 +3,7 @@
 use std::{
     io::Write,
     net::{Ipv4Addr, SocketAddr},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::ExitCode,
     time::{Duration, Instant},
@@ -90,6 +91,7 @@ impl Demo {
         let toml = config(&node_toml, &pool, &folder.0, args);
         let path = folder.0.join("gatewayd.toml");
         std::fs::write(&path, &toml).context("writing gatewayd.toml")?;
+        write_password(&password_file(&folder.0)).context("writing the password")?;
         let config = Config { path: Some(path), ..Config::parse(&toml)? };
         let gateway = Gateway::start(&config).await?;
         let stratum = *gateway.stratum.first().context("the gateway listens nowhere")?;
@@ -101,7 +103,7 @@ impl Demo {
         if let Some(api) = &gateway.front.api
             && let Ok(Some(addr)) = tokio::time::timeout(API_WAIT, api.addr()).await
         {
-            say(&format!("dashboard http://{addr}/"));
+            say(&format!("dashboard http://{addr}/ (password: {PASSWORD})"));
         }
         let miners: std::io::Result<_> = (0..args.miners)
             .map(|n| Ok((protocol_of(n), start_miner(n, args.miners, stratum, authority)?)))
@@ -279,6 +281,7 @@ async fn start_node(
 
 fn config(node: &str, pool: &PoolHandle, folder: &Path, args: &DemoArgs) -> String {
     let api = args.api.unwrap_or_else(free_port);
+    let password_file = password_file(folder);
     // On a real node's regtest every share is a block.
     let difficulty = if args.bitcoind.is_some() { DIFFICULTY_REGTEST } else { DIFFICULTY };
     format!(
@@ -299,6 +302,7 @@ fn config(node: &str, pool: &PoolHandle, folder: &Path, args: &DemoArgs) -> Stri
         shares_per_minute = 30
         [api]
         listen = "{api}"
+        admin_password_file = {password_file:?}
         [ledger]
         data_dir = {folder:?}
         "#,
@@ -360,6 +364,15 @@ impl Drop for Folder {
     }
 }
 
+fn password_file(folder: &Path) -> PathBuf {
+    folder.join("password")
+}
+
+fn write_password(path: &Path) -> std::io::Result<()> {
+    std::fs::write(path, PASSWORD)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+}
+
 /// The dashboard's usual address, or another if that is taken.
 fn free_port() -> SocketAddr {
     let usual = SocketAddr::from((Ipv4Addr::LOCALHOST, API_PORT));
@@ -396,6 +409,8 @@ const BLOCKS_TELLING: u64 = 24;
 /// On a real node's regtest every share is a block.
 const DIFFICULTY_REGTEST: f64 = 0.001_953_125;
 const API_PORT: u16 = 7152;
+/// Of the dashboard's settings: no secret, as nothing here has a value.
+const PASSWORD: &str = "demo-password";
 /// Binding takes no time; a thread has to start.
 const API_WAIT: Duration = Duration::from_secs(2);
 const TELL_EACH: Duration = Duration::from_secs(10);
