@@ -217,7 +217,7 @@ def exercise(plan, outside, stop_s, health=None):
         if health:
             assert start(health, subprocess.DEVNULL).wait() == 0, "healthcheck says no"
         confined(started.pid, plan)
-        # metrics(outside.api)
+        metrics(outside.api)
         os.kill(started.pid, signal.SIGHUP)
         outside.hear("RELOADING=1")
         outside.hear("READY=1")
