@@ -38,14 +38,9 @@ impl Side {
         let runtime = Runtime::new().unwrap();
         let told = Arc::new(Mutex::new(Vec::new()));
         let teller = Arc::clone(&told);
-        let node = |(at, node): (usize, &&Bitcoind)| BlockNode {
-            name: format!("node {at}").into(),
-            rpc_url: node.rpc_url(),
-            auth: node.auth(),
-        };
         let config = BlocksConfig {
             data_dir: data_dir.to_owned(),
-            nodes: nodes.iter().enumerate().map(node).collect(),
+            nodes: block_nodes(nodes),
             on_accepted: Arc::new(move |hash| teller.lock().unwrap().push(hash)),
         };
         let guard = runtime.enter();
@@ -78,6 +73,15 @@ impl Drop for Side {
             runtime.shutdown_background();
         }
     }
+}
+
+fn block_nodes(nodes: &[&Bitcoind]) -> Vec<BlockNode> {
+    let node = |(at, node): (usize, &&Bitcoind)| BlockNode {
+        name: format!("node {at}").into(),
+        rpc_url: node.rpc_url(),
+        auth: node.auth(),
+    };
+    nodes.iter().enumerate().map(node).collect()
 }
 
 /// The node's template, as the gateway gets it.
@@ -167,6 +171,34 @@ fn a_block_reaches_every_node_and_is_told_of() {
     let accepted = |it: &News| matches!(it.event, Event::Answered(_, Answer::Accepted));
     assert_eq!(news[1..].iter().filter(|it| accepted(it)).count(), 2, "{news:?}");
     assert!(side.stats.take_news().is_empty());
+}
+
+#[test]
+fn nodes_change_for_blocks_that_are_found_after() {
+    let (before, after) = (Bitcoind::regtest(), Bitcoind::regtest());
+    let dir = tempfile::tempdir().unwrap();
+    let template = template(&before);
+    let (early, late) = (solve(&template, 1), solve(&template, 2));
+    let side = Side::start(dir.path(), &[&before]);
+    before.freeze();
+    side.submit(&early);
+    eventually("the first block is on its way", Duration::from_secs(10), || {
+        (side.stats.found() == 1).then_some(())
+    });
+    // It is on disk once it has been sent.
+    eventually("it has been sent", Duration::from_secs(10), || {
+        (files(dir.path()).len() == 1).then_some(())
+    });
+    side.sender.set_nodes(block_nodes(&[&after]));
+    side.submit(&late);
+    eventually("the new node has the next one", Duration::from_secs(20), || {
+        (after.best_hash().to_string() == late.hash.to_string()).then_some(())
+    });
+    before.thaw();
+    assert!(side.drain(Duration::from_secs(20)));
+    assert_eq!(before.best_hash().to_string(), early.hash.to_string());
+    assert_eq!(after.height(), 1);
+    assert_eq!(*side.told.lock().unwrap(), [late.hash, early.hash]);
 }
 
 #[test]

@@ -389,6 +389,46 @@ fn a_frozen_node_is_left_for_the_next() {
 }
 
 #[test]
+fn nodes_come_and_go_while_it_runs() {
+    let first = Bitcoind::regtest();
+    let second = Bitcoind::regtest();
+    let configs = [node("stays", &first), node("comes", &second)];
+    let set = |side: &Side, nodes: &[&NodeConfig]| {
+        let nodes = nodes.iter().map(|node| (*node).clone()).collect();
+        side.templates.set_config(TemplateConfig { nodes, refresh: Duration::from_secs(1) });
+    };
+    let names = |status: &[NodeStatus]| -> Vec<String> {
+        status.iter().map(|node| node.name.to_string()).collect()
+    };
+    let side = Side::start(vec![configs[0].clone()]);
+    let before = side.full_on(tip(&first));
+    // The pace changes at once: another template, though nothing is new.
+    set(&side, &[&configs[0]]);
+    side.template("again", |template| !std::ptr::eq(template, &*before));
+    set(&side, &[&configs[1], &configs[0]]);
+    side.status("a more preferred node takes over", |status| {
+        names(status) == ["comes", "stays"] && status[0].is_active
+    });
+    side.template("of the new node", |template| &*template.source == "comes");
+    // The node in use goes, and the other one takes over.
+    set(&side, &[&configs[0]]);
+    side.template("of the old node", |template| &*template.source == "stays");
+    side.status("one is left", |status| names(status) == ["stays"] && status[0].is_active);
+    assert!(side.runtime.block_on(side.templates.propose("00")).is_err());
+    let log = side.log.text();
+    let told = |text: &str| log.lines().filter(|line| line.contains(text)).count();
+    assert_eq!(told("the node answers node=stays"), 1, "it was disturbed");
+    assert_eq!(told("the nodes that give templates have changed before=[\"stays\"]"), 1);
+    // All are gone at once: the work in use stays until the new one gives some.
+    let last = side.templates.templates.borrow().clone();
+    set(&side, &[]);
+    side.status("none is left", <[_]>::is_empty);
+    assert_eq!(side.templates.templates.borrow().is_some(), last.is_some());
+    set(&side, &[&configs[1]]);
+    side.template("of the new node again", |template| &*template.source == "comes");
+}
+
+#[test]
 fn a_full_mempool_does_not_hold_up_a_tip() {
     let mut bitcoind = Bitcoind::regtest();
     // Twice a block's worth would not change a thing: the template is full.

@@ -34,6 +34,7 @@ const ADAPTERS: &[&str] = &[
     "api/handles.rs",
     "conn.rs",
     "task.rs",
+    "template/relay.rs",
     "template/rpc.rs",
     "template/zmq.rs",
     "blocks/rpc.rs",

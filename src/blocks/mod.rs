@@ -27,7 +27,7 @@ pub struct BlocksConfig {
 }
 
 /// A node that blocks go to.
-#[derive(Clone)]
+#[derive(Clone, Eq, PartialEq)]
 pub struct BlockNode {
     /// As it is named in logs.
     pub name: Arc<str>,

@@ -27,9 +27,20 @@ use crate::work::{FoundBlock, Hash256};
 pub struct BlockSender {
     queue: mpsc::Sender<Box<FoundBlock>>,
     pending: watch::Sender<usize>,
+    nodes: watch::Sender<Arc<[Destination]>>,
 }
 
 impl BlockSender {
+    /// Sends blocks that are found from now on to these nodes. Blocks on their way go on to the
+    /// nodes that they were for.
+    pub fn set_nodes(&self, nodes: Vec<BlockNode>) {
+        self.nodes.send_modify(|all| {
+            let kept = |node: &BlockNode| all.iter().find(|old| old.node == *node).cloned();
+            let each = |node: BlockNode| kept(&node).unwrap_or_else(|| Destination::new(node));
+            *all = nodes.into_iter().map(each).collect();
+        });
+    }
+
     /// Hands over a block. Never waits and never drops it.
     pub fn submit(&self, block: Box<FoundBlock>) {
         self.pending.send_modify(|pending| *pending += 1);
@@ -66,22 +77,24 @@ pub fn spawn(
     let (queue, incoming) = mpsc::channel(QUEUE_MAX);
     let pending = watch::Sender::new(0);
     let stats = Arc::new(BlockStats::default());
+    let nodes = config.nodes.into_iter().map(Destination::new).collect();
+    let nodes = watch::Sender::new(nodes);
     let submitter = Submitter {
         store: Store::new(&config.data_dir),
-        nodes: config.nodes.into_iter().map(Destination::new).collect(),
+        nodes: nodes.subscribe(),
         on_accepted: config.on_accepted,
         stats: Arc::clone(&stats),
         pending: pending.clone(),
     };
     tasks.spawn(run(submitter, incoming, stop));
-    (BlockSender { queue, pending }, stats)
+    (BlockSender { queue, pending, nodes }, stats)
 }
 
 /// What every submission needs.
 #[derive(Clone)]
 struct Submitter {
     store: Store,
-    nodes: Arc<[Destination]>,
+    nodes: watch::Receiver<Arc<[Destination]>>,
     on_accepted: Arc<dyn Fn(Hash256) + Send + Sync>,
     stats: Arc<BlockStats>,
     pending: watch::Sender<usize>,
@@ -89,7 +102,7 @@ struct Submitter {
 
 /// A node and its turns: where any share is a block, hundreds at once must not become as many
 /// threads and calls.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct Destination {
     node: BlockNode,
     turns: Arc<Semaphore>,
@@ -200,7 +213,8 @@ impl Submitter {
         let Ok(params) = to_raw_value(&[&hex]) else { return self.settle() };
         let params: Arc<RawValue> = params.into();
         let mut nodes = JoinSet::new();
-        for node in self.nodes.iter().cloned() {
+        let destinations = self.nodes.borrow().clone();
+        for node in destinations.iter().cloned() {
             nodes.spawn(self.clone().bring_to(node, height, hash, Arc::clone(&params)));
         }
         let store = self.store.clone();

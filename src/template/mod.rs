@@ -1,6 +1,6 @@
 //! What to mine on: templates and tips from the operator's nodes, in order of preference.
 //!
-//! Every source runs all the time, so that the next one can take over at once; `task` passes on
+//! Every source runs all the time, so that the next one can take over at once; `relay` passes on
 //! what the chosen one says. Not here: what is made of a template, and where found blocks go.
 
 mod bitcoind;
@@ -8,6 +8,7 @@ mod conn;
 pub mod gbt;
 mod header;
 mod progress;
+mod relay;
 mod rpc;
 mod select;
 mod status;
@@ -26,12 +27,12 @@ pub use self::{
     conn::{Auth, RpcError},
     header::empty_blocks,
     status::{NodeState, NodeStatus},
-    task::{Notices, NotifyHandle, Outlet, Templates, spawn},
+    task::{Notices, NotifyHandle, Outlet, Refresh, Templates, spawn},
 };
 use crate::work::Hash256;
 
 /// Where templates come from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct TemplateConfig {
     /// In order of preference.
     pub nodes: Vec<NodeConfig>,
@@ -39,8 +40,15 @@ pub struct TemplateConfig {
     pub refresh: Duration,
 }
 
+impl TemplateConfig {
+    /// The nodes that templates are asked of.
+    fn sources(&self) -> impl Iterator<Item = &NodeConfig> + Clone {
+        self.nodes.iter().filter(|node| !node.submit_only)
+    }
+}
+
 /// One node.
-#[derive(Clone)]
+#[derive(Clone, Eq, PartialEq)]
 pub struct NodeConfig {
     /// As it is named in logs.
     pub name: Arc<str>,

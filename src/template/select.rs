@@ -12,10 +12,12 @@ pub(super) struct Candidate {
 }
 
 /// Chooses the most preferred source that is ready and keeps up.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Chooser {
     active: Option<usize>,
-    records: Box<[Record]>,
+    /// What the last work of the active source builds, or built, if that is gone.
+    height: u32,
+    records: Vec<Record>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,16 +30,24 @@ struct Record {
 }
 
 impl Chooser {
-    pub(super) fn new(sources: usize) -> Self {
-        Self { active: None, records: vec![Record::default(); sources].into() }
+    /// Takes over other sources: where each of them was before, none for new ones.
+    pub(super) fn rearrange(&mut self, origins: &[Option<usize>]) {
+        let record = |origin: &Option<usize>| {
+            origin.and_then(|at| self.records.get(at).copied()).unwrap_or_default()
+        };
+        self.records = origins.iter().map(record).collect();
+        let moved = |active| origins.iter().position(|origin| *origin == Some(active));
+        self.active = self.active.and_then(moved);
     }
 
-    /// The source to use. It stays as it is while none is ready.
+    /// The source to use. It stays as it is while none is ready; none when it is gone.
     pub(super) fn choose(&mut self, candidates: &[Candidate], now: Instant) -> Option<usize> {
         self.record(candidates, now);
         let active = self.active;
         let held = active.filter(|at| candidates[*at].is_ready && !self.is_behind(*at, now));
-        let height = active.map_or(0, |at| candidates[at].height);
+        // Without its source, the work in use is still there.
+        self.height = active.map_or(self.height, |at| candidates[at].height);
+        let height = self.height;
         self.record_low(candidates, height, held.is_some(), now);
         let fits = |at: usize| candidates[at].is_ready && !self.is_behind(at, now);
         let is_level = |at: usize| candidates[at].height >= height;
@@ -102,6 +112,12 @@ mod tests {
         Instant::now()
     }
 
+    fn sources(count: usize) -> Chooser {
+        let mut chooser = Chooser::default();
+        chooser.rearrange(&vec![None; count]);
+        chooser
+    }
+
     fn candidates(list: &[(bool, u32)]) -> Vec<Candidate> {
         list.iter()
             .map(|(is_ready, height)| Candidate { is_ready: *is_ready, height: *height })
@@ -110,7 +126,7 @@ mod tests {
 
     #[test]
     fn the_next_takes_over_at_once_and_the_first_comes_back_when_steady() {
-        let mut chooser = Chooser::new(2);
+        let mut chooser = sources(2);
         let start = start();
         let mut at = |seconds, list: &[(bool, u32)]| {
             chooser.choose(&candidates(list), start + Duration::from_secs(seconds))
@@ -127,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_source_that_falls_behind_is_left() {
-        let mut chooser = Chooser::new(2);
+        let mut chooser = sources(2);
         let start = start();
         let mut at = |seconds, list: &[(bool, u32)]| {
             chooser.choose(&candidates(list), start + Duration::from_secs(seconds))
@@ -141,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_preferred_source_that_restarts_is_taken_back_when_it_has_caught_up() {
-        let mut chooser = Chooser::new(2);
+        let mut chooser = sources(2);
         let start = start();
         let mut at = |seconds, list: &[(bool, u32)]| {
             chooser.choose(&candidates(list), start + Duration::from_secs(seconds))
@@ -157,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_preferred_source_that_lags_does_not_hide_the_next_one() {
-        let mut chooser = Chooser::new(3);
+        let mut chooser = sources(3);
         let start = start();
         let mut at = |seconds, list: &[(bool, u32)]| {
             chooser.choose(&candidates(list), start + Duration::from_secs(seconds))
@@ -169,7 +185,7 @@ mod tests {
 
     #[test]
     fn failing_over_to_an_older_tip_waits_for_it_to_catch_up() {
-        let mut chooser = Chooser::new(2);
+        let mut chooser = sources(2);
         let start = start();
         let mut at = |seconds, list: &[(bool, u32)]| {
             chooser.choose(&candidates(list), start + Duration::from_secs(seconds))
@@ -187,7 +203,7 @@ mod tests {
 
     #[test]
     fn the_active_source_may_go_back() {
-        let mut chooser = Chooser::new(2);
+        let mut chooser = sources(2);
         let start = start();
         let mut at = |seconds, list: &[(bool, u32)]| {
             chooser.choose(&candidates(list), start + Duration::from_secs(seconds))
@@ -196,5 +212,28 @@ mod tests {
         assert_eq!(at(1, &[(false, 0), (true, 5)]), Some(1));
         assert_eq!(at(2, &[(true, 5), (true, 5)]), Some(1));
         assert_eq!(at(7, &[(true, 5), (true, 5)]), Some(0));
+    }
+
+    #[test]
+    fn sources_that_stay_keep_their_record_when_others_come_and_go() {
+        let mut chooser = sources(2);
+        let start = start();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(chooser.choose(&candidates(&[(true, 5), (true, 5)]), at(0)), Some(0));
+        // The second becomes the first; a new one and the old first follow.
+        chooser.rearrange(&[Some(1), None, Some(0)]);
+        let all = candidates(&[(true, 5), (false, 0), (true, 5)]);
+        assert_eq!(chooser.choose(&all, at(4)), Some(2));
+        assert_eq!(chooser.choose(&all, at(5)), Some(0));
+        // The one in use goes; what is left is on an older tip, and has to catch up.
+        chooser.rearrange(&[Some(1)]);
+        assert_eq!(chooser.choose(&candidates(&[(false, 0)]), at(6)), None);
+        assert_eq!(chooser.choose(&candidates(&[(true, 4)]), at(7)), None);
+        assert_eq!(chooser.choose(&candidates(&[(true, 5)]), at(8)), Some(0));
+        chooser.rearrange(&[]);
+        assert_eq!(chooser.choose(&[], at(9)), None);
+        chooser.rearrange(&[None]);
+        assert_eq!(chooser.choose(&candidates(&[(true, 4)]), at(10)), None);
+        assert_eq!(chooser.choose(&candidates(&[(true, 4)]), at(20)), Some(0));
     }
 }

@@ -10,19 +10,19 @@
 
 mod task;
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc};
 
-use super::{NodeConfig, Notices, Outlet, TemplateSource, conn::RpcError, gbt::GbtError};
+use super::{NodeConfig, Notices, Outlet, Refresh, TemplateSource, conn::RpcError, gbt::GbtError};
 
 /// One node as a source of templates.
 #[derive(Debug)]
 pub struct Bitcoind {
     node: NodeConfig,
-    refresh: Duration,
+    refresh: Refresh,
 }
 
 impl Bitcoind {
-    pub fn new(node: NodeConfig, refresh: Duration) -> Self {
+    pub fn new(node: NodeConfig, refresh: Refresh) -> Self {
         Self { node, refresh }
     }
 }

@@ -16,7 +16,7 @@ use tracing::{debug, info, warn};
 use super::NodeError;
 use crate::{
     template::{
-        Hint, HintFrom, NodeConfig, NodeState, Notices, Outlet,
+        Hint, HintFrom, NodeConfig, NodeState, Notices, Outlet, Refresh,
         conn::{NOT_CONNECTED, RpcClient, RpcError, SYNCING, WARMING_UP},
         header::Learned,
         progress::{FullNews, HeaderNews, Progress},
@@ -27,12 +27,17 @@ use crate::{
 };
 
 /// Serves for ever; whoever runs it drops it.
-pub(super) async fn run(node: NodeConfig, refresh: Duration, outlet: Outlet, mut notices: Notices) {
+pub(super) async fn run(
+    node: NodeConfig,
+    mut refresh: Refresh,
+    outlet: Outlet,
+    mut notices: Notices,
+) {
     let mut speaker = Speaker { node: Arc::clone(&node.name), said: None, down_since: None };
     let mut learned = None;
     let mut wait = WAIT_MIN;
     loop {
-        let error = match Session::open(&node, refresh, &outlet, learned).await {
+        let error = match Session::open(&node, &mut refresh, &outlet, learned).await {
             Ok(mut session) => {
                 let error = session.serve(&mut notices, &mut speaker).await;
                 learned = session.progress.learned();
@@ -127,6 +132,7 @@ struct Session<'a> {
     progress: Progress,
     has_published: bool,
     refresh: Interval,
+    refresh_news: &'a mut Refresh,
     poll: Interval,
     hints: mpsc::Receiver<Hint>,
     fetched: mpsc::Receiver<Result<Fetched, NodeError>>,
@@ -143,7 +149,7 @@ struct Session<'a> {
 impl<'a> Session<'a> {
     async fn open(
         node: &NodeConfig,
-        refresh: Duration,
+        refresh: &'a mut Refresh,
         outlet: &'a Outlet,
         learned: Option<Learned>,
     ) -> Result<Self, NodeError> {
@@ -156,6 +162,7 @@ impl<'a> Session<'a> {
         let requests = watch::Sender::new(0);
         let wait_from = watch::Sender::new(WaitFrom::default());
         let (name, network) = (&node.name, info.network);
+        let period = *refresh.borrow_and_update();
         let mut helpers = JoinSet::new();
         helpers.spawn(rpc::fetch_on_request(
             connect()?,
@@ -181,7 +188,8 @@ impl<'a> Session<'a> {
             client,
             progress: Progress::new(Arc::clone(name), network, learned),
             has_published: false,
-            refresh: ticks(Duration::ZERO, refresh),
+            refresh: ticks(Duration::ZERO, period),
+            refresh_news: refresh,
             poll: ticks(POLL, POLL),
             hints,
             fetched,
@@ -202,6 +210,11 @@ impl<'a> Session<'a> {
                 _ = self.poll.tick() => self.on_hint(hint(HintFrom::SlowPoll, None)).await,
                 Some(fetched) = self.fetched.recv() => {
                     fetched.map(|fetched| self.on_fetched(fetched, speaker))
+                }
+                Ok(()) = self.refresh_news.changed() => {
+                    let period = *self.refresh_news.borrow_and_update();
+                    self.refresh = ticks(period, period);
+                    Ok(())
                 }
                 _ = self.refresh.tick() => {
                     self.request_template();
