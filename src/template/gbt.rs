@@ -2,12 +2,14 @@
 //!
 //! Strings stay borrowed from the answer; raw transactions are decoded into one shared buffer.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
 
-use crate::work::{BlockLimits, Hash256, Nbits, Template, TemplateKind, TemplateTx, merkle};
+use crate::work::{
+    BlockLimits, Hash256, Nbits, Template, TemplateKind, TemplateTx, VERSION_ROLLING_MASK, merkle,
+};
 
 /// The answer as the node wrote it; what is not needed here is skipped.
 #[derive(Debug, Deserialize)]
@@ -15,6 +17,12 @@ pub struct RawTemplate<'a> {
     version: i64,
     #[serde(borrow, default)]
     rules: Vec<Cow<'a, str>>,
+    /// Version bits that a block must have.
+    #[serde(default)]
+    vbrequired: u32,
+    /// What the node would like to see in the coinbase; no node of today wants anything.
+    #[serde(borrow, default)]
+    coinbaseaux: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
     previousblockhash: &'a str,
     #[serde(borrow)]
     transactions: Vec<RawTx<'a>>,
@@ -52,11 +60,18 @@ pub struct Parsed {
     pub longpollid: Option<Box<str>>,
     /// Transactions left out because a pool takes no more than [`TRANSACTIONS_MAX`].
     pub cut: usize,
+    /// Names of what the node would like in the coinbase and does not get there: BIP 22 leaves it
+    /// to the miner, and a DATUM pool to nobody.
+    pub unmet: Vec<Box<str>>,
 }
 
 /// What is wrong with a node's template.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum GbtError {
+    #[error("a block must keep the rule {0:?}, which is not known here")]
+    Rule(String),
+    #[error("a block must have version bits that miners may change (vbrequired {0:#010x})")]
+    VersionBits(u32),
     #[error("previousblockhash {0:?} is not a hash")]
     Prevhash(String),
     #[error("bits {0:?} is not a target")]
@@ -76,6 +91,7 @@ pub enum GbtError {
 impl RawTemplate<'_> {
     /// Checks the answer and turns it into a template of `source`.
     pub fn into_template(mut self, source: Arc<str>) -> Result<Parsed, GbtError> {
+        self.check_rules()?;
         let cut = self.cut();
         let prevhash = Hash256::from_display_hex(self.previousblockhash)
             .ok_or_else(|| GbtError::Prevhash(excerpt(self.previousblockhash)))?;
@@ -96,7 +112,7 @@ impl RawTemplate<'_> {
             source,
             kind: TemplateKind::Full,
             height: self.height,
-            version: version(self.version),
+            version: version(self.version) | self.vbrequired,
             prevhash,
             nbits,
             curtime: self.curtime.max(self.mintime),
@@ -112,7 +128,22 @@ impl RawTemplate<'_> {
             limits,
         };
         let longpollid = self.longpollid.map(|id| Box::from(&*id));
-        Ok(Parsed { template, longpollid, cut: cut.count })
+        let wishes = self.coinbaseaux.iter().filter(|(_, data)| !data.is_empty());
+        let unmet = wishes.map(|(name, _)| excerpt(name).into()).take(UNMET_MAX).collect();
+        Ok(Parsed { template, longpollid, cut: cut.count, unmet })
+    }
+
+    /// A rule marked with `!` changes what a block must be (BIP 9): one that is not known here
+    /// would make blocks that the node refuses.
+    fn check_rules(&self) -> Result<(), GbtError> {
+        let forced = self.rules.iter().filter_map(|rule| rule.strip_prefix('!'));
+        if let Some(unknown) = forced.into_iter().find(|rule| !RULES.contains(rule)) {
+            return Err(GbtError::Rule(excerpt(unknown)));
+        }
+        if self.vbrequired & VERSION_ROLLING_MASK != 0 {
+            return Err(GbtError::VersionBits(self.vbrequired));
+        }
+        Ok(())
     }
 
     /// Drops transactions past [`TRANSACTIONS_MAX`]. A transaction depends on earlier ones only
@@ -250,6 +281,10 @@ fn excerpt(text: &str) -> String {
     text.chars().take(EXCERPT_LEN).collect()
 }
 
+/// Rules that are kept here.
+const RULES: [&str; 4] = ["csv", "segwit", "taproot", "signet"];
+/// Names of wishes in a log line.
+const UNMET_MAX: usize = 4;
 /// With the coinbase 2^14: a tree of 14 levels, the most that a DATUM pool takes.
 pub const TRANSACTIONS_MAX: usize = 16_383;
 /// All the bitcoins there can be.

@@ -41,7 +41,8 @@ fn unparsed(from: &str, to: &str) {
 
 #[test]
 fn a_node_s_answer_becomes_a_template() {
-    let Parsed { template, longpollid, cut } = parse(GOLDEN).unwrap();
+    let Parsed { template, longpollid, cut, unmet } = parse(GOLDEN).unwrap();
+    assert!(unmet.is_empty());
     assert_eq!((template.height, template.version), (1, 0x2000_0000));
     assert_eq!((template.curtime, template.mintime), (1_700_000_000, 1_296_688_603));
     assert_eq!(template.nbits.get(), 0x207f_ffff);
@@ -55,6 +56,25 @@ fn a_node_s_answer_becomes_a_template() {
     assert_eq!(template.transactions[1].wtxid.0[0], 0x31);
     assert_eq!(template.merkle_branches.len(), 2);
     assert_eq!((longpollid.as_deref(), cut), (Some("0f9188f107"), 0));
+}
+
+#[test]
+fn what_a_block_must_be_is_kept_or_the_template_refused_by_name() {
+    refused("\"!segwit\"", "\"!segwit\",\"!eggs\"", &GbtError::Rule("eggs".into()));
+    // Without the mark a miner need not know it.
+    assert!(parse(&GOLDEN.replace("\"taproot\"", "\"taproot\",\"eggs\"")).is_ok());
+    assert!(parse(&GOLDEN.replace("\"taproot\"", "\"!taproot\",\"!signet\"")).is_ok());
+    let required =
+        |bits: u32| GOLDEN.replace("\"vbrequired\":0", &format!("\"vbrequired\":{bits}"));
+    assert_eq!(parse(&required(3)).unwrap().template.version, 0x2000_0003);
+    // Miners may roll these.
+    refused("\"vbrequired\":0", "\"vbrequired\":8192", &GbtError::VersionBits(8192));
+}
+
+#[test]
+fn wishes_for_the_coinbase_are_told_by_name() {
+    let json = GOLDEN.replace("\"coinbaseaux\":{}", r#""coinbaseaux":{"flags":"","motto":"00ff"}"#);
+    assert_eq!(parse(&json).unwrap().unmet, ["motto".into()]);
 }
 
 #[test]
