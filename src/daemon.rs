@@ -340,23 +340,28 @@ struct Relay {
     stop: CancellationToken,
 }
 
-/// Waits until a node says which chain it is on, and refuses an address of another.
+/// Waits until a node says that it is on a chain of the payout address; refuses an address that
+/// is for the chain of none.
 async fn check_network(config: &Config, templates: &Templates) -> Result<(), DaemonError> {
     let mut status = templates.status.clone();
-    let network = loop {
-        if let Some(network) = templates.network() {
-            break network;
+    loop {
+        if templates.network().is_some() {
+            return Ok(());
+        }
+        let misfit = |node: &template::NodeStatus| {
+            node.network.filter(|chain| !config.mining.address.is_valid_for_network(*chain))
+        };
+        let misfits: Option<Vec<_>> = status
+            .borrow_and_update()
+            .iter()
+            .map(|node| Some((misfit(node)?, node.name.to_string())))
+            .collect();
+        if let Some((network, node)) = misfits.and_then(|all| all.into_iter().next()) {
+            let address = config.mining.address_text.clone();
+            return Err(DaemonError::WrongNetwork { address, network, node });
         }
         status.changed().await.map_err(|_| DaemonError::Stopped)?;
-    };
-    if config.mining.address.is_valid_for_network(network) {
-        return Ok(());
     }
-    let nodes = status.borrow();
-    let node = nodes.iter().find(|node| node.network == Some(network));
-    let node = node.map_or_else(String::new, |node| node.name.to_string());
-    let address = config.mining.address_text.clone();
-    Err(DaemonError::WrongNetwork { address, network, node })
 }
 
 /// The first work there is, and all that follows.

@@ -95,7 +95,8 @@ fn template(bitcoind: &Bitcoind) -> Arc<Template> {
         zmq_hashblock: None,
         submit_only: false,
     };
-    let config = TemplateConfig { nodes: vec![node], refresh: Duration::from_secs(40) };
+    let config =
+        TemplateConfig { nodes: vec![node], refresh: Duration::from_secs(40), chains: Vec::new() };
     let template = runtime.block_on(async {
         let side = gatewayd::template::spawn(config, &token, &TaskTracker::new());
         let mut templates = side.templates;

@@ -74,7 +74,7 @@ fn template_config(rpc_url: &str) -> TemplateConfig {
         zmq_hashblock: None,
         submit_only: false,
     };
-    TemplateConfig { nodes: vec![node], refresh: Duration::from_secs(40) }
+    TemplateConfig { nodes: vec![node], refresh: Duration::from_secs(40), chains: Vec::new() }
 }
 
 /// The node's full template for `height`, which the long poll brings as soon as there is a tip.

@@ -39,7 +39,7 @@ impl Side {
         let runtime = Runtime::new().unwrap();
         let (token, tracker) = (CancellationToken::new(), TaskTracker::new());
         let log = Log::install();
-        let config = TemplateConfig { nodes, refresh: Duration::from_secs(40) };
+        let config = TemplateConfig { nodes, refresh: Duration::from_secs(40), chains: Vec::new() };
         let guard = runtime.enter();
         let templates = gatewayd::template::spawn(config, &token, &tracker);
         drop(guard);
@@ -395,7 +395,11 @@ fn nodes_come_and_go_while_it_runs() {
     let configs = [node("stays", &first), node("comes", &second)];
     let set = |side: &Side, nodes: &[&NodeConfig]| {
         let nodes = nodes.iter().map(|node| (*node).clone()).collect();
-        side.templates.set_config(TemplateConfig { nodes, refresh: Duration::from_secs(1) });
+        side.templates.set_config(TemplateConfig {
+            nodes,
+            refresh: Duration::from_secs(1),
+            chains: Vec::new(),
+        });
     };
     let names = |status: &[NodeStatus]| -> Vec<String> {
         status.iter().map(|node| node.name.to_string()).collect()
@@ -475,6 +479,35 @@ fn a_signet_of_one_s_own_gives_work() {
     // Nothing before the node's template: a block without a commitment cannot be signed.
     let (quick, full, _) = follow(&side, &bitcoind);
     assert!(quick.is_none() && full.height == 2, "{quick:?}");
+}
+
+/// Testnet 4 begins with blocks of minimum difficulty: its first one is years old.
+#[test]
+fn testnet4_gives_work_of_the_difficulty_of_the_moment() {
+    let bitcoind = Bitcoind::start_with(Network::Testnet4, &[]);
+    let side = Side::start(vec![node("testnet4", &bitcoind)]);
+    let full = side.full_on(tip(&bitcoind));
+    assert_eq!((full.height, full.nbits.get(), full.subsidy()), (1, 0x1d00_ffff, 50_0000_0000));
+    side.status("network", |_| side.templates.network() == Some(Network::Testnet4));
+}
+
+#[test]
+fn a_node_that_makes_small_blocks_is_told_of_once() {
+    let mut bitcoind = Bitcoind::start_with(Network::Regtest, &["-blockmaxweight=150000"]);
+    bitcoind.make_segwit_mempool(1_200);
+    let nodes = vec![node("small", &bitcoind)];
+    let config =
+        |nodes| TemplateConfig { nodes, refresh: Duration::from_millis(200), chains: Vec::new() };
+    let side = Side::start(nodes.clone());
+    side.templates.set_config(config(nodes));
+    side.said("the node's templates are less than half full");
+    side.full_on(Hash256::from_display_hex(&bitcoind.generate(1)[0].to_string()).unwrap());
+    let log = side.log.text();
+    let is_it = |line: &&str| line.contains("less than half full") && line.contains("node=small");
+    let told = log.lines().filter(is_it);
+    let line = told.clone().next().unwrap_or_else(|| panic!("{log}"));
+    assert!(line.contains("WARN") && line.contains("blockmaxweight"), "{line}");
+    assert_eq!(told.count(), 1);
 }
 
 #[test]

@@ -36,7 +36,8 @@ fn start_templates(node: &NodeHandle) -> Templates {
         zmq_hashblock: None,
         submit_only: false,
     };
-    let config = TemplateConfig { nodes: vec![node], refresh: Duration::from_secs(40) };
+    let config =
+        TemplateConfig { nodes: vec![node], refresh: Duration::from_secs(40), chains: Vec::new() };
     gatewayd::template::spawn(config, &CancellationToken::new(), &TaskTracker::new())
 }
 

@@ -34,6 +34,8 @@ const ADAPTERS: &[&str] = &[
     "api/handles.rs",
     "conn.rs",
     "task.rs",
+    "template/bitcoind/speaker.rs",
+    "template/probe.rs",
     "template/relay.rs",
     "template/rpc.rs",
     "template/zmq.rs",

@@ -165,6 +165,16 @@ impl Figures {
             let is_up = node.state == NodeState::Ready;
             up.gauge(&[("source", &*node.name)], f64::from(u8::from(is_up)))?;
         }
+        let mut active = page.gauges("node_active", "1 for the node whose templates are in use")?;
+        for node in self.nodes.iter().filter(|node| node.state != NodeState::SubmitOnly) {
+            active.gauge(&[("source", &*node.name)], f64::from(u8::from(node.is_active)))?;
+        }
+        let mut heights = page.gauges("node_height", "Of the last block that a node knows")?;
+        for node in &self.nodes {
+            if let Some(height) = node.height {
+                heights.gauge(&[("source", &*node.name)], f64::from(height))?;
+            }
+        }
         Ok(())
     }
 

@@ -29,8 +29,16 @@ pub(super) fn template_config(config: &Config) -> template::TemplateConfig {
     template::TemplateConfig {
         nodes: config.nodes.iter().map(node_config).collect(),
         refresh: config.template.refresh,
+        chains: CHAINS
+            .into_iter()
+            .filter(|chain| config.mining.address.is_valid_for_network(*chain))
+            .collect(),
     }
 }
+
+/// All that a node may be on.
+const CHAINS: [Network; 5] =
+    [Network::Bitcoin, Network::Testnet, Network::Testnet4, Network::Signet, Network::Regtest];
 
 pub(super) fn solo_payout(config: &Config) -> Payout {
     let script = config.mining.address.clone().assume_checked().script_pubkey();

@@ -14,6 +14,30 @@ pub(super) struct RawHeader<'a> {
     height: u32,
     bits: &'a str,
     mediantime: u32,
+    /// Not every kind of node says it.
+    #[serde(default)]
+    chainwork: &'a str,
+}
+
+/// The work in a chain, as nodes tell it: a number of 256 bits.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct ChainWork([u8; 32]);
+
+impl ChainWork {
+    fn from_hex(hex: &str) -> Option<Self> {
+        let padded = format!("{hex:0>64}");
+        let mut bytes = [0; 32];
+        let is_good = !hex.is_empty()
+            && padded.len() == 64
+            && faster_hex::hex_decode(padded.as_bytes(), &mut bytes).is_ok();
+        is_good.then_some(Self(bytes))
+    }
+
+    /// For tests: small numbers.
+    #[cfg(test)]
+    pub(super) fn of(number: u8) -> Self {
+        Self(std::array::from_fn(|at| if at == 31 { number } else { 0 }))
+    }
 }
 
 /// A block header, checked.
@@ -24,6 +48,7 @@ pub(super) struct Header {
     pub(super) height: u32,
     pub(super) bits: Nbits,
     pub(super) mediantime: u32,
+    pub(super) work: Option<ChainWork>,
 }
 
 impl RawHeader<'_> {
@@ -35,6 +60,7 @@ impl RawHeader<'_> {
             height: (self.height < HEIGHT_MAX).then_some(self.height)?,
             bits: Nbits::from_hex(self.bits)?,
             mediantime: self.mediantime,
+            work: ChainWork::from_hex(self.chainwork),
         })
     }
 }
@@ -124,6 +150,7 @@ mod tests {
             height,
             bits: Nbits::new(0x1d00_ffff).unwrap(),
             mediantime: 1000,
+            work: None,
         }
     }
 
@@ -172,5 +199,15 @@ mod tests {
         assert_eq!((next(900).mintime, next(900).curtime), (1001, 1001));
         assert_eq!((next(5000).mintime, next(5000).curtime), (1001, 5000));
         assert_eq!((next(900).height, next(900).version), (6, 4));
+    }
+
+    #[test]
+    fn work_compares_as_a_number() {
+        let work = ChainWork::from_hex;
+        assert!(work("0100") > work("ff") && work("ff") == work(&format!("{:0>64}", "ff")));
+        assert_eq!(work("05"), Some(ChainWork::of(5)));
+        for wrong in ["", "0x5", &"0".repeat(65)] {
+            assert_eq!(work(wrong), None, "{wrong}");
+        }
     }
 }

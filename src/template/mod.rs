@@ -4,9 +4,11 @@
 //! what the chosen one says. Not here: what is made of a template, and where found blocks go.
 
 mod bitcoind;
+mod chain;
 mod conn;
 pub mod gbt;
 mod header;
+mod probe;
 mod progress;
 mod relay;
 mod rpc;
@@ -22,10 +24,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bitcoin::Network;
+
 pub use self::{
     bitcoind::{Bitcoind, NodeError},
     conn::{Auth, RpcError},
-    header::empty_blocks,
+    header::{ChainWork, empty_blocks},
     status::{NodeState, NodeStatus},
     task::{Notices, NotifyHandle, Outlet, Refresh, Templates, spawn},
 };
@@ -38,6 +42,8 @@ pub struct TemplateConfig {
     pub nodes: Vec<NodeConfig>,
     /// New full work this often between blocks.
     pub refresh: Duration,
+    /// Chains that the payout address is for; none: any.
+    pub chains: Vec<Network>,
 }
 
 impl TemplateConfig {

@@ -92,7 +92,14 @@ mod tests {
 
     fn header(hash: u8, confirmations: i64) -> Header {
         let bits = Nbits::new(0x207f_ffff).unwrap();
-        Header { hash: Hash256([hash; 32]), confirmations, height: 10, bits, mediantime: 100 }
+        Header {
+            hash: Hash256([hash; 32]),
+            confirmations,
+            height: 10,
+            bits,
+            mediantime: 100,
+            work: None,
+        }
     }
 
     fn full(prevhash: u8) -> Template {

@@ -14,14 +14,16 @@ use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
 };
-use tracing::{error, info};
+use tracing::{debug, error, info, warn};
 
 use super::{
     Bitcoind, NodeConfig, NodeState, NodeStatus, NotifyHandle, Outlet, TemplateConfig,
     TemplateSource,
-    select::{Candidate, Chooser},
+    chain::ChainChoice,
+    probe::LATE_AFTER,
+    select::{BEHIND_MAX, Candidate, Chooser, Place},
 };
-use crate::work::Template;
+use crate::work::{Hash256, Template, TemplateKind};
 
 /// From many sources to one stream.
 pub(super) struct Relay {
@@ -38,11 +40,20 @@ pub(super) struct Relay {
     active: Option<usize>,
     /// The name of the source whose templates were passed on last.
     active_name: Option<Arc<str>>,
-    /// The chain of the first node that said one; all others must be on it too.
-    network: Option<Network>,
+    /// The preferred source, while another one is used that knows a better tip.
+    led: Option<Arc<str>>,
+    chain: ChainChoice,
+    network: watch::Sender<Option<Network>>,
     templates: watch::Sender<Option<Arc<Template>>>,
     status: watch::Sender<Vec<NodeStatus>>,
 }
+
+/// Templates, the state of nodes, and the chain that is mined on.
+type Outputs = (
+    watch::Receiver<Option<Arc<Template>>>,
+    watch::Receiver<Vec<NodeStatus>>,
+    watch::Receiver<Option<Network>>,
+);
 
 /// A node that runs, until this is dropped.
 struct Source {
@@ -70,7 +81,9 @@ impl Relay {
             chooser: Chooser::default(),
             active: None,
             active_name: None,
-            network: None,
+            led: None,
+            chain: ChainChoice::default(),
+            network: watch::Sender::new(None),
             templates: watch::Sender::new(None),
             status: watch::Sender::new(Vec::new()),
         };
@@ -79,10 +92,8 @@ impl Relay {
         relay
     }
 
-    pub(super) fn subscribe(
-        &self,
-    ) -> (watch::Receiver<Option<Arc<Template>>>, watch::Receiver<Vec<NodeStatus>>) {
-        (self.templates.subscribe(), self.status.subscribe())
+    pub(super) fn subscribe(&self) -> Outputs {
+        (self.templates.subscribe(), self.status.subscribe(), self.network.subscribe())
     }
 
     pub(super) async fn run(mut self) {
@@ -150,20 +161,17 @@ impl Relay {
 
     fn step(&mut self, now: Instant) {
         let mut status = self.statuses();
-        self.check_chains(&mut status);
+        self.check_chains(&mut status, now);
+        status.iter_mut().for_each(mark_late);
         let candidates: Vec<Candidate> = status
             .iter()
             .zip(&self.sources)
-            .map(|(status, source)| {
-                let template = source.outlet.templates.borrow();
-                let height = template.as_ref().map(|template| template.height);
-                let is_ready = status.state == NodeState::Ready && height.is_some();
-                Candidate { is_ready, height: height.unwrap_or(0) }
-            })
+            .map(|(status, source)| candidate(status, source.outlet.templates.borrow().as_deref()))
             .collect();
         self.active = self.chooser.choose(&candidates, now);
+        self.mark_behind(&mut status, &candidates, now);
         if let Some(active) = self.active {
-            self.say_change(active);
+            self.say_change(active, &status);
             status[active].is_active = true;
             self.pass_on(active);
         }
@@ -187,37 +195,126 @@ impl Relay {
         });
     }
 
-    /// Marks nodes on another chain than the first's.
-    fn check_chains(&mut self, status: &mut [NodeStatus]) {
+    /// Marks nodes on another chain than the one that is mined on.
+    fn check_chains(&mut self, status: &mut [NodeStatus], now: Instant) {
+        let known: Vec<Option<Network>> = status.iter().map(|node| node.network).collect();
+        let config = self.config.borrow();
+        let chosen = self.chain.choose(&config.chains, &known, now);
+        self.network.send_if_modified(|old| std::mem::replace(old, chosen) != chosen);
         for node in status {
             let Some(network) = node.network else { continue };
-            let expected = *self.network.get_or_insert(network);
-            if network != expected {
-                let was_known = self
-                    .status
-                    .borrow()
-                    .iter()
-                    .any(|old| old.name == node.name && old.state == NodeState::WrongChain);
-                if !was_known {
-                    error!(
-                        node = %node.name, %network, %expected,
-                        "this node is on another chain than the one mined on; it is not used"
-                    );
-                }
-                node.state = NodeState::WrongChain;
+            if chosen == Some(network) {
+                continue;
             }
+            let why = match chosen {
+                Some(chosen) => format!(
+                    "it is on the chain \"{network}\", and mining goes on on \"{chosen}\": remove \
+                     it from [[node]] or start it on that chain"
+                ),
+                None if config.chains.is_empty() || config.chains.contains(&network) => {
+                    // The others have a moment to say theirs.
+                    node.state = NodeState::Starting;
+                    continue;
+                }
+                None => format!(
+                    "it is on the chain \"{network}\", and mining.address is for another: correct \
+                     one of them"
+                ),
+            };
+            if !self.was(node, NodeState::WrongChain) {
+                error!(node = %node.name, "this node is not used: {why}");
+            }
+            node.state = NodeState::WrongChain;
+            node.last_error = Some(why.into());
         }
     }
 
-    fn say_change(&mut self, active: usize) {
-        let to = &self.sources[active].node.name;
-        if self.active_name.as_ref() == Some(to) {
+    /// Marks nodes that give templates of a chain that others know a longer one of.
+    fn mark_behind(&self, status: &mut [NodeStatus], candidates: &[Candidate], now: Instant) {
+        let heights = candidates.iter().filter(|it| it.is_ready).map(|it| it.place.height);
+        let best = heights.max().unwrap_or(0).saturating_sub(1);
+        for (at, node) in status.iter_mut().enumerate() {
+            let was_behind = self.was(node, NodeState::Behind);
+            if node.state != NodeState::Ready || !self.chooser.is_behind(at, now) {
+                if was_behind && node.state == NodeState::Ready {
+                    info!(node = %node.name, "the node has caught up with the others");
+                }
+                continue;
+            }
+            let height = candidates[at].place.height.saturating_sub(1);
+            let why = format!(
+                "its last block is {height}, another node has {best}, and that for more than \
+                 {BEHIND_MAX:?}: check its connections (bitcoin-cli getpeerinfo), its disk, and \
+                 whether it refuses that chain (bitcoin-cli getchaintips)"
+            );
+            if !was_behind {
+                warn!(node = %node.name, "the node is behind: {why}");
+            }
+            node.state = NodeState::Behind;
+            node.last_error = Some(why.into());
+        }
+    }
+
+    fn was(&self, node: &NodeStatus, state: NodeState) -> bool {
+        let status = self.status.borrow();
+        status.iter().any(|old| old.name == node.name && old.state == state)
+    }
+
+    /// Says whose templates are used now, if that has changed for more than a moment: a node that
+    /// hears of a block first leads for seconds, which is no news.
+    fn say_change(&mut self, active: usize, status: &[NodeStatus]) {
+        let find = |name: &Arc<str>| status.iter().position(|node| node.name == *name);
+        let to = Arc::clone(&self.sources[active].node.name);
+        let before = self.active_name.replace(Arc::clone(&to));
+        let left = self.led.take();
+        let Some(from) = left.clone().or(before).filter(|from| *from != to) else {
             return;
-        }
-        let from = self.active_name.replace(Arc::clone(to));
-        if let Some(from) = from {
-            info!(%from, %to, "templates now come from another node");
-        }
+        };
+        let place = find(&from);
+        let trouble = place.map(|at| &status[at]).filter(|node| node.state != NodeState::Ready);
+        let why = match (place, trouble) {
+            (None, _) => "the other one is no longer configured",
+            (_, Some(node)) => {
+                node.last_error.as_deref().unwrap_or("the other one does not answer")
+            }
+            (Some(place), None) if place < active => {
+                if left.is_none() {
+                    debug!(%from, %to, "a node that is not preferred knows a new tip first");
+                }
+                self.led = Some(from);
+                return;
+            }
+            (Some(_), None) => "it is preferred, and well",
+        };
+        info!(%from, %to, why, "templates now come from another node");
+    }
+}
+
+fn candidate(status: &NodeStatus, template: Option<&Template>) -> Candidate {
+    let Some(template) = template else {
+        return Candidate { is_ready: false, place: Place::NOWHERE };
+    };
+    let is_tip = |tip: &(Hash256, Instant)| tip.0 == template.prevhash;
+    Candidate {
+        is_ready: status.state == NodeState::Ready,
+        place: Place {
+            height: template.height,
+            tip: template.prevhash,
+            work: status.work.filter(|_| status.tip.as_ref().is_some_and(is_tip)),
+            is_full: template.kind == TemplateKind::Full,
+        },
+    }
+}
+
+/// A node that owes an answer is not to be relied on now, whatever it said before.
+fn mark_late(node: &mut NodeStatus) {
+    if node.state == NodeState::Ready && node.late_since.is_some() {
+        node.state = NodeState::Down;
+        let why = format!(
+            "it has not answered for {LATE_AFTER:?} or more: see whether its machine is overloaded \
+             or the node hangs"
+        );
+        node.last_error = Some(why.into());
     }
 }
 

@@ -54,8 +54,18 @@ pub(super) async fn node_info(client: &mut RpcClient) -> Result<NodeInfo, NodeEr
 }
 
 pub(super) async fn best_hash(client: &mut RpcClient) -> Result<Hash256, NodeError> {
-    let answer = client.call("getbestblockhash", "[]", POLL_MAX).await?;
+    let answer = client.call("getbestblockhash", "[]", QUICK_MAX).await?;
     Hash256::from_display_hex(answer.parse()?).ok_or(NodeError::Answer("best block hash"))
+}
+
+/// What waits in the node's mempool, in virtual bytes.
+pub(super) async fn mempool_vbytes(client: &mut RpcClient) -> Result<u64, NodeError> {
+    #[derive(Deserialize)]
+    struct Mempool {
+        bytes: u64,
+    }
+    let answer = client.call("getmempoolinfo", "[]", QUICK_MAX).await?;
+    Ok(answer.parse::<Mempool>()?.bytes)
 }
 
 /// None when the node does not know the block.
@@ -204,7 +214,7 @@ fn is_unsupported(error: &RpcError) -> bool {
 }
 
 /// A broken wait may be all the news that there will be of a dead node: makes the session see.
-fn look_soon(hints: &mpsc::Sender<Hint>) {
+pub(super) fn look_soon(hints: &mpsc::Sender<Hint>) {
     let hint = Hint { from: HintFrom::SlowPoll, tip: None, at: Instant::now().into_std() };
     // A full queue makes it look as well.
     let _ = hints.try_send(hint);
@@ -266,10 +276,9 @@ pub(super) async fn propose(node: &NodeConfig, block_hex: &str) -> Result<(), Pr
 
 /// RPC_INVALID_ADDRESS_OR_KEY: no such block.
 const NOT_FOUND: i32 = -5;
-/// For calls that a node answers at once, unless it is connecting a block on a slow disk.
-const QUICK_MAX: Duration = Duration::from_secs(5);
-/// What tells a frozen node from a busy one; another node takes over then, if there is one.
-const POLL_MAX: Duration = Duration::from_secs(3);
+/// For calls that a node answers at once, unless it connects a block or makes a template on a slow
+/// machine: these hold the lock that it needs. `probe` sees sooner when it is frozen.
+const QUICK_MAX: Duration = Duration::from_secs(10);
 /// A template of a full mempool on a slow machine.
 const TEMPLATE_MAX: Duration = Duration::from_secs(30);
 /// One of the node's threads is ours this long; short, so that a wait for a height that a

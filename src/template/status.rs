@@ -7,6 +7,7 @@ use std::{
 
 use bitcoin::Network;
 
+use super::header::ChainWork;
 use crate::work::Hash256;
 
 /// A moment's view of one node.
@@ -27,6 +28,10 @@ pub struct NodeStatus {
     pub last_error: Option<Arc<str>>,
     /// Its tip, and when it was first heard of here.
     pub tip: Option<(Hash256, Instant)>,
+    /// What the chain up to its tip has cost, once known.
+    pub work: Option<ChainWork>,
+    /// It owes an answer since then.
+    pub late_since: Option<Instant>,
     /// What its last template took from the request to the answer.
     pub template_fetch: Option<Duration>,
     /// When its latest template came in.
@@ -46,7 +51,9 @@ pub enum NodeState {
     Syncing,
     /// Does not answer, or with errors.
     Down,
-    /// On another chain than the nodes preferred to it.
+    /// Gives templates, but has been a block or more behind another node for long.
+    Behind,
+    /// On another chain than the one that is mined on.
     WrongChain,
 }
 
@@ -62,6 +69,8 @@ impl NodeStatus {
             is_in_initial_download: false,
             last_error: None,
             tip: None,
+            work: None,
+            late_since: None,
             template_fetch: None,
             template_at: None,
             answered_at: None,

@@ -17,15 +17,15 @@ pub struct Templates {
     /// One for each node that gives templates, in order of preference.
     pub status: watch::Receiver<Vec<NodeStatus>>,
     pub notify: NotifyHandle,
+    network: watch::Receiver<Option<Network>>,
     config: watch::Sender<TemplateConfig>,
 }
 
 impl Templates {
-    /// The chain that is mined on, once a node has said so.
+    /// The chain that is mined on, once nodes have said what there is. Told before the status
+    /// changes.
     pub fn network(&self) -> Option<Network> {
-        let status = self.status.borrow();
-        let active = status.iter().find(|node| node.is_active);
-        active.or_else(|| status.first()).and_then(|node| node.network)
+        *self.network.borrow()
     }
 
     /// Asks the active node whether it would take this block but for its work.
@@ -137,8 +137,8 @@ pub fn spawn(
     let notify = NotifyHandle::new();
     let config = watch::Sender::new(config);
     let relay = Relay::new(config.subscribe(), notify.clone(), token.clone(), tracker.clone());
-    let (templates, status) = relay.subscribe();
+    let (templates, status, network) = relay.subscribe();
     let token = token.clone();
     tracker.spawn(async move { token.run_until_cancelled(relay.run()).await });
-    Templates { templates, status, notify, config }
+    Templates { templates, status, notify, network, config }
 }

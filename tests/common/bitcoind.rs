@@ -89,6 +89,7 @@ impl Bitcoind {
             .args(["-checkmempool=0", "-checkblockindex=0", "-blockmaxweight=3996000"])
             .args(match self.network {
                 Network::Signet => &["-signet", "-signetchallenge=51"][..],
+                Network::Testnet4 => &["-testnet4"],
                 _ => &["-regtest"],
             })
             .args(&self.extra_args)
@@ -298,6 +299,7 @@ impl Bitcoind {
     fn chain_dir(&self) -> PathBuf {
         self.dir.path().join(match self.network {
             Network::Signet => "signet",
+            Network::Testnet4 => "testnet4",
             _ => "regtest",
         })
     }

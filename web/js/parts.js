@@ -169,6 +169,7 @@ export const NODE_STATES = {
   ready: ["good", "ready"],
   syncing: ["warn", "catching up"],
   down: ["bad", "down"],
+  behind: ["bad", "behind"],
   "wrong-chain": ["bad", "wrong chain"],
   "submit-only": ["idle", "gets blocks only"],
 };

@@ -41,7 +41,9 @@ pub enum NodeState {
     /// Catches up with the network.
     Syncing,
     Down,
-    /// On another chain than the nodes preferred to it.
+    /// Gives templates, but has been a block or more behind another node for long.
+    Behind,
+    /// On another chain than the one that is mined on.
     WrongChain,
     /// Only gets found blocks.
     SubmitOnly,

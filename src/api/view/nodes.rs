@@ -24,6 +24,7 @@ fn node(status: &NodeStatus, moment: &Moment) -> shapes::Node {
             NodeState::Ready => shapes::NodeState::Ready,
             NodeState::Syncing => shapes::NodeState::Syncing,
             NodeState::Down => shapes::NodeState::Down,
+            NodeState::Behind => shapes::NodeState::Behind,
             NodeState::WrongChain => shapes::NodeState::WrongChain,
         },
         is_active: status.is_active,

@@ -11,7 +11,7 @@ use crate::{
         },
     },
     ledger::Totals,
-    template::NodeState,
+    template::{NodeState, NodeStatus},
     work::{CountersView, Door, Protocol, Work},
 };
 
@@ -109,10 +109,24 @@ pub(crate) fn readiness(handles: &Handles) -> Readiness {
     let work = handles.work.borrow().clone();
     let reasons = match work.as_deref().map(|work| &work.door) {
         Some(Door::Open) => Vec::new(),
-        Some(Door::Closed(reason)) => vec![reason.to_string()],
+        Some(Door::Closed(reason)) => {
+            let mut reasons = vec![reason.to_string()];
+            reasons.extend(troubled_nodes(handles));
+            reasons
+        }
         None => not_started(handles),
     };
     Readiness { ready: reasons.is_empty(), reasons }
+}
+
+fn troubled_nodes(handles: &Handles) -> Vec<String> {
+    let nodes = handles.templates.status.borrow();
+    let troubled = nodes.iter().filter(|node| node.state != NodeState::Ready);
+    let why = |node: &NodeStatus| {
+        let why = node.last_error.as_deref().unwrap_or("has not given a block template yet");
+        format!("node {}: {why}", node.name)
+    };
+    troubled.map(why).collect()
 }
 
 /// Why there has been no work since the start.
@@ -120,15 +134,7 @@ fn not_started(handles: &Handles) -> Vec<String> {
     if handles.facts.borrow().own_script.is_none() {
         return vec![super::warnings::SETUP_NEEDED.into()];
     }
-    let nodes = handles.templates.status.borrow();
-    let mut reasons: Vec<_> = nodes
-        .iter()
-        .filter(|node| node.state != NodeState::Ready)
-        .map(|node| {
-            let why = node.last_error.as_deref().unwrap_or("has not given a block template yet");
-            format!("node {}: {why}", node.name)
-        })
-        .collect();
+    let mut reasons = troubled_nodes(handles);
     if reasons.is_empty() {
         let pool = handles.pool.borrow().as_ref().map(|pool| pool.status.borrow().clone());
         let why =

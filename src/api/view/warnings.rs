@@ -77,7 +77,10 @@ fn nodes(nodes: &[NodeStatus], began_s: f64, all: &mut Vec<Warning>) {
         let (code, what) = match node.state {
             NodeState::Down => ("node-down", "does not answer as it should"),
             NodeState::Syncing => ("node-syncing", "gives no work yet"),
-            NodeState::WrongChain => ("node-wrong-chain", "is on another chain than the others"),
+            NodeState::Behind => ("node-behind", "is behind the others"),
+            NodeState::WrongChain => {
+                ("node-wrong-chain", "is on another chain than the one mined on")
+            }
             // It has a few seconds before anybody need worry.
             NodeState::Starting if began_s > STARTING_MAX_S => {
                 ("node-down", "has not answered since the start")

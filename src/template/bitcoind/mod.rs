@@ -6,8 +6,10 @@
 //!   poll) ------'               |  ^                                         ^
 //!  notices, slow poll ----------'  '---- fetcher: getblocktemplate ----------'
 //! ```
-//! Each arrow into the node has a connection of its own, so that none waits for another.
+//! Each arrow into the node has a connection of its own, so that none waits for another; one more
+//! asks for signs of life.
 
+mod speaker;
 mod task;
 
 use std::{pin::Pin, sync::Arc};

@@ -1,7 +1,6 @@
 //! The life of one node as a source: connect, serve, lose it, connect again.
 
 use std::{
-    mem::discriminant,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -13,12 +12,16 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use super::NodeError;
+use super::{
+    NodeError,
+    speaker::{Speaker, advice},
+};
 use crate::{
     template::{
         Hint, HintFrom, NodeConfig, NodeState, Notices, Outlet, Refresh,
         conn::{NOT_CONNECTED, RpcClient, RpcError, SYNCING, WARMING_UP},
-        header::Learned,
+        header::{Header, Learned},
+        probe,
         progress::{FullNews, HeaderNews, Progress},
         rpc::{self, Fetched, FetchedBy, NodeInfo, WaitFrom},
         zmq,
@@ -33,7 +36,7 @@ pub(super) async fn run(
     outlet: Outlet,
     mut notices: Notices,
 ) {
-    let mut speaker = Speaker { node: Arc::clone(&node.name), said: None, down_since: None };
+    let mut speaker = Speaker::new(Arc::clone(&node.name));
     let mut learned = None;
     let mut wait = WAIT_MIN;
     loop {
@@ -50,6 +53,7 @@ pub(super) async fn run(
         };
         outlet.update(|status| {
             status.state = state_after(&error);
+            status.late_since = None;
             status.last_error = Some(format!("{error}: {}", advice(&error)).into());
         });
         speaker.lost(&error);
@@ -57,54 +61,6 @@ pub(super) async fn run(
         // A notice is a sign of life: try at once.
         let _ = timeout(wait_now, notices.next()).await;
         wait = (wait * 2).min(WAIT_MAX);
-    }
-}
-
-/// Says each trouble once.
-struct Speaker {
-    node: Arc<str>,
-    said: Option<NodeError>,
-    down_since: Option<Instant>,
-}
-
-impl Speaker {
-    fn lost(&mut self, error: &NodeError) {
-        self.down_since.get_or_insert_with(Instant::now);
-        let (node, what) = (&self.node, error);
-        if self.said.as_ref().is_some_and(|said| is_same_trouble(said, error)) {
-            debug!(%node, error = %what, "still no work from the node");
-            return;
-        }
-        let advice = advice(error);
-        warn!(%node, error = %what, advice, "no work from the node; trying until it gives some");
-        self.said = Some(error.clone());
-    }
-
-    /// The first template of a session is here.
-    fn back(&mut self, template: &Template) {
-        self.said = None;
-        let (node, height) = (&self.node, template.height);
-        let transactions = template.transactions.len();
-        if let Some(since) = self.down_since.take() {
-            let after = since.elapsed();
-            info!(%node, height, transactions, ?after, "the node gives work again");
-        } else {
-            info!(%node, height, transactions, "the node gives work");
-        }
-    }
-}
-
-/// What the operator can do.
-fn advice(error: &NodeError) -> &'static str {
-    if let NodeError::Rpc(error) = error { error.advice() } else { "see the node's log" }
-}
-
-fn is_same_trouble(said: &NodeError, error: &NodeError) -> bool {
-    match (said, error) {
-        (NodeError::Rpc(said), NodeError::Rpc(error)) => {
-            discriminant(said) == discriminant(error) && said.code() == error.code()
-        }
-        _ => discriminant(said) == discriminant(error),
     }
 }
 
@@ -131,6 +87,8 @@ struct Session<'a> {
     client: RpcClient,
     progress: Progress,
     has_published: bool,
+    /// The tip came with its template, which says less than its header.
+    header_wanted: bool,
     refresh: Interval,
     refresh_news: &'a mut Refresh,
     poll: Interval,
@@ -142,6 +100,9 @@ struct Session<'a> {
     hinted_at: Option<std::time::Instant>,
     /// Too many transactions: said.
     cut_said: bool,
+    unmet_said: bool,
+    /// The weight of the last template, if it is so little that something may be wrong.
+    thin: Option<u32>,
     /// Ends with the session.
     _helpers: JoinSet<()>,
 }
@@ -179,6 +140,7 @@ impl<'a> Session<'a> {
             hint_sender.clone(),
             fetched_sender,
         ));
+        helpers.spawn(probe::watch(connect()?, outlet.clone(), hint_sender.clone()));
         if let Some(endpoint) = &node.zmq_hashblock {
             helpers.spawn(zmq::listen(Arc::clone(name), endpoint.as_str().into(), hint_sender));
         }
@@ -188,6 +150,7 @@ impl<'a> Session<'a> {
             client,
             progress: Progress::new(Arc::clone(name), network, learned),
             has_published: false,
+            header_wanted: false,
             refresh: ticks(Duration::ZERO, period),
             refresh_news: refresh,
             poll: ticks(POLL, POLL),
@@ -197,6 +160,8 @@ impl<'a> Session<'a> {
             wait_from,
             hinted_at: None,
             cut_said: false,
+            unmet_said: false,
+            thin: None,
             _helpers: helpers,
         })
     }
@@ -207,7 +172,7 @@ impl<'a> Session<'a> {
             let step = tokio::select! {
                 Some(hint) = self.hints.recv() => self.on_hint(hint).await,
                 tip = notices.next() => self.on_hint(hint(HintFrom::Notice, tip)).await,
-                _ = self.poll.tick() => self.on_hint(hint(HintFrom::SlowPoll, None)).await,
+                _ = self.poll.tick() => self.on_poll(speaker).await,
                 Some(fetched) = self.fetched.recv() => {
                     fetched.map(|fetched| self.on_fetched(fetched, speaker))
                 }
@@ -227,6 +192,14 @@ impl<'a> Session<'a> {
         }
     }
 
+    async fn on_poll(&mut self, speaker: &mut Speaker) -> Result<(), NodeError> {
+        self.on_hint(hint(HintFrom::SlowPoll, None)).await?;
+        if let Some(weight) = self.thin.take().filter(|_| speaker.wants_mempool()) {
+            speaker.mempool(weight, rpc::mempool_vbytes(&mut self.client).await);
+        }
+        Ok(())
+    }
+
     /// Looks at the tip; publishes work on it if it is new.
     async fn on_hint(&mut self, hint: Hint) -> Result<(), NodeError> {
         if hint.tip.is_some() && hint.tip == self.progress.tip() {
@@ -239,16 +212,21 @@ impl<'a> Session<'a> {
                 None => rpc::best_hash(&mut self.client).await?,
             };
             self.answered();
-            if self.progress.tip() == Some(tip) {
+            let is_known = self.progress.tip() == Some(tip);
+            if is_known && !self.header_wanted {
                 return Ok(());
             }
             // An unknown block is no error: the hint came from somebody else, or too early.
             let Some(header) = rpc::header(&mut self.client, tip).await? else { continue };
             match self.progress.on_header(&header, unix_now()) {
                 HeaderNews::NotTip => {}
-                HeaderNews::Known => return Ok(()),
+                HeaderNews::Known => {
+                    self.header_wanted = false;
+                    self.outlet.update(|status| status.work = header.work);
+                    return Ok(());
+                }
                 HeaderNews::NewTip(template) => {
-                    self.on_new_tip(header.height, tip, hint, template);
+                    self.on_new_tip(&header, hint, template);
                     return Ok(());
                 }
             }
@@ -257,8 +235,10 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn on_new_tip(&mut self, height: u32, tip: Hash256, hint: Hint, template: Option<Template>) {
+    fn on_new_tip(&mut self, header: &Header, hint: Hint, template: Option<Template>) {
         let (node, from) = (&self.node, hint.from);
+        let (height, tip) = (header.height, header.hash);
+        self.header_wanted = false;
         if let Some(template) = template {
             self.outlet.publish(Arc::new(template));
             let after_us = micros(hint.at);
@@ -269,6 +249,7 @@ impl<'a> Session<'a> {
         self.outlet.update(|status| {
             status.height = Some(height);
             status.tip = Some((tip, hint.at));
+            status.work = header.work;
         });
         self.wait_from.send_modify(|wait| wait.height = height);
         self.hinted_at = Some(hint.at);
@@ -315,6 +296,9 @@ impl<'a> Session<'a> {
                 }
                 let (template, longpollid) = (parsed.template, parsed.longpollid);
                 self.say_cut(parsed.cut);
+                self.say_unmet(&parsed.unmet);
+                // Asked about between templates, not in the way of one.
+                self.thin = is_light(&template).then_some(template.total_weight);
                 self.publish(template, longpollid, is_new_tip, speaker);
             }
         }
@@ -347,8 +331,14 @@ impl<'a> Session<'a> {
             status.template_at = Some(now);
             if is_new_tip {
                 status.tip = Some((tip, now));
+                status.work = None;
             }
         });
+        if is_new_tip {
+            // A template does not tell the work behind it.
+            self.header_wanted = true;
+            self.poll.reset_immediately();
+        }
         self.wait_from.send_modify(|wait| {
             wait.height = height;
             if longpollid.is_some() {
@@ -368,9 +358,24 @@ impl<'a> Session<'a> {
         }
     }
 
+    fn say_unmet(&mut self, unmet: &[Box<str>]) {
+        if !unmet.is_empty() && !self.unmet_said {
+            self.unmet_said = true;
+            warn!(
+                node = %self.node, ?unmet,
+                "the node would like something in the coinbase (coinbaseaux) that is not put there"
+            );
+        }
+    }
+
     fn answered(&self) {
         self.outlet.update(|status| status.answered_at = Some(Instant::now().into_std()));
     }
+}
+
+/// True when the limits of its node may be why a template holds so little.
+fn is_light(template: &Template) -> bool {
+    template.total_weight < template.limits.weight / 2
 }
 
 /// Says what kind of node answered.
@@ -391,6 +396,7 @@ fn introduce(node: &NodeConfig, info: &NodeInfo, outlet: &Outlet) {
         status.network = Some(info.network);
         status.height = Some(info.height);
         status.is_in_initial_download = info.is_in_initial_download;
+        status.late_since = None;
         status.answered_at = Some(Instant::now().into_std());
     });
 }

@@ -1,0 +1,70 @@
+//! Whether a node answers at all, asked several times a second.
+//!
+//! `uptime` costs a node nothing and waits for none of its locks: a node that makes a template or
+//! connects a block on a slow machine answers it at once, a frozen one does not.
+
+use std::time::Duration;
+
+use tokio::{
+    pin,
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior, interval, timeout},
+};
+use tracing::debug;
+
+use super::{
+    Hint, Outlet,
+    conn::{RpcClient, RpcError},
+    rpc,
+};
+
+/// Keeps [`NodeStatus::late_since`](super::NodeStatus::late_since) true.
+pub(super) async fn watch(mut client: RpcClient, outlet: Outlet, hints: mpsc::Sender<Hint>) {
+    let mut pace = interval(EVERY);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while !hints.is_closed() {
+        pace.tick().await;
+        let asked_at = Instant::now();
+        let call = client.call("uptime", "[]", GIVE_UP);
+        pin!(call);
+        let answer = match timeout(LATE_AFTER, &mut call).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                set_late(&outlet, Some(asked_at));
+                // It is waited for: it tells when the node is back.
+                call.await
+            }
+        };
+        match answer {
+            Err(RpcError::Forbidden(method)) => {
+                // Each call would be a line in the node's log.
+                debug!(node = %outlet.status().name, "{method} is not allowed: a node that hangs \
+                    is noticed late");
+                set_late(&outlet, None);
+                return;
+            }
+            Err(
+                error @ (RpcError::Io { .. } | RpcError::Connect { .. } | RpcError::Timeout { .. }),
+            ) => {
+                debug!(node = %outlet.status().name, %error, "no sign of life");
+                set_late(&outlet, Some(asked_at));
+                rpc::look_soon(&hints);
+            }
+            // Any answer is one.
+            Ok(_) | Err(_) => set_late(&outlet, None),
+        }
+    }
+}
+
+fn set_late(outlet: &Outlet, since: Option<Instant>) {
+    if outlet.status().late_since.is_some() != since.is_some() {
+        outlet.update(|status| status.late_since = since.map(Instant::into_std));
+    }
+}
+
+/// With [`LATE_AFTER`] below a second: that is how soon another node should take over.
+const EVERY: Duration = Duration::from_millis(250);
+/// What separates a busy machine from a dead one.
+pub(super) const LATE_AFTER: Duration = Duration::from_millis(500);
+/// By then the session has given the node up.
+const GIVE_UP: Duration = Duration::from_secs(60);
