@@ -107,6 +107,18 @@ fn what_is_no_key_is_named() {
 }
 
 #[test]
+fn a_list_that_is_not_there_begins_with_its_first_entry() {
+    let changes =
+        r#"{"node.0.rpc_user": "me", "node.0.rpc_url": "http://x:1", "pool.1.host": "x"}"#;
+    let changes: BTreeMap<String, Json> = serde_json::from_str(changes).unwrap();
+    let problems = set_keys("# mine\n", &changes).unwrap_err();
+    assert!(problems.len() == 1 && problems[0].starts_with("pool.1.host"), "{problems:?}");
+    let changes = changes.into_iter().filter(|(key, _)| key.starts_with("node")).collect();
+    let text = set_keys("# mine\n", &changes).unwrap();
+    assert_eq!(text, "[[node]]\nrpc_url = \"http://x:1\"\nrpc_user = \"me\"\n# mine\n");
+}
+
+#[test]
 fn changed_keys_are_told() {
     let old = parse_raw(FILE).unwrap();
     let new = parse_raw(&FILE.replace("bc1q", "bc1p").replace("hunter2", "hunter3")).unwrap();

@@ -47,8 +47,12 @@ fn set(item: &mut Item, path: &[&str], value: &Json) -> Result<(), String> {
         return set_key(table, first, value);
     }
     if table.get(first).is_none() {
-        let new = Table::new();
-        table.insert(first, Item::Table(new));
+        let is_list = rest.first().is_some_and(|next| next.bytes().all(|it| it.is_ascii_digit()));
+        let new = match is_list {
+            true => Item::ArrayOfTables(ArrayOfTables::new()),
+            false => Item::Table(Table::new()),
+        };
+        table.insert(first, new);
     }
     set(table.entry(first).or_insert(Item::None), rest, value)
 }
