@@ -7,6 +7,8 @@ mod convert;
 mod files;
 mod history;
 mod identity;
+mod live;
+mod parts;
 mod propose;
 mod report;
 mod settings;
@@ -20,37 +22,43 @@ use std::{
 };
 
 use bitcoin::Network;
-use tokio::{
-    sync::{mpsc, watch},
-    task::JoinHandle,
-};
+use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, info, warn};
 
 pub use self::{api::Front, check::check};
 use self::{
     api::{Sights, facts, start_api},
-    convert::{assembler_config, datum_config, node_config, stratum_config, template_config},
+    convert::{fits_network, stratum_config, template_config},
     history::start_ledger,
-    propose::propose,
+    live::Live,
+    parts::{Relay, block_nodes, limits, listen, start_blocks, start_pool, start_work},
     report::{Reporter, report},
+    settings::FileSettings,
     signals::{Signals, Wanted},
     systemd::Systemd,
 };
 use crate::{
-    blocks::{self, BlockNode, BlockSender, BlockStats, BlocksConfig},
+    blocks::{BlockSender, BlockStats},
     config::Config,
     datum,
     ledger::Ledger,
-    listener, stratum,
+    listener,
+    logging::Logging,
+    stratum,
     sv2::noise::AuthorityPublicKey,
     template::{self, Templates},
-    work::{Counters, FoundBlock, Roster, Work, task::WorkInputs},
+    work::{Counters, FoundBlock, Roster, Work},
 };
 
 /// Why the daemon could not start or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
+    #[error(
+        "mining.address is missing: set it to your bitcoin address in the configuration; or set \
+         api.listen, and set it on the dashboard"
+    )]
+    NoAddress,
     #[error(
         "mining.address {address} is not an address of the network \"{network}\" that {node} is \
          on: set an address of that network"
@@ -74,7 +82,7 @@ pub enum DaemonError {
 impl DaemonError {
     /// True when the operator must change the configuration.
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::WrongNetwork { .. } | Self::Authority(_))
+        matches!(self, Self::NoAddress | Self::WrongNetwork { .. } | Self::Authority(_))
     }
 }
 
@@ -89,17 +97,15 @@ pub struct Gateway {
     pub front: Front,
     /// Who mines here.
     pub roster: Arc<Roster>,
-    /// Where changed rules for miners go.
-    pub rules: watch::Sender<Arc<stratum::Config>>,
-    pub limits: watch::Sender<listener::Limits>,
-    pub pool: Option<datum::Pool>,
+    /// None while no pool is configured.
+    pub pool: watch::Receiver<Option<datum::Pool>>,
     pub blocks: Arc<BlockStats>,
     /// What happened, also before this start.
     pub ledger: Ledger,
     pub templates: Templates,
     pub work: watch::Receiver<Option<Arc<Work>>>,
     block_sender: BlockSender,
-    relay: Option<Relay>,
+    relay: Relay,
     /// Cancelled when a task ends that nothing works without.
     essential: CancellationToken,
     /// Ends what makes shares and blocks.
@@ -111,19 +117,25 @@ pub struct Gateway {
 }
 
 /// Runs until a signal ends it.
-pub async fn run(config: Config) -> Result<(), DaemonError> {
+pub async fn run(config: Config, logging: Arc<Logging>) -> Result<(), DaemonError> {
     let mut signals = Signals::new().map_err(DaemonError::Signals)?;
     info!(version = env!("CARGO_PKG_VERSION"), "gatewayd starts");
     let systemd = Systemd::new();
+    let settings = FileSettings::new(&config);
+    tokio::spawn(follow_level(settings.configs(), logging));
     let started = {
-        let starting = Gateway::start(&config);
+        let starting = Gateway::start_with(&settings);
         tokio::pin!(starting);
         loop {
             tokio::select! {
                 started = &mut starting => break started?,
-                signal = signals.next() => if signal == Wanted::Stop {
-                    info!("stopping before there was any work");
-                    return Ok(());
+                signal = signals.next() => match signal {
+                    Wanted::Stop => {
+                        info!("stopping before there was any work");
+                        return Ok(());
+                    }
+                    Wanted::Reload => reload(&settings).await,
+                    Wanted::Notify => {}
                 },
             }
         }
@@ -145,11 +157,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
         match wanted {
             Wanted::Stop => break,
             Wanted::Notify => started.templates.notify.notify(),
-            Wanted::Reload => {
-                systemd::reloading();
-                warn!("SIGHUP: this version cannot reload yet; restart it to apply a changed file");
-                systemd::reloaded();
-            }
+            Wanted::Reload => reload(&settings).await,
         }
     }
     minutes.abort();
@@ -158,19 +166,42 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     if died { Err(DaemonError::Died) } else { Ok(()) }
 }
 
+async fn reload(settings: &FileSettings) {
+    systemd::reloading();
+    settings.reload_and_tell().await;
+    systemd::reloaded();
+}
+
+/// Logs what the configuration asks for, for as long as there is one.
+async fn follow_level(mut configs: watch::Receiver<Arc<Config>>, logging: Arc<Logging>) {
+    while configs.changed().await.is_ok() {
+        let level = configs.borrow_and_update().log.level.clone();
+        if let Err(error) = logging.set_level(&level) {
+            warn!("log.level stays as it was: {error}");
+        }
+    }
+}
+
 impl Gateway {
     /// Starts everything, and returns when the first miners are welcome.
     ///
     /// The future may be dropped: what runs by then ends with it.
     pub async fn start(config: &Config) -> Result<Self, DaemonError> {
+        Self::start_with(&FileSettings::new(config)).await
+    }
+
+    async fn start_with(settings: &FileSettings) -> Result<Self, DaemonError> {
         let stop = CancellationToken::new();
         let abort = stop.clone().drop_guard();
         files::raise_limit();
         let tasks = TaskTracker::new();
+        let mut live = Live::new(settings.configs(), &stop, &tasks);
+        let config = &live.now();
         let (authority, identity) = identity::spawn(config, &stop, &tasks)?;
         let sockets = listen(&config.stratum.listen)?;
         let stratum: Vec<_> = sockets.iter().map(listener::Bound::addr).collect();
         let templates = template::spawn(template_config(config), &stop, &tasks);
+        settings.ask(templates.clone());
         // Blocks that an earlier run left undecided go out first of all.
         let (block_sender, blocks) = start_blocks(config, &templates, &stop, &tasks);
         let (counters, roster) = (Arc::new(Counters::default()), Roster::new(now()));
@@ -186,24 +217,26 @@ impl Gateway {
         };
         // Before anything is waited for: it says what is waited for.
         let facts = facts(config, &stratum, Some(authority.to_string()));
-        let front = start_api(config, facts, sights, &stop);
-        check_network(config, &templates).await?;
-        let relay = start_pool(config, &templates, work.clone(), &stop);
-        let pool = relay.as_ref().map(|relay| relay.pool.clone());
-        front.pool.send_replace(pool.clone());
-        let essential = start_work(config, &templates, pool.as_ref(), work_sender, &stop, &tasks);
+        let front = start_api(config, facts, sights, settings.clone(), &stop);
+        follow_early(&live, &templates, &block_sender, &ledger, &front, &stratum, authority);
+        set_up(&mut live, &front).await?;
+        check_network(&live, &templates).await?;
+        let relay = start_pool(&live, &templates, work.clone(), &stop)?;
+        let pool = &relay.pool;
+        show_pool(&live, &front, pool);
+        let essential = start_work(&live, &templates, pool, work_sender, &stop, &tasks)?;
         let miners_stop = CancellationToken::new();
         let miners = TaskTracker::new();
-        let (rules_sender, rules) = watch::channel(Arc::new(stratum_config(config)));
+        let rules = live.view(|config| Some(stratum_config(config)));
         let context = stratum::Context {
             work: first_work(work.clone(), &tasks).await.ok_or(DaemonError::Stopped)?,
             blocks: block_sink(block_sender.clone()),
-            shares: pool.as_ref().map(|pool| pool.shares.clone()),
+            shares: Some(pool.shares.clone()),
             counters: Arc::clone(&counters),
-            config: rules,
+            config: rules.ok_or(DaemonError::NoAddress)?,
             shutdown: miners_stop.clone(),
         };
-        let (limits_sender, limits) = watch::channel(limits(config));
+        let limits = follow_limits(&live);
         let hall = listener::Hall { limits, context, roster: Arc::clone(&roster), identity };
         listener::spawn(sockets, hall, &miners)
             .map_err(|error| DaemonError::Listen { addr: config.stratum.listen[0], error })?;
@@ -212,11 +245,9 @@ impl Gateway {
             stratum,
             counters,
             authority,
+            pool: front.pool.subscribe(),
             front,
             roster,
-            rules: rules_sender,
-            limits: limits_sender,
-            pool,
             blocks,
             ledger,
             templates,
@@ -240,11 +271,9 @@ impl Gateway {
             warn!("some miners do not read: their connections are cut");
         }
         let relayed = async {
-            if let Some(relay) = self.relay {
-                relay.stop.cancel();
-                // The relay accounts for every share before it ends, lost ones included.
-                let _ = tokio::time::timeout(DRAIN_SHARES, relay.task).await;
-            }
+            self.relay.stop.cancel();
+            // The relay accounts for every share before it ends, lost ones included.
+            let _ = tokio::time::timeout(DRAIN_SHARES, self.relay.task).await;
         };
         let (drained, ()) = tokio::join!(self.block_sender.drain(DRAIN_BLOCKS), relayed);
         if !drained {
@@ -260,8 +289,9 @@ impl Gateway {
             debug!("some tasks did not end in time");
         }
         let view = self.counters.view();
-        if let Some(pool) = &self.pool {
-            tell_shares(&pool.stats.view(), view.relay_dropped);
+        let stats = self.relay.pool.stats.view();
+        if self.pool.borrow().is_some() || stats.received > 0 {
+            tell_shares(&stats, view.relay_dropped);
         }
         info!(
             accepted = view.accepted,
@@ -280,46 +310,6 @@ impl Gateway {
     }
 }
 
-/// Starts what makes work, and what asks nodes about it. The answer is cancelled when it ends.
-fn start_work(
-    config: &Config,
-    templates: &Templates,
-    pool: Option<&datum::Pool>,
-    sender: watch::Sender<Option<Arc<Work>>>,
-    stop: &CancellationToken,
-    tasks: &TaskTracker,
-) -> CancellationToken {
-    let (verdict_sender, verdicts) = mpsc::channel(VERDICTS_MAX);
-    let inputs = WorkInputs {
-        templates: templates.templates.clone(),
-        payouts: pool.map(|pool| pool.payout.clone()),
-        pool_health: pool.map(|pool| pool.health.clone()),
-        verdicts,
-    };
-    let assembler = assembler_config(config, templates.network());
-    let work = sender.subscribe();
-    let run = crate::work::task::run(assembler, inputs, sender, stop.clone());
-    if config.template.propose {
-        tasks.spawn(propose(templates.clone(), work, verdict_sender));
-    }
-    spawn_essential(run, tasks)
-}
-
-/// Spawns a task that nothing works without; the answer is cancelled when it ends.
-fn spawn_essential(
-    run: impl Future<Output = ()> + Send + 'static,
-    tasks: &TaskTracker,
-) -> CancellationToken {
-    let essential = CancellationToken::new();
-    let guard = essential.clone().drop_guard();
-    tasks.spawn(async move {
-        // Dropped when the task ends, also by a panic.
-        let _guard = guard;
-        run.await;
-    });
-    essential
-}
-
 /// Every share that a miner saw accepted is in one of these.
 fn tell_shares(stats: &datum::PoolStatsView, dropped: u64) {
     info!(
@@ -333,23 +323,78 @@ fn tell_shares(stats: &datum::PoolStatsView, dropped: u64) {
     );
 }
 
-/// The pool's task.
-struct Relay {
-    pool: datum::Pool,
-    task: JoinHandle<()>,
-    stop: CancellationToken,
+/// What goes by the configuration even before there is anybody to pay.
+fn follow_early(
+    live: &Live,
+    templates: &Templates,
+    blocks: &BlockSender,
+    ledger: &Ledger,
+    front: &Front,
+    stratum: &[SocketAddr],
+    authority: AuthorityPublicKey,
+) {
+    let (templates, blocks, ledger) = (templates.clone(), blocks.clone(), ledger.clone());
+    live.follow(move |config| {
+        templates.set_config(template_config(config));
+        blocks.set_nodes(block_nodes(config));
+        ledger.set_keep_history(config.keep_history);
+    });
+    let (shown, stratum) = (front.facts.clone(), stratum.to_vec());
+    live.follow(move |config| {
+        let facts = facts(config, &stratum, Some(authority.to_string()));
+        shown.send_replace(Arc::new(facts));
+    });
+}
+
+/// The pool, for those who look: while one is configured.
+fn show_pool(live: &Live, front: &Front, pool: &datum::Pool) {
+    let of = |config: &Config, pool: &datum::Pool| {
+        (!config.pools.is_empty()).then(|| datum::Pool::clone(pool))
+    };
+    front.pool.send_replace(of(&live.now(), pool));
+    let (shown, pool) = (front.pool.clone(), pool.clone());
+    live.follow(move |config| {
+        shown.send_replace(of(config, &pool));
+    });
+}
+
+/// Waits until it is known whom blocks pay.
+async fn set_up(live: &mut Live, front: &Front) -> Result<(), DaemonError> {
+    let config = live.now();
+    if config.mining.address.is_none() {
+        let Some(page) = config.api.listen.filter(|_| front.api.is_some()) else {
+            return Err(DaemonError::NoAddress);
+        };
+        let page = crate::healthcheck::local(page);
+        warn!(
+            "not set up yet: mining.address is missing, so nothing is mined. Open http://{page}/ \
+             in a browser and say whom blocks should pay"
+        );
+        systemd::status(&format!("waiting to be set up at http://{page}/"));
+    }
+    let is_set_up = |config: &Arc<Config>| config.mining.address.is_some();
+    live.wait_for(is_set_up).await.ok_or(DaemonError::Stopped)
+}
+
+fn follow_limits(live: &Live) -> watch::Receiver<listener::Limits> {
+    let (sender, receiver) = watch::channel(limits(&live.now()));
+    live.follow(move |config| {
+        sender.send_replace(limits(config));
+    });
+    receiver
 }
 
 /// Waits until a node says that it is on a chain of the payout address; refuses an address that
 /// is for the chain of none.
-async fn check_network(config: &Config, templates: &Templates) -> Result<(), DaemonError> {
+async fn check_network(live: &Live, templates: &Templates) -> Result<(), DaemonError> {
     let mut status = templates.status.clone();
     loop {
         if templates.network().is_some() {
             return Ok(());
         }
+        let config = live.now();
         let misfit = |node: &template::NodeStatus| {
-            node.network.filter(|chain| !config.mining.address.is_valid_for_network(*chain))
+            node.network.filter(|chain| !fits_network(&config, *chain))
         };
         let misfits: Option<Vec<_>> = status
             .borrow_and_update()
@@ -357,7 +402,8 @@ async fn check_network(config: &Config, templates: &Templates) -> Result<(), Dae
             .map(|node| Some((misfit(node)?, node.name.to_string())))
             .collect();
         if let Some((network, node)) = misfits.and_then(|all| all.into_iter().next()) {
-            let address = config.mining.address_text.clone();
+            let address = config.mining.address.as_ref();
+            let address = address.map_or_else(String::new, |it| it.text.clone());
             return Err(DaemonError::WrongNetwork { address, network, node });
         }
         status.changed().await.map_err(|_| DaemonError::Stopped)?;
@@ -380,76 +426,6 @@ async fn first_work(
     Some(receiver)
 }
 
-fn limits(config: &Config) -> listener::Limits {
-    listener::Limits {
-        connections: files::room_for(config.stratum.max_connections),
-        connections_per_ip: config.stratum.max_connections_per_ip,
-    }
-}
-
-fn listen(addrs: &[SocketAddr]) -> Result<Vec<listener::Bound>, DaemonError> {
-    let mut bound = Vec::new();
-    for &addr in addrs {
-        match listener::bind(addr) {
-            Ok(socket) => bound.push(socket),
-            // The default lists both families; machines without IPv6 are common.
-            Err(error) if addr.is_ipv6() && !bound.is_empty() && is_without_ipv6(&error) => {
-                warn!("not listening on {addr}: this machine has no IPv6 ({error})");
-            }
-            Err(error) => return Err(DaemonError::Listen { addr, error }),
-        }
-    }
-    Ok(bound)
-}
-
-fn is_without_ipv6(error: &std::io::Error) -> bool {
-    const EAFNOSUPPORT: i32 = 97;
-    error.raw_os_error() == Some(EAFNOSUPPORT)
-        || error.kind() == std::io::ErrorKind::AddrNotAvailable
-}
-
-fn start_blocks(
-    config: &Config,
-    templates: &Templates,
-    stop: &CancellationToken,
-    tasks: &TaskTracker,
-) -> (BlockSender, Arc<BlockStats>) {
-    let notify = templates.notify.clone();
-    let nodes = config.nodes.iter().map(|node| BlockNode {
-        name: node.name.as_str().into(),
-        rpc_url: node.rpc_url.clone(),
-        auth: node_config(node).auth,
-    });
-    let config = BlocksConfig {
-        data_dir: config.data_dir.clone(),
-        nodes: nodes.collect(),
-        on_accepted: Arc::new(move |hash| notify.assume_tip(hash)),
-    };
-    blocks::spawn(config, stop.clone(), tasks)
-}
-
-/// Starts the relay; none when no pool is configured.
-fn start_pool(
-    config: &Config,
-    templates: &Templates,
-    work: watch::Receiver<Option<Arc<Work>>>,
-    stop: &CancellationToken,
-) -> Option<Relay> {
-    if config.pools.is_empty() {
-        return None;
-    }
-    let notify = templates.notify.clone();
-    let stop = stop.child_token();
-    let inputs = datum::Inputs {
-        templates: templates.templates.clone(),
-        work,
-        new_block: Arc::new(move || notify.notify()),
-        shutdown: stop.clone(),
-    };
-    let (pool, task) = datum::spawn(datum_config(config), inputs);
-    Some(Relay { pool, task, stop })
-}
-
 fn block_sink(sender: BlockSender) -> stratum::BlockSink {
     Arc::new(move |block: Box<FoundBlock>| sender.submit(block))
 }
@@ -459,8 +435,6 @@ fn now() -> Instant {
     Instant::now()
 }
 
-/// Proposals are made one at a time.
-const VERDICTS_MAX: usize = 4;
 /// Miners are let go at once; only those that do not read take longer.
 const DRAIN_MINERS: Duration = Duration::from_secs(2);
 /// Service managers kill after 10 s (Docker) or more.

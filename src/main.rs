@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
     time::Duration,
 };
 
@@ -74,8 +75,8 @@ fn main() -> ExitCode {
 fn dispatch(args: Args) -> anyhow::Result<ExitCode> {
     match args.command.unwrap_or(Command::Run) {
         Command::Run => with_config(&args.config, |config| {
-            let _logging = logging::init(&config.log)?;
-            match runtime()?.block_on(daemon::run(config)) {
+            let logging = Arc::new(logging::init(&config.log)?);
+            match runtime()?.block_on(daemon::run(config, Arc::clone(&logging))) {
                 Ok(()) => Ok(ExitCode::SUCCESS),
                 Err(error) if error.is_configuration() => {
                     tracing::error!("{error}");

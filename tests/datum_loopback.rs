@@ -67,7 +67,7 @@ impl Rig {
         let (work, work_watch) = watch::channel(None);
         let shutdown = CancellationToken::new();
         let (gateway, _task) = datum::spawn(
-            config,
+            watch::channel(Arc::new(config)).1,
             Inputs {
                 templates: templates_watch,
                 work: work_watch,

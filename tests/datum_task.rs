@@ -81,6 +81,7 @@ async fn patiently<T>(future: impl Future<Output = T>) -> T {
 }
 
 struct Gateway {
+    configs: watch::Sender<Arc<DatumConfig>>,
     pool: Pool,
     task: JoinHandle<()>,
     templates: watch::Sender<Option<Arc<Template>>>,
@@ -118,8 +119,9 @@ impl Gateway {
             }),
             shutdown: shutdown.clone(),
         };
-        let (pool, task) = spawn(config, inputs);
-        Self { pool, task, templates, work, shutdown, new_blocks }
+        let (configs, configs_watch) = watch::channel(Arc::new(config));
+        let (pool, task) = spawn(configs_watch, inputs);
+        Self { configs, pool, task, templates, work, shutdown, new_blocks }
     }
 
     async fn status(&mut self, good: impl FnMut(&PoolStatus) -> bool) -> PoolStatus {
@@ -253,4 +255,47 @@ async fn a_stopping_gateway_waits_for_answers_and_counts_the_rest_as_lost() {
     let view = gateway.pool.stats.view();
     assert_eq!((view.received, view.accepted), (2, 1));
     assert_eq!(view.lost, [(Lost::Shutdown, 1)]);
+}
+
+#[tokio::test]
+async fn another_pool_in_the_configuration_is_gone_to_after_the_last_answers() {
+    let ((first, first_port), (second, second_port)) = (listener().await, listener().await);
+    let mut gateway = Gateway::start(&[first_port]);
+    let mut peer = Peer::accept(&first).await;
+    let job = Jobs::new().add(&template(1, 10_000), &gateway.payout().await);
+    gateway.pool.shares.send(vec![share(&job, 1), share(&job, 2)]).await.unwrap();
+    let answers = peer.shares(2).await;
+    let old = DatumConfig::clone(&gateway.configs.borrow());
+    let to = |port| PoolConfig { port, ..old.pools[0].clone() };
+    // One more behind it: the one in use stays.
+    let config = DatumConfig { pools: vec![to(first_port), to(second_port)], ..old.clone() };
+    gateway.configs.send_replace(Arc::new(config));
+    peer.say(&ToGateway::ShareResponse(answers[0])).await;
+    gateway.stats(|view| view.accepted == 1).await;
+    // Another one before it: the answer that is due is waited for.
+    let config = DatumConfig { pools: vec![to(second_port)], ..old.clone() };
+    gateway.configs.send_replace(Arc::new(config));
+    peer.say(&ToGateway::ShareResponse(answers[1])).await;
+    gateway.stats(|view| view.accepted == 2).await;
+    let mut peer = Peer::accept(&second).await;
+    let name = format!("127.0.0.1:{second_port}");
+    gateway.status(|status| status.state == PoolState::Up && *status.pool == *name).await;
+    // Another tag: new terms, on the same connection.
+    let now = DatumConfig::clone(&gateway.configs.borrow());
+    let config = DatumConfig { tag_secondary: b"mine".as_slice().into(), ..now };
+    gateway.configs.send_replace(Arc::new(config));
+    let is_tagged = |payout: &Option<Arc<Payout>>| {
+        payout.as_ref().is_some_and(|payout| &payout.tag_secondary[..] == b"mine")
+    };
+    let payout = patiently(gateway.pool.payout.wait_for(is_tagged)).await.unwrap().clone().unwrap();
+    let job = Jobs::new().add(&template(1, 10_000), &payout);
+    gateway.pool.shares.send(vec![share(&job, 3)]).await.unwrap();
+    let answers = peer.shares(1).await;
+    peer.say(&ToGateway::ShareResponse(answers[0])).await;
+    gateway.stats(|view| view.accepted == 3).await;
+    // None at all: idle, and nobody is paid by it.
+    gateway.configs.send_replace(Arc::new(DatumConfig { pools: Vec::new(), ..old }));
+    patiently(gateway.pool.payout.wait_for(Option::is_none)).await.unwrap();
+    let view = gateway.pool.stats.view();
+    assert_eq!((view.received, view.lost_total()), (3, 0), "{view:?}");
 }

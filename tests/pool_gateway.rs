@@ -50,7 +50,7 @@ impl Gateway {
             new_block: Arc::new(|| {}),
             shutdown: shutdown.clone(),
         };
-        let (client, task) = spawn(config, inputs);
+        let (client, task) = spawn(watch::channel(Arc::new(config)).1, inputs);
         Self { client, _task: task, templates, work, shutdown, next_nonce: 0 }
     }
 

@@ -2,17 +2,24 @@
 
 mod service;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
-    Class, Config, Mining, Node, NodeAuth, Pool, Pooling, Stratum, Sv2, Template, Usernames, raw,
+    Class, Config, Mining, Node, NodeAuth, PayoutAddress, Pool, Pooling, Stratum, Sv2, Template,
+    Usernames, raw,
 };
 use crate::work::{Difficulty, WhenDown};
 
-/// Checks all of `raw`; the error has one line for each problem.
-pub(super) fn config(raw: raw::Raw) -> Result<Config, Vec<String>> {
+/// Checks all of `raw`; the error has one line for each problem. Without `mining.address` nothing
+/// can be mined, but everything else may be started: `complete` says whether it has to be there.
+pub(super) fn config(raw: raw::Raw, complete: bool) -> Result<Config, Vec<String>> {
     let mut check = Check { problems: Vec::new() };
-    let config = check.config(raw);
+    let written = Arc::new(raw.clone());
+    let has_address = !raw.mining.address.is_empty();
+    let config = check.config(raw, written);
+    if !has_address && (complete || !check.problems.is_empty()) {
+        check.problems.push(format!("mining.address {ADDRESS_MISSING}"));
+    }
     match config {
         Some(config) if check.problems.is_empty() => Ok(config),
         _ => Err(check.problems),
@@ -25,10 +32,10 @@ struct Check {
 }
 
 impl Check {
-    fn config(&mut self, raw: raw::Raw) -> Option<Config> {
+    fn config(&mut self, raw: raw::Raw, written: Arc<raw::Raw>) -> Option<Config> {
         let modifiers = self.modifiers(&raw.stratum);
         // Every part is checked before the first `?`, so that one run names all problems.
-        let nodes = self.nodes(raw.node);
+        let nodes = self.nodes(raw.node, !raw.mining.address.is_empty());
         let template = self.template(&raw.template);
         let mining = self.mining(raw.mining);
         let pools: Vec<_> = raw.pool.into_iter().filter_map(|pool| self.pool(pool)).collect();
@@ -43,6 +50,7 @@ impl Check {
         let log = self.log(raw.log);
         Some(Config {
             path: None,
+            written,
             nodes,
             template: template?,
             mining: mining?,
@@ -56,9 +64,9 @@ impl Check {
         })
     }
 
-    fn nodes(&mut self, raw: Vec<raw::Node>) -> Vec<Node> {
+    fn nodes(&mut self, raw: Vec<raw::Node>, needed: bool) -> Vec<Node> {
         let nodes: Vec<_> = raw.into_iter().filter_map(|node| self.node(node)).collect();
-        if nodes.iter().all(|node| node.submit_only) && self.problems.is_empty() {
+        if needed && nodes.iter().all(|node| node.submit_only) && self.problems.is_empty() {
             self.note::<()>(
                 "node",
                 "no [[node]] gives templates: add one with rpc_url and rpc_cookie_file (or \
@@ -177,14 +185,9 @@ impl Check {
     }
 
     fn mining(&mut self, raw: raw::Mining) -> Option<Mining> {
-        if raw.address.is_empty() {
-            return self.note(
-                "mining.address",
-                "is missing: set it to your bitcoin address; it is paid for blocks found while not pooled",
-            );
-        }
         let address = match raw.address.parse() {
-            Ok(address) => address,
+            _ if raw.address.is_empty() => None,
+            Ok(address) => Some(PayoutAddress { address, text: raw.address }),
             Err(error) => {
                 return self.note(
                     "mining.address",
@@ -208,7 +211,6 @@ impl Check {
         }
         Some(Mining {
             address,
-            address_text: raw.address,
             coinbase_tag: raw.coinbase_tag,
             coinbase_tag_secondary: raw.coinbase_tag_secondary,
             unique_id: raw.unique_id,
@@ -437,6 +439,8 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     }
 }
 
+const ADDRESS_MISSING: &str =
+    "is missing: set it to your bitcoin address; it is paid for blocks found while not pooled";
 const CERTIFICATE_LIFETIME_MIN: Duration = Duration::from_secs(600);
 /// Each tag; both are cut to 86 bytes together.
 const TAG_LEN_MAX: usize = 60;

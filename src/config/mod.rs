@@ -11,6 +11,7 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -30,6 +31,8 @@ use crate::work::{Difficulty, WhenDown};
 pub struct Config {
     /// The file that it was read from.
     pub path: Option<PathBuf>,
+    /// All of it as it was written, with the environment over it.
+    pub written: Arc<Raw>,
     pub nodes: Vec<Node>,
     pub template: Template,
     pub mining: Mining,
@@ -68,12 +71,20 @@ pub struct Template {
 
 #[derive(Clone, Debug)]
 pub struct Mining {
-    /// As written; its network is checked when the node says which one it is on.
-    pub address: bitcoin::Address<bitcoin::address::NetworkUnchecked>,
-    pub address_text: String,
+    /// None: not set up yet, so nothing is mined.
+    pub address: Option<PayoutAddress>,
     pub coinbase_tag: String,
     pub coinbase_tag_secondary: String,
     pub unique_id: u16,
+}
+
+/// Whom blocks pay that are found while not pooled.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PayoutAddress {
+    /// Its network is checked when the node says which one it is on.
+    pub address: bitcoin::Address<bitcoin::address::NetworkUnchecked>,
+    /// As written.
+    pub text: String,
 }
 
 #[derive(Clone, Debug)]
@@ -177,7 +188,7 @@ pub struct ConfigError {
 
 impl Config {
     /// Reads `path`, then `GATEWAYD_…` from the environment over it. The environment may be all
-    /// there is: that is how containers are configured.
+    /// there is: that is how containers are configured. `mining.address` may be missing.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let error = |problems| ConfigError { path: path.display().to_string(), problems };
         let file = path.exists().then(|| Toml::file_exact(path));
@@ -192,19 +203,26 @@ impl Config {
         let raw = figment.merge(environment()).extract().map_err(|problems| {
             error(problems.into_iter().map(|it| without_secrets(&it.to_string())).collect())
         })?;
-        let config = check::config(raw).map_err(error)?;
+        let config = check::config(raw, false).map_err(error)?;
         Ok(Self { path: Some(path.to_owned()), ..config })
     }
 
-    /// What a file with this text would mean, with the environment over it.
-    pub fn preview(toml: &str, path: &Path) -> Result<(Self, Raw), Vec<String>> {
+    /// What a file with this text would mean, with the environment over it. `mining.address` may be
+    /// missing.
+    pub fn preview(toml: &str, path: &Path) -> Result<Self, Vec<String>> {
         let figment = Figment::new().merge(Toml::string(toml)).merge(environment());
         let raw: Raw = figment.extract().map_err(|problems| {
             let lines = problems.into_iter().map(|it| without_secrets(&it.to_string()));
             lines.collect::<Vec<_>>()
         })?;
-        let config = check::config(raw.clone())?;
-        Ok((Self { path: Some(path.to_owned()), ..config }, raw))
+        let config = check::config(raw, false)?;
+        Ok(Self { path: Some(path.to_owned()), ..config })
+    }
+
+    /// This one, but for what cannot change while `running` runs.
+    pub fn without_restart(&self, running: &Raw) -> Result<Self, Vec<String>> {
+        let raw = Raw::clone(&self.written).without_restart(running);
+        Ok(Self { path: self.path.clone(), ..check::config(raw, false)? })
     }
 
     /// The same from text, without the environment.
@@ -212,7 +230,7 @@ impl Config {
         let error = |problems| ConfigError { path: "configuration".into(), problems };
         let raw = parse_raw(toml)
             .map_err(|problem| error(vec![without_secrets(&problem.to_string())]))?;
-        check::config(raw).map_err(error)
+        check::config(raw, true).map_err(error)
     }
 }
 

@@ -182,6 +182,17 @@ impl Default for Stratum {
 }
 
 impl Raw {
+    /// Without what takes a restart to change: that stays as it is in `running`.
+    pub fn without_restart(mut self, running: &Self) -> Self {
+        self.stratum.listen.clone_from(&running.stratum.listen);
+        self.stratum.sv2.clone_from(&running.stratum.sv2);
+        self.api.listen.clone_from(&running.api.listen);
+        self.ledger.data_dir.clone_from(&running.ledger.data_dir);
+        self.log.format.clone_from(&running.log.format);
+        self.log.file.clone_from(&running.log.file);
+        self
+    }
+
     /// Without what nobody else may know: `mask` stands for each secret.
     pub fn masked(mut self, mask: &str) -> Self {
         for node in &mut self.node {

@@ -42,6 +42,7 @@ pub(super) fn start_api(
     config: &Config,
     facts: Facts,
     sights: Sights,
+    settings: FileSettings,
     stop: &CancellationToken,
 ) -> Front {
     let (facts, facts_watch) = watch::channel(Arc::new(facts));
@@ -56,7 +57,7 @@ pub(super) fn start_api(
         work,
         pool: pool_watch,
         facts: facts_watch,
-        settings: Arc::new(FileSettings::new(config.path.clone())),
+        settings: Arc::new(settings),
     };
     let started = config.api.listen.map(|listen| api::spawn(listen, handles, stop.clone()));
     let api = started.transpose().unwrap_or_else(|error| {
@@ -75,7 +76,7 @@ pub(super) fn facts(
     Facts {
         pools: config.pools.iter().map(|it| format!("{}:{}", it.host, it.port).into()).collect(),
         submit_only: submit_only.map(|node| node.name.as_str().into()).collect(),
-        own_script: Some(super::convert::solo_payout(config).script),
+        own_script: super::convert::own_script(config),
         stratum: stratum.to_vec(),
         sv2_authority_key,
         stale_after: config.template.stale_after,

@@ -4,7 +4,7 @@ use std::{io::Write as _, path::Path, time::Duration};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::convert::template_config;
+use super::convert::{fits_network, template_config};
 use crate::{config::Config, listener, template};
 
 /// Tries what the configuration names, and says what it found. Returns the number of problems.
@@ -20,6 +20,10 @@ pub async fn check(config: &Config) -> usize {
         let _ = writeln!(std::io::stdout(), "{mark} {what}: {text}");
     };
     tell("configuration", Ok("every key is understood".into()));
+    if config.mining.address.is_none() {
+        let missing = "is missing: set it to your bitcoin address, here or on the dashboard";
+        tell("mining.address", Err(missing.into()));
+    }
     for addr in &config.stratum.listen {
         let bound = listener::bind(*addr);
         tell(
@@ -46,7 +50,7 @@ pub async fn check(config: &Config) -> usize {
     .await;
     for node in templates.status.borrow().iter() {
         let result = match (node.network, &node.last_error) {
-            (Some(network), _) if !config.mining.address.is_valid_for_network(network) => {
+            (Some(network), _) if !fits_network(config, network) => {
                 Err(format!("is on \"{network}\", mining.address is of another network"))
             }
             (Some(network), _) if is_ready(node) => Ok(format!("gives work, on \"{network}\"")),

@@ -29,32 +29,46 @@ pub(super) fn template_config(config: &Config) -> template::TemplateConfig {
     template::TemplateConfig {
         nodes: config.nodes.iter().map(node_config).collect(),
         refresh: config.template.refresh,
-        chains: CHAINS
-            .into_iter()
-            .filter(|chain| config.mining.address.is_valid_for_network(*chain))
-            .collect(),
+        chains: CHAINS.into_iter().filter(|chain| fits_network(config, *chain)).collect(),
     }
 }
 
-/// All that a node may be on.
-const CHAINS: [Network; 5] =
-    [Network::Bitcoin, Network::Testnet, Network::Testnet4, Network::Signet, Network::Regtest];
+/// The scriptPubKey of `mining.address`; none: it is not set yet.
+pub(super) fn own_script(config: &Config) -> Option<Box<[u8]>> {
+    let payout = config.mining.address.as_ref()?;
+    let script = payout.address.clone().assume_checked().script_pubkey();
+    Some(script.into_bytes().into())
+}
 
-pub(super) fn solo_payout(config: &Config) -> Payout {
-    let script = config.mining.address.clone().assume_checked().script_pubkey();
-    Payout {
-        script: script.into_bytes().into(),
+/// Whether blocks on this network can pay `mining.address`.
+pub(super) fn fits_network(config: &Config, network: Network) -> bool {
+    let payout = config.mining.address.as_ref();
+    payout.is_none_or(|payout| payout.address.is_valid_for_network(network))
+}
+
+/// As names are told to the pool, and whose shares without one are.
+fn own_name(config: &Config) -> &str {
+    config.mining.address.as_ref().map_or("", |payout| &payout.text)
+}
+
+/// None: there is no `mining.address` yet.
+pub(super) fn solo_payout(config: &Config) -> Option<Payout> {
+    Some(Payout {
+        script: own_script(config)?,
         tag_primary: config.mining.coinbase_tag.as_bytes().into(),
         tag_secondary: config.mining.coinbase_tag_secondary.as_bytes().into(),
         unique_id: config.mining.unique_id,
         own_script: None,
         pooled: None,
-    }
+    })
 }
 
-pub(super) fn assembler_config(config: &Config, network: Option<Network>) -> AssemblerConfig {
-    AssemblerConfig {
-        solo: Arc::new(solo_payout(config)),
+pub(super) fn assembler_config(
+    config: &Config,
+    network: Option<Network>,
+) -> Option<AssemblerConfig> {
+    Some(AssemblerConfig {
+        solo: Arc::new(solo_payout(config)?),
         pooled: !config.pools.is_empty(),
         when_down: config.pooling.when_down,
         grace: config.pooling.hold_shares,
@@ -62,7 +76,7 @@ pub(super) fn assembler_config(config: &Config, network: Option<Network>) -> Ass
         stale_after: config.template.stale_after,
         halving_interval: network.and_then(template::empty_blocks),
         job_life: config.stratum.stale_after + config.template.refresh,
-    }
+    })
 }
 
 pub(super) fn datum_config(config: &Config) -> datum::DatumConfig {
@@ -82,13 +96,13 @@ pub(super) fn datum_config(config: &Config) -> datum::DatumConfig {
         modifiers: modifiers
             .map(|(name, parts)| datum::Modifier { name: name.clone(), parts: parts.clone() })
             .collect(),
-        own_script: pooling.always_pay_self.then(|| solo_payout(config).script),
+        own_script: own_script(config).filter(|_| pooling.always_pay_self),
         hold_shares: pooling.hold_shares,
         timeout: pooling.timeout,
         user_agent: pooling.user_agent.clone(),
         tag_secondary: config.mining.coinbase_tag_secondary.as_bytes().into(),
         unique_id: config.mining.unique_id,
-        ..datum::DatumConfig::new(pools.collect(), config.mining.address_text.clone())
+        ..datum::DatumConfig::new(pools.collect(), own_name(config).into())
     }
 }
 
@@ -106,6 +120,10 @@ pub(super) fn stratum_config(config: &Config) -> stratum::Config {
         login_timeout: stratum.login_timeout,
         idle_timeout: stratum.idle_timeout,
         classes: stratum::Classes::new(stratum.fingerprint, rules.collect()),
-        default_username: Username(config.mining.address_text.as_str().into()),
+        default_username: Username(own_name(config).into()),
     }
 }
+
+/// All that a node may be on.
+const CHAINS: [Network; 5] =
+    [Network::Bitcoin, Network::Testnet, Network::Testnet4, Network::Signet, Network::Regtest];

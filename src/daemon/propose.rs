@@ -1,6 +1,9 @@
 //! Asks the node about payouts before too much is mined on them.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, error};
@@ -16,6 +19,7 @@ pub(super) async fn propose(
     templates: Templates,
     mut work: watch::Receiver<Option<Arc<Work>>>,
     verdicts: mpsc::Sender<Verdict>,
+    wanted: Arc<AtomicBool>,
 ) {
     let mut asked: Option<(Hash256, Arc<Payout>)> = None;
     while work.changed().await.is_ok() {
@@ -27,7 +31,7 @@ pub(super) async fn propose(
             .as_ref()
             .is_some_and(|(tip, payout)| tip == job.prevhash() && payout.same_terms(&job.payout));
         // Only the largest coinbase of a job in full has everything that could be wrong.
-        if known || job.coinbases().len() == 1 {
+        if known || job.coinbases().len() == 1 || !wanted.load(Ordering::Relaxed) {
             continue;
         }
         asked = Some((*job.prevhash(), Arc::clone(&job.payout)));

@@ -15,7 +15,7 @@ use crate::{
 pub(super) struct Reporter {
     pub(super) counters: Arc<Counters>,
     pub(super) work: watch::Receiver<Option<Arc<Work>>>,
-    pub(super) pool: Option<datum::Pool>,
+    pub(super) pool: watch::Receiver<Option<datum::Pool>>,
 }
 
 /// One line a minute: what an operator looks for first.
@@ -42,7 +42,7 @@ impl Reporter {
         let job = work.as_ref().map(|work| Arc::clone(work.latest()));
         let height = job.as_ref().map_or(0, |job| job.template.height);
         let mode = mode(work.as_deref());
-        let pool = self.pool.as_ref().map_or_else(|| "none".into(), pool_summary);
+        let pool = self.pool.borrow().as_ref().map_or_else(|| "none".into(), pool_summary);
         info!(
             miners = view.connections,
             %hashrate,

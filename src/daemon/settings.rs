@@ -1,4 +1,4 @@
-//! gatewayd.toml, for those who may change it over the API.
+//! gatewayd.toml while it is in use: read again on SIGHUP, changed over the API, always as a whole.
 
 use std::{
     collections::BTreeMap,
@@ -6,13 +6,15 @@ use std::{
     io::{self, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use serde_json::value::{RawValue, to_raw_value};
 use sha2::{Digest, Sha256};
-use tracing::info;
+use tokio::sync::watch;
+use tracing::{error, info, warn};
 
+use super::convert::fits_network;
 use crate::{
     api::{Answer, Applied, Change, Edit, Settings, SettingsError, SettingsView},
     config::{
@@ -20,27 +22,51 @@ use crate::{
         edit::{Json, MASK, changed, hide, reveal, set_keys},
         keys_of_environment,
     },
+    template::Templates,
 };
 
-/// The file that this process was started with.
+/// The configuration in use, and the file that it came from.
 #[derive(Clone)]
 pub(super) struct FileSettings(Arc<Inner>);
 
 struct Inner {
     /// None: there is no file.
     path: Option<PathBuf>,
-    /// What is in use, as far as it is known. Held while the file is changed, so that changes do
-    /// not overtake each other.
-    running: Mutex<Option<Raw>>,
+    /// What is in use. Held while the file is changed, so that changes do not overtake each other.
+    running: Mutex<Arc<Raw>>,
+    /// The same for those who follow it.
+    configs: watch::Sender<Arc<Config>>,
+    /// Say which network an address has to be of.
+    nodes: OnceLock<Templates>,
 }
 
 impl FileSettings {
-    pub(super) fn new(path: Option<PathBuf>) -> Self {
-        let text = path.as_ref().and_then(|path| fs::read_to_string(path).ok());
-        let known = text
-            .zip(path.as_ref())
-            .and_then(|(text, path)| Some(Config::preview(&text, path).ok()?.1));
-        Self(Arc::new(Inner { path, running: Mutex::new(known) }))
+    pub(super) fn new(config: &Config) -> Self {
+        Self(Arc::new(Inner {
+            path: config.path.clone(),
+            running: Mutex::new(Arc::clone(&config.written)),
+            configs: watch::Sender::new(Arc::new(config.clone())),
+            nodes: OnceLock::new(),
+        }))
+    }
+
+    /// What is in use, from now on.
+    pub(super) fn configs(&self) -> watch::Receiver<Arc<Config>> {
+        self.0.configs.subscribe()
+    }
+
+    /// From here on an address of another network is refused.
+    pub(super) fn ask(&self, nodes: Templates) {
+        // Whoever was there first stays: there is one gateway.
+        let _ = self.0.nodes.set(nodes);
+    }
+
+    /// Reads the file again and says in the log what came of it.
+    pub(super) async fn reload_and_tell(&self) {
+        let done = self.reload().await;
+        if let Err(problem) = done {
+            error!("the configuration was not read again, the old one stays: {problem}");
+        }
     }
 
     /// Does it on a thread that may wait for the disk.
@@ -74,18 +100,14 @@ impl Inner {
     fn read(&self) -> Result<SettingsView, SettingsError> {
         let path = self.path()?;
         let text = read(path)?;
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let (problems, file) = match Config::preview(&text, path) {
-            Ok((_, raw)) => (Vec::new(), Some(raw)),
-            Err(problems) => (problems, None),
-        };
-        let needs_restart = match (&running, &file) {
-            (Some(running), Some(file)) => changed(running, file),
-            _ => Vec::new(),
+        let running = Arc::clone(&self.running());
+        let (problems, needs_restart) = match Config::preview(&text, path) {
+            Ok(file) => (Vec::new(), changed(&*running, &*file.written)),
+            Err(problems) => (problems, Vec::new()),
         };
         Ok(SettingsView {
             path: path.display().to_string(),
-            values: values(running.or(file).unwrap_or_default())?,
+            values: values(Raw::clone(&running))?,
             revision: revision(&text),
             writable: is_writable(path),
             problems,
@@ -97,17 +119,15 @@ impl Inner {
 
     fn change(&self, change: &Change) -> Result<Applied, SettingsError> {
         let path = self.path()?;
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut running = self.running();
         let old = read(path)?;
         if change.revision.as_ref().is_some_and(|edited| *edited != revision(&old)) {
             return Err(SettingsError::Outdated);
         }
         let new = edited(&old, &change.what).map_err(SettingsError::Refused)?;
-        let (_, raw) = Config::preview(&new, path).map_err(SettingsError::Refused)?;
-        let before = running.clone().unwrap_or_default();
-        let needs_restart = changed(&before, &raw);
+        let next = self.next(&new, &running).map_err(SettingsError::Refused)?;
         if change.check_only {
-            return Ok(Applied { applied: Vec::new(), needs_restart, revision: None });
+            return Ok(next.done(None));
         }
         write(path, &new).map_err(|error| {
             let path = path.display();
@@ -116,17 +136,65 @@ impl Inner {
                  that gatewayd runs as, or edit it there."
             ))
         })?;
-        info!(path = %path.display(), keys = ?needs_restart, "API: new settings are written");
-        Ok(Applied { applied: Vec::new(), needs_restart, revision: Some(revision(&new)) })
+        info!(path = %path.display(), "API: new settings are written");
+        self.put_into_effect(&next, &mut running);
+        Ok(next.done(Some(revision(&new))))
     }
 
     fn reload(&self) -> Result<Applied, SettingsError> {
         let path = self.path()?;
         let text = read(path)?;
-        let (_, raw) = Config::preview(&text, path).map_err(SettingsError::Refused)?;
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let needs_restart = changed(&running.clone().unwrap_or_default(), &raw);
-        Ok(Applied { applied: Vec::new(), needs_restart, revision: None })
+        let mut running = self.running();
+        let next = self.next(&text, &running).map_err(|problems| {
+            for problem in &problems {
+                error!("{}: {problem}", path.display());
+            }
+            SettingsError::Refused(problems)
+        })?;
+        info!(path = %path.display(), "the configuration is read again");
+        self.put_into_effect(&next, &mut running);
+        Ok(next.done(None))
+    }
+
+    /// What a file with this text would change; the error has a line for each problem.
+    fn next(&self, text: &str, running: &Raw) -> Result<Next, Vec<String>> {
+        let path = self.path.as_deref().unwrap_or_else(|| Path::new(""));
+        let file = Config::preview(text, path)?;
+        let config = file.without_restart(running)?;
+        self.check_address(&config, running)?;
+        let applied = changed(running, &*config.written);
+        let needs_restart = changed(&*config.written, &*file.written);
+        Ok(Next { config: Arc::new(config), applied, needs_restart })
+    }
+
+    fn check_address(&self, config: &Config, running: &Raw) -> Result<(), Vec<String>> {
+        if config.mining.address.is_none() && !running.mining.address.is_empty() {
+            let problem = "mining.address is missing: somebody has to be paid for blocks";
+            return Err(vec![problem.into()]);
+        }
+        let network = self.nodes.get().and_then(Templates::network);
+        match network {
+            Some(network) if !fits_network(config, network) => Err(vec![format!(
+                "mining.address is not of the network \"{network}\" that the node is on: set an \
+                 address of that network"
+            )]),
+            _ => Ok(()),
+        }
+    }
+
+    fn put_into_effect(&self, next: &Next, running: &mut Arc<Raw>) {
+        if !next.applied.is_empty() {
+            info!(keys = ?next.applied, "settings changed, in effect now");
+        }
+        if !next.needs_restart.is_empty() {
+            warn!(keys = ?next.needs_restart, "settings changed that need a restart of gatewayd");
+        }
+        *running = Arc::clone(&next.config.written);
+        self.configs.send_replace(Arc::clone(&next.config));
+    }
+
+    fn running(&self) -> MutexGuard<'_, Arc<Raw>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn path(&self) -> Result<&Path, SettingsError> {
@@ -134,6 +202,19 @@ impl Inner {
             SettingsError::NotWritable("This gateway was started without a settings file.".into())
         };
         self.path.as_deref().ok_or_else(none)
+    }
+}
+
+/// What a new text means for the gateway that runs.
+struct Next {
+    config: Arc<Config>,
+    applied: Vec<String>,
+    needs_restart: Vec<String>,
+}
+
+impl Next {
+    fn done(self, revision: Option<String>) -> Applied {
+        Applied { applied: self.applied, needs_restart: self.needs_restart, revision }
     }
 }
 
@@ -154,11 +235,14 @@ fn values(raw: Raw) -> Result<Box<RawValue>, SettingsError> {
     to_raw_value(&raw.masked(MASK)).map_err(broken)
 }
 
+/// A file that is not there yet is empty: containers begin with their environment alone.
 fn read(path: &Path) -> Result<String, SettingsError> {
-    let unreadable = |error: io::Error| {
-        SettingsError::NotWritable(format!("{} cannot be read: {error}.", path.display()))
-    };
-    fs::read_to_string(path).map_err(unreadable)
+    match fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        read => read.map_err(|error| {
+            SettingsError::NotWritable(format!("{} cannot be read: {error}.", path.display()))
+        }),
+    }
 }
 
 fn revision(text: &str) -> String {
@@ -175,8 +259,11 @@ fn is_writable(path: &Path) -> bool {
 /// The whole new file or the whole old one, whatever happens meanwhile.
 fn write(path: &Path, text: &str) -> io::Result<()> {
     // Through links: what they lead to is meant.
-    let path = fs::canonicalize(path)?;
-    let mode = fs::metadata(&path)?.permissions().mode();
+    let (path, mode) = match fs::canonicalize(path) {
+        Ok(path) => (path.clone(), fs::metadata(&path)?.permissions().mode()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => (path.to_owned(), MODE_NEW),
+        Err(error) => return Err(error),
+    };
     let beside = path.with_extension("toml.new");
     let mut file =
         fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
@@ -185,3 +272,6 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&beside, &path)
 }
+
+/// There may be passwords in it.
+const MODE_NEW: u32 = 0o600;

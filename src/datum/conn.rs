@@ -19,6 +19,8 @@ pub(super) enum Phase {
     Connecting(JoinHandle<io::Result<TcpStream>>),
     Connected(Box<Conn>),
     Waiting(Instant),
+    /// There is no pool to talk to.
+    Idle,
 }
 
 /// An open socket.
@@ -63,6 +65,7 @@ impl Phase {
                 tokio::time::sleep_until((*until).into()).await;
                 Turn::Retry
             }
+            Self::Idle => std::future::pending().await,
         }
     }
 }

@@ -27,6 +27,10 @@ impl Hold {
         Self { shares: VecDeque::new(), age_max }
     }
 
+    pub(super) fn set_age_max(&mut self, age_max: Duration) {
+        self.age_max = age_max;
+    }
+
     /// Adds a share; true when the oldest had to go for it.
     pub(super) fn push(&mut self, share: Share, now: Instant) -> bool {
         let full = self.shares.len() >= SHARES_MAX;

@@ -11,7 +11,7 @@ use super::{
 /// Everything that the pool's task is told at its start.
 #[derive(Clone, Debug)]
 pub struct DatumConfig {
-    /// In order of preference; never empty.
+    /// In order of preference; none: the task waits until there is one.
     pub pools: Vec<PoolConfig>,
     pub usernames: UsernameMode,
     /// `mining.address`, as the pool is told it in names.

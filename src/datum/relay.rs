@@ -1,6 +1,8 @@
 //! The pool as the rest of the gateway sees it, over all connections: whom to pay, and what became
 //! of each share. Sans-IO; `conn.rs` moves the bytes.
 
+mod ends;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -85,6 +87,21 @@ impl Relay {
             last_info: String::new(),
             talk: Talk::default(),
         }
+    }
+
+    /// What the operator wants now. What is said to a pool only once takes effect at the next
+    /// connection.
+    pub fn set_options(&mut self, options: RelayOptions) {
+        self.hold.set_age_max(Self::age_max(options.hold_shares));
+        self.options = options;
+        let Some(payout) = self.payout.as_deref() else { return };
+        let payout = Payout {
+            tag_secondary: self.options.tag_secondary.clone(),
+            unique_id: self.options.unique_id,
+            own_script: self.options.own_script.clone(),
+            ..payout.clone()
+        };
+        self.publish(payout);
     }
 
     /// Who holds nothing for a pool that is away still lets shares queue for one that is there.
@@ -222,51 +239,6 @@ impl Relay {
                 self.send(held, now, out);
             }
         }
-        self.count_waiting();
-    }
-
-    /// The connection has ended, for the reason `why`; `next` is what happens now.
-    pub fn disconnected(&mut self, why: &str, next: &str, now: Instant) {
-        let pool = Arc::clone(&self.pool);
-        if self.up || self.status.last_error.as_deref() != Some(why) {
-            error!(%pool, "pool {pool}: {why}; {next}");
-        } else {
-            info!(%pool, "pool {pool}: {why}, again; {next}");
-        }
-        if let Some(client) = self.client.take() {
-            let awaiting = client.into_awaiting().into_iter();
-            let over = self.hold.put_back(awaiting.map(|Sent { share, at, .. }| Held {
-                share,
-                since: at,
-                replay: true,
-            }));
-            self.stats.add_lost(Lost::Overflow, over);
-        }
-        self.status.last_error = Some(why.into());
-        self.news.status = true;
-        if self.up {
-            self.up = false;
-            self.status.state = PoolState::Down { since: now };
-        }
-        if self.options.hold_shares.is_zero() {
-            self.stats.add_lost(Lost::Expired, self.hold.clear());
-        }
-        self.settle_template();
-        self.count_waiting();
-    }
-
-    /// All pools have been tried in vain.
-    pub fn none_left(&mut self, now: Instant) {
-        if self.status.state == PoolState::Connecting {
-            self.status.state = PoolState::Down { since: now };
-            self.news.status = true;
-        }
-    }
-
-    /// The gateway stops: what has not been answered is lost.
-    pub fn shut_down(&mut self) {
-        let awaiting = self.client.take().map_or(0, |client| client.awaiting());
-        self.stats.add_lost(Lost::Shutdown, awaiting + self.hold.clear());
         self.count_waiting();
     }
 

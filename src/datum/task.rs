@@ -53,8 +53,13 @@ pub struct Inputs {
     pub shutdown: CancellationToken,
 }
 
-/// Starts the task. It ends after `shutdown`, once the last shares are answered or given up.
-pub fn spawn(config: DatumConfig, inputs: Inputs) -> (Pool, JoinHandle<()>) {
+/// Starts the task, which follows `configs`. It ends after `shutdown`, once the last shares are
+/// answered or given up.
+pub fn spawn(
+    mut configs: watch::Receiver<Arc<DatumConfig>>,
+    inputs: Inputs,
+) -> (Pool, JoinHandle<()>) {
+    let config = Arc::clone(&configs.borrow_and_update());
     let mut rng = StdRng::from_entropy();
     let stats = Arc::new(PoolStats::default());
     let relay = Relay::new(config.relay(), Identity::generate(&mut rng), Arc::clone(&stats));
@@ -62,8 +67,10 @@ pub fn spawn(config: DatumConfig, inputs: Inputs) -> (Pool, JoinHandle<()>) {
     let (status, status_watch) = watch::channel(relay.status().clone());
     let (health, health_watch) = watch::channel(relay.status().health());
     let (shares_in, shares) = mpsc::channel(SHARE_BATCHES_MAX);
+    let phase = if config.pools.is_empty() { Phase::Idle } else { Phase::Waiting(now()) };
     let task = Task {
         config,
+        configs,
         inputs,
         rng,
         relay,
@@ -73,7 +80,7 @@ pub fn spawn(config: DatumConfig, inputs: Inputs) -> (Pool, JoinHandle<()>) {
         shares,
         out: Vec::new(),
         at: 0,
-        phase: Phase::Waiting(now()),
+        phase,
         hints: Hints::default(),
     };
     let pool = Pool {
@@ -87,7 +94,8 @@ pub fn spawn(config: DatumConfig, inputs: Inputs) -> (Pool, JoinHandle<()>) {
 }
 
 struct Task {
-    config: DatumConfig,
+    config: Arc<DatumConfig>,
+    configs: watch::Receiver<Arc<DatumConfig>>,
     inputs: Inputs,
     rng: StdRng,
     relay: Relay,
@@ -129,6 +137,7 @@ impl Task {
             Some(shares) = self.shares.recv() => {
                 self.relay.on_shares(shares, now(), &mut self.out);
             }
+            Ok(()) = self.configs.changed() => self.on_config().await,
             () = sleep_until(deadline.into()) => {}
         }
         ControlFlow::Continue(())
@@ -173,7 +182,7 @@ impl Task {
             Turn::Connected(Ok(stream)) => {
                 let now = now();
                 self.phase = Phase::Connected(Box::new(Conn::new(stream, now)));
-                let pool = &self.config.pools[self.at];
+                let Some(pool) = self.config.pools.get(self.at) else { return };
                 let mut seed = [0; 32];
                 self.rng.fill_bytes(&mut seed);
                 let (name, key) = (pool.name(), pool.public_key);
@@ -206,8 +215,30 @@ impl Task {
         }
     }
 
+    /// Does what the operator wants now: the pool in use stays unless another comes before it.
+    async fn on_config(&mut self) {
+        let config = Arc::clone(&self.configs.borrow_and_update());
+        let stays =
+            self.config.pools.get(..=self.at).is_some_and(|tried| config.pools.starts_with(tried));
+        if !stays {
+            self.drain(now() + self.config.backoff.drain).await;
+        }
+        self.config = config;
+        self.relay.set_options(self.config.relay());
+        if stays {
+            return;
+        }
+        let is_last = self.config.pools.is_empty();
+        if !matches!(self.phase, Phase::Idle) {
+            self.relay.left(is_last, now());
+        }
+        self.out.clear();
+        self.at = 0;
+        self.phase = if is_last { Phase::Idle } else { Phase::Waiting(now()) };
+    }
+
     fn connect(&mut self) {
-        let pool = &self.config.pools[self.at];
+        let Some(pool) = self.config.pools.get(self.at) else { return };
         debug!(%pool, "connecting");
         self.relay.name_pool(&pool.name());
         self.phase = Phase::connect(pool, self.config.backoff.connect_timeout);
@@ -232,7 +263,7 @@ impl Task {
             }
         };
         self.at = at;
-        let pool = &self.config.pools[at];
+        let Some(pool) = self.config.pools.get(at) else { return };
         self.relay.disconnected(why, &format!("trying {pool} in {wait:.1?}"), now);
         self.phase = Phase::Waiting(now + wait);
     }
@@ -264,7 +295,13 @@ impl Task {
     /// Sends the last shares, waits a moment for answers, and counts what remains as lost.
     async fn finish(mut self) {
         self.shares.close();
-        let end: Instant = now() + self.config.backoff.drain;
+        self.drain(now() + self.config.backoff.drain).await;
+        self.relay.shut_down();
+        self.tell();
+    }
+
+    /// Sends what shares there are and waits for answers, until `end` at the longest.
+    async fn drain(&mut self, end: Instant) {
         while let Ok(shares) = self.shares.try_recv() {
             self.relay.on_shares(shares, now(), &mut self.out);
         }
@@ -277,8 +314,6 @@ impl Task {
                 () = sleep_until(end.into()) => break,
             }
         }
-        self.relay.shut_down();
-        self.tell();
     }
 }
 

@@ -158,7 +158,7 @@ impl Demo {
             }
         }
         let (blocks, counters) = (self.gateway.blocks.clone(), self.gateway.counters.clone());
-        let relay = self.gateway.pool.clone();
+        let relay = self.gateway.pool.borrow().clone();
         let splits = PoolConfig::sample_splits(SPLITS);
         self.gateway.stop().await;
         summary.blocks = blocks.accepted();

@@ -158,6 +158,34 @@ impl Assembler {
         (late && settled).then(|| self.publish(BuildJob::Classes, self.pace(false), &payout, now))
     }
 
+    /// No pool has said whom to pay, or the one that did is to be forgotten.
+    pub fn on_no_payout(&mut self) {
+        self.pool_payout = None;
+    }
+
+    /// Does what the operator wants from now on.
+    pub fn on_config(&mut self, config: &AssemblerConfig, now: Instant) -> Option<Work> {
+        let old = std::mem::replace(&mut self.config, config.clone());
+        if self.config.pooled && !old.pooled && self.pool == PoolHealth::Down {
+            // A first pool gets its time to come up.
+            self.pool_down_since = now;
+        }
+        let Some(payout) = self.payout(now).filter(|_| !self.is_stale(now)) else {
+            return self.reconsider(now);
+        };
+        // Splits have their own way in: here it is about whom the operator wants to be paid.
+        let is_solo = payout.pooled.is_none();
+        if !is_solo || self.jobs.first().is_none_or(|job| job.payout == payout) {
+            return self.reconsider(now);
+        }
+        let template = self.template.as_ref()?;
+        let what = match template.kind {
+            TemplateKind::Full => BuildJob::Classes,
+            TemplateKind::Tip => BuildJob::SubsidyOnly,
+        };
+        Some(self.publish(what, Announce::Now, &payout, now))
+    }
+
     /// Takes news of whether any pool answers.
     pub fn on_pool_health(&mut self, health: PoolHealth, now: Instant) -> Option<Work> {
         if self.pool != health {

@@ -362,3 +362,36 @@ fn an_empty_job_that_was_guessed_wrong_is_built_anew() {
     assert!(![first.id, halved.id].contains(&work.latest().id));
     assert_eq!(work.latest().template.subsidy(), 5_000_000_000);
 }
+
+#[test]
+fn another_address_is_paid_at_once_and_pools_come_and_go() {
+    let mut bench = Bench::new(false, WhenDown::Disconnect);
+    let template = full(1, 5_000);
+    bench.template(&template).unwrap();
+    let with = |bench: &Bench, pooled: bool, script: u8| AssemblerConfig {
+        solo: Arc::new(Payout { script: [script].into(), ..Payout::clone(&solo()) }),
+        pooled,
+        ..bench.assembler.config.clone()
+    };
+    let same = with(&bench, false, 0x51);
+    assert!(bench.assembler.on_config(&same, bench.now).is_none());
+    let other = with(&bench, false, 0x53);
+    let work = bench.assembler.on_config(&other, bench.now).unwrap();
+    assert_eq!((&work.latest().payout.script[..], &work.announce), (&[0x53][..], &Announce::Now));
+    assert_eq!(work.door, Door::Open);
+    // A first pool has time to come up: until then the old work goes on.
+    bench.now += Duration::from_secs(1_000);
+    bench.template(&template);
+    let pooled_config = with(&bench, true, 0x53);
+    assert!(bench.assembler.on_config(&pooled_config, bench.now).is_none());
+    assert_eq!(bench.assembler.door(), &Door::Open);
+    bench.health(PoolHealth::Up);
+    let work = bench.payout(&pooled(1, Some(&template))).unwrap();
+    assert!(work.latest().payout.pooled.is_some());
+    // And without one it is solo again at once, whatever the pool still says.
+    let work = bench.assembler.on_config(&other, bench.now).unwrap();
+    assert!(work.latest().payout.pooled.is_none());
+    assert!(bench.payout(&pooled(2, Some(&template))).is_none());
+    bench.assembler.on_no_payout();
+    assert!(bench.assembler.on_config(&pooled_config, bench.now).is_none());
+}

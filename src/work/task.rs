@@ -11,11 +11,12 @@ use tracing::{debug, info, warn};
 
 use super::{Assembler, AssemblerConfig, Door, Job, Payout, PoolHealth, Template, Work};
 
-/// What the task listens to. Pool channels are absent when solo.
+/// What the task listens to.
 pub struct WorkInputs {
+    pub configs: watch::Receiver<Arc<AssemblerConfig>>,
     pub templates: watch::Receiver<Option<Arc<Template>>>,
-    pub payouts: Option<watch::Receiver<Option<Arc<Payout>>>>,
-    pub pool_health: Option<watch::Receiver<PoolHealth>>,
+    pub payouts: watch::Receiver<Option<Arc<Payout>>>,
+    pub pool_health: watch::Receiver<PoolHealth>,
     /// What nodes would say to blocks of a job.
     pub verdicts: mpsc::Receiver<Verdict>,
 }
@@ -28,33 +29,40 @@ pub struct Verdict {
 
 /// Publishes work until `shutdown`. The first value appears when there is something to mine.
 pub async fn run(
-    config: AssemblerConfig,
     mut inputs: WorkInputs,
     work: watch::Sender<Option<Arc<Work>>>,
     shutdown: CancellationToken,
 ) {
+    let config = AssemblerConfig::clone(&inputs.configs.borrow_and_update());
     let mut assembler = Assembler::new(config, rand::random(), now());
     // Values that were there before this task listened count as news.
     inputs.templates.mark_changed();
-    inputs.payouts.iter_mut().for_each(watch::Receiver::mark_changed);
-    inputs.pool_health.iter_mut().for_each(watch::Receiver::mark_changed);
+    inputs.payouts.mark_changed();
+    inputs.pool_health.mark_changed();
     let mut door = Door::Open;
     loop {
         let published = tokio::select! {
             biased;
             () = shutdown.cancelled() => return,
-            template = news(Some(&mut inputs.templates)) => match template {
+            config = news(&mut inputs.configs) => match config {
+                Some(config) => assembler.on_config(&config, now()),
+                None => return,
+            },
+            template = news(&mut inputs.templates) => match template {
                 Some(Some(template)) => assembler.on_template(&template, now()),
                 Some(None) => None,
                 None => return,
             },
             // Before the pool's health: its terms come first, so that none of its old ones are used.
-            payout = news(inputs.payouts.as_mut()) => match payout {
+            payout = news(&mut inputs.payouts) => match payout {
                 Some(Some(payout)) => assembler.on_payout(&payout, now()),
-                Some(None) => None,
+                Some(None) => {
+                    assembler.on_no_payout();
+                    None
+                }
                 None => return,
             },
-            health = news(inputs.pool_health.as_mut()) => match health {
+            health = news(&mut inputs.pool_health) => match health {
                 Some(health) => assembler.on_pool_health(health, now()),
                 None => return,
             },
@@ -74,9 +82,8 @@ pub async fn run(
     }
 }
 
-/// The next value of `input`; waits for ever when there is no such input. None: its sender left.
-async fn news<T: Clone>(input: Option<&mut watch::Receiver<T>>) -> Option<T> {
-    let Some(input) = input else { return std::future::pending().await };
+/// The next value of `input`. None: its sender left.
+async fn news<T: Clone>(input: &mut watch::Receiver<T>) -> Option<T> {
     input.changed().await.ok()?;
     Some(input.borrow_and_update().clone())
 }

@@ -119,7 +119,7 @@ fn all_values_arrive() {
     assert_eq!(login(1), ("a", "b@c"));
     assert!(!config.nodes[0].submit_only && config.nodes[1].submit_only);
     assert_eq!(config.template.refresh, Duration::from_secs(55));
-    assert_eq!(config.mining.address_text, "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4");
+    assert_eq!(config.mining.address.unwrap().text, "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4");
     assert_eq!(config.mining.coinbase_tag, "first tag");
     assert_eq!(config.mining.coinbase_tag_secondary, "second # tag");
     assert_eq!(config.mining.unique_id, 77);

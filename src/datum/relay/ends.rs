@@ -1,0 +1,74 @@
+//! How connections end, and what becomes of shares then.
+
+use std::{sync::Arc, time::Instant};
+
+use tracing::{error, info};
+
+use super::Relay;
+use crate::datum::{event::Sent, hold::Held, stats::Lost, status::PoolState};
+
+impl Relay {
+    /// The connection has ended, for the reason `why`; `next` is what happens now.
+    pub fn disconnected(&mut self, why: &str, next: &str, now: Instant) {
+        let pool = Arc::clone(&self.pool);
+        if self.up || self.status.last_error.as_deref() != Some(why) {
+            error!(%pool, "pool {pool}: {why}; {next}");
+        } else {
+            info!(%pool, "pool {pool}: {why}, again; {next}");
+        }
+        self.status.last_error = Some(why.into());
+        self.cut_off(now);
+    }
+
+    /// The operator wants another pool, or none.
+    pub fn left(&mut self, is_last: bool, now: Instant) {
+        let (pool, next) = (Arc::clone(&self.pool), if is_last { "solo" } else { "the next pool" });
+        info!(%pool, "pool {pool}: left, as the configuration says now; on to {next}");
+        self.status.last_error = None;
+        self.cut_off(now);
+        if is_last {
+            self.stats.add_lost(Lost::TermsChanged, self.hold.clear());
+            self.payout = None;
+            self.news.payout = true;
+            self.count_waiting();
+        }
+    }
+
+    /// The connection is over: what it has not answered waits for the next one.
+    fn cut_off(&mut self, now: Instant) {
+        if let Some(client) = self.client.take() {
+            let awaiting = client.into_awaiting().into_iter();
+            let over = self.hold.put_back(awaiting.map(|Sent { share, at, .. }| Held {
+                share,
+                since: at,
+                replay: true,
+            }));
+            self.stats.add_lost(Lost::Overflow, over);
+        }
+        self.news.status = true;
+        if self.up {
+            self.up = false;
+            self.status.state = PoolState::Down { since: now };
+        }
+        if self.options.hold_shares.is_zero() {
+            self.stats.add_lost(Lost::Expired, self.hold.clear());
+        }
+        self.settle_template();
+        self.count_waiting();
+    }
+
+    /// All pools have been tried in vain.
+    pub fn none_left(&mut self, now: Instant) {
+        if self.status.state == PoolState::Connecting {
+            self.status.state = PoolState::Down { since: now };
+            self.news.status = true;
+        }
+    }
+
+    /// The gateway stops: what has not been answered is lost.
+    pub fn shut_down(&mut self) {
+        let awaiting = self.client.take().map_or(0, |client| client.awaiting());
+        self.stats.add_lost(Lost::Shutdown, awaiting + self.hold.clear());
+        self.count_waiting();
+    }
+}

@@ -1,0 +1,323 @@
+//! The configuration changes while miners mine: SIGHUP, the API, and a first start without one.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![allow(clippy::disallowed_types, reason = "answers are looked at as anybody would")]
+
+mod common;
+
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use common::{
+    eventually,
+    gateway::Gateway,
+    http::{ask, get},
+};
+use gatewayd::devnet::{
+    miner::{Miner, MinerHandle, MinerOptions, MinerProtocol},
+    node::{Node, NodeHandle, NodeOptions},
+    pool::{Pool, PoolConfig, PoolHandle, PoolOptions},
+};
+use serde_json::{Value, json};
+
+/// Regtest's; nobody has its key.
+const ADDRESS: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
+const SOON: Duration = Duration::from_secs(30);
+
+fn any() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
+}
+
+async fn node() -> NodeHandle {
+    Node::start(NodeOptions::default(), any()).await.unwrap()
+}
+
+async fn pool(tag: &str) -> PoolHandle {
+    let config = PoolConfig { tag: tag.as_bytes().to_vec(), ..PoolConfig::default() };
+    Pool::start(PoolOptions { config, ..PoolOptions::default() }, any()).await.unwrap()
+}
+
+fn node_toml(node: &NodeHandle) -> String {
+    format!(
+        "[[node]]\nrpc_url = \"{}\"\nrpc_user = \"{}\"\nrpc_password = \"{}\"\n",
+        node.rpc_url(),
+        node.user(),
+        node.password()
+    )
+}
+
+fn pool_toml(pool: &PoolHandle) -> String {
+    format!(
+        "[[pool]]\nhost = \"{}\"\nport = {}\npublic_key = \"{}\"\n",
+        pool.addr.ip(),
+        pool.addr.port(),
+        pool.public_key_hex()
+    )
+}
+
+/// A configuration with these pools; `mining` and `stratum` are lines of those sections.
+fn toml(node: &NodeHandle, pools: &[&PoolHandle], mining: &str, stratum: &str) -> String {
+    let pools: String = pools.iter().map(|pool| pool_toml(pool)).collect();
+    format!(
+        r#"{}{pools}
+[mining]
+{mining}
+[stratum]
+listen = ["127.0.0.1:0"]
+{stratum}
+[api]
+listen = "127.0.0.1:0"
+[ledger]
+data_dir = "{{dir}}"
+[log]
+level = "info"
+"#,
+        node_toml(node)
+    )
+}
+
+const EASY: &str = "difficulty_min = 0.000244140625\ndifficulty_start = 0.000244140625";
+
+fn paid() -> String {
+    format!("address = \"{ADDRESS}\"")
+}
+
+fn write(gateway: &Gateway, text: &str) {
+    let dir = gateway.dir();
+    fs::write(dir.join("gatewayd.toml"), text.replace("{dir}", dir.to_str().unwrap())).unwrap();
+}
+
+/// Writes, signals, and waits until the log says that it is done.
+#[track_caller]
+fn reload(gateway: &Gateway, text: &str) -> Vec<String> {
+    let before = gateway.line_count();
+    write(gateway, text);
+    gateway.signal("HUP");
+    gateway.wait_for_line_after(before, "configuration", SOON);
+    gateway.lines()[before..].to_vec()
+}
+
+fn miner(gateway: &Gateway, protocol: MinerProtocol) -> MinerHandle {
+    Miner::start(MinerOptions {
+        protocol,
+        connect: gateway.addr("stratum").to_string(),
+        username: format!("{ADDRESS}.rig"),
+        user_agent: "bitaxe/test/v1".into(),
+        hashrate_max: Some(1_000_000.0),
+        ..MinerOptions::default()
+    })
+    .unwrap()
+}
+
+#[track_caller]
+fn eventually_at(api: SocketAddr, path: &str, fits: impl Fn(&Value) -> bool) -> Value {
+    eventually(path, SOON, || Some(get(api, path).json()).filter(&fits))
+}
+
+/// Waits until a share has been accepted after now.
+#[track_caller]
+fn goes_on(miner: &MinerHandle) {
+    let before = miner.stats().accepted;
+    eventually("another share", SOON, || (miner.stats().accepted > before + 1).then_some(()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_applies_what_miners_need_not_notice() {
+    let node = node().await;
+    let gateway = Gateway::start(&toml(&node, &[], &paid(), EASY));
+    let api = gateway.addr("http");
+    let miners = [MinerProtocol::Sv1, MinerProtocol::Sv2Extended].map(|it| miner(&gateway, it));
+    miners.iter().for_each(goes_on);
+    let harder = "difficulty_min = 0.0009765625\ndifficulty_start = 0.0009765625";
+    let mining = format!("{}\ncoinbase_tag = \"changed\"", paid());
+    let new = toml(&node, &[], &mining, harder).replace("\"info\"", "\"debug\"");
+    let lines = reload(&gateway, &new).join("\n");
+    let applied = gateway.wait_for_line("settings changed, in effect now", SOON);
+    for key in ["mining.coinbase_tag", "stratum.difficulty_min", "log.level"] {
+        assert!(applied.contains(key), "{applied}\n{lines}");
+    }
+    eventually("the new difficulty", SOON, || {
+        miners.iter().all(|miner| miner.stats().difficulty >= 0.000_97).then_some(())
+    });
+    let tag = faster_hex::hex_string(b"changed");
+    let has_tag = |work: &Value| {
+        work["job"].to_string().contains("changed") || work.to_string().contains(&tag)
+    };
+    eventually_at(api, "/api/v1/work", has_tag);
+    gateway.wait_for_line("DEBUG", SOON);
+    miners.iter().for_each(goes_on);
+    for miner in miners {
+        let stats = miner.stop().await;
+        assert_eq!((stats.disconnects, stats.rejected), (0, 0), "{stats:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_file_is_refused_whole() {
+    let node = node().await;
+    let good = toml(&node, &[], &paid(), EASY);
+    let gateway = Gateway::start(&good);
+    let miner = miner(&gateway, MinerProtocol::Sv1);
+    goes_on(&miner);
+    let difficulty = miner.stats().difficulty;
+    let broken = toml(&node, &[], &paid(), "difficulty_min = -1.0\nshares_per_minute = 0")
+        .replace("\"info\"", "\"loud\"");
+    let lines = reload(&gateway, &broken).join("\n");
+    gateway.wait_for_line("the old one stays", SOON);
+    let lines = format!("{lines}\n{}", gateway.lines().join("\n"));
+    for key in ["stratum.difficulty_min", "stratum.shares_per_minute"] {
+        assert!(lines.contains(key), "{key}: {lines}");
+    }
+    // No TOML at all, and an address of another network.
+    reload(&gateway, "[mining\naddress");
+    let other = "address = \"bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4\"";
+    let lines = reload(&gateway, &toml(&node, &[], other, EASY)).join("\n");
+    assert!(lines.contains("network"), "{lines}");
+    let lines = reload(&gateway, &toml(&node, &[], "", EASY)).join("\n");
+    assert!(lines.contains("mining.address is missing"), "{lines}");
+    goes_on(&miner);
+    let stats = miner.stop().await;
+    assert_eq!((stats.disconnects, stats.rejected), (0, 0), "{stats:?}");
+    assert!((stats.difficulty - difficulty).abs() < 1e-9, "{stats:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pools_come_and_go_and_miners_stay() {
+    let node = node().await;
+    let (first, second) = (pool("first").await, pool("second").await);
+    let gateway = Gateway::start(&toml(&node, &[], &paid(), EASY));
+    let api = gateway.addr("http");
+    let miners = [MinerProtocol::Sv1, MinerProtocol::Sv2Standard].map(|it| miner(&gateway, it));
+    miners.iter().for_each(goes_on);
+    for (pools, active) in
+        [(vec![&first], &first), (vec![&second, &first], &second), (vec![&second], &second)]
+    {
+        reload(&gateway, &toml(&node, &pools, &paid(), EASY));
+        let name = active.addr.to_string();
+        let is_up = |view: &Value| {
+            let used = view["pools"].as_array().unwrap().iter().find(|it| it["is_active"] == true);
+            used.is_some_and(|it| it["name"] == name && it["state"] == "up")
+        };
+        let view = eventually_at(api, "/api/v1/pool", is_up);
+        assert_eq!(view["pools"].as_array().unwrap().len(), pools.len());
+        let before = active.stats().accepted;
+        eventually("shares at the pool", SOON, || {
+            (active.stats().accepted > before + 2).then_some(())
+        });
+    }
+    reload(&gateway, &toml(&node, &[], &paid(), EASY));
+    eventually_at(api, "/api/v1/status", |status| status["mode"] == "solo");
+    eventually_at(api, "/api/v1/pool", |view| view["pools"] == json!([]));
+    miners.iter().for_each(goes_on);
+    for miner in miners {
+        let stats = miner.stop().await;
+        assert_eq!((stats.disconnects, stats.rejected), (0, 0), "{stats:?}");
+    }
+    assert_eq!((first.stats().rejected, second.stats().rejected), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_node_takes_over_when_the_file_says_so() {
+    let (old, new) = (node().await, node().await);
+    let gateway = Gateway::start(&toml(&old, &[], &paid(), EASY));
+    let api = gateway.addr("http");
+    let miner = miner(&gateway, MinerProtocol::Sv1);
+    goes_on(&miner);
+    while new.height() <= old.height() + 3 {
+        new.mine_one();
+    }
+    reload(&gateway, &toml(&new, &[], &paid(), EASY));
+    let height = u64::from(new.height());
+    eventually_at(api, "/api/v1/status", |status| status["tip_height"].as_u64() >= Some(height));
+    let nodes = eventually_at(api, "/api/v1/nodes", |it| it["nodes"][0]["state"] == "ready");
+    assert_eq!(nodes["nodes"].as_array().unwrap().len(), 1, "{nodes}");
+    goes_on(&miner);
+    let stats = miner.stop().await;
+    assert_eq!((stats.disconnects, stats.rejected), (0, 0), "{stats:?}");
+    // Blocks go to the new one.
+    let height = new.height();
+    eventually("a block", SOON, || (new.height() >= height).then_some(()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_needs_a_restart_is_said_and_stays() {
+    let node = node().await;
+    let gateway = Gateway::start(&toml(&node, &[], &paid(), EASY));
+    let api = gateway.addr("http");
+    let door = gateway.addr("stratum");
+    let new = toml(&node, &[], &format!("{}\ncoinbase_tag = \"x\"", paid()), EASY)
+        .replace("[\"127.0.0.1:0\"]", "[\"127.0.0.1:1\"]");
+    reload(&gateway, &new);
+    let line = gateway.wait_for_line("need a restart", SOON);
+    assert!(line.contains("stratum.listen") && !line.contains("coinbase_tag"), "{line}");
+    // Said again as long as it is so.
+    let before = gateway.line_count();
+    gateway.signal("HUP");
+    gateway.wait_for_line_after(before, "need a restart", SOON);
+    assert!(!gateway.lines()[before..].iter().any(|line| line.contains("in effect now")));
+    assert_eq!(get(api, "/api/v1/status").status, 200);
+    std::net::TcpStream::connect(door).unwrap();
+}
+
+/// As on a node box: nobody has said yet whom to pay, nor where the node is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_start_waits_for_its_settings() {
+    let node = node().await;
+    let gateway = Gateway::start(
+        r#"# mine
+[stratum]
+listen = ["127.0.0.1:0"]
+difficulty_min = 0.000244140625
+difficulty_start = 0.000244140625
+[api]
+listen = "127.0.0.1:0"
+[ledger]
+data_dir = "{dir}"
+"#,
+    );
+    let line = gateway.wait_for_line("mining.address is missing", SOON);
+    assert!(line.contains("http://127.0.0.1:"), "{line}");
+    let api = gateway.addr("http");
+    let ready = get(api, "/readyz");
+    assert_eq!(ready.status, 503, "{}", ready.text());
+    assert_eq!(get(api, "/healthz").status, 200);
+    let status = get(api, "/api/v1/status").json();
+    assert_eq!(status["setup_needed"], true, "{status}");
+    assert_eq!(get(api, "/api/v1/session").json()["setup_open"], true);
+    let put = |changes: Value| {
+        let body = json!({ "changes": changes }).to_string();
+        ask(api, "PUT", "/api/v1/config", &[], Some(&body))
+    };
+    let bad = put(json!({ "mining.address": "1nothing" }));
+    assert_eq!(bad.status, 422, "{}", bad.text());
+    let node_settings = json!({
+        "node.0.rpc_url": node.rpc_url(),
+        "node.0.rpc_user": node.user(),
+        "node.0.rpc_password": node.password(),
+        "mining.address": ADDRESS,
+    });
+    let done = put(node_settings);
+    assert_eq!(done.status, 200, "{}", done.text());
+    assert_eq!(done.json()["needs_restart"], json!([]));
+    let miner = miner(&gateway, MinerProtocol::Sv1);
+    goes_on(&miner);
+    assert_eq!(miner.stop().await.rejected, 0);
+    eventually("ready", SOON, || (get(api, "/readyz").status == 200).then_some(()));
+    // The door closes behind whoever came first.
+    assert_eq!(get(api, "/api/v1/session").json()["setup_open"], false);
+    assert_eq!(put(json!({ "mining.coinbase_tag": "x" })).status, 403);
+    let file = fs::read_to_string(gateway.dir().join("gatewayd.toml")).unwrap();
+    assert!(file.starts_with("# mine\n") && file.contains(ADDRESS), "{file}");
+}
+
+#[test]
+fn without_an_address_and_without_a_page_it_ends() {
+    let mut gateway = Gateway::start(
+        "[[node]]\nrpc_user = \"a\"\nrpc_password = \"b\"\n[stratum]\nlisten = [\"127.0.0.1:0\"]\n\
+         [api]\nlisten = \"\"\n[ledger]\ndata_dir = \"{dir}\"\n",
+    );
+    assert_eq!(gateway.wait_exit(SOON).code(), Some(78));
+    assert!(gateway.lines().iter().any(|line| line.contains("mining.address")));
+}
