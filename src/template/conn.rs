@@ -4,7 +4,13 @@
 //! where they lie, a long poll must end when the daemon does, and cookies change with each start
 //! of the node.
 
-use std::{io, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    io,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 pub use bitcoincore_rpc::Auth;
 use bitcoincore_rpc::jsonrpc::base64;
@@ -12,7 +18,7 @@ use serde::Deserialize;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 /// Why a call came to nothing.
@@ -24,6 +30,8 @@ pub enum RpcError {
     Connect { address: Arc<str>, why: Arc<str> },
     #[error("the connection to {address} broke ({why})")]
     Io { address: Arc<str>, why: Arc<str> },
+    #[error("{address} takes {max} connections a minute; the next one is due in {wait:?}")]
+    Rationed { address: Arc<str>, max: usize, wait: Duration },
     #[error("no answer to {method} within {limit:?}")]
     Timeout { method: &'static str, limit: Duration },
     #[error("cannot read the cookie file {path} ({why})")]
@@ -54,6 +62,10 @@ impl RpcError {
             Self::Cookie { .. } => {
                 "the node writes it when it starts: start the node, correct rpc_cookie_file, or \
                  let this user read it"
+            }
+            Self::Rationed { .. } => {
+                "connections to it break too often: see its log, or raise \
+                 max_connections_per_ip_per_minute in its [rpc]"
             }
             Self::Unauthorized(_) => "correct rpc_user and rpc_password, or use rpc_cookie_file",
             Self::Forbidden(_) => "allow it with rpcwhitelist, or use another rpc_user",
@@ -124,6 +136,13 @@ impl RpcClient {
         Ok(Self { target, connection: None })
     }
 
+    /// A client that connects only as often as `ration` allows.
+    pub(super) fn rationed(url: &str, auth: &Auth, ration: Arc<Ration>) -> Result<Self, RpcError> {
+        let mut client = Self::new(url, auth)?;
+        client.target.ration = Some(ration);
+        Ok(client)
+    }
+
     /// Calls `method` with `params`, a JSON array. Every call here may be repeated without harm.
     pub(super) async fn call(
         &mut self,
@@ -165,6 +184,7 @@ struct Target {
     address: Arc<str>,
     path: Box<str>,
     auth: Auth,
+    ration: Option<Arc<Ration>>,
 }
 
 impl Target {
@@ -179,6 +199,7 @@ impl Target {
             address: host.into(),
             path: path.into(),
             auth: auth.clone(),
+            ration: None,
         })
     }
 
@@ -227,11 +248,17 @@ struct Connection {
 impl Connection {
     async fn open(target: &Target) -> Result<Self, RpcError> {
         let authorization = target.authorization().await?;
-        let stream =
-            TcpStream::connect(&*target.address).await.map_err(|error| RpcError::Connect {
+        if let Some(ration) = &target.ration {
+            ration.take(&target.address)?;
+        }
+        let stream = TcpStream::connect(&*target.address).await.map_err(|error| {
+            // Nobody counted it.
+            target.ration.as_ref().inspect(|ration| ration.give_back());
+            RpcError::Connect {
                 address: Arc::clone(&target.address),
                 why: error.to_string().into(),
-            })?;
+            }
+        })?;
         stream.set_nodelay(true).map_err(|error| target.io(&error))?;
         Ok(Self { stream, authorization })
     }
@@ -245,16 +272,18 @@ impl Connection {
     ) -> Result<(Answer, Option<Self>), RpcError> {
         let request = self.request(target, body);
         let reply = async {
-            self.stream.write_all(request.as_bytes()).await?;
-            read_reply(&mut self.stream).await
+            let written = self.stream.write_all(request.as_bytes()).await;
+            // Who finds a request too long says so before it has read it.
+            read_reply(&mut self.stream).await.map_err(|error| written.err().unwrap_or(error))
         };
         let Reply { head, body } = reply.await.map_err(|error| target.io(&error))?;
         let is_json = body.first() == Some(&b'{');
         match head.status {
             401 => Err(target.unauthorized()),
             403 => Err(RpcError::Forbidden(method)),
-            // An error of the node's own comes with status 500 or 404 and says more in JSON.
-            status if status != 200 && !is_json => {
+            // An error of the node's own comes with status 500 or 404 and says more in JSON; a
+            // request that is too long never got to the call.
+            status if status == 413 || (status != 200 && !is_json) => {
                 let text = String::from_utf8_lossy(&body[..body.len().min(MESSAGE_LEN_MAX)]);
                 Err(RpcError::Http { status, text: text.trim().into() })
             }
@@ -275,6 +304,40 @@ impl Connection {
             target.address,
             body.len(),
         )
+    }
+}
+
+/// How many more connections a node takes: blvm-node closes those beyond its limit without a word.
+#[derive(Debug)]
+pub(super) struct Ration {
+    max: usize,
+    opened: Mutex<VecDeque<Instant>>,
+}
+
+impl Ration {
+    pub(super) fn new(max: usize) -> Arc<Self> {
+        Arc::new(Self { max, opened: Mutex::default() })
+    }
+
+    fn take(&self, address: &Arc<str>) -> Result<(), RpcError> {
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        while opened.front().is_some_and(|at| now.duration_since(*at) > RATION_PERIOD) {
+            opened.pop_front();
+        }
+        if opened.len() < self.max {
+            opened.push_back(now);
+            return Ok(());
+        }
+        let wait = opened.front().map_or(RATION_PERIOD, |first| {
+            RATION_PERIOD.saturating_sub(now.duration_since(*first))
+        });
+        let (address, wait) = (Arc::clone(address), Duration::from_secs(wait.as_secs() + 1));
+        Err(RpcError::Rationed { address, max: self.max, wait })
+    }
+
+    fn give_back(&self) {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner).pop_back();
     }
 }
 
@@ -357,6 +420,8 @@ pub(super) const SYNCING: i32 = -10;
 pub(super) const NOT_CONNECTED: i32 = -9;
 /// RPC_METHOD_NOT_FOUND.
 pub(super) const METHOD_NOT_FOUND: i32 = -32601;
+/// blvm-node counts in whole seconds.
+const RATION_PERIOD: Duration = Duration::from_secs(61);
 const HEAD_LEN_USUAL: usize = 4096;
 /// A node's is 150 bytes.
 const HEAD_LEN_MAX: usize = 16 * 1024;
@@ -395,6 +460,22 @@ mod tests {
         ] {
             assert_eq!(parse(wrong), None, "{wrong}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn rations() {
+        let (ration, address) = (Ration::new(2), "a:1".into());
+        assert_eq!(ration.take(&address), Ok(()));
+        tokio::time::advance(Duration::from_secs(20)).await;
+        assert_eq!(ration.take(&address), Ok(()));
+        let Err(RpcError::Rationed { wait, .. }) = ration.take(&address) else { panic!("a third") };
+        assert_eq!(wait, Duration::from_secs(42));
+        ration.give_back();
+        assert_eq!(ration.take(&address), Ok(()));
+        assert!(ration.take(&address).is_err());
+        tokio::time::advance(wait).await;
+        assert_eq!(ration.take(&address), Ok(()));
+        assert!(ration.take(&address).is_err());
     }
 
     #[test]

@@ -58,11 +58,28 @@ pub struct Parsed {
     pub template: Template,
     /// To be sent with the next long poll.
     pub longpollid: Option<Box<str>>,
-    /// Transactions left out because a pool takes no more than [`TRANSACTIONS_MAX`].
+    /// Transactions left out because of [`Fit`].
     pub cut: usize,
     /// Names of what the node would like in the coinbase and does not get there: BIP 22 leaves it
     /// to the miner, and a DATUM pool to nobody.
     pub unmet: Vec<Box<str>>,
+}
+
+/// What a template may be, and what its node leaves to others.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Fit {
+    /// Transactions that a pool takes.
+    pub transactions: usize,
+    /// Bytes of all transactions together.
+    pub size: usize,
+    /// The node says nothing of the witness commitment: it is computed.
+    pub computes_commitment: bool,
+}
+
+impl Fit {
+    /// What Bitcoin Core and Knots need.
+    pub const POOL: Self =
+        Self { transactions: TRANSACTIONS_MAX, size: usize::MAX, computes_commitment: false };
 }
 
 /// What is wrong with a node's template.
@@ -90,9 +107,18 @@ pub enum GbtError {
 
 impl RawTemplate<'_> {
     /// Checks the answer and turns it into a template of `source`.
-    pub fn into_template(mut self, source: Arc<str>) -> Result<Parsed, GbtError> {
+    pub fn into_template(self, source: Arc<str>) -> Result<Parsed, GbtError> {
+        self.into_template_that_fits(source, &Fit::POOL)
+    }
+
+    /// The same for a node that is not as all others are.
+    pub fn into_template_that_fits(
+        mut self,
+        source: Arc<str>,
+        fit: &Fit,
+    ) -> Result<Parsed, GbtError> {
         self.check_rules()?;
-        let cut = self.cut();
+        let cut = self.cut(fit);
         let prevhash = Hash256::from_display_hex(self.previousblockhash)
             .ok_or_else(|| GbtError::Prevhash(excerpt(self.previousblockhash)))?;
         let nbits = Nbits::from_hex(self.bits).ok_or_else(|| GbtError::Bits(excerpt(self.bits)))?;
@@ -107,7 +133,7 @@ impl RawTemplate<'_> {
         };
         let totals = Totals::of(&transactions, &limits)?;
         let coinbase_value = self.coinbase_value(cut.fees, totals.fees)?;
-        let witness_commitment = self.witness_commitment(&transactions, cut.count > 0)?;
+        let witness_commitment = self.witness_commitment(&transactions, fit, cut.count > 0)?;
         let template = Template {
             source,
             kind: TemplateKind::Full,
@@ -146,11 +172,15 @@ impl RawTemplate<'_> {
         Ok(())
     }
 
-    /// Drops transactions past [`TRANSACTIONS_MAX`]. A transaction depends on earlier ones only
+    /// Drops the last transactions until they fit. A transaction depends on earlier ones only
     /// (`transactions` checks that), so what is left is whole.
-    fn cut(&mut self) -> Cut {
-        let count = self.transactions.len().saturating_sub(TRANSACTIONS_MAX);
-        let kept = self.transactions.len() - count;
+    fn cut(&mut self, fit: &Fit) -> Cut {
+        let sizes = self.transactions.iter().scan(0_usize, |size, tx| {
+            *size = size.saturating_add(tx.data.len() / 2);
+            Some(*size)
+        });
+        let kept = sizes.take(fit.transactions).take_while(|size| *size <= fit.size).count();
+        let count = self.transactions.len() - kept;
         let fees = self.transactions.drain(kept..).map(|tx| tx.fee);
         Cut { count, fees: fees.fold(0, u64::saturating_add) }
     }
@@ -205,13 +235,18 @@ impl RawTemplate<'_> {
     fn witness_commitment(
         &self,
         transactions: &[TemplateTx],
+        fit: &Fit,
         is_cut: bool,
     ) -> Result<Option<Box<[u8]>>, GbtError> {
         let rules_segwit = self.rules.iter().any(|rule| rule.trim_start_matches('!') == "segwit");
+        let has_witness = transactions.iter().any(|tx| tx.txid != tx.wtxid);
+        let is_needed = rules_segwit || has_witness;
         let Some(hex) = self.default_witness_commitment else {
-            let has_witness = transactions.iter().any(|tx| tx.txid != tx.wtxid);
-            let is_missing = rules_segwit || has_witness;
-            return if is_missing { Err(GbtError::WitnessCommitment) } else { Ok(None) };
+            return match (is_needed, fit.computes_commitment) {
+                (true, true) => Ok(Some(commitment_to(transactions))),
+                (true, false) => Err(GbtError::WitnessCommitment),
+                (false, _) => Ok(None),
+            };
         };
         if is_cut {
             return Ok(Some(commitment_to(transactions)));

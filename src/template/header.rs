@@ -30,6 +30,8 @@ impl ChainWork {
         let is_good = !hex.is_empty()
             && padded.len() == 64
             && faster_hex::hex_decode(padded.as_bytes(), &mut bytes).is_ok();
+        // blvm-node says zero when it does not know.
+        let is_good = is_good && bytes != [0; 32];
         is_good.then_some(Self(bytes))
     }
 
