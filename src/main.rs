@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use gatewayd::{
-    config::{self, Config, Log},
+    config::{self, Config, Log, Module},
     daemon, devnet,
     healthcheck::healthcheck,
     logging,
@@ -22,7 +22,7 @@ use gatewayd::{
 #[command(version, about, after_long_help = MORE, max_term_width = 100)]
 struct Args {
     /// Where the configuration is.
-    #[arg(long, short, global = true, default_value = "gatewayd.toml")]
+    #[arg(long, short, global = true, default_value_os_t = default_config())]
     config: PathBuf,
     #[command(subcommand)]
     command: Option<Command>,
@@ -170,6 +170,13 @@ fn with_config(
             Ok(ExitCode::from(EXIT_CONFIG))
         }
     }
+}
+
+/// In this folder, or where blvm-node has its modules' data.
+fn default_config() -> PathBuf {
+    Module::of_environment()
+        .and_then(|module| module.config())
+        .unwrap_or_else(|| "gatewayd.toml".into())
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {

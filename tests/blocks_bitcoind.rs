@@ -18,7 +18,7 @@ use bitcoincore_rpc::RpcApi;
 use common::{bitcoind::Bitcoind, eventually};
 use gatewayd::{
     blocks::{Answer, BlockNode, BlockSender, BlockStats, BlocksConfig, Event, News},
-    template::{NodeConfig, TemplateConfig},
+    template::{NodeConfig, NodeKind, TemplateConfig},
     work::{BuildJob, FoundBlock, Hash256, JobBuilder, Payout, Template, TemplateKind, Username},
 };
 use tokio::{runtime::Runtime, time::timeout};
@@ -80,6 +80,7 @@ fn block_nodes(nodes: &[&Bitcoind]) -> Vec<BlockNode> {
         name: format!("node {at}").into(),
         rpc_url: node.rpc_url(),
         auth: node.auth(),
+        is_blvm: false,
     };
     nodes.iter().enumerate().map(node).collect()
 }
@@ -94,6 +95,7 @@ fn template(bitcoind: &Bitcoind) -> Arc<Template> {
         auth: bitcoind.auth(),
         zmq_hashblock: None,
         submit_only: false,
+        kind: NodeKind::Bitcoind,
     };
     let config =
         TemplateConfig { nodes: vec![node], refresh: Duration::from_secs(40), chains: Vec::new() };

@@ -6,7 +6,7 @@ use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 use gatewayd::{
     blocks::{self, Answer, BlockNode, BlocksConfig},
     devnet::node::{Node, NodeOptions},
-    template::{self, NodeConfig, TemplateConfig, Templates},
+    template::{self, NodeConfig, NodeKind, TemplateConfig, Templates},
     work::{
         BuildJob, FoundBlock, Hash256, JobBuilder, Nbits, Payout, Template, TemplateKind, Username,
     },
@@ -28,6 +28,7 @@ async fn templates_arrive_and_blocks_are_taken() {
             name: "devnet".into(),
             rpc_url: node.rpc_url(),
             auth: blocks::Auth::UserPass("devnet".into(), "devnet".into()),
+            is_blvm: false,
         }],
         on_accepted: Arc::new(|_| {}),
     };
@@ -73,6 +74,7 @@ fn template_config(rpc_url: &str) -> TemplateConfig {
         auth: template::Auth::UserPass("devnet".into(), "devnet".into()),
         zmq_hashblock: None,
         submit_only: false,
+        kind: NodeKind::Bitcoind,
     };
     TemplateConfig { nodes: vec![node], refresh: Duration::from_secs(40), chains: Vec::new() }
 }

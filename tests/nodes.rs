@@ -21,7 +21,7 @@ use bitcoincore_rpc::RpcApi;
 use common::{bitcoind::Bitcoind, eventually, gateway::Gateway, http::get};
 use gatewayd::{
     devnet::miner::{Miner, MinerHandle, MinerOptions},
-    template::{NodeConfig, NodeState, NodeStatus, TemplateConfig, Templates},
+    template::{NodeConfig, NodeKind, NodeState, NodeStatus, TemplateConfig, Templates},
     work::Template,
 };
 use tokio::runtime::Runtime;
@@ -244,6 +244,7 @@ impl Side {
             auth: node.auth(),
             zmq_hashblock: Some(node.zmq_url()),
             submit_only: false,
+            kind: NodeKind::Bitcoind,
         };
         let config = TemplateConfig {
             nodes: nodes.iter().map(node).collect(),

@@ -18,7 +18,7 @@ use bitcoin::Network;
 use bitcoincore_rpc::RpcApi;
 use common::bitcoind::Bitcoind;
 use gatewayd::{
-    template::{Auth, NodeConfig, NodeState, NodeStatus, TemplateConfig, Templates},
+    template::{Auth, NodeConfig, NodeKind, NodeState, NodeStatus, TemplateConfig, Templates},
     work::{Hash256, Template, TemplateKind},
 };
 use tokio::{runtime::Runtime, sync::watch, time::timeout};
@@ -146,6 +146,7 @@ fn node(name: &str, bitcoind: &Bitcoind) -> NodeConfig {
         auth: bitcoind.auth(),
         zmq_hashblock: None,
         submit_only: false,
+        kind: NodeKind::Bitcoind,
     }
 }
 

@@ -14,7 +14,7 @@ use std::{
 use gatewayd::{
     blocks::{BlockNode, BlockSender, BlockStats, BlocksConfig},
     devnet::node::{Node, NodeHandle, NodeOptions},
-    template::{Auth, NodeConfig, NodeState, TemplateConfig, Templates},
+    template::{Auth, NodeConfig, NodeKind, NodeState, TemplateConfig, Templates},
     work::{
         BuildJob, FoundBlock, Hash256, JobBuilder, Nbits, Payout, Template, TemplateKind, Username,
     },
@@ -35,6 +35,7 @@ fn start_templates(node: &NodeHandle) -> Templates {
         auth: auth(node),
         zmq_hashblock: None,
         submit_only: false,
+        kind: NodeKind::Bitcoind,
     };
     let config =
         TemplateConfig { nodes: vec![node], refresh: Duration::from_secs(40), chains: Vec::new() };
@@ -47,7 +48,12 @@ fn start_blocks(
     templates: &Templates,
 ) -> (BlockSender, Arc<BlockStats>) {
     let notify = templates.notify.clone();
-    let node = BlockNode { name: "embedded".into(), rpc_url: node.rpc_url(), auth: auth(node) };
+    let node = BlockNode {
+        name: "embedded".into(),
+        rpc_url: node.rpc_url(),
+        auth: auth(node),
+        is_blvm: false,
+    };
     let config = BlocksConfig {
         data_dir: data_dir.path().to_owned(),
         nodes: vec![node],

@@ -19,7 +19,7 @@ use std::{
 
 use bitcoin::Network;
 use gatewayd::{
-    template::{Auth, NodeConfig, NodeState, NodeStatus, TemplateConfig, Templates},
+    template::{Auth, NodeConfig, NodeKind, NodeState, NodeStatus, TemplateConfig, Templates},
     work::{Template, TemplateKind},
 };
 use tokio::{runtime::Runtime, time::timeout};
@@ -87,6 +87,7 @@ impl FakeNode {
             auth: Auth::UserPass("u".into(), "p".into()),
             zmq_hashblock: None,
             submit_only: false,
+            kind: NodeKind::Bitcoind,
         }
     }
 }

@@ -38,6 +38,7 @@ const ADAPTERS: &[&str] = &[
     "template/probe.rs",
     "template/relay.rs",
     "template/rpc.rs",
+    "template/blvm/rpc.rs",
     "template/zmq.rs",
     "blocks/rpc.rs",
     "blocks/store.rs",

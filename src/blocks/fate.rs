@@ -41,6 +41,21 @@ impl Answer {
         }
     }
 
+    /// What blvm-node's `submitblock` says: all that it refuses is an error -32602, and the words
+    /// tell why. Not yet whether the block is in its chain: null may also be a block beside it.
+    pub(super) fn of_blvm_error(code: i32, message: &str) -> Self {
+        if code != INVALID_PARAMS {
+            return Self::Unanswered(message.to_owned());
+        }
+        if message.contains("already stored") {
+            return Self::Accepted;
+        }
+        if message.contains("prev_block_hash is not") || message.contains("not initialized") {
+            return Self::Unanswered(message.to_owned());
+        }
+        Self::Rejected(message.to_owned())
+    }
+
     /// As metrics say it.
     pub const fn name(&self) -> &'static str {
         match self {
@@ -163,6 +178,8 @@ impl BlockStats {
     }
 }
 
+/// JSON-RPC's own code for parameters that are wrong.
+const INVALID_PARAMS: i32 = -32602;
 /// A lifetime's blocks for most; a test network's last minutes.
 const RECENT_MAX: usize = 100;
 /// They are fetched every few seconds; only a test network has so many by then, or a daemon that
@@ -172,6 +189,16 @@ const NEWS_MAX: usize = 1_000;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn blvm_says_in_words_what_others_say_in_codes() {
+        let of = |message| Answer::of_blvm_error(-32602, message);
+        assert_eq!(of("submitblock: block header is already stored"), Answer::Accepted);
+        assert!(!of("submitblock: prev_block_hash is not a stored header").is_final());
+        let refused = "submitblock: block was not connected";
+        assert_eq!(of(refused), Answer::Rejected(refused.to_owned()));
+        assert!(!Answer::of_blvm_error(-32603, refused).is_final());
+    }
 
     #[test]
     fn duplicates_are_success_and_inconclusive_is_no_refusal() {

@@ -33,6 +33,8 @@ pub struct BlockNode {
     pub name: Arc<str>,
     pub rpc_url: String,
     pub auth: Auth,
+    /// A blvm-node, which answers in words of its own.
+    pub is_blvm: bool,
 }
 
 impl fmt::Debug for BlockNode {

@@ -1,8 +1,10 @@
 //! One call to one node. Blocking: for threads that may wait.
 
 use std::{
-    io,
+    fmt, io,
     net::{SocketAddr, TcpStream, ToSocketAddrs as _},
+    sync::{Mutex, PoisonError},
+    thread,
     time::Duration,
 };
 
@@ -39,6 +41,132 @@ pub(super) fn submit(node: &BlockNode, hash: &Hash256, params: &RawValue) -> Ans
     settle(answer, said.is_ok(), confirm(&client, hash))
 }
 
+/// A connection to a blvm-node, kept: it takes 10 in a minute.
+#[derive(Default)]
+pub(super) struct Line(Mutex<Option<Client>>);
+
+impl fmt::Debug for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the client: it holds a password.
+        f.write_str("Line")
+    }
+}
+
+/// The same for blvm-node, in its dialect. When its NodeAPI can take blocks with their witnesses,
+/// this is what changes.
+pub(super) fn submit_to_blvm(
+    node: &BlockNode,
+    line: &Line,
+    hash: &Hash256,
+    params: &RawValue,
+) -> Answer {
+    let mut kept = line.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_old = kept.is_some();
+    let answer = match kept.take().map_or_else(|| connect_once(node), Ok) {
+        Ok(client) => ask_blvm(client, hash, params, &mut kept),
+        Err(error) => Answer::Unanswered(error.to_string()),
+    };
+    if kept.is_none() && is_old && !answer.is_final() {
+        // The node may have another cookie since.
+        return match connect_once(node) {
+            Ok(client) => ask_blvm(client, hash, params, &mut kept),
+            Err(error) => Answer::Unanswered(error.to_string()),
+        };
+    }
+    answer
+}
+
+/// Keeps the client if its connection is in order.
+fn ask_blvm(
+    client: Client,
+    hash: &Hash256,
+    params: &RawValue,
+    kept: &mut Option<Client>,
+) -> Answer {
+    let said = match client.call::<Option<String>>("submitblock", Some(params)) {
+        Ok(said) => Answer::of_submitblock(said.as_deref()),
+        Err(jsonrpc::Error::Rpc(error)) => Answer::of_blvm_error(error.code, &error.message),
+        Err(error) => {
+            let error = error.to_string();
+            if error.contains(TOO_MANY) {
+                // By default 5 calls a second: the next one would be refused as well.
+                thread::sleep(PAUSE_TOO_MANY);
+            }
+            return Answer::Unanswered(transport_words(&error));
+        }
+    };
+    let answer = settle_by_chain(&client, hash, params, said);
+    *kept = Some(client);
+    answer
+}
+
+fn transport_words(error: &str) -> String {
+    if error.contains("413") {
+        return "its RPC takes no request as long as this block (HTTP 413): raise \
+                max_request_size_bytes in its [rpc] if its version heeds that, or add a bitcoind \
+                as another [[node]]"
+            .into();
+    }
+    error.to_owned()
+}
+
+/// Whatever it said to the submission, its chain decides.
+fn settle_by_chain(client: &Client, hash: &Hash256, params: &RawValue, said: Answer) -> Answer {
+    if !said.is_final() {
+        return said;
+    }
+    let tip: Result<String, _> = client.call("getbestblockhash", None);
+    let Ok(tip) = tip else {
+        return Answer::Unanswered("it does not say whether the block is in its chain".into());
+    };
+    if tip == hash.to_string() {
+        return Answer::Accepted;
+    }
+    match said {
+        // It says the same of a bad block and of one on a block that is its tip no more.
+        Answer::Rejected(_) if parent(params).is_some_and(|it| it.to_string() != tip) => {
+            Answer::Stale
+        }
+        Answer::Accepted => buried(client, hash),
+        said => said,
+    }
+}
+
+/// Where a block is that is not the tip: below it, beside it, or still on its way.
+fn buried(client: &Client, hash: &Hash256) -> Answer {
+    #[derive(Deserialize)]
+    struct Place {
+        height: u32,
+    }
+    let hash = hash.to_string();
+    let place = to_raw_value(&[&hash])
+        .map_err(jsonrpc::Error::from)
+        .and_then(|params| client.call::<Place>("getblockheader", Some(&params)));
+    let height = match place {
+        Ok(place) => place.height,
+        Err(jsonrpc::Error::Rpc(error)) if error.message.contains("no height index") => {
+            return Answer::Stale;
+        }
+        Err(_) => return Answer::Unanswered("it has the block, but not in its chain yet".into()),
+    };
+    let there = to_raw_value(&[height])
+        .map_err(jsonrpc::Error::from)
+        .and_then(|params| client.call::<String>("getblockhash", Some(&params)));
+    match there {
+        Ok(there) if there == hash => Answer::Accepted,
+        Ok(_) => Answer::Stale,
+        Err(error) => Answer::Unanswered(error.to_string()),
+    }
+}
+
+/// The parent of the block whose hex is in a list.
+fn parent(params: &RawValue) -> Option<Hash256> {
+    let mut hash = [0; 32];
+    let header = params.get().strip_prefix("[\"")?.get(8..72)?;
+    faster_hex::hex_decode(header.as_bytes(), &mut hash).ok()?;
+    Some(Hash256(hash))
+}
+
 /// Weighs what the node said to the submission against where it has the block now.
 fn settle(answer: Answer, was_answered: bool, known: Option<Answer>) -> Answer {
     match known {
@@ -56,16 +184,30 @@ fn confirm(client: &Client, hash: &Hash256) -> Option<Answer> {
     Some(if header.confirmations > 0 { Answer::Accepted } else { Answer::Stale })
 }
 
-/// A new connection each time: the cookie is read anew, and a dead connection is not reused.
-fn connect(node: &BlockNode) -> Result<Client, bitcoincore_rpc::Error> {
+/// Like `connect`, but does not spend a connection on finding out which address answers.
+fn connect_once(node: &BlockNode) -> Result<Client, bitcoincore_rpc::Error> {
     let (user, password) = node.auth.clone().get_user_pass()?;
+    client(&node.rpc_url, user, password)
+}
+
+fn client(
+    url: &str,
+    user: Option<String>,
+    password: Option<String>,
+) -> Result<Client, bitcoincore_rpc::Error> {
     let transport = SimpleHttpTransport::builder()
-        .url(&reachable_url(&node.rpc_url)?)
+        .url(url)
         .map_err(|error| bitcoincore_rpc::Error::JsonRpc(error.into()))?
         .timeout(TIMEOUT)
         .auth(user.unwrap_or_default(), password)
         .build();
     Ok(Client::with_transport(transport))
+}
+
+/// A new connection each time: the cookie is read anew, and a dead connection is not reused.
+fn connect(node: &BlockNode) -> Result<Client, bitcoincore_rpc::Error> {
+    let (user, password) = node.auth.clone().get_user_pass()?;
+    client(&reachable_url(&node.rpc_url)?, user, password)
 }
 
 /// `url` with the first address of its host that accepts a connection: the transport would try
@@ -98,6 +240,9 @@ struct BlockHeader {
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// For each address of a host; a node that is up accepts at once.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
+/// As the transport words HTTP's status.
+const TOO_MANY: &str = "code: 429";
+const PAUSE_TOO_MANY: Duration = Duration::from_secs(1);
 /// RPC_VERIFY_ERROR, RPC_VERIFY_REJECTED, RPC_DESERIALIZATION_ERROR of Bitcoin Core's protocol.h.
 const RPC_VERIFY_ERROR: i32 = -25;
 const RPC_VERIFY_REJECTED: i32 = -26;
@@ -128,6 +273,14 @@ mod tests {
         assert_eq!(url, format!("http://127.0.0.1:{port}/wallet/x"));
         let url = reachable_url(&format!("http://127.0.0.1:{port}")).unwrap();
         assert_eq!(url, format!("http://127.0.0.1:{port}/"));
+    }
+
+    #[test]
+    fn a_blocks_parent_is_read_from_its_hex() {
+        let header = format!("01000000{}{}", "ab".repeat(32), "00".repeat(44));
+        let params = to_raw_value(&[&header]).unwrap();
+        assert_eq!(parent(&params), Some(Hash256([0xAB; 32])));
+        assert_eq!(parent(&to_raw_value(&["0100"]).unwrap()), None);
     }
 
     #[test]

@@ -106,18 +106,26 @@ struct Submitter {
 struct Destination {
     node: BlockNode,
     turns: Arc<Semaphore>,
+    line: Arc<rpc::Line>,
 }
 
 impl Destination {
     fn new(node: BlockNode) -> Self {
-        Self { node, turns: Arc::new(Semaphore::new(TURNS)) }
+        Self { node, turns: Arc::new(Semaphore::new(TURNS)), line: Arc::default() }
     }
 
     async fn submit(&self, hash: Hash256, params: Arc<RawValue>) -> Answer {
         // Never closed, so never an error.
         let _turn = self.turns.acquire().await;
-        let node = self.node.clone();
-        let answer = on_a_thread(move || rpc::submit(&node, &hash, &params)).await;
+        let (node, line) = (self.node.clone(), Arc::clone(&self.line));
+        let submit = move || {
+            if node.is_blvm {
+                rpc::submit_to_blvm(&node, &line, &hash, &params)
+            } else {
+                rpc::submit(&node, &hash, &params)
+            }
+        };
+        let answer = on_a_thread(submit).await;
         answer.unwrap_or_else(|| Answer::Unanswered("the submission broke off".into()))
     }
 }

@@ -5,8 +5,8 @@ mod service;
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
-    Class, Config, Mining, Node, NodeAuth, PayoutAddress, Pool, Pooling, Stratum, Sv2, Template,
-    Usernames, raw,
+    Class, Config, Mining, Module, Node, NodeAuth, NodeKind, PayoutAddress, Pool, Pooling, Stratum,
+    Sv2, Template, Usernames, raw,
 };
 use crate::work::{Difficulty, WhenDown};
 
@@ -77,12 +77,7 @@ impl Check {
     }
 
     fn node(&mut self, raw: raw::Node) -> Option<Node> {
-        if raw.kind != "bitcoind" {
-            return self.note(
-                "node.kind",
-                &format!("\"{}\" is not known: this version knows \"bitcoind\"", raw.kind),
-            );
-        }
+        let kind = self.node_kind(&raw)?;
         let name = self.node_name(&raw.rpc_url)?;
         if !raw.zmq_hashblock.is_empty()
             && !["tcp://", "ipc://"].iter().any(|scheme| raw.zmq_hashblock.starts_with(scheme))
@@ -113,7 +108,38 @@ impl Check {
             auth,
             zmq_hashblock: Some(raw.zmq_hashblock).filter(|url| !url.is_empty()),
             submit_only: raw.submit_only,
+            kind,
         })
+    }
+
+    fn node_kind(&mut self, raw: &raw::Node) -> Option<NodeKind> {
+        let is_blvm =
+            self.choice("node.kind", &raw.kind, &[("bitcoind", false), ("blvm", true)])?;
+        let socket = &raw.nodeapi_socket;
+        if !is_blvm {
+            return if socket.is_empty() {
+                Some(NodeKind::Bitcoind)
+            } else {
+                self.note("node.nodeapi_socket", "is only for kind = \"blvm\": remove it")
+            };
+        }
+        if !raw.zmq_hashblock.is_empty() {
+            return self.note(
+                "node.zmq_hashblock",
+                "is only for kind = \"bitcoind\": remove it, and set nodeapi_socket for the same",
+            );
+        }
+        if raw.rpc_user.is_empty() && raw.rpc_cookie_file == raw::Node::default().rpc_cookie_file {
+            return self.note(
+                "node.rpc_cookie_file",
+                "is bitcoind's: set it to .cookie in your blvm-node's data folder",
+            );
+        }
+        let nodeapi_socket = match socket.as_str() {
+            "" => Module::of_environment().and_then(|module| module.socket),
+            path => Some(self.path("node.nodeapi_socket", path)?),
+        };
+        Some(NodeKind::Blvm { nodeapi_socket })
     }
 
     /// Host and port of the URL.

@@ -225,3 +225,23 @@ fn durations_have_units() {
         assert_eq!(parse_duration(text), expected.map(Duration::from_millis), "{text}");
     }
 }
+
+#[test]
+fn a_blvm_node_has_its_own_cookie_and_socket() {
+    let node =
+        |keys: &str| Config::parse(&MINIMAL.replace("[[node]]", &format!("[[node]]\n{keys}")));
+    let cookie = r#"rpc_cookie_file = "/blvm/.cookie""#;
+    let kind = |keys: &str| node(keys).unwrap().nodes.remove(0).kind;
+    assert_eq!(kind(""), NodeKind::Bitcoind);
+    let blvm = kind(&format!("kind = \"blvm\"\n{cookie}\nnodeapi_socket = \"/blvm/node.sock\""));
+    assert_eq!(blvm, NodeKind::Blvm { nodeapi_socket: Some("/blvm/node.sock".into()) });
+    let problem = |keys: &str| node(keys).unwrap_err().problems.remove(0);
+    for (keys, expected) in [
+        ("kind = \"btcd\"", "node.kind \"btcd\" is not one of \"bitcoind\", \"blvm\""),
+        ("kind = \"blvm\"", "node.rpc_cookie_file is bitcoind's: set it to .cookie in your"),
+        ("nodeapi_socket = \"/s\"", "node.nodeapi_socket is only for kind = \"blvm\": remove it"),
+        ("kind = \"blvm\"\nzmq_hashblock = \"tcp://a:1\"", "node.zmq_hashblock is only for kind"),
+    ] {
+        assert!(problem(keys).starts_with(expected), "{}", problem(keys));
+    }
+}

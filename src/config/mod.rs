@@ -4,6 +4,7 @@
 mod check;
 pub mod edit;
 mod import;
+mod module;
 mod raw;
 
 use std::{
@@ -17,11 +18,12 @@ use std::{
 
 use figment::{
     Figment,
-    providers::{Env, Format, Toml},
+    providers::{Data, Env, Format, Toml},
 };
 
 pub use check::parse_duration;
 pub use import::{Imported, import_datum};
+pub use module::Module;
 pub use raw::{Raw, Secret};
 
 use crate::work::{Difficulty, WhenDown};
@@ -54,6 +56,17 @@ pub struct Node {
     pub auth: NodeAuth,
     pub zmq_hashblock: Option<String>,
     pub submit_only: bool,
+    pub kind: NodeKind,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum NodeKind {
+    /// Bitcoin Core, Knots.
+    Bitcoind,
+    Blvm {
+        /// Of its NodeAPI.
+        nodeapi_socket: Option<PathBuf>,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -192,15 +205,16 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let error = |problems| ConfigError { path: path.display().to_string(), problems };
         let file = path.exists().then(|| Toml::file_exact(path));
-        if file.is_none() && environment().iter().next().is_none() {
+        let has_keys = environment().iter().next().is_some()
+            || (Module::of_environment().is_some() && Module::keys().iter().next().is_some());
+        if file.is_none() && !has_keys {
             return Err(error(vec![
                 "no such file. Write one with `gatewayd example-config > gatewayd.toml`, set \
                  mining.address and [[node]], and name it with --config"
                     .into(),
             ]));
         }
-        let figment = file.map_or_else(Figment::new, |file| Figment::new().merge(file));
-        let raw = figment.merge(environment()).extract().map_err(|problems| {
+        let raw = merged(file).extract().map_err(|problems| {
             error(problems.into_iter().map(|it| without_secrets(&it.to_string())).collect())
         })?;
         let config = check::config(raw, false).map_err(error)?;
@@ -210,8 +224,7 @@ impl Config {
     /// What a file with this text would mean, with the environment over it. `mining.address` may be
     /// missing.
     pub fn preview(toml: &str, path: &Path) -> Result<Self, Vec<String>> {
-        let figment = Figment::new().merge(Toml::string(toml)).merge(environment());
-        let raw: Raw = figment.extract().map_err(|problems| {
+        let raw: Raw = merged(Some(Toml::string(toml))).extract().map_err(|problems| {
             let lines = problems.into_iter().map(|it| without_secrets(&it.to_string()));
             lines.collect::<Vec<_>>()
         })?;
@@ -232,6 +245,19 @@ impl Config {
             .map_err(|problem| error(vec![without_secrets(&problem.to_string())]))?;
         check::config(raw, true).map_err(error)
     }
+}
+
+/// The file, and the environment over it.
+fn merged(file: Option<Data<Toml>>) -> Figment {
+    let module = Module::of_environment();
+    let mut figment = module.as_ref().map_or_else(Figment::new, Module::defaults);
+    if let Some(file) = file {
+        figment = figment.merge(file);
+    }
+    if module.is_some() {
+        figment = figment.merge(Module::keys());
+    }
+    figment.merge(environment())
 }
 
 /// The file as written, with defaults where it is silent.

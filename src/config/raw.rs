@@ -33,6 +33,7 @@ pub struct Node {
     #[serde(skip_serializing_if = "Secret::is_empty")]
     pub rpc_password: Secret,
     pub zmq_hashblock: String,
+    pub nodeapi_socket: String,
     pub submit_only: bool,
 }
 
@@ -45,6 +46,7 @@ impl Default for Node {
             rpc_user: String::new(),
             rpc_password: Secret::default(),
             zmq_hashblock: String::new(),
+            nodeapi_socket: String::new(),
             submit_only: false,
         }
     }

@@ -10,7 +10,8 @@ use crate::{
     work::{AssemblerConfig, Payout, Username},
 };
 
-pub(super) fn node_config(node: &config::Node) -> template::NodeConfig {
+/// `company` are all nodes that are configured.
+pub(super) fn node_config(node: &config::Node, company: &[config::Node]) -> template::NodeConfig {
     template::NodeConfig {
         name: node.name.as_str().into(),
         rpc_url: node.rpc_url.clone(),
@@ -22,12 +23,23 @@ pub(super) fn node_config(node: &config::Node) -> template::NodeConfig {
         },
         zmq_hashblock: node.zmq_hashblock.clone(),
         submit_only: node.submit_only,
+        kind: match &node.kind {
+            config::NodeKind::Bitcoind => template::NodeKind::Bitcoind,
+            config::NodeKind::Blvm { nodeapi_socket } => {
+                template::NodeKind::Blvm(template::BlvmConfig {
+                    nodeapi_socket: nodeapi_socket.clone(),
+                    module_id: config::Module::of_environment()
+                        .map_or_else(|| "gatewayd".into(), |module| module.id.into()),
+                    is_alone: !company.iter().any(|it| it.kind == config::NodeKind::Bitcoind),
+                })
+            }
+        },
     }
 }
 
 pub(super) fn template_config(config: &Config) -> template::TemplateConfig {
     template::TemplateConfig {
-        nodes: config.nodes.iter().map(node_config).collect(),
+        nodes: config.nodes.iter().map(|node| node_config(node, &config.nodes)).collect(),
         refresh: config.template.refresh,
         chains: CHAINS.into_iter().filter(|chain| fits_network(config, *chain)).collect(),
     }

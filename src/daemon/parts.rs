@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     blocks::{self, BlockNode, BlockSender, BlockStats, BlocksConfig},
-    config::Config,
+    config::{Config, NodeKind},
     datum, listener,
     template::Templates,
     work::{Work, task::WorkInputs},
@@ -98,7 +98,8 @@ pub(super) fn block_nodes(config: &Config) -> Vec<BlockNode> {
     let nodes = config.nodes.iter().map(|node| BlockNode {
         name: node.name.as_str().into(),
         rpc_url: node.rpc_url.clone(),
-        auth: node_config(node).auth,
+        auth: node_config(node, &config.nodes).auth,
+        is_blvm: matches!(node.kind, NodeKind::Blvm { .. }),
     });
     nodes.collect()
 }

@@ -4,6 +4,7 @@
 //! what the chosen one says. Not here: what is made of a template, and where found blocks go.
 
 mod bitcoind;
+mod blvm;
 mod chain;
 mod conn;
 pub mod gbt;
@@ -19,6 +20,7 @@ mod zmq;
 
 use std::{
     fmt,
+    path::PathBuf,
     pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
@@ -28,6 +30,7 @@ use bitcoin::Network;
 
 pub use self::{
     bitcoind::{Bitcoind, NodeError},
+    blvm::Blvm,
     conn::{Auth, RpcError},
     header::{ChainWork, empty_blocks},
     status::{NodeState, NodeStatus},
@@ -64,6 +67,28 @@ pub struct NodeConfig {
     pub zmq_hashblock: Option<String>,
     /// Only gets found blocks: no templates are asked of it.
     pub submit_only: bool,
+    pub kind: NodeKind,
+}
+
+/// What speaks there.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum NodeKind {
+    /// Bitcoin Core, Knots.
+    #[default]
+    Bitcoind,
+    /// blvm-node.
+    Blvm(BlvmConfig),
+}
+
+/// What only a blvm-node needs.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct BlvmConfig {
+    /// Of its NodeAPI; none: all goes over RPC.
+    pub nodeapi_socket: Option<PathBuf>,
+    /// As whom its NodeAPI knows us.
+    pub module_id: Arc<str>,
+    /// No other node takes found blocks: what this one could not be given must not be mined.
+    pub is_alone: bool,
 }
 
 impl fmt::Debug for NodeConfig {
@@ -74,6 +99,7 @@ impl fmt::Debug for NodeConfig {
             .field("rpc_url", &self.rpc_url)
             .field("zmq_hashblock", &self.zmq_hashblock)
             .field("submit_only", &self.submit_only)
+            .field("kind", &self.kind)
             .finish_non_exhaustive()
     }
 }
@@ -114,6 +140,8 @@ struct Hint {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum HintFrom {
     Zmq,
+    /// blvm-node's events and tips.
+    NodeApi,
     LongPoll,
     SlowPoll,
     Notice,

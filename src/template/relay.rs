@@ -17,8 +17,8 @@ use tokio_util::{
 use tracing::{debug, error, info, warn};
 
 use super::{
-    Bitcoind, NodeConfig, NodeState, NodeStatus, NotifyHandle, Outlet, TemplateConfig,
-    TemplateSource,
+    Bitcoind, Blvm, NodeConfig, NodeKind, NodeState, NodeStatus, NotifyHandle, Outlet,
+    TemplateConfig, TemplateSource,
     chain::ChainChoice,
     probe::LATE_AFTER,
     select::{BEHIND_MAX, Candidate, Chooser, Place},
@@ -147,7 +147,11 @@ impl Relay {
 
     fn start(&self, node: &NodeConfig) -> Source {
         let outlet = Outlet::new(Arc::clone(&node.name), Arc::clone(&self.changed));
-        let source = Box::new(Bitcoind::new(node.clone(), self.refresh.subscribe()));
+        let refresh = self.refresh.subscribe();
+        let source: Box<dyn TemplateSource> = match &node.kind {
+            NodeKind::Bitcoind => Box::new(Bitcoind::new(node.clone(), refresh)),
+            NodeKind::Blvm(blvm) => Box::new(Blvm::new(node.clone(), blvm.clone(), refresh)),
+        };
         let run = source.run(outlet.clone(), self.notify.subscribe());
         let token = self.token.child_token();
         let running = token.clone().drop_guard();

@@ -9,8 +9,8 @@
 //! Each arrow into the node has a connection of its own, so that none waits for another; one more
 //! asks for signs of life.
 
-mod speaker;
-mod task;
+pub(super) mod speaker;
+pub(super) mod task;
 
 use std::{pin::Pin, sync::Arc};
 

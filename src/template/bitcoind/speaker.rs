@@ -9,7 +9,7 @@ use super::NodeError;
 use crate::{template::gbt::GbtError, work::Template};
 
 /// Says each trouble once.
-pub(super) struct Speaker {
+pub(in crate::template) struct Speaker {
     node: Arc<str>,
     said: Option<NodeError>,
     down_since: Option<Instant>,
@@ -17,11 +17,11 @@ pub(super) struct Speaker {
 }
 
 impl Speaker {
-    pub(super) fn new(node: Arc<str>) -> Self {
+    pub(in crate::template) fn new(node: Arc<str>) -> Self {
         Self { node, said: None, down_since: None, mempool_said: false }
     }
 
-    pub(super) fn lost(&mut self, error: &NodeError) {
+    pub(in crate::template) fn lost(&mut self, error: &NodeError) {
         self.down_since.get_or_insert_with(Instant::now);
         let (node, what) = (&self.node, error);
         if self.said.as_ref().is_some_and(|said| is_same_trouble(said, error)) {
@@ -57,7 +57,7 @@ impl Speaker {
     }
 
     /// The first template of a session is here.
-    pub(super) fn back(&mut self, template: &Template) {
+    pub(in crate::template) fn back(&mut self, template: &Template) {
         self.said = None;
         let (node, height) = (&self.node, template.height);
         let transactions = template.transactions.len();
@@ -71,7 +71,7 @@ impl Speaker {
 }
 
 /// What the operator can do.
-pub(super) fn advice(error: &NodeError) -> &'static str {
+pub(in crate::template) fn advice(error: &NodeError) -> &'static str {
     match error {
         NodeError::Rpc(error) => error.advice(),
         NodeError::Template(GbtError::Rule(_) | GbtError::VersionBits(_)) => "update gatewayd",

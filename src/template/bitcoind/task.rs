@@ -64,7 +64,7 @@ pub(super) async fn run(
     }
 }
 
-fn state_after(error: &NodeError) -> NodeState {
+pub(in crate::template) fn state_after(error: &NodeError) -> NodeState {
     match error {
         NodeError::Rpc(error)
             if matches!(error.code(), Some(WARMING_UP | SYNCING | NOT_CONNECTED)) =>
@@ -76,7 +76,7 @@ fn state_after(error: &NodeError) -> NodeState {
 }
 
 /// A wrong password does not heal by itself, and each try is a line in the node's log.
-fn is_refused_password(error: &NodeError) -> bool {
+pub(in crate::template) fn is_refused_password(error: &NodeError) -> bool {
     matches!(error, NodeError::Rpc(RpcError::Unauthorized("user or password")))
 }
 
@@ -379,7 +379,7 @@ fn is_light(template: &Template) -> bool {
 }
 
 /// Says what kind of node answered.
-fn introduce(node: &NodeConfig, info: &NodeInfo, outlet: &Outlet) {
+pub(in crate::template) fn introduce(node: &NodeConfig, info: &NodeInfo, outlet: &Outlet) {
     let was_known = outlet.status().version.is_some();
     let (name, chain, version) = (&node.name, info.network.to_core_arg(), &info.version);
     if !was_known {
@@ -401,23 +401,23 @@ fn introduce(node: &NodeConfig, info: &NodeInfo, outlet: &Outlet) {
     });
 }
 
-fn hint(from: HintFrom, tip: Option<Hash256>) -> Hint {
+pub(in crate::template) fn hint(from: HintFrom, tip: Option<Hash256>) -> Hint {
     Hint { from, tip, at: Instant::now().into_std() }
 }
 
-fn micros(since: std::time::Instant) -> u64 {
+pub(in crate::template) fn micros(since: std::time::Instant) -> u64 {
     u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Ticks `after`, then each `period`; a late tick moves the following ones.
-fn ticks(after: Duration, period: Duration) -> Interval {
+pub(in crate::template) fn ticks(after: Duration, period: Duration) -> Interval {
     let mut ticks = interval_at(Instant::now() + after, period.max(PERIOD_MIN));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
 }
 
 #[expect(clippy::disallowed_methods, reason = "a task may read the clock")]
-fn unix_now() -> u32 {
+pub(in crate::template) fn unix_now() -> u32 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u32::try_from(now.as_secs()).unwrap_or(u32::MAX)
 }

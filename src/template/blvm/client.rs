@@ -1,0 +1,190 @@
+//! One conversation with blvm-node's NodeAPI: bytes in, bytes and news out. Pure.
+
+use std::collections::VecDeque;
+
+use super::{
+    message::{
+        self, ApiTemplate, Ask, CHAIN_INFO_WIDTHS, ChainInfo, Event, Identity, Incoming, Layout,
+        Target,
+    },
+    wire::{Frames, Reader, WireError},
+};
+use crate::work::Hash256;
+
+/// What the node said.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) enum Said {
+    /// It takes us as a module; this is its version, and what that means for messages.
+    Welcome {
+        version: String,
+        layout: Layout,
+    },
+    Subscribed,
+    Tip(Hash256),
+    Info(ChainInfo),
+    Template(Box<ApiTemplate>),
+    Event(Event),
+    /// It will not do this, for this reason.
+    Refused {
+        ask: Ask,
+        reason: String,
+    },
+    /// Its answer cannot be read, in no layout that is known.
+    Unreadable {
+        ask: Ask,
+        error: WireError,
+    },
+}
+
+/// Why a conversation must end.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub(super) enum ClientError {
+    #[error("its message does not parse: {0}")]
+    Wire(#[from] WireError),
+    #[error("it refuses us as a module: {0}")]
+    Refused(String),
+    #[error("it answers what was not asked")]
+    Unasked,
+}
+
+/// Our side of the conversation.
+#[derive(Debug)]
+pub(super) struct Client {
+    identity: (Box<str>, Box<str>),
+    layout: Layout,
+    frames: Frames,
+    /// Asked and not answered, oldest first.
+    asked: VecDeque<(u64, Ask)>,
+    next_id: u64,
+}
+
+impl Client {
+    /// Begins with the handshake, which goes into `out`.
+    pub(super) fn new(module_id: &str, module_name: &str, out: &mut Vec<u8>) -> Self {
+        let mut client = Self {
+            identity: (module_id.into(), module_name.into()),
+            layout: Layout::B,
+            frames: Frames::default(),
+            asked: VecDeque::new(),
+            next_id: 1,
+        };
+        client.ask(Ask::Handshake, out);
+        client
+    }
+
+    /// Asks, unless the same is asked already or the node is behind with its answers.
+    pub(super) fn ask(&mut self, ask: Ask, out: &mut Vec<u8>) {
+        if self.asked.len() >= ASKED_MAX || self.asked.iter().any(|(_, asked)| *asked == ask) {
+            return;
+        }
+        let id = self.next_id;
+        self.next_id += 1;
+        self.asked.push_back((id, ask));
+        let (module_id, module_name) = (&self.identity.0, &self.identity.1);
+        message::append(ask, id, self.layout, Identity { module_id, module_name }, out);
+    }
+
+    /// True while an answer is due.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.asked.is_empty()
+    }
+
+    /// Takes what came in; appends what it says to `said`, and answers to `out`.
+    pub(super) fn on_bytes(
+        &mut self,
+        bytes: &[u8],
+        said: &mut Vec<Said>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ClientError> {
+        let mut frames = std::mem::take(&mut self.frames);
+        frames.push(bytes);
+        while let Some(frame) = frames.next()? {
+            match message::incoming(frame)? {
+                Incoming::Event(event) => said.push(Said::Event(event)),
+                Incoming::Response { correlation_id, body } => {
+                    let news = self.on_response(correlation_id, body, out)?;
+                    said.push(news);
+                }
+                Incoming::Ignored => {}
+            }
+        }
+        self.frames = frames;
+        Ok(())
+    }
+
+    fn on_response(
+        &mut self,
+        correlation_id: u64,
+        body: Reader<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<Said, ClientError> {
+        let at = self.asked.iter().position(|(id, _)| *id == correlation_id);
+        let (_, ask) = at.and_then(|at| self.asked.remove(at)).ok_or(ClientError::Unasked)?;
+        let read = match ask {
+            Ask::Handshake => return self.on_handshake(body, out),
+            Ask::ChainTip => message::answer(body, message::chain_tip).map(|it| it.map(Said::Tip)),
+            Ask::SubscribeEvents => {
+                message::answer(body, message::subscribed).map(|it| it.map(|()| Said::Subscribed))
+            }
+            Ask::ChainInfo => {
+                let tries = CHAIN_INFO_WIDTHS
+                    .map(|widths| move || message::answer(body, message::chain_info(widths)));
+                first_good(tries).map(|it| it.map(Said::Info))
+            }
+            Ask::BlockTemplate => self.on_template(body),
+        };
+        Ok(match read {
+            Ok(Ok(news)) => news,
+            Ok(Err(reason)) => Said::Refused { ask, reason },
+            Err(error) => Said::Unreadable { ask, error },
+        })
+    }
+
+    fn on_handshake(&mut self, body: Reader<'_>, out: &mut Vec<u8>) -> Result<Said, ClientError> {
+        let version = message::answer(body, message::handshake)?.map_err(ClientError::Refused)?;
+        self.layout = Layout::of(version);
+        self.ask(Ask::SubscribeEvents, out);
+        self.ask(Ask::ChainInfo, out);
+        self.ask(Ask::ChainTip, out);
+        let version = version.chars().take(VERSION_LEN_MAX).collect();
+        Ok(Said::Welcome { version, layout: self.layout })
+    }
+
+    /// The version says the layout, but a node that was patched may be of neither.
+    fn on_template(&mut self, body: Reader<'_>) -> Result<Result<Said, String>, WireError> {
+        let mine = self.layout;
+        let other = if mine == Layout::A { Layout::B } else { Layout::A };
+        let ways = [
+            (mine, Target::Text),
+            (mine, Target::Number),
+            (other, Target::Text),
+            (other, Target::Number),
+        ];
+        let tries = ways.map(|(layout, target)| {
+            move || message::answer(body, message::template(layout, target))
+        });
+        first_good(tries).map(|it| it.map(|template| Said::Template(Box::new(template))))
+    }
+}
+
+/// The first reading that leaves nothing over; else what was wrong with the most likely one.
+fn first_good<T, F: FnOnce() -> Result<T, WireError>>(
+    tries: impl IntoIterator<Item = F>,
+) -> Result<T, WireError> {
+    let mut first = None;
+    for read in tries {
+        match read() {
+            Ok(value) => return Ok(value),
+            Err(error) => _ = first.get_or_insert(error),
+        }
+    }
+    Err(first.unwrap_or(WireError::Other))
+}
+
+/// As many as there are kinds of questions.
+const ASKED_MAX: usize = 8;
+const VERSION_LEN_MAX: usize = 40;
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

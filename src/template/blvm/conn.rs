@@ -1,0 +1,221 @@
+//! The NodeAPI's socket: connects, listens, and connects again. Nothing depends on it: while it is
+//! away, tips come over RPC.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::UnixStream,
+    sync::{mpsc, watch},
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
+};
+use tracing::{debug, info, warn};
+
+use super::{
+    client::{Client, ClientError, Said},
+    message::{Ask, Event, Expected},
+};
+use crate::template::{BlvmConfig, Hint, HintFrom};
+
+/// The NodeAPI and whoever listens to it.
+pub(super) struct NodeApi {
+    pub(super) node: Arc<str>,
+    pub(super) config: BlvmConfig,
+    pub(super) hints: mpsc::Sender<Hint>,
+    /// The latest template that came over RPC.
+    pub(super) templates: watch::Receiver<Option<Arc<Expected>>>,
+    /// True while tips come over the NodeAPI.
+    pub(super) is_connected: Arc<AtomicBool>,
+}
+
+/// Why there is no conversation.
+#[derive(Debug, thiserror::Error)]
+enum ApiError {
+    #[error("cannot connect ({0})")]
+    Connect(std::io::Error),
+    #[error("the connection broke ({0})")]
+    Io(#[from] std::io::Error),
+    #[error("the node closed the connection")]
+    Closed,
+    #[error("no answer within {0:?}: another module may be connected, and the node takes one")]
+    Handshake(Duration),
+    #[error("no answer within {0:?}")]
+    Silent(Duration),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+}
+
+impl NodeApi {
+    /// Listens for as long as it is not dropped.
+    pub(super) async fn run(mut self) {
+        let Some(socket) = self.config.nodeapi_socket.clone() else { return };
+        let mut is_said = false;
+        while !self.hints.is_closed() {
+            let Err(error) = self.talk(&socket).await;
+            let was_connected = self.is_connected.swap(false, Relaxed);
+            let (node, socket) = (&self.node, socket.display());
+            if was_connected || !is_said {
+                warn!(%node, %socket, %error, "no NodeAPI; everything goes over RPC, tries go on");
+            } else {
+                debug!(%node, %socket, %error, "still no NodeAPI");
+            }
+            is_said = true;
+            // The node hears of a lost connection here, and perhaps of its own end.
+            look_soon(&self.hints);
+            sleep(RETRY).await;
+        }
+    }
+
+    async fn talk(&mut self, socket: &Path) -> Result<std::convert::Infallible, ApiError> {
+        let stream = timeout(CONNECT_MAX, UnixStream::connect(socket)).await;
+        let stream = stream.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
+        let (mut reader, mut writer) = stream.map_err(ApiError::Connect)?.into_split();
+        let mut out = Vec::new();
+        let mut client = Client::new(&self.config.module_id, MODULE_NAME, &mut out);
+        let (mut said, mut buffer) = (Vec::new(), vec![0; READ_LEN]);
+        let (mut poll, mut heard_at) = (interval(POLL), Instant::now());
+        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut talk = Talk::default();
+        loop {
+            if !out.is_empty() {
+                timeout(SILENCE_MAX, writer.write_all(&out))
+                    .await
+                    .map_err(|_| ApiError::Silent(SILENCE_MAX))??;
+                out.clear();
+            }
+            tokio::select! {
+                read = reader.read(&mut buffer) => {
+                    let length = read?;
+                    if length == 0 {
+                        return Err(ApiError::Closed);
+                    }
+                    heard_at = Instant::now();
+                    let bytes = buffer.get(..length).unwrap_or_default();
+                    client.on_bytes(bytes, &mut said, &mut out)?;
+                    for news in said.drain(..) {
+                        self.on_news(news, &mut talk);
+                    }
+                }
+                Ok(()) = self.templates.changed(), if talk.checks => {
+                    self.templates.mark_unchanged();
+                    if self.is_new_tip(&mut talk) {
+                        client.ask(Ask::BlockTemplate, &mut out);
+                    }
+                }
+                _ = poll.tick() => {
+                    if client.is_waiting() && heard_at.elapsed() > SILENCE_MAX {
+                        return Err(if talk.is_welcome {
+                            ApiError::Silent(SILENCE_MAX)
+                        } else {
+                            ApiError::Handshake(SILENCE_MAX)
+                        });
+                    }
+                    if talk.is_welcome {
+                        client.ask(Ask::ChainTip, &mut out);
+                    }
+                }
+            }
+        }
+    }
+
+    /// One template a tip is enough for a check, and it costs the node as much as one for mining.
+    fn is_new_tip(&self, talk: &mut Talk) -> bool {
+        let prevhash = self.templates.borrow().as_ref().map(|template| template.prevhash);
+        let is_new = prevhash.is_some() && prevhash != talk.checked;
+        talk.checked = prevhash;
+        is_new
+    }
+
+    fn on_news(&self, news: Said, talk: &mut Talk) {
+        let node = &self.node;
+        match news {
+            Said::Welcome { version, layout } => {
+                info!(%node, %version, ?layout, "connected to the NodeAPI");
+                (talk.is_welcome, talk.checks) = (true, true);
+                self.is_connected.store(true, Relaxed);
+            }
+            Said::Subscribed => debug!(%node, "NodeAPI: events are subscribed to"),
+            Said::Tip(tip) if talk.tip != Some(tip) => {
+                talk.tip = Some(tip);
+                self.hint(Some(tip));
+            }
+            Said::Tip(_) => {}
+            Said::Info(info) => {
+                let (tip, height, is_synced) = (info.tip, info.height, info.is_synced);
+                debug!(%node, %tip, height, is_synced, "NodeAPI: chain");
+            }
+            Said::Event(event) => {
+                debug!(%node, ?event, "NodeAPI: event");
+                match event {
+                    // Disconnected blocks come before those that replace them: the tip is asked.
+                    Event::BlockDisconnected { .. } => self.hint(None),
+                    Event::NewBlock { hash, .. }
+                    | Event::BlockMined { hash, .. }
+                    | Event::ChainReorg { new_tip: hash, .. } => self.hint(Some(hash)),
+                    Event::BlockTemplateUpdated { .. } => {}
+                }
+            }
+            Said::Template(template) => {
+                let expected = self.templates.borrow().clone();
+                let Some(expected) = expected else { return };
+                match template.contradicts(&expected) {
+                    None => debug!(%node, height = template.height, "NodeAPI: its template agrees"),
+                    Some(what) if !talk.contradicted => {
+                        talk.contradicted = true;
+                        warn!(
+                            %node, what,
+                            "the node's NodeAPI and RPC contradict each other about the next \
+                             block; mining goes by RPC: see the node's log, and tell its makers"
+                        );
+                    }
+                    Some(what) => debug!(%node, what, "NodeAPI: its template contradicts RPC's"),
+                }
+            }
+            Said::Refused { ask, reason } => debug!(%node, ?ask, reason, "NodeAPI: refused"),
+            Said::Unreadable { ask, error } => {
+                // Another version's layout: what is understood goes on.
+                talk.checks &= ask != Ask::BlockTemplate;
+                warn!(%node, ?ask, %error, "NodeAPI: the answer cannot be read; going on without");
+            }
+        }
+    }
+
+    fn hint(&self, tip: Option<crate::work::Hash256>) {
+        let hint = Hint { from: HintFrom::NodeApi, tip, at: Instant::now().into_std() };
+        // A full queue makes whoever reads it look as well.
+        let _ = self.hints.try_send(hint);
+    }
+}
+
+/// What is known of one conversation.
+#[derive(Default)]
+struct Talk {
+    is_welcome: bool,
+    /// Templates are held against those of RPC.
+    checks: bool,
+    tip: Option<crate::work::Hash256>,
+    checked: Option<crate::work::Hash256>,
+    contradicted: bool,
+}
+
+fn look_soon(hints: &mpsc::Sender<Hint>) {
+    let hint = Hint { from: HintFrom::NodeApi, tip: None, at: Instant::now().into_std() };
+    let _ = hints.try_send(hint);
+}
+
+const MODULE_NAME: &str = "gatewayd";
+/// The node answers within microseconds, and allows 100 calls a second. Its own wait over RPC
+/// looks every 500 ms.
+const POLL: Duration = Duration::from_millis(100);
+const RETRY: Duration = Duration::from_secs(5);
+const CONNECT_MAX: Duration = Duration::from_secs(2);
+/// A template of a large mempool may take so long, with all other answers behind it.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+const READ_LEN: usize = 64 * 1024;

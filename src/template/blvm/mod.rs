@@ -1,0 +1,46 @@
+//! Templates from blvm-node.
+//!
+//! ```text
+//!  NodeAPI (conn) --. tips, events            .-- full_template: getblocktemplate --.
+//!  waitfornewblock --+-> hints --> task ------+                                     +-> outlet
+//!  notices, polls --'                         '-- getblockheader: tip's template ---'
+//! ```
+//! Two layers: the NodeAPI (`client`, `message`, `wire`; a Unix socket) tells tips and is a second
+//! opinion; JSON-RPC (`rpc`), in blvm-node's dialect, gives the work. The NodeAPI's own templates
+//! have no witnesses, and it cannot take blocks: on the day that it can, `rpc::full_template`
+//! changes, and `blocks::rpc::submit_to_blvm`. Without the socket all goes over RPC.
+
+mod client;
+mod conn;
+mod message;
+mod rpc;
+mod task;
+mod wire;
+
+use std::pin::Pin;
+
+use super::{BlvmConfig, NodeConfig, Notices, Outlet, Refresh, TemplateSource};
+
+/// One blvm-node as a source of templates.
+#[derive(Debug)]
+pub struct Blvm {
+    node: NodeConfig,
+    blvm: BlvmConfig,
+    refresh: Refresh,
+}
+
+impl Blvm {
+    pub fn new(node: NodeConfig, blvm: BlvmConfig, refresh: Refresh) -> Self {
+        Self { node, blvm, refresh }
+    }
+}
+
+impl TemplateSource for Blvm {
+    fn run(
+        self: Box<Self>,
+        outlet: Outlet,
+        notices: Notices,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(task::run(self.node, self.blvm, self.refresh, outlet, notices))
+    }
+}
