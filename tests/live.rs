@@ -7,6 +7,7 @@ mod common;
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
+    os::unix::fs::PermissionsExt,
     time::Duration,
 };
 
@@ -310,6 +311,43 @@ data_dir = "{dir}"
     assert_eq!(put(json!({ "mining.coinbase_tag": "x" })).status, 403);
     let file = fs::read_to_string(gateway.dir().join("gatewayd.toml")).unwrap();
     assert!(file.starts_with("# mine\n") && file.contains(ADDRESS), "{file}");
+}
+
+/// As in a container: the environment names the node, there is no file yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_start_from_the_environment_writes_its_file() {
+    let node = node().await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("gatewayd.toml");
+    let nodes = format!(
+        "[{{rpc_url={:?}, rpc_user={:?}, rpc_password={:?}}}]",
+        node.rpc_url(),
+        node.user(),
+        node.password()
+    );
+    let mut command = Gateway::command();
+    command
+        .arg("--config")
+        .arg(&file)
+        .arg("run")
+        .env("GATEWAYD_NODE", nodes)
+        .env("GATEWAYD_STRATUM__LISTEN", "[\"127.0.0.1:0\"]")
+        .env("GATEWAYD_STRATUM__DIFFICULTY_MIN", "0.000244140625")
+        .env("GATEWAYD_STRATUM__DIFFICULTY_START", "0.000244140625")
+        .env("GATEWAYD_API__LISTEN", "127.0.0.1:0")
+        .env("GATEWAYD_LEDGER__DATA_DIR", dir.path());
+    let gateway = Gateway::start_command(command);
+    let api = gateway.addr("http");
+    let body = json!({ "changes": { "mining.address": ADDRESS } }).to_string();
+    let done = ask(api, "PUT", "/api/v1/config", &[], Some(&body));
+    assert_eq!(done.status, 200, "{}", done.text());
+    let miner = miner(&gateway, MinerProtocol::Sv1);
+    goes_on(&miner);
+    assert_eq!(miner.stop().await.rejected, 0);
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.contains(ADDRESS) && !text.contains(node.password()), "{text}");
+    let mode = fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
 }
 
 #[test]
