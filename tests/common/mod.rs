@@ -11,6 +11,7 @@
 )]
 
 pub mod bitcoind;
+pub mod blvm;
 pub mod gateway;
 pub mod http;
 pub mod openapi;
