@@ -14,7 +14,7 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Mutex},
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use bitcoin::Network;
@@ -37,6 +37,8 @@ struct Script {
     has_commitment: bool,
     transactions: usize,
     bits: &'static str,
+    /// Of the tip.
+    time: u64,
     /// Closes connections instead of answering.
     hangs_up: bool,
     calls: Vec<String>,
@@ -59,6 +61,7 @@ impl FakeNode {
             has_commitment: true,
             transactions: 2,
             bits: "207fffff",
+            time: 1000,
             hangs_up: false,
             calls: Vec::new(),
         }));
@@ -139,7 +142,7 @@ fn request(reader: &mut impl BufRead) -> Option<(String, String)> {
 fn answer(script: &Script, method: &str) -> String {
     let (tip, height, chain) =
         (format!("{:02x}", script.tip).repeat(32), script.height, script.chain);
-    let bits = script.bits;
+    let (bits, time) = (script.bits, script.time);
     let result = match method {
         "getblockchaininfo" => format!(
             r#"{{"chain":"{chain}","blocks":{height},"headers":{height},"initialblockdownload":false}}"#
@@ -147,7 +150,7 @@ fn answer(script: &Script, method: &str) -> String {
         "getnetworkinfo" => r#"{"subversion":"/Fake:1/"}"#.into(),
         "getbestblockhash" => format!("\"{tip}\""),
         "getblockheader" => format!(
-            r#"{{"hash":"{tip}","confirmations":1,"height":{height},"bits":"{bits}","mediantime":1000}}"#
+            r#"{{"hash":"{tip}","confirmations":1,"height":{height},"bits":"{bits}","mediantime":1000,"time":{time}}}"#
         ),
         "getblocktemplate" => match script.template_error {
             Some((code, message)) => {
@@ -316,6 +319,22 @@ fn on_a_test_network_a_tip_waits_for_its_template() {
     assert_eq!((template.kind, template.height), (TemplateKind::Full, 11));
     node.set(|script| script.template_error = None);
     side.template(|template| template.height == 12 && template.kind == TemplateKind::Full);
+}
+
+#[test]
+fn on_a_test_network_easy_blocks_are_asked_for_when_they_begin() {
+    let node = FakeNode::start();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    node.set(|script| {
+        (script.chain, script.bits, script.time) = ("testnet4", "1b00ffff", now - 1200 + 4);
+    });
+    let side = Side::start(&[node.config("easy")]);
+    side.template(|template| template.nbits.get() == 0x1b00_ffff);
+    // What the node would answer from then on; no other request is due for 40 seconds.
+    node.set(|script| script.bits = "1d00ffff");
+    let started = Instant::now();
+    side.template(|template| template.nbits.get() == 0x1d00_ffff && template.height == 11);
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
 }
 
 #[test]

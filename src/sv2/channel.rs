@@ -204,10 +204,12 @@ impl Channel {
         self.given.push(Given { job, assignment, at: now, wire });
     }
 
-    /// True when it works on `tip`.
+    /// True when it works on the tip and knows its bits, which come with the tip: on test networks
+    /// they change.
     pub(super) fn is_on(&self, work: &Work) -> bool {
         let last = self.given.last().and_then(|last| work.job(last.job));
-        last.is_some_and(|job| job.prevhash() == work.tip())
+        let bits = work.latest().template.nbits;
+        last.is_some_and(|job| job.prevhash() == work.tip() && job.template.nbits == bits)
     }
 
     /// The difficulty that it was last told is still within the rules.

@@ -315,6 +315,25 @@ fn a_tip_that_was_guessed_wrong_comes_in_full() {
 }
 
 #[test]
+fn other_bits_come_with_the_tip_once_more() {
+    let mut bench = Bench::solo();
+    let channels = [bench.standard(), bench.extended(), bench.extended()];
+    let payout = Arc::clone(&bench.payout);
+    for bits in [HARD - 1, HARD] {
+        bench.desk.publish(BuildJob::Classes, &template(1, bits, 3), &payout, Announce::Now);
+        bench.session.on_work(&bench.desk.work, bench.now, &mut bench.out).unwrap();
+        assert!(bench.listen().contains(&"SetNewPrevHash"), "{:?}", bench.heard);
+        for channel in channels {
+            // One that hashes other bits than its job's is right once in four times.
+            for _ in 0..3 {
+                bench.later(4);
+                bench.mine(channel).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
 fn a_block_is_found_on_either_kind_of_channel() {
     let mut bench = Bench::with(config(), EASY, &solo());
     bench.setup(0, "test");

@@ -14,6 +14,8 @@ pub(super) struct RawHeader<'a> {
     height: u32,
     bits: &'a str,
     mediantime: u32,
+    #[serde(default)]
+    time: u32,
     /// Not every kind of node says it.
     #[serde(default)]
     chainwork: &'a str,
@@ -50,6 +52,8 @@ pub(super) struct Header {
     pub(super) height: u32,
     pub(super) bits: Nbits,
     pub(super) mediantime: u32,
+    /// 0 where the node does not say it.
+    pub(super) time: u32,
     pub(super) work: Option<ChainWork>,
 }
 
@@ -62,6 +66,7 @@ impl RawHeader<'_> {
             height: (self.height < HEIGHT_MAX).then_some(self.height)?,
             bits: Nbits::from_hex(self.bits)?,
             mediantime: self.mediantime,
+            time: self.time,
             work: ChainWork::from_hex(self.chainwork),
         })
     }
@@ -114,6 +119,12 @@ pub(super) fn next_block(
     })
 }
 
+/// The unix time from which a block on `tip` may be of minimum difficulty, where there are such.
+pub(super) fn easy_from(tip: &Header, network: Network) -> Option<u32> {
+    let is_known = tip.time > 0 && matches!(network, Network::Testnet | Network::Testnet4);
+    is_known.then(|| tip.time.saturating_add(EASY_AFTER + 1))
+}
+
 /// True when the block at `height` surely has its parent's bits.
 fn nbits_are_kept(height: u32, network: Network) -> bool {
     match network {
@@ -135,6 +146,8 @@ fn halving_interval(network: Network) -> u32 {
     if network == Network::Regtest { 150 } else { 210_000 }
 }
 
+/// Twice the time that a block should take.
+const EASY_AFTER: u32 = 1200;
 const RETARGET_INTERVAL: u32 = 2016;
 /// As for templates: far beyond any chain, and adding 1 cannot overflow.
 const HEIGHT_MAX: u32 = 500_000_000;
@@ -152,6 +165,7 @@ mod tests {
             height,
             bits: Nbits::new(0x1d00_ffff).unwrap(),
             mediantime: 1000,
+            time: 1100,
             work: None,
         }
     }
@@ -201,6 +215,13 @@ mod tests {
         assert_eq!((next(900).mintime, next(900).curtime), (1001, 1001));
         assert_eq!((next(5000).mintime, next(5000).curtime), (1001, 5000));
         assert_eq!((next(900).height, next(900).version), (6, 4));
+    }
+
+    #[test]
+    fn on_test_networks_blocks_get_easy_after_twenty_minutes() {
+        assert_eq!(easy_from(&tip(9), Network::Testnet4), Some(1100 + 1201));
+        assert_eq!(easy_from(&tip(9), Network::Bitcoin), None);
+        assert_eq!(easy_from(&Header { time: 0, ..tip(9) }, Network::Testnet), None);
     }
 
     #[test]

@@ -98,6 +98,7 @@ mod tests {
             height: 10,
             bits,
             mediantime: 100,
+            time: 0,
             work: None,
         }
     }

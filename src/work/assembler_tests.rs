@@ -124,6 +124,10 @@ fn solo_work_on_a_tip_is_empty_then_full() {
     assert_eq!(refresh.announce, Announce::Paced(Duration::from_secs(40)));
     assert_eq!(refresh.jobs.len(), 3);
     assert!(bench.template(&tip(1)).is_none(), "the header of a known tip is no news");
+    let mut easy = tip_template(1);
+    (easy.kind, easy.nbits) = (TemplateKind::Full, Nbits::new(0x1d00_ffff).unwrap());
+    let easy = bench.template(&Arc::new(easy)).unwrap();
+    assert_eq!(easy.announce, Announce::Now, "other bits on the same tip");
 }
 
 #[test]

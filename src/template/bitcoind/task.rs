@@ -5,10 +5,11 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use bitcoin::Network;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
-    time::{Instant, Interval, MissedTickBehavior, interval_at, timeout},
+    time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until, timeout},
 };
 use tracing::{debug, info, warn};
 
@@ -20,7 +21,7 @@ use crate::{
     template::{
         Hint, HintFrom, NodeConfig, NodeState, Notices, Outlet, Refresh,
         conn::{NOT_CONNECTED, RpcClient, RpcError, SYNCING, WARMING_UP},
-        header::{Header, Learned},
+        header::{self, Header, Learned},
         probe,
         progress::{FullNews, HeaderNews, Progress},
         rpc::{self, Fetched, FetchedBy, NodeInfo, WaitFrom},
@@ -84,6 +85,7 @@ pub(in crate::template) fn is_refused_password(error: &NodeError) -> bool {
 struct Session<'a> {
     outlet: &'a Outlet,
     node: Arc<str>,
+    network: Network,
     client: RpcClient,
     progress: Progress,
     has_published: bool,
@@ -96,6 +98,8 @@ struct Session<'a> {
     fetched: mpsc::Receiver<Result<Fetched, NodeError>>,
     requests: watch::Sender<u64>,
     wait_from: watch::Sender<WaitFrom>,
+    /// When the node's templates get easy: for the next block, on a test network.
+    easy_at: Option<Instant>,
     /// The hint that led to the template now asked for.
     hinted_at: Option<std::time::Instant>,
     /// Too many transactions: said.
@@ -147,6 +151,7 @@ impl<'a> Session<'a> {
         Ok(Self {
             outlet,
             node: Arc::clone(name),
+            network,
             client,
             progress: Progress::new(Arc::clone(name), network, learned),
             has_published: false,
@@ -158,6 +163,7 @@ impl<'a> Session<'a> {
             fetched,
             requests,
             wait_from,
+            easy_at: None,
             hinted_at: None,
             cut_said: false,
             unmet_said: false,
@@ -179,6 +185,11 @@ impl<'a> Session<'a> {
                 Ok(()) = self.refresh_news.changed() => {
                     let period = *self.refresh_news.borrow_and_update();
                     self.refresh = ticks(period, period);
+                    Ok(())
+                }
+                () = until(self.easy_at) => {
+                    self.easy_at = None;
+                    self.request_template();
                     Ok(())
                 }
                 _ = self.refresh.tick() => {
@@ -222,6 +233,7 @@ impl<'a> Session<'a> {
                 HeaderNews::NotTip => {}
                 HeaderNews::Known => {
                     self.header_wanted = false;
+                    self.easy_at = easy_at(&header, self.network);
                     self.outlet.update(|status| status.work = header.work);
                     return Ok(());
                 }
@@ -239,6 +251,7 @@ impl<'a> Session<'a> {
         let (node, from) = (&self.node, hint.from);
         let (height, tip) = (header.height, header.hash);
         self.header_wanted = false;
+        self.easy_at = easy_at(header, self.network);
         if let Some(template) = template {
             self.outlet.publish(Arc::new(template));
             let after_us = micros(hint.at);
@@ -403,6 +416,19 @@ pub(in crate::template) fn introduce(node: &NodeConfig, info: &NodeInfo, outlet:
 
 pub(in crate::template) fn hint(from: HintFrom, tip: Option<Hash256>) -> Hint {
     Hint { from, tip, at: Instant::now().into_std() }
+}
+
+/// None where there are no easy blocks, or they are there already.
+fn easy_at(tip: &Header, network: Network) -> Option<Instant> {
+    let wait_s = header::easy_from(tip, network)?.checked_sub(unix_now())?;
+    Some(Instant::now() + Duration::from_secs(wait_s.into()))
+}
+
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
 }
 
 pub(in crate::template) fn micros(since: std::time::Instant) -> u64 {
