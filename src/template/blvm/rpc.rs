@@ -188,7 +188,9 @@ pub(super) async fn probe_limit(rpc: Rpc, is_alone: bool, limit: watch::Sender<O
             }
             Err(error) => {
                 debug!(node = %rpc.name(), %error, "cannot tell how long a request may be yet");
-                sleep(PROBE_PAUSE).await;
+                // A node that is not there yet counts no connections.
+                let is_away = matches!(error, RpcError::Connect { .. } | RpcError::Cookie { .. });
+                sleep(if is_away { WAIT_AWAY } else { PROBE_PAUSE }).await;
             }
         }
     }
@@ -247,6 +249,7 @@ const TEMPLATE_MAX: Duration = Duration::from_secs(30);
 const WAIT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(500);
 const PROBE_MAX: Duration = Duration::from_secs(30);
+const WAIT_AWAY: Duration = Duration::from_millis(500);
 const PROBE_PAUSE: Duration = Duration::from_secs(65);
 /// A full block of 4 MB in hex, and the call around it.
 const REQUEST_FULL: usize = 8_100_000;
