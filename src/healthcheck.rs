@@ -1,33 +1,118 @@
-//! Asks a running gateway for work, as a miner would.
+//! Asks a running gateway how it is: over its API, or as a miner would where there is none.
 
 use std::{
-    io::{self, BufRead, BufReader, Write},
+    fmt::Display,
+    io::{self, BufRead, BufReader, Read, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
     time::Duration,
 };
 
+use axum::body::{Body, to_bytes};
+use hyper::{Request, StatusCode, client::conn::http1, header};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+
+use crate::config::Config;
+
+/// Why a gateway is not well; each line is for its owner.
+#[derive(Debug, thiserror::Error)]
+pub enum Unwell {
+    #[error("not ready: {}", .0.join("\nnot ready: "))]
+    NotReady(Vec<String>),
+    #[error(
+        "nothing answers at {addr} ({key}): {why}. Is gatewayd running, with this configuration?"
+    )]
+    NoAnswer { addr: SocketAddr, key: &'static str, why: String },
+    #[error(
+        "what answers at {addr} (api.listen) is no gatewayd: {why}. Another program has that port: \
+         gatewayd's log says so too"
+    )]
+    Stranger { addr: SocketAddr, why: String },
+    #[error("no work from {addr} (stratum.listen): {why}")]
+    NoWork { addr: SocketAddr, why: String },
+    #[error("stratum.listen is empty, and api.listen too: there is nobody to ask")]
+    NobodyToAsk,
+    #[error("cannot ask: {0}")]
+    Runtime(io::Error),
+}
+
+/// Says who is well. A port of 0 tells nothing of where the gateway is, so it counts as none.
+pub fn healthcheck(config: &Config, limit: Duration) -> Result<String, Unwell> {
+    let Some(api) = config.api.listen.filter(|addr| addr.port() != 0) else {
+        return by_stratum(&config.stratum.listen, limit);
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(Unwell::Runtime)?.block_on(by_api(local(api), limit))
+}
+
+/// Whether a gatewayd answers there, well or not.
+pub(crate) async fn is_gatewayd(api: SocketAddr, limit: Duration) -> bool {
+    matches!(by_api(local(api), limit).await, Ok(_) | Err(Unwell::NotReady(_)))
+}
+
+/// `/readyz`, as far as it matters here.
+#[derive(Deserialize)]
+struct Readiness {
+    ready: bool,
+    reasons: Vec<String>,
+}
+
+async fn by_api(addr: SocketAddr, limit: Duration) -> Result<String, Unwell> {
+    let no_answer =
+        |why: &dyn Display| Unwell::NoAnswer { addr, key: "api.listen", why: why.to_string() };
+    let answer = tokio::time::timeout(limit, readyz(addr)).await;
+    let answer = answer.map_err(|_| no_answer(&format_args!("silence for {limit:?}")))?;
+    let (status, body) = answer.map_err(|error| no_answer(&error))?;
+    let stranger = |why: &dyn Display| Unwell::Stranger { addr, why: why.to_string() };
+    if status != StatusCode::OK && status != StatusCode::SERVICE_UNAVAILABLE {
+        return Err(stranger(&format_args!("HTTP status {status}")));
+    }
+    let Readiness { ready, reasons } =
+        serde_json::from_slice(&body).map_err(|error| stranger(&error))?;
+    if ready {
+        Ok(format!("{addr} is ready: miners get work"))
+    } else {
+        Err(Unwell::NotReady(reasons))
+    }
+}
+
+async fn readyz(addr: SocketAddr) -> Result<(StatusCode, bytes::Bytes), axum::BoxError> {
+    let socket = tokio::net::TcpStream::connect(addr).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await?;
+    // Ends with the runtime.
+    tokio::spawn(connection);
+    let request = Request::get("/readyz").header(header::HOST, addr.to_string());
+    let answer = sender.send_request(request.body(Body::empty())?).await?;
+    let status = answer.status();
+    Ok((status, to_bytes(Body::new(answer.into_body()), ANSWER_LEN_MAX).await?))
+}
+
 /// Subscribes at the first of `listen` that answers and waits for a job.
-pub fn healthcheck(listen: &[SocketAddr], timeout: Duration) -> io::Result<SocketAddr> {
-    let mut last = io::Error::other("stratum.listen is empty");
+fn by_stratum(listen: &[SocketAddr], limit: Duration) -> Result<String, Unwell> {
+    let mut last = Unwell::NobodyToAsk;
     for addr in listen {
         let addr = local(*addr);
-        match gets_work(addr, timeout) {
-            Ok(()) => return Ok(addr),
+        let why = match TcpStream::connect_timeout(&addr, limit) {
             Err(error) => {
-                last = io::Error::new(error.kind(), format!("no work from {addr}: {error}"));
+                last = Unwell::NoAnswer { addr, key: "stratum.listen", why: error.to_string() };
+                continue;
             }
+            Ok(socket) => gets_work(socket, limit).map_err(|error| error.to_string()),
+        };
+        match why {
+            Ok(()) => return Ok(format!("{addr} hands out work")),
+            Err(why) => last = Unwell::NoWork { addr, why },
         }
     }
     Err(last)
 }
 
-fn gets_work(addr: SocketAddr, timeout: Duration) -> io::Result<()> {
-    let mut socket = TcpStream::connect_timeout(&addr, timeout)?;
-    socket.set_read_timeout(Some(timeout))?;
+fn gets_work(mut socket: TcpStream, limit: Duration) -> io::Result<()> {
+    socket.set_read_timeout(Some(limit))?;
     socket.write_all(
         b"{\"id\":1,\"method\":\"mining.subscribe\",\"params\":[\"gatewayd-healthcheck\"]}\n",
     )?;
-    let mut lines = BufReader::new(socket);
+    let mut lines = BufReader::new(socket.take(ANSWER_LEN_MAX as u64));
     for _ in 0..LINES_MAX {
         let mut line = String::new();
         if lines.read_line(&mut line)? == 0 {
@@ -54,3 +139,5 @@ pub(crate) fn local(addr: SocketAddr) -> SocketAddr {
 
 /// The subscription's answer, a difficulty, a job: work comes in the first few lines.
 const LINES_MAX: usize = 8;
+/// A reason for each node and pool; a job with its branches.
+const ANSWER_LEN_MAX: usize = 64 * 1024;

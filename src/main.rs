@@ -32,7 +32,7 @@ struct Args {
 enum Command {
     /// Runs the gateway (the default).
     Run,
-    /// Says everything that is wrong with the configuration, then tries the node, paths and ports.
+    /// Says all that is wrong with the configuration, then tries nodes, pools, paths and ports.
     Check,
     /// Prints a configuration with every key, its default and what it does.
     ExampleConfig,
@@ -46,7 +46,7 @@ enum Command {
     /// Parts of a test network, one at a time.
     #[command(subcommand)]
     Devnet(devnet::cli::Devnet),
-    /// Exits with 0 when a running gateway hands out work (for Docker).
+    /// Asks a running gateway whether miners get work: exits with 0, or says why not (for Docker).
     Healthcheck,
     /// Writes man pages and shell completions into a folder, for packages.
     #[command(hide = true)]
@@ -110,14 +110,13 @@ fn dispatch(args: Args) -> anyhow::Result<ExitCode> {
             runtime()?.block_on(devnet::cli::run(part))
         }
         Command::Healthcheck => with_config(&args.config, |config| {
-            let healthy = healthcheck(&config.stratum.listen, HEALTHCHECK_TIMEOUT);
-            Ok(match healthy {
-                Ok(addr) => {
-                    say(&format!("{addr} hands out work\n"));
+            Ok(match healthcheck(&config, HEALTHCHECK_TIMEOUT) {
+                Ok(well) => {
+                    say(&format!("{well}\n"));
                     ExitCode::SUCCESS
                 }
-                Err(error) => {
-                    eprintln!("gatewayd: {error}");
+                Err(unwell) => {
+                    eprintln!("gatewayd: {unwell}");
                     ExitCode::FAILURE
                 }
             })

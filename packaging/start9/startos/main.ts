@@ -63,13 +63,13 @@ export const main = sdk.setupMain(async ({ effects }) => {
         display: 'Work for miners',
         trigger: sdk.trigger.cooldownTrigger(30_000),
         fn: async () => {
-          const { exitCode } = await container.exec(
+          const { exitCode, stderr } = await container.exec(
             ['gatewayd', '--config', configFile, 'healthcheck'],
             { env },
           )
           return exitCode === 0
             ? { result: 'success', message: `Miners get work on port ${stratumPort}` }
-            : { result: 'loading', message: 'No work yet: the dashboard says what it waits for' }
+            : { result: 'loading', message: `${stderr}`.trim() || 'No work yet' }
         },
       },
       requires: ['gatewayd'],
