@@ -1,24 +1,25 @@
 //! From the file as written to what it means. Finds everything that is wrong before it answers.
 
+mod miners;
 mod service;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
-    Class, Config, Mining, Module, Node, NodeAuth, NodeKind, PayoutAddress, Pool, Pooling, Stratum,
-    Sv2, Template, Usernames, raw,
+    Config, Mining, Module, Node, NodeAuth, NodeKind, PayoutAddress, Pool, Pooling, Stratum,
+    Template, Usernames, problem::Fault, raw,
 };
 use crate::work::{Difficulty, WhenDown};
 
-/// Checks all of `raw`; the error has one line for each problem. Without `mining.address` nothing
-/// can be mined, but everything else may be started: `complete` says whether it has to be there.
-pub(super) fn config(raw: raw::Raw, complete: bool) -> Result<Config, Vec<String>> {
-    let mut check = Check { problems: Vec::new() };
+/// Checks all of `raw`; the error has all problems. Without `mining.address` nothing can be mined, but
+/// everything else may be started: `complete` says whether it has to be there.
+pub(super) fn config(raw: raw::Raw, complete: bool) -> Result<Config, Vec<Fault>> {
+    let mut check = Check { problems: Vec::new(), entry: None };
     let written = Arc::new(raw.clone());
     let has_address = !raw.mining.address.is_empty();
     let config = check.config(raw, written);
     if !has_address && (complete || !check.problems.is_empty()) {
-        check.problems.push(format!("mining.address {ADDRESS_MISSING}"));
+        check.note::<()>("mining.address", ADDRESS_MISSING);
     }
     match config {
         Some(config) if check.problems.is_empty() => Ok(config),
@@ -28,7 +29,9 @@ pub(super) fn config(raw: raw::Raw, complete: bool) -> Result<Config, Vec<String
 
 /// Collects what is wrong. Each method gives None only after it has noted a problem.
 struct Check {
-    problems: Vec<String>,
+    problems: Vec<Fault>,
+    /// The list and the number of the entry that is being checked.
+    entry: Option<(&'static str, usize)>,
 }
 
 impl Check {
@@ -38,7 +41,7 @@ impl Check {
         let nodes = self.nodes(raw.node, !raw.mining.address.is_empty());
         let template = self.template(&raw.template);
         let mining = self.mining(raw.mining);
-        let pools: Vec<_> = raw.pool.into_iter().filter_map(|pool| self.pool(pool)).collect();
+        let pools = self.each("pool", raw.pool, Self::pool);
         let pooling = self.pooling(raw.pooling, modifiers);
         let stratum = self.stratum(raw.stratum);
         if let (Some(template), Some(stratum)) = (&template, &stratum) {
@@ -65,7 +68,7 @@ impl Check {
     }
 
     fn nodes(&mut self, raw: Vec<raw::Node>, needed: bool) -> Vec<Node> {
-        let nodes: Vec<_> = raw.into_iter().filter_map(|node| self.node(node)).collect();
+        let nodes = self.each("node", raw, Self::node);
         if needed && nodes.iter().all(|node| node.submit_only) && self.problems.is_empty() {
             self.note::<()>(
                 "node",
@@ -324,8 +327,9 @@ impl Check {
     }
 
     fn stratum(&mut self, raw: raw::Stratum) -> Option<Stratum> {
-        let listen: Vec<_> =
-            raw.listen.iter().filter_map(|text| self.address("stratum.listen", text)).collect();
+        let listen = self.each("stratum.listen", raw.listen.iter(), |check, text| {
+            check.address("stratum.listen", text)
+        });
         if raw.listen.is_empty() {
             self.note::<()>("stratum.listen", "is empty: miners need an address to connect to");
         }
@@ -344,7 +348,7 @@ impl Check {
             );
         }
         let sv2 = self.sv2(&raw.sv2);
-        let classes = raw.class.into_iter().filter_map(|class| self.class(class)).collect();
+        let classes = self.each("stratum.class", raw.class, Self::class);
         Some(Stratum {
             listen,
             max_connections: raw.max_connections,
@@ -359,33 +363,6 @@ impl Check {
             classes,
             sv2: sv2?,
         })
-    }
-
-    fn sv2(&mut self, raw: &raw::Sv2) -> Option<Sv2> {
-        let key = "stratum.sv2.certificate_lifetime";
-        let certificate_lifetime = self.duration(key, &raw.certificate_lifetime)?;
-        if certificate_lifetime < CERTIFICATE_LIFETIME_MIN {
-            return self.note(key, "is too short: clocks differ by minutes; set at least \"10m\"");
-        }
-        let file = &raw.authority_key_file;
-        let authority_key_file = if file.is_empty() {
-            None
-        } else {
-            Some(self.path("stratum.sv2.authority_key_file", file)?)
-        };
-        Some(Sv2 { authority_key_file, certificate_lifetime })
-    }
-
-    fn class(&mut self, raw: raw::Class) -> Option<Class> {
-        if raw.pattern.is_empty() {
-            return self.note("stratum.class.match", "is empty: it would match every miner");
-        }
-        let difficulty_min = if raw.difficulty_min == 0.0 {
-            None
-        } else {
-            Some(self.difficulty("stratum.class.difficulty_min", raw.difficulty_min)?)
-        };
-        Some(Class { pattern: raw.pattern, max_coinbase: raw.max_coinbase, difficulty_min })
     }
 
     fn choice<T: Copy>(&mut self, key: &str, text: &str, known: &[(&str, T)]) -> Option<T> {
@@ -443,8 +420,27 @@ impl Check {
         duration
     }
 
+    /// Checks the entries of a list, so that problems are known to be of the right one.
+    fn each<T, U>(
+        &mut self,
+        list: &'static str,
+        entries: impl IntoIterator<Item = T>,
+        check: impl Fn(&mut Self, T) -> Option<U>,
+    ) -> Vec<U> {
+        let mut good = Vec::new();
+        for (at, entry) in entries.into_iter().enumerate() {
+            self.entry = Some((list, at));
+            good.extend(check(self, entry));
+        }
+        self.entry = None;
+        good
+    }
+
     fn note<T>(&mut self, key: &str, what: &str) -> Option<T> {
-        self.problems.push(format!("{key} {what}"));
+        let entry = self.entry.and_then(|(list, at)| Some((list, at, key.strip_prefix(list)?)));
+        let path =
+            entry.map_or_else(|| key.into(), |(list, at, rest)| format!("{list}.{at}{rest}"));
+        self.problems.push(Fault { path, text: format!("{key} {what}") });
         None
     }
 }
@@ -467,7 +463,6 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
 
 const ADDRESS_MISSING: &str =
     "is missing: set it to your bitcoin address; it is paid for blocks found while not pooled";
-const CERTIFICATE_LIFETIME_MIN: Duration = Duration::from_secs(600);
 /// Each tag; both are cut to 86 bytes together.
 const TAG_LEN_MAX: usize = 60;
 /// HELLO has room for it in one frame, and pools log it.

@@ -1,4 +1,14 @@
+use figment::{
+    Figment,
+    providers::{Format, Toml},
+};
+
 use super::*;
+
+/// The file as written, with defaults where it is silent.
+pub(in crate::config) fn parse_raw(toml: &str) -> Result<Raw, Box<figment::Error>> {
+    Figment::new().merge(Toml::string(toml)).extract().map_err(Box::new)
+}
 
 /// As `example-config` prints it, with the one thing that has no default.
 fn example() -> Raw {
@@ -9,6 +19,7 @@ fn defaults() -> Raw {
     Raw { node: vec![Default::default()], pool: vec![Default::default()], ..Raw::default() }
 }
 
+const ADDRESS: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
 const MINIMAL: &str = r#"
     [[node]]
     [mining]
@@ -90,9 +101,101 @@ fn all_problems_are_told_at_once() {
         "stratum.difficulty_min",
         "log.format",
     ] {
-        let told = error.problems.iter().filter(|problem| problem.starts_with(key)).count();
+        let told = error.problems.iter().filter(|problem| problem.text().starts_with(key)).count();
         assert_eq!(told, 1, "{key}: {:#?}", error.problems);
     }
+}
+
+/// What `gatewayd check` prints of a file, in order.
+#[track_caller]
+fn told(toml: &str) -> Vec<String> {
+    Config::parse(toml).unwrap_err().to_string().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn every_problem_has_its_line() {
+    let told = told(
+        r#"
+[[node]]
+rpc_url = "http://127.0.0.1:8332"
+[[node]]
+zmq_hashblock = "here"
+[[node]]
+rpc_user = "me"
+[mining]
+coinbase_tag = "x"
+[[pool]]
+host = "a"
+public_key = "00"
+[stratum]
+listen = ["127.0.0.1:1", "everywhere"]
+difficulty_min = "low"
+dificulty_start = 1.0
+[stratum.sv2]
+certificate_lifetime = "1s"
+[[stratum.class]]
+match = ""
+max_coinbase = 1
+[log]
+format = "xml"
+[stratun]
+"#,
+    );
+    let expected = [
+        (5, "node.zmq_hashblock \"here\""),
+        (6, "node rpc_user and rpc_password go together"),
+        (8, "mining.address is missing"),
+        (12, "pool.public_key of a"),
+        (14, "stratum.listen \"everywhere\""),
+        (15, "stratum.difficulty_min is \"low\", but should be a number"),
+        (16, "stratum.dificulty_start is not known: did you mean difficulty_start?"),
+        (18, "stratum.sv2.certificate_lifetime is too short"),
+        (20, "stratum.class.match is empty"),
+        (23, "log.format \"xml\""),
+        (24, "stratun is not known: did you mean stratum?"),
+    ];
+    assert_eq!(told.len(), expected.len(), "{told:#?}");
+    for (told, (line, text)) in told.iter().zip(expected) {
+        let start = format!("configuration:{line}: {text}");
+        assert!(told.starts_with(&start), "{told:?} is not {start:?}");
+    }
+}
+
+#[test]
+fn inline_lists_have_lines_too() {
+    let told = told(
+        "node = [\n  { rpc_url = \"http://a:1\" },\n  { rpc_url = \"b\" },\n]\nmining.address = 7\n",
+    );
+    assert_eq!(told.len(), 2, "{told:#?}");
+    assert!(told[0].starts_with("configuration:3: node.rpc_url \"b\""), "{told:#?}");
+    assert!(told[1].starts_with("configuration:5: mining.address is 7, but should be text"));
+}
+
+/// What cannot be read is left out to check the rest, and must not be called missing as well.
+#[test]
+fn one_fault_is_one_problem() {
+    for (toml, text) in [
+        ("node = \"http://a:1\"", "node is \"http://a:1\", but should be a list"),
+        ("[[node]]\nrpc_user = \"me\"\nrpc_password = 5", "node.rpc_password: a password is text"),
+        ("node = [1]", "node is 1, but should be a section"),
+        ("[[node]]\n[stratum]\nlisten = [1, \"x\"]", "stratum.listen is 1, but should be text"),
+        ("[[node]]\n[pool]\nhost = \"x\"", "pool is a section, but should be a list"),
+        ("[[node]]\n[[stratum.class]]\nmax_coinbase = 1", "stratum.class.match is missing"),
+        ("[[node]]\n[[pool]]\nport = 99999", "pool.port is 99999, but should be a whole number up"),
+        ("[[node]]\nmining = 1", "node.mining is not known"),
+    ] {
+        let toml = format!("{toml}\n[mining]\naddress = \"{ADDRESS}\"");
+        let told = told(&toml);
+        assert!(told.len() == 1 && told[0].contains(text), "{toml}\n{told:#?}");
+    }
+}
+
+#[test]
+fn what_is_no_toml_has_its_line_and_no_more() {
+    let told = told("[mining]\naddress = bc1q\n");
+    assert_eq!(told.len(), 1, "{told:#?}");
+    assert!(told[0].starts_with("configuration:2: address: this is not as TOML wants it: "));
+    assert!(!told[0].contains("bc1q"), "{told:#?}");
 }
 
 #[test]
@@ -242,6 +345,6 @@ fn a_blvm_node_has_its_own_cookie_and_socket() {
         ("nodeapi_socket = \"/s\"", "node.nodeapi_socket is only for kind = \"blvm\": remove it"),
         ("kind = \"blvm\"\nzmq_hashblock = \"tcp://a:1\"", "node.zmq_hashblock is only for kind"),
     ] {
-        assert!(problem(keys).starts_with(expected), "{}", problem(keys));
+        assert!(problem(keys).text().starts_with(expected), "{}", problem(keys));
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::config::parse_raw;
+use crate::config::tests::parse_raw;
 
 const FILE: &str = r#"# mine
 [[node]]

@@ -5,7 +5,9 @@ mod check;
 pub mod edit;
 mod import;
 mod module;
+mod problem;
 mod raw;
+mod read;
 
 use std::{
     borrow::Cow,
@@ -18,12 +20,13 @@ use std::{
 
 use figment::{
     Figment,
-    providers::{Data, Env, Format, Toml},
+    providers::{Env, Format, Toml},
 };
 
 pub use check::parse_duration;
 pub use import::{Imported, import_datum};
 pub use module::Module;
+pub use problem::Problem;
 pub use raw::{Raw, Secret};
 
 use crate::work::{Difficulty, WhenDown};
@@ -191,12 +194,12 @@ pub enum LogFormat {
     Journald,
 }
 
-/// Why there is no configuration: each line says which key, what is wrong and what to do.
+/// Why there is no configuration: each line says where, which key, what is wrong and what to do.
 #[derive(Debug, thiserror::Error)]
-#[error("{path}: {}", problems.join(&format!("\n{path}: ")))]
+#[error("{}", .problems.iter().map(|it| it.in_file(.path)).collect::<Vec<_>>().join("\n"))]
 pub struct ConfigError {
     pub path: String,
-    pub problems: Vec<String>,
+    pub problems: Vec<Problem>,
 }
 
 impl Config {
@@ -204,65 +207,60 @@ impl Config {
     /// there is: that is how containers are configured. `mining.address` may be missing.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let error = |problems| ConfigError { path: path.display().to_string(), problems };
-        let file = path.exists().then(|| Toml::file_exact(path));
         let has_keys = environment().iter().next().is_some()
             || (Module::of_environment().is_some() && Module::keys().iter().next().is_some());
-        if file.is_none() && !has_keys {
-            return Err(error(vec![
-                "no such file. Write one with `gatewayd example-config > gatewayd.toml`, set \
-                 mining.address and [[node]], and name it with --config"
-                    .into(),
-            ]));
-        }
-        let raw = merged(file).extract().map_err(|problems| {
-            error(problems.into_iter().map(|it| without_secrets(&it.to_string())).collect())
-        })?;
-        let config = check::config(raw, false).map_err(error)?;
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(why) if why.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error(vec![Problem::of_file(format!("cannot be read: {why}"))]));
+            }
+            Err(_) if !has_keys => {
+                return Err(error(vec![Problem::of_file(
+                    "no such file. Write one with `gatewayd example-config > gatewayd.toml`, set \
+                     mining.address and [[node]], and name it with --config",
+                )]));
+            }
+            Err(_) => String::new(),
+        };
+        let config = read::with_environment(&text).map_err(error)?;
         Ok(Self { path: Some(path.to_owned()), ..config })
     }
 
     /// What a file with this text would mean, with the environment over it. `mining.address` may be
     /// missing.
     pub fn preview(toml: &str, path: &Path) -> Result<Self, Vec<String>> {
-        let raw: Raw = merged(Some(Toml::string(toml))).extract().map_err(|problems| {
-            let lines = problems.into_iter().map(|it| without_secrets(&it.to_string()));
-            lines.collect::<Vec<_>>()
-        })?;
-        let config = check::config(raw, false)?;
+        let lines = |problems: Vec<Problem>| -> Vec<String> {
+            problems.iter().map(ToString::to_string).collect()
+        };
+        let config = read::with_environment(toml).map_err(lines)?;
         Ok(Self { path: Some(path.to_owned()), ..config })
     }
 
     /// This one, but for what cannot change while `running` runs.
     pub fn without_restart(&self, running: &Raw) -> Result<Self, Vec<String>> {
         let raw = Raw::clone(&self.written).without_restart(running);
-        Ok(Self { path: self.path.clone(), ..check::config(raw, false)? })
+        let config = check::config(raw, false);
+        let config =
+            config.map_err(|faults| faults.into_iter().map(|it| it.text).collect::<Vec<_>>())?;
+        Ok(Self { path: self.path.clone(), ..config })
     }
 
     /// The same from text, without the environment.
     pub fn parse(toml: &str) -> Result<Self, ConfigError> {
         let error = |problems| ConfigError { path: "configuration".into(), problems };
-        let raw = parse_raw(toml)
-            .map_err(|problem| error(vec![without_secrets(&problem.to_string())]))?;
-        check::config(raw, true).map_err(error)
+        read::alone(toml).map_err(error)
     }
 }
 
-/// The file, and the environment over it.
-fn merged(file: Option<Data<Toml>>) -> Figment {
+/// What the file says, and the environment over it.
+fn merged(toml: &str) -> Figment {
     let module = Module::of_environment();
-    let mut figment = module.as_ref().map_or_else(Figment::new, Module::defaults);
-    if let Some(file) = file {
-        figment = figment.merge(file);
-    }
+    let figment = module.as_ref().map_or_else(Figment::new, Module::defaults);
+    let mut figment = figment.merge(Toml::string(toml));
     if module.is_some() {
         figment = figment.merge(Module::keys());
     }
     figment.merge(environment())
-}
-
-/// The file as written, with defaults where it is silent.
-pub fn parse_raw(toml: &str) -> Result<Raw, Box<figment::Error>> {
-    Figment::new().merge(Toml::string(toml)).extract().map_err(Box::new)
 }
 
 /// What a parser says, without the passwords in the lines that it shows.

@@ -308,7 +308,7 @@ fn nothing_breaks_out_of_its_line() {
     );
     assert!(!imported.toml.lines().any(|line| line.starts_with("address = \"y\"")));
     assert!(!imported.toml.lines().any(|line| line.starts_with("level=")));
-    let raw = crate::config::parse_raw(&imported.toml).unwrap();
+    let raw = crate::config::tests::parse_raw(&imported.toml).unwrap();
     assert_eq!(raw.mining.address, "x");
     assert_eq!(raw.stratum.username_modifiers.len(), 1);
 }

@@ -14,7 +14,7 @@ mod writer;
 use std::{net::IpAddr, ops::RangeInclusive};
 
 use self::{source::Source, upstream::Times, writer::Writer};
-use super::Config;
+use super::{Config, ConfigError};
 
 /// A configuration in its new form.
 #[derive(Debug)]
@@ -46,7 +46,8 @@ pub fn import_datum(json: &str) -> Result<Imported, Vec<String>> {
         return Err(source.problems);
     }
     let (toml, notes) = writer.finish();
-    let problems = Config::parse(&toml).map_or_else(|error| error.problems, |_| Vec::new());
+    let texts = |error: ConfigError| error.problems.iter().map(|it| it.text().into()).collect();
+    let problems = Config::parse(&toml).map_or_else(texts, |_| Vec::new());
     Ok(Imported { toml, notes, problems })
 }
 
