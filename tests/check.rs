@@ -1,19 +1,43 @@
-//! `gatewayd check` and `healthcheck` against a real node.
+//! `gatewayd check`, against a real node and the devnet.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod common;
 
-use std::{fs, process::Output, time::Duration};
+use std::{
+    fs,
+    io::Write,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    os::unix::fs::PermissionsExt,
+    process::Output,
+};
 
 use common::{bitcoind::Bitcoind, gateway::Gateway};
+use gatewayd::devnet::{
+    node::{Node, NodeHandle, NodeOptions},
+    pool::{Pool, PoolHandle, PoolOptions},
+};
 
 const ADDRESS: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
 
 fn config(node: &str, address: &str) -> String {
     format!(
         "{node}\n[mining]\naddress = \"{address}\"\n[stratum]\nlisten = [\"127.0.0.1:0\"]\n\
-         [ledger]\ndata_dir = \"{{dir}}\"\n"
+         [api]\nlisten = \"127.0.0.1:0\"\n[ledger]\ndata_dir = \"{{dir}}\"\n"
     )
+}
+
+async fn node() -> NodeHandle {
+    Node::start(NodeOptions::default(), SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.unwrap()
+}
+
+async fn pool() -> PoolHandle {
+    Pool::start(PoolOptions::default(), SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.unwrap()
+}
+
+/// A `[[node]]` of the devnet's.
+fn node_toml(node: &NodeHandle) -> String {
+    let (url, user, password) = (node.rpc_url(), node.user(), node.password());
+    format!("[[node]]\nrpc_url = \"{url}\"\nrpc_user = \"{user}\"\nrpc_password = \"{password}\"\n")
 }
 
 /// Runs `gatewayd check` on `toml`.
@@ -56,6 +80,139 @@ fn check_says_what_works_and_what_to_do() {
     assert!(told.contains("stratun"), "{told}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_must_have_the_configured_key() {
+    let (node, pool, other) = (node().await, pool().await, pool().await);
+    let toml = |port: u16, key: &str| {
+        let node = config(&node_toml(&node), ADDRESS);
+        format!("{node}[[pool]]\nhost = \"127.0.0.1\"\nport = {port}\npublic_key = \"{key}\"\n")
+    };
+    let (port, key) = (pool.addr.port(), pool.public_key_hex());
+    let (code, told) = check(&toml(port, &key));
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains(&format!("ok      pool 127.0.0.1:{port}: has this key")), "{told}");
+
+    let signs_only = format!("{}{}", &key[..64], &other.public_key_hex()[64..]);
+    let seals_only = format!("{}{}", &other.public_key_hex()[..64], &key[64..]);
+    for wrong in [other.public_key_hex(), signs_only, seals_only] {
+        let (code, told) = check(&toml(port, &wrong));
+        assert_eq!(code, Some(78), "{told}");
+        assert!(told.contains(&format!("PROBLEM pool 127.0.0.1:{port}: ")), "{told}");
+        assert!(told.contains("pool.public_key is most likely not its key"), "{told}");
+    }
+
+    // Something else that answers at once, and something that never does.
+    let stranger = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = stranger.local_addr().unwrap().port();
+    let talk = std::thread::spawn(move || {
+        let (mut socket, _) = stranger.accept().unwrap();
+        socket
+            .write_all(b"220 mail.example ESMTP ready, and more than a frame's header\r\n")
+            .unwrap();
+        drop(socket);
+        stranger
+    });
+    let (code, told) = check(&toml(port, &key));
+    assert_eq!(code, Some(78), "{told}");
+    assert!(told.contains("pool.public_key is most likely not its key"), "{told}");
+    let _silent = talk.join().unwrap();
+    let (code, told) = check(&toml(port, &key));
+    assert_eq!(code, Some(78), "{told}");
+    assert!(told.contains("said nothing within 5s: correct pool.host"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ports_and_paths_are_tried() {
+    let node = node().await;
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let addr = taken.local_addr().unwrap();
+    let toml = config(&node_toml(&node), ADDRESS);
+    let dir = tempfile::tempdir().unwrap();
+    let password = dir.path().join("password");
+    fs::write(&password, "correct horse\n").unwrap();
+    fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).unwrap();
+    let with_password = |file: &std::path::Path| {
+        let api = format!("[api]\nadmin_password_file = \"{}\"", file.display());
+        toml.replace("[api]", &api)
+    };
+
+    let (code, told) = check(&with_password(&password));
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("ok      api.listen 127.0.0.1:0: free"), "{told}");
+    assert!(told.contains("ok      api.admin_password_file: "), "{told}");
+
+    let (code, told) = check(&with_password(&dir.path().join("none")));
+    assert_eq!(code, Some(78), "{told}");
+    assert!(told.contains("PROBLEM api.admin_password_file: "), "{told}");
+
+    for key in ["api", "stratum"] {
+        let addr = addr.to_string();
+        let toml = match key {
+            "api" => toml.replace("listen = \"127.0.0.1:0\"", &format!("listen = \"{addr}\"")),
+            _ => toml.replace("[\"127.0.0.1:0\"]", &format!("[\"{addr}\"]")),
+        };
+        let (code, told) = check(&toml);
+        assert_eq!(code, Some(78), "{told}");
+        let problem = format!("PROBLEM {key}.listen {addr}: Address already in use");
+        assert!(told.contains(&problem) && told.contains("set another port"), "{told}");
+    }
+
+    let (code, told) = check(&toml.replace("{dir}", "/proc/nowhere"));
+    assert_eq!(code, Some(78), "{told}");
+    assert!(told.contains("PROBLEM ledger.data_dir: /proc/nowhere"), "{told}");
+}
+
+/// The ports of the one that runs are no problem: it is restarted, or told to reload.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_runs_may_be_checked() {
+    let node = node().await;
+    let port = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    let toml = config(&node_toml(&node), ADDRESS)
+        .replace("[\"127.0.0.1:0\"]", &format!("[\"{}\"]", port()))
+        .replace("\"127.0.0.1:0\"", &format!("\"{}\"", port()));
+    let gateway = Gateway::start(&toml);
+    gateway.addr("stratum");
+    let (code, told) = check(&toml);
+    assert_eq!(code, Some(0), "{told}");
+    assert_eq!(told.matches("in use by the gatewayd that is running now").count(), 2, "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_for_blocks_only_is_tried_too() {
+    let (node, other) = (node().await, node().await);
+    let only_blocks = format!("{}submit_only = true\n", node_toml(&other));
+    let toml = config(&format!("{}{only_blocks}", node_toml(&node)), ADDRESS);
+    let (code, told) = check(&toml);
+    assert_eq!(code, Some(0), "{told}");
+    assert_eq!(told.matches("gives work, on").count(), 1, "{told}");
+    assert_eq!(told.matches("takes blocks, on").count(), 1, "{told}");
+
+    let wrong = only_blocks.replace("rpc_password = \"", "rpc_password = \"x");
+    let (code, told) = check(&toml.replace(&only_blocks, &wrong));
+    assert_eq!(code, Some(78), "{told}");
+    assert!(told.contains("PROBLEM node ") && told.contains("rpc_password"), "{told}");
+}
+
+#[test]
+fn every_error_has_its_place_and_its_advice() {
+    let toml = config("[[node]]\nrpc_url = \"https://x\"", "mine").replace("[api]", "[apy]");
+    let environment = [("GATEWAYD_LOG__FORMAT", "xml"), ("GATEWAYD_POOLING__TIMOUT", "1s")];
+    let (code, told) = check_with(&toml, &environment);
+    assert_eq!(code, Some(78), "{told}");
+    let lines: Vec<_> = told.lines().collect();
+    let expected = [
+        ("gatewayd.toml:2: node.rpc_url ", "http://"),
+        ("gatewayd.toml:4: mining.address ", "is not a bitcoin address"),
+        ("gatewayd.toml:7: apy is not known: ", "did you mean api?"),
+        ("GATEWAYD_LOG__FORMAT: log.format ", "\"json\""),
+        ("GATEWAYD_POOLING__TIMOUT: pooling.timout is not known: ", "did you mean timeout?"),
+    ];
+    assert_eq!(lines.len(), expected.len(), "{told}");
+    for (line, (place, advice)) in lines.into_iter().zip(expected) {
+        assert!(line.contains(place) && line.contains(advice), "{line:?} is not {place:?}");
+    }
+}
+
 /// As gatewayd.toml promises: any key from the environment, lists as in TOML.
 #[test]
 fn the_environment_overrides_the_file() {
@@ -74,13 +231,12 @@ fn the_environment_overrides_the_file() {
 }
 
 /// Containers have no file: nodes and pools are lists of tables, so they have to work too.
-#[test]
-fn the_environment_may_be_all_there_is() {
+#[tokio::test(flavor = "multi_thread")]
+async fn the_environment_may_be_all_there_is() {
     let node =
         Bitcoind::start_with(bitcoin::Network::Regtest, &["-rpcuser=me", "-rpcpassword=p=a,s}s]"]);
-    let pool = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = pool.local_addr().unwrap().port();
-    let key = "f2".repeat(64);
+    let pool = pool().await;
+    let (port, key) = (pool.addr.port(), pool.public_key_hex());
     let dir = tempfile::tempdir().unwrap();
     let mut command = Gateway::command();
     command.args(["--config", "/nowhere/gatewayd.toml", "check"]).envs([
@@ -88,6 +244,7 @@ fn the_environment_may_be_all_there_is() {
         ("GATEWAYD_MINING__UNIQUE_ID", "7".to_owned()),
         ("GATEWAYD_LEDGER__DATA_DIR", dir.path().display().to_string()),
         ("GATEWAYD_STRATUM__LISTEN", "[\"127.0.0.1:0\"]".to_owned()),
+        ("GATEWAYD_API__LISTEN", "127.0.0.1:0".to_owned()),
         ("GATEWAYD_STRATUM__DIFFICULTY_MIN", "65536.0".to_owned()),
         ("GATEWAYD_STRATUM__USERNAME_MODIFIERS", "{half={bc1qx=0.5, \"\"=0.5}}".to_owned()),
         (
@@ -165,26 +322,6 @@ fn import(json: &str) -> (Option<i32>, String, String) {
     let Output { status, stdout, stderr } =
         Gateway::command().arg("import-datum").arg(&path).output().unwrap();
     (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
-}
-
-#[test]
-fn healthcheck_tells_a_gateway_with_work_from_none() {
-    let node = Bitcoind::regtest();
-    // A fixed port, so that both processes read the same file.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let toml =
-        config(&node.node_toml(), ADDRESS).replace("127.0.0.1:0", &format!("127.0.0.1:{port}"));
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("gatewayd.toml");
-    fs::write(&path, toml.replace("{dir}", &dir.path().display().to_string())).unwrap();
-    let healthy = || {
-        let mut command = Gateway::command();
-        command.arg("--config").arg(&path).arg("healthcheck").status().unwrap().success()
-    };
-    assert!(!healthy());
-    let gateway = Gateway::start_with(&["--config", path.to_str().unwrap(), "run"]);
-    gateway.wait_for_line("listening protocol=stratum", Duration::from_secs(20));
-    assert!(healthy());
 }
 
 #[test]

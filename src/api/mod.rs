@@ -32,4 +32,5 @@ pub use self::{
     conn::{Api, spawn},
     handles::{Facts, Handles, Moment},
     settings::{Answer, Applied, Change, Edit, MASK, Settings, SettingsError, SettingsView},
+    task::try_password_file,
 };

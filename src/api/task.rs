@@ -75,6 +75,11 @@ async fn read_password(state: &State) {
     state.set_password(read.map(Some));
 }
 
+/// Says what is wrong with a file for `api.admin_password_file`.
+pub fn try_password_file(path: &Path) -> Result<(), String> {
+    read_file(path).map(drop)
+}
+
 fn read_file(path: &Path) -> Result<Password, String> {
     let name = path.display();
     let about = |what: &dyn std::fmt::Display| format!("api.admin_password_file {name}: {what}");

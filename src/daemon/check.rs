@@ -1,83 +1,150 @@
 //! `gatewayd check`: tries what the configuration names.
 
-use std::{io::Write as _, path::Path, time::Duration};
+mod pool;
+
+use std::{
+    io::{self, Write as _},
+    net::TcpListener,
+    path::Path,
+    time::Duration,
+};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::convert::{fits_network, template_config};
-use crate::{config::Config, listener, template};
+use super::{
+    convert::{fits_network, template_config},
+    parts::is_without_ipv6,
+};
+use crate::{
+    api,
+    config::Config,
+    healthcheck::is_gatewayd,
+    listener,
+    template::{self, NodeStatus},
+};
 
 /// Tries what the configuration names, and says what it found. Returns the number of problems.
 pub async fn check(config: &Config) -> usize {
-    let mut problems = 0;
-    let mut tell = |what: &str, result: Result<String, String>| {
-        problems += usize::from(result.is_err());
-        let (mark, text) = match &result {
+    let mut report = Report { problems: 0 };
+    report.tell("configuration", Ok("every key is understood".into()));
+    if config.mining.address.is_none() {
+        let missing = "is missing: set it to your bitcoin address, here or on the dashboard";
+        report.tell("mining.address", Err(missing.into()));
+    }
+    addresses(config, &mut report).await;
+    paths(config, &mut report);
+    nodes(config, &mut report).await;
+    if config.pools.is_empty() {
+        report.tell("pool", Ok("none: solo mining to mining.address".into()));
+    }
+    for pool in &config.pools {
+        let tried = pool::try_pool(pool, &config.pooling.user_agent).await;
+        report.tell(&format!("pool {}:{}", pool.host, pool.port), tried);
+    }
+    report.problems
+}
+
+struct Report {
+    problems: usize,
+}
+
+impl Report {
+    fn tell(&mut self, what: &str, result: Result<String, String>) {
+        self.problems += usize::from(result.is_err());
+        let (mark, text) = match result {
             Ok(text) => ("ok     ", text),
             Err(text) => ("PROBLEM", text),
         };
         // The terminal may be gone; the exit code still tells.
-        let _ = writeln!(std::io::stdout(), "{mark} {what}: {text}");
-    };
-    tell("configuration", Ok("every key is understood".into()));
-    if config.mining.address.is_none() {
-        let missing = "is missing: set it to your bitcoin address, here or on the dashboard";
-        tell("mining.address", Err(missing.into()));
+        let _ = writeln!(io::stdout(), "{mark} {what}: {text}");
     }
+}
+
+async fn addresses(config: &Config, report: &mut Report) {
+    let is_running = match config.api.listen {
+        Some(addr) => is_gatewayd(addr, CHECK_API).await,
+        None => false,
+    };
+    let mut some = false;
     for addr in &config.stratum.listen {
         let bound = listener::bind(*addr);
-        tell(
-            &format!("stratum.listen {addr}"),
-            bound.map(|_| "free".into()).map_err(|error| {
-                format!("{error}: stop what uses it (a running gatewayd?) or set another address")
-            }),
-        );
+        let result = match bound {
+            // As when it starts: the default lists both families.
+            Err(error) if addr.is_ipv6() && some && is_without_ipv6(&error) => {
+                Ok("left out: this machine has no IPv6".into())
+            }
+            bound => free(bound.map(drop), is_running),
+        };
+        some |= result.is_ok();
+        report.tell(&format!("stratum.listen {addr}"), result);
     }
-    tell("ledger.data_dir", try_folder(&config.data_dir, "found blocks could not be kept"));
-    tell("stratum.sv2", authority(config));
+    match config.api.listen {
+        Some(addr) => {
+            let bound = TcpListener::bind(addr).map(drop);
+            report.tell(&format!("api.listen {addr}"), free(bound, is_running));
+        }
+        None => report.tell("api.listen", Ok("empty: no dashboard".into())),
+    }
+}
+
+fn free(bound: io::Result<()>, is_running: bool) -> Result<String, String> {
+    match bound {
+        Ok(()) => Ok("free".into()),
+        Err(error) if is_running && error.kind() == io::ErrorKind::AddrInUse => {
+            Ok("in use by the gatewayd that is running now".into())
+        }
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            Err(format!("{error}: stop what uses it, or set another port"))
+        }
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Err(format!("{error}: ports below 1024 are for root, set a higher one"))
+        }
+        Err(error) => Err(format!("{error}: set an address of this machine, or 0.0.0.0 for all")),
+    }
+}
+
+fn paths(config: &Config, report: &mut Report) {
+    report.tell("ledger.data_dir", try_folder(&config.data_dir, "found blocks could not be kept"));
+    report.tell("stratum.sv2", authority(config));
+    if let Some(file) = &config.api.admin_password_file {
+        let read = api::try_password_file(file);
+        report.tell("api.admin_password_file", read.map(|()| "is understood".into()));
+    }
     if let Some(file) = &config.log.file {
         let folder = file.parent().unwrap_or(file);
-        tell("log.file", try_folder(folder, "the log could not be written"));
+        report.tell("log.file", try_folder(folder, "the log could not be written"));
     }
+}
+
+async fn nodes(config: &Config, report: &mut Report) {
     let stop = CancellationToken::new();
-    let tasks = TaskTracker::new();
-    let templates = template::spawn(template_config(config), &stop, &tasks);
-    let _ = tokio::time::timeout(CHECK_NODES, async {
-        let mut status = templates.status.clone();
-        let all = |nodes: &Vec<template::NodeStatus>| nodes.iter().all(is_ready);
-        let _ = status.wait_for(all).await;
-    })
-    .await;
-    for node in templates.status.borrow().iter() {
+    let mut asked = template_config(config);
+    // Those that only get blocks are asked for work too, to see that they answer.
+    asked.nodes.iter_mut().for_each(|node| node.submit_only = false);
+    let templates = template::spawn(asked, &stop, &TaskTracker::new());
+    let mut status = templates.status.clone();
+    let all = status.wait_for(|nodes| {
+        nodes.iter().zip(&config.nodes).all(|(node, configured)| {
+            is_ready(node) || configured.submit_only && node.network.is_some()
+        })
+    });
+    let _ = tokio::time::timeout(CHECK_NODES, all).await;
+    for (node, configured) in templates.status.borrow().iter().zip(&config.nodes) {
         let result = match (node.network, &node.last_error) {
             (Some(network), _) if !fits_network(config, network) => {
                 Err(format!("is on \"{network}\", mining.address is of another network"))
+            }
+            (Some(network), _) if configured.submit_only => {
+                Ok(format!("takes blocks, on \"{network}\""))
             }
             (Some(network), _) if is_ready(node) => Ok(format!("gives work, on \"{network}\"")),
             (Some(_), None) => Err(format!("answers, but gave no work within {CHECK_NODES:?}")),
             (_, Some(error)) => Err(error.to_string()),
             (None, None) => Err(format!("no answer within {CHECK_NODES:?}")),
         };
-        tell(&format!("node {}", node.name), result);
+        report.tell(&format!("node {}", node.name), result);
     }
     stop.cancel();
-    if config.pools.is_empty() {
-        tell("pool", Ok("none: solo mining to mining.address".into()));
-    }
-    for pool in &config.pools {
-        let addr = format!("{}:{}", pool.host, pool.port);
-        let connected =
-            tokio::time::timeout(CHECK_POOL, tokio::net::TcpStream::connect(&addr)).await;
-        tell(
-            &format!("pool {addr}"),
-            match connected {
-                Ok(Ok(_)) => Ok("accepts connections".into()),
-                Ok(Err(error)) => Err(error.to_string()),
-                Err(_) => Err(format!("no answer within {CHECK_POOL:?}")),
-            },
-        );
-    }
-    problems
 }
 
 fn authority(config: &Config) -> Result<String, String> {
@@ -86,7 +153,7 @@ fn authority(config: &Config) -> Result<String, String> {
         .map_err(|error| error.to_string())
 }
 
-fn is_ready(node: &template::NodeStatus) -> bool {
+fn is_ready(node: &NodeStatus) -> bool {
     node.network.is_some() && node.state == template::NodeState::Ready
 }
 
@@ -100,4 +167,5 @@ fn try_folder(folder: &Path, or_else: &str) -> Result<String, String> {
 }
 
 const CHECK_NODES: Duration = Duration::from_secs(5);
-const CHECK_POOL: Duration = Duration::from_secs(5);
+/// A gatewayd on this machine answers in milliseconds.
+const CHECK_API: Duration = Duration::from_secs(1);

@@ -146,7 +146,7 @@ pub(super) fn listen(addrs: &[SocketAddr]) -> Result<Vec<listener::Bound>, Daemo
     Ok(bound)
 }
 
-fn is_without_ipv6(error: &std::io::Error) -> bool {
+pub(super) fn is_without_ipv6(error: &std::io::Error) -> bool {
     const EAFNOSUPPORT: i32 = 97;
     error.raw_os_error() == Some(EAFNOSUPPORT)
         || error.kind() == std::io::ErrorKind::AddrNotAvailable

@@ -1,0 +1,97 @@
+//! Tries a pool as far as its terms: that it answers, and that it has the configured key.
+
+use std::time::Duration;
+
+use rand::{RngCore, SeedableRng, rngs::StdRng};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::{Instant, timeout_at},
+};
+
+use crate::{
+    config::Pool,
+    datum::{Client, ClientError, Configured, Event, HandshakeError, Identity, PublicIdentity},
+};
+
+/// Says what the pool said, or what is wrong.
+pub(super) async fn try_pool(pool: &Pool, user_agent: &str) -> Result<String, String> {
+    let until = Instant::now() + LIMIT;
+    let target = (pool.host.as_str(), pool.port);
+    let socket = timeout_at(until, TcpStream::connect(target)).await;
+    let socket = socket.map_err(|_| format!("no connection within {LIMIT:?}: {ADDRESS}"))?;
+    let socket = socket.map_err(|error| format!("no connection ({error}): {ADDRESS}"))?;
+    let mut greeting = Greeting::new(pool, user_agent).map_err(|error| error.to_string())?;
+    match timeout_at(until, greeting.run(socket)).await {
+        Ok(result) => result.map(|terms| describe(&terms)),
+        Err(_) if greeting.welcome => Err(format!("has this key, but sent no terms in {LIMIT:?}")),
+        Err(_) => Err(format!("said nothing within {LIMIT:?}: {ADDRESS}")),
+    }
+}
+
+/// The first words with a pool.
+struct Greeting {
+    client: Client,
+    out: Vec<u8>,
+    /// It has proved to have the key.
+    welcome: bool,
+}
+
+impl Greeting {
+    fn new(pool: &Pool, user_agent: &str) -> Result<Self, ClientError> {
+        let mut rng = StdRng::from_entropy();
+        let mut seed = [0; 32];
+        rng.fill_bytes(&mut seed);
+        let mut out = Vec::new();
+        let keys = Identity::generate(&mut rng);
+        let key = PublicIdentity::from_bytes(&pool.public_key);
+        let now = Instant::now().into_std();
+        let client = Client::new(&keys, key, user_agent, LIMIT, seed, now, &mut out)?;
+        Ok(Self { client, out, welcome: false })
+    }
+
+    async fn run(&mut self, mut socket: TcpStream) -> Result<Configured, String> {
+        let mut buffer = [0; 4096];
+        let mut events = Vec::new();
+        loop {
+            let broke = |error: std::io::Error| format!("the connection broke ({error})");
+            socket.write_all(&self.out).await.map_err(broke)?;
+            self.out.clear();
+            let len = match socket.read(&mut buffer).await {
+                Ok(len) if len > 0 => len,
+                // Some close so that what they have not read counts as a fault.
+                _ if self.welcome => return Err("has this key, but closed the connection".into()),
+                _ => return Err(format!("closed the connection at the greeting: {KEY}")),
+            };
+            let now = Instant::now().into_std();
+            let read = self.client.on_bytes(&buffer[..len], now, &mut self.out, &mut events);
+            for event in events.drain(..) {
+                match event {
+                    Event::Welcome { .. } => self.welcome = true,
+                    Event::Configured(terms) => return Ok(terms),
+                    _ => {}
+                }
+            }
+            read.map_err(|error| match error {
+                ClientError::Handshake(HandshakeError::Cipher(_)) => {
+                    format!("answers with another key ({error}): {KEY}")
+                }
+                ClientError::Link(_) if !self.welcome => {
+                    format!("is no DATUM pool, or has another key ({error}): {KEY}")
+                }
+                error => error.to_string(),
+            })?;
+        }
+    }
+}
+
+fn describe(terms: &Configured) -> String {
+    let tag = String::from_utf8_lossy(&terms.tag).escape_debug().to_string();
+    let least = terms.min_difficulty.max(1);
+    format!("has this key; takes shares from difficulty {least}, tag \"{tag}\"")
+}
+
+/// Two round trips; a pool answers in milliseconds.
+const LIMIT: Duration = Duration::from_secs(5);
+const ADDRESS: &str = "correct pool.host and pool.port, or let this machine reach it";
+const KEY: &str = "pool.public_key is most likely not its key: copy it from the pool's own page";
