@@ -304,7 +304,9 @@ impl Gateway {
     fn reporter(&self) -> Reporter {
         Reporter {
             counters: Arc::clone(&self.counters),
+            roster: Arc::clone(&self.roster),
             work: self.work.clone(),
+            nodes: self.templates.status.clone(),
             pool: self.pool.clone(),
         }
     }

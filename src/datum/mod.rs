@@ -53,6 +53,8 @@ pub use options::{Backoff, DatumConfig, PoolConfig, default_user_agent};
 pub use proof::{ShortIds, crosscheck};
 pub use rebuild::{Rebuilt, rebuild};
 pub use relay::{News, Relay, RelayOptions};
+#[cfg(test)]
+pub(crate) use stats::Verdict;
 pub use stats::{Lost, PoolStats, PoolStatsView, PoolTally};
 pub use status::{PoolState, PoolStatus};
 pub use task::{Inputs, Pool, SHARE_BATCHES_MAX, ShareBatch, spawn};

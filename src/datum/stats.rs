@@ -44,11 +44,11 @@ pub struct PoolTally {
 }
 
 /// A pool's word on a share.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Verdict {
-    pub(super) target_byte: u8,
-    pub(super) tentative: bool,
-    pub(super) rejected: Option<ShareReason>,
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Verdict {
+    pub(crate) target_byte: u8,
+    pub(crate) tentative: bool,
+    pub(crate) rejected: Option<ShareReason>,
 }
 
 /// A moment's copy.
@@ -161,7 +161,7 @@ impl PoolStats {
     }
 
     /// Counts a pool's word on a share; gives how many of that word there are by now.
-    pub(super) fn add_answer(
+    pub(crate) fn add_answer(
         &self,
         pool: &Arc<str>,
         verdict: Verdict,
