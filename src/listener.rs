@@ -138,7 +138,11 @@ impl Acceptor {
                     peer,
                     roster: Arc::clone(&self.roster),
                     extranonce1: place.extranonce1(),
-                    leases: Arc::new(Channels { gate: Arc::clone(&self.gate), ip: peer.ip() }),
+                    leases: Arc::new(Channels {
+                        gate: Arc::clone(&self.gate),
+                        peer,
+                        counters: Arc::clone(&self.context.counters),
+                    }),
                     eviction: Arc::clone(&eviction),
                 };
                 let context = Arc::clone(&self.context);

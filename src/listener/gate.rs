@@ -3,17 +3,18 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use tokio::sync::watch;
+use tracing::warn;
 
 use super::Limits;
 use crate::{
     stratum::{Lease, Leases},
-    work::Refused,
+    work::{Counters, Refused},
 };
 
 /// Keeps count of all connections and channels.
@@ -46,6 +47,7 @@ pub(super) const fn text(refused: Refused) -> &'static str {
         Refused::Full => "stratum.max_connections are connected",
         Refused::FullForIp => "stratum.max_connections_per_ip are connected from there",
         Refused::NoWork => "there is no work",
+        Refused::FullForConnection => "one connection may have no more: give the proxy another",
     }
 }
 
@@ -109,16 +111,36 @@ impl Lease for Place {
     }
 }
 
-/// Places for the channels of a connection from one address.
+/// Places for the channels of a connection.
 #[derive(Debug)]
 pub(super) struct Channels {
     pub(super) gate: Arc<Gate>,
-    pub(super) ip: IpAddr,
+    pub(super) peer: SocketAddr,
+    pub(super) counters: Arc<Counters>,
 }
 
 impl Leases for Channels {
     fn lease(&self) -> Option<Box<dyn Lease>> {
-        Some(Box::new(self.gate.enter(self.ip).ok()?))
+        match self.gate.enter(self.peer.ip()) {
+            Ok(place) => Some(Box::new(place)),
+            Err(refused) => {
+                self.refuse(refused);
+                None
+            }
+        }
+    }
+
+    fn full(&self) {
+        self.refuse(Refused::FullForConnection);
+    }
+}
+
+impl Channels {
+    fn refuse(&self, refused: Refused) {
+        self.counters.add_refused(refused);
+        if let Some(unsaid) = self.gate.may_say(Complaint::Refused) {
+            warn!(peer = %self.peer, unsaid, "refused a channel: {}", text(refused));
+        }
     }
 }
 
@@ -192,6 +214,21 @@ mod tests {
         gate.guests().next = 7;
         assert_eq!(gate.enter(HERE).unwrap().extranonce1, 8);
         drop(seven);
+    }
+
+    #[test]
+    fn a_channel_that_finds_no_place_is_counted() {
+        let limits = Limits { connections: 2, connections_per_ip: 1 };
+        let counters = Arc::new(Counters::default());
+        let gate = Arc::new(Gate::new(watch::channel(limits).1, 0));
+        let peer = SocketAddr::new(HERE, 1);
+        let channels = Channels { gate, peer, counters: Arc::clone(&counters) };
+        let _first = channels.lease().unwrap();
+        assert_eq!(counters.view().refused, [0; Refused::ALL.len()]);
+        assert!(channels.lease().is_none());
+        channels.full();
+        let count = |refused: Refused| counters.view().refused[refused as usize];
+        assert_eq!([count(Refused::FullForIp), count(Refused::FullForConnection)], [1, 1]);
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub struct Effects {
 pub struct Tally {
     shares: [ShareTally; Protocol::ALL.len()],
     pub blocks: u64,
+    /// Shares that name their worker in a way that cannot be read.
+    pub nameless: u64,
 }
 
 /// What goes to the counters of one protocol.
@@ -88,6 +90,9 @@ impl Tally {
         }
         for _ in 0..std::mem::take(&mut self.blocks) {
             counters.add_block();
+        }
+        if self.nameless > 0 {
+            counters.add_nameless(std::mem::take(&mut self.nameless));
         }
     }
 }

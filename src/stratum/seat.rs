@@ -21,8 +21,11 @@ pub struct Seat {
 
 /// Hands out beginnings of extranonces.
 pub trait Leases: fmt::Debug + Send + Sync {
-    /// None when there are too many miners already.
+    /// None when there are too many miners already; that is counted and logged.
     fn lease(&self) -> Option<Box<dyn Lease>>;
+
+    /// Counts and logs that a connection wants more miners than one may have.
+    fn full(&self);
 }
 
 /// One beginning of extranonces, free again when dropped.
@@ -63,4 +66,6 @@ impl Leases for NoLeases {
     fn lease(&self) -> Option<Box<dyn Lease>> {
         None
     }
+
+    fn full(&self) {}
 }

@@ -3,12 +3,12 @@
 use std::{borrow::Cow, fmt, sync::Arc, time::Instant};
 
 use super::{
-    codec::{ClientMessage, HEADER_LEN, Header, frame},
+    codec::{ClientMessage, DecodeError, Extensions, HEADER_LEN, Header, frame},
     noise::{ACT1_LEN, HEADER_BLOCK_LEN, Identity, NoiseError, Opener, Responder, Transport},
     session::{Session, violation},
 };
 use crate::{
-    stratum::{Close, Config, Effects, Protocol, Seat},
+    stratum::{Close, Config, Effects, Protocol, Seat, Tally},
     work::Work,
 };
 
@@ -97,11 +97,28 @@ impl Link {
             let payload = transport.reader.open_payload(sealed).map_err(|error| broken(&error))?;
             *header = None;
             used += len;
-            let message = ClientMessage::decode(known, payload, self.session.extensions())
+            let message = read(known, payload, self.session.extensions(), &mut effects.tally)
                 .map_err(|error| Close::Violation(Cow::Owned(format!("sent a broken {error}"))))?;
             self.session.on_message(&message, work, now, plain, effects)?;
         }
         Ok(used)
+    }
+}
+
+/// Reads a message. A share whose worker's name cannot be read is taken without it: its work is good,
+/// and its channel says whom it pays. The firmware would only come back and say the same.
+pub(super) fn read<'a>(
+    header: Header,
+    payload: &'a [u8],
+    extensions: Extensions,
+    tally: &mut Tally,
+) -> Result<ClientMessage<'a>, DecodeError> {
+    match ClientMessage::decode(header, payload, extensions) {
+        Err(error) if error.is_only_the_worker() => {
+            tally.nameless += 1;
+            ClientMessage::decode(header, payload, Extensions::default())
+        }
+        decoded => decoded,
     }
 }
 

@@ -313,6 +313,7 @@ impl Session {
         let hashrate = hashrate(wish.hashrate).ok_or(codes::INVALID_NOMINAL_HASHRATE)?;
         let own_floor = floor_of(&wish.max_target).ok_or(codes::MAX_TARGET_OUT_OF_RANGE)?;
         if self.channels.len() >= CHANNELS_MAX {
+            self.seat.leases.full();
             return Err(codes::CHANNEL_CAPACITY_EXHAUSTED);
         }
         let (extranonce1, lease) = if self.own_lease_used {

@@ -8,6 +8,7 @@ use super::{
             Bytes32, HEADER_LEN, Header, OpenExtendedMiningChannel, OpenStandardMiningChannel,
             ServerMessage, SubmitSharesExtended, WorkerName, protocol,
         },
+        link::read,
         peer::Peer,
     },
     *,
@@ -45,9 +46,9 @@ fn config() -> Config {
     config
 }
 
-/// Numbers without end.
+/// Numbers up to one, and how often a connection was full.
 #[derive(Debug)]
-struct Counter(std::sync::atomic::AtomicU32);
+struct Counter(std::sync::atomic::AtomicU32, u32, Arc<std::sync::atomic::AtomicU32>);
 
 #[derive(Debug)]
 struct Number(u32);
@@ -55,7 +56,11 @@ struct Number(u32);
 impl Leases for Counter {
     fn lease(&self) -> Option<Box<dyn Lease>> {
         let number = self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        (number < 2000).then(|| Box::new(Number(number)) as Box<dyn Lease>)
+        (number < self.1).then(|| Box::new(Number(number)) as Box<dyn Lease>)
+    }
+
+    fn full(&self) {
+        self.2.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     }
 }
 
@@ -72,7 +77,7 @@ impl Bench {
         let mut desk = Desk::new(nbits, payout);
         desk.publish(BuildJob::Classes, &template(1, nbits, 5), payout, Announce::Now);
         let mut seat = Seat::alone([9, 9, 9, 9], now);
-        seat.leases = Arc::new(Counter(1.into()));
+        seat.leases = Arc::new(Counter(1.into(), 2000, Arc::default()));
         let session = Session::new(Arc::new(config), seat, &desk.work, now);
         Self {
             desk,
@@ -104,11 +109,15 @@ impl Bench {
     fn say<'a, M: Message<'a>>(&mut self, message: &M) -> Result<(), Close> {
         let mut frame = Vec::new();
         message.append(&mut frame);
+        self.say_frame(&frame)
+    }
+
+    fn say_frame(&mut self, frame: &[u8]) -> Result<(), Close> {
         let (header, payload) = frame.split_first_chunk::<HEADER_LEN>().unwrap();
-        let extensions = self.session.extensions();
-        let message = ClientMessage::decode(Header::decode(*header), payload, extensions).unwrap();
         let Self { session, desk, out, effects, .. } = self;
-        session.on_message(&message, &desk.work, self.now, out, effects)
+        let extensions = session.extensions();
+        let message = read(Header::decode(*header), payload, extensions, &mut effects.tally);
+        session.on_message(&message.unwrap(), &desk.work, self.now, out, effects)
     }
 
     /// What the session has said since the last time.
@@ -629,6 +638,23 @@ fn extensions_are_agreed_on_and_name_workers() {
     bench.say(&SubmitSharesExtended { share, extranonce, worker }).unwrap();
     bench.listen();
     assert_eq!(bench.effects.shares.pop().unwrap().username, Username("bc1qme.rig7".into()));
+    assert_eq!(bench.effects.tally.nameless, 0);
+
+    // No text, longer than it may be, cut short: the work is as good as with a name.
+    let too_long = [&[2, 0, 1, 33, 0][..], &[b'x'; 33]].concat();
+    for (name, nameless) in
+        [(&b"\x02\x00\x01\x01\x00\xff"[..], 1), (&too_long, 2), (b"\x02\x00\x01", 3)]
+    {
+        let (share, rolled) = bench.peer.mine(channel);
+        let extranonce = Bytes32::new(&rolled).unwrap();
+        let mut frame = Vec::new();
+        SubmitSharesExtended { share, extranonce, worker: None }.append(&mut frame);
+        frame.extend_from_slice(name);
+        bench.say_frame(&frame).unwrap();
+        assert_eq!(bench.listen(), ["SubmitSharesSuccess"]);
+        assert_eq!(bench.effects.shares.pop().unwrap().username, Username("bc1qme.one".into()));
+        assert_eq!(bench.effects.tally.nameless, nameless);
+    }
 }
 
 #[test]
@@ -661,6 +687,21 @@ fn channels_are_limited_and_listed() {
     assert_eq!(bench.session.seat.roster.miners().len(), 2000);
     let refused = bench.open(Kind::Extended, 0.0, Target::MAX).unwrap_err();
     assert_eq!(refused, "channel-capacity-exhausted");
+}
+
+#[test]
+fn one_connection_has_only_so_many_channels_and_says_so() {
+    let mut bench = Bench::solo();
+    let full = Arc::default();
+    let places = u32::try_from(CHANNELS_MAX).unwrap() + 10;
+    bench.session.seat.leases = Arc::new(Counter(1.into(), places, Arc::clone(&full)));
+    for _ in 0..CHANNELS_MAX {
+        bench.standard();
+    }
+    assert_eq!(full.load(std::sync::atomic::Ordering::Relaxed), 0);
+    let refused = bench.open(Kind::Standard, 0.0, Target::MAX).unwrap_err();
+    assert_eq!(refused, "channel-capacity-exhausted");
+    assert_eq!(full.load(std::sync::atomic::Ordering::Relaxed), 1);
 }
 
 #[test]

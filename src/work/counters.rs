@@ -13,12 +13,13 @@ pub struct Counters {
     /// Shares that never reached a pool though a miner saw them accepted, by this side's fault.
     relay_dropped: AtomicU64,
     refused: [AtomicU64; Refused::ALL.len()],
+    nameless: AtomicU64,
     /// From a read with submits to the answers written: one for each such read.
     pub submits: Histogram,
     pub tip: TipClock,
 }
 
-/// Why a connection was not let in.
+/// Why a connection or a channel was not let in.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
 pub enum Refused {
@@ -28,6 +29,8 @@ pub enum Refused {
     FullForIp,
     /// There is no work to give.
     NoWork,
+    /// The connection has as many channels as one may.
+    FullForConnection,
 }
 
 /// Shares of one protocol.
@@ -56,6 +59,8 @@ pub struct CountersView {
     pub relay_dropped: u64,
     /// In the order of `Refused::ALL`.
     pub refused: [u64; Refused::ALL.len()],
+    /// Shares whose worker's name could not be read; they count for the channel's own.
+    pub nameless: u64,
 }
 
 /// Shares of one protocol at a moment.
@@ -68,7 +73,7 @@ pub struct SharesView {
 }
 
 impl Refused {
-    pub const ALL: [Self; 3] = [Self::Full, Self::FullForIp, Self::NoWork];
+    pub const ALL: [Self; 4] = [Self::Full, Self::FullForIp, Self::NoWork, Self::FullForConnection];
 
     /// As metrics say it.
     pub const fn name(self) -> &'static str {
@@ -76,6 +81,7 @@ impl Refused {
             Self::Full => "max-connections",
             Self::FullForIp => "max-connections-per-ip",
             Self::NoWork => "no-work",
+            Self::FullForConnection => "max-channels-per-connection",
         }
     }
 }
@@ -97,6 +103,10 @@ impl Counters {
 
     pub fn add_refused(&self, refused: Refused) {
         self.refused[refused as usize].fetch_add(1, Relaxed);
+    }
+
+    pub fn add_nameless(&self, shares: u64) {
+        self.nameless.fetch_add(shares, Relaxed);
     }
 
     pub fn add_block(&self) {
@@ -138,6 +148,7 @@ impl Counters {
             connections: load(&self.connections),
             relay_dropped: load(&self.relay_dropped),
             refused: std::array::from_fn(|at| load(&self.refused[at])),
+            nameless: load(&self.nameless),
         }
     }
 }

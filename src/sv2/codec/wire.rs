@@ -42,6 +42,13 @@ pub struct DecodeError {
     pub problem: Problem,
 }
 
+impl DecodeError {
+    /// A share that is whole but for whose it is.
+    pub fn is_only_the_worker(&self) -> bool {
+        self.message == "SubmitSharesExtended" && self.field == "user_identity"
+    }
+}
+
 /// What is wrong with a field.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Problem {
