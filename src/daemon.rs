@@ -30,7 +30,7 @@ pub use self::{api::Front, check::check};
 use self::{
     api::{Sights, facts, start_api},
     convert::{fits_network, stratum_config, template_config},
-    history::start_ledger,
+    history::{note_tips, start_ledger},
     live::Live,
     parts::{Relay, block_nodes, limits, listen, start_blocks, start_pool, start_work},
     report::{Reporter, report},
@@ -206,6 +206,7 @@ impl Gateway {
         let (block_sender, blocks) = start_blocks(config, &templates, &stop, &tasks);
         let (counters, roster) = (Arc::new(Counters::default()), Roster::new(now()));
         let ledger = start_ledger(config, &roster, &counters, &blocks);
+        note_tips(&templates, &counters, &stop, &tasks);
         let (work_sender, work) = watch::channel(None);
         let sights = Sights {
             counters: Arc::clone(&counters),

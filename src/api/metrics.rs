@@ -15,11 +15,12 @@ use prometheus_client::{
 
 use super::{
     clock::moment,
+    handles::Moment,
     shapes::{Coinbase, Node, NodeState, OutputKind, Pool, PoolState, Pools, Status},
     state::State,
     view,
 };
-use crate::work::{CountersView, Histogram, HistogramView, Protocol, Refused, Reject};
+use crate::work::{CountersView, Histogram, HistogramView, Protocol, Refused, Reject, TipClock};
 
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -39,8 +40,8 @@ struct Figures {
     ready: bool,
     counters: CountersView,
     submits: HistogramView,
-    /// From the first news of the tip to its first and last miner.
-    notify_s: Option<(f64, f64)>,
+    /// From the first news of each tip to its first and its last miner.
+    notify: [(&'static str, HistogramView); 2],
     nodes: Vec<Node>,
     pools: Pools,
     coinbases: Vec<Coinbase>,
@@ -60,7 +61,7 @@ impl Figures {
             ready: view::readiness(handles).ready,
             counters: handles.counters.view(),
             submits: handles.counters.submits.view(),
-            notify_s: notify_s(state),
+            notify: notify(&handles.counters.tip, &moment),
             nodes: view::nodes(handles, &moment).nodes,
             pools: view::pools(handles, &moment),
             coinbases: work.job.map(|job| job.coinbases).unwrap_or_default(),
@@ -71,13 +72,9 @@ impl Figures {
     }
 }
 
-fn notify_s(state: &State) -> Option<(f64, f64)> {
-    let told = state.handles.counters.tip.view()?;
-    let nodes = state.handles.templates.status.borrow();
-    let heard = nodes.iter().filter_map(|node| node.tip).filter(|(tip, _)| *tip == told.tip);
-    let heard = heard.map(|(_, at)| at).min()?;
-    let since = |at: std::time::Instant| at.saturating_duration_since(heard).as_secs_f64();
-    Some((since(told.first), since(told.last)))
+fn notify(clock: &TipClock, moment: &Moment) -> [(&'static str, HistogramView); 2] {
+    clock.settle(moment.now);
+    [("first", clock.first.view()), ("last", clock.last.view())]
 }
 
 impl Collector for Figures {
@@ -105,8 +102,9 @@ impl Figures {
         let mut events =
             page.counters("events_dropped", "Events that a reader was too slow for")?;
         events.counter(&[("sink", "sse")], self.events_dropped)?;
-        // Auxiliary chains are not mined yet.
-        page.counters("merged_shares", "Shares of auxiliary chains").map(drop)
+        // Named, so that nobody looks for it in vain: auxiliary chains are not mined yet.
+        let help = "Shares of auxiliary chains; there is a series for each chain that is mined";
+        page.counters("merged_shares", help).map(drop)
     }
 
     fn shares(&self, page: &mut Page<'_>) -> fmt::Result {
@@ -126,6 +124,8 @@ impl Figures {
         difficulty.counter(&[("result", "rejected")], self.counters.rejected_difficulty)?;
         let help = "Of all miners, over five minutes";
         page.gauge("hashrate_hashes_per_second", help, self.status.hashrate_5m_h_per_s)?;
+        let help = "Shares that name their worker unreadably; their channel's own name has them";
+        page.counter("shares_unnamed", help, self.counters.nameless)?;
         page.histogram("submit_seconds", "From a read with submits to their answers", &self.submits)
     }
 
@@ -135,15 +135,15 @@ impl Figures {
         for (protocol, count) in Protocol::ALL.into_iter().zip(&self.status.miners_by_protocol) {
             connections.gauge(&[("protocol", protocol.name())], count.miners as f64)?;
         }
-        let mut refused = page.counters("connections_refused", "Miners that were not let in")?;
+        let mut refused =
+            page.counters("connections_refused", "Connections and channels that were not let in")?;
         for (reason, count) in Refused::ALL.into_iter().zip(self.counters.refused) {
             refused.counter(&[("reason", reason.name())], count)?;
         }
-        let help = "From the news of the latest tip to the first and the last miner's work on it";
-        let mut notify = page.gauges("notify_seconds", help)?;
-        if let Some((first, last)) = self.notify_s {
-            notify.gauge(&[("kind", "first")], first)?;
-            notify.gauge(&[("kind", "last")], last)?;
+        let help = "From the news of a tip to the first and the last miner's work on it";
+        let mut notify = page.histograms("notify_seconds", help)?;
+        for (kind, view) in &self.notify {
+            notify.histogram(&[("kind", *kind)], view)?;
         }
         Ok(())
     }
@@ -261,17 +261,28 @@ impl Page<'_> {
         self.counters(name, help)?.0.encode_counter(&value, exemplar)
     }
 
+    fn histograms(&mut self, name: &'static str, help: &str) -> Result<Family<'_>, fmt::Error> {
+        Ok(Family(self.0.encode_descriptor(name, help, None, MetricType::Histogram)?))
+    }
+
     fn histogram(&mut self, name: &'static str, help: &str, view: &HistogramView) -> fmt::Result {
-        let bounds = Histogram::BOUNDS.iter().map(std::time::Duration::as_secs_f64);
-        // The encoder sums up; its last bucket takes the rest.
-        let buckets: Vec<_> = bounds.chain([f64::INFINITY]).zip(view.buckets).collect();
-        let mut encoder = self.0.encode_descriptor(name, help, None, MetricType::Histogram)?;
-        let count = view.buckets.iter().sum();
-        encoder.encode_histogram::<NoLabelSet>(view.sum.as_secs_f64(), count, &buckets, None)
+        encode_histogram(&mut self.histograms(name, help)?.0, view)
     }
 }
 
+fn encode_histogram(encoder: &mut MetricEncoder<'_>, view: &HistogramView) -> fmt::Result {
+    let bounds = Histogram::BOUNDS.iter().map(std::time::Duration::as_secs_f64);
+    // The encoder sums up; its last bucket takes the rest.
+    let buckets: Vec<_> = bounds.chain([f64::INFINITY]).zip(view.buckets).collect();
+    let count = view.buckets.iter().sum();
+    encoder.encode_histogram::<NoLabelSet>(view.sum.as_secs_f64(), count, &buckets, None)
+}
+
 impl Family<'_> {
+    fn histogram(&mut self, labels: &impl EncodeLabelSet, view: &HistogramView) -> fmt::Result {
+        encode_histogram(&mut self.0.encode_family(labels)?, view)
+    }
+
     fn gauge(
         &mut self,
         labels: &impl EncodeLabelSet,

@@ -2,10 +2,13 @@
 
 use std::{sync::Arc, time::SystemTime};
 
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
 use crate::{
     blocks::{Answer, BlockStats, Event, News},
     config::Config,
     ledger::{self, BlockEvent, BlockNews, Fate, Ledger, LedgerConfig},
+    template::Templates,
     work::{Counters, Roster},
 };
 
@@ -24,6 +27,23 @@ pub(super) fn start_ledger(
     let ledger =
         LedgerConfig { data_dir: config.data_dir.clone(), keep_history: config.keep_history };
     ledger::spawn(ledger, inputs)
+}
+
+/// Tells the clock of tips when each node heard of each.
+pub(super) fn note_tips(
+    templates: &Templates,
+    counters: &Arc<Counters>,
+    stop: &CancellationToken,
+    tasks: &TaskTracker,
+) {
+    let (mut nodes, counters) = (templates.status.clone(), Arc::clone(counters));
+    tasks.spawn(stop.clone().run_until_cancelled_owned(async move {
+        while nodes.changed().await.is_ok() {
+            for (tip, at) in nodes.borrow_and_update().iter().filter_map(|node| node.tip) {
+                counters.tip.heard(tip, at);
+            }
+        }
+    }));
 }
 
 fn block_news(news: News) -> BlockNews {

@@ -33,7 +33,7 @@ pub use roster::{Protocol, Roster};
 pub use share::{FoundBlock, Reject, Share, Submission, Username};
 pub use target::{Difficulty, Target, hash_difficulty};
 pub use template::{BlockLimits, Template, TemplateKind, TemplateTx, TipHeader};
-pub use timing::{Histogram, HistogramView, TipClock, TipTold};
+pub use timing::{Histogram, HistogramView, TipClock};
 pub use upcoming::Upcoming;
 
 /// Bits of the version that miners may roll (BIP 320).

@@ -28,9 +28,9 @@ pub struct HistogramView {
 }
 
 impl Histogram {
-    /// The longest time that each bucket takes. A submit takes microseconds; 40 ms are a socket
-    /// that waits for an acknowledgement.
-    pub const BOUNDS: [Duration; 14] = [
+    /// The longest time that each bucket takes. A submit takes microseconds, a new tip milliseconds;
+    /// 40 ms are a socket that waits for an acknowledgement.
+    pub const BOUNDS: [Duration; 17] = [
         Duration::from_micros(2),
         Duration::from_micros(5),
         Duration::from_micros(10),
@@ -43,8 +43,11 @@ impl Histogram {
         Duration::from_millis(2),
         Duration::from_millis(5),
         Duration::from_millis(10),
+        Duration::from_millis(25),
         Duration::from_millis(50),
         Duration::from_millis(250),
+        Duration::from_secs(1),
+        Duration::from_secs(5),
     ];
 
     pub fn observe(&self, took: Duration) {
@@ -62,49 +65,118 @@ impl Histogram {
     }
 }
 
-/// When miners were told of the latest tip. Locked once for each connection and tip.
+/// How long new tips take to the miners. Locked once for each connection and tip.
 #[derive(Debug, Default)]
-pub struct TipClock(Mutex<Option<TipTold>>);
+pub struct TipClock {
+    state: Mutex<TipState>,
+    /// From the first news of a tip to the first miner that was told; one for each tip.
+    pub first: Histogram,
+    /// The same to the last miner, known when there is the next tip or nobody was told for a while.
+    pub last: Histogram,
+}
 
+#[derive(Debug, Default)]
+struct TipState {
+    /// When each tip was first heard of, latest last.
+    heard: Vec<(Hash256, Instant)>,
+    told: Option<TipTold>,
+}
+
+/// When miners were told of the latest tip.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct TipTold {
-    pub tip: Hash256,
+struct TipTold {
+    tip: Hash256,
     /// The publication that brought it; an earlier one comes too late.
     since: u64,
-    pub first: Instant,
+    first: Instant,
     /// So far.
-    pub last: Instant,
-    pub miners: u64,
+    last: Instant,
+    first_counted: bool,
+    last_counted: bool,
 }
 
 impl TipClock {
+    /// A node has told of `tip` at `at`.
+    pub fn heard(&self, tip: Hash256, at: Instant) {
+        let mut state = self.lock();
+        match state.heard.iter_mut().find(|(known, _)| *known == tip) {
+            Some((_, known)) => *known = at.min(*known),
+            None => {
+                if state.heard.len() == HEARD_MAX {
+                    state.heard.remove(0);
+                }
+                state.heard.push((tip, at));
+            }
+        }
+        self.count_first(&mut state);
+    }
+
     /// A connection has written `work`, the first on its tip, at `now`.
     pub fn told(&self, work: &Work, now: Instant) {
         let (tip, since) = (*work.tip(), work.sequence);
-        let mut told = self.lock();
-        match &mut *told {
-            Some(told) if told.tip == tip => {
-                told.last = told.last.max(now);
-                told.miners += 1;
-            }
+        let mut state = self.lock();
+        match &mut state.told {
+            Some(told) if told.tip == tip => told.last = told.last.max(now),
             Some(told) if since < told.since => {}
-            told => *told = Some(TipTold { tip, since, first: now, last: now, miners: 1 }),
+            _ => {
+                self.count_last(&mut state);
+                let (first_counted, last_counted) = (false, false);
+                let told =
+                    TipTold { tip, since, first: now, last: now, first_counted, last_counted };
+                state.told = Some(told);
+                self.count_first(&mut state);
+            }
         }
     }
 
-    pub fn view(&self) -> Option<TipTold> {
-        *self.lock()
+    /// Counts the last miner of the latest tip, if it was told long before `now`.
+    pub fn settle(&self, now: Instant) {
+        let mut state = self.lock();
+        if state.told.is_some_and(|told| now >= told.last + SETTLED) {
+            self.count_last(&mut state);
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<TipTold>> {
+    fn count_first(&self, state: &mut TipState) {
+        let Some(told) = &mut state.told else { return };
+        let heard = state.heard.iter().find(|(tip, _)| *tip == told.tip);
+        if let Some((_, at)) = heard
+            && !told.first_counted
+        {
+            told.first_counted = true;
+            self.first.observe(told.first.saturating_duration_since(*at));
+        }
+    }
+
+    fn count_last(&self, state: &mut TipState) {
+        let Some(told) = &mut state.told else { return };
+        let heard = state.heard.iter().find(|(tip, _)| *tip == told.tip);
+        if let Some((_, at)) = heard
+            && !told.last_counted
+        {
+            told.last_counted = true;
+            self.last.observe(told.last.saturating_duration_since(*at));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, TipState> {
         // Nothing under the lock can leave it half done.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Tips that nodes disagree on, or that come at once.
+const HEARD_MAX: usize = 8;
+/// Who is told of a tip later than this after the others came later, or does not read.
+const SETTLED: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        validate::fixture::{Desk, HARD, solo, template},
+        work::{Announce, BuildJob},
+    };
 
     #[test]
     fn times_fall_into_their_buckets() {
@@ -114,8 +186,62 @@ mod tests {
         }
         let view = histogram.view();
         let mut expected = [0; Histogram::BOUNDS.len() + 1];
-        (expected[0], expected[1], expected[12], expected[14]) = (2, 1, 1, 1);
+        (expected[0], expected[1], expected[13], expected[15]) = (2, 1, 1, 1);
         assert_eq!(view.buckets, expected);
         assert_eq!(view.sum, Duration::from_micros(940_006));
+    }
+
+    fn tip_work(tip: u8, sequence: u64) -> Work {
+        let mut desk = Desk::new(HARD, &solo());
+        desk.publish(BuildJob::Classes, &template(tip, HARD, 0), &solo(), Announce::Now);
+        Work { sequence, ..desk.work }
+    }
+
+    fn counts(clock: &TipClock) -> [(u64, u128); 2] {
+        [&clock.first, &clock.last].map(|histogram| {
+            let view = histogram.view();
+            (view.buckets.iter().sum(), view.sum.as_millis())
+        })
+    }
+
+    #[test]
+    fn each_tip_counts_once_for_its_first_and_once_for_its_last_miner() {
+        #[expect(clippy::disallowed_methods, reason = "any origin will do")]
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let clock = TipClock::default();
+        let (one, two) = (tip_work(1, 1), tip_work(2, 2));
+        clock.heard(*one.tip(), at(0));
+        clock.heard(*one.tip(), at(5));
+        for ms in [3, 4, 9] {
+            clock.told(&one, at(ms));
+        }
+        assert_eq!(counts(&clock), [(1, 3), (0, 0)]);
+        // The news may come by another way than the work, and later.
+        clock.told(&two, at(107));
+        assert_eq!(counts(&clock), [(1, 3), (1, 9)]);
+        clock.heard(*two.tip(), at(100));
+        assert_eq!(counts(&clock), [(2, 10), (1, 9)]);
+        // One that is late with the old tip.
+        clock.told(&one, at(108));
+        clock.told(&two, at(120));
+        clock.settle(at(5_119));
+        assert_eq!(counts(&clock), [(2, 10), (1, 9)]);
+        clock.settle(at(5_120));
+        clock.settle(at(9_000));
+        clock.told(&two, at(9_001));
+        clock.told(&tip_work(3, 3), at(10_000));
+        assert_eq!(counts(&clock), [(2, 10), (2, 29)], "of tip 3 there was no news");
+    }
+
+    #[test]
+    fn news_without_end_is_forgotten() {
+        #[expect(clippy::disallowed_methods, reason = "any origin will do")]
+        let start = Instant::now();
+        let clock = TipClock::default();
+        for tip in 0..100 {
+            clock.heard(Hash256([tip; 32]), start);
+        }
+        assert_eq!(clock.lock().heard.len(), HEARD_MAX);
     }
 }
