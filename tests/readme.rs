@@ -1,8 +1,12 @@
 //! README keeps its word: every command in it is run by a check, or has a reason not to be.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use std::{fs, process::Command};
+mod common;
 
+use std::{fs, process::Command, time::Duration};
+
+use common::{eventually, gateway::Gateway};
+use gatewayd::devnet::node::{Node, NodeOptions};
 use tempfile::TempDir;
 
 /// How we know that a command works.
@@ -11,6 +15,8 @@ enum Check {
     Ci,
     /// The test below runs it, in the order of README, in a directory of its own.
     Here,
+    /// A test runs it against a gateway.
+    Api,
     /// Nothing runs it as it stands, for this reason.
     Not(&'static str),
 }
@@ -27,6 +33,15 @@ const COMMANDS: &[(&str, Check)] = &[
     (
         "target/release/gatewayd --config my-gateway.toml run",
         Check::Not("needs the reader's address and node; tests with a real bitcoind stand for it"),
+    ),
+    ("curl http://127.0.0.1:7152/api/v1/status", Check::Api),
+    ("curl http://127.0.0.1:7152/api/v1/miners", Check::Api),
+    ("curl 'http://127.0.0.1:7152/api/v1/history?metric=hashrate&window=24h'", Check::Api),
+    ("curl http://127.0.0.1:7152/readyz", Check::Api),
+    ("curl http://127.0.0.1:7152/api/v1/openapi.json", Check::Api),
+    (
+        "curl -X POST -H \"Authorization: Bearer $(cat admin-password)\" http://127.0.0.1:7152/api/v1/reload",
+        Check::Api,
     ),
     ("bash packaging/deb/build", Check::Ci),
     ("sudo dpkg -i target/packaging/gatewayd_*.deb", Check::Ci),
@@ -66,7 +81,7 @@ fn ci_runs_the_commands_that_it_is_said_to_run() {
         match check {
             Check::Ci => assert!(ci.contains(command), ".ci does not have: {command}"),
             Check::Not(reason) => assert!(!reason.is_empty()),
-            Check::Here => {}
+            Check::Here | Check::Api => {}
         }
     }
 }
@@ -83,6 +98,49 @@ fn the_other_commands_work() {
         let status =
             Command::new("sh").args(["-ec", &script]).current_dir(dir.path()).status().unwrap();
         assert!(status.success(), "{command}: {status}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_answers_as_readme_asks_it() {
+    let node = Node::start(NodeOptions::default(), ([127, 0, 0, 1], 0).into()).await.unwrap();
+    let dir = TempDir::new().unwrap();
+    let password = dir.path().join("admin-password");
+    fs::write(&password, "correct horse\n").unwrap();
+    let gateway = Gateway::start(&format!(
+        r#"
+        [[node]]
+        rpc_url = "{}"
+        rpc_user = "{}"
+        rpc_password = "{}"
+        [mining]
+        address = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
+        [stratum]
+        listen = ["127.0.0.1:0"]
+        [api]
+        listen = "127.0.0.1:0"
+        admin_password_file = "{}"
+        [ledger]
+        data_dir = "{{dir}}"
+        "#,
+        node.rpc_url(),
+        node.user(),
+        node.password(),
+        password.display()
+    ));
+    let api = gateway.addr("http").to_string();
+    gateway.addr("stratum");
+    for (command, _) in COMMANDS.iter().filter(|(_, check)| matches!(check, Check::Api)) {
+        let script = command.replace("127.0.0.1:7152", &api);
+        let script = script.replace("curl ", "curl --silent --show-error --fail-with-body ");
+        eventually(command, Duration::from_secs(30), || {
+            let output = Command::new("sh").args(["-ec", &script]).current_dir(dir.path()).output();
+            let output = output.unwrap();
+            // The password is read a moment after the start.
+            let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&output.stdout).is_ok();
+            assert!(is_json, "{command}: {output:?}");
+            output.status.success().then_some(())
+        });
     }
 }
 
