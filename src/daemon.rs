@@ -12,6 +12,7 @@ mod parts;
 mod propose;
 mod report;
 mod settings;
+mod setup;
 mod signals;
 mod systemd;
 
@@ -29,12 +30,13 @@ use tracing::{debug, info, warn};
 pub use self::{api::Front, check::check};
 use self::{
     api::{Sights, facts, start_api},
-    convert::{fits_network, stratum_config, template_config},
+    convert::{stratum_config, template_config},
     history::{note_tips, start_ledger},
     live::Live,
     parts::{Relay, block_nodes, limits, listen, start_blocks, start_pool, start_work},
     report::{Reporter, report},
     settings::FileSettings,
+    setup::{Shown, set_up},
     signals::{Signals, Wanted},
     systemd::Systemd,
 };
@@ -105,6 +107,8 @@ pub struct Gateway {
     pub templates: Templates,
     pub work: watch::Receiver<Option<Arc<Work>>>,
     block_sender: BlockSender,
+    /// The configuration's owner: parts follow it for as long as it is there.
+    _settings: FileSettings,
     relay: Relay,
     /// Cancelled when a task ends that nothing works without.
     essential: CancellationToken,
@@ -219,16 +223,16 @@ impl Gateway {
         // Before anything is waited for: it says what is waited for.
         let facts = facts(config, &stratum, Some(authority.to_string()));
         let front = start_api(config, facts, sights, settings.clone(), &stop);
-        follow_early(&live, &templates, &block_sender, &ledger, &front, &stratum, authority);
-        set_up(&mut live, &front).await?;
-        check_network(&live, &templates).await?;
+        follow_early(&live, &templates, &block_sender, &ledger);
+        let shown = Shown::new(&front, &stratum, authority, settings);
+        set_up(&mut live, &templates, &shown).await?;
         let relay = start_pool(&live, &templates, work.clone(), &stop)?;
         let pool = &relay.pool;
         show_pool(&live, &front, pool);
-        let essential = start_work(&live, &templates, pool, work_sender, &stop, &tasks)?;
-        let miners_stop = CancellationToken::new();
-        let miners = TaskTracker::new();
+        // Before the work is told: it brings miners their new rules.
         let rules = live.view(|config| Some(stratum_config(config)));
+        let essential = start_work(&live, &templates, pool, work_sender, &stop, &tasks)?;
+        let (miners_stop, miners) = (CancellationToken::new(), TaskTracker::new());
         let context = stratum::Context {
             work: first_work(work.clone(), &tasks).await.ok_or(DaemonError::Stopped)?,
             blocks: block_sink(block_sender.clone()),
@@ -254,6 +258,7 @@ impl Gateway {
             templates,
             work,
             block_sender,
+            _settings: settings.clone(),
             relay,
             essential,
             miners_stop,
@@ -327,25 +332,18 @@ fn tell_shares(stats: &datum::PoolStatsView, dropped: u64) {
 }
 
 /// What goes by the configuration even before there is anybody to pay.
-fn follow_early(
-    live: &Live,
-    templates: &Templates,
-    blocks: &BlockSender,
-    ledger: &Ledger,
-    front: &Front,
-    stratum: &[SocketAddr],
-    authority: AuthorityPublicKey,
-) {
+fn follow_early(live: &Live, templates: &Templates, blocks: &BlockSender, ledger: &Ledger) {
     let (templates, blocks, ledger) = (templates.clone(), blocks.clone(), ledger.clone());
+    let mut nodes = block_nodes(&live.now());
     live.follow(move |config| {
         templates.set_config(template_config(config));
-        blocks.set_nodes(block_nodes(config));
         ledger.set_keep_history(config.keep_history);
-    });
-    let (shown, stratum) = (front.facts.clone(), stratum.to_vec());
-    live.follow(move |config| {
-        let facts = facts(config, &stratum, Some(authority.to_string()));
-        shown.send_replace(Arc::new(facts));
+        // Work of a node that was left goes on for a while, and its blocks are for that node too.
+        let new = block_nodes(config);
+        let left = nodes.iter().filter(|old| !new.iter().any(|new| new.rpc_url == old.rpc_url));
+        let left: Vec<_> = left.take(LEFT_NODES_MAX).cloned().collect();
+        nodes = new.into_iter().chain(left).collect();
+        blocks.set_nodes(nodes.clone());
     });
 }
 
@@ -354,63 +352,23 @@ fn show_pool(live: &Live, front: &Front, pool: &datum::Pool) {
     let of = |config: &Config, pool: &datum::Pool| {
         (!config.pools.is_empty()).then(|| datum::Pool::clone(pool))
     };
-    front.pool.send_replace(of(&live.now(), pool));
     let (shown, pool) = (front.pool.clone(), pool.clone());
     live.follow(move |config| {
         shown.send_replace(of(config, &pool));
     });
 }
 
-/// Waits until it is known whom blocks pay.
-async fn set_up(live: &mut Live, front: &Front) -> Result<(), DaemonError> {
-    let config = live.now();
-    if config.mining.address.is_none() {
-        let Some(page) = config.api.listen.filter(|_| front.api.is_some()) else {
-            return Err(DaemonError::NoAddress);
-        };
-        let page = crate::healthcheck::local(page);
-        warn!(
-            "not set up yet: mining.address is missing, so nothing is mined. Open http://{page}/ \
-             in a browser and say whom blocks should pay"
-        );
-        systemd::status(&format!("waiting to be set up at http://{page}/"));
-    }
-    let is_set_up = |config: &Arc<Config>| config.mining.address.is_some();
-    live.wait_for(is_set_up).await.ok_or(DaemonError::Stopped)
-}
-
 fn follow_limits(live: &Live) -> watch::Receiver<listener::Limits> {
     let (sender, receiver) = watch::channel(limits(&live.now()));
+    let mut wanted = 0;
     live.follow(move |config| {
+        // Said once, not at each change of something else.
+        if std::mem::replace(&mut wanted, config.stratum.max_connections) != wanted {
+            files::tell_room_for(wanted);
+        }
         sender.send_replace(limits(config));
     });
     receiver
-}
-
-/// Waits until a node says that it is on a chain of the payout address; refuses an address that
-/// is for the chain of none.
-async fn check_network(live: &Live, templates: &Templates) -> Result<(), DaemonError> {
-    let mut status = templates.status.clone();
-    loop {
-        if templates.network().is_some() {
-            return Ok(());
-        }
-        let config = live.now();
-        let misfit = |node: &template::NodeStatus| {
-            node.network.filter(|chain| !fits_network(&config, *chain))
-        };
-        let misfits: Option<Vec<_>> = status
-            .borrow_and_update()
-            .iter()
-            .map(|node| Some((misfit(node)?, node.name.to_string())))
-            .collect();
-        if let Some((network, node)) = misfits.and_then(|all| all.into_iter().next()) {
-            let address = config.mining.address.as_ref();
-            let address = address.map_or_else(String::new, |it| it.text.clone());
-            return Err(DaemonError::WrongNetwork { address, network, node });
-        }
-        status.changed().await.map_err(|_| DaemonError::Stopped)?;
-    }
 }
 
 /// The first work there is, and all that follows.
@@ -442,5 +400,7 @@ fn now() -> Instant {
 const DRAIN_MINERS: Duration = Duration::from_secs(2);
 /// Service managers kill after 10 s (Docker) or more.
 const DRAIN_BLOCKS: Duration = Duration::from_secs(8);
+/// Nodes that were left and still get found blocks.
+const LEFT_NODES_MAX: usize = 8;
 const DRAIN_SHARES: Duration = Duration::from_secs(4);
 const DRAIN_TASKS: Duration = Duration::from_secs(2);

@@ -79,7 +79,8 @@ level = "info"
     )
 }
 
-const EASY: &str = "difficulty_min = 0.000244140625\ndifficulty_start = 0.000244140625";
+const EASY: &str =
+    "difficulty_min = 0.000244140625\ndifficulty_start = 0.000244140625\nshares_per_minute = 60";
 
 fn paid() -> String {
     format!("address = \"{ADDRESS}\"")
@@ -106,7 +107,7 @@ fn miner(gateway: &Gateway, protocol: MinerProtocol) -> MinerHandle {
         connect: gateway.addr("stratum").to_string(),
         username: format!("{ADDRESS}.rig"),
         user_agent: "bitaxe/test/v1".into(),
-        hashrate_max: Some(1_000_000.0),
+        hashrate_max: Some(2_000_000.0),
         ..MinerOptions::default()
     })
     .unwrap()
@@ -131,7 +132,8 @@ async fn a_signal_applies_what_miners_need_not_notice() {
     let api = gateway.addr("http");
     let miners = [MinerProtocol::Sv1, MinerProtocol::Sv2Extended].map(|it| miner(&gateway, it));
     miners.iter().for_each(goes_on);
-    let harder = "difficulty_min = 0.0009765625\ndifficulty_start = 0.0009765625";
+    let harder =
+        "difficulty_min = 0.00048828125\ndifficulty_start = 0.00048828125\nshares_per_minute = 60";
     let mining = format!("{}\ncoinbase_tag = \"changed\"", paid());
     let new = toml(&node, &[], &mining, harder).replace("\"info\"", "\"debug\"");
     let lines = reload(&gateway, &new).join("\n");
@@ -140,13 +142,15 @@ async fn a_signal_applies_what_miners_need_not_notice() {
         assert!(applied.contains(key), "{applied}\n{lines}");
     }
     eventually("the new difficulty", SOON, || {
-        miners.iter().all(|miner| miner.stats().difficulty >= 0.000_97).then_some(())
+        miners.iter().all(|miner| miner.stats().difficulty >= 0.000_48).then_some(())
     });
     let tag = faster_hex::hex_string(b"changed");
     let has_tag = |work: &Value| {
         work["job"].to_string().contains("changed") || work.to_string().contains(&tag)
     };
     eventually_at(api, "/api/v1/work", has_tag);
+    // New work is told of at this level.
+    node.mine_one();
     gateway.wait_for_line("DEBUG", SOON);
     miners.iter().for_each(goes_on);
     for miner in miners {

@@ -48,7 +48,7 @@ const ADAPTERS: &[&str] = &[
     "ledger/trouble.rs",
     "healthcheck.rs",
 ];
-const ADAPTER_FOLDERS: &[&str] = &["src/devnet", "src/daemon"];
+const ADAPTER_FOLDERS: &[&str] = &["src/devnet", "src/daemon", "src/datum/task"];
 /// Words and paths that only adapters may use.
 const IO_WORDS: &[&str] =
     &["tokio", "tokio_util", "zeromq", "bitcoincore_rpc", "rusqlite", "socket2"];

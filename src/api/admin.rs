@@ -209,7 +209,7 @@ pub(super) async fn config(
 )]
 pub(super) async fn set_config(
     extract::State(state): Shared,
-    _: Owner,
+    owner: Owner,
     Body(change): Body<SettingsChange>,
 ) -> Result<Json<SettingsApplied>, ApiError> {
     let what = match (change.text, change.changes) {
@@ -220,7 +220,8 @@ pub(super) async fn set_config(
             return Err(SettingsError::Refused(problem).into());
         }
     };
-    let change = Change { what, revision: change.revision, check_only: change.check_only };
+    let (revision, check_only, sets_up) = (change.revision, change.check_only, owner.sets_up);
+    let change = Change { what, revision, check_only, sets_up };
     Ok(Json(applied(state.handles.settings.change(change).await?)))
 }
 

@@ -71,7 +71,7 @@ impl From<Denied> for ApiError {
                 StatusCode::FORBIDDEN,
                 "read-only",
                 "Nothing can be changed here: set api.admin_password_file in gatewayd.toml to the \
-                 path of a file with a password, and restart.",
+                 path of a file with a password, and send SIGHUP.",
             ),
             Denied::WrongPassword => {
                 Self::new(StatusCode::UNAUTHORIZED, "wrong-password", "The password is wrong.")
@@ -103,6 +103,9 @@ impl From<SettingsError> for ApiError {
                 Self { problems, ..Self::new(status, "bad-settings", message) }
             }
             SettingsError::Outdated => Self::new(StatusCode::CONFLICT, "outdated", message),
+            SettingsError::SetUpAlready => {
+                Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
+            }
             SettingsError::NotWritable(_) => {
                 Self::new(StatusCode::CONFLICT, "not-writable", message)
             }

@@ -108,7 +108,10 @@ impl FromRequestParts<Arc<State>> for Browser {
 /// An admin; or, while there is neither a password nor an address to pay, anybody in the house who
 /// makes the first settings. Forms of other sites cannot send what that takes, and a page under a
 /// name that was made to point here is not from the house.
-pub(super) struct Owner;
+pub(super) struct Owner {
+    /// Let in only to make the first settings.
+    pub(super) sets_up: bool,
+}
 
 impl FromRequestParts<Arc<State>> for Owner {
     type Rejection = ApiError;
@@ -116,15 +119,16 @@ impl FromRequestParts<Arc<State>> for Owner {
     async fn from_request_parts(parts: &mut Parts, state: &Arc<State>) -> Result<Self, ApiError> {
         let peer = Peer::from_request_parts(parts, state).await?;
         if is_setup_open(state, peer, &parts.headers) {
-            return Ok(Self);
+            return Ok(Self { sets_up: true });
         }
-        Admin::from_request_parts(parts, state).await.map(|Admin| Self)
+        Admin::from_request_parts(parts, state).await.map(|Admin| Self { sets_up: false })
     }
 }
 
 pub(super) fn is_setup_open(state: &State, peer: Peer, headers: &HeaderMap) -> bool {
-    let is_new = state.handles.facts.borrow().own_script.is_none();
-    is_new && !state.keeper.has_password() && is_local(peer, headers) && is_own_name(headers)
+    let facts = state.handles.facts.borrow().clone();
+    let is_new = !facts.is_set_up && facts.admin_password_file.is_none();
+    is_new && is_local(peer, headers) && is_own_name(headers)
 }
 
 /// The session that a request belongs to.

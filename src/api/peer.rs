@@ -35,7 +35,10 @@ pub(super) fn is_own_name(headers: &HeaderMap) -> bool {
         _ => host,
     };
     let name = name.trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase();
-    name.parse::<IpAddr>().is_ok() || !name.contains('.') || name.ends_with(".local")
+    match name.parse::<IpAddr>() {
+        Ok(ip) => is_private(ip),
+        Err(_) => !name.contains('.') || name.ends_with(".local"),
+    }
 }
 
 /// Of this machine, a private network, or a link.
@@ -102,7 +105,13 @@ mod tests {
         for host in ["127.0.0.1:7152", "[::1]:7152", "[fd00::2]", "localhost", "umbrel.local:1"] {
             assert!(own(host), "{host}");
         }
-        for host in ["evil.example:7152", "192.168.1.2.evil.example", "local.evil.example."] {
+        for host in [
+            "evil.example:7152",
+            "8.8.8.8:7152",
+            "[2001:db8::1]:7152",
+            "192.168.1.2.evil.example",
+            "local.evil.example.",
+        ] {
             assert!(!own(host), "{host}");
         }
         assert!(!is_own_name(&HeaderMap::new()));

@@ -37,6 +37,8 @@ pub struct Change {
     /// What was edited, if it matters.
     pub revision: Option<String>,
     pub check_only: bool,
+    /// By somebody who may only make the first settings.
+    pub sets_up: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -62,6 +64,8 @@ pub enum SettingsError {
     Refused(Vec<String>),
     #[error("The file has changed since you began: load it again, then make your changes anew.")]
     Outdated,
+    #[error("The first settings are made: sign in to change them.")]
+    SetUpAlready,
     #[error("{0}")]
     NotWritable(String),
 }

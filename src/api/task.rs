@@ -2,6 +2,7 @@
 
 use std::{io, net::IpAddr, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 
+use sha2::{Digest, Sha256};
 use tokio::{
     task::spawn_blocking,
     time::{MissedTickBehavior, interval},
@@ -22,13 +23,14 @@ pub(super) async fn run(state: Arc<State>) {
     let mut newsroom = Newsroom::default();
     let mut tick = interval(Duration::from_millis(LOOK_EACH_MS));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    read_password(&state).await;
+    let mut password = None;
+    read_password(&state, &mut password).await;
     loop {
         tokio::select! {
             _ = tick.tick() => {}
             // Also when they were read again and say the same: the password may be another.
             Ok(()) = facts.changed() => {
-                read_password(&state).await;
+                read_password(&state, &mut password).await;
                 continue;
             }
         }
@@ -63,12 +65,25 @@ pub(super) async fn check(state: &Arc<State>, ip: IpAddr, password: String) -> R
     result
 }
 
-async fn read_password(state: &State) {
+/// Reads the password's file, if there is one. One that says what it said before (`known`) signs
+/// nobody out.
+async fn read_password(state: &State, known: &mut Option<[u8; 32]>) {
     let path = state.handles.facts.borrow().admin_password_file.clone();
-    let Some(path) = path else { return state.set_password(Ok(None)) };
+    let Some(path) = path else {
+        *known = None;
+        return state.set_password(Ok(None));
+    };
+    let was = *known;
     // Hashing takes a while.
-    let read = spawn_blocking(move || read_file(&path)).await;
-    let read = read.unwrap_or_else(|_| Err("reading it broke off".into()));
+    let read = spawn_blocking(move || {
+        let now = read_some(&path).ok().map(|bytes| Sha256::digest(&bytes).into());
+        let same = now.is_some() && now == was;
+        (now, if same { None } else { Some(read_file(&path)) })
+    });
+    let (now, read) =
+        read.await.unwrap_or_else(|_| (None, Some(Err("reading it broke off".into()))));
+    *known = now;
+    let Some(read) = read else { return };
     if let Err(problem) = &read {
         error!("nothing can be changed through the API: {problem}");
     }

@@ -76,6 +76,7 @@ pub(super) fn facts(
     Facts {
         pools: config.pools.iter().map(|it| format!("{}:{}", it.host, it.port).into()).collect(),
         submit_only: submit_only.map(|node| node.name.as_str().into()).collect(),
+        is_set_up: config.mining.address.is_some(),
         own_script: super::convert::own_script(config),
         stratum: stratum.to_vec(),
         sv2_authority_key,

@@ -88,6 +88,7 @@ pub(super) fn assembler_config(
         stale_after: config.template.stale_after,
         halving_interval: network.and_then(template::empty_blocks),
         job_life: config.stratum.stale_after + config.template.refresh,
+        propose: config.template.propose,
     })
 }
 

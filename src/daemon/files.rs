@@ -17,14 +17,19 @@ pub(super) fn raise_limit() {
 /// `wanted` connections, or as many as leave files for nodes, pools and found blocks.
 pub(super) fn room_for(wanted: usize) -> usize {
     let Some(files) = getrlimit(Resource::Nofile).current else { return wanted };
-    let room = usize::try_from(files).unwrap_or(usize::MAX).saturating_sub(RESERVED).max(1);
+    usize::try_from(files).unwrap_or(usize::MAX).saturating_sub(RESERVED).max(1).min(wanted)
+}
+
+/// Says so when there is not room for as many.
+pub(super) fn tell_room_for(wanted: usize) {
+    let room = room_for(wanted);
     if room < wanted {
+        let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         warn!(
             "at most {room} of stratum.max_connections = {wanted} miners can connect: this process \
              may open {files} files. Raise `ulimit -n`, or LimitNOFILE of the service"
         );
     }
-    room.min(wanted)
 }
 
 /// A block must always find files for its disk copy and for every node.

@@ -1,46 +1,51 @@
 //! What follows the configuration while gatewayd runs.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::config::Config;
 
-/// Tells parts of the daemon what the configuration says now, each in its own words.
+/// Tells parts of the daemon what the configuration says now, each in its own words, in the order in
+/// which they asked to be told.
 #[derive(Clone)]
 pub(super) struct Live {
     configs: watch::Receiver<Arc<Config>>,
-    stop: CancellationToken,
-    tasks: TaskTracker,
+    followers: Arc<Mutex<Vec<Follower>>>,
 }
 
+type Follower = Box<dyn FnMut(&Config) + Send>;
+
 impl Live {
+    /// Starts to watch, until `stop`.
     pub(super) fn new(
         configs: watch::Receiver<Arc<Config>>,
         stop: &CancellationToken,
         tasks: &TaskTracker,
     ) -> Self {
-        Self { configs, stop: stop.clone(), tasks: tasks.clone() }
-    }
-
-    /// Calls `apply` after each change.
-    pub(super) fn follow(&self, apply: impl FnMut(&Config) + Send + 'static) {
-        self.follow_from(self.configs.clone(), apply);
-    }
-
-    fn follow_from(
-        &self,
-        mut configs: watch::Receiver<Arc<Config>>,
-        mut apply: impl FnMut(&Config) + Send + 'static,
-    ) {
-        let stop = self.stop.clone();
-        self.tasks.spawn(stop.run_until_cancelled_owned(async move {
-            while configs.changed().await.is_ok() {
-                let config = Arc::clone(&configs.borrow_and_update());
-                apply(&config);
+        let live = Self { configs, followers: Arc::default() };
+        let mut watching = live.clone();
+        tasks.spawn(stop.clone().run_until_cancelled_owned(async move {
+            while watching.changed().await.is_some() {
+                watching.tell_all();
             }
         }));
+        live
+    }
+
+    /// Calls `apply` now and after each change.
+    pub(super) fn follow(&self, apply: impl FnMut(&Config) + Send + 'static) {
+        let mut follower: Follower = Box::new(apply);
+        let mut followers = self.followers.lock().unwrap_or_else(PoisonError::into_inner);
+        follower(&self.now());
+        followers.push(follower);
+    }
+
+    fn tell_all(&self) {
+        let mut followers = self.followers.lock().unwrap_or_else(PoisonError::into_inner);
+        let config = self.now();
+        followers.iter_mut().for_each(|follower| follower(&config));
     }
 
     /// A part's own view of the configuration, kept up. None: it has nothing to say.
@@ -48,10 +53,8 @@ impl Live {
         &self,
         convert: impl Fn(&Config) -> Option<T> + Send + 'static,
     ) -> Option<watch::Receiver<Arc<T>>> {
-        let mut configs = self.configs.clone();
-        let first = convert(&configs.borrow_and_update())?;
-        let (sender, receiver) = watch::channel(Arc::new(first));
-        self.follow_from(configs, move |config| {
+        let (sender, receiver) = watch::channel(Arc::new(convert(&self.now())?));
+        self.follow(move |config| {
             if let Some(view) = convert(config) {
                 sender.send_replace(Arc::new(view));
             }
@@ -62,6 +65,11 @@ impl Live {
     /// Waits until the configuration is like that; None: it never will be.
     pub(super) async fn wait_for(&mut self, good: impl FnMut(&Arc<Config>) -> bool) -> Option<()> {
         self.configs.wait_for(good).await.ok().map(|_| ())
+    }
+
+    /// Waits for a change; None: there will be none.
+    pub(super) async fn changed(&mut self) -> Option<()> {
+        self.configs.changed().await.ok()
     }
 
     pub(super) fn now(&self) -> Arc<Config> {

@@ -20,7 +20,7 @@ use super::{
     convert::{assembler_config, datum_config, node_config},
     files,
     live::Live,
-    propose::propose,
+    propose::{Questions, propose},
 };
 use crate::{
     blocks::{self, BlockNode, BlockSender, BlockStats, BlocksConfig},
@@ -47,6 +47,7 @@ pub(super) fn start_work(
     tasks: &TaskTracker,
 ) -> Result<CancellationToken, DaemonError> {
     let (verdict_sender, verdicts) = mpsc::channel(VERDICTS_MAX);
+    let (proposals, proposals_watch) = watch::channel(None);
     let network = templates.network();
     let configs = live.view(move |config| assembler_config(config, network));
     let inputs = WorkInputs {
@@ -54,12 +55,14 @@ pub(super) fn start_work(
         templates: templates.templates.clone(),
         payouts: pool.payout.clone(),
         pool_health: pool.health.clone(),
+        proposals,
         verdicts,
     };
     let work = sender.subscribe();
     let run = crate::work::task::run(inputs, sender, stop.clone());
     let wanted = Arc::new(AtomicBool::new(live.now().template.propose));
-    tasks.spawn(propose(templates.clone(), work, verdict_sender, Arc::clone(&wanted)));
+    let asked = Questions { trials: proposals_watch, work, wanted: Arc::clone(&wanted) };
+    tasks.spawn(propose(templates.clone(), asked, verdict_sender));
     live.follow(move |config| wanted.store(config.template.propose, Ordering::Relaxed));
     Ok(spawn_essential(run, tasks))
 }

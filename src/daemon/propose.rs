@@ -10,55 +10,88 @@ use tracing::{debug, error};
 
 use crate::{
     template::{ProposeError, Templates},
-    work::{FoundBlock, Hash256, Payout, Work, task::Verdict},
+    work::{FoundBlock, Hash256, Job, Payout, Work, task::Verdict},
 };
 
-/// Asks the node about the coinbase of each new tip and of each change of the pool's terms, since
-/// a proposal costs it a block validation.
+/// What the node is asked about.
+pub(super) struct Questions {
+    /// Jobs that wait for the answer.
+    pub(super) trials: watch::Receiver<Option<Arc<Job>>>,
+    /// Jobs that are mined on already.
+    pub(super) work: watch::Receiver<Option<Arc<Work>>>,
+    /// `template.propose`.
+    pub(super) wanted: Arc<AtomicBool>,
+}
+
+/// Asks the node about the coinbase of each new tip and of each change of the terms, one at a time,
+/// since a proposal costs it a block validation.
 pub(super) async fn propose(
     templates: Templates,
-    mut work: watch::Receiver<Option<Arc<Work>>>,
+    mut questions: Questions,
     verdicts: mpsc::Sender<Verdict>,
-    wanted: Arc<AtomicBool>,
 ) {
     let mut asked: Option<(Hash256, Arc<Payout>)> = None;
-    while work.changed().await.is_ok() {
-        let Some(job) = work.borrow_and_update().as_ref().map(|work| Arc::clone(work.latest()))
-        else {
-            continue;
-        };
-        let known = asked
+    while let Some((job, is_trial)) = questions.next().await {
+        let is_known = asked
             .as_ref()
             .is_some_and(|(tip, payout)| tip == job.prevhash() && payout.same_terms(&job.payout));
         // Only the largest coinbase of a job in full has everything that could be wrong.
-        if known || job.coinbases().len() == 1 || !wanted.load(Ordering::Relaxed) {
+        if !is_trial && (is_known || job.coinbases().len() == 1) {
             continue;
         }
         asked = Some((*job.prevhash(), Arc::clone(&job.payout)));
-        let block = faster_hex::hex_string(&FoundBlock::proposal(&job).serialize());
-        let accepted = match templates.propose(&block).await {
-            Ok(()) => true,
-            Err(ProposeError::Refused(reason)) => {
-                let pool = job.payout.pooled.as_ref().map_or("none", |terms| &terms.pool);
-                let advice = match &job.payout.pooled {
-                    Some(_) => "mining goes on without what is new in it; tell the pool's operator",
-                    None => "mining goes on with it; check mining.address and mining.coinbase_tag",
-                };
-                error!(
-                    pool,
-                    height = job.template.height,
-                    "the node would refuse a block with this payout: {reason}; {advice}"
-                );
-                false
-            }
-            Err(ProposeError::Stale) => continue,
-            Err(ProposeError::Unanswered(reason)) => {
-                debug!("block proposal without a verdict: {reason}");
-                continue;
-            }
-        };
+        let accepted = ask(&templates, &job).await;
         if verdicts.send(Verdict { job, accepted }).await.is_err() {
             return;
+        }
+    }
+}
+
+impl Questions {
+    /// The next job, and whether it waits for the answer. None: there will be no more.
+    async fn next(&mut self) -> Option<(Arc<Job>, bool)> {
+        loop {
+            let (job, is_trial) = tokio::select! {
+                biased;
+                changed = self.trials.changed() => {
+                    changed.ok()?;
+                    (self.trials.borrow_and_update().clone(), true)
+                }
+                changed = self.work.changed() => {
+                    changed.ok()?;
+                    let work = self.work.borrow_and_update().clone();
+                    (work.map(|work| Arc::clone(work.latest())), false)
+                }
+            };
+            if let Some(job) = job.filter(|_| is_trial || self.wanted.load(Ordering::Relaxed)) {
+                return Some((job, is_trial));
+            }
+        }
+    }
+}
+
+/// Whether the node would take a block of `job`; None: it does not say.
+async fn ask(templates: &Templates, job: &Arc<Job>) -> Option<bool> {
+    let block = faster_hex::hex_string(&FoundBlock::proposal(job).serialize());
+    match templates.propose(&block).await {
+        Ok(()) => Some(true),
+        Err(ProposeError::Refused(reason)) => {
+            let pool = job.payout.pooled.as_ref().map_or("none", |terms| &terms.pool);
+            let advice = match &job.payout.pooled {
+                Some(_) => "mining goes on without what is new in it; tell the pool's operator",
+                None => "mining goes on with it; check mining.address and mining.coinbase_tag",
+            };
+            error!(
+                pool,
+                height = job.template.height,
+                "the node would refuse a block with this payout: {reason}; {advice}"
+            );
+            Some(false)
+        }
+        Err(ProposeError::Stale) => None,
+        Err(ProposeError::Unanswered(reason)) => {
+            debug!("block proposal without a verdict: {reason}");
+            None
         }
     }
 }

@@ -6,7 +6,10 @@ use std::{
     io::{self, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use serde_json::value::{RawValue, to_raw_value};
@@ -38,6 +41,10 @@ struct Inner {
     configs: watch::Sender<Arc<Config>>,
     /// Say which network an address has to be of.
     nodes: OnceLock<Templates>,
+    /// The first settings are made, and hold.
+    is_set_up: AtomicBool,
+    /// There was a file at the start: if it is gone, something is wrong.
+    had_file: bool,
 }
 
 impl FileSettings {
@@ -47,6 +54,8 @@ impl FileSettings {
             running: Mutex::new(Arc::clone(&config.written)),
             configs: watch::Sender::new(Arc::new(config.clone())),
             nodes: OnceLock::new(),
+            is_set_up: AtomicBool::new(config.mining.address.is_some()),
+            had_file: config.path.as_ref().is_some_and(|path| path.exists()),
         }))
     }
 
@@ -59,6 +68,15 @@ impl FileSettings {
     pub(super) fn ask(&self, nodes: Templates) {
         // Whoever was there first stays: there is one gateway.
         let _ = self.0.nodes.set(nodes);
+    }
+
+    /// Somebody is paid, on a network that fits: from here on only an admin changes settings.
+    pub(super) fn set_up(&self) {
+        self.0.is_set_up.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_set_up(&self) -> bool {
+        self.0.is_set_up.load(Ordering::Acquire)
     }
 
     /// Reads the file again and says in the log what came of it.
@@ -102,7 +120,10 @@ impl Inner {
         let text = read(path)?;
         let running = Arc::clone(&self.running());
         let (problems, needs_restart) = match Config::preview(&text, path) {
-            Ok(file) => (Vec::new(), changed(&*running, &*file.written)),
+            Ok(file) => {
+                let live = Raw::clone(&file.written).without_restart(&running);
+                (Vec::new(), changed(&live, &*file.written))
+            }
             Err(problems) => (problems, Vec::new()),
         };
         Ok(SettingsView {
@@ -120,11 +141,14 @@ impl Inner {
     fn change(&self, change: &Change) -> Result<Applied, SettingsError> {
         let path = self.path()?;
         let mut running = self.running();
+        if change.sets_up && self.is_set_up.load(Ordering::Acquire) {
+            return Err(SettingsError::SetUpAlready);
+        }
         let old = read(path)?;
         if change.revision.as_ref().is_some_and(|edited| *edited != revision(&old)) {
             return Err(SettingsError::Outdated);
         }
-        let new = edited(&old, &change.what).map_err(SettingsError::Refused)?;
+        let new = edited(&old, change).map_err(SettingsError::Refused)?;
         let next = self.next(&new, &running).map_err(SettingsError::Refused)?;
         if change.check_only {
             return Ok(next.done(None));
@@ -143,8 +167,12 @@ impl Inner {
 
     fn reload(&self) -> Result<Applied, SettingsError> {
         let path = self.path()?;
-        let text = read(path)?;
         let mut running = self.running();
+        if self.had_file && !path.exists() {
+            let gone = format!("{} is gone; the old settings stay.", path.display());
+            return Err(SettingsError::NotWritable(gone));
+        }
+        let text = read(path)?;
         let next = self.next(&text, &running).map_err(|problems| {
             for problem in &problems {
                 error!("{}: {problem}", path.display());
@@ -219,12 +247,20 @@ impl Next {
 }
 
 /// The text that a change makes of `old`, secrets in place.
-fn edited(old: &str, what: &Edit) -> Result<String, Vec<String>> {
-    match what {
+fn edited(old: &str, change: &Change) -> Result<String, Vec<String>> {
+    match &change.what {
+        Edit::Text(_) if change.sets_up => Err(vec![FIRST_KEYS.into()]),
         Edit::Text(text) => reveal(text, old),
         Edit::Keys(changes) => {
             let changes: BTreeMap<String, Json> = serde_json::from_str(changes.get())
                 .map_err(|error| vec![format!("changes should be keys and values: {error}")])?;
+            let is_first = |key: &String| {
+                ["mining.", "node.", "pool."].iter().any(|part| key.starts_with(part))
+                    || key == "pool"
+            };
+            if change.sets_up && !changes.keys().all(is_first) {
+                return Err(vec![FIRST_KEYS.into()]);
+            }
             reveal(&set_keys(old, &changes)?, old)
         }
     }
@@ -269,9 +305,15 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
         fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
     file.write_all(text.as_bytes())?;
     file.set_permissions(fs::Permissions::from_mode(mode))?;
-    file.sync_all()?;
-    fs::rename(&beside, &path)
+    let moved = file.sync_all().and_then(|()| fs::rename(&beside, &path));
+    if moved.is_err() {
+        // There may be passwords in it.
+        let _ = fs::remove_file(&beside);
+    }
+    moved
 }
 
+const FIRST_KEYS: &str =
+    "the first settings are those of mining, node and pool; set api.admin_password_file for more";
 /// There may be passwords in it.
 const MODE_NEW: u32 = 0o600;

@@ -176,6 +176,10 @@ impl Client {
         self.awaiting.len()
     }
 
+    pub(super) fn set_timeout(&mut self, timeout: Duration) {
+        self.liveness.set_timeout(timeout);
+    }
+
     /// The pool has accepted a share, or was sent none.
     pub(super) fn served(&self) -> bool {
         self.liveness.served()

@@ -38,6 +38,10 @@ impl Liveness {
         }
     }
 
+    pub(super) fn set_timeout(&mut self, timeout: Duration) {
+        self.timeout = timeout;
+    }
+
     pub(super) fn on_message(&mut self, now: Instant) {
         self.heard = now;
     }

@@ -44,6 +44,8 @@ pub struct Relay {
     events: Vec<Event>,
     last_info: String,
     talk: Talk,
+    /// There is no pool any more that shares could be for.
+    is_left: bool,
 }
 
 /// What a relay needs to know from the start.
@@ -86,6 +88,7 @@ impl Relay {
             events: Vec::new(),
             last_info: String::new(),
             talk: Talk::default(),
+            is_left: false,
         }
     }
 
@@ -94,6 +97,9 @@ impl Relay {
     pub fn set_options(&mut self, options: RelayOptions) {
         self.hold.set_age_max(Self::age_max(options.hold_shares));
         self.options = options;
+        if let Some(client) = &mut self.client {
+            client.set_timeout(self.options.timeout);
+        }
         let Some(payout) = self.payout.as_deref() else { return };
         let payout = Payout {
             tag_secondary: self.options.tag_secondary.clone(),
@@ -145,6 +151,7 @@ impl Relay {
         out: &mut Vec<u8>,
     ) -> Result<(), ClientError> {
         self.name_pool(pool);
+        self.is_left = false;
         self.talk = Talk::default();
         let options = &self.options;
         let mut client =
@@ -215,6 +222,8 @@ impl Relay {
         for share in shares {
             if share.job.payout.pooled.is_none() {
                 self.stats.add_lost(Lost::Solo, 1);
+            } else if self.is_left {
+                self.stats.add_lost(Lost::TermsChanged, 1);
             } else if self.hold.len() == 0 && self.can_send(out) {
                 self.send(Held { share, since: now, replay: false }, now, out);
             } else if !self.up && self.options.hold_shares.is_zero() {

@@ -1,10 +1,8 @@
 //! The task that keeps a pool connected.
 
-use std::{
-    ops::ControlFlow,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+mod change;
+
+use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
 use rand::{Rng, RngCore, SeedableRng, rngs::StdRng};
 use tokio::{
@@ -15,6 +13,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use self::change::{Change, Drain};
 use super::{
     cipher::Identity,
     client::{ClientError, OUT_MAX},
@@ -80,6 +79,7 @@ pub fn spawn(
         shares,
         out: Vec::new(),
         at: 0,
+        change: None,
         phase,
         hints: Hints::default(),
     };
@@ -107,6 +107,7 @@ struct Task {
     out: Vec<u8>,
     /// Which pool is tried or used.
     at: usize,
+    change: Option<Change>,
     phase: Phase,
     hints: Hints,
 }
@@ -138,6 +139,7 @@ impl Task {
                 self.relay.on_shares(shares, now(), &mut self.out);
             }
             Ok(()) = self.configs.changed() => self.on_config().await,
+            turn = Change::turn(&mut self.change) => self.on_change(turn).await,
             () = sleep_until(deadline.into()) => {}
         }
         ControlFlow::Continue(())
@@ -215,28 +217,6 @@ impl Task {
         }
     }
 
-    /// Does what the operator wants now: the pool in use stays unless another comes before it.
-    async fn on_config(&mut self) {
-        let config = Arc::clone(&self.configs.borrow_and_update());
-        let stays =
-            self.config.pools.get(..=self.at).is_some_and(|tried| config.pools.starts_with(tried));
-        if !stays {
-            self.drain(now() + self.config.backoff.drain).await;
-        }
-        self.config = config;
-        self.relay.set_options(self.config.relay());
-        if stays {
-            return;
-        }
-        let is_last = self.config.pools.is_empty();
-        if !matches!(self.phase, Phase::Idle) {
-            self.relay.left(is_last, now());
-        }
-        self.out.clear();
-        self.at = 0;
-        self.phase = if is_last { Phase::Idle } else { Phase::Waiting(now()) };
-    }
-
     fn connect(&mut self) {
         let Some(pool) = self.config.pools.get(self.at) else { return };
         debug!(%pool, "connecting");
@@ -254,6 +234,10 @@ impl Task {
             _ => false,
         };
         let past = Past { lasted: lasted && self.relay.is_up(), served: self.relay.served() };
+        if let Some(change) = self.change.take() {
+            // Nothing is left to stay with.
+            (self.config, self.at) = (change.config, 0);
+        }
         let (at, wait) = match retry::next(ended, past, self.at, self.config.pools.len()) {
             Next::Quick => (0, self.random(Duration::ZERO, backoff.quick)),
             Next::Pool(at) => (at, Duration::ZERO),
@@ -295,25 +279,9 @@ impl Task {
     /// Sends the last shares, waits a moment for answers, and counts what remains as lost.
     async fn finish(mut self) {
         self.shares.close();
-        self.drain(now() + self.config.backoff.drain).await;
+        self.drain(Drain::Answers).await;
         self.relay.shut_down();
         self.tell();
-    }
-
-    /// Sends what shares there are and waits for answers, until `end` at the longest.
-    async fn drain(&mut self, end: Instant) {
-        while let Ok(shares) = self.shares.try_recv() {
-            self.relay.on_shares(shares, now(), &mut self.out);
-        }
-        while matches!(self.phase, Phase::Connected(_))
-            && (self.relay.awaiting() > 0 || !self.out.is_empty())
-        {
-            tokio::select! {
-                biased;
-                turn = self.phase.turn(&self.out) => self.on_turn(turn),
-                () = sleep_until(end.into()) => break,
-            }
-        }
     }
 }
 

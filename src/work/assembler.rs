@@ -3,12 +3,15 @@
 //! A new tip is worked on at once, first with the subsidy alone, then in full with the payout
 //! script alone, then with the pool's split. No clock: callers pass `now`.
 
+mod trial;
+
 use std::{
     collections::VecDeque,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use self::trial::Trial;
 use super::{
     Announce, BuildJob, CoinbaserRequest, Door, Hash256, Job, JobBuilder, Payout, PoolTerms,
     Template, TemplateKind, Upcoming, Work,
@@ -38,6 +41,8 @@ pub struct AssemblerConfig {
     pub halving_interval: Option<u32>,
     /// Shares of older jobs are refused; blocks are still taken for as long again.
     pub job_life: Duration,
+    /// A pool's splits wait until a node has said that it would take a block with them.
+    pub propose: bool,
 }
 
 /// Whether a pool takes shares.
@@ -65,9 +70,16 @@ pub struct Assembler {
     pool_payout: Option<Arc<Payout>>,
     pool: PoolHealth,
     pool_down_since: Instant,
+    /// Solo work that a first pool is to take over goes on until then at the longest.
+    solo_until: Option<Instant>,
     /// The last payout that a node would take in a block.
     good: Option<Arc<Payout>>,
     distrust: Distrust,
+    trial: Option<Trial>,
+    /// The tip and the terms that a node was last asked about.
+    judged: Option<(Hash256, Arc<Payout>)>,
+    /// What to ask a node about.
+    proposal: Option<Arc<Job>>,
     /// Newest first.
     jobs: Vec<Arc<Job>>,
     upcoming: Option<Arc<Upcoming>>,
@@ -89,8 +101,12 @@ impl Assembler {
             pool_payout: None,
             pool: PoolHealth::Down,
             pool_down_since: now,
+            solo_until: None,
             good: None,
             distrust: Distrust::None,
+            trial: None,
+            judged: None,
+            proposal: None,
             jobs: Vec::new(),
             upcoming: None,
             born: VecDeque::new(),
@@ -111,6 +127,7 @@ impl Assembler {
             return None;
         }
         self.template = Some(Arc::clone(template));
+        self.trial.take_if(|trial| *trial.job.prevhash() != template.prevhash);
         let payout = self.payout(now)?;
         let latest = self.jobs.first();
         let new_tip = latest.is_none_or(|job| job.prevhash() != &template.prevhash);
@@ -131,7 +148,7 @@ impl Assembler {
             return Some(self.publish(BuildJob::Classes, self.pace(urgent), &payout, now));
         };
         if settled(terms, template) {
-            return Some(self.publish(BuildJob::Classes, self.pace(urgent), &payout, now));
+            return self.offer(self.pace(urgent), &payout, now);
         }
         let until = self.split_until.filter(|_| !new_tip);
         self.split_until = until.or(Some(now + SPLIT_TIMEOUT));
@@ -151,14 +168,16 @@ impl Assembler {
         let changed = before.as_ref().is_none_or(|before| terms_changed(before, &payout));
         if changed {
             self.split_until = (!settled).then(|| now + SPLIT_TIMEOUT);
-            let what = if settled { BuildJob::Classes } else { BuildJob::Blank };
-            return Some(self.publish(what, Announce::Now, &payout, now));
+            return match settled {
+                true => self.offer(Announce::Now, &payout, now),
+                false => Some(self.publish(BuildJob::Blank, Announce::Now, &payout, now)),
+            };
         }
         if self.split_until.is_some() && settled {
             return self.publish_split(&payout, now);
         }
         let late = terms.coinbaser != before.and_then(|old| old.pooled.clone()?.coinbaser);
-        (late && settled).then(|| self.publish(BuildJob::Classes, self.pace(false), &payout, now))
+        if late && settled { self.offer(self.pace(false), &payout, now) } else { None }
     }
 
     /// No pool has said whom to pay, or the one that did is to be forgotten.
@@ -170,23 +189,29 @@ impl Assembler {
     pub fn on_config(&mut self, config: &AssemblerConfig, now: Instant) -> Option<Work> {
         let old = std::mem::replace(&mut self.config, config.clone());
         if self.config.pooled && !old.pooled && self.pool == PoolHealth::Down {
-            // A first pool gets its time to come up.
+            // A first pool gets its time to come up; solo work goes on.
             self.pool_down_since = now;
+            self.solo_until = Some(now + FIRST_POOL_GRACE);
         }
-        let Some(payout) = self.payout(now).filter(|_| !self.is_stale(now)) else {
-            return self.reconsider(now);
-        };
-        // Splits have their own way in: here it is about whom the operator wants to be paid.
-        let is_solo = payout.pooled.is_none();
-        if !is_solo || self.jobs.first().is_none_or(|job| job.payout == payout) {
-            return self.reconsider(now);
+        if let Some(work) = self.reconsider(now) {
+            return Some(work);
         }
-        let template = self.template.as_ref()?;
-        let what = match template.kind {
-            TemplateKind::Full => BuildJob::Classes,
-            TemplateKind::Tip => BuildJob::SubsidyOnly,
-        };
-        Some(self.publish(what, Announce::Now, &payout, now))
+        // Work anew all the same: it pays whom the operator wants now, and brings miners new rules.
+        let payout = self.payout(now).filter(|_| self.door == Door::Open)?;
+        let latest = self.jobs.first()?;
+        let is_blank = payout.pooled.is_some() && latest.coinbases().len() == 1;
+        match self.template.as_ref()?.kind {
+            TemplateKind::Tip => {
+                Some(self.publish(BuildJob::SubsidyOnly, Announce::Now, &payout, now))
+            }
+            TemplateKind::Full if is_blank => {
+                let until = self.split_until;
+                let work = self.publish(BuildJob::Blank, Announce::Now, &payout, now);
+                self.split_until = until;
+                Some(work)
+            }
+            TemplateKind::Full => self.offer(Announce::Now, &payout, now),
+        }
     }
 
     /// Takes news of whether any pool answers.
@@ -196,27 +221,6 @@ impl Assembler {
             self.pool_down_since = now;
         }
         self.reconsider(now)
-    }
-
-    /// Takes a node's word on whether it would accept a block of `job`.
-    pub fn on_verdict(&mut self, job: &Job, accepted: bool, now: Instant) -> Option<Work> {
-        if accepted {
-            self.good = Some(Arc::clone(&job.payout));
-            return None;
-        }
-        let terms = job.payout.pooled.as_ref()?;
-        let split = terms.coinbaser.as_ref().map(|split| split.request.prevhash);
-        let paid = split.filter(|prevhash| prevhash == job.prevhash() && job.coinbases().len() > 1);
-        self.distrust = match paid {
-            Some(prevhash) => Distrust::Splits(prevhash),
-            None => Distrust::Terms(Arc::clone(&job.payout)),
-        };
-        if self.is_stale(now) {
-            return self.reconsider(now);
-        }
-        let payout = self.payout(now)?;
-        self.template.as_ref()?;
-        Some(self.publish(BuildJob::Classes, Announce::Now, &payout, now))
     }
 
     /// Whether miners are wanted, also before there was any work.
@@ -230,6 +234,8 @@ impl Assembler {
         let grace = self.pool_down_since + self.grace();
         let pending = [
             self.split_until,
+            self.solo_until,
+            self.trial.as_ref().map(|trial| trial.until),
             (self.door == Door::Open).then_some(stale),
             // Without a template there is nothing to fall back with.
             (self.config.pooled
@@ -242,6 +248,12 @@ impl Assembler {
     }
 
     pub fn on_deadline(&mut self, now: Instant) -> Option<Work> {
+        self.solo_until.take_if(|until| now >= *until);
+        if let Some(trial) = self.trial.take_if(|trial| now >= trial.until) {
+            let job = &trial.job;
+            self.judged = Some((*job.prevhash(), Arc::clone(&job.payout)));
+            return Some(self.put(trial.job, trial.announce, now));
+        }
         if self.split_until.is_some_and(|until| now >= until) {
             self.split_until = None;
             if self.is_stale(now) {
@@ -259,6 +271,7 @@ impl Assembler {
         let closed = self.closed(payout.is_some(), now);
         if let Some(reason) = closed {
             let door = Door::Closed(reason);
+            self.trial = None;
             if self.door == door || self.jobs.is_empty() {
                 self.door = door;
                 return None;
@@ -278,8 +291,10 @@ impl Assembler {
         let split = payout.pooled.as_ref().zip(self.template.as_ref());
         let wait = split.is_some_and(|(terms, template)| !settled(terms, template));
         self.split_until = wait.then(|| now + SPLIT_TIMEOUT);
-        let what = if wait { BuildJob::Blank } else { BuildJob::Classes };
-        Some(self.publish(what, Announce::Now, &payout, now))
+        match wait {
+            true => Some(self.publish(BuildJob::Blank, Announce::Now, &payout, now)),
+            false => self.offer(Announce::Now, &payout, now),
+        }
     }
 
     /// True when no node has given a template for too long: the old one is worth nothing.
@@ -300,6 +315,9 @@ impl Assembler {
     /// Whom work pays now; none while miners should be somewhere else.
     fn payout(&self, now: Instant) -> Option<Arc<Payout>> {
         if !self.config.pooled {
+            return Some(Arc::clone(&self.config.solo));
+        }
+        if self.pool_payout.is_none() && self.solo_until.is_some_and(|until| now < until) {
             return Some(Arc::clone(&self.config.solo));
         }
         let in_grace = now < self.pool_down_since + self.grace();
@@ -351,7 +369,7 @@ impl Assembler {
         }
         // Blank work keeps the split's owners unpaid: replace it everywhere at once.
         let urgent = self.jobs.first().is_none_or(|job| job.coinbases().len() == 1);
-        Some(self.publish(BuildJob::Classes, self.pace(urgent), payout, now))
+        self.offer(self.pace(urgent), payout, now)
     }
 
     fn pace(&self, urgent: bool) -> Announce {
@@ -365,24 +383,32 @@ impl Assembler {
         payout: &Arc<Payout>,
         now: Instant,
     ) -> Work {
-        if let Some(template) = &self.template {
-            if what == BuildJob::Classes {
-                self.split_until = None;
-            }
-            let job = self.builder.build_with(what, template, payout, self.upcoming.as_deref());
-            if let Some(interval) = self.config.halving_interval {
-                let upcoming = self.builder.build_upcoming(&job, interval, self.upcoming.take());
-                self.upcoming = upcoming;
-            }
-            self.jobs.insert(0, job);
-            self.born.push_front(now);
-            // Each holds a template, megabytes of it: no longer than a block could come of it.
-            let kept = self.config.job_life * 2;
-            let young = |born: &&Instant| now.saturating_duration_since(**born) <= kept;
-            let count = self.born.iter().take_while(young).count().clamp(1, JOBS_MAX);
-            self.born.truncate(count);
-            self.jobs.truncate(count);
+        self.trial = None;
+        let Some(template) = &self.template else {
+            self.door = Door::Open;
+            return self.work(announce);
+        };
+        if what == BuildJob::Classes {
+            self.split_until = None;
         }
+        let job = self.builder.build_with(what, template, payout, self.upcoming.as_deref());
+        self.put(job, announce, now)
+    }
+
+    /// Makes `job` the one that miners get.
+    fn put(&mut self, job: Arc<Job>, announce: Announce, now: Instant) -> Work {
+        if let Some(interval) = self.config.halving_interval {
+            let upcoming = self.builder.build_upcoming(&job, interval, self.upcoming.take());
+            self.upcoming = upcoming;
+        }
+        self.jobs.insert(0, job);
+        self.born.push_front(now);
+        // Each holds a template, megabytes of it: no longer than a block could come of it.
+        let kept = self.config.job_life * 2;
+        let young = |born: &&Instant| now.saturating_duration_since(**born) <= kept;
+        let count = self.born.iter().take_while(young).count().clamp(1, JOBS_MAX);
+        self.born.truncate(count);
+        self.jobs.truncate(count);
         self.door = Door::Open;
         self.work(announce)
     }
@@ -415,6 +441,8 @@ fn terms_changed(old: &Payout, new: &Payout) -> bool {
 
 /// What the C gateway waits for a split.
 const SPLIT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long pools that are new to a running gateway may take.
+const FIRST_POOL_GRACE: Duration = Duration::from_secs(30);
 /// At start, how long a pool may take before `when_down` applies.
 const START_GRACE: Duration = Duration::from_secs(10);
 /// Jobs that shares may still name: a refresh each 40 s makes these last for minutes, and older

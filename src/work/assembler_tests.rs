@@ -74,6 +74,7 @@ impl Bench {
             stale_after: Duration::from_secs(120),
             halving_interval: Some(150),
             job_life: Duration::from_secs(160),
+            propose: false,
         };
         Self { assembler: Assembler::new(config, 0, now), now }
     }
@@ -287,7 +288,7 @@ fn refused_splits_are_left_out_until_the_next_tip() {
     let split = job(bench.template(&template));
     let outputs = |job: &Job| job.payout.pooled.as_ref().unwrap().coinbaser.is_some();
     assert!(outputs(&split));
-    let work = bench.assembler.on_verdict(&split, false, bench.now).unwrap();
+    let work = bench.assembler.on_verdict(&split, Some(false), bench.now).unwrap();
     assert!(work.announce == Announce::Now && !outputs(work.latest()));
     let again = full(1, 6_000_000_001);
     bench.payout(&pooled(1, Some(&again)));
@@ -304,12 +305,12 @@ fn refused_terms_give_way_to_the_last_good_ones() {
     let template = full(1, 6_000_000_000);
     bench.payout(&pooled(1, None));
     let first = job(bench.template(&template));
-    assert!(bench.assembler.on_verdict(&first, true, bench.now).is_none());
+    assert!(bench.assembler.on_verdict(&first, Some(true), bench.now).is_none());
     let mut bad = Payout::clone(&pooled(1, None));
     bad.script = [0x53].into();
     let bad = job(bench.payout(&Arc::new(bad)));
     assert_eq!(*bad.payout.script, [0x53]);
-    let work = bench.assembler.on_verdict(&bad, false, bench.now).unwrap();
+    let work = bench.assembler.on_verdict(&bad, Some(false), bench.now).unwrap();
     assert_eq!(work.latest().payout.script, first.payout.script);
 }
 
@@ -378,17 +379,21 @@ fn another_address_is_paid_at_once_and_pools_come_and_go() {
         ..bench.assembler.config.clone()
     };
     let same = with(&bench, false, 0x51);
-    assert!(bench.assembler.on_config(&same, bench.now).is_none());
+    let work = bench.assembler.on_config(&same, bench.now).unwrap();
+    assert_eq!(work.announce, Announce::Now, "it brings new rules");
     let other = with(&bench, false, 0x53);
     let work = bench.assembler.on_config(&other, bench.now).unwrap();
     assert_eq!((&work.latest().payout.script[..], &work.announce), (&[0x53][..], &Announce::Now));
     assert_eq!(work.door, Door::Open);
-    // A first pool has time to come up: until then the old work goes on.
+    // A first pool has time to come up: until then it is solo, also on a new tip.
     bench.now += Duration::from_secs(1_000);
     bench.template(&template);
     let pooled_config = with(&bench, true, 0x53);
-    assert!(bench.assembler.on_config(&pooled_config, bench.now).is_none());
-    assert_eq!(bench.assembler.door(), &Door::Open);
+    let work = bench.assembler.on_config(&pooled_config, bench.now).unwrap();
+    assert!(work.latest().payout.pooled.is_none() && work.door == Door::Open);
+    let template = full(2, 5_000);
+    let work = bench.template(&template).unwrap();
+    assert!(work.latest().payout.pooled.is_none() && work.door == Door::Open);
     bench.health(PoolHealth::Up);
     let work = bench.payout(&pooled(1, Some(&template))).unwrap();
     assert!(work.latest().payout.pooled.is_some());
@@ -397,5 +402,59 @@ fn another_address_is_paid_at_once_and_pools_come_and_go() {
     assert!(work.latest().payout.pooled.is_none());
     assert!(bench.payout(&pooled(2, Some(&template))).is_none());
     bench.assembler.on_no_payout();
-    assert!(bench.assembler.on_config(&pooled_config, bench.now).is_none());
+    bench.health(PoolHealth::Down);
+    bench.assembler.on_config(&pooled_config, bench.now);
+    // One that never answers: miners are sent to their own backup then.
+    assert!(bench.pass(29).is_empty());
+    assert!(matches!(bench.pass(2).pop().unwrap().door, Door::Closed(_)));
+}
+
+#[test]
+fn splits_are_mined_on_once_a_node_would_take_them() {
+    let has_splits = |work: &Work| work.latest().coinbases().len() > 1;
+    let mut bench = Bench::new(true, WhenDown::Disconnect);
+    bench.assembler.config.propose = true;
+    bench.health(PoolHealth::Up);
+    let template = full(1, 6_000_000_000);
+    bench.payout(&pooled(1, Some(&template)));
+    // Meanwhile there is work on the tip that pays the pool alone.
+    let work = bench.template(&template).unwrap();
+    assert!(!has_splits(&work) && work.announce == Announce::Now);
+    let trial = bench.assembler.take_proposal().unwrap();
+    assert!(trial.coinbases().len() > 1 && bench.assembler.take_proposal().is_none());
+    let work = bench.assembler.on_verdict(&trial, Some(true), bench.now).unwrap();
+    assert!(has_splits(&work) && Arc::ptr_eq(work.latest(), &trial));
+    // The same tip again: it has said so.
+    let again = full(1, 6_000_000_001);
+    bench.payout(&pooled(1, Some(&again)));
+    assert!(has_splits(&bench.template(&again).unwrap()));
+    assert!(bench.assembler.take_proposal().is_none());
+    // The next tip: no, and nobody ever works on it.
+    let next = full(2, 6_000_000_000);
+    bench.payout(&pooled(1, Some(&next)));
+    assert!(!has_splits(&bench.template(&next).unwrap()));
+    let trial = bench.assembler.take_proposal().unwrap();
+    let work = bench.assembler.on_verdict(&trial, Some(false), bench.now).unwrap();
+    assert!(!work.jobs.iter().any(|job| Arc::ptr_eq(job, &trial)));
+    assert!(work.latest().payout.pooled.as_ref().unwrap().coinbaser.is_none());
+    // A node that does not answer holds nothing up for long, nor does one that says nothing.
+    for (tip, says) in [(3, false), (4, true)] {
+        let next = full(tip, 6_000_000_000);
+        bench.payout(&pooled(1, Some(&next)));
+        assert!(!has_splits(&bench.template(&next).unwrap()));
+        let trial = bench.assembler.take_proposal().unwrap();
+        let work = match says {
+            true => bench.assembler.on_verdict(&trial, None, bench.now).unwrap(),
+            false => bench.pass(2).pop().unwrap(),
+        };
+        assert!(Arc::ptr_eq(work.latest(), &trial));
+    }
+    // An answer that comes too late is about nothing any more.
+    let next = full(5, 6_000_000_000);
+    bench.payout(&pooled(1, Some(&next)));
+    bench.template(&next);
+    let trial = bench.assembler.take_proposal().unwrap();
+    bench.template(&tip(6));
+    assert!(bench.assembler.on_verdict(&trial, Some(true), bench.now).is_none());
+    assert!(bench.pass(10).iter().all(|work| *work.tip() != *trial.prevhash()));
 }

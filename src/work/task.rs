@@ -17,6 +17,8 @@ pub struct WorkInputs {
     pub templates: watch::Receiver<Option<Arc<Template>>>,
     pub payouts: watch::Receiver<Option<Arc<Payout>>>,
     pub pool_health: watch::Receiver<PoolHealth>,
+    /// What nodes should be asked about.
+    pub proposals: watch::Sender<Option<Arc<Job>>>,
     /// What nodes would say to blocks of a job.
     pub verdicts: mpsc::Receiver<Verdict>,
 }
@@ -24,7 +26,8 @@ pub struct WorkInputs {
 /// A node's answer to a block proposal.
 pub struct Verdict {
     pub job: Arc<Job>,
-    pub accepted: bool,
+    /// None: it gave no answer.
+    pub accepted: Option<bool>,
 }
 
 /// Publishes work until `shutdown`. The first value appears when there is something to mine.
@@ -71,6 +74,9 @@ pub async fn run(
             }
             () = until(assembler.deadline()) => assembler.on_deadline(now()),
         };
+        if let Some(job) = assembler.take_proposal() {
+            inputs.proposals.send_replace(Some(job));
+        }
         if assembler.door() != &door {
             door = assembler.door().clone();
             tell(&door);

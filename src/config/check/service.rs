@@ -40,6 +40,14 @@ impl Check {
         if let Err(error) = raw.level.parse::<tracing_subscriber::EnvFilter>() {
             return self.note("log.level", &format!("\"{}\": {error}", raw.level));
         }
+        // A lone word that is no level would be the name of a module, and silence all others.
+        let is_known = |part: &str| {
+            part.contains(['=', '[']) || LEVELS.contains(&part.to_ascii_lowercase().as_str())
+        };
+        if let Some(word) = raw.level.split(',').map(str::trim).find(|part| !is_known(part)) {
+            let levels = LEVELS.join(", ");
+            return self.note("log.level", &format!("\"{word}\" is none of {levels}"));
+        }
         let file = match raw.file.as_str() {
             "" => None,
             text => Some(self.path("log.file", text)?),
@@ -48,5 +56,6 @@ impl Check {
     }
 }
 
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 const EXAMPLE: &str = "127.0.0.1:7152 (or be empty: no dashboard)";
 const KEEP_HISTORY_MIN: Duration = Duration::from_secs(86_400);

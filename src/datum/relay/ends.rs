@@ -29,6 +29,7 @@ impl Relay {
         if is_last {
             self.stats.add_lost(Lost::TermsChanged, self.hold.clear());
             self.payout = None;
+            self.is_left = true;
             self.news.payout = true;
             self.count_waiting();
         }

@@ -189,7 +189,7 @@ class FirstStart {
   byHand() {
     const why =
       "No admin password is set, so this page cannot write the file for you. Replace the parts " +
-      "of these names with this text, then restart gatewayd.";
+      "of these names with this text, then send gatewayd SIGHUP or restart it.";
     return h(
       "section",
       null,
