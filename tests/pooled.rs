@@ -238,6 +238,32 @@ async fn miners_are_sent_away_when_the_pool_stays_away() {
     miner.stop().await;
 }
 
+/// A pool whose splits make blocks that the node would refuse: nobody ever mines on them.
+#[tokio::test(flavor = "multi_thread")]
+async fn splits_that_the_node_would_refuse_are_never_mined_on() {
+    let node = Node::start(NodeOptions::default(), "127.0.0.1:0".parse().unwrap()).await.unwrap();
+    node.set_refuse_outputs(Some((8, "bad-splits-for-a-test")));
+    let pool = pool(50).await;
+    let gateway = Gateway::start(&config(&embedded(&node), &pool, 0.000_1, ""));
+    let miner = start_miner(&gateway, 4, 3_000_000.0);
+    let line = gateway.wait_for_line("would refuse a block", Duration::from_secs(30));
+    assert!(line.contains("bad-splits-for-a-test") && line.contains("ERROR"), "{line}");
+    assert!(line.contains(&pool.addr.to_string()), "{line}");
+    let start = node.height();
+    eventually("blocks and shares all the same", Duration::from_secs(60), || {
+        (node.height() > start && pool.stats().accepted >= 3).then_some(())
+    });
+    assert_eq!(pool.stats().splits_max, 0, "{:?}", pool.stats());
+    // The node has come to its senses: from the next tip on all are paid.
+    node.set_refuse_outputs(None);
+    node.mine_one();
+    eventually("splits", Duration::from_secs(60), || (pool.stats().splits_max == 50).then_some(()));
+    let stats = miner.stop().await;
+    assert_eq!((stats.disconnects, stats.rejected), (0, 0), "{stats:?}");
+    pool_knows(&pool, stats.accepted);
+    assert!(node.rejected().keys().all(|reason| reason == "bad-splits-for-a-test"));
+}
+
 /// `when_down = "solo"`: work goes on, for the operator's own address.
 #[tokio::test(flavor = "multi_thread")]
 async fn solo_mining_takes_over_when_asked_to() {

@@ -203,8 +203,8 @@ impl Inner {
         let network = self.nodes.get().and_then(Templates::network);
         match network {
             Some(network) if !fits_network(config, network) => Err(vec![format!(
-                "mining.address is not of the network \"{network}\" that the node is on: set an \
-                 address of that network"
+                "mining.address is not of the network \"{network}\" that is mined on: set an \
+                 address of that network, or restart gatewayd to mine on another"
             )]),
             _ => Ok(()),
         }

@@ -24,6 +24,8 @@ pub struct Knobs {
     pub submit_delay: Duration,
     /// Every submitted block gets this answer.
     pub reject_blocks: Option<String>,
+    /// Every proposal whose coinbase pays more outputs than that gets this answer.
+    pub refuse_outputs: Option<(usize, String)>,
     /// Connections are accepted and dropped.
     pub unavailable: bool,
     /// Everybody's password is wrong.
@@ -124,6 +126,12 @@ impl NodeHandle {
     /// None ends it.
     pub fn set_reject_blocks(&self, reason: Option<&str>) {
         self.shared.knobs.send_modify(|knobs| knobs.reject_blocks = reason.map(str::to_owned));
+    }
+
+    /// Refuses proposals whose coinbase pays more than `most` outputs; None ends it.
+    pub fn set_refuse_outputs(&self, most: Option<(usize, &str)>) {
+        let most = most.map(|(most, reason)| (most, reason.to_owned()));
+        self.shared.knobs.send_modify(|knobs| knobs.refuse_outputs = most);
     }
 
     /// Drops all connections, and new ones as they come. See `stop` for a node that is gone.

@@ -84,6 +84,13 @@ impl Shared {
     async fn template(&self, request: &Request<'_>) -> Answer {
         let asked: TemplateRequest<'_> = request.optional(0)?.unwrap_or_default();
         if let Some(block) = asked.proposal()? {
+            let refuse = self.knobs.borrow().refuse_outputs.clone();
+            if let Some((most, reason)) = refuse
+                && coinbase_outputs(&block).is_some_and(|outputs| outputs > most)
+            {
+                self.with(|state| state.count_rejection(&reason));
+                return json(&reason);
+            }
             return verdict(self.with(|state| state.propose(&block, unix_now())));
         }
         if self.knobs.borrow().initial_block_download {
@@ -129,6 +136,11 @@ impl Shared {
         }
         verdict(taken)
     }
+}
+
+fn coinbase_outputs(block: &[u8]) -> Option<usize> {
+    let block: bitcoin::Block = bitcoin::consensus::deserialize(block).ok()?;
+    Some(block.txdata.first()?.output.len())
 }
 
 /// Answers on `listener` until `stop`.
