@@ -1,12 +1,17 @@
 //! The running template side: how others see it, and what its sources are given.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bitcoin::Network;
 use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{NodeConfig, NodeStatus, ProposeError, TemplateConfig, relay::Relay, rpc::propose};
+use super::{
+    NodeConfig, NodeState, NodeStatus, ProposeError, TemplateConfig, relay::Relay, rpc::propose,
+};
 use crate::work::{Hash256, Template};
 
 /// The running template side, as others see it. Cheap to clone.
@@ -115,6 +120,24 @@ impl Outlet {
     pub fn publish(&self, template: Arc<Template>) {
         self.templates.send_replace(Some(template));
         self.changed.notify_one();
+    }
+
+    /// The node's newest template in full, on a tip of which nobody spoke before or not.
+    pub(super) fn publish_full(&self, template: Template, is_new_tip: bool, now: Instant) {
+        let (height, tip) = (template.height.saturating_sub(1), template.prevhash);
+        // Before it is ready: whoever chooses it then must not find the template of before.
+        self.publish(Arc::new(template));
+        self.update(|status| {
+            status.state = NodeState::Ready;
+            status.last_error = None;
+            status.height = Some(height);
+            status.template_at = Some(now);
+            if is_new_tip {
+                status.tip = Some((tip, now));
+                // A template does not tell the work behind it.
+                status.work = None;
+            }
+        });
     }
 
     /// What was said last.

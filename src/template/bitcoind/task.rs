@@ -324,7 +324,7 @@ impl<'a> Session<'a> {
         is_new_tip: bool,
         speaker: &mut Speaker,
     ) {
-        let (height, tip) = (template.height - 1, template.prevhash);
+        let height = template.height.saturating_sub(1);
         if !self.has_published {
             self.has_published = true;
             speaker.back(&template);
@@ -334,21 +334,8 @@ impl<'a> Session<'a> {
             node = %self.node, height = template.height, prevhash = %template.prevhash, is_new_tip,
             transactions = template.transactions.len(), after_us, "template: full work is out"
         );
-        // Before it is ready: whoever chooses it then must not find the template of before.
-        self.outlet.publish(Arc::new(template));
-        self.outlet.update(|status| {
-            status.state = NodeState::Ready;
-            status.last_error = None;
-            status.height = Some(height);
-            let now = Instant::now().into_std();
-            status.template_at = Some(now);
-            if is_new_tip {
-                status.tip = Some((tip, now));
-                status.work = None;
-            }
-        });
+        self.outlet.publish_full(template, is_new_tip, Instant::now().into_std());
         if is_new_tip {
-            // A template does not tell the work behind it.
             self.header_wanted = true;
             self.poll.reset_immediately();
         }

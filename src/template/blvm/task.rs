@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     template::{
-        BlvmConfig, Hint, HintFrom, NodeConfig, NodeError, NodeState, Notices, Outlet, Refresh,
+        BlvmConfig, Hint, HintFrom, NodeConfig, NodeError, Notices, Outlet, Refresh,
         bitcoind::{
             speaker::{Speaker, advice},
             task::{hint, introduce, is_refused_password, micros, state_after, ticks, unix_now},
@@ -298,28 +298,16 @@ impl<'a> Source<'a> {
     }
 
     fn publish(&mut self, template: Template, is_new_tip: bool, speaker: &mut Speaker) {
-        let (height, tip) = (template.height - 1, template.prevhash);
         if !self.has_published {
             self.has_published = true;
             speaker.back(&template);
         }
         let after_us = self.hinted_at.take().map(micros);
         debug!(
-            node = %self.node.name, height = template.height, prevhash = %tip, is_new_tip,
+            node = %self.node.name, height = template.height, prevhash = %template.prevhash, is_new_tip,
             transactions = template.transactions.len(), after_us, "template: full work is out"
         );
-        // Before it is ready: whoever chooses it then must not find the template of before.
-        self.outlet.publish(Arc::new(template));
-        self.outlet.update(|status| {
-            status.state = NodeState::Ready;
-            status.last_error = None;
-            status.height = Some(height);
-            let now = Instant::now().into_std();
-            status.template_at = Some(now);
-            if is_new_tip {
-                status.tip = Some((tip, now));
-            }
-        });
+        self.outlet.publish_full(template, is_new_tip, Instant::now().into_std());
     }
 
     fn say_cut(&mut self, cut: usize) {
