@@ -162,6 +162,27 @@ async fn ports_and_paths_are_tried() {
     assert!(told.contains("PROBLEM ledger.data_dir: /proc/nowhere"), "{told}");
 }
 
+/// What `sudo gatewayd check` made would be root's, and the service could neither read nor replace it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_leaves_nothing_behind() {
+    let node = node().await;
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("new/state");
+    let toml = config(&node_toml(&node), ADDRESS).replace("{dir}", &state.display().to_string());
+    let (code, told) = check(&toml);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("no authority key yet"), "{told}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "{told}");
+
+    let gateway = Gateway::start(&toml);
+    gateway.addr("stratum");
+    let (code, told) = check(&toml);
+    assert_eq!(code, Some(0), "{told}");
+    let (_, key) = told.split_once("may check the authority key ").unwrap();
+    let key = key.lines().next().unwrap();
+    assert!(gateway.lines().iter().any(|line| line.contains(key)), "{told}");
+}
+
 /// The ports of the one that runs are no problem: it is restarted, or told to reload.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_that_runs_may_be_checked() {

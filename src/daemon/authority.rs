@@ -22,6 +22,15 @@ pub(super) fn load_or_create(path: &Path) -> Result<AuthorityKey, AuthorityError
     }
 }
 
+/// The key in the file at `path`, if there is one: it is for the gateway to make it. One that
+/// another user made for it, with `sudo gatewayd check`, it could not read.
+pub(super) fn look(path: &Path) -> Result<Option<AuthorityKey>, AuthorityError> {
+    match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        opened => load(path, opened).map(Some),
+    }
+}
+
 fn load(path: &Path, opened: io::Result<File>) -> Result<AuthorityKey, AuthorityError> {
     let failed = |error| AuthorityError::Read { path: path.to_owned(), error };
     let file = opened.map_err(failed)?;

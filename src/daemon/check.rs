@@ -148,20 +148,29 @@ async fn nodes(config: &Config, report: &mut Report) {
 }
 
 fn authority(config: &Config) -> Result<String, String> {
-    super::authority::load_or_create(&super::identity::authority_file(config))
-        .map(|key| format!("miners may check the authority key {}", key.public()))
-        .map_err(|error| error.to_string())
+    match super::authority::look(&super::identity::authority_file(config)) {
+        Ok(Some(key)) => Ok(format!("miners may check the authority key {}", key.public())),
+        Ok(None) => Ok("no authority key yet: gatewayd makes one when it first starts".into()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 fn is_ready(node: &NodeStatus) -> bool {
     node.network.is_some() && node.state == template::NodeState::Ready
 }
 
+/// Leaves nothing behind: with `sudo gatewayd check` it would not be the service's own.
 fn try_folder(folder: &Path, or_else: &str) -> Result<String, String> {
     let probe = folder.join(".gatewayd-check");
-    std::fs::create_dir_all(folder)
+    let made: Vec<_> = folder.ancestors().take_while(|it| !it.exists()).collect();
+    let tried = std::fs::create_dir_all(folder)
         .and_then(|()| std::fs::write(&probe, b""))
-        .and_then(|()| std::fs::remove_file(&probe))
+        .and_then(|()| std::fs::remove_file(&probe));
+    for folder in made {
+        // What somebody has put something into by now is left.
+        let _ = std::fs::remove_dir(folder);
+    }
+    tried
         .map(|()| format!("{} can be written to", folder.display()))
         .map_err(|error| format!("{}: {error}: {or_else}", folder.display()))
 }
