@@ -213,7 +213,8 @@ impl Relay {
             let why = match chosen {
                 Some(chosen) => format!(
                     "it is on the chain \"{network}\", and mining goes on on \"{chosen}\": remove \
-                     it from [[node]] or start it on that chain"
+                     it from [[node]] or start it on that chain (to mine on \"{network}\" instead, \
+                     remove the others and restart gatewayd)"
                 ),
                 None if config.chains.is_empty() || config.chains.contains(&network) => {
                     // The others have a moment to say theirs.
