@@ -217,6 +217,25 @@ fn many_tips_and_blocks_take_few_connections() {
     assert!(node.connections() <= 6, "{} connections", node.connections());
 }
 
+/// As after a gatewayd that was restarted a few times within a minute.
+#[test]
+fn a_node_that_takes_no_more_connections_is_given_time() {
+    let node = FakeBlvm::start();
+    node.set(|script| script.connections_max = 0);
+    let side = Side::start(&node);
+    let status = side.status(|status| {
+        let error = status.last_error.as_deref().unwrap_or_default();
+        error.contains("closes new connections without a word")
+    });
+    assert!(status.last_error.unwrap().contains("max_connections_per_ip_per_minute"));
+    let before = node.connections();
+    assert!(before <= 5, "{before} connections");
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(node.connections(), before);
+    node.set(|script| script.connections_max = usize::MAX);
+    side.full(11);
+}
+
 #[test]
 fn connections_that_break_are_not_replaced_without_end() {
     let node = FakeBlvm::start();
@@ -228,7 +247,7 @@ fn connections_that_break_are_not_replaced_without_end() {
             && status
                 .last_error
                 .as_ref()
-                .is_some_and(|error| error.contains("connections a minute"))
+                .is_some_and(|error| error.contains("closes new connections"))
     });
     assert!(status.last_error.unwrap().contains("max_connections_per_ip_per_minute"));
     assert!(node.connections() <= 10, "{} connections", node.connections());

@@ -32,6 +32,8 @@ pub enum RpcError {
     Io { address: Arc<str>, why: Arc<str> },
     #[error("{address} takes {max} connections a minute; the next one is due in {wait:?}")]
     Rationed { address: Arc<str>, max: usize, wait: Duration },
+    #[error("{address} closes new connections without a word; the next try is in {wait:?}")]
+    TurnedAway { address: Arc<str>, wait: Duration },
     #[error("no answer to {method} within {limit:?}")]
     Timeout { method: &'static str, limit: Duration },
     #[error("cannot read the cookie file {path} ({why})")]
@@ -66,6 +68,10 @@ impl RpcError {
             Self::Rationed { .. } => {
                 "connections to it break too often: see its log, or raise \
                  max_connections_per_ip_per_minute in its [rpc]"
+            }
+            Self::TurnedAway { .. } => {
+                "it takes few in a minute, and somebody has used them up, such as a gatewayd that \
+                 was restarted: wait, or raise max_connections_per_ip_per_minute in its [rpc]"
             }
             Self::Unauthorized(_) => "correct rpc_user and rpc_password, or use rpc_cookie_file",
             Self::Forbidden(_) => "allow it with rpcwhitelist, or use another rpc_user",
@@ -175,7 +181,18 @@ async fn exchange(
             done => return done,
         }
     }
-    Connection::open(target).await?.exchange(target, method, &body).await
+    let connection = Connection::open(target).await?;
+    let opened_at = Instant::now();
+    let done = connection.exchange(target, method, &body).await;
+    // A request that is too long is another reason to hang up, and the node's end a later one.
+    let is_early = body.len() <= SHORT_LEN && opened_at.elapsed() < EARLY;
+    match (&target.ration, done) {
+        (Some(ration), Err(RpcError::Io { .. })) if is_early => {
+            ration.turned_away();
+            Err(RpcError::TurnedAway { address: Arc::clone(&target.address), wait: PAUSE })
+        }
+        (_, done) => done,
+    }
 }
 
 /// Where a node is and what it wants to hear.
@@ -312,16 +329,23 @@ impl Connection {
 pub(super) struct Ration {
     max: usize,
     opened: Mutex<VecDeque<Instant>>,
+    /// The node takes none before then: others had theirs from it too.
+    paused_until: Mutex<Option<Instant>>,
 }
 
 impl Ration {
     pub(super) fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self { max, opened: Mutex::default() })
+        Arc::new(Self { max, opened: Mutex::default(), paused_until: Mutex::default() })
     }
 
     fn take(&self, address: &Arc<str>) -> Result<(), RpcError> {
-        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
+        let paused_until = *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(until) = paused_until.filter(|until| *until > now) {
+            let (address, wait) = (Arc::clone(address), until.duration_since(now));
+            return Err(RpcError::TurnedAway { address, wait });
+        }
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
         while opened.front().is_some_and(|at| now.duration_since(*at) > RATION_PERIOD) {
             opened.pop_front();
         }
@@ -334,6 +358,11 @@ impl Ration {
         });
         let (address, wait) = (Arc::clone(address), Duration::from_secs(wait.as_secs() + 1));
         Err(RpcError::Rationed { address, max: self.max, wait })
+    }
+
+    fn turned_away(&self) {
+        let until = Instant::now() + PAUSE;
+        *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
     }
 
     fn give_back(&self) {
@@ -422,6 +451,11 @@ pub(super) const NOT_CONNECTED: i32 = -9;
 pub(super) const METHOD_NOT_FOUND: i32 = -32601;
 /// blvm-node counts in whole seconds.
 const RATION_PERIOD: Duration = Duration::from_secs(61);
+/// Six tries a minute: fewer than a node takes that counts those it turns away.
+const PAUSE: Duration = Duration::from_secs(10);
+/// A call without a block in it.
+const SHORT_LEN: usize = 4096;
+const EARLY: Duration = Duration::from_secs(1);
 const HEAD_LEN_USUAL: usize = 4096;
 /// A node's is 150 bytes.
 const HEAD_LEN_MAX: usize = 16 * 1024;
@@ -476,6 +510,19 @@ mod tests {
         tokio::time::advance(wait).await;
         assert_eq!(ration.take(&address), Ok(()));
         assert!(ration.take(&address).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_turned_away_waits() {
+        let (ration, address) = (Ration::new(2), "a:1".into());
+        assert_eq!(ration.take(&address), Ok(()));
+        ration.turned_away();
+        tokio::time::advance(PAUSE / 2).await;
+        let wait = PAUSE / 2;
+        let turned_away = RpcError::TurnedAway { address: Arc::clone(&address), wait };
+        assert_eq!(ration.take(&address), Err(turned_away));
+        tokio::time::advance(wait).await;
+        assert_eq!(ration.take(&address), Ok(()));
     }
 
     #[test]

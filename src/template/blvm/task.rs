@@ -62,7 +62,9 @@ pub(super) async fn run(
         say_down(&outlet, &error);
         speaker.lost(&error);
         let wait_now = match &error {
-            NodeError::Rpc(RpcError::Rationed { wait, .. }) => (*wait).min(WAIT_RATIONED),
+            NodeError::Rpc(RpcError::Rationed { wait, .. } | RpcError::TurnedAway { wait, .. }) => {
+                (*wait).min(WAIT_RATIONED)
+            }
             error if is_refused_password(error) => WAIT_REFUSED,
             _ => wait,
         };
