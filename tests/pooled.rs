@@ -263,6 +263,30 @@ async fn splits_that_the_node_would_refuse_are_never_mined_on() {
     pool_knows(&pool, stats.accepted);
 }
 
+/// Each of the pool's scripts has 64 OP_CHECKMULTISIG, that is 1,280 signature operations at a cost
+/// of 4, and a block may cost 80,000: bitcoind would refuse one that pays more than 15 of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn splits_are_cut_to_the_sigops_that_a_block_may_have() {
+    let node = Bitcoind::regtest();
+    node.generate(1);
+    let pool = pool(50).await;
+    let mut greedy = pool.config();
+    greedy.splits.iter_mut().for_each(|split| split.script = vec![0xae; 64]);
+    pool.set_config(greedy);
+    let gateway = Gateway::start(&config(&node.node_toml(), &pool, 0.000_25, ""));
+    let miner = start_miner(&gateway, 4, 1_000_000.0);
+    let start = node.height();
+    eventually("blocks that pay splits", Duration::from_secs(60), || {
+        (node.height() >= start + 5 && pool.stats().splits_max > 0).then_some(())
+    });
+    assert_eq!(pool.stats().splits_max, 15, "{:?}", pool.stats());
+    let refused = |line: &String| line.contains("REJECTED") || line.contains("would refuse");
+    assert!(!gateway.lines().iter().any(refused));
+    let stats = miner.stop().await;
+    assert_eq!((stats.disconnects, stats.rejected), (0, 0), "{stats:?}");
+    pool_knows(&pool, stats.accepted);
+}
+
 /// `when_down = "solo"`: work goes on, for the operator's own address.
 #[tokio::test(flavor = "multi_thread")]
 async fn solo_mining_takes_over_when_asked_to() {
