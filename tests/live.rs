@@ -317,6 +317,64 @@ data_dir = "{dir}"
     assert!(file.starts_with("# mine\n") && file.contains(ADDRESS), "{file}");
 }
 
+/// In the house, but not of it: no password is needed yet, and the node's is stored.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_start_gives_the_nodes_login_to_nobody() {
+    let node = node().await;
+    let gateway = Gateway::start(&toml(&node, &[], "", EASY));
+    let api = gateway.addr("http");
+    let file = gateway.dir().join("gatewayd.toml");
+    let before = fs::read_to_string(&file).unwrap();
+    let put = |changes: &Value| {
+        let body = json!({ "changes": changes }).to_string();
+        ask(api, "PUT", "/api/v1/config", &[], Some(&body))
+    };
+    let thief = "http://192.0.2.7:8332";
+    for (theft, advice) in [
+        (json!({ "node.0.rpc_url": thief }), "enter the password anew"),
+        // On this machine there are others, too.
+        (json!({ "node.0.rpc_url": "http://127.0.0.1:1" }), "enter the password anew"),
+        (
+            json!({ "node.0.rpc_url": thief, "node.0.rpc_password": "<secret>" }),
+            "enter the password anew",
+        ),
+        (
+            json!({ "node.0": { "rpc_url": thief, "rpc_user": "x", "rpc_password": "<secret>" } }),
+            "enter the password anew",
+        ),
+        (json!({ "node.1.rpc_url": thief }), "node.1: as long as no admin password is set"),
+        (
+            json!({ "node.1.rpc_url": thief, "node.1.rpc_cookie_file": "/etc/passwd" }),
+            "a cookie file is only for a node on this machine",
+        ),
+        (
+            json!({
+                "node.0.rpc_url": thief,
+                "node.0.rpc_user": null,
+                "node.0.rpc_password": null,
+            }),
+            "a cookie file is only for a node on this machine",
+        ),
+    ] {
+        let answer = put(&theft);
+        assert_eq!(answer.status, 422, "{theft}: {}", answer.text());
+        assert!(answer.text().contains(advice), "{theft}: {}", answer.text());
+        assert_eq!(fs::read_to_string(&file).unwrap(), before, "{theft}");
+    }
+    // A login of one's own, a cookie on this machine, and the stored login where it belongs.
+    for fine in [
+        json!({ "node.1.rpc_url": thief, "node.1.rpc_user": "x", "node.1.rpc_password": "y" }),
+        json!({ "node.1": null }),
+        json!({ "node.1.rpc_cookie_file": "/node/.cookie" }),
+        json!({ "node.1": null }),
+        json!({ "mining.address": ADDRESS, "node.0.rpc_user": node.user() }),
+    ] {
+        let answer = put(&fine);
+        assert_eq!(answer.status, 200, "{fine}: {}", answer.text());
+    }
+    eventually("ready", SOON, || (get(api, "/readyz").status == 200).then_some(()));
+}
+
 /// As in a container: the environment names the node, there is no file yet.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_start_from_the_environment_writes_its_file() {

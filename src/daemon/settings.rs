@@ -1,5 +1,7 @@
 //! gatewayd.toml while it is in use: read again on SIGHUP, changed over the API, always as a whole.
 
+mod logins;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -150,6 +152,9 @@ impl Inner {
         }
         let new = edited(&old, change).map_err(SettingsError::Refused)?;
         let next = self.next(&new, &running).map_err(SettingsError::Refused)?;
+        if change.sets_up {
+            check_logins(path, &old, change, &next).map_err(SettingsError::Refused)?;
+        }
         if change.check_only {
             return Ok(next.done(None));
         }
@@ -264,6 +269,14 @@ fn edited(old: &str, change: &Change) -> Result<String, Vec<String>> {
             reveal(&set_keys(old, &changes)?, old)
         }
     }
+}
+
+/// Nobody who only makes the first settings sends a stored login elsewhere.
+fn check_logins(path: &Path, old: &str, change: &Change, next: &Next) -> Result<(), Vec<String>> {
+    let shown = Config::preview(&edited(&hide(old), change)?, path)?;
+    // Of a file that cannot be used nothing is known.
+    let known = Config::preview(old, path).map(|it| it.nodes).unwrap_or_default();
+    logins::check(&known, &next.config.nodes, &shown.nodes)
 }
 
 fn values(raw: Raw) -> Result<Box<RawValue>, SettingsError> {
