@@ -4,7 +4,14 @@ import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
 import { test } from "node:test";
 import { commentAt, lineOfKey, lineOfProblem } from "../../web/js/editor.js";
-import { ANSWERS, changesOf, hostAndPort, problemsOf, tomlOf } from "../../web/js/first.js";
+import {
+  ANSWERS,
+  answersIn,
+  changesOf,
+  hostAndPort,
+  problemsOf,
+  tomlOf,
+} from "../../web/js/first.js";
 import * as format from "../../web/js/format.js";
 import { workerParts } from "../../web/js/parts.js";
 
@@ -156,7 +163,7 @@ test("the first answers become settings and text", () => {
   const changes = changesOf(answers, { pool: [] });
   assert.equal(changes["mining.address"], "bc1qme");
   assert.equal(changes["node.0.rpc_cookie_file"], "~/.bitcoin/.cookie");
-  assert.equal(changes["node.0.rpc_password"], null);
+  assert.ok(!("node.0.rpc_password" in changes));
   assert.equal(changes["pool.0.port"], 28_915);
   assert.match(tomlOf(answers), /^address = "bc1qme"$/m);
   assert.match(
@@ -165,9 +172,64 @@ test("the first answers become settings and text", () => {
   );
 });
 
+// A node with a password, and no pool.
+const STORED = {
+  mining: { address: "" },
+  node: [
+    {
+      rpc_url: "http://10.0.0.5:8332",
+      rpc_cookie_file: "~/.bitcoin/.cookie",
+      rpc_user: "me",
+      rpc_password: "<secret>",
+    },
+  ],
+  pool: [],
+};
+const OTHER = { host: "fd00::1", port: 99, public_key: "AB".repeat(64) };
+
+test("what the file says is answered, and not sent again", () => {
+  const shown = (config) => ({ ...ANSWERS, ...answersIn(config), address: "bc1qme" });
+  const text = '[[node]]\nrpc_user = "me"';
+  const answers = shown({ values: STORED, text });
+  const { auth, rpc_url: url, rpc_user: user, pool } = answers;
+  assert.deepEqual([auth, url, user, pool], ["password", "http://10.0.0.5:8332", "me", "solo"]);
+  assert.deepEqual(problemsOf(answers, STORED), {});
+  const address = { "mining.address": "bc1qme" };
+  assert.deepEqual(changesOf(answers, STORED), address);
+
+  const pooled = { ...STORED, pool: [OTHER, OTHER] };
+  const withPool = shown({ values: pooled, text });
+  assert.equal(withPool.pool_host, "[fd00::1]:99");
+  assert.deepEqual(problemsOf(withPool, pooled), {});
+  assert.deepEqual(changesOf(withPool, pooled), address);
+  assert.deepEqual(changesOf({ ...withPool, pool_host: "fd.example:99" }, pooled), {
+    ...address,
+    "pool.0.host": "fd.example",
+  });
+});
+
+test("with no file yet, nothing is answered", () => {
+  const values = { ...STORED, node: [] };
+  assert.deepEqual(answersIn({ values, text: "" }), {});
+  assert.deepEqual(answersIn({ values, text: " # a note\n\n" }), {});
+  assert.equal(answersIn({ values, text: "", from_environment: ["pool"] }).pool, "solo");
+});
+
+test("a stored password stays until its user, its node or it is another", () => {
+  const answers = { ...ANSWERS, ...answersIn({ values: STORED }), address: "bc1qme" };
+  for (const other of [{ rpc_url: "http://10.0.0.6:8332" }, { rpc_user: "you" }]) {
+    const changed = { ...answers, ...other };
+    assert.deepEqual(Object.keys(problemsOf(changed, STORED)), ["rpc_password"]);
+    const typed = changesOf({ ...changed, rpc_password: "new" }, STORED);
+    assert.equal(typed["node.0.rpc_password"], "new");
+  }
+  const cookie = changesOf({ ...answers, auth: "cookie" }, STORED);
+  assert.deepEqual([cookie["node.0.rpc_user"], cookie["node.0.rpc_password"]], [null, null]);
+});
+
 test("solo takes the pools away, if there are any", () => {
   const answers = { ...ANSWERS, address: "bc1qme", pool: "solo" };
-  assert.equal(changesOf(answers, { pool: [{}] }).pool, null);
+  assert.equal(changesOf(answers, { pool: [OTHER] }).pool, null);
   assert.ok(!("pool" in changesOf(answers, { pool: [] })));
   assert.doesNotMatch(tomlOf(answers), /\[\[pool\]\]\nhost/);
 });

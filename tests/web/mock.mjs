@@ -122,7 +122,26 @@ coinbase_tag_secondary = "my # garage"
 difficulty_min = 16384
 `;
 
-export async function startMock({ port = 0, miners = 40, state = "pooled" } = {}) {
+// What an example file says, before an address is in it.
+const VALUES = {
+  node: [{ rpc_url: "http://127.0.0.1:8332", rpc_cookie_file: "~/.bitcoin/.cookie" }],
+  pool: [
+    {
+      host: "datum-beta1.mine.ocean.xyz",
+      port: 28_915,
+      public_key:
+        "f21f2f0ef0aa1970468f22bad9bb7f4535146f8e4a8f646bebc93da3d89b1406f40d032f09a417d94dc068055df654937922d2c89522e3e8f6f0e649de473003",
+    },
+  ],
+};
+
+export async function startMock({
+  port = 0,
+  miners = 40,
+  state = "pooled",
+  text = TOML,
+  values = VALUES,
+} = {}) {
   const world = {
     state,
     miners: makeMiners(state === "quiet" || isUnset({ state }) ? 0 : miners),
@@ -130,7 +149,8 @@ export async function startMock({ port = 0, miners = 40, state = "pooled" } = {}
     height: 924_511,
     tipAt: now() - 412,
     sessions: new Set(),
-    text: TOML,
+    text,
+    values,
     revision: 1,
     streams: new Set(),
     tries: 0,
@@ -270,8 +290,7 @@ function admin(world, method, path, body) {
         text: world.text,
         values: {
           mining: { address: isUnset(world) ? "" : OWN },
-          node: [{ rpc_url: "http://127.0.0.1:8332" }],
-          pool: [{}],
+          ...world.values,
         },
         revision: String(world.revision),
         writable: true,

@@ -197,6 +197,47 @@ for (const state of ["setup", "open"]) {
     }));
 }
 
+test("the first start shows what the file says, and leaves it", () => {
+  const node = { rpc_url: "http://10.0.0.5:8332", rpc_cookie_file: "~/.bitcoin/.cookie" };
+  const login = { rpc_user: "me", rpc_password: "<secret>" };
+  const values = { node: [{ ...node, ...login }], pool: [] };
+  return withMock({ state: "open", values }, async (mock) => {
+    const page = await open(browser, mock.url);
+    for (const name of ["Solo", "User and password"])
+      await page.getByRole("radio", { name, checked: true }).waitFor();
+    assert.equal(await page.getByLabel("User", { exact: true }).inputValue(), "me");
+    await page.getByText("Leave it empty to keep").waitFor();
+    await page.getByLabel("Your Bitcoin address").fill(ADDRESS);
+    const save = page.getByRole("button", { name: "Save and start" });
+    // Another node must not get it.
+    await page.getByLabel(/RPC address/).fill("http://10.0.0.6:8332");
+    await save.click();
+    await page.getByText("the stored one is for another").waitFor();
+    await picture(page, "start-stored-1280-light");
+    await page.getByLabel(/RPC address/).fill(node.rpc_url);
+    await save.click();
+    await page.getByRole("heading", { name: "Ready for miners" }).waitFor();
+    assert.deepEqual(mock.world.changes, { "mining.address": ADDRESS });
+    await page.done();
+  });
+});
+
+test("what nobody saw is not saved", () =>
+  withMock({ state: "open" }, async (mock) => {
+    const page = await open(browser, mock.url);
+    const save = page.getByRole("button", { name: "Save and start" });
+    await page.getByLabel("Your Bitcoin address").fill(ADDRESS);
+    while (!mock.world.requests.includes("/api/v1/config")) await settled(page);
+    mock.world.values = { ...mock.world.values, pool: [] };
+    await save.click();
+    await page.getByText("Nothing is saved").waitFor();
+    assert.equal(mock.world.changes, undefined);
+    await save.click();
+    await page.getByRole("heading", { name: "Ready for miners" }).waitFor();
+    assert.deepEqual(mock.world.changes, { "mining.address": ADDRESS });
+    await page.done();
+  }));
+
 test("without a password it can be looked at, and says how to get one", () =>
   withMock({ state: "read-only", miners: 2 }, async ({ url }) => {
     const page = await open(browser, url, { path: "#/settings" });

@@ -22,8 +22,50 @@ const OCEAN = {
 const PORT_DEFAULT = 28915;
 const KEY_DIGITS = 128;
 
+// What the gateway uses already, as answers; those that it says nothing of are left out. `text` is
+// gatewayd.toml, `values` what is in use.
+export function answersIn({ values, text = "", from_environment: environment = [] }) {
+  const answers = {};
+  if (values.mining?.address) answers.address = values.mining.address;
+  const node = values.node?.[0];
+  if (node) {
+    answers.auth = node.rpc_user ? "password" : "cookie";
+    for (const key of ["rpc_url", "rpc_cookie_file", "rpc_user"])
+      if (node[key]) answers[key] = node[key];
+  }
+  const pool = values.pool?.[0];
+  if (pool) Object.assign(answers, answersOfPool(pool));
+  // No pool is an answer, too, unless there is nothing yet that could have one.
+  else if (saysAnything(text) || environment.includes("pool")) answers.pool = "solo";
+  return answers;
+}
+
+function answersOfPool({ host, port, public_key: key }) {
+  if (isSamePool({ host, port, public_key: key }, OCEAN)) return { pool: "ocean" };
+  const name = host.includes(":") ? `[${host}]` : host;
+  return { pool: "other", pool_host: `${name}:${port}`, pool_key: key };
+}
+
+const isSamePool = (one, other) =>
+  one.host === other.host &&
+  one.port === other.port &&
+  one.public_key.toLowerCase() === other.public_key.toLowerCase();
+
+const saysAnything = (text) => text.split("\n").some((line) => /^\s*[^\s#]/.test(line));
+
+// A password that is stored stays with the user and the node that it is for.
+export function keepsPassword(answers, values) {
+  const node = values?.node?.[0];
+  return (
+    Boolean(node?.rpc_password) &&
+    !answers.rpc_password &&
+    answers.rpc_user === node.rpc_user &&
+    answers.rpc_url.trim() === node.rpc_url
+  );
+}
+
 // What is plainly missing; the gateway judges the rest.
-export function problemsOf(answers) {
+export function problemsOf(answers, values) {
   const problems = {};
   if (!answers.address.trim()) problems.address = "Enter an address of yours.";
   if (!/^https?:\/\/./.test(answers.rpc_url.trim()))
@@ -32,8 +74,10 @@ export function problemsOf(answers) {
     problems.rpc_cookie_file = "Enter the path of the node's .cookie file.";
   if (answers.auth === "password" && !answers.rpc_user)
     problems.rpc_user = "Enter the user of the node's RPC.";
-  if (answers.auth === "password" && !answers.rpc_password)
-    problems.rpc_password = "Enter its password.";
+  if (answers.auth === "password" && !answers.rpc_password && !keepsPassword(answers, values))
+    problems.rpc_password = values?.node?.[0]?.rpc_password
+      ? "Enter the password for this node and user: the stored one is for another."
+      : "Enter its password.";
   if (answers.pool === "other" && !hostAndPort(answers.pool_host))
     problems.pool_host = "Enter it like pool.example.org:28915.";
   const digits = answers.pool_key.trim();
@@ -42,22 +86,29 @@ export function problemsOf(answers) {
   return problems;
 }
 
-// Key -> value for the settings API: null removes. `values` are those in use.
+// Key -> value for the settings API: null removes. `values` are those in use: what they say already
+// is left as it is written.
 export function changesOf(answers, values) {
-  const changes = {
-    "mining.address": answers.address.trim(),
-    "node.0.rpc_url": answers.rpc_url.trim(),
+  const changes = {};
+  const set = (key, value, old) => {
+    if (value !== old) changes[key] = value;
   };
-  const secret = answers.auth === "password";
-  changes["node.0.rpc_cookie_file"] = secret ? null : answers.rpc_cookie_file.trim();
-  changes["node.0.rpc_user"] = secret ? answers.rpc_user : null;
-  changes["node.0.rpc_password"] = secret ? answers.rpc_password : null;
-  const pool = poolOf(answers);
-  if (!pool) {
-    if (values?.pool?.length) changes.pool = null;
-    return changes;
+  set("mining.address", answers.address.trim(), values?.mining?.address);
+  const node = values?.node?.[0] ?? {};
+  set("node.0.rpc_url", answers.rpc_url.trim(), node.rpc_url);
+  if (answers.auth === "cookie") {
+    set("node.0.rpc_cookie_file", answers.rpc_cookie_file.trim(), node.rpc_cookie_file);
+    set("node.0.rpc_user", null, node.rpc_user || null);
+    set("node.0.rpc_password", null, node.rpc_password || null);
+  } else {
+    set("node.0.rpc_user", answers.rpc_user, node.rpc_user);
+    if (!keepsPassword(answers, values)) changes["node.0.rpc_password"] = answers.rpc_password;
   }
-  for (const [key, value] of Object.entries(pool)) changes[`pool.0.${key}`] = value;
+  const pool = poolOf(answers);
+  const old = values?.pool?.[0];
+  if (!pool && old) changes.pool = null;
+  if (pool && !(old && isSamePool(old, pool)))
+    for (const [key, value] of Object.entries(pool)) set(`pool.0.${key}`, value, old?.[key]);
   return changes;
 }
 
@@ -95,7 +146,7 @@ function poolOf(answers) {
   if (answers.pool === "solo") return null;
   if (answers.pool === "ocean") return OCEAN;
   const { host, port } = hostAndPort(answers.pool_host) ?? { host: "", port: PORT_DEFAULT };
-  return { host, port, public_key: answers.pool_key.trim().toLowerCase() };
+  return { host, port, public_key: answers.pool_key.trim() };
 }
 
 export function hostAndPort(text) {

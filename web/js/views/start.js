@@ -3,7 +3,7 @@
 
 import { get, put } from "../api.js";
 import { copyButton, div, h, p, setAttribute, setText, show, span } from "../dom.js";
-import { ANSWERS, changesOf, problemsOf, tomlOf } from "../first.js";
+import { ANSWERS, answersIn, changesOf, keepsPassword, problemsOf, tomlOf } from "../first.js";
 import { outcome } from "../parts.js";
 import { maySetUp, session } from "../session.js";
 import { loginForm } from "./login.js";
@@ -113,7 +113,10 @@ export const start = {
 class FirstStart {
   constructor() {
     this.answers = { ...ANSWERS };
-    this.inputs = new Map(); // key -> { input, error }
+    this.given = new Set(); // keys that somebody answered here
+    this.values = null; // those in use
+    this.inputs = new Map(); // key -> { input, error, help }
+    this.radios = []; // of the choices: [key, radio]
     this.said = outcome();
     this.text = h("pre", { class: "toml", tabindex: "0", "aria-label": "Text for gatewayd.toml" });
     this.save = h("button", { class: "button primary" }, "Save and start");
@@ -133,8 +136,8 @@ class FirstStart {
       this.said.element,
       end,
     );
-    if (maySetUp()) this.prefill();
     this.reflect();
+    if (maySetUp()) this.prefill();
   }
 
   question(question) {
@@ -143,6 +146,7 @@ class FirstStart {
 
   field({ key, label, hint = "", more }) {
     const error = h("p", { class: "field-error", id: `${key}-error` });
+    const help = h("p", { class: "hint", id: `${key}-hint` }, hint);
     const input = h("input", {
       id: key,
       value: this.answers[key],
@@ -153,12 +157,12 @@ class FirstStart {
       ...more,
       oninput: () => this.answer(key, input.value),
     });
-    this.inputs.set(key, { input, error });
+    this.inputs.set(key, { input, error, help });
     return div(
       "field",
       h("label", { for: key }, label),
       input,
-      h("p", { class: "hint", id: `${key}-hint` }, hint),
+      help,
       error,
     );
   }
@@ -172,6 +176,7 @@ class FirstStart {
         checked: this.answers[key] === value,
         onchange: () => this.answer(key, value),
       });
+      this.radios.push([key, radio]);
       const more = h(
         "div",
         { class: "option-more", "data-key": key, "data-value": value },
@@ -205,6 +210,7 @@ class FirstStart {
 
   answer(key, value) {
     this.answers[key] = value;
+    this.given.add(key);
     this.reflect();
   }
 
@@ -212,26 +218,31 @@ class FirstStart {
     for (const more of this.element.querySelectorAll("[data-key]")) {
       show(more, this.answers[more.dataset.key] === more.dataset.value);
     }
+    const isKept = keepsPassword(this.answers, this.values);
+    setText(this.inputs.get("rpc_password").help, isKept ? PASSWORD_KEPT : "");
     setText(this.text, tomlOf(this.answers));
   }
 
-  // What is in use already is not asked again.
+  // What is in use already is not asked again. Saving asks anew, and says what is wrong.
   async prefill() {
-    const { values } = await get("/config").catch(() => ({ values: {} })); // saving will say what is wrong
-    const node = values.node?.[0] ?? {};
-    const known = {
-      address: values.mining?.address,
-      rpc_url: node.rpc_url,
-      rpc_cookie_file: node.rpc_cookie_file,
-      rpc_user: node.rpc_user,
-    };
-    for (const [key, value] of Object.entries(known)) {
-      const { input } = this.inputs.get(key);
-      if (!value || input.value !== ANSWERS[key]) continue;
-      input.value = value;
-      this.answers[key] = value;
+    const config = await get("/config").catch(() => null);
+    if (config) this.fill(config);
+  }
+
+  // Answers with what is in use where nobody has answered yet; true if that changes an answer.
+  fill(config) {
+    this.values = config.values;
+    const known = { ...ANSWERS, ...answersIn(config) };
+    const differs = (key) => !this.given.has(key) && this.answers[key] !== known[key];
+    const changed = Object.keys(known).filter(differs);
+    for (const key of changed) {
+      this.answers[key] = known[key];
+      const field = this.inputs.get(key);
+      if (field) field.input.value = known[key];
     }
+    for (const [key, radio] of this.radios) radio.checked = radio.value === this.answers[key];
     this.reflect();
+    return changed.length > 0;
   }
 
   complain(problems) {
@@ -246,19 +257,26 @@ class FirstStart {
   async submit(event) {
     event.preventDefault();
     if (!maySetUp()) return;
-    const problems = problemsOf(this.answers);
-    this.complain(problems);
-    if (Object.keys(problems).length > 0) return;
-    this.save.disabled = true;
     this.said.clear();
+    this.save.disabled = true;
     try {
-      const { revision, values } = await get("/config");
-      const change = { changes: changesOf(this.answers, values), revision, check_only: false };
-      this.tell(await put("/config", change));
+      await this.put();
     } catch (error) {
       this.said.failed(error);
     }
     this.save.disabled = false;
+  }
+
+  async put() {
+    const config = await get("/config");
+    const isNews = this.fill(config);
+    const problems = problemsOf(this.answers, config.values);
+    this.complain(problems);
+    if (Object.keys(problems).length > 0) return;
+    // Nobody may save what they have not seen.
+    if (isNews) throw new Error(NEWS);
+    const changes = changesOf(this.answers, config.values);
+    this.tell(await put("/config", { changes, revision: config.revision, check_only: false }));
   }
 
   tell({ needs_restart: waiting }) {
@@ -272,3 +290,6 @@ class FirstStart {
       );
   }
 }
+
+const PASSWORD_KEPT = "Leave it empty to keep the one in gatewayd.toml.";
+const NEWS = "Nothing is saved: these answers are not what they were. Look at them and save again.";
