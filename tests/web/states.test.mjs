@@ -114,6 +114,43 @@ test("what was being written in the settings is there again", () =>
     await page.done();
   }));
 
+test("whose session has ended signs in again, and goes on", () =>
+  withMock({ miners: 1 }, async (mock) => {
+    const page = await open(browser, mock.url, {
+      path: "#/settings",
+      allowed: [/status of 401/],
+    });
+    const password = page.getByLabel("Admin password");
+    const editor = page.getByRole("textbox", { name: "gatewayd.toml" });
+    const signIn = async () => {
+      await password.fill("correct horse");
+      await page.keyboard.press("Enter");
+      await page.waitForFunction(() => document.querySelector(".editor-input")?.value);
+    };
+    await signIn();
+    await editor.press("Control+End");
+    await page.keyboard.type("# half a thought");
+    mock.world.sessions.clear(); // as a restart does
+    mock.world.requests.length = 0;
+    await page.getByRole("button", { name: "Save and apply" }).click();
+    await page.getByText("You are signed out").waitFor();
+    await page.getByText("What you wrote is kept.").waitFor();
+    await settled(page);
+    const asked = mock.world.requests.filter((path) => path === "/api/v1/config");
+    assert.equal(asked.length, 1, "it asks once");
+    await picture(page, "signed-out-1280-light");
+    await signIn();
+    assert.match(await editor.inputValue(), /# half a thought$/);
+    await page.getByRole("button", { name: "Save and apply" }).click();
+    await page.locator(".outcome").getByText("Saved.", { exact: false }).waitFor();
+    // Who leaves then leaves all the same.
+    mock.world.sessions.clear();
+    await page.getByRole("button", { name: "Sign out" }).click();
+    await password.waitFor();
+    assert.equal(await page.getByText("You are signed out").count(), 0);
+    await page.done();
+  }));
+
 test("without events the page asks instead", () =>
   withMock({ miners: 3 }, async ({ url }) => {
     const page = await open(browser, `${url}`, { allowed: CUT, path: "#/login" });

@@ -22,7 +22,7 @@ export const login = {
   },
 };
 
-export function loginForm(onsuccess) {
+export function loginForm(onsuccess, why = WHY) {
   const error = h("p", { class: "field-error", id: "login-error", role: "alert" });
   const input = h("input", {
     type: "password",
@@ -61,7 +61,7 @@ export function loginForm(onsuccess) {
   return h(
     "form",
     { class: "form", onsubmit: submit },
-    p("lead", "Looking needs no password. Settings, and disconnecting miners, do."),
+    p("lead", why),
     name,
     div("field", h("label", { for: "password" }, "Admin password"), input, error),
     div("buttons", button),
@@ -91,3 +91,5 @@ export function readingOnly() {
     ),
   );
 }
+
+const WHY = "Looking needs no password. Settings, and disconnecting miners, do.";

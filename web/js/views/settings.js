@@ -4,7 +4,7 @@ import { get, post, put } from "../api.js";
 import { announce, button, div, h, p, setAttribute, setText } from "../dom.js";
 import { editor, lineOfProblem } from "../editor.js";
 import { outcome } from "../parts.js";
-import { isSignedIn, session, signOut } from "../session.js";
+import { askSession, isSignedIn, session, signOut } from "../session.js";
 import { loginForm, readingOnly } from "./login.js";
 
 export const settings = {
@@ -22,13 +22,22 @@ export const settings = {
       page.load();
       return { ...idle, leave: () => page.leave() };
     }
-    root.append(session().admin_enabled ? div("narrow", loginForm(remount)) : readingOnly());
+    root.append(session().admin_enabled ? div("narrow", signIn(remount)) : readingOnly());
     return idle;
   },
 };
 
 // What was being written when the page was left, or the session ended: { text, revision }.
 let draft = null;
+// The session ended while somebody was here.
+let hasEnded = false;
+
+function signIn(remount) {
+  if (!hasEnded) return loginForm(remount);
+  hasEnded = false;
+  const kept = draft ? " What you wrote is kept." : "";
+  return loginForm(remount, `${ENDED}${kept}`);
+}
 
 class SettingsPage {
   constructor(remount) {
@@ -86,7 +95,7 @@ class SettingsPage {
       this.notes.replaceChildren(...notesOf(answer));
       setAttribute(this.edit.element, "aria-busy", null);
     } catch (error) {
-      this.fail(error);
+      await this.fail(error);
     }
     this.reflect();
   }
@@ -101,15 +110,15 @@ class SettingsPage {
       tellApplied(this.said, await put("/config", change), isCheck);
       if (!isCheck) await this.load();
     } catch (error) {
-      this.fail(error);
+      await this.fail(error);
     }
     this.check.disabled = false;
     this.reflect();
   }
 
   // Says what is wrong, and where: marks the lines, and offers to go there.
-  fail(error) {
-    if (error.status === 401) return this.remount();
+  async fail(error) {
+    if (error.status === 401 && (await this.isOut())) return;
     const lineOf = (problem) => lineOfProblem(problem, this.edit.text());
     this.edit.mark((error.problems ?? []).map(lineOf).filter(Boolean));
     this.said.failed(error.status === 409 ? changedElsewhere(error) : error, (problem) => {
@@ -125,13 +134,22 @@ class SettingsPage {
     });
   }
 
+  // Whether the session has ended; asks to sign in then.
+  async isOut() {
+    await askSession().catch(() => {}); // then the error that led here is told
+    if (isSignedIn()) return false;
+    hasEnded = true;
+    this.remount();
+    return true;
+  }
+
   actions() {
     const act = (path, then) => async () => {
       this.said.clear();
       try {
         then(await post(path));
       } catch (error) {
-        this.fail(error);
+        await this.fail(error);
       }
     };
     const reload = act("/reload", (answer) => {
@@ -140,8 +158,12 @@ class SettingsPage {
     });
     const notify = act("/notify", (answer) => this.said.done(answer.message));
     const out = async () => {
-      await signOut();
-      this.remount();
+      try {
+        await signOut();
+        this.remount();
+      } catch (error) {
+        await this.fail(error);
+      }
     };
     const title = h("h2", { id: "actions" }, "Actions");
     const list = h(
@@ -236,3 +258,6 @@ function changedElsewhere(error) {
   const message = `${error.message} Copy your changes first.`;
   return { message, problems: error.problems };
 }
+
+const ENDED =
+  "You are signed out: gatewayd was started anew since, or a day has passed. Sign in again.";
