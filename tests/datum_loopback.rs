@@ -163,7 +163,10 @@ impl Rig {
         let all = async {
             loop {
                 let view = self.gateway.stats.view();
-                if view.received == self.mined && view.held + view.awaiting == 0 {
+                let ended = view.accepted + view.rejected_total() + view.lost_total();
+                // The counters are read one by one: the last answers may come in between.
+                if (view.received, ended, view.held + view.awaiting) == (self.mined, self.mined, 0)
+                {
                     return view;
                 }
                 tokio::time::sleep(Duration::from_millis(2)).await;
