@@ -217,6 +217,28 @@ fn many_tips_and_blocks_take_few_connections() {
     assert!(node.connections() <= 6, "{} connections", node.connections());
 }
 
+/// blvm-node reads the height when it begins a template and the tip's hash when it ends it.
+#[test]
+fn a_template_that_a_block_came_into_is_not_mined_on() {
+    let node = FakeBlvm::start();
+    let side = Side::start(&node);
+    side.full(11);
+    let asked = node.calls("getblocktemplate").len();
+    node.set(|script| {
+        script.lags_in_height = true;
+        (script.tip, script.height) = (Hash256([2; 32]), 11);
+    });
+    side.template(|template| template.kind == TemplateKind::Tip && template.height == 12);
+    eventually("it answers with the wrong height", Duration::from_secs(20), || {
+        (node.calls("getblocktemplate").len() > asked).then_some(())
+    });
+    std::thread::sleep(Duration::from_millis(500));
+    let template = side.templates.templates.borrow().clone().unwrap();
+    assert_eq!((template.kind, template.height), (TemplateKind::Tip, 12));
+    node.set(|script| script.lags_in_height = false);
+    side.full(12);
+}
+
 /// As after a gatewayd that was restarted a few times within a minute.
 #[test]
 fn a_node_that_takes_no_more_connections_is_given_time() {

@@ -13,6 +13,7 @@ pub(super) struct Progress {
     source: Arc<str>,
     network: Network,
     tip: Option<Hash256>,
+    tip_height: Option<u32>,
     learned: Option<Learned>,
     /// Counts tips; a template asked for before the tip changed may be of the old one.
     generation: u64,
@@ -39,11 +40,17 @@ pub(super) enum FullNews {
 
 impl Progress {
     pub(super) fn new(source: Arc<str>, network: Network, learned: Option<Learned>) -> Self {
-        Self { source, network, tip: None, learned, generation: 0 }
+        Self { source, network, tip: None, tip_height: None, learned, generation: 0 }
     }
 
     pub(super) fn tip(&self) -> Option<Hash256> {
         self.tip
+    }
+
+    /// Whether a template is for the block after the tip: of both, the hash before it and its height.
+    pub(super) fn is_next(&self, template: &Template) -> bool {
+        self.tip == Some(template.prevhash)
+            && self.tip_height.and_then(|height| height.checked_add(1)) == Some(template.height)
     }
 
     pub(super) fn generation(&self) -> u64 {
@@ -63,6 +70,7 @@ impl Progress {
             return HeaderNews::Known;
         }
         self.tip = Some(header.hash);
+        self.tip_height = Some(header.height);
         self.generation += 1;
         let next = self
             .learned
@@ -78,6 +86,7 @@ impl Progress {
         }
         if is_new_tip {
             self.tip = Some(template.prevhash);
+            self.tip_height = template.height.checked_sub(1);
             self.generation += 1;
         }
         self.learned = Some(Learned::of(template));
@@ -148,6 +157,15 @@ mod tests {
             let news = progress.on_header(&header(1, confirmations), 0);
             assert!(matches!(news, HeaderNews::NotTip));
         }
+    }
+
+    #[test]
+    fn a_template_is_next_by_hash_and_height() {
+        let mut progress = progress();
+        progress.on_header(&header(1, 1), 0);
+        assert!(progress.is_next(&full(1)));
+        assert!(!progress.is_next(&full(2)));
+        assert!(!progress.is_next(&Template { height: 10, ..full(1) }));
     }
 
     #[test]

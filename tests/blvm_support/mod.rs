@@ -45,6 +45,8 @@ pub struct Script {
     pub connects: bool,
     /// Hangs up instead of answering these.
     pub hangs_up_on: &'static str,
+    /// Takes the height for its templates from before the tip.
+    pub lags_in_height: bool,
     pub connections: usize,
     /// Method and parameters.
     pub calls: Vec<(String, String)>,
@@ -72,6 +74,7 @@ impl FakeBlvm {
             refusal: None,
             connects: true,
             hangs_up_on: "",
+            lags_in_height: false,
             connections: 0,
             calls: Vec::new(),
         }));
@@ -294,6 +297,6 @@ fn template(script: &Script) -> String {
         "sigoplimit":80000,"sizelimit":4000000,"weightlimit":4000000,"height":{}}}"#,
         script.tip,
         5_000_000_000 + script.transactions.len(),
-        script.height + 1
+        script.height + u32::from(!script.lags_in_height)
     )
 }

@@ -166,9 +166,10 @@ impl<'a> Source<'a> {
                 Some(hint) = self.hints.recv() => self.on_hint(hint).await,
                 tip = notices.next() => self.on_hint(hint(HintFrom::Notice, tip)).await,
                 _ = self.poll.tick() => self.on_hint(hint(HintFrom::SlowPoll, None)).await,
-                Some(fetched) = self.fetched.recv() => {
-                    fetched.map(|fetched| self.on_fetched(fetched, speaker))
-                }
+                Some(fetched) = self.fetched.recv() => match fetched {
+                    Ok(fetched) => self.on_fetched(fetched, speaker).await,
+                    Err(error) => Err(error),
+                },
                 Ok(()) = self.limit.changed() => {
                     self.request_template();
                     Ok(())
@@ -282,21 +283,40 @@ impl<'a> Source<'a> {
         self.refresh.reset();
     }
 
-    fn on_fetched(&mut self, fetched: Fetched, speaker: &mut Speaker) {
+    async fn on_fetched(
+        &mut self,
+        fetched: Fetched,
+        speaker: &mut Speaker,
+    ) -> Result<(), NodeError> {
         let Fetched { generation, parsed, took } = fetched;
         let now = Instant::now().into_std();
         self.outlet.update(|status| {
             status.answered_at = Some(now);
             status.template_fetch = Some(took);
         });
-        let Some(progress) = &mut self.progress else { return };
-        let FullNews::Fresh { is_new_tip } = progress.on_full(&parsed.template, generation) else {
-            return; // The news of the tip asked for another one.
+        let template = &parsed.template;
+        if self.progress.as_ref().is_some_and(|it| it.tip() != Some(template.prevhash)) {
+            // The first news of a tip, or the last of an old one. A new tip asks for a template.
+            self.on_hint(hint(HintFrom::SlowPoll, None)).await?;
+        }
+        let Some(progress) = &mut self.progress else { return Ok(()) };
+        if !progress.is_next(template) {
+            // The node takes the height before it makes the template, and the tip's hash after
+            // that: where a block came in between, they do not go together.
+            debug!(
+                node = %self.node.name, height = template.height, prevhash = %template.prevhash,
+                "template: not of the tip"
+            );
+            return Ok(());
+        }
+        let FullNews::Fresh { is_new_tip } = progress.on_full(template, generation) else {
+            return Ok(()); // The news of the tip asked for another one.
         };
         self.say_cut(parsed.cut);
         let template = parsed.template;
         self.latest.send_replace(Some(Arc::new(Expected::of(&template))));
         self.publish(template, is_new_tip, speaker);
+        Ok(())
     }
 
     fn publish(&mut self, template: Template, is_new_tip: bool, speaker: &mut Speaker) {
