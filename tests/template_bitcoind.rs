@@ -18,7 +18,9 @@ use bitcoin::Network;
 use bitcoincore_rpc::RpcApi;
 use common::bitcoind::Bitcoind;
 use gatewayd::{
-    template::{Auth, NodeConfig, NodeKind, NodeState, NodeStatus, TemplateConfig, Templates},
+    template::{
+        Auth, NodeConfig, NodeKind, NodeState, NodeStatus, ProposeError, TemplateConfig, Templates,
+    },
     work::{Hash256, Template, TemplateKind},
 };
 use tokio::{runtime::Runtime, sync::watch, time::timeout};
@@ -513,14 +515,23 @@ fn a_node_that_makes_small_blocks_is_told_of_once() {
 
 #[test]
 fn a_proposal_is_judged() {
-    let bitcoind = Bitcoind::regtest();
-    bitcoind.generate(2);
-    let side = Side::start(vec![node("proposals", &bitcoind)]);
+    let (bitcoind, other) = (Bitcoind::regtest(), Bitcoind::regtest());
+    for hash in bitcoind.generate(2) {
+        let hex = bitcoind.rpc().get_block_hex(&hash).unwrap();
+        let _: Option<String> = other.rpc().call("submitblock", &[hex.into()]).unwrap();
+    }
+    let side = Side::start(vec![node("proposals", &bitcoind), node("second", &other)]);
     side.full_on(tip(&bitcoind));
+    side.status("both", |status| status.iter().all(|it| it.state == NodeState::Ready));
     let block = bitcoind.rpc().get_block_hex(&bitcoind.best_hash()).unwrap();
     let verdict = side.runtime.block_on(side.templates.propose(&block));
     assert_eq!(verdict, Ok(()), "a block that it has already");
     let wrong = block.replacen(&block[8..72], &"0".repeat(64), 1);
     let verdict = side.runtime.block_on(side.templates.propose(&wrong));
-    assert!(verdict.is_err());
+    assert!(matches!(verdict, Err(ProposeError::Refused(_) | ProposeError::Stale)), "{verdict:?}");
+    // The active one goes silent while it is asked.
+    bitcoind.freeze();
+    let verdict = async { timeout(Duration::from_secs(5), side.templates.propose(&block)).await };
+    assert_eq!(side.runtime.block_on(verdict).expect("it waits for the silent one"), Ok(()));
+    bitcoind.thaw();
 }

@@ -12,7 +12,7 @@ use tokio::{
 use tracing::debug;
 
 use super::{
-    Hint, HintFrom, NodeConfig, NodeError, NodeKind, ProposeError,
+    Hint, HintFrom, NodeConfig, NodeError, ProposeError,
     conn::{Answer, METHOD_NOT_FOUND, RpcClient, RpcError},
     gbt::{Parsed, RawTemplate},
     header::{Header, RawHeader},
@@ -259,12 +259,9 @@ async fn long_poll(
     }
 }
 
-/// Asks `node` whether it would take a block but for its work.
+/// Asks `node` whether it would take a block but for its work. Not for blvm-node: it ignores the
+/// mode, makes a template instead, and says nothing of the block.
 pub(super) async fn propose(node: &NodeConfig, block_hex: &str) -> Result<(), ProposeError> {
-    if matches!(node.kind, NodeKind::Blvm(_)) {
-        // It ignores the mode, makes a template instead, and says nothing of the block.
-        return Err(ProposeError::Unanswered("blvm-node does not check proposals".into()));
-    }
     let unanswered = |error: RpcError| ProposeError::Unanswered(error.to_string());
     let mut client = RpcClient::new(&node.rpc_url, &node.auth).map_err(unanswered)?;
     let params =

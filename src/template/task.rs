@@ -10,7 +10,8 @@ use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    NodeConfig, NodeState, NodeStatus, ProposeError, TemplateConfig, relay::Relay, rpc::propose,
+    NodeConfig, NodeKind, NodeState, NodeStatus, ProposeError, TemplateConfig, relay::Relay,
+    rpc::propose,
 };
 use crate::work::{Hash256, Template};
 
@@ -33,11 +34,25 @@ impl Templates {
         *self.network.borrow()
     }
 
-    /// Asks the active node whether it would take this block but for its work.
+    /// Asks a node whether it would take this block but for its work: the active one, or another
+    /// that is well where that one cannot tell or has gone silent.
     pub async fn propose(&self, block_hex: &str) -> Result<(), ProposeError> {
-        let node = self.active_node();
-        let node = node.ok_or_else(|| ProposeError::Unanswered("no node is configured".into()))?;
-        propose(&node, block_hex).await
+        let mut asked = Vec::new();
+        let mut last = ProposeError::Unanswered("no node is configured that can tell".into());
+        while let Some(node) = self.judge(&asked) {
+            let verdict = tokio::select! {
+                verdict = propose(&node, block_hex) => verdict,
+                () = self.is_unwell(&node.name) => {
+                    Err(ProposeError::Unanswered(format!("{} has gone silent", node.name)))
+                }
+            };
+            match verdict {
+                Err(unanswered @ ProposeError::Unanswered(_)) => last = unanswered,
+                verdict => return verdict,
+            }
+            asked.push(node.name);
+        }
+        Err(last)
     }
 
     /// Goes over to other nodes, another order of them, or another pace. Nodes that stay as they
@@ -50,15 +65,29 @@ impl Templates {
         });
     }
 
-    /// The node whose templates are in use, else the most preferred one.
-    fn active_node(&self) -> Option<NodeConfig> {
+    /// Who is asked next: of the nodes that are well and can tell, the active one first.
+    fn judge(&self, asked: &[Arc<str>]) -> Option<NodeConfig> {
         let status = self.status.borrow();
-        let active = status.iter().find(|node| node.is_active).map(|node| &node.name);
+        let is_active = |name: &Arc<str>| status.iter().any(|it| it.is_active && it.name == *name);
         let config = self.config.borrow();
-        let mut nodes = config.sources();
-        let found = nodes.clone().find(|node| Some(&node.name) == active);
-        found.or_else(|| nodes.next()).cloned()
+        let mut can_tell = config.sources().filter(|node| {
+            node.kind == NodeKind::Bitcoind
+                && !asked.contains(&node.name)
+                && is_well(&status, &node.name)
+        });
+        let active = can_tell.clone().find(|node| is_active(&node.name));
+        active.or_else(|| can_tell.next()).cloned()
     }
+
+    async fn is_unwell(&self, name: &Arc<str>) {
+        let mut status = self.status.clone();
+        // An error is the end of all templates.
+        let _ = status.wait_for(|status| !is_well(status, name)).await;
+    }
+}
+
+fn is_well(status: &[NodeStatus], name: &Arc<str>) -> bool {
+    status.iter().any(|node| node.name == *name && node.state == NodeState::Ready)
 }
 
 /// New full work this often between blocks; may change.
