@@ -40,7 +40,7 @@ pub enum RpcError {
     Cookie { path: Arc<str>, why: Arc<str> },
     #[error("the node refuses the {0}")]
     Unauthorized(&'static str),
-    #[error("the node does not allow this user to call {0}")]
+    #[error("the node does not let this machine or this user call {0}")]
     Forbidden(&'static str),
     #[error("HTTP status {status} ({text})")]
     Http { status: u16, text: Arc<str> },
@@ -73,8 +73,15 @@ impl RpcError {
                 "it takes few in a minute, and somebody has used them up, such as a gatewayd that \
                  was restarted: wait, or raise max_connections_per_ip_per_minute in its [rpc]"
             }
+            Self::Unauthorized(COOKIE) => {
+                "it has another cookie: set rpc_cookie_file to the file in this node's data folder, \
+                 of the network that it is on"
+            }
             Self::Unauthorized(_) => "correct rpc_user and rpc_password, or use rpc_cookie_file",
-            Self::Forbidden(_) => "allow it with rpcwhitelist, or use another rpc_user",
+            Self::Forbidden(_) => {
+                "if it refuses every call, allow this machine's address with rpcallowip in the \
+                 node's bitcoin.conf; else allow the call with rpcwhitelist, or use another rpc_user"
+            }
             Self::Node { code: WARMING_UP, .. } => "it is starting: wait",
             Self::Node { code: SYNCING | NOT_CONNECTED, .. } => {
                 "it gives no work before it has caught up with its peers: wait"
@@ -238,7 +245,7 @@ impl Target {
         RpcError::Unauthorized(match &self.auth {
             Auth::None => "call without a user",
             Auth::UserPass(..) => "user or password",
-            Auth::CookieFile(_) => "cookie",
+            Auth::CookieFile(_) => COOKIE,
         })
     }
 }
@@ -451,6 +458,7 @@ pub(super) const NOT_CONNECTED: i32 = -9;
 pub(super) const METHOD_NOT_FOUND: i32 = -32601;
 /// blvm-node counts in whole seconds.
 const RATION_PERIOD: Duration = Duration::from_secs(61);
+const COOKIE: &str = "cookie";
 /// Six tries a minute: fewer than a node takes that counts those it turns away.
 const PAUSE: Duration = Duration::from_secs(10);
 /// A call without a block in it.
