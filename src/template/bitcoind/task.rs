@@ -179,9 +179,10 @@ impl<'a> Session<'a> {
                 Some(hint) = self.hints.recv() => self.on_hint(hint).await,
                 tip = notices.next() => self.on_hint(hint(HintFrom::Notice, tip)).await,
                 _ = self.poll.tick() => self.on_poll(speaker).await,
-                Some(fetched) = self.fetched.recv() => {
-                    fetched.map(|fetched| self.on_fetched(fetched, speaker))
-                }
+                Some(fetched) = self.fetched.recv() => match fetched {
+                    Ok(fetched) => self.on_fetched(fetched, speaker).await,
+                    Err(error) => Err(error),
+                },
                 Ok(()) = self.refresh_news.changed() => {
                     let period = *self.refresh_news.borrow_and_update();
                     self.refresh = ticks(period, period);
@@ -252,7 +253,9 @@ impl<'a> Session<'a> {
         let (height, tip) = (header.height, header.hash);
         self.header_wanted = false;
         self.easy_at = easy_at(header, self.network);
-        if let Some(template) = template {
+        // Full work on it is out next.
+        let has_template = from == HintFrom::Template && hint.tip == Some(tip);
+        if let Some(template) = template.filter(|_| !has_template) {
             self.outlet.publish(Arc::new(template));
             let after_us = micros(hint.at);
             debug!(%node, height, %tip, ?from, after_us, "tip: subsidy-only work is out");
@@ -266,7 +269,9 @@ impl<'a> Session<'a> {
         });
         self.wait_from.send_modify(|wait| wait.height = height);
         self.hinted_at = Some(hint.at);
-        self.request_template();
+        if !has_template {
+            self.request_template();
+        }
     }
 
     /// Sees whether the initial block download has ended.
@@ -285,13 +290,23 @@ impl<'a> Session<'a> {
         self.refresh.reset();
     }
 
-    fn on_fetched(&mut self, fetched: Fetched, speaker: &mut Speaker) {
+    async fn on_fetched(
+        &mut self,
+        fetched: Fetched,
+        speaker: &mut Speaker,
+    ) -> Result<(), NodeError> {
         let Fetched { from, parsed, took } = fetched;
         let generation = match from {
             FetchedBy::Request(generation) => generation,
             FetchedBy::LongPoll => {
-                if self.progress.tip() == Some(parsed.template.prevhash) {
-                    return; // No new tip; refreshing has its own pace.
+                let tip = parsed.template.prevhash;
+                if self.progress.tip() == Some(tip) {
+                    return Ok(()); // No new tip; refreshing has its own pace.
+                }
+                // It may have been long on its way: the node says whether that is its tip now.
+                self.on_hint(hint(HintFrom::Template, Some(tip))).await?;
+                if self.progress.tip() != Some(tip) {
+                    return Ok(());
                 }
                 self.progress.generation()
             }
@@ -315,6 +330,7 @@ impl<'a> Session<'a> {
                 self.publish(template, longpollid, is_new_tip, speaker);
             }
         }
+        Ok(())
     }
 
     fn publish(
