@@ -24,7 +24,10 @@ use blvm_support::{
 use common::eventually;
 use gatewayd::{
     blocks::{Answer, BlockSender, BlockStats, BlocksConfig},
-    template::{NodeState, NodeStatus, ProposeError, TemplateConfig, Templates},
+    devnet::node::{Node, NodeOptions},
+    template::{
+        Auth, NodeConfig, NodeKind, NodeState, NodeStatus, ProposeError, TemplateConfig, Templates,
+    },
     work::{
         BuildJob, FoundBlock, Hash256, JobBuilder, Payout, Template, TemplateKind, Username, merkle,
     },
@@ -44,15 +47,15 @@ struct Side {
 
 impl Side {
     fn start(node: &FakeBlvm) -> Self {
-        Self::start_with(node, true)
+        Self::start_with(node, Vec::new())
     }
 
-    fn start_with(node: &FakeBlvm, is_alone: bool) -> Self {
+    fn start_with(node: &FakeBlvm, others: Vec<NodeConfig>) -> Self {
         let runtime = Runtime::new().unwrap();
         let token = CancellationToken::new();
         let refresh = Duration::from_secs(2);
-        let config =
-            TemplateConfig { nodes: vec![node.config(is_alone)], refresh, chains: Vec::new() };
+        let nodes = std::iter::once(node.config()).chain(others).collect();
+        let config = TemplateConfig { nodes, refresh, chains: Vec::new() };
         let dir = tempfile::tempdir().unwrap();
         let guard = runtime.enter();
         let templates = gatewayd::template::spawn(config, &token, &TaskTracker::new());
@@ -340,19 +343,62 @@ fn templates_are_cut_to_what_can_be_submitted() {
     assert!((1_000_000..1 << 20).contains(&sent), "{sent}");
 }
 
+/// A bitcoind beside it, which takes the block that blvm-node cannot be given; until it is gone.
 #[test]
-fn templates_are_not_cut_for_a_node_in_company() {
+fn templates_are_cut_only_while_no_other_node_takes_blocks() {
     let node = FakeBlvm::start();
     node.set(|script| {
         script.request_max = 1 << 20;
         script.transactions = (1..=8).map(|seed| transaction(seed, 100_000)).collect();
     });
-    let side = Side::start_with(&node, false);
-    let template = side.full(11);
-    assert_eq!(template.transactions.len(), 8);
+    let runtime = Runtime::new().unwrap();
+    let listen = "127.0.0.1:0".parse().unwrap();
+    let other = runtime.block_on(Node::start(NodeOptions::default(), listen)).unwrap();
+    let config = NodeConfig {
+        name: "other".into(),
+        rpc_url: other.rpc_url(),
+        auth: Auth::UserPass(other.user().into(), other.password().into()),
+        zmq_hashblock: None,
+        submit_only: true,
+        kind: NodeKind::Bitcoind,
+    };
+    let side = Side::start_with(&node, vec![config]);
+    let template = side.template(|it| it.transactions.len() == 8);
+    let state = |state| {
+        let mut status = side.templates.submit_only.clone();
+        let is_it = move |all: &Vec<NodeStatus>| all[0].state == state;
+        let found = async { timeout(PATIENCE, status.wait_for(is_it)).await };
+        side.runtime.block_on(found).unwrap().unwrap()[0].clone()
+    };
+    assert_eq!(state(NodeState::Ready).network, Some(bitcoin::Network::Regtest));
     let answer = side.submit(&template, |_| true);
     let Answer::Unanswered(words) = answer else { panic!("{answer:?}") };
     assert!(words.contains("max_request_size_bytes"), "{words}");
+    drop(other);
+    runtime.shutdown_background();
+    assert!(state(NodeState::Down).last_error.is_some());
+    side.template(|it| it.transactions.len() == 5);
+}
+
+/// A node that is set right and restarted gives all it has again.
+#[test]
+fn the_longest_request_is_tried_again_when_the_node_was_away() {
+    let node = FakeBlvm::start();
+    node.set(|script| {
+        script.request_max = 1 << 20;
+        script.transactions = (1..=8).map(|seed| transaction(seed, 100_000)).collect();
+    });
+    let side = Side::start(&node);
+    side.template(|it| it.transactions.len() == 5);
+    // Every connection breaks, as at a restart.
+    node.set(|script| script.hangs_up_on = "getbestblockhash");
+    side.status(|status| status.state == NodeState::Down);
+    node.set(|script| (script.hangs_up_on, script.request_max) = ("", usize::MAX));
+    // Its connections of a minute are used up.
+    eventually("whole templates", Duration::from_secs(90), || {
+        let template = side.templates.templates.borrow().clone();
+        (template?.transactions.len() == 8).then_some(())
+    });
 }
 
 #[test]

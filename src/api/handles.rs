@@ -38,8 +38,6 @@ pub struct Handles {
 pub struct Facts {
     /// `host:port` of each `[[pool]]`, in order of preference.
     pub pools: Vec<Arc<str>>,
-    /// Nodes that only get blocks.
-    pub submit_only: Vec<Arc<str>>,
     /// The first settings are made, and hold.
     pub is_set_up: bool,
     /// The scriptPubKey of `mining.address`; none: it is not set yet.

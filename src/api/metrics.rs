@@ -160,9 +160,12 @@ impl Figures {
         }
         let tip = self.status.tip_height.map(f64::from);
         page.gauge("tip_height", "Of the chain that is mined on", tip)?;
-        let mut up = page.gauges("node_up", "1 while a node gives templates")?;
-        for node in self.nodes.iter().filter(|node| node.state != NodeState::SubmitOnly) {
-            let is_up = node.state == NodeState::Ready;
+        let mut up = page.gauges(
+            "node_up",
+            "1 while a node gives templates, or answers if it only gets blocks",
+        )?;
+        for node in &self.nodes {
+            let is_up = matches!(node.state, NodeState::Ready | NodeState::SubmitOnly);
             up.gauge(&[("source", &*node.name)], f64::from(u8::from(is_up)))?;
         }
         let mut active = page.gauges("node_active", "1 for the node whose templates are in use")?;

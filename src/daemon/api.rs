@@ -72,10 +72,8 @@ pub(super) fn facts(
     stratum: &[SocketAddr],
     sv2_authority_key: Option<String>,
 ) -> Facts {
-    let submit_only = config.nodes.iter().filter(|node| node.submit_only);
     Facts {
         pools: config.pools.iter().map(|it| format!("{}:{}", it.host, it.port).into()).collect(),
-        submit_only: submit_only.map(|node| node.name.as_str().into()).collect(),
         is_set_up: config.mining.address.is_some(),
         own_script: super::convert::own_script(config),
         stratum: stratum.to_vec(),

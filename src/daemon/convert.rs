@@ -10,8 +10,7 @@ use crate::{
     work::{AssemblerConfig, Payout, Username},
 };
 
-/// `company` are all nodes that are configured.
-pub(super) fn node_config(node: &config::Node, company: &[config::Node]) -> template::NodeConfig {
+pub(super) fn node_config(node: &config::Node) -> template::NodeConfig {
     template::NodeConfig {
         name: node.name.as_str().into(),
         rpc_url: node.rpc_url.clone(),
@@ -30,7 +29,6 @@ pub(super) fn node_config(node: &config::Node, company: &[config::Node]) -> temp
                     nodeapi_socket: nodeapi_socket.clone(),
                     module_id: config::Module::of_environment()
                         .map_or_else(|| "gatewayd".into(), |module| module.id.into()),
-                    is_alone: !company.iter().any(|it| it.kind == config::NodeKind::Bitcoind),
                 })
             }
         },
@@ -39,7 +37,7 @@ pub(super) fn node_config(node: &config::Node, company: &[config::Node]) -> temp
 
 pub(super) fn template_config(config: &Config) -> template::TemplateConfig {
     template::TemplateConfig {
-        nodes: config.nodes.iter().map(|node| node_config(node, &config.nodes)).collect(),
+        nodes: config.nodes.iter().map(node_config).collect(),
         refresh: config.template.refresh,
         chains: CHAINS.into_iter().filter(|chain| fits_network(config, *chain)).collect(),
     }

@@ -101,7 +101,7 @@ pub(super) fn block_nodes(config: &Config) -> Vec<BlockNode> {
     let nodes = config.nodes.iter().map(|node| BlockNode {
         name: node.name.as_str().into(),
         rpc_url: node.rpc_url.clone(),
-        auth: node_config(node, &config.nodes).auth,
+        auth: node_config(node).auth,
         is_blvm: matches!(node.kind, NodeKind::Blvm { .. }),
     });
     nodes.collect()

@@ -15,6 +15,7 @@ mod relay;
 mod rpc;
 mod select;
 mod status;
+mod submit_only;
 mod task;
 mod zmq;
 
@@ -87,8 +88,6 @@ pub struct BlvmConfig {
     pub nodeapi_socket: Option<PathBuf>,
     /// As whom its NodeAPI knows us.
     pub module_id: Arc<str>,
-    /// No other node takes found blocks: what this one could not be given must not be mined.
-    pub is_alone: bool,
 }
 
 impl fmt::Debug for NodeConfig {

@@ -22,6 +22,7 @@ use super::{
     chain::ChainChoice,
     probe::LATE_AFTER,
     select::{BEHIND_MAX, Candidate, Chooser, Place},
+    submit_only::SubmitOnly,
 };
 use crate::work::{Hash256, Template, TemplateKind};
 
@@ -36,6 +37,7 @@ pub(super) struct Relay {
     changed: Arc<Notify>,
     /// In order of preference.
     sources: Vec<Source>,
+    submit_only: Vec<Source>,
     chooser: Chooser,
     active: Option<usize>,
     /// The name of the source whose templates were passed on last.
@@ -46,11 +48,16 @@ pub(super) struct Relay {
     network: watch::Sender<Option<Network>>,
     templates: watch::Sender<Option<Arc<Template>>>,
     status: watch::Sender<Vec<NodeStatus>>,
+    submit_only_status: watch::Sender<Vec<NodeStatus>>,
+    /// Whether a node is well that takes blocks of any size.
+    takes_all: watch::Sender<bool>,
 }
 
-/// Templates, the state of nodes, and the chain that is mined on.
+/// Templates, the state of nodes that give them and of those that only get blocks, and the chain
+/// that is mined on.
 type Outputs = (
     watch::Receiver<Option<Arc<Template>>>,
+    watch::Receiver<Vec<NodeStatus>>,
     watch::Receiver<Vec<NodeStatus>>,
     watch::Receiver<Option<Network>>,
 );
@@ -78,6 +85,7 @@ impl Relay {
             tracker,
             changed: Arc::new(Notify::new()),
             sources: Vec::new(),
+            submit_only: Vec::new(),
             chooser: Chooser::default(),
             active: None,
             active_name: None,
@@ -86,14 +94,22 @@ impl Relay {
             network: watch::Sender::new(None),
             templates: watch::Sender::new(None),
             status: watch::Sender::new(Vec::new()),
+            submit_only_status: watch::Sender::new(Vec::new()),
+            takes_all: watch::Sender::new(false),
         };
         relay.configure();
-        relay.status.send_replace(relay.statuses());
+        relay.status.send_replace(statuses(&relay.sources));
+        relay.submit_only_status.send_replace(statuses(&relay.submit_only));
         relay
     }
 
     pub(super) fn subscribe(&self) -> Outputs {
-        (self.templates.subscribe(), self.status.subscribe(), self.network.subscribe())
+        (
+            self.templates.subscribe(),
+            self.status.subscribe(),
+            self.submit_only_status.subscribe(),
+            self.network.subscribe(),
+        )
     }
 
     pub(super) async fn run(mut self) {
@@ -140,6 +156,12 @@ impl Relay {
             self.sources.push(source);
             origins.push(origin);
         }
+        let mut old = std::mem::take(&mut self.submit_only);
+        for node in config.nodes.iter().filter(|node| node.submit_only) {
+            let kept = old.iter().position(|it| it.node == *node).map(|at| old.swap_remove(at));
+            let source = kept.unwrap_or_else(|| self.start(node));
+            self.submit_only.push(source);
+        }
         self.chooser.rearrange(&origins);
         let moved = |active| origins.iter().position(|origin| *origin == Some(active));
         self.active = self.active.and_then(moved);
@@ -149,8 +171,12 @@ impl Relay {
         let outlet = Outlet::new(Arc::clone(&node.name), Arc::clone(&self.changed));
         let refresh = self.refresh.subscribe();
         let source: Box<dyn TemplateSource> = match &node.kind {
+            _ if node.submit_only => Box::new(SubmitOnly::new(node.clone())),
             NodeKind::Bitcoind => Box::new(Bitcoind::new(node.clone(), refresh)),
-            NodeKind::Blvm(blvm) => Box::new(Blvm::new(node.clone(), blvm.clone(), refresh)),
+            NodeKind::Blvm(blvm) => {
+                let company = self.takes_all.subscribe();
+                Box::new(Blvm::new(node.clone(), blvm.clone(), refresh, company))
+            }
         };
         let run = source.run(outlet.clone(), self.notify.subscribe());
         let token = self.token.child_token();
@@ -159,14 +185,12 @@ impl Relay {
         Source { node: node.clone(), outlet, _running: running }
     }
 
-    fn statuses(&self) -> Vec<NodeStatus> {
-        self.sources.iter().map(|source| source.outlet.status()).collect()
-    }
-
     fn step(&mut self, now: Instant) {
-        let mut status = self.statuses();
-        self.check_chains(&mut status, now);
+        let mut status = statuses(&self.sources);
+        let mut submit_only = statuses(&self.submit_only);
+        self.check_chains(&mut status, &mut submit_only, now);
         status.iter_mut().for_each(mark_late);
+        self.see_company(&status, &submit_only);
         let candidates: Vec<Candidate> = status
             .iter()
             .zip(&self.sources)
@@ -186,6 +210,20 @@ impl Relay {
         });
     }
 
+    /// Sees whether a found block of any size finds a taker.
+    fn see_company(&self, status: &[NodeStatus], submit_only: &[NodeStatus]) {
+        let nodes = self.sources.iter().chain(&self.submit_only);
+        let takes_all = nodes.zip(status.iter().chain(submit_only)).any(|(source, status)| {
+            source.node.kind == NodeKind::Bitcoind && status.state == NodeState::Ready
+        });
+        self.takes_all.send_if_modified(|old| std::mem::replace(old, takes_all) != takes_all);
+        self.submit_only_status.send_if_modified(|old| {
+            let is_new = *old != submit_only;
+            *old = submit_only.to_vec();
+            is_new
+        });
+    }
+
     fn pass_on(&self, active: usize) {
         let Some(template) = self.sources[active].outlet.templates.borrow().clone() else {
             return;
@@ -200,12 +238,17 @@ impl Relay {
     }
 
     /// Marks nodes on another chain than the one that is mined on.
-    fn check_chains(&mut self, status: &mut [NodeStatus], now: Instant) {
+    fn check_chains(
+        &mut self,
+        status: &mut [NodeStatus],
+        submit_only: &mut [NodeStatus],
+        now: Instant,
+    ) {
         let known: Vec<Option<Network>> = status.iter().map(|node| node.network).collect();
         let config = self.config.borrow();
         let chosen = self.chain.choose(&config.chains, &known, now);
         self.network.send_if_modified(|old| std::mem::replace(old, chosen) != chosen);
-        for node in status {
+        for node in status.iter_mut().chain(submit_only) {
             let Some(network) = node.network else { continue };
             if chosen == Some(network) {
                 continue;
@@ -261,8 +304,9 @@ impl Relay {
     }
 
     fn was(&self, node: &NodeStatus, state: NodeState) -> bool {
-        let status = self.status.borrow();
-        status.iter().any(|old| old.name == node.name && old.state == state)
+        let (status, submit_only) = (self.status.borrow(), self.submit_only_status.borrow());
+        let mut all = status.iter().chain(submit_only.iter());
+        all.any(|old| old.name == node.name && old.state == state)
     }
 
     /// Says whose templates are used now, if that has changed for more than a moment: a node that
@@ -309,6 +353,10 @@ fn candidate(status: &NodeStatus, template: Option<&Template>) -> Candidate {
             is_full: template.kind == TemplateKind::Full,
         },
     }
+}
+
+fn statuses(sources: &[Source]) -> Vec<NodeStatus> {
+    sources.iter().map(|source| source.outlet.status()).collect()
 }
 
 /// A node that owes an answer is not to be relied on now, whatever it said before.

@@ -22,6 +22,8 @@ pub struct Templates {
     pub templates: watch::Receiver<Option<Arc<Template>>>,
     /// One for each node that gives templates, in order of preference.
     pub status: watch::Receiver<Vec<NodeStatus>>,
+    /// One for each node that only gets blocks.
+    pub submit_only: watch::Receiver<Vec<NodeStatus>>,
     pub notify: NotifyHandle,
     network: watch::Receiver<Option<Network>>,
     config: watch::Sender<TemplateConfig>,
@@ -189,8 +191,8 @@ pub fn spawn(
     let notify = NotifyHandle::new();
     let config = watch::Sender::new(config);
     let relay = Relay::new(config.subscribe(), notify.clone(), token.clone(), tracker.clone());
-    let (templates, status, network) = relay.subscribe();
+    let (templates, status, submit_only, network) = relay.subscribe();
     let token = token.clone();
     tracker.spawn(async move { token.run_until_cancelled(relay.run()).await });
-    Templates { templates, status, notify, network, config }
+    Templates { templates, status, submit_only, notify, network, config }
 }

@@ -125,7 +125,7 @@ impl FakeBlvm {
         Auth::CookieFile(self.dir.path().join(".cookie"))
     }
 
-    pub fn config(&self, is_alone: bool) -> NodeConfig {
+    pub fn config(&self) -> NodeConfig {
         NodeConfig {
             name: "blvm".into(),
             rpc_url: format!("http://{}", self.address),
@@ -135,7 +135,6 @@ impl FakeBlvm {
             kind: NodeKind::Blvm(BlvmConfig {
                 nodeapi_socket: Some(self.socket()),
                 module_id: "gatewayd_test".into(),
-                is_alone,
             }),
         }
     }

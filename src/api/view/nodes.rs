@@ -9,9 +9,17 @@ use crate::{
 };
 
 pub(crate) fn nodes(handles: &Handles, moment: &Moment) -> Nodes {
-    let status = handles.templates.status.borrow();
-    let facts = handles.facts.borrow();
-    let submit_only = facts.submit_only.iter().map(|name| submit_only(name));
+    let templates = &handles.templates;
+    let (status, submit_only) = (templates.status.borrow(), templates.submit_only.borrow());
+    let submit_only = submit_only.iter().map(|status| {
+        let node = node(status, moment);
+        match node.state {
+            shapes::NodeState::Ready => {
+                shapes::Node { state: shapes::NodeState::SubmitOnly, ..node }
+            }
+            _ => node,
+        }
+    });
     Nodes { nodes: status.iter().map(|it| node(it, moment)).chain(submit_only).collect() }
 }
 
@@ -36,21 +44,5 @@ fn node(status: &NodeStatus, moment: &Moment) -> shapes::Node {
         template_fetch_ms: status.template_fetch.map(|took| took.as_secs_f64() * 1000.0),
         answer_age_s: status.answered_at.map(|at| moment.age_s(at)),
         last_error: text(&status.last_error),
-    }
-}
-
-fn submit_only(name: &str) -> shapes::Node {
-    shapes::Node {
-        name: name.to_owned(),
-        state: shapes::NodeState::SubmitOnly,
-        is_active: false,
-        version: None,
-        network: None,
-        height: None,
-        is_in_initial_download: false,
-        template_age_s: None,
-        template_fetch_ms: None,
-        answer_age_s: None,
-        last_error: None,
     }
 }

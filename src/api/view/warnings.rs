@@ -21,6 +21,7 @@ pub(crate) fn warnings(
     work(handles, &mut all);
     let began_s = moment.age_s(handles.roster.began());
     nodes(&handles.templates.status.borrow(), began_s, &mut all);
+    submit_only(&handles.templates.submit_only.borrow(), &mut all);
     pool(handles, moment, &mut all);
     blocks(handles, &mut all);
     if let LedgerState::Degraded { reason } = handles.ledger.state() {
@@ -66,6 +67,16 @@ fn work(handles: &Handles, all: &mut Vec<Warning>) {
                           they wait for.";
             all.push(warning("no-work", Severity::Error, text, advice));
         }
+    }
+}
+
+/// Nodes that found blocks would not reach.
+fn submit_only(nodes: &[NodeStatus], all: &mut Vec<Warning>) {
+    let is_bad = |node: &&NodeStatus| matches!(node.state, NodeState::Down | NodeState::WrongChain);
+    for node in nodes.iter().filter(is_bad) {
+        let why = node.last_error.as_deref().unwrap_or("see its log");
+        let text = format!("A found block would not reach node {}.", node.name);
+        all.push(warning("node-down", Severity::Warning, text, sentence(why)));
     }
 }
 

@@ -19,6 +19,7 @@ mod wire;
 
 use std::pin::Pin;
 
+use self::task::Company;
 use super::{BlvmConfig, NodeConfig, Notices, Outlet, Refresh, TemplateSource};
 
 /// One blvm-node as a source of templates.
@@ -27,11 +28,17 @@ pub struct Blvm {
     node: NodeConfig,
     blvm: BlvmConfig,
     refresh: Refresh,
+    company: Company,
 }
 
 impl Blvm {
-    pub fn new(node: NodeConfig, blvm: BlvmConfig, refresh: Refresh) -> Self {
-        Self { node, blvm, refresh }
+    pub(super) fn new(
+        node: NodeConfig,
+        blvm: BlvmConfig,
+        refresh: Refresh,
+        company: Company,
+    ) -> Self {
+        Self { node, blvm, refresh, company }
     }
 }
 
@@ -41,6 +48,6 @@ impl TemplateSource for Blvm {
         outlet: Outlet,
         notices: Notices,
     ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(task::run(self.node, self.blvm, self.refresh, outlet, notices))
+        Box::pin(task::run(*self, outlet, notices))
     }
 }

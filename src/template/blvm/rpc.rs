@@ -16,6 +16,7 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
+use super::task::Company;
 use crate::{
     template::{
         Hint, HintFrom, NodeConfig, NodeError,
@@ -103,14 +104,15 @@ pub(super) struct Fetched {
 /// Asks for a template whenever `requests` changes.
 pub(super) async fn fetch_on_request(
     rpc: Rpc,
-    limit: watch::Receiver<Option<usize>>,
+    (limit, company): (watch::Receiver<RequestMax>, Company),
     mut requests: watch::Receiver<u64>,
     fetched: mpsc::Sender<Result<Fetched, NodeError>>,
 ) {
     let Ok(mut client) = rpc.client() else { return };
     while requests.changed().await.is_ok() {
         let generation = *requests.borrow_and_update();
-        let (started, limit) = (Instant::now(), *limit.borrow());
+        let started = Instant::now();
+        let limit = limit.borrow().0.filter(|_| !*company.borrow());
         let parsed = full_template(&mut client, Arc::clone(rpc.name()), limit).await;
         let took = started.elapsed();
         let result = parsed.map(|parsed| Fetched { generation, parsed, took });
@@ -171,43 +173,70 @@ async fn wait_for_new_block(client: &mut RpcClient) -> Result<Hash256, NodeError
     Hash256::from_display_hex(tip.hash).ok_or(NodeError::Answer("new block"))
 }
 
-/// Finds out how long a request may be, once, and says what that means for found blocks.
-pub(super) async fn probe_limit(rpc: Rpc, is_alone: bool, limit: watch::Sender<Option<usize>>) {
-    loop {
-        match longest_request(&rpc).await {
-            Ok(None) => {
-                info!(node = %rpc.name(), "a block of any size can be submitted to the node");
-                return;
-            }
-            Ok(Some(bytes)) => {
-                warn_of_limit(&rpc, bytes, is_alone);
-                if is_alone {
-                    limit.send_replace(Some(bytes));
+/// The longest request that the node takes, in bytes; none: any block fits into one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct RequestMax(Option<usize>);
+
+impl RequestMax {
+    /// Until it is known.
+    pub(super) const DEFAULT: Self = Self(Some(REQUEST_DEFAULT));
+}
+
+/// Finds out how long a request may be, each time that the node was reached, and says what that
+/// means for found blocks.
+pub(super) async fn probe_limit(
+    rpc: Rpc,
+    mut begun: watch::Receiver<u64>,
+    company: Company,
+    limit: watch::Sender<RequestMax>,
+) {
+    let mut said = None;
+    while begun.changed().await.is_ok() {
+        let found = loop {
+            match longest_request(&rpc).await {
+                Ok(found) => break found,
+                Err(error) => {
+                    debug!(node = %rpc.name(), %error, "cannot tell how long a request may be yet");
+                    sleep(probe_pause(&error)).await;
                 }
-                return;
             }
-            Err(error) => {
-                debug!(node = %rpc.name(), %error, "cannot tell how long a request may be yet");
-                // A node that is not there yet counts no connections.
-                let is_away = matches!(error, RpcError::Connect { .. } | RpcError::Cookie { .. });
-                sleep(if is_away { WAIT_AWAY } else { PROBE_PAUSE }).await;
+        };
+        if said.replace(found) != Some(found) {
+            match found {
+                None => {
+                    info!(node = %rpc.name(), "a block of any size can be submitted to the node");
+                }
+                Some(bytes) => warn_of_limit(&rpc, bytes, *company.borrow()),
             }
         }
+        limit.send_if_modified(|limit| {
+            std::mem::replace(limit, RequestMax(found)) != RequestMax(found)
+        });
     }
 }
 
-fn warn_of_limit(rpc: &Rpc, bytes: usize, is_alone: bool) {
+fn probe_pause(error: &RpcError) -> Duration {
+    match error {
+        // A node that is not there yet counts no connections.
+        RpcError::Connect { .. } | RpcError::Cookie { .. } => WAIT_AWAY,
+        RpcError::Rationed { wait, .. } | RpcError::TurnedAway { wait, .. } => *wait,
+        _ => PROBE_PAUSE,
+    }
+}
+
+fn warn_of_limit(rpc: &Rpc, bytes: usize, has_company: bool) {
     let block = bytes / 2;
-    let consequence = if is_alone {
-        "so templates are cut to what it takes, and fees are lost"
+    let consequence = if has_company {
+        "so a larger one goes to the other nodes only, and templates are cut while none answers"
     } else {
-        "so a larger one goes to the other nodes only"
+        "so templates are cut to what it takes, and fees are lost"
     };
     warn!(
         node = %rpc.name(), request_max = bytes, block_max = block,
         "the node refuses longer requests, and a found block is one: {consequence}. Set \
-         max_request_size_bytes = 8500000 in [rpc] of its configuration; blvm-node 0.1.83 does not \
-         heed it over HTTP: for that, add a bitcoind as another [[node]], submit_only if you like"
+         max_request_size_bytes = 8500000 in [rpc] of its configuration and restart it; blvm-node \
+         0.1.83 does not heed it over HTTP: for that, add a bitcoind as another [[node]], \
+         submit_only if you like"
     );
 }
 

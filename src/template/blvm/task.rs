@@ -17,13 +17,14 @@ use tokio::{
 use tracing::{debug, warn};
 
 use super::{
+    Blvm,
     conn::NodeApi,
     message::Expected,
-    rpc::{self, Fetched, Rpc},
+    rpc::{self, Fetched, RequestMax, Rpc},
 };
 use crate::{
     template::{
-        BlvmConfig, Hint, HintFrom, NodeConfig, NodeError, Notices, Outlet, Refresh,
+        Hint, HintFrom, NodeConfig, NodeError, Notices, Outlet, Refresh,
         bitcoind::{
             speaker::{Speaker, advice},
             task::{hint, introduce, is_refused_password, micros, state_after, ticks, unix_now},
@@ -36,17 +37,15 @@ use crate::{
     work::{Hash256, Template},
 };
 
+/// Whether another node is well that takes blocks of any size. Where none is, what this one could
+/// not be given must not be mined.
+pub(in crate::template) type Company = watch::Receiver<bool>;
+
 /// Serves for ever; whoever runs it drops it.
-pub(super) async fn run(
-    node: NodeConfig,
-    blvm: BlvmConfig,
-    refresh: Refresh,
-    outlet: Outlet,
-    mut notices: Notices,
-) {
-    let mut speaker = Speaker::new(Arc::clone(&node.name));
+pub(super) async fn run(blvm: Blvm, outlet: Outlet, mut notices: Notices) {
+    let mut speaker = Speaker::new(Arc::clone(&blvm.node.name));
     let mut wait = WAIT_MIN;
-    let mut source = match Source::new(node, blvm, refresh, &outlet) {
+    let mut source = match Source::new(blvm, &outlet) {
         Ok(source) => source,
         Err(error) => {
             speaker.lost(&error);
@@ -97,7 +96,10 @@ struct Source<'a> {
     requests: watch::Sender<u64>,
     /// For the NodeAPI to be held against.
     latest: watch::Sender<Option<Arc<Expected>>>,
-    limit: watch::Receiver<Option<usize>>,
+    /// Counts the times that the node was reached, for its limits may have changed.
+    begun: watch::Sender<u64>,
+    limit: watch::Receiver<RequestMax>,
+    company: Company,
     hinted_at: Option<std::time::Instant>,
     cut_said: bool,
     /// End with the source.
@@ -105,25 +107,27 @@ struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    fn new(
-        node: NodeConfig,
-        blvm: BlvmConfig,
-        mut refresh: Refresh,
-        outlet: &'a Outlet,
-    ) -> Result<Self, NodeError> {
+    fn new(blvm: Blvm, outlet: &'a Outlet) -> Result<Self, NodeError> {
+        let Blvm { node, blvm, mut refresh, company } = blvm;
         let period = *refresh.borrow_and_update();
         let rpc = Rpc::new(node.clone());
         let client = rpc.client()?;
         let (hint_sender, hints) = mpsc::channel(HINTS_MAX);
         let (fetched_sender, fetched) = mpsc::channel(FETCHED_MAX);
-        let (limit_sender, limit) = watch::channel(None);
+        let (limit_sender, limit) = watch::channel(RequestMax::DEFAULT);
         let (requests, latest) = (watch::Sender::new(0), watch::Sender::new(None));
+        let begun = watch::Sender::new(0);
         let is_connected = Arc::new(AtomicBool::new(false));
         let mut helpers = JoinSet::new();
-        helpers.spawn(rpc::probe_limit(rpc.clone(), blvm.is_alone, limit_sender));
+        helpers.spawn(rpc::probe_limit(
+            rpc.clone(),
+            begun.subscribe(),
+            company.clone(),
+            limit_sender,
+        ));
         helpers.spawn(rpc::fetch_on_request(
             rpc.clone(),
-            limit.clone(),
+            (limit.clone(), company.clone()),
             requests.subscribe(),
             fetched_sender,
         ));
@@ -149,7 +153,9 @@ impl<'a> Source<'a> {
             fetched,
             requests,
             latest,
+            begun,
             limit,
+            company,
             hinted_at: None,
             cut_said: false,
             _helpers: helpers,
@@ -171,6 +177,10 @@ impl<'a> Source<'a> {
                     Err(error) => Err(error),
                 },
                 Ok(()) = self.limit.changed() => {
+                    self.request_template();
+                    Ok(())
+                }
+                Ok(()) = self.company.changed() => {
                     self.request_template();
                     Ok(())
                 }
@@ -201,6 +211,7 @@ impl<'a> Source<'a> {
     async fn begin(&mut self) -> Result<(), NodeError> {
         let info = node_info(&mut self.client).await?;
         introduce(&self.node, &info, self.outlet);
+        self.begun.send_modify(|count| *count += 1);
         self.see_download().await?;
         let learned = self.progress.take().and_then(|progress| progress.learned());
         let source = Arc::clone(&self.node.name);
