@@ -1,7 +1,8 @@
 //! Which source's templates are used. Pure; `now` is an argument.
 //!
 //! The most preferred source that is ready, unless another one knows a better tip: that one leads
-//! until the preferred one has the same tip. A source that was lost is taken back when it has been
+//! until the preferred one has the same tip, and one with a full template where the preferred one is
+//! long at it. A source that was lost is taken back when it has been
 //! well for a while, which grows with each loss.
 
 use std::time::{Duration, Instant};
@@ -67,6 +68,8 @@ struct Record {
     behind_since: Option<Instant>,
     /// On the tip of the active one.
     level_since: Option<Instant>,
+    /// Ready, with work from the tip's header only.
+    thin_since: Option<Instant>,
     /// Ready, but behind the active one when that was lost.
     low_since: Option<Instant>,
 }
@@ -97,10 +100,12 @@ impl Chooser {
         let fits = |at: &usize| candidates[*at].is_ready && !self.is_behind(*at, now);
         let mut all = 0..candidates.len();
         let next = match held {
-            Some(held) => leader(candidates, held).or_else(|| {
-                // A source that comes and goes is not taken back each time it comes.
-                all.find(|at| *at == held || (fits(at) && self.is_steady(*at, now)))
-            }),
+            Some(held) => leader(candidates, held)
+                .or_else(|| self.with_more(candidates, held, now))
+                .or_else(|| {
+                    // A source that comes and goes is not taken back each time it comes.
+                    all.find(|at| *at == held || (fits(at) && self.is_steady(*at, now)))
+                }),
             // The last work of a lost source is better than an older tip, for a while.
             None => all
                 .find(|at| fits(at) && !self.in_use.is_ahead_of(&candidates[*at].place))
@@ -140,9 +145,20 @@ impl Chooser {
             record.behind_since = since(record.behind_since, is_behind);
             let is_level = is_ready && place.is_level_with(&in_use);
             record.level_since = since(record.level_since, is_level);
+            record.thin_since = since(record.thin_since, is_ready && !place.is_full);
             let is_low = !is_held && is_ready && in_use.is_ahead_of(&place);
             record.low_since = since(record.low_since, is_low);
         }
+    }
+
+    /// The most preferred source with full work on the tip on which `held` has had none for long.
+    fn with_more(&self, candidates: &[Candidate], held: usize, now: Instant) -> Option<usize> {
+        if !lasts(self.records[held].thin_since, THIN_MAX, now) {
+            return None;
+        }
+        candidates.iter().position(|it| {
+            it.is_ready && it.place.is_full && it.place.tip == candidates[held].place.tip
+        })
     }
 
     fn is_low_for_long(&self, at: usize, now: Instant) -> bool {
@@ -175,6 +191,8 @@ fn lasts(since: Option<Instant>, wait: Duration, now: Instant) -> bool {
 
 /// A node whose connections are any good hears of a block seconds after another one.
 pub(super) const BEHIND_MAX: Duration = Duration::from_secs(30);
+/// A block on such work has no fees, and most nodes give theirs in less.
+const THIN_MAX: Duration = Duration::from_secs(1);
 /// With the best node gone, the others get this long to find its tip.
 const LOW_MAX: Duration = Duration::from_secs(10);
 /// A preferred source is taken back after this long without a failure; longer each time it fails.

@@ -88,6 +88,29 @@ fn whoever_has_the_best_tip_leads_until_the_preferred_one_has_it_too() {
 }
 
 #[test]
+fn full_work_of_another_is_better_than_none_for_long() {
+    let mut case = Case::new(2);
+    let thin = |at: At| {
+        let Candidate { is_ready, place } = candidate(at);
+        Candidate { is_ready, place: Place { is_full: false, ..place } }
+    };
+    let full = candidate;
+    let mut choose = |seconds, list: [Candidate; 2]| {
+        case.chooser.choose(&list, case.start + Duration::from_millis(seconds))
+    };
+    assert_eq!(choose(0, [full(up(5)), full(up(5))]), Some(0));
+    assert_eq!(choose(10_000, [thin(up(6)), full(up(6))]), Some(0));
+    assert_eq!(choose(10_900, [thin(up(6)), full(up(6))]), Some(0));
+    assert_eq!(choose(11_000, [thin(up(6)), full(up(6))]), Some(1));
+    // Once it has made it, it is preferred again when the dust has settled.
+    assert_eq!(choose(14_000, [full(up(6)), full(up(6))]), Some(1));
+    assert_eq!(choose(16_000, [full(up(6)), full(up(6))]), Some(0));
+    // Nobody has more: nobody is better.
+    assert_eq!(choose(20_000, [thin(up(7)), thin(up(7))]), Some(0));
+    assert_eq!(choose(29_000, [thin(up(7)), thin(up(7))]), Some(0));
+}
+
+#[test]
 fn another_tip_of_the_same_height_is_no_reason_to_change() {
     let mut case = Case::new(2);
     assert_eq!(case.choose(0, &[(true, 5, 1), (true, 5, 1)]), Some(0));
