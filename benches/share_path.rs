@@ -31,7 +31,7 @@ use gatewayd::{
     work::{
         Announce, BlockLimits, BuildJob, CoinbaseId, Coinbaser, CoinbaserRequest, Difficulty, Door,
         Hash256, Job, JobBuilder, Nbits, Payout, PayoutOutput, PoolTerms, Submission, Target,
-        Template, TemplateKind, Username, Work, merkle,
+        Template, TemplateKind, Username, Version, Work, merkle,
     },
 };
 
@@ -416,7 +416,7 @@ fn check(c: &mut Criterion) {
                     extranonce: [9; 12],
                     ntime: 1_700_000_000,
                     nonce,
-                    version_bits: Some(0x1000_0000),
+                    version: Version::Rolled(0x1000_0000),
                     version_mask: 0x1fff_e000,
                 };
                 validate::check(

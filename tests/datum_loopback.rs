@@ -23,7 +23,7 @@ use gatewayd::{
     validate::{self, Assignment, Moment, SeenShares},
     work::{
         Announce, BuildJob, CoinbaseId, Difficulty, Door, Hash256, Job, JobBuilder, Payout, Share,
-        Submission, Template, TemplateTx, Username, Work,
+        Submission, Template, TemplateTx, Username, Version, Work,
     },
 };
 use tokio::{sync::watch, time::timeout};
@@ -133,7 +133,7 @@ impl Rig {
                 extranonce: [7; 12],
                 ntime: now(),
                 nonce: self.nonce,
-                version_bits: Some(self.nonce << 13 & 0x1fff_e000),
+                version: Version::Rolled(self.nonce << 13 & 0x1fff_e000),
                 version_mask: 0x1fff_e000,
             };
             let moment =

@@ -12,7 +12,7 @@ use gatewayd::{
     validate::{Assignment, Moment, SeenShares, Source, check},
     work::{
         BuildJob, CoinbaseId, Difficulty, Hash256, JobBuilder, Nbits, Payout, Submission, Template,
-        TipHeader, Username,
+        TipHeader, Username, Version,
     },
 };
 
@@ -202,7 +202,7 @@ fn subsidy_only_blocks_are_accepted_after_a_halving() {
             extranonce: [1; 12],
             ntime: header.curtime,
             nonce,
-            version_bits: None,
+            version: Version::Job,
             version_mask: 0,
         };
         let (mut seen, mut scratch) = (SeenShares::default(), Vec::new());

@@ -1,9 +1,6 @@
 //! One channel: a miner of its own, with its difficulty, its jobs and its shares.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use super::{
     codec::{Message, SubmitSharesStandard, SubmitSharesSuccess},
@@ -13,8 +10,7 @@ use crate::{
     stratum::{Account, Claim, Config, Effects, Given, GivenJobs, Lease},
     validate::{Assignment, SeenShares, Source},
     work::{
-        CoinbaseId, Difficulty, Hash256, Job, JobId, Protocol, Reject, Submission,
-        VERSION_ROLLING_MASK, Work,
+        CoinbaseId, Difficulty, Hash256, Job, JobId, Protocol, Reject, Submission, Version, Work,
         vardiff::{Change, Vardiff},
     },
 };
@@ -287,8 +283,8 @@ impl Channel {
             extranonce,
             ntime: share.ntime,
             nonce: share.nonce,
-            version_bits: Some(share.version),
-            version_mask: version_mask(job),
+            version: Version::Whole(share.version),
+            version_mask: VERSION_MASK,
         };
         if let Some(worker) = worker
             && *self.worker.0 != *worker
@@ -339,11 +335,6 @@ fn full_name(identity: &str, worker: &str) -> String {
     if account.is_empty() { worker.to_owned() } else { format!("{account}.{worker}") }
 }
 
-/// Bits that may roll: BIP 323's when only we judge the share, BIP 320's when a pool does.
-fn version_mask(job: &Arc<Job>) -> u32 {
-    if job.payout.pooled.is_some() { VERSION_ROLLING_MASK } else { VERSION_MASK_BIP323 }
-}
-
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
 const fn to_u64(value: f64) -> u64 {
     value as u64
@@ -356,5 +347,8 @@ pub(super) fn root_for(channel: &Channel, job: &Job, assignment: &Assignment) ->
 
 /// Proxies update once a minute.
 const RENEW_EACH: Duration = Duration::from_secs(1);
-const VERSION_MASK_BIP323: u32 = 0x1fff_ffe0;
+/// Bits of the version that may roll: BIP 323's, which the specification has. A DATUM pool is told
+/// the whole version of a share, and never the template's: the other bits are the node's to signal
+/// with.
+const VERSION_MASK: u32 = 0x1fff_ffe0;
 const HASHES_PER_DIFFICULTY: f64 = 4_294_967_296.0;

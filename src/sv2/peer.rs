@@ -22,6 +22,8 @@ pub(super) struct Peer {
     sum: u64,
     sequence: u32,
     longest: usize,
+    /// Bits of the version that it mines with the other way round.
+    pub(super) rolled_version: u32,
 }
 
 struct Channel {
@@ -275,6 +277,7 @@ impl Peer {
         extranonce.extend_from_slice(&rolled);
         channel.last_extranonce = extranonce.as_slice().try_into().unwrap();
         let (version, root) = job.root(&extranonce);
+        let version = version ^ self.rolled_version;
         let mut header = Vec::new();
         header.extend_from_slice(&version.to_le_bytes());
         header.extend_from_slice(&prevhash);

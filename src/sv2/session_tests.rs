@@ -357,6 +357,38 @@ fn a_block_is_found_on_either_kind_of_channel() {
     }
 }
 
+/// SRI's translator grants BIP 323's bits to its miners; a pool is told the whole version.
+#[test]
+fn all_bits_of_bip_323_roll_with_and_without_a_pool() {
+    for mut bench in [Bench::solo(), Bench::pooled()] {
+        for channel in [bench.standard(), bench.extended()] {
+            for bits in [0x20, 0x1fe0, 0x2000, 0x1fff_ffe0] {
+                bench.peer.rolled_version = bits;
+                let share = bench.mine(channel).unwrap();
+                assert_eq!(share.version, share.job.version ^ bits);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_block_with_any_bits_of_the_version_is_found() {
+    let mut bench = Bench::with(config(), EASY, &pooled(0));
+    bench.setup(0, "test");
+    // It may not roll the last bit.
+    for bits in [0x20, 1] {
+        bench.peer.rolled_version = bits;
+        for channel in [bench.standard(), bench.extended()] {
+            while bench.effects.blocks.is_empty() {
+                assert_eq!(bench.mine(channel).is_ok(), bits != 1);
+            }
+            let block = bench.effects.blocks.pop().unwrap();
+            assert_eq!(block.header[..4], (block.job.version ^ bits).to_le_bytes());
+            assert!(block.job.block_target.is_met_by(&Hash256::sha256d(&block.header)));
+        }
+    }
+}
+
 #[test]
 fn the_first_difficulty_suits_the_hashrate() {
     let mut bench = Bench::solo();

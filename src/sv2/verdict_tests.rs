@@ -197,10 +197,6 @@ proptest! {
             if let Some(before) = last.clone().filter(|_| twist.again) {
                 (share, rolled) = before;
             }
-            if share.version & !0x1fff_ffe0 == 0 {
-                // Rolled bits alone, as V1 sends them: ours judges the hash, SRI's the version.
-                share.version |= 1 << 31;
-            }
             last = Some((share, rolled.clone()));
             // Vardiff stays out of it.
             bench.session.channels[0].vardiff.restart_at(bench.now);

@@ -11,7 +11,7 @@ pub use seen::SeenShares;
 
 use crate::work::{
     CoinbaseId, Difficulty, FoundBlock, Hash256, Job, Reject, Share, Submission, Target, Username,
-    Variant, merkle,
+    Variant, Version, merkle,
 };
 
 /// What a connection was given with a job, as far as a share's worth depends on it.
@@ -80,11 +80,6 @@ pub fn check(
 ) -> Verdict {
     let coinbase = job.coinbase(assignment.class);
     let variant = assignment.variant();
-    let mask = submission.version_mask;
-    let version = match submission.version_bits {
-        Some(bits) => job.version & !mask | bits & mask,
-        None => job.version,
-    };
     let root = match source {
         // `scratch` then holds the coinbase that the root was made of.
         Source::Coinbase => {
@@ -93,8 +88,7 @@ pub fn check(
         }
         Source::Root(root) => *root,
     };
-    let header = job.header(version, &root, submission.ntime, submission.nonce);
-    let hash = Hash256::of_header(&header);
+    let (version, header, hash) = hashed(job, submission, &root);
     let is_block = job.block_target.is_met_by(&hash);
     let block = is_block.then(|| {
         if let Source::Root(_) = source {
@@ -128,6 +122,39 @@ pub fn check(
     Verdict { block, share }
 }
 
+/// The header that the miner hashed, its version and its hash.
+fn hashed(job: &Job, submission: &Submission, root: &Hash256) -> (u32, [u8; 80], Hash256) {
+    let with = |version| {
+        let header = job.header(version, root, submission.ntime, submission.nonce);
+        (version, header, Hash256::of_header(&header))
+    };
+    let mask = submission.version_mask;
+    let (masked, bits) = match submission.version {
+        Version::Job => return with(job.version),
+        Version::Whole(version) => return with(version),
+        Version::Rolled(bits) => (job.version & !mask | bits & mask, bits),
+    };
+    if is_version_good(job, submission) {
+        return with(masked);
+    }
+    // Firmware that rolls other bits than it was told to may have hashed them: no share, but a
+    // block with them is one.
+    let all = [masked, bits, job.version ^ bits].map(with);
+    let block = all.iter().find(|(_, _, hash)| job.block_target.is_met_by(hash));
+    *block.unwrap_or(&all[0])
+}
+
+/// True when nothing was rolled but what may be.
+fn is_version_good(job: &Job, submission: &Submission) -> bool {
+    let fixed = !submission.version_mask;
+    match submission.version {
+        Version::Job => true,
+        Version::Whole(version) => version & fixed == job.version & fixed,
+        // Firmware sends either the rolled bits or the whole version.
+        Version::Rolled(bits) => bits & fixed == 0 || bits & fixed == job.version & fixed,
+    }
+}
+
 /// Every refusal but the duplicate's.
 fn refuse(
     job: &Job,
@@ -148,10 +175,7 @@ fn refuse(
     if submission.ntime > moment.ntime_max {
         return Err(Reject::NtimeTooNew);
     }
-    // Firmware sends either the rolled bits or the whole version; both agree outside the mask.
-    let mask = submission.version_mask;
-    let foreign = submission.version_bits.unwrap_or(0) & !mask;
-    if foreign != 0 && foreign != job.version & !mask {
+    if !is_version_good(job, submission) {
         return Err(Reject::BadVersion);
     }
     if !assignment.target.is_met_by(hash) {

@@ -58,7 +58,7 @@ fn submission() -> Submission {
         extranonce: [7; 12],
         ntime: CURTIME,
         nonce: 0,
-        version_bits: None,
+        version: Version::Job,
         version_mask: MASK,
     }
 }
@@ -75,9 +75,13 @@ fn reference_header(job: &Job, assignment: &Assignment, submission: &Submission)
     let others: &[_] = if job.is_empty() { &[] } else { &job.template.transactions };
     let txids = std::iter::once(coinbase.compute_txid().to_raw_hash())
         .chain(others.iter().map(|tx| bitcoin::hashes::sha256d::Hash::from_byte_array(tx.txid.0)));
-    let rolled = submission.version_bits.unwrap_or(0) & MASK;
+    let version = match submission.version {
+        Version::Job => job.version,
+        Version::Rolled(bits) => job.version | bits & MASK,
+        Version::Whole(version) => version,
+    };
     let header = bitcoin::block::Header {
-        version: bitcoin::block::Version::from_consensus((job.version | rolled).cast_signed()),
+        version: bitcoin::block::Version::from_consensus(version.cast_signed()),
         prev_blockhash: bitcoin::BlockHash::from_byte_array(job.prevhash().0),
         merkle_root: bitcoin::merkle_tree::calculate_root(txids).unwrap().into(),
         time: submission.ntime,
@@ -91,14 +95,15 @@ proptest! {
     #[test]
     fn headers_agree_with_rust_bitcoin(
         transactions in 0u32..40, class in 0usize..6, what in 0usize..3, quickdiff: bool,
-        extranonce: [u8; 12], nonce: u32, bits in prop::option::of(any::<u32>()), exponent in -20..40,
+        extranonce: [u8; 12], nonce: u32, how in 0usize..3, bits: u32, exponent in -20..40,
     ) {
         let what = [BuildJob::SubsidyOnly, BuildJob::Blank, BuildJob::Classes][what];
         let payout = if quickdiff { pooled(1) } else { solo() };
         let job = JobBuilder::new(1).build(what, &template(1, EASY, transactions), &payout);
         let difficulty = Difficulty::pow2(exponent);
         let assignment = Assignment::new(CoinbaseId::CLASSES[class], difficulty, quickdiff);
-        let submission = Submission { extranonce, ntime: CURTIME, nonce, version_bits: bits, version_mask: MASK };
+        let version = [Version::Job, Version::Rolled(bits & MASK), Version::Whole(bits)][how];
+        let submission = Submission { extranonce, ntime: CURTIME, nonce, version, version_mask: MASK };
         let moment = Moment { tip: job.prevhash(), expired: false, ntime_max: CURTIME };
         let (nobody, mut seen) = (Username("".into()), SeenShares::default());
         let verdict = check(&job, &assignment, Source::Coinbase, &submission, &moment, &nobody, &mut seen, &mut Vec::new());
@@ -138,7 +143,7 @@ fn each_refusal_has_its_reason() {
     case(good, tip, true, Reject::StaleWork);
     case(Submission { ntime: MINTIME - 1, ..good }, tip, false, Reject::NtimeTooOld);
     case(Submission { ntime: CURTIME + 7201, ..good }, tip, false, Reject::NtimeTooNew);
-    let foreign = Submission { version_bits: Some(0x4000_0000), ..good };
+    let foreign = Submission { version: Version::Rolled(0x4000_0000), ..good };
     case(foreign, tip, false, Reject::BadVersion);
 }
 
@@ -163,12 +168,60 @@ fn too_easy_hashes_are_high_or_not_even_difficulty_1() {
 fn version_bits_may_come_alone_or_in_the_whole_version() {
     let mut bench = Bench::easy();
     let bits = 0x0012_2000;
-    let mined = bench.mine(Submission { version_bits: Some(bits), ..submission() });
+    let mined = bench.mine(Submission { version: Version::Rolled(bits), ..submission() });
     let share = bench.check(&mined).share.unwrap();
     assert_eq!(share.version, 0x2000_0000 | bits);
-    let whole = Submission { version_bits: Some(0x2000_0000 | bits), ..mined };
+    let whole = Submission { version: Version::Rolled(0x2000_0000 | bits), ..mined };
     // The same header again.
     assert_eq!(bench.check(&whole).share.unwrap_err(), Reject::Duplicate);
+}
+
+#[test]
+fn a_whole_version_is_hashed_as_it_is_and_refused_beyond_the_mask() {
+    let mut bench = Bench::easy();
+    let fine = bench.mine(Submission { version: Version::Whole(0x2012_2000), ..submission() });
+    assert_eq!(bench.check(&fine).share.unwrap().version, 0x2012_2000);
+    // Rolled bits alone are another header.
+    let bits = Submission { version: Version::Whole(0x0012_2000), ..fine };
+    assert_eq!(bench.check(&bits).share.unwrap_err(), Reject::BadVersion);
+}
+
+/// Bits beyond the mask, alone or in the whole version, or taken away from the job's: no share is
+/// accepted, and every block is found.
+#[test]
+fn a_block_is_found_on_the_header_that_was_hashed() {
+    let mut bench = Bench::new(BuildJob::Classes, EASY, &solo(), least());
+    let tip = *bench.job.prevhash();
+    let cases = [
+        (Version::Whole(0x2000_0020), 0x2000_0020),
+        (Version::Whole(0x6000_2000), 0x6000_2000),
+        (Version::Whole(0x0000_2000), 0x0000_2000),
+        (Version::Rolled(0x2000_0020), 0x2000_0020),
+        (Version::Rolled(0x0000_2020), 0x2000_2020),
+        (Version::Rolled(0x4000_2000), 0x6000_2000),
+        // As BIP 310 has it.
+        (Version::Rolled(0x4000_2000), 0x2000_2000),
+    ];
+    for (version, hashed) in cases {
+        let claims = (0..64).map(|nonce| Submission { nonce, version, ..submission() });
+        let mut blocks = 0;
+        for claim in claims {
+            let whole = Submission { version: Version::Whole(hashed), ..claim };
+            let header = reference_header(&bench.job, &bench.assignment, &whole);
+            let verdict = bench.check_at(&claim, tip, false);
+            assert_eq!(verdict.share.unwrap_err(), Reject::BadVersion);
+            if !bench.job.block_target.is_met_by(&Hash256::sha256d(&header)) {
+                continue;
+            }
+            blocks += 1;
+            let block = verdict.block.expect("the miner has found one");
+            assert!(bench.job.block_target.is_met_by(&Hash256::sha256d(&block.header)));
+            if let Version::Whole(_) = version {
+                assert_eq!(block.header, header);
+            }
+        }
+        assert!(blocks > 10, "{version:?}");
+    }
 }
 
 /// Stale, expired, of an impossible time or version or target: a block is a block.
@@ -179,7 +232,7 @@ fn a_block_is_found_whatever_becomes_of_its_share() {
         submission(),
         Submission { ntime: MINTIME - 1, ..submission() },
         Submission { ntime: u32::MAX, ..submission() },
-        Submission { version_bits: Some(0x4000_0000), ..submission() },
+        Submission { version: Version::Rolled(0x4000_0000), ..submission() },
     ];
     for base in bases {
         let verdict = (0..)

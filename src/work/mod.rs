@@ -30,7 +30,7 @@ pub use job::{Announce, Door, Job, JobId, RENDER_SLOTS, Work};
 pub use nbits::Nbits;
 pub use payout::{Coinbaser, CoinbaserRequest, Payout, PayoutOutput, PoolTerms};
 pub use roster::{Protocol, Roster};
-pub use share::{FoundBlock, Reject, Share, Submission, Username};
+pub use share::{FoundBlock, Reject, Share, Submission, Username, Version};
 pub use target::{Difficulty, Target, hash_difficulty};
 pub use template::{BlockLimits, Template, TemplateKind, TemplateTx, TipHeader};
 pub use timing::{Histogram, HistogramView, TipClock};

@@ -11,10 +11,20 @@ pub struct Submission {
     pub extranonce: [u8; 12],
     pub ntime: u32,
     pub nonce: u32,
-    /// Bits that the miner rolled, before masking; `None` when it sent none.
-    pub version_bits: Option<u32>,
-    /// Bits that it may roll.
+    pub version: Version,
+    /// Bits of the version that it may roll.
     pub version_mask: u32,
+}
+
+/// What a miner says of the version in its header.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Version {
+    /// Nothing: it is the job's.
+    Job,
+    /// Stratum V1: the bits that it rolled, before masking.
+    Rolled(u32),
+    /// Stratum V2: all of it, as hashed.
+    Whole(u32),
 }
 
 /// A submission that met its target.

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     datum::message::{CoinbaseContext, JobContext, ShareFlags, ShareMessage, ShareReason},
-    work::{CoinbaseId, Difficulty, Hash256, Nbits, PayoutOutput, Target, VERSION_ROLLING_MASK},
+    work::{CoinbaseId, Difficulty, Hash256, Nbits, PayoutOutput, Target},
 };
 
 /// What a connection knows of one job slot.
@@ -112,7 +112,7 @@ impl Slot {
         if ntime.abs_diff(now.unix) > NTIME_SLACK {
             return Err(ShareReason::BAD_NTIME);
         }
-        let version = share.version & !VERSION_ROLLING_MASK;
+        let version = share.version & !ROLLED;
         if version >> 29 != 1 || *self.version.get_or_insert(version) != version {
             return Err(ShareReason::BAD_VERSION);
         }
@@ -303,5 +303,7 @@ const UNIQUE_ID_LEN: usize = 7;
 const TARGET_BYTE_BLANK: u8 = 0xFF;
 /// 2^63 is as much as a minimum difficulty can say.
 const TARGET_BYTE_MAX: u8 = 63;
+/// BIP 323's bits: what Stratum V2 lets miners roll.
+const ROLLED: u32 = 0x1fff_ffe0;
 /// Two hours, which is what nodes allow the future, and a minute for clocks that differ.
 const NTIME_SLACK: u64 = 2 * 3600 + 60;

@@ -2,7 +2,7 @@
 
 use crate::{
     sv1::notify::{WireJobId, parse_hex_u32},
-    work::{Reject, Submission, VERSION_ROLLING_MASK},
+    work::{Reject, Submission, VERSION_ROLLING_MASK, Version},
 };
 
 /// A claim, before its job is known.
@@ -26,12 +26,12 @@ impl<'a> Submit<'a> {
         faster_hex::hex_decode(extranonce2.as_bytes(), &mut extranonce[4..])
             .map_err(|_| Reject::BadExtranonce)?;
         let number = |hex: &str| parse_hex_u32(hex).ok_or(Reject::Malformed);
-        let version_bits = rest.first().map(|bits| number(bits)).transpose()?;
+        let rolled = rest.first().map(|bits| number(bits)).transpose()?;
         let submission = Submission {
             extranonce,
             ntime: number(ntime)?,
             nonce: number(nonce)?,
-            version_bits,
+            version: rolled.map_or(Version::Job, Version::Rolled),
             version_mask: VERSION_ROLLING_MASK,
         };
         // An id that we never wrote is a job that we never gave.
