@@ -18,7 +18,10 @@ pub(super) struct Newsroom {
     pool: Option<String>,
     nodes: Option<String>,
     warnings: Option<String>,
+    /// None: nothing was looked at yet. Hashes, and what nodes said.
     blocks: Option<Vec<(String, String)>>,
+    /// Unix seconds when blocks were first looked at.
+    blocks_since: u64,
 }
 
 impl Newsroom {
@@ -47,7 +50,7 @@ impl Newsroom {
         if is_new(&mut self.warnings, warning_key(&warnings)) {
             all.extend(News::new("warnings", &warnings));
         }
-        all.extend(self.new_blocks(blocks.unwrap_or_default()));
+        all.extend(blocks.into_iter().flat_map(|blocks| self.new_blocks(blocks, moment.unix_s)));
         self.turns += 1;
         if self.turns.is_multiple_of(STATUS_EACH) {
             all.extend(News::new("status", &state.status()));
@@ -55,16 +58,22 @@ impl Newsroom {
         all
     }
 
-    fn new_blocks(&mut self, records: Vec<BlockRecord>) -> Vec<News> {
-        if records.is_empty() {
-            return Vec::new();
-        }
+    /// No blocks yet is something to start from, too.
+    fn new_blocks(&mut self, records: Vec<BlockRecord>, unix_s: u64) -> Vec<News> {
         let key = |record: &BlockRecord| (record.hash.clone(), format!("{:?}", record.submissions));
         let keys: Vec<_> = records.iter().map(key).collect();
         let known = self.blocks.replace(keys);
-        let Some(known) = known else { return Vec::new() };
-        let is_known = |record: &BlockRecord| known.contains(&key(record));
-        let new = records.into_iter().filter(|record| !is_known(record));
+        let Some(known) = known else {
+            self.blocks_since = unix_s;
+            return Vec::new();
+        };
+        let is_told = |record: &BlockRecord| known.contains(&key(record));
+        // The ledger reads what earlier runs found a while after it has started.
+        let is_of_now = |record: &BlockRecord| {
+            record.at.saturating_add(HEARD_LATE_S) >= self.blocks_since
+                || known.iter().any(|(hash, _)| *hash == record.hash)
+        };
+        let new = records.into_iter().filter(|record| !is_told(record) && is_of_now(record));
         // Oldest first, as they happened.
         let new: Vec<_> = new.map(view::block).collect();
         new.iter().rev().filter_map(|block| News::new("block", block)).collect()
@@ -118,8 +127,59 @@ fn warning_key(warnings: &Warnings) -> String {
     key.chars().filter(|c| !c.is_ascii_digit()).collect()
 }
 
+/// How long the ledger may take to hear of a block, and clocks may be turned back.
+const HEARD_LATE_S: u64 = 60;
 /// In turns of [`LOOK_EACH_MS`]: two seconds, and one.
 const STATUS_EACH: u64 = 8;
 const BLOCKS_EACH: u64 = 4;
 /// How soon news gets out.
 pub(super) const LOOK_EACH_MS: u64 = 250;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{Fate, NodeAnswer};
+
+    const NOW: u64 = 1_800_000_000;
+
+    fn block(height: u32, at: u64, answers: usize) -> BlockRecord {
+        let answer = NodeAnswer {
+            node: "one".into(),
+            result: Fate::Accepted,
+            reason: String::new(),
+            at: at + 1,
+        };
+        BlockRecord {
+            height,
+            hash: format!("{height:064}"),
+            at,
+            worker: "a.b".into(),
+            submissions: vec![answer; answers],
+        }
+    }
+
+    #[test]
+    fn the_first_block_ever_is_news_and_so_is_what_nodes_say() {
+        let mut newsroom = Newsroom::default();
+        assert_eq!(newsroom.new_blocks(Vec::new(), NOW).len(), 0);
+        assert_eq!(newsroom.new_blocks(Vec::new(), NOW + 1).len(), 0);
+        assert_eq!(newsroom.new_blocks(vec![block(1, NOW + 2, 0)], NOW + 2).len(), 1);
+        assert_eq!(newsroom.new_blocks(vec![block(1, NOW + 2, 0)], NOW + 3).len(), 0);
+        assert_eq!(newsroom.new_blocks(vec![block(1, NOW + 2, 1)], NOW + 4).len(), 1);
+        let two = vec![block(2, NOW + 9, 1), block(1, NOW + 2, 1)];
+        assert_eq!(newsroom.new_blocks(two, NOW + 9).len(), 1);
+    }
+
+    #[test]
+    fn blocks_of_before_are_no_news_however_late_they_are_read() {
+        let mut newsroom = Newsroom::default();
+        let old = block(1, NOW - 1000, 0);
+        assert_eq!(newsroom.new_blocks(vec![old.clone()], NOW).len(), 0);
+        assert_eq!(newsroom.new_blocks(vec![block(1, NOW - 1000, 1)], NOW + 1).len(), 1);
+        let mut early = Newsroom::default();
+        assert_eq!(early.new_blocks(Vec::new(), NOW).len(), 0);
+        assert_eq!(early.new_blocks(vec![old.clone()], NOW + 1).len(), 0);
+        let new = block(2, NOW + 2, 0);
+        assert_eq!(early.new_blocks(vec![new, old], NOW + 2).len(), 1);
+    }
+}
