@@ -89,7 +89,7 @@ impl Account {
             &mut effects.scratch,
         );
         if let Some(block) = verdict.block {
-            effects.tally.blocks += 1;
+            effects.tally.blocks += u64::from(verdict.is_new_block);
             effects.blocks.push(block);
         }
         if !is_named {

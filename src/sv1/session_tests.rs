@@ -381,6 +381,28 @@ fn a_block_is_an_effect_even_when_the_share_is_stale() {
     assert!(bench.effects.shares.is_empty());
 }
 
+/// As a share that counts, as its duplicate, and when its own success has made it stale.
+#[test]
+fn a_block_that_is_claimed_again_goes_out_again_and_counts_once() {
+    let mut bench = Bench::new(config(), Desk::new(EASY, &solo()));
+    let job = notify(&bench.say(SUBSCRIBE));
+    for nonce in 0..32 {
+        bench.submit(&job, 0, nonce);
+    }
+    let found = bench.effects.blocks.len();
+    assert!(found > 4);
+    assert_eq!(bench.effects.tally.blocks, found as u64);
+    for nonce in 0..32 {
+        bench.submit(&job, 0, nonce);
+    }
+    bench.publish(2, BuildJob::Classes, Announce::Now);
+    for nonce in 0..48 {
+        assert!(bench.submit(&job, 0, nonce).contains("stale-prevblk"));
+    }
+    let late = bench.effects.blocks.len() - 3 * found;
+    assert_eq!(bench.effects.tally.blocks, (found + late) as u64);
+}
+
 #[test]
 fn jobs_expire_when_their_successor_is_long_due() {
     let mut bench = Bench::solo();

@@ -60,6 +60,8 @@ pub enum Source<'a> {
 #[derive(Debug)]
 pub struct Verdict {
     pub block: Option<Box<FoundBlock>>,
+    /// The block was not claimed before.
+    pub is_new_block: bool,
     pub share: Result<Share, Reject>,
 }
 
@@ -103,23 +105,25 @@ pub fn check(
             username: username.clone(),
         })
     });
-    let share = refuse(job, assignment, submission, moment, &hash)
-        .and_then(|()| if seen.insert(job.id, &hash) { Ok(()) } else { Err(Reject::Duplicate) })
-        .map(|()| Share {
-            job: Arc::clone(job),
-            coinbase_id: coinbase.id,
-            quickdiff: assignment.quickdiff,
-            target_byte: variant.target_byte,
-            difficulty: assignment.difficulty.get(),
-            extranonce: submission.extranonce,
-            ntime: submission.ntime,
-            nonce: submission.nonce,
-            version,
-            hash,
-            is_block,
-            username: username.clone(),
-        });
-    Verdict { block, share }
+    let refused = refuse(job, assignment, submission, moment, &hash);
+    // A block's claim is remembered whatever becomes of its share, so that it is counted once.
+    let is_new = (is_block || refused.is_ok()) && seen.insert(job.id, &hash);
+    let fresh = if is_new { Ok(()) } else { Err(Reject::Duplicate) };
+    let share = refused.and(fresh).map(|()| Share {
+        job: Arc::clone(job),
+        coinbase_id: coinbase.id,
+        quickdiff: assignment.quickdiff,
+        target_byte: variant.target_byte,
+        difficulty: assignment.difficulty.get(),
+        extranonce: submission.extranonce,
+        ntime: submission.ntime,
+        nonce: submission.nonce,
+        version,
+        hash,
+        is_block,
+        username: username.clone(),
+    });
+    Verdict { block, is_new_block: is_block && is_new, share }
 }
 
 /// The header that the miner hashed, its version and its hash.
