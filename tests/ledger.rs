@@ -93,7 +93,8 @@ impl Side {
     async fn shares(&self, worker: Option<&str>) -> f64 {
         let window = Duration::from_secs(3600);
         let worker = worker.map(str::to_owned);
-        let query = HistoryQuery { metric: Metric::Accepted, worker, window };
+        let query =
+            HistoryQuery { metric: Metric::Accepted, worker, beside_workers: false, window };
         let series = self.ledger.history(query).await.unwrap();
         assert_eq!(series.step_s, 60);
         series.points.iter().map(|(_, shares)| shares).sum()
@@ -208,7 +209,8 @@ async fn damage_that_shows_late_costs_the_charts_alone() {
     assert_eq!(set_aside(dir.path()).len(), 0);
     // Who looks at the chart finds the damage.
     let window = Duration::from_secs(3600);
-    let query = HistoryQuery { metric: Metric::Hashrate, worker: None, window };
+    let query =
+        HistoryQuery { metric: Metric::Hashrate, worker: None, beside_workers: false, window };
     side.ledger.history(query).await.unwrap_err();
     let reason = side.wait_degraded();
     assert!(reason.contains("totals and workers go on"), "{reason}");
@@ -234,7 +236,8 @@ async fn a_folder_in_the_files_place_is_told_of_and_waited_out() {
     assert!(reason.contains("Mining goes on"), "{reason}");
     // Everything but the charts is there all the same.
     let window = Duration::from_secs(3600);
-    let query = HistoryQuery { metric: Metric::Hashrate, worker: None, window };
+    let query =
+        HistoryQuery { metric: Metric::Hashrate, worker: None, beside_workers: false, window };
     let unread = side.ledger.history(query).await.unwrap_err().to_string();
     assert!(unread.contains("cannot be read") && !unread.contains("writ"), "{unread}");
     eventually("a sample", SOON, || (side.ledger.hashrate().m1 > 0.0).then_some(()));

@@ -87,7 +87,8 @@ impl Reader {
 }
 
 fn history(connection: &Connection, query: &HistoryQuery, now: u64) -> Result<Series, Error> {
-    let plan = plan_for(connection, query.worker.is_some(), query.window, now)?;
+    let of_a_worker = query.worker.is_some() || query.beside_workers;
+    let plan = plan_for(connection, of_a_worker, query.window, now)?;
     let Some(name) = &query.worker else {
         let sql = format!(
             "SELECT t, accepted, rejected, difficulty, seconds FROM total_{} \
@@ -150,13 +151,19 @@ fn plan_for(
     window: Duration,
     now: u64,
 ) -> Result<Plan, Error> {
-    let table = if of_a_worker { "worker" } else { "total" };
-    let mut first = [None; Step::ALL.len()];
-    for (first, step) in first.iter_mut().zip(Step::ALL) {
-        let sql = format!("SELECT min(t) FROM {table}_{}", step.name());
-        let t: Option<u64> = connection.prepare_cached(&sql)?.query_row([], |row| row.get(0))?;
-        *first = t.map(|t| t.saturating_mul(step.seconds()));
-    }
+    let began = |table: &str| {
+        let mut first = [None; Step::ALL.len()];
+        for (first, step) in first.iter_mut().zip(Step::ALL) {
+            let sql = format!("SELECT min(t) FROM {table}_{}", step.name());
+            let t: Option<u64> =
+                connection.prepare_cached(&sql)?.query_row([], |row| row.get(0))?;
+            *first = t.map(|t| t.saturating_mul(step.seconds()));
+        }
+        Ok::<_, Error>(first)
+    };
+    let workers = if of_a_worker { began("worker")? } else { [None; Step::ALL.len()] };
+    // Before the first worker's first row there is only the total's.
+    let first = if workers == [None; Step::ALL.len()] { began("total")? } else { workers };
     Ok(plan(window, now, |step| first[step as usize]))
 }
 

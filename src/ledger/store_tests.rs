@@ -36,8 +36,20 @@ fn batch(t: u64, workers: usize, sent: u64) -> Batch {
 }
 
 fn ask(dir: &Path, metric: Metric, worker: Option<&str>, window_s: u64, now: u64) -> Series {
+    ask_beside(false, dir, metric, worker, window_s, now)
+}
+
+fn ask_beside(
+    beside_workers: bool,
+    dir: &Path,
+    metric: Metric,
+    worker: Option<&str>,
+    window_s: u64,
+    now: u64,
+) -> Series {
     let window = Duration::from_secs(window_s);
-    let query = HistoryQuery { metric, worker: worker.map(str::to_owned), window };
+    let worker = worker.map(str::to_owned);
+    let query = HistoryQuery { metric, worker, beside_workers, window };
     Reader::new(dir).history(&query, now).unwrap()
 }
 
@@ -213,6 +225,14 @@ fn workers_rows_are_bounded_and_the_oldest_go() {
     assert_eq!((series.step_s, series.points.len()), (60, 20));
     let series = ask(dir.path(), Metric::Accepted, Some(name), 4 * 3600, START + 300 * 60);
     assert_eq!((series.step_s, series.points.len()), (3600, 4));
+    // The total has all its minutes; beside a worker it comes in hours, which lose nothing.
+    let now_s = START + 300 * 60;
+    let total = ask(dir.path(), Metric::Accepted, None, 4 * 3600, now_s);
+    assert_eq!((total.step_s, total.points.len()), (60, 240));
+    let beside = ask_beside(true, dir.path(), Metric::Accepted, None, 4 * 3600, now_s);
+    assert_eq!((beside.step_s, beside.points.len()), (3600, 4));
+    let sum = |series: &Series| series.points.iter().map(|(_, shares)| shares).sum::<f64>();
+    assert_eq!(sum(&beside), sum(&total));
     store.try_prune(None, Duration::MAX, 1_000).unwrap();
     assert_eq!(rows(&store, "minute"), now, "nothing more goes");
 }

@@ -156,6 +156,9 @@ pub struct HistoryQuery {
     pub metric: Metric,
     /// None: all of them together.
     pub worker: Option<String>,
+    /// One of several lines, some of them workers': it is asked for in the steps that those have,
+    /// which may be coarser. A worker's always is.
+    pub beside_workers: bool,
     /// Up to now.
     pub window: Duration,
 }

@@ -33,12 +33,18 @@ pub(crate) async fn history(
         lines.extend(workers.into_iter().take(request.top).map(|worker| Some(worker.name)));
     }
     let mut found = Vec::with_capacity(lines.len());
-    for worker in lines {
-        let metric = metric(request.metric);
-        let query = HistoryQuery { metric, worker: worker.clone(), window: request.window };
-        found.push((worker, handles.ledger.history(query).await?));
+    for query in queries(&request, lines) {
+        found.push((query.worker.clone(), handles.ledger.history(query).await?));
     }
     Ok(align(&request, found))
+}
+
+/// One for each line, all in the same steps: the total may have minutes where workers have hours.
+fn queries(request: &HistoryRequest, lines: Vec<Option<String>>) -> Vec<HistoryQuery> {
+    let (metric, window) = (metric(request.metric), request.window);
+    let beside_workers = lines.iter().any(Option::is_some);
+    let query = |worker| HistoryQuery { metric, worker, beside_workers, window };
+    lines.into_iter().map(query).collect()
 }
 
 /// Puts all lines on one time axis, which has a time wherever one of them does, and the steps
@@ -108,6 +114,23 @@ mod tests {
         assert_eq!(history.series[0].values, [Some(1.0), Some(2.0), None, None, None]);
         assert_eq!(history.series[1].values, [None, None, None, None, Some(4.0)]);
         assert_eq!((history.step_s, history.window_s), (60, 3600));
+    }
+
+    #[test]
+    fn the_total_is_asked_for_in_the_steps_of_the_workers_beside_it() {
+        let request = HistoryRequest {
+            metric: Metric::Accepted,
+            window: Duration::from_secs(86_400),
+            worker: None,
+            top: 1,
+        };
+        let worker = || Some("a.b".to_owned());
+        let steps = |lines| -> Vec<_> {
+            let all = queries(&request, lines);
+            all.into_iter().map(|query| (query.worker, query.beside_workers)).collect()
+        };
+        assert_eq!(steps(vec![None, worker()]), [(None, true), (worker(), true)]);
+        assert_eq!(steps(vec![None]), [(None, false)]);
     }
 
     #[test]
