@@ -337,6 +337,12 @@ impl Check {
         let difficulty_start = self.difficulty("stratum.difficulty_start", raw.difficulty_start);
         let stale_after = self.duration("stratum.stale_after", &raw.stale_after);
         let login_timeout = self.duration("stratum.login_timeout", &raw.login_timeout);
+        if login_timeout.is_some_and(|timeout| timeout < Duration::from_secs(1)) {
+            self.note::<()>(
+                "stratum.login_timeout",
+                "must be at least 1s, or no miner could log in; \"1h\" is as good as never",
+            );
+        }
         let idle_timeout = self.duration("stratum.idle_timeout", &raw.idle_timeout);
         if raw.shares_per_minute == 0 {
             self.note::<()>("stratum.shares_per_minute", "must be at least 1");

@@ -106,6 +106,16 @@ fn all_problems_are_told_at_once() {
     }
 }
 
+#[test]
+fn a_login_has_a_second_at_least() {
+    let case = |time| Config::parse(&format!("{MINIMAL}\n[stratum]\nlogin_timeout = \"{time}\""));
+    for time in ["0s", "0m", "999ms"] {
+        let error = case(time).unwrap_err().to_string();
+        assert!(error.contains("stratum.login_timeout must be at least 1s"), "{error}");
+    }
+    assert_eq!(case("1s").unwrap().stratum.login_timeout, Duration::from_secs(1));
+}
+
 /// What `gatewayd check` prints of a file, in order.
 #[track_caller]
 fn told(toml: &str) -> Vec<String> {
