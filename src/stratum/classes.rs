@@ -48,10 +48,10 @@ pub struct Classes {
 }
 
 impl Classes {
-    /// Without `fingerprint` every miner gets the default class.
+    /// Without `fingerprint` there are no built-in rules.
     pub fn new(fingerprint: bool, own: Vec<ClassRule>) -> Self {
         if !fingerprint {
-            return Self { rules: Box::default(), extended: Box::default(), own: 0 };
+            return Self { own: own.len(), rules: own.into(), extended: Box::default() };
         }
         let built_in = BUILT_IN.into_iter().map(|(pattern, class, exponent)| {
             ClassRule::new(pattern, class, exponent.map(Difficulty::pow2))
@@ -151,7 +151,14 @@ mod tests {
     }
 
     #[test]
-    fn no_fingerprint_no_classes() {
-        assert_eq!(Classes::new(false, Vec::new()).of("xminer-1.").0, CoinbaseId::DEFAULT);
+    fn without_fingerprint_own_rules_alone_count() {
+        let default = (CoinbaseId::DEFAULT, None);
+        assert_eq!(Classes::new(false, Vec::new()).of("xminer-1."), default);
+        let floor = Difficulty::new(65536.0);
+        let classes = Classes::new(false, vec![ClassRule::within("^Mine/", 6500, floor)]);
+        assert_eq!(classes.of("mine/2"), (CoinbaseId::RESPECTABLE, floor));
+        assert_eq!(classes.of_extended("mine/2"), (CoinbaseId::RESPECTABLE, floor));
+        assert_eq!(classes.of("xminer-1."), default);
+        assert_eq!(classes.of_extended("bitaxe/x"), default);
     }
 }
