@@ -329,6 +329,35 @@ fn a_parent_that_it_does_not_have_yet_is_waited_for() {
 }
 
 #[test]
+fn a_block_that_its_disk_failed_on_is_neither_refused_nor_taken() {
+    let node = FakeBlvm::start();
+    let side = Side::start(&node);
+    let block = solve(&side.full(11), 1);
+    let trouble = "connect refused: IBD UTXO snapshot is empty";
+    node.set(|script| script.refusal = Some(trouble));
+    let answer = side.submit_block(block.clone(), |_| true);
+    assert!(matches!(&answer, Answer::Unanswered(words) if words.contains(trouble)), "{answer:?}");
+    // From then on it has the block and its place, but never connects it.
+    node.set(|script| {
+        script.refusal = Some("block header is already stored");
+        script.stranded = Some(block.hash);
+    });
+    let answer = eventually("another answer", PATIENCE, || {
+        side.stats.take_news().into_iter().find_map(|news| match news.event {
+            gatewayd::blocks::Event::Answered(_, answer) => Some(answer),
+            gatewayd::blocks::Event::Found(_) => None,
+        })
+    });
+    assert!(matches!(answer, Answer::Unanswered(words) if words.contains("not in its chain")));
+    // Until it does, after a restart.
+    node.set(|script| {
+        script.tip = block.hash;
+        script.height = 11;
+    });
+    eventually("it is accepted", PATIENCE, || (side.stats.accepted() == 1).then_some(()));
+}
+
+#[test]
 fn templates_are_cut_to_what_can_be_submitted() {
     let node = FakeBlvm::start();
     node.set(|script| {

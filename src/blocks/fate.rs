@@ -41,8 +41,18 @@ impl Answer {
         }
     }
 
-    /// What blvm-node's `submitblock` says: all that it refuses is an error -32602, and the words
-    /// tell why. Not yet whether the block is in its chain: null may also be a block beside it.
+    /// What an error says that a node gave instead: only two of them judge the block. The others
+    /// tell of the node, like -25 for a full disk in the midst of connecting.
+    pub(super) fn of_error(code: i32, message: &str) -> Self {
+        match code {
+            RPC_VERIFY_REJECTED | RPC_DESERIALIZATION => Self::Rejected(message.to_owned()),
+            _ => Self::Unanswered(message.to_owned()),
+        }
+    }
+
+    /// What blvm-node's `submitblock` says: all that it refuses is an error -32602, and so are its
+    /// own troubles while it connects a block; the words tell them apart. Not yet whether the
+    /// block is in its chain: null may also be a block beside it.
     pub(super) fn of_blvm_error(code: i32, message: &str) -> Self {
         if code != INVALID_PARAMS {
             return Self::Unanswered(message.to_owned());
@@ -50,10 +60,10 @@ impl Answer {
         if message.contains("already stored") {
             return Self::Accepted;
         }
-        if message.contains("prev_block_hash is not") || message.contains("not initialized") {
-            return Self::Unanswered(message.to_owned());
+        if BLVM_VERDICTS.iter().any(|words| message.contains(words)) {
+            return Self::Rejected(message.to_owned());
         }
-        Self::Rejected(message.to_owned())
+        Self::Unanswered(message.to_owned())
     }
 
     /// As metrics say it.
@@ -180,6 +190,19 @@ impl BlockStats {
 
 /// JSON-RPC's own code for parameters that are wrong.
 const INVALID_PARAMS: i32 = -32602;
+/// Of Bitcoin Core's protocol.h.
+const RPC_VERIFY_REJECTED: i32 = -26;
+const RPC_DESERIALIZATION: i32 = -22;
+/// With these words blvm-node 0.1 judges a block; all else may be its storage, its undo log, or a
+/// coin that it lost.
+const BLVM_VERDICTS: [&str; 6] = [
+    "block was not connected",
+    "Protocol validation failed",
+    "Failed to deserialize block",
+    "Failed to parse block",
+    "Block size mismatch",
+    "Invalid hex data",
+];
 /// A lifetime's blocks for most; a test network's last minutes.
 const RECENT_MAX: usize = 100;
 /// They are fetched every few seconds; only a test network has so many by then, or a daemon that
@@ -197,7 +220,27 @@ mod tests {
         assert!(!of("submitblock: prev_block_hash is not a stored header").is_final());
         let refused = "submitblock: block was not connected";
         assert_eq!(of(refused), Answer::Rejected(refused.to_owned()));
+        let heavy =
+            "submitblock: Protocol validation failed: Block weight exceeds maximum: 4000004 WU";
+        assert_eq!(of(heavy), Answer::Rejected(heavy.to_owned()));
         assert!(!Answer::of_blvm_error(-32603, refused).is_final());
+    }
+
+    #[test]
+    fn a_node_in_trouble_has_not_judged_the_block() {
+        for trouble in [
+            "submitblock: connect refused: IBD UTXO snapshot is empty",
+            "submitblock: IO error: No space left on device (os error 28)",
+            "submitblock: chain not initialized (no tip)",
+        ] {
+            let answer = Answer::of_blvm_error(-32602, trouble);
+            assert_eq!(answer, Answer::Unanswered(trouble.to_owned()));
+        }
+        // As Bitcoin Core ends when it cannot write; then what it says of a block.
+        assert!(!Answer::of_error(-25, "System error while saving block to disk").is_final());
+        assert!(!Answer::of_error(-28, "Loading block index").is_final());
+        assert!(Answer::of_error(-22, "Block decode failed").is_final());
+        assert!(Answer::of_error(-26, "bad-txns").is_final());
     }
 
     #[test]

@@ -27,12 +27,7 @@ pub(super) fn submit(node: &BlockNode, hash: &Hash256, params: &RawValue) -> Ans
     let answer = match &said {
         Ok(said) => Answer::of_submitblock(said.as_deref()),
         // Some nodes refuse with an error: only what the node itself said can be final.
-        Err(jsonrpc::Error::Rpc(error)) => match error.code {
-            RPC_VERIFY_ERROR | RPC_VERIFY_REJECTED | RPC_DESERIALIZATION => {
-                Answer::Rejected(error.message.clone())
-            }
-            _ => Answer::Unanswered(error.message.clone()),
-        },
+        Err(jsonrpc::Error::Rpc(error)) => Answer::of_error(error.code, &error.message),
         Err(error) => Answer::Unanswered(error.to_string()),
     };
     if matches!(answer, Answer::Rejected(_)) {
@@ -147,14 +142,23 @@ fn buried(client: &Client, hash: &Hash256) -> Answer {
         Err(jsonrpc::Error::Rpc(error)) if error.message.contains("no height index") => {
             return Answer::Stale;
         }
-        Err(_) => return Answer::Unanswered("it has the block, but not in its chain yet".into()),
+        Err(_) => return Answer::Unanswered(NOT_CONNECTED.into()),
     };
     let there = to_raw_value(&[height])
         .map_err(jsonrpc::Error::from)
         .and_then(|params| client.call::<String>("getblockhash", Some(&params)));
     match there {
-        Ok(there) if there == hash => Answer::Accepted,
+        Ok(there) if there == hash => is_below_tip(client, height),
         Ok(_) => Answer::Stale,
+        Err(error) => Answer::Unanswered(error.to_string()),
+    }
+}
+
+/// A block that it stored and then failed to connect has its place among the heights already.
+fn is_below_tip(client: &Client, height: u32) -> Answer {
+    match client.call::<u32>("getblockcount", None) {
+        Ok(tip) if tip > height => Answer::Accepted,
+        Ok(_) => Answer::Unanswered(NOT_CONNECTED.into()),
         Err(error) => Answer::Unanswered(error.to_string()),
     }
 }
@@ -240,13 +244,10 @@ struct BlockHeader {
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// For each address of a host; a node that is up accepts at once.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
+const NOT_CONNECTED: &str = "it has the block, but not in its chain yet";
 /// As the transport words HTTP's status.
 const TOO_MANY: &str = "code: 429";
 const PAUSE_TOO_MANY: Duration = Duration::from_secs(1);
-/// RPC_VERIFY_ERROR, RPC_VERIFY_REJECTED, RPC_DESERIALIZATION_ERROR of Bitcoin Core's protocol.h.
-const RPC_VERIFY_ERROR: i32 = -25;
-const RPC_VERIFY_REJECTED: i32 = -26;
-const RPC_DESERIALIZATION: i32 = -22;
 
 #[cfg(test)]
 mod tests {

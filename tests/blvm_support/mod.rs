@@ -43,6 +43,8 @@ pub struct Script {
     pub refusal: Option<&'static str>,
     /// A block that is accepted becomes the tip.
     pub connects: bool,
+    /// A block that it stored for the next height and then failed to connect.
+    pub stranded: Option<Hash256>,
     /// Hangs up instead of answering these.
     pub hangs_up_on: &'static str,
     /// Takes the height for its templates from before the tip.
@@ -73,6 +75,7 @@ impl FakeBlvm {
             transactions: Vec::new(),
             refusal: None,
             connects: true,
+            stranded: None,
             hangs_up_on: "",
             lags_in_height: false,
             connections: 0,
@@ -257,6 +260,13 @@ fn answer(script: &mut Script, method: &str, params: &str) -> Result<String, (i3
         "getblockheader" if params.contains(&tip.to_string()) => format!(
             r#"{{"hash":"{tip}","confirmations":0,"height":{height},"bits":"207fffff","mediantime":1000}}"#
         ),
+        "getblockheader" if script.stranded.is_some_and(|it| params.contains(&it.to_string())) => {
+            format!(r#"{{"confirmations":0,"height":{}}}"#, height + 1)
+        }
+        "getblockcount" => height.to_string(),
+        "getblockhash" if params.contains(&(height + 1).to_string()) => {
+            format!("\"{}\"", script.stranded.unwrap_or(tip))
+        }
         "getblockheader" => return Err((-32603, "Block not found: ".into())),
         "getblockhash" => format!("\"{tip}\""),
         "getblocktemplate" => template(script),
