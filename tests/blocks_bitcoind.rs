@@ -17,7 +17,7 @@ use std::{
 use bitcoincore_rpc::RpcApi;
 use common::{bitcoind::Bitcoind, eventually};
 use gatewayd::{
-    blocks::{Answer, BlockNode, BlockSender, BlockStats, BlocksConfig, Event, News},
+    blocks::{Answer, Auth, BlockNode, BlockSender, BlockStats, BlocksConfig, Event, News},
     template::{NodeConfig, NodeKind, TemplateConfig},
     work::{BuildJob, FoundBlock, Hash256, JobBuilder, Payout, Template, TemplateKind, Username},
 };
@@ -137,7 +137,8 @@ fn solve(template: &Arc<Template>, unique_id: u16) -> FoundBlock {
 }
 
 fn files(data_dir: &Path) -> Vec<String> {
-    let entries = fs::read_dir(data_dir.join("blocks")).unwrap();
+    // The folder may not be there yet.
+    let entries = fs::read_dir(data_dir.join("blocks")).into_iter().flatten();
     let mut names: Vec<_> =
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
@@ -180,31 +181,66 @@ fn a_block_reaches_every_node_and_is_told_of() {
 }
 
 #[test]
-fn nodes_change_for_blocks_that_are_found_after() {
+fn nodes_change_for_blocks_on_their_way_too() {
     let (before, after) = (Bitcoind::regtest(), Bitcoind::regtest());
     let dir = tempfile::tempdir().unwrap();
-    let template = template(&before);
-    let (early, late) = (solve(&template, 1), solve(&template, 2));
+    let early = solve(&template(&before), 1);
     let side = Side::start(dir.path(), &[&before]);
     before.freeze();
     side.submit(&early);
-    eventually("the first block is on its way", Duration::from_secs(10), || {
-        (side.stats.found() == 1).then_some(())
-    });
     // It is on disk once it has been sent.
     eventually("it has been sent", Duration::from_secs(10), || {
-        (files(dir.path()).len() == 1).then_some(())
+        files(dir.path()).iter().any(|name| name.ends_with(".hex")).then_some(())
     });
     side.sender.set_nodes(block_nodes(&[&after]));
-    side.submit(&late);
-    eventually("the new node has the next one", Duration::from_secs(20), || {
-        (after.best_hash().to_string() == late.hash.to_string()).then_some(())
+    eventually("the new node has it", Duration::from_secs(20), || {
+        (after.best_hash().to_string() == early.hash.to_string()).then_some(())
+    });
+    // One that is accepted too, as long as others are still tried.
+    assert!(side.drain(Duration::from_secs(20)));
+    let third = Bitcoind::regtest();
+    side.sender.set_nodes(block_nodes(&[&after, &third]));
+    eventually("the third node has it", Duration::from_secs(20), || {
+        (third.best_hash().to_string() == early.hash.to_string()).then_some(())
     });
     before.thaw();
-    assert!(side.drain(Duration::from_secs(20)));
+    eventually("so has the one that left", Duration::from_secs(20), || {
+        files(dir.path())[0].ends_with(".accepted").then_some(())
+    });
     assert_eq!(before.best_hash().to_string(), early.hash.to_string());
-    assert_eq!(after.height(), 1);
-    assert_eq!(*side.told.lock().unwrap(), [late.hash, early.hash]);
+    assert_eq!(*side.told.lock().unwrap(), [early.hash; 3]);
+    assert_eq!((side.stats.found(), side.stats.accepted()), (1, 1));
+    // The next one goes to the new ones only.
+    let late = solve(&template(&after), 2);
+    side.submit(&late);
+    eventually("both have the next one", Duration::from_secs(20), || {
+        (side.told.lock().unwrap()[3..] == [late.hash; 2]).then_some(())
+    });
+    assert_eq!(before.height(), 1);
+}
+
+#[test]
+fn a_corrected_password_brings_the_block_through() {
+    let node = Bitcoind::regtest();
+    let dir = tempfile::tempdir().unwrap();
+    let block = solve(&template(&node), 1);
+    let side = Side::start(dir.path(), &[]);
+    let mut wrong = block_nodes(&[&node]);
+    wrong[0].auth = Auth::UserPass("miner".into(), "wrong".into());
+    side.sender.set_nodes(wrong);
+    side.submit(&block);
+    eventually("the node does not let it in", Duration::from_secs(20), || {
+        let mut news = side.stats.take_news().into_iter();
+        let unanswered = |it: News| matches!(it.event, Event::Answered(_, Answer::Unanswered(_)));
+        news.any(unanswered).then_some(())
+    });
+    side.sender.set_nodes(block_nodes(&[&node]));
+    assert!(side.drain(Duration::from_secs(20)), "the old password is tried on");
+    assert_eq!(node.best_hash().to_string(), block.hash.to_string());
+    // Nobody is left to be tried.
+    eventually("its file says so", Duration::from_secs(5), || {
+        files(dir.path())[0].ends_with(".accepted").then_some(())
+    });
 }
 
 #[test]

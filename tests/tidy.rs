@@ -40,6 +40,7 @@ const ADAPTERS: &[&str] = &[
     "template/rpc.rs",
     "template/blvm/rpc.rs",
     "template/zmq.rs",
+    "blocks/bring.rs",
     "blocks/rpc.rs",
     "blocks/store.rs",
     "ledger/read.rs",

@@ -1,8 +1,10 @@
 //! Found blocks: to disk and to every node at the same moment, again until one has it.
 //!
-//! `store` is the folder, `rpc` one call to one node, `task` runs both. A block that is on disk
-//! when gatewayd dies goes out at the next start. Not here: what makes a block.
+//! `store` is the folder, `rpc` one call to one node, `bring` one block's ways to all of them, and
+//! `task` runs it. A block that is on disk when gatewayd dies goes out at the next start. Not here:
+//! what makes a block.
 
+mod bring;
 mod fate;
 mod rpc;
 mod store;

@@ -2,23 +2,23 @@
 
 use std::{
     collections::VecDeque,
+    error::Error,
+    io,
     sync::Arc,
     thread,
     time::{Duration, SystemTime},
 };
 
-use serde_json::value::{RawValue, to_raw_value};
 use tokio::{
     sync::{Semaphore, mpsc, oneshot, watch},
     task::{JoinSet, spawn_blocking},
-    time::{sleep, timeout},
+    time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use super::{
-    Answer, BlockNode, BlockReport, BlockStats, BlocksConfig, Event, News, rpc,
-    store::{Pending, Store},
+    Answer, BlockNode, BlockStats, BlocksConfig, Event, News, bring::Outgoing, rpc, store::Store,
 };
 use crate::work::{FoundBlock, Hash256};
 
@@ -31,8 +31,8 @@ pub struct BlockSender {
 }
 
 impl BlockSender {
-    /// Sends blocks that are found from now on to these nodes. Blocks on their way go on to the
-    /// nodes that they were for.
+    /// Sends blocks to these nodes from now on, also those that are on their way; they still go to
+    /// the nodes that they were for.
     pub fn set_nodes(&self, nodes: Vec<BlockNode>) {
         self.nodes.send_modify(|all| {
             let kept = |node: &BlockNode| all.iter().find(|old| old.node == *node).cloned();
@@ -85,44 +85,47 @@ pub fn spawn(
         on_accepted: config.on_accepted,
         stats: Arc::clone(&stats),
         pending: pending.clone(),
+        stop,
     };
-    tasks.spawn(run(submitter, incoming, stop));
+    tasks.spawn(run(submitter, incoming));
     (BlockSender { queue, pending, nodes }, stats)
 }
 
 /// What every submission needs.
 #[derive(Clone)]
-struct Submitter {
-    store: Store,
-    nodes: watch::Receiver<Arc<[Destination]>>,
-    on_accepted: Arc<dyn Fn(Hash256) + Send + Sync>,
-    stats: Arc<BlockStats>,
-    pending: watch::Sender<usize>,
+pub(super) struct Submitter {
+    pub(super) store: Store,
+    pub(super) nodes: watch::Receiver<Arc<[Destination]>>,
+    pub(super) on_accepted: Arc<dyn Fn(Hash256) + Send + Sync>,
+    pub(super) stats: Arc<BlockStats>,
+    pub(super) pending: watch::Sender<usize>,
+    /// Blocks that are undecided by then are left on disk.
+    pub(super) stop: CancellationToken,
 }
 
 /// A node and its turns: where any share is a block, hundreds at once must not become as many
 /// threads and calls.
 #[derive(Clone, Debug)]
-struct Destination {
-    node: BlockNode,
+pub(super) struct Destination {
+    pub(super) node: BlockNode,
     turns: Arc<Semaphore>,
     line: Arc<rpc::Line>,
 }
 
 impl Destination {
-    fn new(node: BlockNode) -> Self {
+    pub(super) fn new(node: BlockNode) -> Self {
         Self { node, turns: Arc::new(Semaphore::new(TURNS)), line: Arc::default() }
     }
 
-    async fn submit(&self, hash: Hash256, params: Arc<RawValue>) -> Answer {
+    pub(super) async fn submit(&self, block: &Arc<Outgoing>) -> Answer {
         // Never closed, so never an error.
         let _turn = self.turns.acquire().await;
-        let (node, line) = (self.node.clone(), Arc::clone(&self.line));
+        let (node, line, block) = (self.node.clone(), Arc::clone(&self.line), Arc::clone(block));
         let submit = move || {
             if node.is_blvm {
-                rpc::submit_to_blvm(&node, &line, &hash, &params)
+                rpc::submit_to_blvm(&node, &line, &block.hash, &block.params)
             } else {
-                rpc::submit(&node, &hash, &params)
+                rpc::submit(&node, &block.hash, &block.params)
             }
         };
         let answer = on_a_thread(submit).await;
@@ -140,29 +143,20 @@ async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stati
     receiver.await.ok()
 }
 
-/// A block on its way, in the form that goes to disk and nodes.
-struct Outgoing {
-    height: u32,
-    hash: Hash256,
-    hex: String,
-    saved: bool,
-}
-
-async fn run(
-    submitter: Submitter,
-    mut incoming: mpsc::Receiver<Box<FoundBlock>>,
-    stop: CancellationToken,
-) {
+async fn run(submitter: Submitter, mut incoming: mpsc::Receiver<Box<FoundBlock>>) {
     let mut running = JoinSet::new();
     for block in submitter.resume().await {
         submitter.pending.send_modify(|pending| *pending += 1);
         running.spawn(submitter.clone().bring(block));
     }
     let mut recent = VecDeque::new();
+    let mut is_open = true;
     loop {
         tokio::select! {
             biased;
-            Some(block) = incoming.recv() => {
+            block = incoming.recv() => {
+                // Only after the end, and when all that came before it is taken.
+                let Some(block) = block else { break };
                 if recent.contains(&block.hash) {
                     submitter.settle();
                     continue;
@@ -174,20 +168,29 @@ async fn run(
                 running.spawn(submitter.clone().begin(block));
             }
             Some(_) = running.join_next() => {}
-            // Dropping `running` ends what is left: it is on disk.
-            () = stop.cancelled() => return,
+            () = submitter.stop.cancelled(), if is_open => {
+                is_open = false;
+                incoming.close();
+            }
         }
     }
+    submitter.stop.cancelled().await;
+    // What is undecided gets to disk yet.
+    while running.join_next().await.is_some() {}
 }
 
 impl Submitter {
     /// Blocks that an earlier run did not see through.
     async fn resume(&self) -> Vec<Outgoing> {
         let store = self.store.clone();
-        let found = spawn_blocking(move || store.prepare().and_then(|()| store.pending())).await;
-        let pending = match found {
+        let found = spawn_blocking(move || {
+            let pending = store.prepare().and_then(|()| store.pending())?;
+            Ok(pending.iter().map(Outgoing::resumed).collect())
+        });
+        let pending: Vec<_> = match found.await {
             Ok(Ok(pending)) => pending,
             Ok(Err(error)) => {
+                let error: io::Error = error;
                 error!(
                     "ledger.data_dir cannot be used, so found blocks are not kept on disk: {error}. \
                      They still go to every node at once; make the folder writable and restart"
@@ -199,8 +202,7 @@ impl Submitter {
         if !pending.is_empty() {
             warn!(blocks = pending.len(), "submitting blocks that an earlier run left undecided");
         }
-        let outgoing = |Pending { height, hash, hex }| Outgoing { height, hash, hex, saved: true };
-        pending.into_iter().map(outgoing).collect()
+        pending.into_iter().flatten().collect()
     }
 
     async fn begin(self, block: Box<FoundBlock>) {
@@ -210,114 +212,27 @@ impl Submitter {
         let hash = block.hash;
         self.tell(height, hash, Event::Found(block.username.clone()));
         // Off the runtime: a full block is megabytes of hex.
-        let hex = spawn_blocking(move || faster_hex::hex_string(&block.serialize())).await;
-        let Ok(hex) = hex else { return self.settle() };
-        self.bring(Outgoing { height, hash, hex, saved: false }).await;
-    }
-
-    /// Saves the block and submits it everywhere at the same moment; ends when its fate is known.
-    async fn bring(self, block: Outgoing) {
-        let Outgoing { height, hash, hex, saved } = block;
-        let Ok(params) = to_raw_value(&[&hex]) else { return self.settle() };
-        let params: Arc<RawValue> = params.into();
-        let mut nodes = JoinSet::new();
-        let destinations = self.nodes.borrow().clone();
-        for node in destinations.iter().cloned() {
-            nodes.spawn(self.clone().bring_to(node, height, hash, Arc::clone(&params)));
-        }
-        let store = self.store.clone();
-        let saving =
-            spawn_blocking(move || if saved { Ok(()) } else { store.save(height, &hash, &hex) });
-        if let Ok(Err(error)) = saving.await {
-            error!(height, %hash, "the block could not be written to ledger.data_dir: {error}");
-        }
-        let mut report = BlockReport { height, hash, answers: Vec::new() };
-        let mut is_settled = false;
-        while let Some(answer) = nodes.join_next().await {
-            let was_accepted = report.is_accepted();
-            report.answers.extend(answer.ok());
-            if !was_accepted && report.is_accepted() {
-                self.stats.add_accepted();
-                // A node that is down is tried on, but nobody needs to wait for it any more.
-                if !nodes.is_empty() {
-                    self.settle();
-                    is_settled = true;
-                }
-            }
-        }
-        self.end(report).await;
-        if !is_settled {
-            self.settle();
+        let outgoing = spawn_blocking(move || {
+            Outgoing::found(height, hash, &faster_hex::hex_string(&block.serialize()))
+        });
+        match outgoing.await {
+            Ok(Ok(outgoing)) => self.bring(outgoing).await,
+            // Neither happens but for a fault of ours.
+            Ok(Err(error)) => self.give_up(hash, &error),
+            Err(error) => self.give_up(hash, &error),
         }
     }
 
-    /// Submits to one node until it gives a verdict or the patience ends.
-    async fn bring_to(
-        self,
-        to: Destination,
-        height: u32,
-        hash: Hash256,
-        params: Arc<RawValue>,
-    ) -> (Arc<str>, Answer) {
-        let mut pause = RETRY_FIRST;
-        let mut waited = Duration::ZERO;
-        let name = Arc::clone(&to.node.name);
-        let mut told = None;
-        loop {
-            let answer = to.submit(hash, Arc::clone(&params)).await;
-            if told.as_ref() != Some(&answer) {
-                self.tell(height, hash, Event::Answered(Arc::clone(&name), answer.clone()));
-                told = Some(answer.clone());
-            }
-            match &answer {
-                Answer::Accepted => {
-                    info!(height, %hash, node = %name, "block accepted");
-                    (self.on_accepted)(hash);
-                }
-                Answer::Stale => {
-                    warn!(height, %hash, node = %name, "block is valid, but another one won");
-                }
-                Answer::Rejected(reason) => {
-                    error!(height, %hash, node = %name, "block REJECTED by the node: {reason}");
-                }
-                Answer::Unanswered(reason) if waited.is_zero() => {
-                    warn!(height, %hash, node = %name, "no verdict on the block yet, trying again: {reason}");
-                }
-                Answer::Unanswered(reason) => {
-                    debug!(%hash, node = %name, "still no verdict: {reason}")
-                }
-            }
-            if answer.is_final() || waited >= PATIENCE {
-                self.stats.add_answer(&name, &answer);
-                return (name, answer);
-            }
-            sleep(pause).await;
-            waited += pause;
-            pause = (pause * 2).min(RETRY_LAST);
-        }
+    fn give_up(&self, hash: Hash256, error: &dyn Error) {
+        error!(%hash, "the block is lost, by a fault of gatewayd: {error}");
+        self.settle();
     }
 
-    async fn end(&self, report: BlockReport) {
-        let accepted = report.is_accepted();
-        let undecided = report.answers.iter().any(|(_, answer)| !answer.is_final());
-        if !accepted && undecided {
-            error!(height = report.height, hash = %report.hash,
-                "no node took the block in {PATIENCE:?}: it stays in ledger.data_dir and goes out at the next start");
-        } else {
-            let (store, height, hash) = (self.store.clone(), report.height, report.hash);
-            let finished = spawn_blocking(move || store.finish(height, &hash, accepted)).await;
-            if let Ok(Err(error)) = finished {
-                debug!("the block's file could not be renamed: {error}");
-            }
-        }
-        self.stats.add_report(report);
-    }
-
-    fn tell(&self, height: u32, hash: Hash256, event: Event) {
+    pub(super) fn tell(&self, height: u32, hash: Hash256, event: Event) {
         self.stats.add_news(News { height, hash, at: unix_now(), event });
     }
 
-    fn settle(&self) {
+    pub(super) fn settle(&self) {
         self.pending.send_modify(|pending| *pending = pending.saturating_sub(1));
     }
 }
@@ -333,7 +248,3 @@ const QUEUE_MAX: usize = 256;
 const TURNS: usize = 4;
 /// A miner may send one solution twice.
 const RECENT_MAX: usize = 64;
-const RETRY_FIRST: Duration = Duration::from_millis(100);
-const RETRY_LAST: Duration = Duration::from_secs(5);
-/// A block is worth nothing once others are built beside it, but a node may take long to start.
-const PATIENCE: Duration = Duration::from_secs(3600);

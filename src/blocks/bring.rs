@@ -1,0 +1,230 @@
+//! One block on its way: to disk and to every node, again until its fate is known.
+
+use std::{io, pin::pin, sync::Arc, time::Duration};
+
+use serde_json::value::{RawValue, to_raw_value};
+use tokio::{
+    task::{AbortHandle, JoinError, JoinSet, spawn_blocking},
+    time::sleep,
+};
+use tracing::{debug, error, info, warn};
+
+use super::{
+    Answer, BlockNode, BlockReport, Event,
+    store::{Pending, Store},
+    task::{Destination, Submitter},
+};
+use crate::work::Hash256;
+
+/// A block in the form that goes to disk and nodes.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub(super) height: u32,
+    pub(super) hash: Hash256,
+    /// Its hex in a list.
+    pub(super) params: Box<RawValue>,
+    is_saved: bool,
+}
+
+impl Outgoing {
+    pub(super) fn found(height: u32, hash: Hash256, hex: &str) -> Result<Self, serde_json::Error> {
+        Ok(Self { height, hash, params: to_raw_value(&[hex])?, is_saved: false })
+    }
+
+    pub(super) fn resumed(block: &Pending) -> Result<Self, serde_json::Error> {
+        let found = Self::found(block.height, block.hash, &block.hex)?;
+        Ok(Self { is_saved: true, ..found })
+    }
+
+    fn hex(&self) -> &str {
+        self.params.get().trim_start_matches("[\"").trim_end_matches("\"]")
+    }
+}
+
+impl Submitter {
+    /// Saves the block and submits it everywhere at the same moment, to nodes that are configured
+    /// meanwhile as well; ends when its fate is known.
+    pub(super) async fn bring(self, block: Outgoing) {
+        let (mut nodes, stop) = (self.nodes.clone(), self.stop.clone());
+        let mut way = Way::new(self, block);
+        way.follow(&nodes.borrow_and_update());
+        let mut saving = pin!(save(way.submitter.store.clone(), Arc::clone(&way.block)));
+        let mut saved = way.block.is_saved.then_some(Ok(()));
+        let is_over = loop {
+            tokio::select! {
+                // A node that was configured in time counts.
+                biased;
+                Ok(()) = nodes.changed() => way.follow(&nodes.borrow_and_update()),
+                answer = way.running.join_next() => match answer {
+                    Some(answer) => way.note(answer),
+                    None => break true,
+                },
+                result = &mut saving, if saved.is_none() => saved = Some(result),
+                () = stop.cancelled() => break false,
+            }
+        };
+        let saved = match saved {
+            Some(saved) => saved,
+            None => saving.await,
+        };
+        way.end(saved, is_over).await;
+    }
+
+    /// Submits to one node until it gives a verdict or the patience ends.
+    async fn bring_to(self, to: Destination, block: Arc<Outgoing>) -> (BlockNode, Answer) {
+        let (mut pause, mut waited) = (RETRY_FIRST, Duration::ZERO);
+        let mut told = None;
+        loop {
+            let answer = to.submit(&block).await;
+            if told.as_ref() != Some(&answer) {
+                let event = Event::Answered(Arc::clone(&to.node.name), answer.clone());
+                self.tell(block.height, block.hash, event);
+                log_answer(&block, &to.node.name, &answer);
+                told = Some(answer.clone());
+            }
+            if answer == Answer::Accepted {
+                (self.on_accepted)(block.hash);
+            }
+            if answer.is_final() || waited >= PATIENCE {
+                self.stats.add_answer(&to.node.name, &answer);
+                return (to.node, answer);
+            }
+            sleep(pause).await;
+            waited += pause;
+            pause = (pause * 2).min(RETRY_LAST);
+        }
+    }
+}
+
+fn log_answer(block: &Outgoing, node: &str, answer: &Answer) {
+    let Outgoing { height, hash, .. } = block;
+    match answer {
+        Answer::Accepted => info!(height, %hash, node, "block accepted"),
+        Answer::Stale => warn!(height, %hash, node, "block is valid, but another one won"),
+        Answer::Rejected(reason) => {
+            error!(height, %hash, node, "block REJECTED by the node: {reason}");
+        }
+        Answer::Unanswered(reason) => {
+            warn!(height, %hash, node, "no verdict on the block yet, trying again: {reason}");
+        }
+    }
+}
+
+async fn save(store: Store, block: Arc<Outgoing>) -> io::Result<()> {
+    let (height, hash) = (block.height, block.hash);
+    let saving = spawn_blocking(move || store.save(height, &hash, block.hex()));
+    let saved = saving.await.unwrap_or_else(|error| Err(io::Error::other(error)));
+    if let Err(error) = &saved {
+        error!(height, %hash, "the block could not be written to ledger.data_dir: {error}");
+    }
+    saved
+}
+
+/// A block's ways to the nodes.
+struct Way {
+    submitter: Submitter,
+    block: Arc<Outgoing>,
+    bound: Vec<Bound>,
+    running: JoinSet<(BlockNode, Answer)>,
+}
+
+/// A node that the block goes to, or went.
+struct Bound {
+    node: BlockNode,
+    task: AbortHandle,
+    /// When it has said its last word, or the patience with it ended.
+    answer: Option<Answer>,
+}
+
+impl Bound {
+    fn is_final(&self) -> bool {
+        self.answer.as_ref().is_some_and(Answer::is_final)
+    }
+}
+
+impl Way {
+    fn new(submitter: Submitter, block: Outgoing) -> Self {
+        Self { submitter, block: Arc::new(block), bound: Vec::new(), running: JoinSet::new() }
+    }
+
+    /// Sets out to nodes that are new among `nodes`, and anew to those that are to be asked in
+    /// another way. Those that left are tried on.
+    fn follow(&mut self, nodes: &[Destination]) {
+        let is_listed = |node: &BlockNode| nodes.iter().any(|to| to.node == *node);
+        self.bound.retain(|old| {
+            let is_corrected = !is_listed(&old.node)
+                && nodes.iter().any(|to| to.node.rpc_url == old.node.rpc_url)
+                && !old.is_final()
+                // Else its answer is on its way.
+                && !old.task.is_finished();
+            if is_corrected {
+                debug!(hash = %self.block.hash, node = %old.node.name, "asked in another way now");
+                old.task.abort();
+            }
+            !is_corrected
+        });
+        for to in nodes {
+            let is_same = |old: &Bound| {
+                old.node == to.node || old.is_final() && old.node.rpc_url == to.node.rpc_url
+            };
+            if !self.bound.iter().any(is_same) {
+                let bringing = self.submitter.clone().bring_to(to.clone(), Arc::clone(&self.block));
+                let task = self.running.spawn(bringing);
+                self.bound.push(Bound { node: to.node.clone(), task, answer: None });
+            }
+        }
+    }
+
+    fn note(&mut self, answer: Result<(BlockNode, Answer), JoinError>) {
+        // One that was replaced has none.
+        let Ok((node, answer)) = answer else { return };
+        let is_first = answer == Answer::Accepted && !self.is_accepted();
+        if let Some(bound) = self.bound.iter_mut().find(|bound| bound.node == node) {
+            bound.answer = Some(answer);
+        }
+        if is_first {
+            self.submitter.stats.add_accepted();
+            // A node that is down is tried on, but nobody needs to wait for it any more.
+            self.submitter.settle();
+        }
+    }
+
+    fn is_accepted(&self) -> bool {
+        self.bound.iter().any(|bound| bound.answer == Some(Answer::Accepted))
+    }
+
+    /// Accepted, or refused by all.
+    fn is_decided(&self) -> bool {
+        self.is_accepted() || !self.bound.is_empty() && self.bound.iter().all(Bound::is_final)
+    }
+
+    /// Notes how it ended, or where the block is now if it has not.
+    async fn end(self, saved: io::Result<()>, is_over: bool) {
+        let (is_accepted, is_decided) = (self.is_accepted(), self.is_decided());
+        let Self { submitter, block, bound, .. } = self;
+        if !is_decided && is_over {
+            error!(height = block.height, hash = %block.hash,
+                "no node took the block in {PATIENCE:?}: it stays in ledger.data_dir and goes out at the next start");
+        } else if is_over && saved.is_ok() {
+            let (store, height, hash) = (submitter.store.clone(), block.height, block.hash);
+            let finished = spawn_blocking(move || store.finish(height, &hash, is_accepted)).await;
+            if let Ok(Err(error)) = finished {
+                debug!("the block's file could not be renamed: {error}");
+            }
+        }
+        if is_over {
+            let answer = |it: Bound| Some((it.node.name, it.answer?));
+            let answers = bound.into_iter().filter_map(answer).collect();
+            let (height, hash) = (block.height, block.hash);
+            submitter.stats.add_report(BlockReport { height, hash, answers });
+        }
+        if !is_accepted {
+            submitter.settle();
+        }
+    }
+}
+
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_LAST: Duration = Duration::from_secs(5);
+/// A block is worth nothing once others are built beside it, but a node may take long to start.
+const PATIENCE: Duration = Duration::from_secs(3600);
