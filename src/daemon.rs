@@ -283,9 +283,8 @@ impl Gateway {
         };
         let (drained, ()) = tokio::join!(self.block_sender.drain(DRAIN_BLOCKS), relayed);
         if !drained {
-            warn!(
-                "a found block has no answer from a node yet: it is on disk and goes out at the next start"
-            );
+            // Where it is then, they say themselves.
+            warn!("a found block has no answer from a node yet");
         }
         // Everything has been counted by now.
         self.ledger.stop().await;

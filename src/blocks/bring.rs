@@ -5,8 +5,9 @@ use std::{io, pin::pin, sync::Arc, time::Duration};
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::{
     task::{AbortHandle, JoinError, JoinSet, spawn_blocking},
-    time::sleep,
+    time::{sleep, timeout},
 };
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::{
@@ -48,7 +49,9 @@ impl Submitter {
         let (mut nodes, stop) = (self.nodes.clone(), self.stop.clone());
         let mut way = Way::new(self, block);
         way.follow(&nodes.borrow_and_update());
-        let mut saving = pin!(save(way.submitter.store.clone(), Arc::clone(&way.block)));
+        let last = CancellationToken::new();
+        let mut saving =
+            pin!(save(way.submitter.store.clone(), Arc::clone(&way.block), last.clone()));
         let mut saved = way.block.is_saved.then_some(Ok(()));
         let is_over = loop {
             tokio::select! {
@@ -63,9 +66,17 @@ impl Submitter {
                 () = stop.cancelled() => break false,
             }
         };
+        last.cancel();
+        let late = async {
+            stop.cancelled().await;
+            sleep(LAST_SAVE).await;
+        };
         let saved = match saved {
             Some(saved) => saved,
-            None => saving.await,
+            None => tokio::select! {
+                saved = saving => saved,
+                () = late => Err(io::ErrorKind::TimedOut.into()),
+            },
         };
         way.end(saved, is_over).await;
     }
@@ -110,14 +121,33 @@ fn log_answer(block: &Outgoing, node: &str, answer: &Answer) {
     }
 }
 
-async fn save(store: Store, block: Arc<Outgoing>) -> io::Result<()> {
+/// Writes the block to disk, again until that succeeds; after `last` once more and not again.
+async fn save(store: Store, block: Arc<Outgoing>, last: CancellationToken) -> io::Result<()> {
     let (height, hash) = (block.height, block.hash);
-    let saving = spawn_blocking(move || store.save(height, &hash, block.hex()));
-    let saved = saving.await.unwrap_or_else(|error| Err(io::Error::other(error)));
-    if let Err(error) = &saved {
-        error!(height, %hash, "the block could not be written to ledger.data_dir: {error}");
+    let mut has_failed = false;
+    loop {
+        let is_last = last.is_cancelled();
+        let (store, block) = (store.clone(), Arc::clone(&block));
+        let saving = spawn_blocking(move || store.save(height, &hash, block.hex()));
+        match saving.await.unwrap_or_else(|error| Err(io::Error::other(error))) {
+            Ok(()) if has_failed => {
+                info!(height, %hash, "the block is in ledger.data_dir now");
+                return Ok(());
+            }
+            Ok(()) => return Ok(()),
+            Err(error) if is_last => return Err(error),
+            Err(error) if !has_failed => error!(
+                height, %hash,
+                "the block could not be written to ledger.data_dir: {error}. Tried again every \
+                 {SAVE_AGAIN:?}; until then only this process has it, so let it run until a node \
+                 has accepted the block"
+            ),
+            Err(_) => {}
+        }
+        has_failed = true;
+        // Either way it is time.
+        let _ = timeout(SAVE_AGAIN, last.cancelled()).await;
     }
-    saved
 }
 
 /// A block's ways to the nodes.
@@ -202,9 +232,8 @@ impl Way {
     async fn end(self, saved: io::Result<()>, is_over: bool) {
         let (is_accepted, is_decided) = (self.is_accepted(), self.is_decided());
         let Self { submitter, block, bound, .. } = self;
-        if !is_decided && is_over {
-            error!(height = block.height, hash = %block.hash,
-                "no node took the block in {PATIENCE:?}: it stays in ledger.data_dir and goes out at the next start");
+        if !is_decided {
+            log_open(&block, saved, is_over);
         } else if is_over && saved.is_ok() {
             let (store, height, hash) = (submitter.store.clone(), block.height, block.hash);
             let finished = spawn_blocking(move || store.finish(height, &hash, is_accepted)).await;
@@ -224,7 +253,33 @@ impl Way {
     }
 }
 
+/// Says where a block is that no node has judged.
+fn log_open(block: &Outgoing, saved: io::Result<()>, is_over: bool) {
+    let (height, hash) = (block.height, block.hash);
+    let when = if is_over { format!("in {PATIENCE:?}") } else { "before the end".into() };
+    match saved {
+        Ok(()) => error!(
+            height, %hash,
+            "no node took the block {when}: it is in ledger.data_dir and goes out at the next start"
+        ),
+        Err(error) => error!(
+            height, %hash,
+            "no node took the block {when}, and it could not be written to ledger.data_dir \
+             ({error}): submit it by hand, or it is lost: {}",
+            block.hex()
+        ),
+    }
+}
+
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LAST: Duration = Duration::from_secs(5);
 /// A block is worth nothing once others are built beside it, but a node may take long to start.
 const PATIENCE: Duration = Duration::from_secs(3600);
+/// A disk that is full fails at once, so this costs little.
+const SAVE_AGAIN: Duration = Duration::from_secs(2);
+/// At the end, on a disk that hangs. Service managers do not wait for long.
+const LAST_SAVE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+#[path = "bring_tests.rs"]
+mod tests;

@@ -40,12 +40,15 @@ impl Store {
 
     /// Writes the block so that it survives a crash of the machine.
     pub(super) fn save(&self, height: u32, hash: &Hash256, hex: &str) -> io::Result<()> {
-        let path = self.path(height, hash, "");
+        // It may not have been possible at the start.
+        fs::create_dir_all(&self.dir)?;
         let unfinished = self.path(height, hash, ".tmp");
-        let mut file = File::create(&unfinished)?;
-        file.write_all(hex.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&unfinished, path)?;
+        if let Err(error) = write(&unfinished, hex) {
+            // Half a block is of no use, and a full disk has better ones.
+            let _ = fs::remove_file(unfinished);
+            return Err(error);
+        }
+        fs::rename(&unfinished, self.path(height, hash, ""))?;
         // The name is part of what must survive.
         File::open(&self.dir)?.sync_all()
     }
@@ -96,6 +99,12 @@ impl Store {
     fn path(&self, height: u32, hash: &Hash256, ending: &str) -> PathBuf {
         self.dir.join(format!("{height}-{hash}.hex{ending}"))
     }
+}
+
+fn write(path: &Path, hex: &str) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(hex.as_bytes())?;
+    file.sync_all()
 }
 
 /// The hex in a file, if it begins with the header that its name promises.
