@@ -244,6 +244,22 @@ fn a_corrected_password_brings_the_block_through() {
 }
 
 #[test]
+fn a_folder_that_cannot_be_written_still_gives_its_blocks() {
+    let node = Bitcoind::regtest();
+    let dir = tempfile::tempdir().unwrap();
+    let block = solve(&template(&node), 1);
+    let folder = dir.path().join("blocks");
+    // No file can be made in its place.
+    fs::create_dir_all(folder.join(".writable/x")).unwrap();
+    let hex = faster_hex::hex_string(&block.serialize());
+    fs::write(folder.join(format!("1-{}.hex", block.hash)), hex).unwrap();
+    let _side = Side::start(dir.path(), &[&node]);
+    eventually("the node has the block", Duration::from_secs(20), || {
+        (node.best_hash().to_string() == block.hash.to_string()).then_some(())
+    });
+}
+
+#[test]
 fn a_block_that_the_node_has_already_is_a_success() {
     let node = Bitcoind::regtest();
     let dir = tempfile::tempdir().unwrap();

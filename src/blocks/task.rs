@@ -184,21 +184,26 @@ impl Submitter {
     async fn resume(&self) -> Vec<Outgoing> {
         let store = self.store.clone();
         let found = spawn_blocking(move || {
-            let pending = store.prepare().and_then(|()| store.pending())?;
-            Ok(pending.iter().map(Outgoing::resumed).collect())
+            let prepared = store.prepare();
+            // They are wanted also from a folder that can only be read.
+            let pending = store.pending().map(|all| all.iter().map(Outgoing::resumed).collect());
+            (prepared, pending)
         });
-        let pending: Vec<_> = match found.await {
-            Ok(Ok(pending)) => pending,
-            Ok(Err(error)) => {
-                let error: io::Error = error;
+        let Ok((prepared, pending)) = found.await else { return Vec::new() };
+        if let Err(error) = &prepared {
+            error!(
+                "ledger.data_dir cannot be used, so found blocks are not kept on disk: {error}. \
+                 They still go to every node at once; make the folder writable"
+            );
+        }
+        let pending: Vec<_> = pending.unwrap_or_else(|error: io::Error| {
+            if prepared.is_ok() {
                 error!(
-                    "ledger.data_dir cannot be used, so found blocks are not kept on disk: {error}. \
-                     They still go to every node at once; make the folder writable and restart"
+                    "blocks that an earlier run left in ledger.data_dir cannot be read: {error}"
                 );
-                return Vec::new();
             }
-            Err(_) => return Vec::new(),
-        };
+            Vec::new()
+        });
         if !pending.is_empty() {
             warn!(blocks = pending.len(), "submitting blocks that an earlier run left undecided");
         }
