@@ -11,14 +11,14 @@ use std::{
     time::Duration,
 };
 
-use datum_support::{Jobs, ScriptedPool, TAG, pool_key, share, template};
+use datum_support::{Jobs, SCRIPT, ScriptedPool, TAG, configuration, pool_key, share, template};
 use gatewayd::{
     datum::{
         Backoff, DatumConfig, Inputs, Lost, Pool, PoolConfig, PoolState, PoolStatus,
         message::{ShareReason, ShareResponse, ShareStatus, ToGateway, ToPool},
         spawn,
     },
-    work::{Payout, Template, Work},
+    work::{Payout, PoolHealth, Template, Work},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -38,12 +38,18 @@ struct Peer {
 impl Peer {
     /// Waits for a gateway, and welcomes and configures it.
     async fn accept(listener: &TcpListener) -> Self {
+        Self::accept_as(listener, TAG).await
+    }
+
+    /// The same, with a mark of its own.
+    async fn accept_as(listener: &TcpListener, tag: &[u8]) -> Self {
         let (mut stream, _) = patiently(listener.accept()).await.unwrap();
         let mut hello = Vec::with_capacity(4096);
         // HELLO has no length in the clear; it arrives in one piece on loopback.
         patiently(stream.read_buf(&mut hello)).await.unwrap();
         let mut pool = ScriptedPool::meet(&hello);
-        let bytes = [pool.response("hello"), pool.configuration()].concat();
+        let configuration = configuration(&SCRIPT, tag, 0);
+        let bytes = [pool.response("hello"), pool.say(&configuration)].concat();
         stream.write_all(&bytes).await.unwrap();
         Self { stream, pool }
     }
@@ -68,6 +74,13 @@ impl Peer {
             }
         }
         shares
+    }
+
+    /// Reads one share and accepts it; gives its nonce.
+    async fn accept_share(&mut self) -> u32 {
+        let answers = self.shares(1).await;
+        self.say(&ToGateway::ShareResponse(answers[0])).await;
+        answers[0].nonce
     }
 
     async fn say(&mut self, message: &ToGateway<'_>) {
@@ -122,6 +135,15 @@ impl Gateway {
         let (configs, configs_watch) = watch::channel(Arc::new(config));
         let (pool, task) = spawn(configs_watch, inputs);
         Self { configs, pool, task, templates, work, shutdown, new_blocks }
+    }
+
+    /// The operator wants these pools, in this order, and holds no shares.
+    fn want(&self, ports: &[u16]) {
+        let old = DatumConfig::clone(&self.configs.borrow());
+        let to = |port: &u16| PoolConfig { port: *port, ..old.pools[0].clone() };
+        let pools = ports.iter().map(to).collect();
+        let config = DatumConfig { pools, hold_shares: Duration::ZERO, ..old };
+        self.configs.send_replace(Arc::new(config));
     }
 
     async fn status(&mut self, good: impl FnMut(&PoolStatus) -> bool) -> PoolStatus {
@@ -298,4 +320,107 @@ async fn another_pool_in_the_configuration_is_gone_to_after_the_last_answers() {
     patiently(gateway.pool.payout.wait_for(Option::is_none)).await.unwrap();
     let view = gateway.pool.stats.view();
     assert_eq!((view.received, view.lost_total()), (3, 0), "{view:?}");
+}
+
+/// Says nothing of use to whoever comes.
+async fn hang_up(listener: &TcpListener) {
+    let (mut stream, _) = patiently(listener.accept()).await.unwrap();
+    let mut hello = Vec::with_capacity(4096);
+    patiently(stream.read_buf(&mut hello)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_pool_is_kept_until_the_next_one_has_proven_itself() {
+    let ((first, first_port), (second, second_port)) = (listener().await, listener().await);
+    let mut gateway = Gateway::start(&[first_port]);
+    let mut old = Peer::accept(&first).await;
+    let old_payout = gateway.payout().await;
+    let old_job = Jobs::new().add(&template(1, 10_000), &old_payout);
+    gateway.status(|status| status.state == PoolState::Up).await;
+    gateway.pool.health.mark_unchanged();
+
+    // As with a mistyped key: it takes the connection and then hangs up, again and again.
+    gateway.want(&[second_port]);
+    for nonce in 1..4 {
+        hang_up(&second).await;
+        gateway.pool.shares.send(vec![share(&old_job, nonce)]).await.unwrap();
+        assert_eq!(old.accept_share().await, nonce);
+    }
+    let status = gateway.status(|status| status.next.iter().any(|it| it.failing.is_some())).await;
+    assert_eq!(*status.pool, *format!("127.0.0.1:{first_port}"));
+    assert_eq!(*status.next[0].pool, *format!("127.0.0.1:{second_port}"));
+    assert_eq!(&*status.next[0].failing.as_ref().unwrap().1, "it closed the connection");
+
+    // The old one comes back meanwhile when it has been away.
+    drop(old);
+    let mut old = Peer::accept(&first).await;
+    gateway.status(|status| status.state == PoolState::Up).await;
+    assert_eq!(*gateway.pool.health.borrow_and_update(), PoolHealth::Up);
+    let is_new = |payout: &Option<Arc<Payout>>| *payout.as_ref().unwrap() != old_payout;
+    let old_payout = patiently(gateway.pool.payout.wait_for(is_new)).await.unwrap().clone();
+    let mut jobs = Jobs::new();
+    let old_job = jobs.add(&template(1, 10_000), old_payout.as_ref().unwrap());
+    gateway.pool.shares.send(vec![share(&old_job, 4)]).await.unwrap();
+    assert_eq!(old.shares(1).await[0].nonce, 4);
+
+    let mut new = Peer::accept_as(&second, b"next").await;
+    gateway.status(|status| *status.pool == *format!("127.0.0.1:{second_port}")).await;
+    let status = gateway.pool.status.borrow().clone();
+    assert_eq!((status.state, status.next, status.last_error), (PoolState::Up, vec![], None));
+    let payout = gateway.payout().await;
+    assert_eq!(&payout.tag_primary[..], b"next");
+    let new_job = jobs.add(&template(1, 10_000), &payout);
+    // Each gets the shares of its own work, and answers late ones.
+    let shares = vec![share(&new_job, 5), share(&old_job, 6), share(&new_job, 7)];
+    gateway.pool.shares.send(shares).await.unwrap();
+    assert_eq!(old.accept_share().await, 6);
+    for answer in new.shares(2).await {
+        assert!([5, 7].contains(&answer.nonce));
+        new.say(&ToGateway::ShareResponse(answer)).await;
+    }
+    gateway.stats(|view| view.accepted == 6).await;
+    let view = gateway.pool.stats.view();
+    // Number 4 awaits its answer still.
+    assert_eq!((view.received, view.lost_total(), view.held, view.awaiting), (7, 0, 0, 1));
+    assert!(!gateway.pool.health.has_changed().unwrap());
+}
+
+#[tokio::test]
+async fn a_pool_that_stays_configured_is_left_for_a_better_one_only_when_that_works() {
+    let ((first, first_port), (second, second_port)) = (listener().await, listener().await);
+    let mut gateway = Gateway::start(&[first_port]);
+    let mut old = Peer::accept(&first).await;
+    let job = Jobs::new().add(&template(1, 10_000), &gateway.payout().await);
+    gateway.want(&[second_port, first_port]);
+    hang_up(&second).await;
+    gateway.status(|status| status.next.iter().any(|it| it.failing.is_some())).await;
+    // The same pools again: nothing begins anew.
+    gateway.want(&[second_port, first_port]);
+    hang_up(&second).await;
+    gateway.pool.shares.send(vec![share(&job, 1)]).await.unwrap();
+    assert_eq!(old.accept_share().await, 1);
+    gateway.status(|status| status.state == PoolState::Up && status.next.len() == 1).await;
+    // From here on they are simply tried in their order.
+    drop((old, second));
+    let _old = Peer::accept(&first).await;
+    gateway.status(|status| status.state == PoolState::Up && status.next.is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_pool_that_is_left_answers_before_the_gateway_stops() {
+    let ((first, first_port), (second, second_port)) = (listener().await, listener().await);
+    let mut gateway = Gateway::start(&[first_port]);
+    let mut old = Peer::accept(&first).await;
+    let job = Jobs::new().add(&template(1, 10_000), &gateway.payout().await);
+    gateway.pool.shares.send(vec![share(&job, 1), share(&job, 2)]).await.unwrap();
+    let answers = old.shares(2).await;
+    gateway.want(&[second_port]);
+    let _new = Peer::accept_as(&second, b"next").await;
+    gateway.status(|status| *status.pool == *format!("127.0.0.1:{second_port}")).await;
+    gateway.shutdown.cancel();
+    old.say(&ToGateway::ShareResponse(answers[1])).await;
+    old.say(&ToGateway::ShareResponse(answers[0])).await;
+    patiently(gateway.task).await.unwrap();
+    let view = gateway.pool.stats.view();
+    assert_eq!((view.received, view.accepted, view.lost_total()), (2, 2, 0));
 }

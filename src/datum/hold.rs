@@ -51,6 +51,10 @@ impl Hold {
         over
     }
 
+    pub(super) fn front(&self) -> Option<&Share> {
+        self.shares.front().map(|held| &held.share)
+    }
+
     pub(super) fn pop(&mut self) -> Option<Held> {
         self.shares.pop_front()
     }

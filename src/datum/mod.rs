@@ -36,6 +36,7 @@ mod slots;
 mod stats;
 mod status;
 mod task;
+mod trial;
 mod usernames;
 mod validation;
 
@@ -56,6 +57,7 @@ pub use relay::{News, Relay, RelayOptions};
 #[cfg(test)]
 pub(crate) use stats::Verdict;
 pub use stats::{Lost, PoolStats, PoolStatsView, PoolTally};
-pub use status::{PoolState, PoolStatus};
+pub use status::{NextPool, PoolState, PoolStatus};
 pub use task::{Inputs, Pool, SHARE_BATCHES_MAX, ShareBatch, spawn};
+pub use trial::Trial;
 pub use usernames::{Modifier, UsernameMode, Usernames};

@@ -1,6 +1,7 @@
 //! The pool as the rest of the gateway sees it, over all connections: whom to pay, and what became
 //! of each share. Sans-IO; `conn.rs` moves the bytes.
 
+mod change;
 mod ends;
 
 use std::{
@@ -10,6 +11,7 @@ use std::{
 
 use tracing::{debug, error, info, warn};
 
+use self::change::Leaving;
 use super::{
     cipher::{Identity, PublicIdentity},
     client::{Client, ClientError},
@@ -31,6 +33,7 @@ pub struct Relay {
     stats: Arc<PoolStats>,
     hold: Hold,
     client: Option<Box<Client>>,
+    leaving: Option<Leaving>,
     /// The pool of the current or last connection.
     pool: Arc<str>,
     /// The current connection has been configured.
@@ -77,6 +80,7 @@ impl Relay {
             keys,
             stats,
             client: None,
+            leaving: None,
             pool: "".into(),
             up: false,
             epoch: 0,
@@ -138,7 +142,8 @@ impl Relay {
 
     /// Shares sent and not answered.
     pub fn awaiting(&self) -> usize {
-        self.client.as_ref().map_or(0, |client| client.awaiting())
+        let leaving = self.leaving.as_ref().map(|leaving| &leaving.client);
+        self.client.iter().chain(leaving).map(|client| client.awaiting()).sum()
     }
 
     /// A connection to `pool` stands: says HELLO.
@@ -222,10 +227,10 @@ impl Relay {
         for share in shares {
             if share.job.payout.pooled.is_none() {
                 self.stats.add_lost(Lost::Solo, 1);
+            } else if self.hold.len() == 0 && self.can_send(&share, out) {
+                self.send(Held { share, since: now, replay: false }, now, out);
             } else if self.is_left {
                 self.stats.add_lost(Lost::TermsChanged, 1);
-            } else if self.hold.len() == 0 && self.can_send(out) {
-                self.send(Held { share, since: now, replay: false }, now, out);
             } else if !self.up && self.options.hold_shares.is_zero() {
                 self.stats.add_lost(Lost::Expired, 1);
             } else if self.hold.push(share, now) {
@@ -237,7 +242,7 @@ impl Relay {
 
     /// Sends what was held, as far as there is room.
     pub fn send_held(&mut self, now: Instant, out: &mut Vec<u8>) {
-        while self.can_send(out) {
+        while self.hold.front().is_some_and(|share| self.can_send(share, out)) {
             let Some(held) = self.hold.pop() else { break };
             let overtaken =
                 self.work.as_ref().is_some_and(|work| held.share.job.prevhash() != work.tip());
@@ -254,7 +259,8 @@ impl Relay {
     /// When `on_deadline` is due, if ever.
     pub fn deadline(&self) -> Option<Instant> {
         let client = self.client.as_ref().map(|client| client.deadline());
-        client.into_iter().chain(self.hold.deadline()).min()
+        let leaving = self.leaving.as_ref().map(Leaving::deadline);
+        client.into_iter().chain(leaving).chain(self.hold.deadline()).min()
     }
 
     pub fn on_deadline(&mut self, now: Instant) -> Result<(), ClientError> {
@@ -268,21 +274,26 @@ impl Relay {
         result
     }
 
-    fn can_send(&self, out: &[u8]) -> bool {
+    fn can_send(&self, share: &Share, out: &[u8]) -> bool {
+        if let Some(leaving) = self.leaving.as_ref().filter(|leaving| leaving.wants(share)) {
+            return leaving.can_send();
+        }
         let ready = self.client.as_ref().is_some_and(|client| client.can_submit());
         self.up && ready && out.len() < OUT_LEN_MAX
     }
 
     /// Sends a share, or counts why it cannot be sent.
     fn send(&mut self, held: Held, now: Instant, out: &mut Vec<u8>) {
-        let (Some(client), Some(payout)) = (&mut self.client, &self.payout) else { return };
         let Held { share, replay, .. } = held;
         let job = &share.job.payout;
         let same_connection = job.pooled.as_ref().is_some_and(|terms| terms.epoch == self.epoch);
-        if !same_connection && !job.same_terms(payout) {
-            self.stats.add_lost(Lost::TermsChanged, 1);
-            return;
-        }
+        let same = same_connection || self.payout.as_ref().is_some_and(|it| job.same_terms(it));
+        let leaving = self.leaving.as_mut().filter(|leaving| leaving.wants(&share));
+        let (client, out) = match (leaving, &mut self.client) {
+            (Some(leaving), _) => (&mut leaving.client, &mut leaving.out),
+            (None, Some(client)) if same => (client, out),
+            (None, _) => return self.stats.add_lost(Lost::TermsChanged, 1),
+        };
         let username = Arc::clone(&share.username.0);
         let name = self.options.usernames.map(&username, &share.hash);
         match client.submit(share, &name, replay, now, out) {
@@ -330,7 +341,7 @@ impl Relay {
                 self.settle(request, None);
             }
             Event::Answered { sent, response, round_trip } => {
-                self.on_answer(&sent, response, round_trip);
+                self.on_answer(&pool, &sent, response, round_trip);
             }
             Event::NewBlock => self.news.new_block = true,
             // Keep-alives are such texts, too.
@@ -408,7 +419,13 @@ impl Relay {
         self.settle(coinbaser.request, Some(coinbaser));
     }
 
-    fn on_answer(&mut self, sent: &Sent, response: ShareResponse, round_trip: Duration) {
+    fn on_answer(
+        &mut self,
+        pool: &Arc<str>,
+        sent: &Sent,
+        response: ShareResponse,
+        round_trip: Duration,
+    ) {
         // It took the share the first time; only its answer was lost.
         let is_known = sent.replay && response.reason == ShareReason::DUPLICATE;
         let rejected = response.status == ShareStatus::Rejected && !is_known;
@@ -417,11 +434,11 @@ impl Relay {
             tentative: response.status == ShareStatus::Tentative,
             rejected: rejected.then_some(response.reason),
         };
-        let count = self.stats.add_answer(&self.pool, verdict, round_trip);
+        let count = self.stats.add_answer(pool, verdict, round_trip);
         if !rejected {
             return;
         }
-        let (pool, reason) = (&self.pool, response.reason.name());
+        let reason = response.reason.name();
         // Every single one would fill the disk when a pool refuses all.
         if count.is_power_of_two() {
             warn!(%pool, username = %sent.share.username, job = %sent.share.job.id,

@@ -12,6 +12,16 @@ pub struct PoolStatus {
     pub pool: Arc<str>,
     pub motd: Arc<str>,
     pub last_error: Option<Arc<str>>,
+    /// Pools that are to be used instead of this one and have not proven themselves yet.
+    pub next: Vec<NextPool>,
+}
+
+/// A pool that is tried while another is kept.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NextPool {
+    pub pool: Arc<str>,
+    /// Since when it cannot be used, and why.
+    pub failing: Option<(Instant, Arc<str>)>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -27,7 +37,13 @@ pub enum PoolState {
 
 impl Default for PoolStatus {
     fn default() -> Self {
-        Self { state: PoolState::Connecting, pool: "".into(), motd: "".into(), last_error: None }
+        Self {
+            state: PoolState::Connecting,
+            pool: "".into(),
+            motd: "".into(),
+            last_error: None,
+            next: Vec::new(),
+        }
     }
 }
 

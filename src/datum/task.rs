@@ -81,6 +81,7 @@ pub fn spawn(
         at: 0,
         change: None,
         phase,
+        leaving: Phase::Idle,
         hints: Hints::default(),
     };
     let pool = Pool {
@@ -109,6 +110,8 @@ struct Task {
     at: usize,
     change: Option<Change>,
     phase: Phase,
+    /// The connection to the pool that was in use before, while it has its last shares to answer.
+    leaving: Phase,
     hints: Hints,
 }
 
@@ -127,10 +130,11 @@ impl Task {
 
     /// Waits for one thing to happen and deals with it.
     async fn turn(&mut self) -> ControlFlow<()> {
-        let deadline = self.relay.deadline().into_iter().chain(self.hints.deadline()).min();
-        let deadline = deadline.unwrap_or_else(|| now() + IDLE);
+        let change = self.change.as_ref().and_then(Change::deadline);
+        let deadlines = [self.relay.deadline(), self.hints.deadline(), change];
+        let deadline = deadlines.into_iter().flatten().min().unwrap_or_else(|| now() + IDLE);
+        // In no order: none of the pools is to keep another one, or a change, from its turn.
         tokio::select! {
-            biased;
             () = self.inputs.shutdown.cancelled() => return ControlFlow::Break(()),
             Ok(()) = self.inputs.templates.changed() => self.on_template(),
             Ok(()) = self.inputs.work.changed() => self.on_work(),
@@ -139,7 +143,8 @@ impl Task {
                 self.relay.on_shares(shares, now(), &mut self.out);
             }
             Ok(()) = self.configs.changed() => self.on_config().await,
-            turn = Change::turn(&mut self.change) => self.on_change(turn).await,
+            turn = Change::turn(&mut self.change) => self.on_change(turn),
+            turn = self.leaving.turn(self.relay.leaving_out()) => self.on_leaving(turn),
             () = sleep_until(deadline.into()) => {}
         }
         ControlFlow::Continue(())
@@ -152,6 +157,11 @@ impl Task {
         {
             self.end(Ended::Failed, &error.to_string());
         }
+        self.relay.on_leaving_deadline(now, &mut self.out);
+        if !self.relay.is_leaving() {
+            self.leaving = Phase::Idle;
+        }
+        self.on_change_due(now);
     }
 
     /// Takes what shares there are, but not so many that the pool is not heard.
@@ -164,11 +174,11 @@ impl Task {
 
     fn on_template(&mut self) {
         let template = self.inputs.templates.borrow_and_update().clone();
-        if let Some(template) = template
-            && let Err(error) = self.relay.on_template(&template, now(), &mut self.out)
-        {
+        let Some(template) = template else { return };
+        if let Err(error) = self.relay.on_template(&template, now(), &mut self.out) {
             self.end(Ended::Failed, &error.to_string());
         }
+        self.on_change_template(&template);
     }
 
     fn on_work(&mut self) {
@@ -234,9 +244,9 @@ impl Task {
             _ => false,
         };
         let past = Past { lasted: lasted && self.relay.is_up(), served: self.relay.served() };
-        if let Some(change) = self.change.take() {
-            // Nothing is left to stay with.
-            (self.config, self.at) = (change.config, 0);
+        // From here on, what was to be changed to is tried in any case, in its turn.
+        if self.change.as_ref().is_some_and(|change| change.is_of(&self.config)) {
+            self.drop_change();
         }
         let (at, wait) = match retry::next(ended, past, self.at, self.config.pools.len()) {
             Next::Quick => (0, self.random(Duration::ZERO, backoff.quick)),

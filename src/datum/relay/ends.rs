@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use tracing::{error, info};
 
 use super::Relay;
-use crate::datum::{event::Sent, hold::Held, stats::Lost, status::PoolState};
+use crate::datum::{client::Client, event::Sent, hold::Held, stats::Lost, status::PoolState};
 
 impl Relay {
     /// The connection has ended, for the reason `why`; `next` is what happens now.
@@ -27,6 +27,7 @@ impl Relay {
         self.status.last_error = None;
         self.cut_off(now);
         if is_last {
+            self.end_leaving();
             self.stats.add_lost(Lost::TermsChanged, self.hold.clear());
             self.payout = None;
             self.is_left = true;
@@ -38,13 +39,7 @@ impl Relay {
     /// The connection is over: what it has not answered waits for the next one.
     fn cut_off(&mut self, now: Instant) {
         if let Some(client) = self.client.take() {
-            let awaiting = client.into_awaiting().into_iter();
-            let over = self.hold.put_back(awaiting.map(|Sent { share, at, .. }| Held {
-                share,
-                since: at,
-                replay: true,
-            }));
-            self.stats.add_lost(Lost::Overflow, over);
+            self.put_back(*client);
         }
         self.news.status = true;
         if self.up {
@@ -58,6 +53,17 @@ impl Relay {
         self.count_waiting();
     }
 
+    /// What a connection has not answered is held.
+    pub(super) fn put_back(&mut self, client: Client) {
+        let awaiting = client.into_awaiting().into_iter();
+        let over = self.hold.put_back(awaiting.map(|Sent { share, at, .. }| Held {
+            share,
+            since: at,
+            replay: true,
+        }));
+        self.stats.add_lost(Lost::Overflow, over);
+    }
+
     /// All pools have been tried in vain.
     pub fn none_left(&mut self, now: Instant) {
         if self.status.state == PoolState::Connecting {
@@ -68,7 +74,8 @@ impl Relay {
 
     /// The gateway stops: what has not been answered is lost.
     pub fn shut_down(&mut self) {
-        let awaiting = self.client.take().map_or(0, |client| client.awaiting());
+        let awaiting = self.awaiting();
+        (self.client, self.leaving) = (None, None);
         self.stats.add_lost(Lost::Shutdown, awaiting + self.hold.clear());
         self.count_waiting();
     }

@@ -1,20 +1,30 @@
-//! From one configuration to the next: a pool is left when the next one answers, and not before its
-//! last answers.
+//! From one configuration to the next: a pool is left when the next one has proven itself, and not
+//! before its last answers.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use tokio::{net::TcpStream, time::sleep_until};
-use tracing::{info, warn};
+use rand::RngCore;
+use tokio::time::sleep_until;
+use tracing::info;
 
-use super::{Phase, Task, Turn, now};
-use crate::datum::{options::DatumConfig, retry::Ended};
+use super::{Conn, Phase, Task, Turn, now};
+use crate::{
+    datum::{options::DatumConfig, trial::Trial},
+    work::Template,
+};
 
-/// A configuration whose first pool is being connected to while another is still good.
+/// Pools that are to be used instead of the one in use, which is kept until one of them can be.
 pub(super) struct Change {
-    pub(super) config: Arc<DatumConfig>,
-    /// Which of its pools is tried.
+    config: Arc<DatumConfig>,
+    /// So many of its pools come before the one in use.
+    count: usize,
+    /// Which of them is tried.
     at: usize,
     phase: Phase,
+    trial: Option<Trial>,
 }
 
 /// How long a pool that is left is listened to.
@@ -28,10 +38,17 @@ pub(super) enum Drain {
 
 impl Change {
     pub(super) async fn turn(change: &mut Option<Self>) -> Turn {
-        match change {
-            Some(change) => change.phase.turn(&[]).await,
-            None => std::future::pending().await,
-        }
+        let Some(Self { phase, trial, .. }) = change else { return std::future::pending().await };
+        phase.turn(trial.as_ref().map_or(&[], |trial| &trial.out)).await
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.trial.as_ref().map(Trial::deadline)
+    }
+
+    /// The pool in use is one of the same configuration.
+    pub(super) fn is_of(&self, config: &Arc<DatumConfig>) -> bool {
+        Arc::ptr_eq(&self.config, config)
     }
 }
 
@@ -39,63 +56,147 @@ impl Task {
     /// Does what the operator wants now: the pool in use stays unless another comes before it.
     pub(super) async fn on_config(&mut self) {
         let config = Arc::clone(&self.configs.borrow_and_update());
-        self.change = None;
         self.relay.set_options(config.relay());
+        if let Some(change) = &mut self.change
+            && change.config.pools == config.pools
+        {
+            if change.is_of(&self.config) {
+                self.config = Arc::clone(&config);
+            }
+            change.config = config;
+            return;
+        }
+        // What was to be changed to until now has not had its turn.
+        let tried = if self.drop_change() { 0 } else { self.at };
         let in_use = self.config.pools.get(self.at);
         let place = config.pools.iter().position(|pool| Some(pool) == in_use);
-        let tried = self.config.pools.get(..self.at).unwrap_or_default();
+        let tried = self.config.pools.get(..tried).unwrap_or_default();
         let stays =
             place.filter(|place| config.pools[..*place].iter().all(|it| tried.contains(it)));
         if let Some(place) = stays {
             (self.config, self.at) = (config, place);
             return;
         }
-        match config.pools.first() {
-            Some(pool) if self.relay.is_up() => {
-                info!(%pool, "pool {pool} comes first now: shares go there once it answers");
-                let phase = Phase::connect(pool, config.backoff.connect_timeout);
-                self.change = Some(Change { config, at: 0, phase });
-            }
-            _ => self.switch(config, 0, None).await,
+        // Without terms, no pool is in use.
+        if config.pools.is_empty() || self.relay.payout().is_none() {
+            return self.switch(config).await;
+        }
+        if let Some(place) = place {
+            (self.config, self.at) = (Arc::clone(&config), place);
+        }
+        let count = place.unwrap_or(config.pools.len());
+        let next = &config.pools[..count];
+        if let Some(pool) = next.first() {
+            info!(%pool, "pool {pool} comes first now: shares go there once it takes them");
+        }
+        self.relay.set_next(next.iter().map(|pool| pool.name()));
+        let phase = Phase::Waiting(now());
+        self.change = Some(Change { config, count, at: 0, phase, trial: None });
+    }
+
+    /// True when there was one.
+    pub(super) fn drop_change(&mut self) -> bool {
+        self.relay.set_next([]);
+        self.change.take().is_some()
+    }
+
+    pub(super) fn on_change(&mut self, turn: Turn) {
+        let Some(mut change) = self.change.take() else { return };
+        match self.step(&mut change, turn) {
+            Ok(false) => self.change = Some(change),
+            Ok(true) => self.hand_over(change),
+            Err(why) => self.try_another(change, &why),
         }
     }
 
-    pub(super) async fn on_change(&mut self, turn: Turn) {
-        let Some(mut change) = self.change.take() else { return };
-        let backoff = change.config.backoff;
-        let Some(pool) = change.config.pools.get(change.at) else { return };
-        match turn {
-            Turn::Connected(Ok(stream)) => {
-                return self.switch(change.config, change.at, Some(stream)).await;
+    /// True when the next pool has proven itself; the error says why it cannot be used.
+    fn step(&mut self, change: &mut Change, turn: Turn) -> Result<bool, String> {
+        let Some(pool) = change.config.pools.get(change.at) else { return Ok(false) };
+        let now = now();
+        match (turn, &mut change.trial, &change.phase) {
+            (Turn::Retry, ..) => {
+                change.phase = Phase::connect(pool, change.config.backoff.connect_timeout);
             }
-            Turn::Connected(Err(error)) => {
-                warn!(
-                    %pool,
-                    "pool {pool}: no connection: {error}; the pool before it is kept meanwhile. Check \
-                     pool.host and pool.port"
-                );
-                change.at = (change.at + 1) % change.config.pools.len();
-                let wait = if change.at == 0 { backoff.least } else { backoff.quick };
-                change.phase = Phase::Waiting(now() + wait);
+            (Turn::Connected(stream), ..) => {
+                let stream = stream.map_err(|error| format!("no connection: {error}"))?;
+                let mut seed = [0; 32];
+                self.rng.fill_bytes(&mut seed);
+                let trial = self.relay.try_next(&pool.name(), pool.public_key, seed, now);
+                change.trial = Some(trial.map_err(|error| error.to_string())?);
+                change.phase = Phase::Connected(Box::new(Conn::new(stream, now)));
             }
-            _ => change.phase = Phase::connect(pool, backoff.connect_timeout),
+            (Turn::Read(Ok(0)), ..) => return Err("it closed the connection".into()),
+            (Turn::Read(Ok(len)), Some(trial), Phase::Connected(conn)) => {
+                let done = trial.on_bytes(conn.received(len), now);
+                return done.map_err(|error| error.to_string());
+            }
+            (Turn::Written(Ok(len)), Some(trial), _) => drop(trial.out.drain(..len)),
+            (Turn::Read(Err(error)) | Turn::Written(Err(error)), ..) => {
+                return Err(format!("the connection broke: {error}"));
+            }
+            _ => {}
         }
+        Ok(false)
+    }
+
+    pub(super) fn on_change_due(&mut self, now: Instant) {
+        let is_due = |change: &mut Change| change.deadline().is_some_and(|due| now >= due);
+        let Some(mut change) = self.change.take_if(is_due) else { return };
+        match change.trial.as_mut().map(|trial| trial.on_deadline(now)) {
+            Some(Err(error)) => self.try_another(change, &error.to_string()),
+            _ => self.change = Some(change),
+        }
+    }
+
+    pub(super) fn on_change_template(&mut self, template: &Arc<Template>) {
+        let trial = self.change.as_mut().and_then(|change| change.trial.as_mut());
+        if let Some(Err(error)) = trial.map(|trial| trial.on_template(template, now()))
+            && let Some(change) = self.change.take()
+        {
+            self.try_another(change, &error.to_string());
+        }
+    }
+
+    fn try_another(&mut self, mut change: Change, why: &str) {
+        let (failed, now, backoff) = (change.at, now(), change.config.backoff);
+        change.at = (failed + 1) % change.count.max(1);
+        let all = change.at == 0;
+        let wait = if all { self.random(backoff.least, backoff.most) } else { Duration::ZERO };
+        (change.trial, change.phase) = (None, Phase::Waiting(now + wait));
+        self.relay.next_failed(failed, why, wait, now);
         self.change = Some(change);
     }
 
-    /// Leaves the pool in use for `stream`, a connection to pool `at` of `config`, or for a new try.
-    async fn switch(&mut self, config: Arc<DatumConfig>, at: usize, stream: Option<TcpStream>) {
+    /// The next pool is the one in use from now on.
+    fn hand_over(&mut self, mut change: Change) {
+        let Some(trial) = change.trial else { return };
+        std::mem::swap(&mut self.phase, &mut change.phase);
+        self.leaving = change.phase;
+        (self.config, self.at) = (change.config, change.at);
+        self.relay.take_over(trial, now(), &mut self.out);
+    }
+
+    pub(super) fn on_leaving(&mut self, turn: Turn) {
+        let (now, out) = (now(), &mut self.out);
+        match (turn, &self.leaving) {
+            (Turn::Read(Ok(len @ 1..)), Phase::Connected(conn)) => {
+                self.relay.on_leaving_bytes(conn.received(len), now, out);
+            }
+            (Turn::Written(Ok(len)), _) => self.relay.on_leaving_written(len, now, out),
+            _ => self.relay.on_leaving_end(now, out),
+        }
+    }
+
+    /// Leaves the pools there are for those of `config`.
+    async fn switch(&mut self, config: Arc<DatumConfig>) {
         let is_last = config.pools.is_empty();
         self.drain(if is_last { Drain::Stragglers } else { Drain::Answers }).await;
-        (self.config, self.at) = (config, at);
+        (self.config, self.at) = (config, 0);
         if !matches!(self.phase, Phase::Idle) {
             self.relay.left(is_last, now());
         }
         self.out.clear();
         self.phase = if is_last { Phase::Idle } else { Phase::Waiting(now()) };
-        if let Some(stream) = stream {
-            self.on_turn(Turn::Connected(Ok(stream)));
-        }
     }
 
     /// Sends what shares there are and waits for answers, for a while at the longest.
@@ -104,22 +205,26 @@ impl Task {
         while let Ok(shares) = self.shares.try_recv() {
             self.relay.on_shares(shares, now(), &mut self.out);
         }
-        while matches!(self.phase, Phase::Connected(_))
-            && (what == Drain::Stragglers || self.relay.awaiting() > 0 || !self.out.is_empty())
-        {
+        while self.is_talking() && (what == Drain::Stragglers || self.is_owed()) {
             tokio::select! {
                 // First: a pool that never stops talking does not stay for ever.
                 biased;
                 () = sleep_until(end.into()) => break,
+                turn = self.leaving.turn(self.relay.leaving_out()) => self.on_leaving(turn),
                 turn = self.phase.turn(&self.out) => self.on_turn(turn),
                 Some(shares) = self.shares.recv() => {
                     self.relay.on_shares(shares, now(), &mut self.out);
                 }
             }
-            let is_due = self.relay.deadline().is_some_and(|deadline| now() >= deadline);
-            if is_due && let Err(error) = self.relay.on_deadline(now()) {
-                self.end(Ended::Failed, &error.to_string());
-            }
+            self.on_due();
         }
+    }
+
+    fn is_talking(&self) -> bool {
+        matches!(self.phase, Phase::Connected(_)) || self.relay.is_leaving()
+    }
+
+    fn is_owed(&self) -> bool {
+        self.relay.awaiting() > 0 || !self.out.is_empty() || !self.relay.leaving_out().is_empty()
     }
 }

@@ -1,0 +1,68 @@
+//! A connection to a pool that has to prove itself while another is in use. Sans-IO.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{
+    cipher::{Identity, PublicIdentity},
+    client::{Client, ClientError},
+    event::Event,
+};
+use crate::work::Template;
+
+/// From HELLO to the pool's configuration; then the relay takes it over.
+pub struct Trial {
+    pub(super) pool: Arc<str>,
+    pub(super) client: Box<Client>,
+    /// Bytes for the pool.
+    pub out: Vec<u8>,
+    /// What is still to be dealt with once the pool is in use.
+    pub(super) events: Vec<Event>,
+}
+
+impl Trial {
+    /// Says HELLO.
+    pub(super) fn new(
+        pool: &Arc<str>,
+        keys: (&Identity, PublicIdentity),
+        user_agent: &str,
+        timeout: Duration,
+        seed: [u8; 32],
+        now: Instant,
+    ) -> Result<Self, ClientError> {
+        let mut out = Vec::new();
+        let client = Client::new(keys.0, keys.1, user_agent, timeout, seed, now, &mut out)?;
+        Ok(Self { pool: Arc::clone(pool), client: Box::new(client), out, events: Vec::new() })
+    }
+
+    /// True when the pool has proven itself: it has the key that it should have, and says whom to
+    /// pay.
+    pub fn on_bytes(&mut self, bytes: &[u8], now: Instant) -> Result<bool, ClientError> {
+        self.client.on_bytes(bytes, now, &mut self.out, &mut self.events)?;
+        if self.events.iter().any(|event| matches!(event, Event::Configured(_))) {
+            return Ok(true);
+        }
+        // Of all else a pool may say as much as it likes.
+        self.events.retain(|event| matches!(event, Event::Welcome { .. }));
+        Ok(false)
+    }
+
+    pub fn on_template(
+        &mut self,
+        template: &Arc<Template>,
+        now: Instant,
+    ) -> Result<(), ClientError> {
+        self.client.on_template(template, now, &mut self.out)
+    }
+
+    /// When `on_deadline` is due.
+    pub fn deadline(&self) -> Instant {
+        self.client.deadline()
+    }
+
+    pub fn on_deadline(&mut self, now: Instant) -> Result<(), ClientError> {
+        self.client.on_deadline(now, &mut self.events)
+    }
+}
