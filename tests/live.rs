@@ -223,6 +223,66 @@ async fn pools_come_and_go_and_miners_stay() {
     assert_eq!((first.stats().rejected, second.stats().rejected), (0, 0));
 }
 
+/// The worst time for it: nothing is held for a pool that is away, so nobody may notice a gap.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_whose_key_is_mistyped_is_not_gone_to() {
+    let node = node().await;
+    let (first, second) = (pool("first").await, pool("second").await);
+    let holds_nothing = |pools: &[&PoolHandle]| {
+        format!("{}[pooling]\nhold_shares = \"0s\"\n", toml(&node, pools, &paid(), EASY))
+    };
+    let gateway = Gateway::start(&holds_nothing(&[&first]));
+    let api = gateway.addr("http");
+    let miners = [MinerProtocol::Sv1, MinerProtocol::Sv2Extended].map(|it| miner(&gateway, it));
+    let earns = |pool: &PoolHandle| {
+        let before = pool.stats().accepted;
+        eventually("shares at the pool", SOON, || {
+            (pool.stats().accepted > before + 4).then_some(())
+        });
+    };
+    earns(&first);
+    let started = gateway.line_count();
+    let good = holds_nothing(&[&second]);
+    reload(&gateway, &good.replace(&second.public_key_hex(), &first.public_key_hex()));
+    let told = |status: &Value| {
+        let warnings = status["warnings"].as_array().unwrap();
+        warnings.iter().any(|it| it["code"] == "pool-next-down")
+    };
+    let (used, wanted) = (first.addr.to_string(), second.addr.to_string());
+    let status = eventually_at(api, "/api/v1/status", told).to_string();
+    for part in [&used, &wanted, "public_key"] {
+        assert!(status.contains(part), "{part}: {status}");
+    }
+    earns(&first);
+    let view = get(api, "/api/v1/pool").json();
+    let states = |view: &Value| {
+        let pools = view["pools"].as_array().unwrap().clone();
+        let of = |it: &Value| (it["name"].clone(), it["state"].clone(), it["is_active"].clone());
+        pools.iter().map(of).collect::<Vec<_>>()
+    };
+    let down = (json!(wanted), json!("down"), json!(false));
+    assert_eq!(states(&view), [down, (json!(used), json!("up"), json!(true))], "{view}");
+    assert!(view["pools"][0]["last_error"].is_string(), "{view}");
+    let metrics = get(api, "/metrics");
+    let is_up = format!("gatewayd_pool_up{{pool=\"{used}\"}} 1");
+    assert!(metrics.text().contains(&is_up), "{}", metrics.text());
+
+    reload(&gateway, &good);
+    earns(&second);
+    let view = get(api, "/api/v1/pool").json();
+    assert_eq!(states(&view), [(json!(wanted), json!("up"), json!(true))], "{view}");
+    assert!(!told(&get(api, "/api/v1/status").json()));
+    for miner in miners {
+        let stats = miner.stop().await;
+        assert_eq!((stats.disconnects, stats.rejected), (0, 0), "{stats:?}");
+    }
+    let view = eventually_at(api, "/api/v1/pool", |view| view["relay"]["awaiting"] == 0);
+    assert_eq!((&view["relay"]["lost"], &view["relay"]["held"]), (&json!(0), &json!(0)), "{view}");
+    assert_eq!((first.stats().rejected, second.stats().rejected), (0, 0));
+    let lines = gateway.lines().split_off(started);
+    assert!(!lines.iter().any(|line| line.contains("sending miners away")), "{lines:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn another_node_takes_over_when_the_file_says_so() {
     let (old, new) = (node().await, node().await);

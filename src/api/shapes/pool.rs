@@ -8,7 +8,8 @@ use super::Reasons;
 /// The DATUM pools, in order of preference, and what became of the shares that they were meant for.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Pools {
-    /// Empty when solo.
+    /// Empty when solo. One that is configured no more comes last, as long as it is used because
+    /// those that are cannot be.
     pub pools: Vec<Pool>,
     pub relay: Relay,
 }

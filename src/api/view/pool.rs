@@ -1,6 +1,6 @@
 //! The DATUM pools.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use super::{coinbase::address, reasons, work::text};
 use crate::{
@@ -8,7 +8,8 @@ use crate::{
         handles::{Handles, Moment},
         shapes::{Pool, PoolShares, PoolState, Pools, Relay},
     },
-    datum::{self, PoolStatsView, PoolTally},
+    datum::{self, NextPool, PoolStatsView, PoolTally},
+    work::PoolTerms,
 };
 
 pub(crate) fn pools(handles: &Handles, moment: &Moment) -> Pools {
@@ -17,7 +18,18 @@ pub(crate) fn pools(handles: &Handles, moment: &Moment) -> Pools {
     let stats = pool.as_ref().map(|pool| pool.stats.view()).unwrap_or_default();
     let facts = handles.facts.borrow().clone();
     let one = |name: &Arc<str>| one(name, handles, pool.as_ref(), &stats, moment);
-    Pools { pools: facts.pools.iter().map(one).collect(), relay: relay(&stats, dropped) }
+    // One that is configured no more, and in use until another proves itself.
+    let kept = pool.as_ref().and_then(in_use).filter(|name| !facts.pools.contains(name));
+    let pools = facts.pools.iter().chain(&kept).map(one).collect();
+    Pools { pools, relay: relay(&stats, dropped) }
+}
+
+/// The pool whose terms are mined on, if it has not been left.
+fn in_use(pool: &datum::Pool) -> Option<Arc<str>> {
+    let payout = pool.payout.borrow().clone();
+    let name = Arc::clone(&pool.status.borrow().pool);
+    let is_paid = |terms: &PoolTerms| terms.pool == name;
+    payout?.pooled.as_ref().is_some_and(is_paid).then_some(name)
 }
 
 fn one(
@@ -29,7 +41,10 @@ fn one(
 ) -> Pool {
     let tally = stats.pools.iter().find(|(known, _)| known == name).map(|(_, tally)| tally);
     let status = pool.map(|pool| pool.status.borrow().clone());
+    let next = status.iter().flat_map(|status| &status.next).find(|next| next.pool == *name);
+    let next = next.cloned();
     let status = status.filter(|status| status.pool == *name);
+    let (state, down_since, last_error) = standing(status.as_ref(), next, pool.is_some());
     let payout = pool.and_then(|pool| pool.payout.borrow().clone());
     let terms = payout.as_ref().and_then(|payout| payout.pooled.as_ref());
     // The last pool's terms stay while it is away.
@@ -39,14 +54,11 @@ fn one(
     let filled = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     Pool {
         name: name.to_string(),
-        state: state(status.as_ref(), pool.is_some()),
+        state,
         is_active: status.is_some(),
-        down_for_s: status.as_ref().and_then(|status| match status.state {
-            datum::PoolState::Down { since } => Some(moment.age_s(since)),
-            _ => None,
-        }),
+        down_for_s: down_since.map(|since| moment.age_s(since)),
         motd: status.as_ref().and_then(|status| filled(&status.motd)),
-        last_error: status.as_ref().and_then(|status| filled(status.last_error.as_deref()?)),
+        last_error: last_error.as_deref().and_then(filled),
         prime_id: terms.map(|terms| terms.prime_id),
         tag: terms.and(payout.as_ref()).map(|payout| text(&payout.tag_primary)),
         difficulty_min: terms.map(|terms| terms.min_difficulty),
@@ -57,14 +69,26 @@ fn one(
     }
 }
 
-fn state(status: Option<&datum::PoolStatus>, started: bool) -> PoolState {
-    match status.map(|status| status.state) {
-        Some(datum::PoolState::Connecting) => PoolState::Connecting,
-        Some(datum::PoolState::Up) => PoolState::Up,
-        Some(datum::PoolState::Down { .. }) => PoolState::Down,
-        None if started => PoolState::Standby,
+/// How it stands with a pool: the one of `status`, one that is to be used instead, or another.
+fn standing(
+    status: Option<&datum::PoolStatus>,
+    next: Option<NextPool>,
+    started: bool,
+) -> (PoolState, Option<Instant>, Option<Arc<str>>) {
+    if let Some(status) = status {
+        let (state, since) = match status.state {
+            datum::PoolState::Connecting => (PoolState::Connecting, None),
+            datum::PoolState::Up => (PoolState::Up, None),
+            datum::PoolState::Down { since } => (PoolState::Down, Some(since)),
+        };
+        return (state, since, status.last_error.clone());
+    }
+    match next.map(|next| next.failing) {
+        Some(Some((since, why))) => (PoolState::Down, Some(since), Some(why)),
+        Some(None) => (PoolState::Connecting, None, None),
+        None if started => (PoolState::Standby, None, None),
         // Pools are not asked before there is a node.
-        None => PoolState::Connecting,
+        None => (PoolState::Connecting, None, None),
     }
 }
 

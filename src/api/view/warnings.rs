@@ -5,7 +5,7 @@ use crate::{
         handles::{Handles, Moment},
         shapes::{Mode, Severity, Warning},
     },
-    datum::PoolState,
+    datum::{NextPool, PoolState},
     ledger::LedgerState,
     template::{NodeState, NodeStatus},
     work::Door,
@@ -125,6 +125,19 @@ fn pool(handles: &Handles, moment: &Moment, all: &mut Vec<Warning>) {
         let severity = if mode == Mode::Waiting { Severity::Error } else { Severity::Warning };
         let why = status.last_error.as_deref().unwrap_or("It did not say why.");
         all.push(warning("pool-down", severity, text, sentence(why)));
+    }
+    for NextPool { pool, failing } in &status.next {
+        let Some((_, why)) = failing else { continue };
+        let text = if *pool == status.pool {
+            format!("The new settings of pool {pool} do not work: its old ones are used for now.")
+        } else {
+            format!("Pool {pool} cannot be used: pool {} is kept for now.", status.pool)
+        };
+        let advice = format!(
+            "{} Check its host, port and public_key; it is tried again and again.",
+            sentence(why)
+        );
+        all.push(warning("pool-next-down", Severity::Warning, text, advice));
     }
     let (accepted, rejected) = (stats.accepted, stats.rejected_total());
     if rejected >= REJECTED_MIN && rejected * REJECTED_PART > accepted {
