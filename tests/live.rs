@@ -205,8 +205,8 @@ async fn pools_come_and_go_and_miners_stay() {
             let used = view["pools"].as_array().unwrap().iter().find(|it| it["is_active"] == true);
             used.is_some_and(|it| it["name"] == name && it["state"] == "up")
         };
-        let view = eventually_at(api, "/api/v1/pool", is_up);
-        assert_eq!(view["pools"].as_array().unwrap().len(), pools.len());
+        let is_all = |view: &Value| view["pools"].as_array().unwrap().len() == pools.len();
+        eventually_at(api, "/api/v1/pool", |view| is_up(view) && is_all(view));
         let before = active.stats().accepted;
         eventually("shares at the pool", SOON, || {
             (active.stats().accepted > before + 2).then_some(())
