@@ -357,13 +357,19 @@ fn a_block_that_its_disk_failed_on_is_neither_refused_nor_taken() {
     eventually("it is accepted", PATIENCE, || (side.stats.accepted() == 1).then_some(()));
 }
 
-#[test]
-fn templates_are_cut_to_what_can_be_submitted() {
+/// Its 8 transactions make a block that is too long for one of its requests; 5 are not.
+fn with_a_full_mempool() -> FakeBlvm {
     let node = FakeBlvm::start();
     node.set(|script| {
         script.request_max = 1 << 20;
         script.transactions = (1..=8).map(|seed| transaction(seed, 100_000)).collect();
     });
+    node
+}
+
+#[test]
+fn templates_are_cut_to_what_can_be_submitted() {
+    let node = with_a_full_mempool();
     let side = Side::start(&node);
     let template = side.template(|it| it.transactions.len() == 5);
     assert_eq!(template.subsidy(), 5_000_000_000);
@@ -375,11 +381,7 @@ fn templates_are_cut_to_what_can_be_submitted() {
 /// A bitcoind beside it, which takes the block that blvm-node cannot be given; until it is gone.
 #[test]
 fn templates_are_cut_only_while_no_other_node_takes_blocks() {
-    let node = FakeBlvm::start();
-    node.set(|script| {
-        script.request_max = 1 << 20;
-        script.transactions = (1..=8).map(|seed| transaction(seed, 100_000)).collect();
-    });
+    let node = with_a_full_mempool();
     let runtime = Runtime::new().unwrap();
     let listen = "127.0.0.1:0".parse().unwrap();
     let other = runtime.block_on(Node::start(NodeOptions::default(), listen)).unwrap();
@@ -412,11 +414,7 @@ fn templates_are_cut_only_while_no_other_node_takes_blocks() {
 /// A node that is set right and restarted gives all it has again.
 #[test]
 fn the_longest_request_is_tried_again_when_the_node_was_away() {
-    let node = FakeBlvm::start();
-    node.set(|script| {
-        script.request_max = 1 << 20;
-        script.transactions = (1..=8).map(|seed| transaction(seed, 100_000)).collect();
-    });
+    let node = with_a_full_mempool();
     let side = Side::start(&node);
     side.template(|it| it.transactions.len() == 5);
     // Every connection breaks, as at a restart.
