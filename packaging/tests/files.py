@@ -94,8 +94,8 @@ def compose(binary):
             check(dockerfile.exists(), f"{dockerfile} is not there")
     values = {"ADDRESS": ADDRESS, "RPC_PASSWORD": "abc123"}
     understood(binary, "compose.yml", expand(gateway["environment"], values), pools=1)
-    args = file["services"]["knots"]["command"]
-    check(any("zmqpubhashblock=tcp://0.0.0.0:28332" in arg for arg in args), "knots without ZMQ")
+    args = file["services"]["bitcoin"]["command"]
+    check(any("zmqpubhashblock=tcp://0.0.0.0:28332" in arg for arg in args), "the node has no ZMQ")
 
 
 def umbrel_app(binary, folder):
@@ -109,7 +109,7 @@ def umbrel_app(binary, folder):
     optional = {"deterministicPassword", "widgets"}
     check(set(app) <= set(order) | optional, f"unknown fields: {set(app) - set(order)}")
     check(app["id"] == "gatewayd", "the id must be the folder's name")
-    check(app["dependencies"] == ["bitcoin"], "it needs a node: Knots implements bitcoin")
+    check(app["dependencies"] == ["bitcoin"], "it needs a node")
     check(app["gallery"] == [] and app["releaseNotes"] == "", "the store's team adds those")
     service = file["services"]["gatewayd"]
     proxy = file["services"]["app_proxy"]["environment"]

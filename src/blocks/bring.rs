@@ -112,6 +112,12 @@ fn log_answer(block: &Outgoing, node: &str, answer: &Answer) {
     match answer {
         Answer::Accepted => info!(height, %hash, node, "block accepted"),
         Answer::Stale => warn!(height, %hash, node, "block is valid, but another one won"),
+        Answer::Rejected(reason) if reason == OTHER_CHAIN => {
+            info!(
+                height, %hash, node,
+                "the block is none for this node: it follows the BLAKE2b chain ({reason})"
+            );
+        }
         Answer::Rejected(reason) => {
             error!(height, %hash, node, "block REJECTED by the node: {reason}");
         }
@@ -271,6 +277,8 @@ fn log_open(block: &Outgoing, saved: io::Result<()>, is_over: bool) {
     }
 }
 
+/// What Bitcoin Knots says of a SHA-256 block where its own chain takes BLAKE2b.
+const OTHER_CHAIN: &str = "bad-version-blake2b";
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LAST: Duration = Duration::from_secs(5);
 /// A block is worth nothing once others are built beside it, but a node may take long to start.

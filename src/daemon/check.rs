@@ -20,7 +20,7 @@ use crate::{
     config::Config,
     healthcheck::is_gatewayd,
     listener,
-    template::{self, NodeStatus},
+    template::{self, Fork, NodeState, NodeStatus},
 };
 
 /// Tries what the configuration names, and says what it found. Returns the number of problems.
@@ -51,13 +51,21 @@ struct Report {
 impl Report {
     fn tell(&mut self, what: &str, result: Result<String, String>) {
         self.problems += usize::from(result.is_err());
-        let (mark, text) = match result {
-            Ok(text) => ("ok     ", text),
-            Err(text) => ("PROBLEM", text),
-        };
-        // The terminal may be gone; the exit code still tells.
-        let _ = writeln!(io::stdout(), "{mark} {what}: {text}");
+        match result {
+            Ok(text) => say("ok     ", what, &text),
+            Err(text) => say("PROBLEM", what, &text),
+        }
     }
+
+    /// What works, and should be looked at.
+    fn notice(&mut self, what: &str, text: &str) {
+        say("NOTICE ", what, text);
+    }
+}
+
+fn say(mark: &str, what: &str, text: &str) {
+    // The terminal may be gone; the exit code still tells.
+    let _ = writeln!(io::stdout(), "{mark} {what}: {text}");
 }
 
 async fn addresses(config: &Config, report: &mut Report) {
@@ -125,12 +133,19 @@ async fn nodes(config: &Config, report: &mut Report) {
     let mut status = templates.status.clone();
     let all = status.wait_for(|nodes| {
         nodes.iter().zip(&config.nodes).all(|(node, configured)| {
-            is_ready(node) || configured.submit_only && node.network.is_some()
+            is_ready(node)
+                || node.state == NodeState::WrongChain
+                || configured.submit_only
+                    && node.network.is_some()
+                    && node.state != NodeState::Starting
         })
     });
     let _ = tokio::time::timeout(CHECK_NODES, all).await;
     for (node, configured) in templates.status.borrow().iter().zip(&config.nodes) {
+        let what = format!("node {}", node.name);
+        let apart = node.fork.filter(|fork| is_apart(*fork));
         let result = match (node.network, &node.last_error) {
+            _ if apart.is_some() => Err(apart.map_or_else(String::new, told)),
             (Some(network), _) if !fits_network(config, network) => {
                 Err(format!("is on \"{network}\", mining.address is of another network"))
             }
@@ -142,7 +157,10 @@ async fn nodes(config: &Config, report: &mut Report) {
             (_, Some(error)) => Err(error.to_string()),
             (None, None) => Err(format!("no answer within {CHECK_NODES:?}")),
         };
-        report.tell(&format!("node {}", node.name), result);
+        report.tell(&what, result);
+        if let Some(fork) = node.fork.filter(|fork| !is_apart(*fork)) {
+            report.notice(&what, &told(fork));
+        }
     }
     stop.cancel();
 }
@@ -156,7 +174,16 @@ fn authority(config: &Config) -> Result<String, String> {
 }
 
 fn is_ready(node: &NodeStatus) -> bool {
-    node.network.is_some() && node.state == template::NodeState::Ready
+    node.network.is_some() && node.state == NodeState::Ready
+}
+
+fn told(fork: Fork) -> String {
+    format!("this node {}: {}", fork.what(), Fork::ADVICE)
+}
+
+/// True for a node whose chain is not that of SHA-256 miners now.
+fn is_apart(fork: Fork) -> bool {
+    fork.is_here() || fork == Fork::Rdts
 }
 
 /// Leaves nothing behind: with `sudo gatewayd check` it would not be the service's own.

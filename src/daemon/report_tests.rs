@@ -94,6 +94,7 @@ impl House {
             network: None,
             height: Some(840_000),
             is_in_initial_download: false,
+            fork: None,
             last_error: None,
             tip: Some((Hash256([1; 32]), at)),
             template_fetch: None,

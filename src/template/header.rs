@@ -19,6 +19,9 @@ pub(super) struct RawHeader<'a> {
     /// Not every kind of node says it.
     #[serde(default)]
     chainwork: &'a str,
+    /// 2 where the proof of work is another one; only nodes that know such blocks say it.
+    #[serde(default)]
+    header_version: u32,
 }
 
 /// The work in a chain, as nodes tell it: a number of 256 bits.
@@ -55,6 +58,8 @@ pub(super) struct Header {
     /// 0 where the node does not say it.
     pub(super) time: u32,
     pub(super) work: Option<ChainWork>,
+    /// Of another proof of work than SHA-256.
+    pub(super) is_foreign: bool,
 }
 
 impl RawHeader<'_> {
@@ -68,6 +73,7 @@ impl RawHeader<'_> {
             mediantime: self.mediantime,
             time: self.time,
             work: ChainWork::from_hex(self.chainwork),
+            is_foreign: self.header_version > HEADER_VERSION_MAX,
         })
     }
 }
@@ -146,6 +152,8 @@ fn halving_interval(network: Network) -> u32 {
     if network == Network::Regtest { 150 } else { 210_000 }
 }
 
+/// Nodes that tell versions apart call headers of 80 bytes 0.
+const HEADER_VERSION_MAX: u32 = 1;
 /// Twice the time that a block should take.
 const EASY_AFTER: u32 = 1200;
 const RETARGET_INTERVAL: u32 = 2016;
@@ -167,6 +175,7 @@ mod tests {
             mediantime: 1000,
             time: 1100,
             work: None,
+            is_foreign: false,
         }
     }
 

@@ -7,6 +7,7 @@ mod bitcoind;
 mod blvm;
 mod chain;
 mod conn;
+mod fork;
 pub mod gbt;
 mod header;
 mod probe;
@@ -33,6 +34,7 @@ pub use self::{
     bitcoind::{Bitcoind, NodeError},
     blvm::Blvm,
     conn::{Auth, RpcError},
+    fork::Fork,
     header::{ChainWork, empty_blocks},
     status::{NodeState, NodeStatus},
     task::{Notices, NotifyHandle, Outlet, Refresh, Templates, spawn},

@@ -109,6 +109,7 @@ mod tests {
             mediantime: 100,
             time: 0,
             work: None,
+            is_foreign: false,
         }
     }
 

@@ -12,9 +12,10 @@ use tokio::{
 use tracing::debug;
 
 use super::{
-    Hint, HintFrom, NodeConfig, NodeError, ProposeError,
+    Fork, Hint, HintFrom, NodeConfig, NodeError, ProposeError,
     conn::{Answer, METHOD_NOT_FOUND, RpcClient, RpcError},
-    gbt::{Parsed, RawTemplate},
+    fork::{BLAKE2B, RawDeployments, refused_rule},
+    gbt::{GbtError, Parsed, RawTemplate},
     header::{Header, RawHeader},
 };
 use crate::work::Hash256;
@@ -51,6 +52,20 @@ pub(super) async fn node_info(client: &mut RpcClient) -> Result<NodeInfo, NodeEr
     let answer = client.call("getnetworkinfo", "[]", QUICK_MAX).await?;
     let version = answer.parse::<Version>()?.subversion.chars().take(120).collect::<String>();
     Ok(NodeInfo { network, version: version.into(), height, headers, is_in_initial_download })
+}
+
+/// The other chain that the node is on, or will go to; none where it does not say.
+pub(super) async fn fork(
+    client: &mut RpcClient,
+    network: Network,
+) -> Result<Option<Fork>, NodeError> {
+    let answer = match client.call("getdeploymentinfo", "[]", QUICK_MAX).await {
+        Ok(answer) => answer,
+        // Older nodes do not know the call, and some users may not make it.
+        Err(RpcError::Forbidden(_) | RpcError::Http { .. }) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(answer.parse::<RawDeployments>().ok().and_then(|deployments| deployments.fork(network)))
 }
 
 pub(super) async fn best_hash(client: &mut RpcClient) -> Result<Hash256, NodeError> {
@@ -93,7 +108,26 @@ async fn template(
     let parse = move || -> Result<Box<Parsed>, NodeError> {
         Ok(Box::new(answer.parse::<RawTemplate<'_>>()?.into_template(source)?))
     };
-    spawn_blocking(parse).await.map_err(|_| NodeError::Answer("template"))?
+    let parsed = spawn_blocking(parse).await.map_err(|_| NodeError::Answer("template"))?;
+    parsed.map_err(asks_rule)
+}
+
+/// An error that says that the client should keep a rule, as such.
+fn asks_rule(error: NodeError) -> NodeError {
+    let rule = match &error {
+        NodeError::Rpc(RpcError::Node { code: INVALID_PARAMETER, message }) => {
+            refused_rule(message)
+        }
+        NodeError::Template(GbtError::Rule(rule)) if rule == BLAKE2B => Some(rule.as_str().into()),
+        _ => None,
+    };
+    match rule {
+        Some(rule) if *rule == *BLAKE2B => {
+            NodeError::Fork(Fork::Blake2b { from: None, is_here: true })
+        }
+        Some(rule) => NodeError::RuleAsked(rule),
+        None => error,
+    }
 }
 
 fn rules(network: Network) -> &'static str {
@@ -275,6 +309,8 @@ pub(super) async fn propose(node: &NodeConfig, block_hex: &str) -> Result<(), Pr
     }
 }
 
+/// RPC_INVALID_PARAMETER.
+const INVALID_PARAMETER: i32 = -8;
 /// RPC_INVALID_ADDRESS_OR_KEY: no such block.
 const NOT_FOUND: i32 = -5;
 /// For calls that a node answers at once, unless it connects a block or makes a template on a slow

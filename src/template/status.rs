@@ -7,7 +7,7 @@ use std::{
 
 use bitcoin::Network;
 
-use super::header::ChainWork;
+use super::{fork::Fork, header::ChainWork};
 use crate::work::Hash256;
 
 /// A moment's view of one node.
@@ -24,6 +24,8 @@ pub struct NodeStatus {
     pub height: Option<u32>,
     /// It says that it is still catching up with the network.
     pub is_in_initial_download: bool,
+    /// The other chain that it is on, or will go to.
+    pub fork: Option<Fork>,
     /// Why it is not ready, or the last thing that went wrong, and what to do.
     pub last_error: Option<Arc<str>>,
     /// Its tip, and when it was first heard of here.
@@ -67,6 +69,7 @@ impl NodeStatus {
             network: None,
             height: None,
             is_in_initial_download: false,
+            fork: None,
             last_error: None,
             tip: None,
             work: None,

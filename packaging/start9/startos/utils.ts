@@ -16,7 +16,7 @@ export const adminPassword = FileHelper.string({
   subpath: 'admin-password',
 })
 
-/** What is used here of the manifests of Bitcoin Core and Knots, which share an id. */
+/** What is used here of the manifest of Bitcoin Core. */
 export type BitcoindManifest = T.SDKManifest & {
   id: 'bitcoind'
   volumes: ['main']

@@ -108,7 +108,7 @@ fn best_of_session(handles: &Handles) -> Option<BestShare> {
 pub(crate) fn readiness(handles: &Handles) -> Readiness {
     let work = handles.work.borrow().clone();
     let reasons = match work.as_deref().map(|work| &work.door) {
-        Some(Door::Open) => Vec::new(),
+        Some(Door::Open) => off_chain(handles),
         Some(Door::Closed(reason)) => {
             let mut reasons = vec![reason.to_string()];
             reasons.extend(troubled_nodes(handles));
@@ -117,6 +117,13 @@ pub(crate) fn readiness(handles: &Handles) -> Readiness {
         None => not_started(handles),
     };
     Readiness { ready: reasons.is_empty(), reasons }
+}
+
+/// Why the work that there still is pays nobody: its chain goes on at no node.
+fn off_chain(handles: &Handles) -> Vec<String> {
+    let is_off = |node: &NodeStatus| node.state == NodeState::WrongChain;
+    let is_all = handles.templates.status.borrow().iter().all(is_off);
+    if is_all { troubled_nodes(handles) } else { Vec::new() }
 }
 
 fn troubled_nodes(handles: &Handles) -> Vec<String> {

@@ -7,7 +7,7 @@ use crate::{
     },
     datum::{NextPool, PoolState},
     ledger::LedgerState,
-    template::{NodeState, NodeStatus},
+    template::{Fork, NodeState, NodeStatus},
     work::Door,
 };
 
@@ -73,11 +73,30 @@ fn work(handles: &Handles, all: &mut Vec<Warning>) {
 /// Nodes that found blocks would not reach.
 fn submit_only(nodes: &[NodeStatus], all: &mut Vec<Warning>) {
     let is_bad = |node: &&NodeStatus| matches!(node.state, NodeState::Down | NodeState::WrongChain);
-    for node in nodes.iter().filter(is_bad) {
+    for node in nodes {
+        if let Some(fork) = node.fork {
+            all.push(fork_warning(node, fork, Severity::Warning));
+        }
+    }
+    for node in nodes.iter().filter(is_bad).filter(|node| !is_forked(node)) {
         let why = node.last_error.as_deref().unwrap_or("see its log");
         let text = format!("A found block would not reach node {}.", node.name);
         all.push(warning("node-down", Severity::Warning, text, sentence(why)));
     }
+}
+
+/// True for a node whose blocks are none for SHA-256 miners.
+fn is_forked(node: &NodeStatus) -> bool {
+    node.fork.is_some_and(Fork::is_here)
+}
+
+fn fork_warning(node: &NodeStatus, fork: Fork, severity: Severity) -> Warning {
+    let (code, severity) = match fork {
+        Fork::Blake2b { is_here: true, .. } => ("node-blake2b", severity),
+        Fork::Blake2b { is_here: false, .. } => ("node-blake2b-soon", Severity::Warning),
+        Fork::Rdts => ("node-rdts", severity),
+    };
+    warning(code, severity, format!("Node {} {}.", node.name, fork.what()), sentence(Fork::ADVICE))
 }
 
 /// `began_s`: how long this process has been running.
@@ -85,7 +104,11 @@ fn nodes(nodes: &[NodeStatus], began_s: f64, all: &mut Vec<Warning>) {
     let others_work = nodes.iter().any(|node| node.state == NodeState::Ready);
     let severity = if others_work { Severity::Warning } else { Severity::Error };
     for node in nodes {
+        if let Some(fork) = node.fork {
+            all.push(fork_warning(node, fork, severity));
+        }
         let (code, what) = match node.state {
+            _ if is_forked(node) => continue,
             NodeState::Down => ("node-down", "does not answer as it should"),
             NodeState::Syncing => ("node-syncing", "gives no work yet"),
             NodeState::Behind => ("node-behind", "is behind the others"),

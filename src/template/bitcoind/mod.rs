@@ -9,12 +9,15 @@
 //! Each arrow into the node has a connection of its own, so that none waits for another; one more
 //! asks for signs of life.
 
+mod meet;
 pub(super) mod speaker;
 pub(super) mod task;
 
 use std::{pin::Pin, sync::Arc};
 
-use super::{NodeConfig, Notices, Outlet, Refresh, TemplateSource, conn::RpcError, gbt::GbtError};
+use super::{
+    Fork, NodeConfig, Notices, Outlet, Refresh, TemplateSource, conn::RpcError, gbt::GbtError,
+};
 
 /// One node as a source of templates.
 #[derive(Debug)]
@@ -46,8 +49,23 @@ pub enum NodeError {
     Rpc(#[from] RpcError),
     #[error("its template cannot be used: {0}")]
     Template(#[from] GbtError),
+    #[error("this node {}", Fork::what(*.0))]
+    Fork(Fork),
+    #[error("it gives templates only to those who keep the rule {0:?}, which is not known here")]
+    RuleAsked(Arc<str>),
     #[error("it is on {0:?}, a chain that is not known here")]
     Chain(Arc<str>),
     #[error("its {0} does not parse")]
     Answer(&'static str),
+}
+
+impl NodeError {
+    /// True when the next block is none that can be made here, however much is known of it.
+    pub(super) fn forbids_work(&self) -> bool {
+        match self {
+            Self::Fork(_) | Self::RuleAsked(_) => true,
+            Self::Template(error) => matches!(error, GbtError::Rule(_) | GbtError::VersionBits(_)),
+            _ => false,
+        }
+    }
 }

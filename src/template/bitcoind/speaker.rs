@@ -6,7 +6,10 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::NodeError;
-use crate::{template::gbt::GbtError, work::Template};
+use crate::{
+    template::{Fork, gbt::GbtError},
+    work::Template,
+};
 
 /// Says each trouble once.
 pub(in crate::template) struct Speaker {
@@ -74,6 +77,8 @@ impl Speaker {
 pub(in crate::template) fn advice(error: &NodeError) -> &'static str {
     match error {
         NodeError::Rpc(error) => error.advice(),
+        NodeError::Fork(_) => Fork::ADVICE,
+        NodeError::RuleAsked(_) => "update gatewayd",
         NodeError::Template(GbtError::Rule(_) | GbtError::VersionBits(_)) => "update gatewayd",
         _ => "see the node's log",
     }

@@ -15,11 +15,12 @@ use tracing::{debug, info, warn};
 
 use super::{
     NodeError,
+    meet::meet,
     speaker::{Speaker, advice},
 };
 use crate::{
     template::{
-        Hint, HintFrom, NodeConfig, NodeState, Notices, Outlet, Refresh,
+        Fork, Hint, HintFrom, NodeConfig, NodeState, Notices, Outlet, Refresh,
         conn::{NOT_CONNECTED, RpcClient, RpcError, SYNCING, WARMING_UP},
         header::{self, Header, Learned},
         probe,
@@ -52,17 +53,29 @@ pub(super) async fn run(
             }
             Err(error) => error,
         };
-        outlet.update(|status| {
-            status.state = state_after(&error);
-            status.late_since = None;
-            status.last_error = Some(format!("{error}: {}", advice(&error)).into());
-        });
+        if error.forbids_work() {
+            // The next header would be made into work that the node refuses.
+            learned = None;
+        }
+        say_down(&outlet, &error);
         speaker.lost(&error);
-        let wait_now = if is_refused_password(&error) { WAIT_REFUSED } else { wait };
+        let is_lasting = is_refused_password(&error) || error.forbids_work();
+        let wait_now = if is_lasting { WAIT_REFUSED } else { wait };
         // A notice is a sign of life: try at once.
         let _ = timeout(wait_now, notices.next()).await;
         wait = (wait * 2).min(WAIT_MAX);
     }
+}
+
+fn say_down(outlet: &Outlet, error: &NodeError) {
+    outlet.update(|status| {
+        status.state = state_after(error);
+        status.late_since = None;
+        status.last_error = Some(format!("{error}: {}", advice(error)).into());
+        if let NodeError::Fork(fork) = error {
+            status.fork = Some(*fork);
+        }
+    });
 }
 
 pub(in crate::template) fn state_after(error: &NodeError) -> NodeState {
@@ -72,6 +85,7 @@ pub(in crate::template) fn state_after(error: &NodeError) -> NodeState {
         {
             NodeState::Syncing
         }
+        NodeError::Fork(_) => NodeState::WrongChain,
         _ => NodeState::Down,
     }
 }
@@ -86,6 +100,7 @@ struct Session<'a> {
     outlet: &'a Outlet,
     node: Arc<str>,
     network: Network,
+    fork: Option<Fork>,
     client: RpcClient,
     progress: Progress,
     has_published: bool,
@@ -120,8 +135,7 @@ impl<'a> Session<'a> {
     ) -> Result<Self, NodeError> {
         let connect = || RpcClient::new(&node.rpc_url, &node.auth);
         let mut client = connect()?;
-        let info = rpc::node_info(&mut client).await?;
-        introduce(node, &info, outlet);
+        let (info, fork) = meet(&mut client, node, outlet).await?;
         let (hint_sender, hints) = mpsc::channel(HINTS_MAX);
         let (fetched_sender, fetched) = mpsc::channel(FETCHED_MAX);
         let requests = watch::Sender::new(0);
@@ -152,6 +166,7 @@ impl<'a> Session<'a> {
             outlet,
             node: Arc::clone(name),
             network,
+            fork,
             client,
             progress: Progress::new(Arc::clone(name), network, learned),
             has_published: false,
@@ -230,6 +245,7 @@ impl<'a> Session<'a> {
             }
             // An unknown block is no error: the hint came from somebody else, or too early.
             let Some(header) = rpc::header(&mut self.client, tip).await? else { continue };
+            self.see_side(&header)?;
             match self.progress.on_header(&header, unix_now()) {
                 HeaderNews::NotTip => {}
                 HeaderNews::Known => {
@@ -246,6 +262,17 @@ impl<'a> Session<'a> {
         }
         // The tip changes faster than it can be asked for; the next hint will tell.
         Ok(())
+    }
+
+    /// A tip that is no more, or the last that is, of the chain of SHA-256 miners.
+    fn see_side(&self, tip: &Header) -> Result<(), NodeError> {
+        let is_over = tip.is_foreign || self.fork.is_some_and(|fork| fork.takes(tip.height + 1));
+        if tip.confirmations != 1 || !is_over {
+            return Ok(());
+        }
+        self.outlet.update(|status| status.height = Some(tip.height));
+        let from = self.fork.and_then(Fork::height);
+        Err(NodeError::Fork(Fork::Blake2b { from, is_here: true }))
     }
 
     fn on_new_tip(&mut self, header: &Header, hint: Hint, template: Option<Template>) {
@@ -454,6 +481,7 @@ pub(in crate::template) fn unix_now() -> u32 {
 /// Waits between tries to reach a node: it is back in work within the last one and its template.
 const WAIT_MIN: Duration = Duration::from_millis(100);
 const WAIT_MAX: Duration = Duration::from_secs(1);
+/// What asking more often would not change.
 const WAIT_REFUSED: Duration = Duration::from_secs(5);
 /// The net under ZeroMQ and long polls, and how a dead node is noticed.
 const POLL: Duration = Duration::from_secs(1);

@@ -6,10 +6,10 @@ use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use crate::template::{
-    NodeConfig, NodeError, NodeKind, NodeState, Notices, Outlet, RpcError, TemplateSource,
+    Fork, NodeConfig, NodeError, NodeKind, NodeState, Notices, Outlet, RpcError, TemplateSource,
     bitcoind::speaker::advice,
     conn::{Ration, RpcClient},
-    rpc::{NodeInfo, node_info},
+    rpc::{NodeInfo, fork, node_info},
 };
 
 /// A node that blocks go to, and no templates come from.
@@ -29,14 +29,19 @@ impl SubmitOnly {
             Ok(client) => client,
             Err(error) => return say_down(&outlet, &name, &error.into(), true),
         };
+        let mut turn: u32 = 0;
         loop {
             let was = outlet.status().state;
             let wait = match node_info(&mut client).await {
                 Ok(info) => {
-                    if was != NodeState::Ready {
+                    if matches!(was, NodeState::Starting | NodeState::Down) {
                         let version = &info.version;
                         info!(node = %name, %version, "the node answers, and gets found blocks only");
                     }
+                    if turn.is_multiple_of(FORK_EACH) {
+                        self.see_fork(&mut client, &info, &outlet).await;
+                    }
+                    turn = turn.wrapping_add(1);
                     say_up(&outlet, Some(info));
                     EACH
                 }
@@ -52,6 +57,19 @@ impl SubmitOnly {
             };
             sleep(wait).await;
         }
+    }
+
+    /// Whether the node is on a chain on which a found block has no place.
+    async fn see_fork(&self, client: &mut RpcClient, info: &NodeInfo, outlet: &Outlet) {
+        if self.node.kind != NodeKind::Bitcoind {
+            return;
+        }
+        // It answered a moment ago: what went wrong now shows at the next turn.
+        let Ok(fork) = fork(client, info.network).await else { return };
+        if let Some(fork) = fork.filter(|fork| outlet.status().fork != Some(*fork)) {
+            warn!(node = %self.node.name, "this node {}: {}", fork.what(), Fork::ADVICE);
+        }
+        outlet.update(|status| status.fork = fork);
     }
 
     fn client(&self) -> Result<RpcClient, RpcError> {
@@ -78,9 +96,11 @@ impl TemplateSource for SubmitOnly {
 
 fn say_up(outlet: &Outlet, info: Option<NodeInfo>) {
     outlet.update(|status| {
-        status.state = NodeState::Ready;
+        let fork = status.fork.filter(|fork| fork.is_here());
+        status.state = if fork.is_some() { NodeState::WrongChain } else { NodeState::Ready };
         status.answered_at = Some(Instant::now().into_std());
-        status.last_error = None;
+        status.last_error =
+            fork.map(|fork| format!("this node {}: {}", fork.what(), Fork::ADVICE).into());
         if let Some(info) = info {
             status.version = Some(info.version);
             status.network = Some(info.network);
@@ -102,6 +122,8 @@ fn say_down(outlet: &Outlet, name: &Arc<str>, error: &NodeError, is_new: bool) {
 }
 
 const EACH: Duration = Duration::from_secs(5);
+/// Of those turns: a chain parts once.
+const FORK_EACH: u32 = 12;
 /// A wrong password is a line in the node's log each time.
 const AGAIN: Duration = Duration::from_secs(5);
 /// Few, of those that blvm-node takes in a minute: the rest is for found blocks.

@@ -22,9 +22,9 @@ export const manifest = setupManifest({
   },
   dependencies: {
     bitcoind: {
-      description: 'gives the blocks to mine, and takes those that are found',
+      description: 'Bitcoin Core: gives the blocks to mine, and takes those that are found',
       optional: false,
-      metadata: { title: 'Bitcoin', icon: 'https://bitcoin.org/img/icons/opengraph.png' },
+      metadata: { title: 'Bitcoin Core', icon: 'https://bitcoin.org/img/icons/opengraph.png' },
     },
   },
 })
