@@ -8,7 +8,7 @@ use gatewayd::{
         Handshake, Identity, Link, PublicIdentity, check_coinbaser, command,
         message::{ToGateway, ToPool},
     },
-    devnet::pool::{Fault, Pool, PoolConfig, PoolHandle, PoolOptions},
+    devnet::pool::{Fault, Habits, Pool, PoolConfig, PoolHandle, PoolOptions, PrimeIds},
     work::{CoinbaserRequest, Hash256},
 };
 use rand::rngs::OsRng;
@@ -107,6 +107,51 @@ async fn terms_change_live_and_splits_are_sent() {
     let pick = |message: ToGateway<'_>| matches!(message, ToGateway::NewBlock).then_some(());
     gateway.next(pick).await.unwrap();
     assert_eq!(gateway.frame().await.unwrap().header.command, command::INFO);
+}
+
+#[tokio::test]
+async fn a_pool_is_away_for_as_long_as_it_is_told_and_forgets_nothing() {
+    let pool = start().await;
+    let mut gateway = Gateway::connect(&pool).await.unwrap();
+    gateway.tag().await;
+    let absence = Duration::from_millis(300);
+    let (left, ()) = tokio::join!(pool.leave_for(absence), async {
+        assert_eq!(gateway.next(|_| None::<()>).await, None, "the connection ends");
+        let refused = TcpStream::connect(pool.addr).await.unwrap_err().kind();
+        assert_eq!(refused, std::io::ErrorKind::ConnectionRefused);
+    });
+    left.unwrap();
+    let mut gateway = Gateway::connect(&pool).await.unwrap();
+    gateway.tag().await;
+    let ((), ()) = tokio::join!(pool.hang_up_for(absence), async {
+        assert_eq!(gateway.next(|_| None::<()>).await, None, "the connection ends");
+        assert!(TcpStream::connect(pool.addr).await.is_ok(), "it still listens");
+        assert!(Gateway::connect(&pool).await.is_none(), "and hangs up");
+    });
+    Gateway::connect(&pool).await.unwrap().tag().await;
+    assert_eq!(pool.stats().connected, 3);
+}
+
+#[tokio::test]
+async fn habits_change_while_a_pool_runs() {
+    let pool = start().await;
+    let mut ids = Vec::new();
+    let pick = |message: ToGateway<'_>| match message {
+        ToGateway::Configuration(configuration) => Some(configuration.prime_id),
+        _ => None,
+    };
+    for prime_ids in
+        [PrimeIds::Kept, PrimeIds::Kept, PrimeIds::PerConnection, PrimeIds::PerConnection]
+    {
+        pool.set_habits(Habits { prime_ids, ..pool.habits() });
+        let mut gateway = Gateway::connect(&pool).await.unwrap();
+        ids.push(gateway.next(pick).await.unwrap());
+    }
+    assert_eq!(ids[0], ids[1]);
+    ids.remove(0);
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), 3);
 }
 
 #[tokio::test]

@@ -36,6 +36,8 @@ pub(super) struct Parts {
     coinb1: Box<[u8]>,
     coinb2: Box<[u8]>,
     pub(super) verdict: Result<Paid, ShareReason>,
+    /// Of whom the coinbase says to be, where it can be read.
+    pub(super) prime_id: Option<u32>,
 }
 
 /// What a coinbase pays.
@@ -47,12 +49,15 @@ pub(super) struct Paid {
 }
 
 impl Slot {
-    /// `splits`: those that the job's coinbaser id stands for, none when there is no such id.
-    pub(super) fn new(job: &JobContext<'_>, splits: Option<Arc<[PayoutOutput]>>) -> Self {
+    /// `splits`: those that the job's coinbaser id stands for, or why it stands for none.
+    pub(super) fn new(
+        job: &JobContext<'_>,
+        splits: Result<Arc<[PayoutOutput]>, ShareReason>,
+    ) -> Self {
         let nbits = Nbits::new(job.nbits);
         let verdict = match (nbits, &splits) {
             (None, _) => Err(ShareReason::BAD_TARGET),
-            (_, None) => Err(ShareReason::BAD_COINBASER_ID),
+            (_, Err(reason)) => Err(*reason),
             _ if job.branches.len() != branch_count(job.tx_count) => {
                 Err(ShareReason::BAD_MERKLE_COUNT)
             }
@@ -88,6 +93,7 @@ impl Slot {
             coinb1: parts.coinb1.into(),
             coinb2: parts.coinb2.into(),
             verdict,
+            prime_id: prime_id(parts, &self.job),
         });
     }
 
@@ -209,6 +215,14 @@ fn check_coinbase(
     check_script_sig(script, blank_at.ok_or(ShareReason::TARGET_MISMATCH)?, job.height, config)?;
     let subsidy_only = parts.coinbase_id == CoinbaseId::EMPTY.wire();
     check_outputs(&coinbase, job.coinbase_value, splits, &config.script, subsidy_only)
+}
+
+/// The prime id of a coinbase of this job: the last part of the push in which the target byte is.
+fn prime_id(parts: &CoinbaseContext<'_>, job: &JobContext<'_>) -> Option<u32> {
+    let at = usize::from(job.target_byte_index);
+    let push = parts.coinb1.get(at.checked_sub(1)?..at + UNIQUE_ID_LEN)?;
+    let [_, _, _, _, id @ ..]: [u8; 1 + UNIQUE_ID_LEN] = push.try_into().ok()?;
+    (usize::from(push[0]) == UNIQUE_ID_LEN).then(|| u32::from_le_bytes(id))
 }
 
 /// Height, tags, unique id with target byte and prime id, in this order.

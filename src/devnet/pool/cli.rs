@@ -11,8 +11,8 @@ use std::{
 
 use rand::{RngCore, rngs::OsRng};
 
-use super::{Pool, PoolConfig, PoolHandle, PoolOptions};
-use crate::datum::Identity;
+use super::{Coinbasers, Habits, Pool, PoolConfig, PoolHandle, PoolOptions, PrimeIds};
+use crate::{datum::Identity, devnet::miner::cli_duration};
 
 /// Runs a DATUM pool that pays in coins of no value.
 #[derive(Clone, Debug, clap::Args)]
@@ -30,6 +30,83 @@ pub struct PoolArgs {
     /// has its own.
     #[arg(long)]
     pub key_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub habits: HabitArgs,
+    /// Drop all connections this long after the start and after each return, like 60s, and be
+    /// away for as long as --away-for says. Nothing that was counted is forgotten.
+    #[arg(long, value_name = "TIME", value_parser = cli_duration, requires = "away_for")]
+    pub away_every: Option<Duration>,
+    /// How long the pool does not listen, like 4s.
+    #[arg(long, value_name = "TIME", value_parser = cli_duration, requires = "away_every")]
+    pub away_for: Option<Duration>,
+}
+
+/// How the pool treats gateways. Without any of these it is as kind as a pool can be.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+#[command(next_help_heading = "What real pools do")]
+pub struct HabitArgs {
+    /// Be like OCEAN's pool, as far as that is known: all of --prime-id-per-connection,
+    /// --bound-splits, --void-unchecked and --blank-rejections.
+    #[arg(long)]
+    pub like_ocean: bool,
+    /// Give each connection a prime id of its own, and refuse work made with another's.
+    #[arg(long)]
+    pub prime_id_per_connection: bool,
+    /// Refuse work that pays a split on another connection, another tip or another value than the
+    /// split was given for. Such work is counted at the end in any case.
+    #[arg(long)]
+    pub bound_splits: bool,
+    /// When a check of a template fails, take back what was accepted since the last good one.
+    #[arg(long)]
+    pub void_unchecked: bool,
+    /// Send target byte 0xFF with every rejection, instead of the share's own.
+    #[arg(long)]
+    pub blank_rejections: bool,
+    /// Never answer each Nth share. It counts all the same.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub unanswered_every: u32,
+    /// Answer every share with this status, like 0x77, whatever became of it. Gateways know 0x50
+    /// (accepted), 0x55 (accepted tentatively) and 0x66 (rejected).
+    #[arg(long, value_name = "BYTE", value_parser = byte)]
+    pub status: Option<u8>,
+    /// Give splits this long after they were asked for, like 3s. Gateways wait up to 5 s.
+    #[arg(long, value_name = "TIME", value_parser = cli_duration)]
+    pub coinbaser_delay: Option<Duration>,
+    /// Never give a split.
+    #[arg(long, conflicts_with = "coinbaser_delay")]
+    pub no_coinbaser: bool,
+}
+
+impl HabitArgs {
+    fn habits(self) -> Habits {
+        let ocean = if self.like_ocean { Habits::like_ocean() } else { Habits::default() };
+        Habits {
+            prime_ids: if self.prime_id_per_connection {
+                PrimeIds::PerConnection
+            } else {
+                ocean.prime_ids
+            },
+            bound_splits: self.bound_splits || ocean.bound_splits,
+            voids_unchecked: self.void_unchecked || ocean.voids_unchecked,
+            unanswered_every: self.unanswered_every,
+            blank_rejections: self.blank_rejections || ocean.blank_rejections,
+            status: self.status,
+            coinbasers: match self.coinbaser_delay {
+                _ if self.no_coinbaser => Coinbasers::Never,
+                Some(delay) => Coinbasers::After(delay),
+                None => Coinbasers::AtOnce,
+            },
+        }
+    }
+}
+
+/// A byte in decimal or, after 0x, in hex.
+fn byte(text: &str) -> Result<u8, String> {
+    let parsed = match text.strip_prefix("0x") {
+        Some(digits) => u8::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    parsed.map_err(|_| "write one byte, like 0x77 or 119".into())
 }
 
 /// Runs until Ctrl-C or SIGTERM.
@@ -40,7 +117,8 @@ pub async fn run_cli(args: PoolArgs) -> io::Result<()> {
         min_difficulty: args.min_difficulty,
         ..PoolConfig::default()
     };
-    let pool = Pool::start(PoolOptions { identity, config }, args.listen).await?;
+    let habits = args.habits.habits();
+    let pool = Pool::start(PoolOptions { identity, config, habits }, args.listen).await?;
     say(&pool.public_key_hex());
     say(&format!("listening protocol=datum addr={}", pool.addr));
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
@@ -48,13 +126,27 @@ pub async fn run_cli(args: PoolArgs) -> io::Result<()> {
         end = tokio::signal::ctrl_c() => end?,
         _ = terminate.recv() => {}
         () = report(&pool) => {}
+        end = come_and_go(&pool, args.away_every.zip(args.away_for)) => end?,
     }
     say(&summary(&pool));
-    for (user, accepted) in &pool.stats().accepted_by_user {
-        say(&format!("user={user} accepted={accepted}"));
+    for line in account(&pool) {
+        say(&line);
     }
     pool.stop().await;
     Ok(())
+}
+
+/// Is away now and then, if that is wanted, for ever.
+async fn come_and_go(pool: &PoolHandle, away: Option<(Duration, Duration)>) -> io::Result<()> {
+    let Some((every, absence)) = away else {
+        return std::future::pending().await;
+    };
+    loop {
+        tokio::time::sleep(every).await;
+        say(&format!("away for={}s", absence.as_secs_f64()));
+        pool.leave_for(absence).await?;
+        say("back");
+    }
 }
 
 /// Says something each `SHARES_PER_LINE` shares and at each block, for ever.
@@ -93,6 +185,35 @@ fn summary(pool: &PoolHandle) -> String {
     )
 }
 
+/// What is said at the end only.
+fn account(pool: &PoolHandle) -> Vec<String> {
+    let stats = pool.stats();
+    let splits = stats.splits_misused;
+    let mut lines = vec![
+        format!(
+            "received blocks-flagged={} blocks-misflagged={} other-prime-id={} unanswered={}",
+            stats.blocks_flagged,
+            stats.blocks_misflagged,
+            stats.foreign_prime_ids,
+            stats.unanswered
+        ),
+        format!(
+            "splits given={} misused={} (other connection={} tip={} value={})",
+            stats.coinbasers,
+            splits.total(),
+            splits.of_other_connection,
+            splits.of_other_tip,
+            splits.of_other_value
+        ),
+        format!("voided shares={} difficulty={}", stats.voided.shares, stats.voided.difficulty),
+    ];
+    let flags = stats.shares_by_flags.iter();
+    lines.extend(flags.map(|(flags, count)| format!("flags={flags} shares={count}")));
+    let users = stats.accepted_by_user.iter();
+    lines.extend(users.map(|(user, accepted)| format!("user={user} accepted={accepted}")));
+    lines
+}
+
 /// Both secrets in 128 hex digits: Ed25519, then X25519.
 fn read_or_make_keys(path: &Path) -> io::Result<Identity> {
     let mut secrets = [0; 64];
@@ -129,7 +250,54 @@ const SHARES_PER_LINE: u64 = 100;
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
+
+    #[derive(clap::Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: PoolArgs,
+    }
+
+    fn habits(arguments: &str) -> Result<Habits, String> {
+        let arguments = std::iter::once("pool").chain(arguments.split_whitespace());
+        let cli = Cli::try_parse_from(arguments).map_err(|error| error.to_string())?;
+        Ok(cli.args.habits.habits())
+    }
+
+    #[test]
+    fn habits_are_what_the_arguments_say() {
+        let kind = Habits::default();
+        let after = Coinbasers::After(Duration::from_secs(3));
+        let prime_ids = PrimeIds::PerConnection;
+        for (arguments, expected) in [
+            ("", kind),
+            ("--like-ocean", Habits::like_ocean()),
+            ("--prime-id-per-connection", Habits { prime_ids, ..kind }),
+            ("--bound-splits", Habits { bound_splits: true, ..kind }),
+            ("--void-unchecked", Habits { voids_unchecked: true, ..kind }),
+            ("--blank-rejections", Habits { blank_rejections: true, ..kind }),
+            ("--unanswered-every 3", Habits { unanswered_every: 3, ..kind }),
+            ("--status 0x77", Habits { status: Some(0x77), ..kind }),
+            ("--status 119", Habits { status: Some(0x77), ..kind }),
+            ("--coinbaser-delay 3s", Habits { coinbasers: after, ..kind }),
+            ("--no-coinbaser", Habits { coinbasers: Coinbasers::Never, ..kind }),
+            ("--like-ocean --status 1", Habits { status: Some(1), ..Habits::like_ocean() }),
+        ] {
+            assert_eq!(habits(arguments), Ok(expected), "{arguments}");
+        }
+        for arguments in [
+            "--status 256",
+            "--status 0x",
+            "--coinbaser-delay 3",
+            "--no-coinbaser --coinbaser-delay 3s",
+            "--away-every 60s",
+            "--away-for 4s",
+        ] {
+            assert!(habits(arguments).is_err(), "{arguments}");
+        }
+    }
 
     #[test]
     fn a_key_file_is_made_once_and_read_again() {

@@ -23,6 +23,7 @@ use tokio_util::{
 use tracing::{debug, info, warn};
 
 use super::{
+    habits::Habits,
     ledger::{Ledger, Moment, PoolStatsView, ShareRecord},
     options::{Control, Fault, PoolConfig, PoolOptions, Probe},
     session::{Close, Session},
@@ -62,7 +63,10 @@ impl Pool {
         let shared = Arc::new(Shared {
             identity: Arc::new(identity),
             ledger: Mutex::default(),
-            control: watch::Sender::new(Control::new(options.config)),
+            control: watch::Sender::new(Control {
+                habits: options.habits,
+                ..Control::new(options.config)
+            }),
         });
         let running = Running::start(listener, &shared);
         Ok(PoolHandle { addr, shared, running: Arc::new(Mutex::new(Some(running))) })
@@ -103,6 +107,15 @@ impl PoolHandle {
         self.shared.control.send_modify(|control| control.config = config.into());
     }
 
+    pub fn habits(&self) -> Habits {
+        self.shared.control.borrow().habits
+    }
+
+    /// Changes how the pool treats its gateways; nobody is told.
+    pub fn set_habits(&self, habits: Habits) {
+        self.shared.control.send_modify(|control| control.habits = habits);
+    }
+
     /// Tells every gateway to look for a new block.
     pub fn notify_new_block(&self) {
         self.shared.control.send_modify(|control| control.new_blocks += 1);
@@ -137,6 +150,26 @@ impl PoolHandle {
         let listener = TcpListener::bind(self.addr).await?;
         *lock(&self.running) = Some(Running::start(listener, &self.shared));
         Ok(())
+    }
+}
+
+impl PoolHandle {
+    /// Drops every connection and is away for a while: not listening, so that connecting fails.
+    /// Comes back on the same port, with the same keys and memory.
+    pub async fn leave_for(&self, absence: Duration) -> io::Result<()> {
+        self.stop().await;
+        tokio::time::sleep(absence).await;
+        self.restart().await
+    }
+
+    /// Drops every connection and for a while hangs up on whoever connects, as a broken balancer
+    /// before a pool does. Then it has the fault again that it had.
+    pub async fn hang_up_for(&self, absence: Duration) {
+        let fault = self.shared.control.borrow().fault;
+        self.set_fault(Some(Fault::RefuseConnections));
+        self.disconnect_all();
+        tokio::time::sleep(absence).await;
+        self.set_fault(fault);
     }
 }
 

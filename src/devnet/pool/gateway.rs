@@ -1,28 +1,29 @@
 //! A gateway after its handshake: configuration, coinbasers, shares, validations, signs of life.
 
+mod shares;
+mod spot_checks;
+
 use std::{
+    collections::VecDeque,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use super::{
-    check::{self, Paid, SLOTS, Slot},
-    inspect::{Finding, Inspection},
-    ledger::{Ledger, Moment, ShareRecord},
-    options::{Control, Fault, PoolConfig, TAG_MAX, ValidationPlan},
+    check::{SLOTS, Slot},
+    habits::{Coinbasers, PrimeIds},
+    inspect::Inspection,
+    ledger::{Ledger, Moment, push_bounded},
+    options::{Control, Fault, PoolConfig, TAG_MAX},
     session::Close,
     split::{self, Answer},
 };
 use crate::{
     datum::{
         BODY_MAX, Frame, HEADER_LEN, Identity, Link, ShortIds, Visitor, command,
-        message::{
-            Configuration, DecodeError, GatewayKeys, ShareFlags, ShareMessage, ShareReason,
-            ShareResponse, ShareStatus, ToGateway, ToPool, Validation, Wanted,
-        },
-        printable, rebuild,
+        message::{Configuration, DecodeError, GatewayKeys, ToGateway, ToPool},
     },
-    work::{CoinbaserRequest, Hash256},
+    work::CoinbaserRequest,
 };
 
 /// The state of an open connection.
@@ -32,6 +33,11 @@ pub(super) struct Gateway {
     session: Identity,
     keys: GatewayKeys,
     short_ids: ShortIds,
+    /// Which of the pool's connections this is, counted from 1.
+    number: u64,
+    prime_ids: PrimeIds,
+    /// What the pool's owner wants, and the same with this connection's prime id.
+    wanted: Arc<PoolConfig>,
     config: Arc<PoolConfig>,
     /// The one before, and until when its terms may still be met.
     former: Option<(Arc<PoolConfig>, Instant)>,
@@ -45,33 +51,31 @@ pub(super) struct Gateway {
     /// When the next sign of life is due, and how many there were.
     alive_at: Instant,
     signs: u64,
-}
-
-/// What the pool makes of a share.
-struct Judged {
-    hash: Hash256,
-    height: u32,
-    is_block: bool,
-    paid: Paid,
-    /// The difficulty that is credited.
-    verdict: Result<f64, ShareReason>,
+    /// Splits that are due later, in the order in which they are.
+    delayed: VecDeque<(Instant, Answer)>,
 }
 
 impl Gateway {
+    /// `number`: which of the pool's connections this is, counted from 1.
     pub(super) fn new(
         link: Link,
         session: Identity,
         visitor: &Visitor,
         pool: &Identity,
+        number: u64,
         now: Moment,
         control: &Control,
     ) -> Self {
+        let prime_ids = control.habits.prime_ids;
         Self {
             link,
             session,
             keys: visitor.keys,
             short_ids: ShortIds::new(&visitor.keys.long_term, pool.public()),
-            config: Arc::clone(&control.config),
+            number,
+            prime_ids,
+            wanted: Arc::clone(&control.config),
+            config: of_connection(&control.config, prime_ids, number),
             former: None,
             new_blocks: control.new_blocks,
             probes: control.probe.as_ref().map_or(0, |(number, _)| *number),
@@ -81,6 +85,7 @@ impl Gateway {
             accepted: 0,
             alive_at: now.instant + control.config.keepalive,
             signs: 0,
+            delayed: VecDeque::new(),
         }
     }
 
@@ -131,8 +136,10 @@ impl Gateway {
         control: &Control,
         out: &mut Vec<u8>,
     ) -> Result<(), Close> {
-        if !Arc::ptr_eq(&self.config, &control.config) {
-            let former = std::mem::replace(&mut self.config, Arc::clone(&control.config));
+        if !Arc::ptr_eq(&self.wanted, &control.config) {
+            self.wanted = Arc::clone(&control.config);
+            let config = of_connection(&self.wanted, self.prime_ids, self.number);
+            let former = std::mem::replace(&mut self.config, config);
             self.former = Some((former, now.instant + CONFIG_GRACE));
             self.alive_at = now.instant + self.config.keepalive;
             self.configure(control, out)?;
@@ -152,11 +159,29 @@ impl Gateway {
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        (!self.config.keepalive.is_zero()).then_some(self.alive_at)
+        let sign = (!self.config.keepalive.is_zero()).then_some(self.alive_at);
+        let split = self.delayed.front().map(|(due, _)| *due);
+        [sign, split].into_iter().flatten().min()
+    }
+
+    /// Sends the splits that are due.
+    pub(super) fn on_deadline(
+        &mut self,
+        now: Moment,
+        control: &Control,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Close> {
+        self.show_life(now, control, out);
+        while self.delayed.front().is_some_and(|(due, _)| *due <= now.instant) {
+            if let Some((_, answer)) = self.delayed.pop_front() {
+                self.say(&ToGateway::Coinbaser(answer.message()), control, out)?;
+            }
+        }
+        Ok(())
     }
 
     /// Shows that the pool lives, if that is due.
-    pub(super) fn on_deadline(&mut self, now: Moment, control: &Control, out: &mut Vec<u8>) {
+    fn show_life(&mut self, now: Moment, control: &Control, out: &mut Vec<u8>) {
         if self.config.keepalive.is_zero() || now.instant < self.alive_at {
             return;
         }
@@ -207,11 +232,20 @@ impl Gateway {
         control: &Control,
         out: &mut Vec<u8>,
     ) -> Result<(), Close> {
+        self.send(control, out, |frame| message.encode(frame))
+    }
+
+    fn send(
+        &mut self,
+        control: &Control,
+        out: &mut Vec<u8>,
+        encode: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), Close> {
         if control.has(Fault::Silence) {
             return Ok(());
         }
         let start = out.len();
-        self.link.write_channel(None, out, |frame| message.encode(frame))?;
+        self.link.write_channel(None, out, encode)?;
         garble(control, start, out);
         Ok(())
     }
@@ -230,222 +264,27 @@ impl Gateway {
             return Ok(());
         }
         let outputs = split::divide(request.value, &self.config);
-        let id = memory.issue(outputs.as_slice().into());
+        let id = memory.issue(self.number, request, outputs.as_slice().into());
         ledger.stats.coinbasers += 1;
         let answer = Answer::new(request.value, id, &outputs, control.fault);
-        self.say(&ToGateway::Coinbaser(answer.message()), control, out)
-    }
-
-    fn on_share(
-        &mut self,
-        share: &ShareMessage<'_>,
-        now: Moment,
-        control: &Control,
-        ledger: &mut Ledger,
-        out: &mut Vec<u8>,
-    ) -> Result<(), Close> {
-        self.learn(share, now, ledger);
-        let judged = self.judge(share, now, control, ledger);
-        let verdict = judged.verdict;
-        self.book(share, &judged, now, ledger);
-        if control.has(Fault::DisconnectOnShare) {
-            return Err(Close::OnPurpose);
-        }
-        if !control.has(Fault::SilentShares) {
-            let accepted = if control.has(Fault::Tentative) {
-                ShareStatus::Tentative
-            } else {
-                ShareStatus::Accepted
-            };
-            let response = ShareResponse {
-                status: if verdict.is_ok() { accepted } else { ShareStatus::Rejected },
-                reason: verdict.err().unwrap_or(ShareReason::NONE),
-                nonce: share.nonce,
-                target_byte: share.target_byte,
-                slot: share.slot,
-            };
-            self.say(&ToGateway::ShareResponse(response), control, out)?;
-        }
-        if verdict.is_ok() && !share.flags.has(ShareFlags::SUBSIDY_ONLY) {
-            self.inspect(share.slot, control, out)?;
-        }
-        Ok(())
-    }
-
-    /// Keeps the contexts that a share brings, whatever the share itself is worth.
-    fn learn(&mut self, share: &ShareMessage<'_>, now: Moment, ledger: &mut Ledger) {
-        let at = usize::from(share.slot);
-        let Some(slot) = self.slots.get_mut(at) else {
-            return;
-        };
-        if let Some(job) = &share.job {
-            let memory = ledger.gateway(&self.keys.long_term.ed25519);
-            memory.on_job(job.prevhash, job.height, now.instant);
-            *slot = Some(Slot::new(job, memory.issued(job.coinbaser_id)));
-            self.inspections[at] = None;
-        }
-        if let (Some(parts), Some(slot)) = (&share.coinbase, slot) {
-            let former = self.former.as_ref().filter(|(_, until)| now.instant <= *until);
-            let mut configs = vec![&*self.config];
-            configs.extend(former.map(|(config, _)| &**config));
-            slot.add(parts, &configs);
-        }
-    }
-
-    fn judge(
-        &mut self,
-        share: &ShareMessage<'_>,
-        now: Moment,
-        control: &Control,
-        ledger: &mut Ledger,
-    ) -> Judged {
-        let mut judged = Judged {
-            hash: Hash256::ZERO,
-            height: 0,
-            is_block: false,
-            paid: Paid::default(),
-            verdict: Err(ShareReason::OTHER),
-        };
-        judged.verdict = self.judge_into(share, now, ledger, control, &mut judged);
-        judged
-    }
-
-    /// Finds everything out about a share, as far as it goes.
-    fn judge_into(
-        &mut self,
-        share: &ShareMessage<'_>,
-        now: Moment,
-        ledger: &mut Ledger,
-        control: &Control,
-        judged: &mut Judged,
-    ) -> Result<f64, ShareReason> {
-        check::check_form(share)?;
-        let former = self.former.as_ref().filter(|(_, until)| now.instant <= *until);
-        let former = former.map_or(&self.config, |(config, _)| config);
-        let lenient = [&self.config, former].into_iter().min_by_key(|c| c.min_difficulty);
-        let config = lenient.unwrap_or(&self.config);
-        let slot = self.slots.get_mut(usize::from(share.slot)).and_then(Option::as_mut);
-        let slot = slot.ok_or(ShareReason::BAD_JOB_ID)?;
-        judged.height = slot.job.height;
-        let parts = slot.coinbase(share.coinbase_id).ok_or(ShareReason::COINBASE_MISSING)?;
-        judged.paid = parts.verdict.unwrap_or_default();
-        let rebuilt = rebuild(share, &slot.job, &parts.context());
-        judged.hash = rebuilt.ok_or(ShareReason::TARGET_MISMATCH)?.hash;
-        judged.is_block = slot.is_block(&judged.hash);
-        slot.check(share, &judged.hash, now)?;
-        let difficulty = match check::check_work(&judged.hash, share.target_byte, config) {
-            Err(_) if config.blocks_suffice && judged.is_block => 0.0,
-            result => result?,
-        };
-        let memory = ledger.gateway(&self.keys.long_term.ed25519);
-        if memory.is_stale(&slot.job.prevhash, now.instant) {
-            return Err(ShareReason::STALE_BLOCK);
-        }
-        if control.has(Fault::RejectShares) {
-            return Err(ShareReason::OTHER);
-        }
-        if !ledger.insert(&judged.hash) {
-            return Err(ShareReason::DUPLICATE);
-        }
-        Ok(difficulty)
-    }
-
-    fn book(
-        &mut self,
-        share: &ShareMessage<'_>,
-        judged: &Judged,
-        now: Moment,
-        ledger: &mut Ledger,
-    ) {
-        let stats = &mut ledger.stats;
-        let flagged = share.flags.has(ShareFlags::BLOCK);
-        stats.blocks_flagged += u64::from(flagged);
-        stats.blocks_misflagged += u64::from(flagged != judged.is_block);
-        if judged.verdict.is_ok() {
-            self.accepted += 1;
-            stats.last_outputs = judged.paid.outputs;
-            stats.last_splits = judged.paid.splits;
-            stats.splits_max = stats.splits_max.max(judged.paid.splits);
-        }
-        let record = ShareRecord {
-            username: printable(share.username, USERNAME_SHOWN_MAX).into(),
-            slot: share.slot,
-            coinbase_id: share.coinbase_id,
-            target_byte: share.target_byte,
-            height: judged.height,
-            hash: judged.hash,
-            is_block: judged.is_block,
-            verdict: judged.verdict.map(|_| ()),
-            unix: now.unix,
-        };
-        ledger.record(record, judged.verdict.unwrap_or(0.0));
-    }
-
-    /// Starts to look at the template of `slot`, if it is its turn.
-    fn inspect(&mut self, slot: u8, control: &Control, out: &mut Vec<u8>) -> Result<(), Close> {
-        let at = usize::from(slot);
-        let Some(known) = self.slots.get_mut(at).and_then(Option::as_mut) else {
-            return Ok(());
-        };
-        if std::mem::replace(&mut known.considered, true) {
-            return Ok(());
-        }
-        let plan = self.config.validation;
-        self.candidates = self.candidates.wrapping_add(1);
-        if plan.every == 0 || !self.candidates.is_multiple_of(plan.every) {
-            return Ok(());
-        }
-        let full = plan.full && known.job.total_size <= FULL_SIZE_MAX;
-        let (inspection, question) = Inspection::start(slot, ValidationPlan { full, ..plan });
-        self.inspections[at] = Some(inspection);
-        self.say(&question, control, out)
-    }
-
-    fn on_validation(
-        &mut self,
-        slot: u8,
-        answer: &Validation<'_>,
-        control: &Control,
-        ledger: &mut Ledger,
-        out: &mut Vec<u8>,
-    ) -> Result<(), Close> {
-        let at = usize::from(slot);
-        let inspection = self.inspections.get_mut(at).and_then(Option::as_mut);
-        let finding = match (inspection, self.slots.get(at).and_then(Option::as_ref)) {
-            (Some(inspection), Some(known)) => {
-                inspection.on_answer(slot, answer, &known.job, &self.short_ids)
-            }
-            _ => match answer {
-                Validation::Error { error, .. } => Finding::Refused(*error),
-                _ => Finding::Unasked,
-            },
-        };
-        let stats = &mut ledger.stats;
-        match finding {
-            Finding::Good(next) => {
-                stats.validations_ok += 1;
-                match answer {
-                    Validation::ShortIds { .. } => stats.validated(Wanted::ShortIds),
-                    Validation::Transactions(_) => stats.validated(Wanted::Transactions),
-                    Validation::Block(_) => stats.validated(Wanted::Block),
-                    Validation::Error { .. } => {}
-                }
-                next.map_or(Ok(()), |question| self.say(&question, control, out))
-            }
-            Finding::Refused(error) => {
-                stats.validations_refused += 1;
-                stats.last_validation_refusal = Some(error.to_string());
+        match control.habits.coinbasers {
+            Coinbasers::Never => Ok(()),
+            Coinbasers::AtOnce => self.say(&ToGateway::Coinbaser(answer.message()), control, out),
+            Coinbasers::After(delay) => {
+                push_bounded(&mut self.delayed, (now.instant + delay, answer), DELAYED_MAX);
                 Ok(())
             }
-            Finding::Bad(flaw) => {
-                stats.validations_failed += 1;
-                stats.last_validation_failure = Some(format!("slot {slot}: {flaw}"));
-                Ok(())
-            }
-            Finding::Unasked => {
-                stats.validations_unasked += 1;
-                Ok(())
-            }
+        }
+    }
+}
+
+/// The terms of one connection.
+fn of_connection(config: &Arc<PoolConfig>, prime_ids: PrimeIds, number: u64) -> Arc<PoolConfig> {
+    match prime_ids {
+        PrimeIds::Kept => Arc::clone(config),
+        PrimeIds::PerConnection => {
+            let prime_id = prime_ids.of_connection(config.prime_id, number);
+            Arc::new(PoolConfig { prime_id, ..PoolConfig::clone(config) })
         }
     }
 }
@@ -463,7 +302,5 @@ fn garble(control: &Control, start: usize, out: &mut [u8]) {
 const CONFIG_GRACE: Duration = Duration::from_secs(30);
 /// One ping in so many signs of life.
 const SIGNS_PER_PING: u64 = 6;
-/// Transactions that fit one frame with some thousand lengths of three bytes.
-const FULL_SIZE_MAX: u32 = 3_900_000;
-/// Bytes of a username that the log keeps.
-const USERNAME_SHOWN_MAX: usize = 128;
+/// Splits that wait to be sent: a gateway asks for one at each template, so every second or slower.
+const DELAYED_MAX: usize = 256;

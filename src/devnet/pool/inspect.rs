@@ -10,7 +10,7 @@ use crate::{
     work::{Hash256, merkle},
 };
 
-use super::options::ValidationPlan;
+use super::{ledger::Unchecked, options::ValidationPlan};
 
 /// The validation of one slot's template, step by step.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub(super) struct Inspection {
     step: Step,
     ids: Vec<[u8; 6]>,
     crosscheck: Option<[u8; 32]>,
+    /// What had been accepted unchecked when it began: what its good end vouches for.
+    pub(super) unchecked: Unchecked,
 }
 
 #[derive(Debug)]
@@ -62,9 +64,19 @@ pub(super) enum Flaw {
 
 impl Inspection {
     /// Begins with the question for short ids.
-    pub(super) fn start(slot: u8, plan: ValidationPlan) -> (Self, ToGateway<'static>) {
-        let inspection = Self { plan, step: Step::ShortIds, ids: Vec::new(), crosscheck: None };
+    pub(super) fn start(
+        slot: u8,
+        plan: ValidationPlan,
+        unchecked: Unchecked,
+    ) -> (Self, ToGateway<'static>) {
+        let step = Step::ShortIds;
+        let inspection = Self { plan, step, ids: Vec::new(), crosscheck: None, unchecked };
         (inspection, ask(slot, Wanted::ShortIds, Vec::new()))
+    }
+
+    /// True while there is a question without its answer.
+    pub(super) fn is_open(&self) -> bool {
+        !matches!(self.step, Step::Done)
     }
 
     /// Judges an answer, and says what to ask next.

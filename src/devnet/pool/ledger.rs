@@ -8,9 +8,10 @@ use std::{
 
 use rustc_hash::FxHashSet;
 
+use super::habits::Habits;
 use crate::{
-    datum::message::{ShareReason, Wanted},
-    work::{Hash256, PayoutOutput},
+    datum::message::{ShareFlags, ShareReason, Wanted},
+    work::{CoinbaserRequest, Hash256, PayoutOutput},
 };
 
 /// The moment at which something happens.
@@ -38,7 +39,17 @@ pub struct PoolStatsView {
     /// Shares flagged as blocks, and not flagged as what they are.
     pub blocks_flagged: u64,
     pub blocks_misflagged: u64,
+    /// Shares received, whatever became of them, by the flags that they came with.
+    pub shares_by_flags: BTreeMap<u8, u64>,
+    /// Shares that were never answered, by habit.
+    pub unanswered: u64,
+    /// Shares whose coinbase bears another prime id than its connection's.
+    pub foreign_prime_ids: u64,
+    /// Coinbasers given out, and job contexts that use one for what it was not given for.
     pub coinbasers: u64,
+    pub splits_misused: MisusedSplits,
+    /// Accepted once, and taken back when a check failed.
+    pub voided: Unchecked,
     /// In the coinbase of the last accepted share: all outputs, and how many of the pool's splits.
     pub last_outputs: usize,
     pub last_splits: usize,
@@ -61,7 +72,81 @@ pub struct PoolStatsView {
     pub last_close: Option<String>,
 }
 
+/// What of a coinbaser's purpose a job does not share.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Misuse {
+    Connection,
+    Tip,
+    Value,
+}
+
+impl Misuse {
+    /// Of a share, where it matters.
+    pub(super) fn reason(self) -> ShareReason {
+        match self {
+            // On this connection, nobody has the id.
+            Self::Connection => ShareReason::BAD_COINBASER_ID,
+            Self::Tip | Self::Value => ShareReason::COINBASE_ID_MISMATCH,
+        }
+    }
+}
+
+/// How often coinbasers were used for other work than they were given for.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct MisusedSplits {
+    pub of_other_connection: u64,
+    pub of_other_tip: u64,
+    pub of_other_value: u64,
+}
+
+impl MisusedSplits {
+    pub fn total(&self) -> u64 {
+        self.of_other_connection + self.of_other_tip + self.of_other_value
+    }
+
+    pub(super) fn count(&mut self, misuse: Misuse) {
+        *match misuse {
+            Misuse::Connection => &mut self.of_other_connection,
+            Misuse::Tip => &mut self.of_other_tip,
+            Misuse::Value => &mut self.of_other_value,
+        } += 1;
+    }
+}
+
+/// Shares that were accepted while nobody had looked at their template.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Unchecked {
+    pub shares: u64,
+    /// Σ of what they were claimed to be worth.
+    pub difficulty: f64,
+}
+
+impl Unchecked {
+    pub(super) fn add(&mut self, difficulty: f64) {
+        self.merge(Self { shares: 1, difficulty });
+    }
+
+    pub(super) fn merge(&mut self, other: Self) {
+        self.shares += other.shares;
+        self.difficulty += other.difficulty;
+    }
+
+    /// Takes out what has been vouched for; another check may have done so for a part of it.
+    pub(super) fn remove(&mut self, vouched: Self) {
+        self.shares = self.shares.saturating_sub(vouched.shares);
+        self.difficulty = (self.difficulty - vouched.difficulty).max(0.0);
+    }
+}
+
 impl PoolStatsView {
+    /// True when the share that has just been booked is one of those that get no answer.
+    pub(super) fn leaves_out_an_answer(&mut self, habits: Habits) -> bool {
+        let every = u64::from(habits.unanswered_every);
+        let left_out = every != 0 && (self.accepted + self.rejected).is_multiple_of(every);
+        self.unanswered += u64::from(left_out);
+        left_out
+    }
+
     pub(super) fn validated(&mut self, form: Wanted) {
         let at = match form {
             Wanted::ShortIds => 0,
@@ -78,6 +163,7 @@ pub struct ShareRecord {
     pub username: Arc<str>,
     pub slot: u8,
     pub coinbase_id: u8,
+    pub flags: ShareFlags,
     pub target_byte: u8,
     pub height: u32,
     pub hash: Hash256,
@@ -86,11 +172,22 @@ pub struct ShareRecord {
     pub unix: u64,
 }
 
-/// A split that was sent.
+/// A split that was given out, and what for.
 #[derive(Clone, Debug)]
-pub(super) struct Issued {
-    pub(super) id: u8,
-    pub(super) outputs: Arc<[PayoutOutput]>,
+struct Issued {
+    id: u8,
+    connection: u64,
+    request: CoinbaserRequest,
+    outputs: Arc<[PayoutOutput]>,
+}
+
+/// What a coinbaser id comes to in a job.
+#[derive(Debug)]
+pub(super) enum Split {
+    Right(Arc<[PayoutOutput]>),
+    /// It was given for something else.
+    Misused(Misuse, Arc<[PayoutOutput]>),
+    Unknown,
 }
 
 /// All of the pool's memory.
@@ -171,6 +268,8 @@ pub(super) struct Gateway {
     /// The last id given to a coinbaser; 0 is nobody's.
     last_id: u8,
     issued: VecDeque<Issued>,
+    /// Accepted since the last check of a template that ended well.
+    pub(super) unchecked: Unchecked,
     tip: Option<Tip>,
     /// Earlier tips, and since when they are none any more. Newest last.
     former: VecDeque<(Hash256, Instant)>,
@@ -184,18 +283,40 @@ struct Tip {
 
 impl Gateway {
     /// Gives a split an id of its own.
-    pub(super) fn issue(&mut self, outputs: Arc<[PayoutOutput]>) -> u8 {
-        self.last_id = self.last_id.checked_add(1).unwrap_or(1);
-        push_bounded(&mut self.issued, Issued { id: self.last_id, outputs }, ISSUED_MAX);
-        self.last_id
+    pub(super) fn issue(
+        &mut self,
+        connection: u64,
+        request: CoinbaserRequest,
+        outputs: Arc<[PayoutOutput]>,
+    ) -> u8 {
+        let id = self.last_id.checked_add(1).unwrap_or(1);
+        self.last_id = id;
+        push_bounded(&mut self.issued, Issued { id, connection, request, outputs }, ISSUED_MAX);
+        id
     }
 
-    /// The split with this id, the newest if there are several. Id 0 is that of no split.
-    pub(super) fn issued(&self, id: u8) -> Option<Arc<[PayoutOutput]>> {
+    /// The split with this id: that of the same connection and request if there is one, else the
+    /// newest. Id 0 is that of no split.
+    pub(super) fn issued(&self, id: u8, connection: u64, request: CoinbaserRequest) -> Split {
         if id == 0 {
-            return Some(Arc::default());
+            return Split::Right(Arc::default());
         }
-        self.issued.iter().rev().find(|issued| issued.id == id).map(|i| Arc::clone(&i.outputs))
+        let mut known = self.issued.iter().rev().filter(|issued| issued.id == id);
+        let Some(newest) = known.clone().next() else {
+            return Split::Unknown;
+        };
+        let same = |i: &&Issued| i.connection == connection && i.request == request;
+        if let Some(issued) = known.find(same) {
+            return Split::Right(Arc::clone(&issued.outputs));
+        }
+        let misuse = if newest.connection != connection {
+            Misuse::Connection
+        } else if newest.request.prevhash != request.prevhash {
+            Misuse::Tip
+        } else {
+            Misuse::Value
+        };
+        Split::Misused(misuse, Arc::clone(&newest.outputs))
     }
 
     /// The gateway asks for a split of a block on `prevhash`: that is its tip.
@@ -259,7 +380,7 @@ impl Seen {
     }
 }
 
-fn push_bounded<T>(queue: &mut VecDeque<T>, item: T, max: usize) {
+pub(super) fn push_bounded<T>(queue: &mut VecDeque<T>, item: T, max: usize) {
     if queue.len() >= max {
         queue.pop_front();
     }
@@ -313,9 +434,10 @@ mod tests {
     #[test]
     fn ids_of_splits_wrap_around_zero() {
         let mut gateway = Gateway::default();
-        let ids: Vec<u8> = (0..256).map(|_| gateway.issue(Arc::default())).collect();
+        let request = CoinbaserRequest { prevhash: Hash256::ZERO, value: 1 };
+        let ids: Vec<u8> = (0..256).map(|_| gateway.issue(1, request, Arc::default())).collect();
         assert_eq!((ids[0], ids[254], ids[255]), (1, 255, 1));
         assert!(!ids.contains(&0));
-        assert!(gateway.issued(0).is_some());
+        assert!(matches!(gateway.issued(0, 1, request), Split::Right(_)));
     }
 }

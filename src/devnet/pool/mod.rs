@@ -8,6 +8,7 @@ mod check;
 mod cli;
 mod conn;
 mod gateway;
+mod habits;
 mod inspect;
 mod ledger;
 mod options;
@@ -16,7 +17,8 @@ mod split;
 
 pub use cli::{PoolArgs, run_cli};
 pub use conn::{Pool, PoolHandle};
-pub use ledger::{Ledger, Moment, PoolStatsView, ShareRecord};
+pub use habits::{Coinbasers, Habits, PrimeIds};
+pub use ledger::{Ledger, Misuse, MisusedSplits, Moment, PoolStatsView, ShareRecord, Unchecked};
 pub use options::{Control, Fault, PoolConfig, PoolOptions, Probe, Split, ValidationPlan};
 pub use session::{Close, Session};
 

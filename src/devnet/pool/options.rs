@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::habits::Habits;
 use crate::{
     datum::{Identity, message::Wanted},
     work::Difficulty,
@@ -13,9 +14,10 @@ pub struct PoolOptions {
     /// Long-term keys; made anew when there are none.
     pub identity: Option<Identity>,
     pub config: PoolConfig,
+    pub habits: Habits,
 }
 
-/// Everything about a pool that can change while it runs.
+/// The terms of a pool. They can change while it runs, and then every gateway is told.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PoolConfig {
     /// Primary tag of coinbases; at most `TAG_MAX` bytes count.
@@ -106,6 +108,7 @@ pub struct Probe {
 #[derive(Clone, Debug)]
 pub struct Control {
     pub config: std::sync::Arc<PoolConfig>,
+    pub habits: Habits,
     pub fault: Option<Fault>,
     /// Times that gateways were told to look for a block.
     pub new_blocks: u64,
@@ -117,7 +120,8 @@ pub struct Control {
 
 impl Control {
     pub fn new(config: PoolConfig) -> Self {
-        Self { config: config.into(), fault: None, new_blocks: 0, cuts: 0, probe: None }
+        let habits = Habits::default();
+        Self { config: config.into(), habits, fault: None, new_blocks: 0, cuts: 0, probe: None }
     }
 
     pub(super) fn has(&self, fault: Fault) -> bool {

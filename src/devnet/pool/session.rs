@@ -105,10 +105,7 @@ impl Session {
     ) -> Result<(), Close> {
         match &mut self.stage {
             Stage::Hello(_) if now.instant >= self.hello_by => Err(Close::NoHello),
-            Stage::Open(gateway) => {
-                gateway.on_deadline(now, control, out);
-                Ok(())
-            }
+            Stage::Open(gateway) => gateway.on_deadline(now, control, out),
             Stage::Hello(_) | Stage::Mute => Ok(()),
         }
     }
@@ -140,9 +137,11 @@ impl Session {
             if control.has(Fault::BadResponseSignature) { &session } else { &*self.identity };
         let to = &visitor.keys.session;
         link.write_sealed(command::RESPONSE, message, signer, to, &mut self.rng, out)?;
-        let mut gateway = Gateway::new(link, session, visitor, &self.identity, now, control);
+        let number = ledger.stats.connected + 1;
+        let mut gateway =
+            Gateway::new(link, session, visitor, &self.identity, number, now, control);
         gateway.configure(control, out)?;
-        ledger.stats.connected += 1;
+        ledger.stats.connected = number;
         self.stage = Stage::Open(Box::new(gateway));
         Ok(())
     }

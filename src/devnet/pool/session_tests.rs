@@ -24,6 +24,9 @@ use crate::{
     },
 };
 
+#[path = "habits_tests.rs"]
+mod habits;
+
 /// A pool's session with a gateway's end to talk to it.
 struct Rig {
     pool: Arc<Identity>,
@@ -34,6 +37,8 @@ struct Rig {
     long_term: Identity,
     gateway: Option<(Handshake, Link)>,
     signer: Option<PublicIdentity>,
+    /// As the last configuration had it.
+    prime_id: u32,
     rng: StdRng,
     jobs: JobBuilder,
     next_nonce: u32,
@@ -66,6 +71,7 @@ impl Rig {
             long_term: Identity::generate(&mut rng),
             gateway: None,
             signer: None,
+            prime_id: 0,
             rng,
             jobs: JobBuilder::new(1),
             next_nonce: 0,
@@ -118,6 +124,9 @@ impl Rig {
         while let Some(frame) = link.next(handshake.session()).map_err(|e| e.to_string())? {
             let signer = self.signer.as_ref().unwrap();
             let plain = frame.verified(signer).map_err(|e| e.to_string())?;
+            if let Ok(ToGateway::Configuration(configuration)) = ToGateway::decode(plain) {
+                self.prime_id = configuration.prime_id;
+            }
             heard.push(match frame.header.command {
                 command::INFO => Heard::Info,
                 command::PING => Heard::Ping,
@@ -790,7 +799,8 @@ mod reference {
                 let Ok(ToGateway::Coinbaser(message)) = ToGateway::decode(plain) else { continue };
                 let request = CoinbaserRequest { prevhash: Hash256::ZERO, value: message.value };
                 let coinbaser = check_coinbaser(&message, request).unwrap().coinbaser;
-                assert_eq!(memory.issue(coinbaser.outputs.to_vec().into()), coinbaser.id);
+                let outputs = coinbaser.outputs.to_vec().into();
+                assert_eq!(memory.issue(1, request, outputs), coinbaser.id);
                 continue;
             }
             match ToPool::decode(plain).unwrap() {

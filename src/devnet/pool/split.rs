@@ -19,6 +19,7 @@ pub(super) fn divide(value: u64, config: &PoolConfig) -> Vec<PayoutOutput> {
 }
 
 /// A coinbaser as its bytes, right or as `fault` would have it.
+#[derive(Debug)]
 pub(super) struct Answer {
     pub(super) value: u64,
     pub(super) len: u32,
