@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use super::{
     miner::{Miner, MinerHandle, MinerOptions, MinerProtocol, MinerStats, cli_duration},
     node::{Node, NodeHandle, NodeOptions},
-    pool::{Pool, PoolConfig, PoolHandle, PoolOptions},
+    pool::{Habits, Pool, PoolConfig, PoolHandle, PoolOptions, PrimeIds},
     real_node::RealNode,
 };
 use crate::{
@@ -85,8 +85,10 @@ enum DemoNode {
 impl Demo {
     async fn start(args: &DemoArgs, folder: &Folder) -> anyhow::Result<Self> {
         let (node, node_toml) = start_node(args.bitcoind.as_deref(), folder).await?;
-        let pool =
-            Pool::start(PoolOptions::default(), any_port()).await.context("starting the pool")?;
+        // As the pool that pays has it.
+        let habits = Habits { prime_ids: PrimeIds::PerConnection, ..Habits::default() };
+        let options = PoolOptions { habits, ..PoolOptions::default() };
+        let pool = Pool::start(options, any_port()).await.context("starting the pool")?;
         say(&format!("pool      a DATUM pool with payout splits, at {}", pool.addr));
         let toml = config(&node_toml, &pool, &folder.0, args);
         let path = folder.0.join("gatewayd.toml");
