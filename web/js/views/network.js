@@ -108,6 +108,7 @@ function poolPanel() {
         isKnown && ["Shares accepted", format.count(shares.accepted)],
         shares.tentative > 0 && ["of them tentatively", format.count(shares.tentative)],
         isKnown && ["Difficulty credited", format.difficulty(shares.accepted_difficulty)],
+        shares.unanswered > 0 && ["Never answered", format.count(shares.unanswered)],
         isKnown && ["Rejected", `${format.count(shares.rejected)} (${rejectedShare(shares)})`],
         shares.rejected > 0 && ["Rejected for", reasons(shares.rejected_by_reason)],
         pool.round_trip_ms !== null && [
@@ -143,6 +144,10 @@ function relayPart() {
             .join(", "),
         ],
         ["awaiting an answer", relay.awaiting, "4", "sent just now"],
+        // Older gateways do not count these.
+        ...("unanswered" in relay
+          ? [["unanswered", relay.unanswered, "warn", "the pool never said what became of them"]]
+          : []),
         ["held", relay.held, "warn", "sent when the pool is back"],
         ["lost", relay.lost, "bad", reasons(relay.lost_by_reason)],
       ];
