@@ -62,8 +62,8 @@ pub enum DaemonError {
     )]
     NoAddress,
     #[error(
-        "mining.address {address} is not an address of the network \"{network}\" that {node} is \
-         on: set an address of that network"
+        "mining.address {address} is not of the network \"{network}\" that node {node} is on: set an \
+         address of that network"
     )]
     WrongNetwork { address: String, network: Network, node: String },
     #[error("cannot listen on {addr} (stratum.listen): {error}. Is another gateway running?")]
@@ -225,7 +225,7 @@ impl Gateway {
         let front = start_api(config, facts, sights, settings.clone(), &stop);
         follow_early(&live, &templates, &block_sender, &ledger);
         let shown = Shown::new(&front, &stratum, authority, settings);
-        set_up(&mut live, &templates, &shown).await?;
+        set_up(&mut live, &templates, &shown, &stop, &tasks).await?;
         let relay = start_pool(&live, &templates, work.clone(), &stop)?;
         let pool = &relay.pool;
         show_pool(&live, &front, pool);

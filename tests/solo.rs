@@ -132,15 +132,16 @@ async fn work_follows_a_reorganisation() {
     assert_eq!(header.confirmations, -1);
 }
 
-/// Wrong network: refused at the start with a line that says what to do, exit code 78.
+/// Wrong network, and no page to set another one: refused at the start with a line that says what
+/// to do, exit code 78. tests/network_change.rs has what a page changes.
 #[test]
-fn an_address_of_another_network_is_refused() {
+fn an_address_of_another_network_is_refused_without_a_page() {
     let node = Bitcoind::regtest();
     let toml = config(&node, 1.0).replace(
         "address = \"bcrt1",
         "address = \"bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4\" # ",
     );
-    let mut gateway = Gateway::start(&toml);
+    let mut gateway = Gateway::start(&format!("{toml}[api]\nlisten = \"\"\n"));
     let status = gateway.wait_exit(Duration::from_secs(20));
     assert_eq!(status.code(), Some(78));
     let line = gateway.wait_for_line("mining.address", Duration::from_secs(1));

@@ -40,6 +40,8 @@ pub struct Facts {
     pub pools: Vec<Arc<str>>,
     /// The first settings are made, and hold.
     pub is_set_up: bool,
+    /// `mining.address` as it is written.
+    pub address: Option<Arc<str>>,
     /// The scriptPubKey of `mining.address`; none: it is not set yet.
     pub own_script: Option<Box<[u8]>>,
     /// Where miners connect.

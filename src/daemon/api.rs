@@ -75,6 +75,7 @@ pub(super) fn facts(
     Facts {
         pools: config.pools.iter().map(|it| format!("{}:{}", it.host, it.port).into()).collect(),
         is_set_up: config.mining.address.is_some(),
+        address: config.mining.address.as_ref().map(|it| it.text.as_str().into()),
         own_script: super::convert::own_script(config),
         stratum: stratum.to_vec(),
         sv2_authority_key,

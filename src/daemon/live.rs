@@ -42,6 +42,21 @@ impl Live {
         followers.push(follower);
     }
 
+    /// Tells all parts again whenever `news` comes that their words depend on.
+    pub(super) fn tell_with<T: Send + Sync + 'static>(
+        &self,
+        mut news: watch::Receiver<T>,
+        stop: &CancellationToken,
+        tasks: &TaskTracker,
+    ) {
+        let live = self.clone();
+        tasks.spawn(stop.clone().run_until_cancelled_owned(async move {
+            while news.changed().await.is_ok() {
+                live.tell_all();
+            }
+        }));
+    }
+
     fn tell_all(&self) {
         let mut followers = self.followers.lock().unwrap_or_else(PoisonError::into_inner);
         let config = self.now();

@@ -48,8 +48,9 @@ pub(super) fn start_work(
 ) -> Result<CancellationToken, DaemonError> {
     let (verdict_sender, verdicts) = mpsc::channel(VERDICTS_MAX);
     let (proposals, proposals_watch) = watch::channel(None);
-    let network = templates.network();
-    let configs = live.view(move |config| assembler_config(config, network));
+    let networks = templates.networks();
+    let configs = live.view(move |config| assembler_config(config, *networks.borrow()));
+    live.tell_with(templates.networks(), stop, tasks);
     let inputs = WorkInputs {
         configs: configs.ok_or(DaemonError::NoAddress)?,
         templates: templates.templates.clone(),

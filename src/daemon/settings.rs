@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use super::convert::fits_network;
+use super::convert::template_config;
 use crate::{
     api::{Answer, Applied, Change, Edit, Settings, SettingsError, SettingsView},
     config::{
@@ -27,7 +27,7 @@ use crate::{
         edit::{Json, MASK, changed, hide, reveal, set_keys},
         keys_of_environment,
     },
-    template::Templates,
+    template::{Misfit, Templates},
 };
 
 /// The configuration in use, and the file that it came from.
@@ -205,14 +205,18 @@ impl Inner {
             let problem = "mining.address is missing: somebody has to be paid for blocks";
             return Err(vec![problem.into()]);
         }
-        let network = self.nodes.get().and_then(Templates::network);
-        match network {
-            Some(network) if !fits_network(config, network) => Err(vec![format!(
-                "mining.address is not of the network \"{network}\" that is mined on: set an \
-                 address of that network, or restart gatewayd to mine on another"
-            )]),
-            _ => Ok(()),
+        if config.written.mining.address == running.mining.address {
+            return Ok(());
         }
+        let tried =
+            self.nodes.get().map_or(Ok(()), |nodes| nodes.try_config(&template_config(config)));
+        tried.map_err(|Misfit { node, network }| {
+            vec![format!(
+                "mining.address is not of the network \"{network}\" that node {node} is on: set an \
+                 address of that network, start the node on the other network first, or change \
+                 [[node]] to one of the other network together with the address"
+            )]
+        })
     }
 
     fn put_into_effect(&self, next: &Next, running: &mut Arc<Raw>) {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bitcoin::Network;
 
-/// Chooses once; a node that changes its chain later is not followed.
+/// Chooses once. One node that changes its chain later is not followed; all of them are.
 #[derive(Debug, Default)]
 pub(super) struct ChainChoice {
     chosen: Option<Network>,
@@ -23,7 +23,11 @@ impl ChainChoice {
         now: Instant,
     ) -> Option<Network> {
         let fits = |network: &Network| allowed.is_empty() || allowed.contains(network);
-        if self.chosen.is_none_or(|chosen| !fits(&chosen)) {
+        let is_left = |chosen: Network| {
+            let others = |node: &Option<Network>| node.is_some_and(|it| it != chosen);
+            !known.is_empty() && known.iter().all(others) && known.iter().flatten().any(fits)
+        };
+        if self.chosen.is_none_or(|chosen| !fits(&chosen) || is_left(chosen)) {
             self.chosen = None;
             let fitting: Vec<Network> = known.iter().flatten().copied().filter(fits).collect();
             if fitting.is_empty() {
@@ -74,6 +78,20 @@ mod tests {
         let known = [Some(Regtest), Some(Regtest), Some(Regtest)];
         assert_eq!(chain.choose(&[Bitcoin], &known, start), Some(Bitcoin));
         assert_eq!(chain.choose(&[Regtest], &known, start), Some(Regtest));
+    }
+
+    #[test]
+    fn nodes_that_have_all_moved_are_followed_where_the_address_allows() {
+        let mut chain = ChainChoice::default();
+        let (allowed, start) = ([Signet, Testnet4], start());
+        let mut choose = |known: &[Option<Network>]| chain.choose(&allowed, known, start);
+        assert_eq!(choose(&[Some(Testnet4), Some(Testnet4)]), Some(Testnet4));
+        // One may be a mistake, and one that is away may come back.
+        assert_eq!(choose(&[Some(Signet), Some(Testnet4)]), Some(Testnet4));
+        assert_eq!(choose(&[Some(Signet), None]), Some(Testnet4));
+        assert_eq!(choose(&[]), Some(Testnet4));
+        assert_eq!(choose(&[Some(Regtest), Some(Regtest)]), Some(Testnet4));
+        assert_eq!(choose(&[Some(Regtest), Some(Signet)]), Some(Signet));
     }
 
     #[test]

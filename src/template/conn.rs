@@ -8,7 +8,10 @@ use std::{
     collections::VecDeque,
     io,
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -156,6 +159,11 @@ impl RpcClient {
         Ok(client)
     }
 
+    /// How often it has connected: on a new connection there may be another node.
+    pub(super) fn connections(&self) -> u32 {
+        self.target.connections.load(Relaxed)
+    }
+
     /// Calls `method` with `params`, a JSON array. Every call here may be repeated without harm.
     pub(super) async fn call(
         &mut self,
@@ -209,6 +217,7 @@ struct Target {
     path: Box<str>,
     auth: Auth,
     ration: Option<Arc<Ration>>,
+    connections: AtomicU32,
 }
 
 impl Target {
@@ -224,6 +233,7 @@ impl Target {
             path: path.into(),
             auth: auth.clone(),
             ration: None,
+            connections: AtomicU32::new(0),
         })
     }
 
@@ -284,6 +294,7 @@ impl Connection {
             }
         })?;
         stream.set_nodelay(true).map_err(|error| target.io(&error))?;
+        target.connections.fetch_add(1, Relaxed);
         Ok(Self { stream, authorization })
     }
 

@@ -37,7 +37,7 @@ pub use self::{
     fork::Fork,
     header::{ChainWork, empty_blocks},
     status::{NodeState, NodeStatus},
-    task::{Notices, NotifyHandle, Outlet, Refresh, Templates, spawn},
+    task::{Misfit, Notices, NotifyHandle, Outlet, Refresh, Templates, spawn},
 };
 use crate::work::Hash256;
 

@@ -39,7 +39,13 @@ pub(super) enum FullNews {
 }
 
 impl Progress {
-    pub(super) fn new(source: Arc<str>, network: Network, learned: Option<Learned>) -> Self {
+    /// `learned` before; what another chain taught is worth nothing here.
+    pub(super) fn new(
+        source: Arc<str>,
+        network: Network,
+        learned: Option<(Network, Learned)>,
+    ) -> Self {
+        let learned = learned.filter(|(of, _)| *of == network).map(|(_, learned)| learned);
         Self { source, network, tip: None, tip_height: None, learned, generation: 0 }
     }
 
@@ -57,8 +63,9 @@ impl Progress {
         self.generation
     }
 
-    pub(super) fn learned(&self) -> Option<Learned> {
-        self.learned
+    /// What full templates taught, and of which chain.
+    pub(super) fn learned(&self) -> Option<(Network, Learned)> {
+        self.learned.map(|learned| (self.network, learned))
     }
 
     /// The height of the tip, once known by a template.
@@ -149,6 +156,18 @@ mod tests {
             panic!("no work")
         };
         assert_eq!((tip.kind, tip.coinbase_value), (TemplateKind::Tip, 50_0000_0000));
+    }
+
+    #[test]
+    fn what_another_chain_taught_is_forgotten() {
+        let mut before = progress();
+        before.on_full(&full(1), 0);
+        let news = |network| {
+            let mut progress = Progress::new("n".into(), network, before.learned());
+            progress.on_header(&header(2, 1), 0)
+        };
+        assert!(matches!(news(Network::Regtest), HeaderNews::NewTip(Some(_))));
+        assert!(matches!(news(Network::Bitcoin), HeaderNews::NewTip(None)));
     }
 
     #[test]

@@ -45,6 +45,8 @@ pub(super) struct Relay {
     /// The preferred source, while another one is used that knows a better tip.
     led: Option<Arc<str>>,
     chain: ChainChoice,
+    /// The chain that was mined on last, also while none is.
+    last_chain: Option<Network>,
     network: watch::Sender<Option<Network>>,
     templates: watch::Sender<Option<Arc<Template>>>,
     status: watch::Sender<Vec<NodeStatus>>,
@@ -91,6 +93,7 @@ impl Relay {
             active_name: None,
             led: None,
             chain: ChainChoice::default(),
+            last_chain: None,
             network: watch::Sender::new(None),
             templates: watch::Sender::new(None),
             status: watch::Sender::new(Vec::new()),
@@ -247,6 +250,13 @@ impl Relay {
         let known: Vec<Option<Network>> = status.iter().map(|node| node.network).collect();
         let config = self.config.borrow();
         let chosen = self.chain.choose(&config.chains, &known, now);
+        if let Some(new) = chosen
+            && let Some(old) = self.last_chain.replace(new).filter(|old| *old != new)
+        {
+            info!(%old, %new, "mining goes over to the chain of the nodes and of mining.address");
+            self.chooser.forget();
+            self.active = None;
+        }
         self.network.send_if_modified(|old| std::mem::replace(old, chosen) != chosen);
         for node in status.iter_mut().chain(submit_only) {
             let Some(network) = node.network else { continue };
@@ -254,10 +264,14 @@ impl Relay {
                 continue;
             }
             let why = match chosen {
-                Some(chosen) => format!(
+                Some(chosen) if known.contains(&Some(chosen)) => format!(
                     "it is on the chain \"{network}\", and mining goes on on \"{chosen}\": remove \
                      it from [[node]] or start it on that chain (to mine on \"{network}\" instead, \
-                     remove the others and restart gatewayd)"
+                     remove the others, and set mining.address to one of that chain)"
+                ),
+                Some(chosen) => format!(
+                    "it is on the chain \"{network}\" now, and mining.address is of \"{chosen}\": \
+                     start it on that chain again, or set mining.address to one of \"{network}\""
                 ),
                 None if config.chains.is_empty() || config.chains.contains(&network) => {
                     // The others have a moment to say theirs.

@@ -91,6 +91,11 @@ impl Chooser {
         self.active = self.active.and_then(moved);
     }
 
+    /// Begins anew, with all sources as they are: heights of another chain say nothing of this one.
+    pub(super) fn forget(&mut self) {
+        *self = Self { records: vec![Record::default(); self.records.len()], ..Self::default() };
+    }
+
     /// The source to use. It stays as it is while none is ready; none when it is gone.
     pub(super) fn choose(&mut self, candidates: &[Candidate], now: Instant) -> Option<usize> {
         // Without its source, the work in use is still there.

@@ -15,6 +15,13 @@ use super::{
 };
 use crate::work::{Hash256, Template};
 
+/// A node on a chain that the payout address is not of.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Misfit {
+    pub node: Arc<str>,
+    pub network: Network,
+}
+
 /// The running template side, as others see it. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Templates {
@@ -30,10 +37,44 @@ pub struct Templates {
 }
 
 impl Templates {
+    /// Tells of [`Self::network`].
+    pub fn networks(&self) -> watch::Receiver<Option<Network>> {
+        self.network.clone()
+    }
+
     /// The chain that is mined on, once nodes have said what there is. Told before the status
     /// changes.
     pub fn network(&self) -> Option<Network> {
         *self.network.borrow()
+    }
+
+    /// What keeps anything from being mined at all: every node has said its chain, and the payout
+    /// address is of none of these.
+    pub fn misfit(&self) -> Option<Misfit> {
+        let chains = self.config.borrow().chains.clone();
+        let misfit = |node: &NodeStatus| {
+            let network = node.network.filter(|chain| !chains.contains(chain))?;
+            Some(Misfit { node: Arc::clone(&node.name), network })
+        };
+        let all: Option<Vec<_>> = self.status.borrow().iter().map(misfit).collect();
+        all?.into_iter().next().filter(|_| !chains.is_empty())
+    }
+
+    /// Refuses a configuration whose payout address is of no chain that its nodes are known to be
+    /// on. Of a node that is new nothing is known, so it may be on any.
+    pub fn try_config(&self, new: &TemplateConfig) -> Result<(), Misfit> {
+        let (old, status) = (self.config.borrow(), self.status.borrow());
+        let is_new = |node: &NodeConfig| !old.sources().any(|known| known == node);
+        if new.sources().any(is_new) {
+            return Ok(());
+        }
+        let known = new.sources().filter_map(|node| {
+            let network = status.iter().find(|it| it.name == node.name)?.network?;
+            Some(Misfit { node: Arc::clone(&node.name), network })
+        });
+        let is_fine = known.clone().any(|it| new.chains.contains(&it.network));
+        let wrong = known.clone().next().filter(|_| !is_fine);
+        wrong.map_or(Ok(()), Err)
     }
 
     /// Asks a node whether it would take this block but for its work: the active one, or another

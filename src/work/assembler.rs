@@ -397,9 +397,9 @@ impl Assembler {
 
     /// Makes `job` the one that miners get.
     fn put(&mut self, job: Arc<Job>, announce: Announce, now: Instant) -> Work {
+        let before = self.upcoming.take();
         if let Some(interval) = self.config.halving_interval {
-            let upcoming = self.builder.build_upcoming(&job, interval, self.upcoming.take());
-            self.upcoming = upcoming;
+            self.upcoming = self.builder.build_upcoming(&job, interval, before);
         }
         self.jobs.insert(0, job);
         self.born.push_front(now);

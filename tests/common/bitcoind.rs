@@ -125,6 +125,13 @@ impl Bitcoind {
         self.start();
     }
 
+    /// Goes over to another network, on the same directory and ports.
+    pub fn move_to(&mut self, network: Network) {
+        self.stop();
+        self.network = network;
+        self.start();
+    }
+
     /// Ends the node as a power cut would.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {

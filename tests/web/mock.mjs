@@ -1,7 +1,7 @@
 // A gateway that is not one: serves web/ and answers the API with made-up figures, for the states
 // that a demo does not reach (thousands of miners, a first start, a pool that is away).
 //
-//   node tests/web/mock.mjs [--port 7199] [--miners 40] [--state pooled|solo|setup|open|waiting|read-only|quiet]
+//   node tests/web/mock.mjs [--port 7199] [--miners 40] [--state pooled|solo|setup|open|moved|waiting|read-only|quiet]
 //
 // The password is "correct horse". Answers have the shapes of src/api/shapes.
 
@@ -289,7 +289,7 @@ function admin(world, method, path, body) {
         path: "/etc/gatewayd/gatewayd.toml",
         text: world.text,
         values: {
-          mining: { address: isUnset(world) ? "" : OWN },
+          mining: { address: isUnset(world) && world.state !== "moved" ? "" : OWN },
           ...world.values,
         },
         revision: String(world.revision),
@@ -369,7 +369,8 @@ function read(world, path, query) {
   return null;
 }
 
-const isUnset = (world) => world.state === "setup" || world.state === "open";
+// "moved": set up, and then the node went over to another network.
+const isUnset = ({ state }) => ["setup", "open", "moved"].includes(state);
 const isIdle = (world) => isUnset(world) || world.state === "waiting";
 const rateOf = (world) => world.miners.reduce((sum, miner) => sum + miner.hashrate_h_per_s, 0);
 
@@ -434,6 +435,16 @@ function statusOf(world) {
 }
 
 function warningsOf(world) {
+  if (world.state === "moved")
+    return [
+      {
+        code: "wrong-network",
+        severity: "error",
+        text: `Nothing can be mined: node 127.0.0.1:8332 is on the network "signet", and mining.address ${OWN} is of another.`,
+        advice:
+          'Set mining.address to one of "signet" on the settings page, or in gatewayd.toml, or start the node on the network of the address: mining goes on then without a restart.',
+      },
+    ];
   if (isUnset(world))
     return [
       {
@@ -615,8 +626,9 @@ function poolOf(world) {
     rejected: 4,
     held: 0,
     awaiting: 2,
-    lost: 305,
-    lost_by_reason: { expired: 300, "slot-reused": 5 },
+    lost: 304,
+    lost_by_reason: { expired: 299, "slot-reused": 5 },
+    unanswered: 1,
     replayed: 12,
     dropped: 0,
     splits: 2345,
@@ -642,6 +654,7 @@ function poolOf(world) {
         awaiting: 0,
         lost: 0,
         lost_by_reason: {},
+        unanswered: 0,
         replayed: 0,
         splits: 0,
         connections: 0,

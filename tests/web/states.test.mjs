@@ -116,10 +116,7 @@ test("what was being written in the settings is there again", () =>
 
 test("whose session has ended signs in again, and goes on", () =>
   withMock({ miners: 1 }, async (mock) => {
-    const page = await open(browser, mock.url, {
-      path: "#/settings",
-      allowed: [/status of 401/],
-    });
+    const page = await open(browser, mock.url, { path: "#/settings", allowed: [/status of 401/] });
     const password = page.getByLabel("Admin password");
     const editor = page.getByRole("textbox", { name: "gatewayd.toml" });
     const signIn = async () => {
@@ -258,6 +255,46 @@ test("the first start shows what the file says, and leaves it", () => {
     await page.done();
   });
 });
+
+test("a node on another network is asked about as on the first start", () =>
+  withMock({ state: "moved" }, async (mock) => {
+    const page = await open(browser, mock.url, { size: PHONE });
+    await page.getByRole("heading", { name: "Which network?" }).waitFor();
+    await page.getByText('is on the network "signet"').waitFor();
+    assert.equal(await page.getByText("Welcome to gatewayd").count(), 0);
+    // Only an admin: it was set up before.
+    assert.equal(await page.getByLabel("Your Bitcoin address").count(), 0);
+    await page.getByLabel("Admin password").fill("correct horse");
+    await page.getByRole("button", { name: "Sign in" }).click();
+    const address = page.getByLabel("Your Bitcoin address");
+    await address.waitFor();
+    while (!mock.world.requests.includes("/api/v1/config")) await settled(page);
+    await page.waitForFunction(() => document.querySelector("#address")?.value.startsWith("bc1q"));
+    await picture(page, "start-moved-390-light");
+    await address.fill("tb1qw508d6qejxtdg4y5r3zarvary0c5xw7kxpjzsx");
+    await page.getByRole("button", { name: "Save and start" }).click();
+    await page.getByRole("heading", { name: "Which network?" }).waitFor({ state: "detached" });
+    assert.deepEqual(mock.world.changes, {
+      "mining.address": "tb1qw508d6qejxtdg4y5r3zarvary0c5xw7kxpjzsx",
+    });
+    await page.done();
+  }));
+
+test("shares that a pool never answered are told, where the gateway counts them", () =>
+  withMock({ miners: 2 }, async (mock) => {
+    const page = await open(browser, mock.url, { path: "#/network", allowed: CUT });
+    await page.getByText("the pool never said what became of them").waitFor();
+    await page.route("**/api/v1/pool", async (route) => {
+      const answer = await (await route.fetch()).json();
+      delete answer.relay.unanswered;
+      await route.fulfill({ json: answer });
+    });
+    await page.route("**/api/v1/events", (route) => route.abort());
+    await page.reload();
+    await settled(page);
+    assert.doesNotMatch(await page.locator("main").textContent(), /undefined|NaN|never said/);
+    await page.done();
+  }));
 
 test("what nobody saw is not saved", () =>
   withMock({ state: "open" }, async (mock) => {

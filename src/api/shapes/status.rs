@@ -12,7 +12,8 @@ pub struct Status {
     pub started_at_unix_s: u64,
     pub uptime_s: u64,
     pub mode: Mode,
-    /// No payout address is configured yet: the gateway waits for the first settings.
+    /// Nothing can be mined before settings are made: there is no payout address yet, or it is not
+    /// of the network that the nodes are on (the warning "wrong-network" says which).
     pub setup_needed: bool,
     /// The chain that is mined on: "bitcoin", "testnet", "testnet4", "signet" or "regtest".
     pub network: Option<String>,

@@ -40,7 +40,7 @@ pub(crate) fn status(handles: &Handles, warnings: Vec<Warning>, moment: &Moment)
         started_at_unix_s: moment.unix_s_of(began),
         uptime_s: moment.now.saturating_duration_since(began).as_secs(),
         mode: mode(work.as_deref()),
-        setup_needed: facts.own_script.is_none(),
+        setup_needed: facts.own_script.is_none() || handles.templates.misfit().is_some(),
         network: handles.templates.network().map(|network| network.to_string()),
         tip_height: template.as_ref().map(|template| template.height.saturating_sub(1)),
         tip_hash: template.as_ref().map(|template| template.prevhash.to_string()),
@@ -106,6 +106,9 @@ fn best_of_session(handles: &Handles) -> Option<BestShare> {
 
 /// Whether miners that come now would get work that pays; else why not.
 pub(crate) fn readiness(handles: &Handles) -> Readiness {
+    if let Some((text, advice)) = super::warnings::wrong_network(handles) {
+        return Readiness { ready: false, reasons: vec![format!("{text} {advice}")] };
+    }
     let work = handles.work.borrow().clone();
     let reasons = match work.as_deref().map(|work| &work.door) {
         Some(Door::Open) => off_chain(handles),

@@ -7,7 +7,7 @@ use crate::{
     },
     datum::{NextPool, PoolState},
     ledger::LedgerState,
-    template::{Fork, NodeState, NodeStatus},
+    template::{Fork, Misfit, NodeState, NodeStatus},
     work::Door,
 };
 
@@ -52,6 +52,9 @@ fn work(handles: &Handles, all: &mut Vec<Warning>) {
         all.push(warning("setup-needed", Severity::Error, SETUP_NEEDED, advice));
         return;
     }
+    if let Some((text, advice)) = wrong_network(handles) {
+        all.push(warning("wrong-network", Severity::Error, text, advice));
+    }
     let work = handles.work.borrow().clone();
     match work.as_deref().map(|work| &work.door) {
         Some(Door::Open) => {}
@@ -68,6 +71,21 @@ fn work(handles: &Handles, all: &mut Vec<Warning>) {
             all.push(warning("no-work", Severity::Error, text, advice));
         }
     }
+}
+
+/// Why nothing can be mined for the payout address, and what to do.
+pub(super) fn wrong_network(handles: &Handles) -> Option<(String, String)> {
+    let address = handles.facts.borrow().address.clone()?;
+    let Misfit { node, network } = handles.templates.misfit()?;
+    let text = format!(
+        "Nothing can be mined: node {node} is on the network \"{network}\", and mining.address \
+         {address} is of another."
+    );
+    let advice = format!(
+        "Set mining.address to one of \"{network}\" on the settings page, or in gatewayd.toml, or \
+         start the node on the network of the address: mining goes on then without a restart."
+    );
+    Some((text, advice))
 }
 
 /// Nodes that found blocks would not reach.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bitcoin::Network;
 use tracing::warn;
 
 use super::task::introduce;
@@ -22,6 +23,21 @@ pub(super) async fn meet(
     let fork = rpc::fork(client, info.network).await?;
     see_fork(&node.name, fork, outlet)?;
     Ok((info, fork))
+}
+
+/// Sees whether the node came back on another network, so fast that nobody noticed it was away.
+/// `connections`: of the client, when it was last asked.
+pub(super) async fn see_move(
+    client: &mut RpcClient,
+    connections: &mut u32,
+    network: Network,
+) -> Result<(), NodeError> {
+    if *connections == client.connections() {
+        return Ok(());
+    }
+    let now = rpc::node_info(client).await?.network;
+    *connections = client.connections();
+    if now == network { Ok(()) } else { Err(NodeError::Moved(now)) }
 }
 
 /// Says which other chain the node goes to; an error where it is there.

@@ -15,6 +15,8 @@ pub(super) mod task;
 
 use std::{pin::Pin, sync::Arc};
 
+use bitcoin::Network;
+
 use super::{
     Fork, NodeConfig, Notices, Outlet, Refresh, TemplateSource, conn::RpcError, gbt::GbtError,
 };
@@ -53,6 +55,8 @@ pub enum NodeError {
     Fork(Fork),
     #[error("it gives templates only to those who keep the rule {0:?}, which is not known here")]
     RuleAsked(Arc<str>),
+    #[error("it has gone over to the chain \"{0}\"")]
+    Moved(Network),
     #[error("it is on {0:?}, a chain that is not known here")]
     Chain(Arc<str>),
     #[error("its {0} does not parse")]

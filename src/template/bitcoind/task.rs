@@ -15,7 +15,7 @@ use tracing::{debug, info, warn};
 
 use super::{
     NodeError,
-    meet::meet,
+    meet::{meet, see_move},
     speaker::{Speaker, advice},
 };
 use crate::{
@@ -102,6 +102,8 @@ struct Session<'a> {
     network: Network,
     fork: Option<Fork>,
     client: RpcClient,
+    /// Of the client, when the network was last asked about.
+    connections: u32,
     progress: Progress,
     has_published: bool,
     /// The tip came with its template, which says less than its header.
@@ -131,7 +133,7 @@ impl<'a> Session<'a> {
         node: &NodeConfig,
         refresh: &'a mut Refresh,
         outlet: &'a Outlet,
-        learned: Option<Learned>,
+        learned: Option<(Network, Learned)>,
     ) -> Result<Self, NodeError> {
         let connect = || RpcClient::new(&node.rpc_url, &node.auth);
         let mut client = connect()?;
@@ -167,6 +169,7 @@ impl<'a> Session<'a> {
             node: Arc::clone(name),
             network,
             fork,
+            connections: client.connections(),
             client,
             progress: Progress::new(Arc::clone(name), network, learned),
             has_published: false,
@@ -221,6 +224,7 @@ impl<'a> Session<'a> {
 
     async fn on_poll(&mut self, speaker: &mut Speaker) -> Result<(), NodeError> {
         self.on_hint(hint(HintFrom::SlowPoll, None)).await?;
+        see_move(&mut self.client, &mut self.connections, self.network).await?;
         if let Some(weight) = self.thin.take().filter(|_| speaker.wants_mempool()) {
             speaker.mempool(weight, rpc::mempool_vbytes(&mut self.client).await);
         }

@@ -4,8 +4,9 @@
 import { get, put } from "../api.js";
 import { copyButton, div, h, p, setAttribute, setText, show, span } from "../dom.js";
 import { ANSWERS, answersIn, changesOf, keepsPassword, problemsOf, tomlOf } from "../first.js";
+import { look } from "../live.js";
 import { outcome } from "../parts.js";
-import { maySetUp, session } from "../session.js";
+import { askSession, maySetUp, session } from "../session.js";
 import { loginForm } from "./login.js";
 
 const SECTIONS = [
@@ -95,25 +96,36 @@ const SECTIONS = [
 export const start = {
   title: "First start",
   mount(root, { remount }) {
-    const lead = "Three answers, and mining can begin. All else has a default that is fine.";
-    const page = div(
-      "narrow start",
-      h("h1", { tabindex: "-1" }, "Welcome to gatewayd"),
-      p("lead", lead),
-    );
+    const title = h("h1", { tabindex: "-1" });
+    const lead = p("lead");
+    const page = div("narrow start", title, lead);
+    const explain = () => {
+      const wrong = wrongNetwork();
+      setText(title, wrong ? "Which network?" : "Welcome to gatewayd");
+      setText(lead, wrong ? `${wrong.text} ${wrong.advice}` : FIRST);
+    };
+    explain();
     root.append(page);
     if (!session()) page.append(h("p", { class: "note", role: "status" }, "Asking the gateway…"));
     else if (session().admin_enabled && !maySetUp()) page.append(loginForm(remount));
     else page.append(new FirstStart().element);
     const had = session();
-    return { needs: () => ({}), update: () => session() !== had && remount() };
+    return { needs: () => ({}), update: () => (session() === had ? explain() : remount()) };
   },
 };
 
+// The node has gone over to another network than the address is of.
+const wrongNetwork = () =>
+  look("status").value?.warnings.find(({ code }) => code === "wrong-network");
+
+// Answers of somebody whose session ended before they were saved.
+let kept = {};
+
 class FirstStart {
   constructor() {
-    this.answers = { ...ANSWERS };
-    this.given = new Set(); // keys that somebody answered here
+    this.answers = { ...ANSWERS, ...kept };
+    this.given = new Set(Object.keys(kept)); // keys that somebody answered here
+    kept = {};
     this.values = null; // those in use
     this.inputs = new Map(); // key -> { input, error, help }
     this.radios = []; // of the choices: [key, radio]
@@ -158,13 +170,7 @@ class FirstStart {
       oninput: () => this.answer(key, input.value),
     });
     this.inputs.set(key, { input, error, help });
-    return div(
-      "field",
-      h("label", { for: key }, label),
-      input,
-      help,
-      error,
-    );
+    return div("field", h("label", { for: key }, label), input, help, error);
   }
 
   choice({ key, label, options }) {
@@ -225,7 +231,7 @@ class FirstStart {
 
   // What is in use already is not asked again. Saving asks anew, and says what is wrong.
   async prefill() {
-    const config = await get("/config").catch(() => null);
+    const config = await get("/config").catch((error) => this.seeSession(error));
     if (config) this.fill(config);
   }
 
@@ -243,6 +249,13 @@ class FirstStart {
     for (const [key, radio] of this.radios) radio.checked = radio.value === this.answers[key];
     this.reflect();
     return changed.length > 0;
+  }
+
+  // Whose session has ended, as with a restart of the gateway, signs in again and goes on.
+  async seeSession({ status }) {
+    if (status !== 401) return;
+    kept = Object.fromEntries([...this.given].map((key) => [key, this.answers[key]]));
+    await askSession().catch(() => null);
   }
 
   complain(problems) {
@@ -263,6 +276,7 @@ class FirstStart {
       await this.put();
     } catch (error) {
       this.said.failed(error);
+      await this.seeSession(error);
     }
     this.save.disabled = false;
   }
@@ -291,5 +305,6 @@ class FirstStart {
   }
 }
 
+const FIRST = "Three answers, and mining can begin. All else has a default that is fine.";
 const PASSWORD_KEPT = "Leave it empty to keep the one in gatewayd.toml.";
 const NEWS = "Nothing is saved: these answers are not what they were. Look at them and save again.";
