@@ -12,7 +12,9 @@ use axum::{
 use super::{
     clock::moment,
     error::ApiError,
-    extract::{Admin, Body, Browser, COOKIE, Owner, cookie, is_setup_open, session as session_of},
+    extract::{
+        Admin, Body, Browser, COOKIE, Owner, Way, cookies, is_setup_open, session as session_of,
+    },
     peer::{Peer, is_over_tls},
     settings::{Change, Edit, SettingsError, SettingsView},
     shapes::{Done, ErrorBody, Login, Session, Settings, SettingsApplied, SettingsChange},
@@ -58,13 +60,15 @@ pub(super) async fn session(
 pub(super) async fn sign_in(
     extract::State(state): Shared,
     peer: Peer,
+    way: Way,
     headers: HeaderMap,
     Body(login): Body<Login>,
 ) -> Result<Response, ApiError> {
     check(&state, peer.0.ip(), login.password).await?;
     let signed_in = state.keeper.sign_in(moment().now);
     let seconds = signed_in.expires_in.as_secs();
-    let set = set_cookie(&signed_in.cookie, seconds, &headers);
+    let path = way.cookie_path(&state, &headers);
+    let set = set_cookie(&signed_in.cookie, &path, seconds, &headers);
     let session = Session {
         admin_enabled: true,
         signed_in: true,
@@ -90,17 +94,22 @@ pub(super) async fn sign_out(
     _: Browser,
     headers: HeaderMap,
 ) -> Response {
-    if let Some(cookie) = cookie(&headers) {
-        state.keeper.sign_out(cookie);
-    }
+    cookies(&headers).for_each(|cookie| state.keeper.sign_out(cookie));
     let done = Done { done: true, message: "Signed out.".into() };
-    ([(header::SET_COOKIE, set_cookie("", 0, &headers))], Json(done)).into_response()
+    let mut response = Json(done).into_response();
+    // Wherever the browser has one.
+    let base = Arc::clone(&state.handles.facts.borrow().base_path);
+    for path in ["/", &*base].iter().filter(|path| !path.is_empty()) {
+        response.headers_mut().append(header::SET_COOKIE, set_cookie("", path, 0, &headers));
+    }
+    response
 }
 
-fn set_cookie(value: &str, seconds: u64, headers: &HeaderMap) -> HeaderValue {
+fn set_cookie(value: &str, path: &str, seconds: u64, headers: &HeaderMap) -> HeaderValue {
     let secure = if is_over_tls(headers) { "; Secure" } else { "" };
-    let text =
-        format!("{COOKIE}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}");
+    let text = format!(
+        "{COOKIE}={value}; Path={path}; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}"
+    );
     HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 

@@ -1,19 +1,33 @@
 //! The dashboard's files, which are in the binary.
 
+use std::sync::Arc;
+
 use axum::{
+    extract,
     http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use rust_embed::RustEmbed;
 
-use super::error::ApiError;
+use super::{error::ApiError, prefix, state::State};
 
 #[derive(RustEmbed)]
 #[folder = "web/"]
 struct Web;
 
+/// All files.
+#[cfg(test)]
+pub(super) fn names() -> impl Iterator<Item = std::borrow::Cow<'static, str>> {
+    Web::iter()
+}
+
 /// Whatever is no endpoint.
-pub(super) async fn serve(method: Method, uri: Uri, headers: HeaderMap) -> Response {
+pub(super) async fn serve(
+    extract::State(state): extract::State<Arc<State>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
     let path = uri.path();
     if path.starts_with("/api/") {
         let message = format!("There is no {path}: /api/v1/openapi.json lists what there is.");
@@ -29,16 +43,22 @@ pub(super) async fn serve(method: Method, uri: Uri, headers: HeaderMap) -> Respo
     let Some(file) = Web::get(name) else {
         return ApiError::not_found(format!("There is no {path}.")).into_response();
     };
-    // Weak: the body may go out compressed.
+    let base = Arc::clone(&state.handles.facts.borrow().base_path);
     let hash = file.metadata.sha256_hash();
-    let etag = format!("W/\"{}\"", faster_hex::hex_string(&hash[..16]));
+    // Weak: the body may go out compressed. A page has its links by the path that it is shown at.
+    let (etag, body) = if name.ends_with(".html") && !base.is_empty() {
+        let etag = format!("W/\"{}-{base}\"", faster_hex::hex_string(&hash[..16]));
+        (etag, prefix::link(&file.data, &base).into())
+    } else {
+        (format!("W/\"{}\"", faster_hex::hex_string(&hash[..16])), file.data)
+    };
     let known = headers.get_all(header::IF_NONE_MATCH).iter();
     let mut known = known.filter_map(|it| it.to_str().ok()).flat_map(|it| it.split(','));
     let mut response = if known.any(|it| it.trim() == etag || it.trim() == "*") {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
         let content_type = HeaderValue::from_static(content_type(name));
-        ([(header::CONTENT_TYPE, content_type)], file.data).into_response()
+        ([(header::CONTENT_TYPE, content_type)], body).into_response()
     };
     let headers = response.headers_mut();
     // The next version of gatewayd has other files under the same names.

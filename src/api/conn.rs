@@ -31,7 +31,15 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::{error::ApiError, handles::Handles, peer::Peer, router, state::State, task};
+use super::{
+    error::ApiError,
+    handles::Handles,
+    peer::Peer,
+    prefix::{self, Prefixed, Way},
+    router,
+    state::State,
+    task,
+};
 
 /// The running API.
 #[derive(Clone, Debug)]
@@ -93,8 +101,11 @@ async fn run(
             // Whoever is one too many is let go at once.
             Ok(_) if conns.len() >= CONNECTIONS_MAX => debug!("the API has enough connections"),
             Ok((socket, peer)) => {
-                let service =
-                    WithPeer { inner: TowerToHyperService::new(router.clone()), peer: Peer(peer) };
+                let service = Front {
+                    inner: TowerToHyperService::new(router.clone()),
+                    peer: Peer(peer),
+                    state: Arc::clone(&state),
+                };
                 conns.spawn(serve(socket, service, stop.clone()));
             }
             Err(error) => {
@@ -128,7 +139,7 @@ async fn bind(listen: SocketAddr) -> TcpListener {
 }
 
 /// One connection, from its first request to its last.
-async fn serve(socket: TcpStream, service: WithPeer, stop: CancellationToken) {
+async fn serve(socket: TcpStream, service: Front, stop: CancellationToken) {
     if let Err(error) = tune(&socket) {
         debug!(%error, "cannot tune a connection of the API");
     }
@@ -167,20 +178,32 @@ async fn in_time(request: Request, next: Next) -> Response {
     })
 }
 
-/// Puts the other end's address into each request.
+/// Puts the other end's address into each request, and takes off what a proxy's path adds.
 #[derive(Clone)]
-struct WithPeer {
+struct Front {
     inner: TowerToHyperService<Router>,
     peer: Peer,
+    state: Arc<State>,
 }
 
-impl Service<hyper::Request<Incoming>> for WithPeer {
+impl Service<hyper::Request<Incoming>> for Front {
     type Response = Response;
     type Error = std::convert::Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response, Self::Error>> + Send>>;
 
     fn call(&self, mut request: hyper::Request<Incoming>) -> Self::Future {
         request.extensions_mut().insert(self.peer);
+        let base = Arc::clone(&self.state.handles.facts.borrow().base_path);
+        match prefix::way(&base, request.uri()) {
+            Way::Plain => {}
+            Way::Below(uri) => {
+                *request.uri_mut() = uri;
+                request.extensions_mut().insert(Prefixed);
+            }
+            Way::Door(location) => {
+                return Box::pin(async move { Ok(prefix::to_door(&location)) });
+            }
+        }
         Box::pin(self.inner.call(request))
     }
 }

@@ -15,6 +15,7 @@ use super::{
     clock::moment,
     error::ApiError,
     peer::{Peer, is_local, is_own_name},
+    prefix::{self, Prefixed},
     state::State,
     task::check,
 };
@@ -66,6 +67,25 @@ impl<S: Send + Sync> FromRequestParts<S> for Peer {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         let unknown = || ApiError::forbidden("Where this request comes from is not known.");
         parts.extensions.get().copied().ok_or_else(unknown)
+    }
+}
+
+/// Whether the request came below `api.base_path`.
+pub(super) struct Way(bool);
+
+impl Way {
+    /// For which paths this browser should send its session.
+    pub(super) fn cookie_path(&self, state: &State, headers: &HeaderMap) -> String {
+        let base = Arc::clone(&state.handles.facts.borrow().base_path);
+        prefix::cookie_path(&base, self.0, headers).to_owned()
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Way {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self(parts.extensions.get::<Prefixed>().is_some()))
     }
 }
 
@@ -133,17 +153,20 @@ pub(super) fn is_setup_open(state: &State, peer: Peer, headers: &HeaderMap) -> b
 
 /// The session that a request belongs to.
 pub(super) fn session(state: &State, headers: &HeaderMap) -> Option<Known> {
-    state.keeper.session(cookie(headers)?, moment().now)
+    let now = moment().now;
+    cookies(headers).find_map(|cookie| state.keeper.session(cookie, now))
 }
 
-/// The session's cookie, among all that the browser sends.
-pub(super) fn cookie(headers: &HeaderMap) -> Option<&str> {
+/// The sessions' cookies, among all that the browser sends: below a proxy's path and without it are
+/// different ones, and the one may have ended.
+pub(super) fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let cookies = headers.get_all(header::COOKIE).iter();
     let pairs = cookies.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(';'));
-    pairs.filter_map(|pair| pair.trim().split_once('=')).find_map(|(name, value)| {
-        let fits = name == COOKIE && !value.is_empty() && value.len() <= COOKIE_LEN_MAX;
-        fits.then_some(value)
-    })
+    let named = pairs.filter_map(|pair| pair.trim().split_once('='));
+    let ours = named.filter(|(name, value)| {
+        *name == COOKIE && !value.is_empty() && value.len() <= COOKIE_LEN_MAX
+    });
+    ours.map(|(_, value)| value).take(COOKIES_MAX)
 }
 
 fn bearer(headers: &HeaderMap) -> Option<String> {
@@ -164,5 +187,9 @@ fn no_token() -> ApiError {
 
 pub(super) const COOKIE: &str = "gatewayd_session";
 pub(super) const CSRF_HEADER: &str = "x-csrf-token";
+/// What the page says it is below, where a proxy has taken that off.
+pub(super) const PAGE_HEADER: &str = "x-gatewayd-path";
+/// One with a proxy's path and one without it.
+const COOKIES_MAX: usize = 2;
 /// Ours has 64.
 const COOKIE_LEN_MAX: usize = 128;

@@ -52,6 +52,8 @@ pub struct Facts {
     pub admin_password_file: Option<PathBuf>,
     /// Whether `/metrics` answers.
     pub metrics: bool,
+    /// What stands before every path at the proxy in front; empty: nothing.
+    pub base_path: Arc<str>,
 }
 
 /// The time, as answers need it.

@@ -20,6 +20,7 @@ mod handles;
 mod metrics;
 mod news;
 mod peer;
+mod prefix;
 mod read;
 mod router;
 mod settings;

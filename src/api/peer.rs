@@ -11,9 +11,10 @@ pub(super) struct Peer(pub(super) SocketAddr);
 /// True when `peer`, and everybody whom a proxy names in front of it, is on this machine or in a
 /// private network. A client that lies about others only shuts itself out.
 pub(super) fn is_local(peer: Peer, headers: &HeaderMap) -> bool {
-    let named = headers.get_all("x-forwarded-for").iter();
+    // Who is named in the words of RFC 7239 may have no address there at all.
     is_private(peer.0.ip())
-        && named.flat_map(|value| value.to_str().unwrap_or("?").split(',')).all(|name| {
+        && !headers.contains_key(header::FORWARDED)
+        && values(headers, &["x-forwarded-for", "x-real-ip"]).all(|name| {
             let name = name.trim().trim_matches(['[', ']']);
             let ip = name.parse().or_else(|_| name.parse().map(|addr: SocketAddr| addr.ip()));
             ip.is_ok_and(is_private)
@@ -25,11 +26,26 @@ pub(super) fn is_over_tls(headers: &HeaderMap) -> bool {
     headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https")
 }
 
-/// True for a name that no stranger's DNS can point here: an address, or one of the house.
+/// True for a name that no stranger's DNS can point here: an address, or one of the house. Many
+/// proxies put their own in place of the browser's; what else tells of that must fit as well.
 pub(super) fn is_own_name(headers: &HeaderMap) -> bool {
-    let Some(host) = headers.get(header::HOST).and_then(|host| host.to_str().ok()) else {
-        return false;
-    };
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let origins = values(headers, &["origin"]);
+    host.is_some_and(is_of_the_house)
+        && values(headers, &["x-forwarded-host"]).all(|host| is_of_the_house(host.trim()))
+        && origins
+            .map(|it| it.split_once("://"))
+            .all(|it| it.is_some_and(|it| is_of_the_house(it.1)))
+}
+
+/// All that is listed in these headers; "?" is what is no text.
+fn values<'a>(headers: &'a HeaderMap, names: &'static [&str]) -> impl Iterator<Item = &'a str> {
+    let all = names.iter().flat_map(move |name| headers.get_all(*name));
+    all.flat_map(|value| value.to_str().unwrap_or("?").split(','))
+}
+
+/// `host` may have a port.
+fn is_of_the_house(host: &str) -> bool {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
@@ -93,6 +109,39 @@ mod tests {
         case("127.0.0.1", Some("8.8.8.8"), false);
         case("127.0.0.1", Some("8.8.8.8, 192.168.1.3"), false);
         case("127.0.0.1", Some("unknown"), false);
+    }
+
+    #[test]
+    fn what_a_proxy_tells_of_its_guests_only_shuts_them_out() {
+        let peer = Peer(SocketAddr::from(([127, 0, 0, 1], 1)));
+        let of = |pairs: &[(&str, &str)]| -> HeaderMap {
+            let pair = |(name, value): &(&str, &str)| {
+                let name = axum::http::HeaderName::from_bytes(name.as_bytes()).unwrap();
+                (name, HeaderValue::from_str(value).unwrap())
+            };
+            pairs.iter().map(pair).collect()
+        };
+        let host = ("host", "127.0.0.1:7152");
+        for (pairs, local, own) in [
+            (vec![host], true, true),
+            (vec![host, ("x-real-ip", "192.168.1.3")], true, true),
+            (vec![host, ("x-real-ip", "8.8.8.8")], false, true),
+            (vec![host, ("forwarded", "for=192.168.1.3")], false, true),
+            (vec![host, ("x-forwarded-host", "umbrel.local")], true, true),
+            (vec![host, ("x-forwarded-host", "evil.example")], true, false),
+            (vec![host, ("x-forwarded-host", "umbrel.local, evil.example")], true, false),
+            (vec![host, ("origin", "http://umbrel.local:7152")], true, true),
+            (vec![host, ("origin", "https://evil.example")], true, false),
+            (vec![host, ("origin", "null")], true, false),
+            (vec![("host", "evil.example"), ("x-forwarded-host", "umbrel.local")], true, false),
+        ] {
+            let headers = of(&pairs);
+            assert_eq!(
+                (is_local(peer, &headers), is_own_name(&headers)),
+                (local, own),
+                "{pairs:?}"
+            );
+        }
     }
 
     #[test]

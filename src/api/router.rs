@@ -20,7 +20,7 @@ use utoipa::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{admin, assets, compat, extract, read, state::State};
+use super::{admin, assets, compat, extract, prefix, read, state::State};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -53,7 +53,10 @@ pub(super) fn router(state: &Arc<State>) -> Router {
     // Never an error: the description is made of plain texts.
     let description: Bytes = description.to_json().unwrap_or_default().into();
     router
-        .route("/api/v1/openapi.json", get(async move || json(description.clone())))
+        .route(
+            "/api/v1/openapi.json",
+            get(async move |state: Shared| describe(&state, &description)),
+        )
         .fallback(assets::serve)
         .method_not_allowed_fallback(assets::not_allowed)
         .layer(DefaultBodyLimit::max(BODY_LEN_MAX))
@@ -91,7 +94,14 @@ fn endpoints() -> OpenApiRouter<Arc<State>> {
         .routes(routes!(compat::umbrel))
 }
 
-fn json(body: Bytes) -> Response {
+type Shared = axum::extract::State<Arc<State>>;
+
+fn describe(state: &Shared, description: &Bytes) -> Response {
+    let base = Arc::clone(&state.handles.facts.borrow().base_path);
+    let body = match &*base {
+        "" => description.clone(),
+        base => prefix::describe(description, base).into(),
+    };
     ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
 }
 
@@ -113,6 +123,17 @@ const BODY_LEN_MAX: usize = 256 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// `config` may not look here, so it has a list.
+    #[test]
+    fn no_base_path_hides_an_endpoint_or_a_file() {
+        let paths = endpoints().into_openapi().paths.paths;
+        let files = assets::names().map(|name| format!("/{name}"));
+        for path in paths.keys().cloned().chain(files) {
+            let first = path.split('/').nth(1).unwrap();
+            assert!(crate::config::OWN_PATHS.contains(&first), "{path} may be hidden");
+        }
+    }
 
     #[test]
     fn every_endpoint_is_described() {

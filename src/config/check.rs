@@ -5,6 +5,8 @@ mod service;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
+pub use service::OWN_PATHS;
+
 use super::{
     Config, Mining, Module, Node, NodeAuth, NodeKind, PayoutAddress, Pool, Pooling, Stratum,
     Template, Usernames, problem::Fault, raw,

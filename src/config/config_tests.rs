@@ -267,8 +267,37 @@ fn the_api_may_be_elsewhere_or_nowhere() {
     assert_eq!(api("[api]\nlisten = \"\"").unwrap().listen, None);
     let admin = api("[api]\nadmin_password_file = \"/etc/x\"").unwrap().admin_password_file;
     assert_eq!(admin, Some("/etc/x".into()));
+    assert_eq!(&*api("[api]\nbase_path = \"/a/b/\"").unwrap().base_path, "/a/b");
     let error = problems("[api]\nlisten = \"localhost\"");
     assert!(error.contains("api.listen") && error.contains("127.0.0.1:7152"), "{error}");
+}
+
+/// One that is no path, or that would hide something, is refused with what to write.
+#[test]
+fn a_base_path_is_a_path_and_hides_nothing() {
+    let long = format!("/{}", "x".repeat(128));
+    for bad in [
+        "gatewayd",
+        "/a//b",
+        "/../x",
+        "/./x",
+        "/x y",
+        "/x?y",
+        "/x\\\"",
+        "/api",
+        "/metrics/x",
+        &long,
+    ] {
+        let error = problems(&format!("[api]\nbase_path = \"{bad}\""));
+        assert!(
+            error.contains("api.base_path") && error.contains("\"/gatewayd\""),
+            "{bad}: {error}"
+        );
+    }
+    for none in ["", "/", "//"] {
+        let config = Config::parse(&format!("{MINIMAL}[api]\nbase_path = \"{none}\"")).unwrap();
+        assert_eq!(&*config.api.base_path, "");
+    }
 }
 
 #[test]

@@ -23,7 +23,7 @@ use figment::{
     providers::{Env, Format, Toml},
 };
 
-pub use check::parse_duration;
+pub use check::{OWN_PATHS, parse_duration};
 pub use import::{Imported, import_datum};
 pub use module::Module;
 pub use problem::Problem;
@@ -169,6 +169,8 @@ pub struct Api {
     /// None: reading only.
     pub admin_password_file: Option<PathBuf>,
     pub metrics: bool,
+    /// What stands before every path at the proxy in front, like "/gatewayd"; empty: nothing.
+    pub base_path: Arc<str>,
 }
 
 #[derive(Clone, Debug)]

@@ -226,11 +226,17 @@ pub struct Api {
     pub listen: String,
     pub admin_password_file: String,
     pub metrics: bool,
+    pub base_path: String,
 }
 
 impl Default for Api {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:7152".into(), admin_password_file: String::new(), metrics: true }
+        Self {
+            listen: "127.0.0.1:7152".into(),
+            admin_password_file: String::new(),
+            metrics: true,
+            base_path: String::new(),
+        }
     }
 }
 

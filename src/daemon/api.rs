@@ -82,5 +82,6 @@ pub(super) fn facts(
         stale_after: config.template.stale_after,
         admin_password_file: config.api.admin_password_file.clone(),
         metrics: config.api.metrics,
+        base_path: Arc::clone(&config.api.base_path),
     }
 }

@@ -259,7 +259,7 @@ test("the page fetches all its modules at once", () => {
     name.endsWith(".js"),
   );
   const page = readFileSync(new URL("index.html", web), "utf8");
-  const named = [...page.matchAll(/(?:modulepreload" href|script src)="\/js\/([^"]+)"/g)].map(
+  const named = [...page.matchAll(/(?:modulepreload" href|script src)="\.\/js\/([^"]+)"/g)].map(
     (found) => found[1],
   );
   assert.deepEqual(named.sort(), files.sort());

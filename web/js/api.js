@@ -1,6 +1,8 @@
 // The gateway's HTTP API: one place that knows paths, the CSRF token and what errors look like.
 
-export const BASE = "/api/v1";
+// Where the page is, which a proxy may show below a path of its own: "" or like "/gatewayd".
+export const ROOT = new URL("..", import.meta.url).pathname.replace(/\/$/, "");
+export const BASE = `${ROOT}/api/v1`;
 // Longer than any answer takes; without it a gateway that hangs would look like one that is slow.
 const TIMEOUT_MS = 15_000;
 
@@ -38,6 +40,8 @@ async function ask(method, path, body) {
   const headers = { accept: "application/json" };
   if (body !== undefined) headers["content-type"] = "application/json";
   if (method !== "GET" && csrfToken) headers["x-csrf-token"] = csrfToken;
+  // A proxy may take it off on the way; the session's cookie is for it.
+  if (method !== "GET" && ROOT) headers["x-gatewayd-path"] = ROOT;
   let response;
   try {
     response = await fetch(BASE + path, {

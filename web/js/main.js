@@ -1,5 +1,6 @@
 // Starts the page: which part is shown for which address, and what stands around it.
 
+import { BASE, ROOT } from "./api.js";
 import { announce, div, h, icon, setAttribute, setText, show, span } from "./dom.js";
 import * as format from "./format.js";
 import { lineState, look, onBlock, onChange, start as startLive, want } from "./live.js";
@@ -175,8 +176,8 @@ function frame() {
     .append(
       footVersion,
       footUptime,
-      h("a", { href: "/api/v1/openapi.json" }, "API"),
-      h("a", { href: "/metrics" }, "Metrics"),
+      h("a", { href: `${BASE}/openapi.json` }, "API"),
+      h("a", { href: `${ROOT}/metrics` }, "Metrics"),
       sign,
     );
   // The address after # is the page's name, so the skip link must not change it.

@@ -1,6 +1,6 @@
 //! What surrounds the mining: [api], [ledger], [log].
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::Check;
 use crate::config::{Api, Log, LogFormat, raw};
@@ -15,7 +15,33 @@ impl Check {
             "" => None,
             text => Some(self.path("api.admin_password_file", text)?),
         };
-        Some(Api { listen, admin_password_file, metrics: raw.metrics })
+        let base_path = self.base_path(&raw.base_path)?;
+        Some(Api { listen, admin_password_file, metrics: raw.metrics, base_path })
+    }
+
+    fn base_path(&mut self, text: &str) -> Option<Arc<str>> {
+        const KEY: &str = "api.base_path";
+        let path = text.trim_end_matches('/');
+        if path.is_empty() {
+            return Some("".into());
+        }
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
+        let is_name = |part: &str| !matches!(part, "" | "." | "..") && part.chars().all(plain);
+        let rest = path.strip_prefix('/').filter(|rest| rest.split('/').all(is_name));
+        let Some(rest) = rest.filter(|_| path.len() <= BASE_PATH_LEN_MAX) else {
+            return self.note(
+                KEY,
+                &format!("\"{text}\" should read like \"/gatewayd\", as the proxy shows it"),
+            );
+        };
+        let first = rest.split('/').next().unwrap_or(rest);
+        if OWN_PATHS.contains(&first) {
+            return self.note(
+                KEY,
+                &format!("\"{text}\" begins as paths of gatewayd itself do: take \"/gatewayd\""),
+            );
+        }
+        Some(path.into())
     }
 
     pub(super) fn keep_history(&mut self, raw: &raw::Ledger) -> Option<Duration> {
@@ -58,4 +84,20 @@ impl Check {
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 const EXAMPLE: &str = "127.0.0.1:7152 (or be empty: no dashboard)";
+/// What paths of gatewayd itself begin with: a base path that did so too would hide them.
+pub const OWN_PATHS: [&str; 11] = [
+    "api",
+    "healthz",
+    "readyz",
+    "metrics",
+    "NOTIFY",
+    "umbrel-api",
+    "css",
+    "js",
+    "vendor",
+    "icon.svg",
+    "index.html",
+];
+/// Longer than any that a person types.
+const BASE_PATH_LEN_MAX: usize = 128;
 const KEEP_HISTORY_MIN: Duration = Duration::from_secs(86_400);
