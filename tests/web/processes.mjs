@@ -54,13 +54,10 @@ export async function freePort() {
 }
 
 export async function stopAll() {
-  for (const child of running) stop(child);
+  // Asked, not killed: a part like nginx has processes of its own to end.
+  for (const child of running) if (!isGone(child)) child.kill();
   await Promise.all(running.map((child) => isGone(child) || once(child)));
   rmSync(folder, { recursive: true, force: true });
 }
 
 const isGone = (child) => child.exitCode !== null || child.signalCode !== null || !child.pid;
-
-function stop(child) {
-  if (!isGone(child)) child.kill("SIGKILL");
-}
