@@ -6,6 +6,7 @@
 
 mod bring;
 mod fate;
+mod http;
 mod rpc;
 mod store;
 mod task;

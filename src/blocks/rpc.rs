@@ -9,11 +9,11 @@ use std::{
 };
 
 pub use bitcoincore_rpc::Auth;
-use bitcoincore_rpc::jsonrpc::{self, Client, simple_http::SimpleHttpTransport};
+use bitcoincore_rpc::jsonrpc::{self, Client};
 use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::{Answer, BlockNode};
+use super::{Answer, BlockNode, http::Http};
 use crate::work::Hash256;
 
 /// Submits the block, and asks for its header to know what really became of it: some nodes answer
@@ -199,12 +199,8 @@ fn client(
     user: Option<String>,
     password: Option<String>,
 ) -> Result<Client, bitcoincore_rpc::Error> {
-    let transport = SimpleHttpTransport::builder()
-        .url(url)
-        .map_err(|error| bitcoincore_rpc::Error::JsonRpc(error.into()))?
-        .timeout(TIMEOUT)
-        .auth(user.unwrap_or_default(), password)
-        .build();
+    let login = user.map(|user| (user, password.unwrap_or_default()));
+    let transport = Http::new(url, login, TIMEOUT)?;
     Ok(Client::with_transport(transport))
 }
 

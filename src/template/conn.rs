@@ -24,6 +24,8 @@ use tokio::{
     time::{Instant, timeout},
 };
 
+use crate::reply::{Reader, Reply, ReplyError};
+
 /// Why a call came to nothing.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum RpcError {
@@ -311,9 +313,9 @@ impl Connection {
             // Who finds a request too long says so before it has read it.
             read_reply(&mut self.stream).await.map_err(|error| written.err().unwrap_or(error))
         };
-        let Reply { head, body } = reply.await.map_err(|error| target.io(&error))?;
+        let Reply { status, body, keeps } = reply.await.map_err(|error| target.io(&error))?;
         let is_json = body.first() == Some(&b'{');
-        match head.status {
+        match status {
             401 => Err(target.unauthorized()),
             403 => Err(RpcError::Forbidden(method)),
             // An error of the node's own comes with status 500 or 404 and says more in JSON; a
@@ -322,7 +324,7 @@ impl Connection {
                 let text = String::from_utf8_lossy(&body[..body.len().min(MESSAGE_LEN_MAX)]);
                 Err(RpcError::Http { status, text: text.trim().into() })
             }
-            _ => Ok((Answer { method, body }, head.keeps.then_some(self))),
+            _ => Ok((Answer { method, body }, keeps.then_some(self))),
         }
     }
 
@@ -388,75 +390,25 @@ impl Ration {
     }
 }
 
-struct Reply {
-    head: Head,
-    body: Vec<u8>,
-}
-
-/// What counts of a response's head.
-#[derive(Debug, Eq, PartialEq)]
-struct Head {
-    status: u16,
-    length: Option<usize>,
-    keeps: bool,
-}
-
 async fn read_reply(stream: &mut TcpStream) -> io::Result<Reply> {
-    let mut buffer = Vec::with_capacity(HEAD_LEN_USUAL);
-    let head_len = loop {
-        if let Some(at) = memchr::memmem::find(&buffer, b"\r\n\r\n") {
-            break at + 4;
-        }
-        if buffer.len() > HEAD_LEN_MAX {
-            return Err(invalid("the response's head has no end"));
-        }
-        if stream.read_buf(&mut buffer).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-    };
-    let head = parse_head(&buffer[..head_len])?;
-    let mut body = buffer.split_off(head_len);
-    match head.length {
-        Some(length) if length > BODY_LEN_MAX => return Err(invalid("the response is too long")),
-        Some(length) => {
-            body.reserve_exact(length.saturating_sub(body.len()));
-            while body.len() < length {
-                if stream.read_buf(&mut body).await? == 0 {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
-            }
-            body.truncate(length);
-        }
-        None => {
-            stream.take(BODY_LEN_MAX as u64).read_to_end(&mut body).await?;
+    let mut reader = Reader::new(BODY_LEN_MAX);
+    let mut buffer = vec![0; READ_LEN];
+    loop {
+        let reply = match stream.read(&mut buffer).await? {
+            0 => reader.on_end().map(Some),
+            len => reader.on_bytes(&buffer[..len]),
+        };
+        if let Some(reply) = reply.map_err(io_error)? {
+            return Ok(reply);
         }
     }
-    Ok(Reply { head, body })
 }
 
-fn parse_head(head: &[u8]) -> io::Result<Head> {
-    let text = std::str::from_utf8(head).map_err(|_| invalid("the response is not HTTP"))?;
-    let mut lines = text.split("\r\n");
-    let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.")?.split(' ').nth(1));
-    let status = status
-        .and_then(|status| status.parse().ok())
-        .ok_or_else(|| invalid("the response is not HTTP"))?;
-    let (mut length, mut keeps) = (None, true);
-    for (name, value) in lines.filter_map(|line| line.split_once(':')) {
-        let value = value.trim();
-        if name.eq_ignore_ascii_case("content-length") {
-            length = Some(value.parse().map_err(|_| invalid("Content-Length is not a number"))?);
-        } else if name.eq_ignore_ascii_case("connection") {
-            keeps = !value.eq_ignore_ascii_case("close");
-        } else if name.eq_ignore_ascii_case("transfer-encoding") {
-            return Err(invalid("the response comes in chunks, which no node sends"));
-        }
+fn io_error(error: ReplyError) -> io::Error {
+    match error {
+        ReplyError::Ended => io::ErrorKind::UnexpectedEof.into(),
+        error => io::Error::new(io::ErrorKind::InvalidData, error),
     }
-    Ok(Head { status, length, keeps: keeps && length.is_some() })
-}
-
-fn invalid(why: &'static str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
 /// Bitcoin Core's RPC_IN_WARMUP.
@@ -475,9 +427,8 @@ const PAUSE: Duration = Duration::from_secs(10);
 /// A call without a block in it.
 const SHORT_LEN: usize = 4096;
 const EARLY: Duration = Duration::from_secs(1);
-const HEAD_LEN_USUAL: usize = 4096;
-/// A node's is 150 bytes.
-const HEAD_LEN_MAX: usize = 16 * 1024;
+/// A template of megabytes comes in few pieces.
+const READ_LEN: usize = 64 * 1024;
 /// A full template is 8 MB of hex and 2 MB of the rest.
 const BODY_LEN_MAX: usize = 64 << 20;
 /// Enough for a node's sentence, too little to fill a log with.
@@ -496,21 +447,6 @@ mod tests {
         for wrong in
             ["https://a:1", "http://a", "a:1", "http://a:1/x y", "http://[::1]", "http://u@a:1"]
         {
-            assert_eq!(parse(wrong), None, "{wrong}");
-        }
-    }
-
-    #[test]
-    fn heads() {
-        let parse = |text: &str| parse_head(text.as_bytes()).ok();
-        let is = |status, length, keeps| Some(Head { status, length, keeps });
-        assert_eq!(parse("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n"), is(200, Some(5), true));
-        assert_eq!(parse("HTTP/1.1 401 No\r\nConnection: close\r\n\r\n"), is(401, None, false));
-        for wrong in [
-            "SSH-2.0\r\n\r\n",
-            "HTTP/1.1 x\r\n\r\n",
-            "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
-        ] {
             assert_eq!(parse(wrong), None, "{wrong}");
         }
     }

@@ -1,0 +1,142 @@
+//! Calls to a node over one kept HTTP connection, for threads that may wait.
+
+use std::{
+    fmt,
+    io::{self, Read as _, Write as _},
+    net::{SocketAddr, TcpStream, ToSocketAddrs as _},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use bitcoincore_rpc::jsonrpc::{self, Request, Response, base64, client::Transport};
+
+use crate::reply::{Reader, Reply, ReplyError};
+
+/// A node's address and key, and at most one connection to it.
+pub(super) struct Http {
+    addr: SocketAddr,
+    /// As the node, or a proxy before it, is asked for.
+    host: String,
+    path: String,
+    authorization: Option<String>,
+    timeout: Duration,
+    kept: Mutex<Option<TcpStream>>,
+}
+
+/// Why a call got no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum HttpError {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("{0}")]
+    Reply(#[from] ReplyError),
+    #[error("unexpected HTTP code: {0}")]
+    Status(u16),
+}
+
+impl Http {
+    /// For `http://host:port/path`, at the first address of the host.
+    pub(super) fn new(
+        url: &str,
+        login: Option<(String, String)>,
+        timeout: Duration,
+    ) -> io::Result<Self> {
+        let rest = url.strip_prefix("http://").unwrap_or(url);
+        let (host, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
+        let addr = host.to_socket_addrs()?.next();
+        let authorization = login.map(|(user, password)| {
+            format!("Authorization: Basic {}\r\n", base64::encode(format!("{user}:{password}")))
+        });
+        Ok(Self {
+            addr: addr.ok_or(io::ErrorKind::AddrNotAvailable)?,
+            host: host.into(),
+            path: path.into(),
+            authorization,
+            timeout,
+            kept: Mutex::new(None),
+        })
+    }
+
+    fn call(&self, body: &[u8]) -> Result<Reply, HttpError> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(stream) = kept.take() {
+            // The node closes idle connections: that one may be gone by now.
+            if let Ok((reply, stream)) = self.exchange(stream, body) {
+                *kept = stream;
+                return Ok(reply);
+            }
+        }
+        let stream = TcpStream::connect_timeout(&self.addr, self.timeout)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(self.timeout))?;
+        stream.set_write_timeout(Some(self.timeout))?;
+        let (reply, stream) = self.exchange(stream, body)?;
+        *kept = stream;
+        Ok(reply)
+    }
+
+    /// Asks, and reads the whole answer. Gives the connection back if it may be used again.
+    fn exchange(
+        &self,
+        mut stream: TcpStream,
+        body: &[u8],
+    ) -> Result<(Reply, Option<TcpStream>), HttpError> {
+        let head = format!(
+            "POST {} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n{}\
+             Content-Length: {}\r\n\r\n",
+            self.path,
+            self.host,
+            self.authorization.as_deref().unwrap_or_default(),
+            body.len(),
+        );
+        let written = stream.write_all(&[head.as_bytes(), body].concat());
+        // Who finds a request too long says so before it has read it.
+        let reply = read_reply(&mut stream).map_err(|error| match written {
+            Err(written) => written.into(),
+            Ok(()) => error,
+        })?;
+        let stream = reply.keeps.then_some(stream);
+        Ok((reply, stream))
+    }
+}
+
+fn read_reply(stream: &mut TcpStream) -> Result<Reply, HttpError> {
+    let mut reader = Reader::new(BODY_LEN_MAX);
+    let mut buffer = [0; 4096];
+    loop {
+        let reply = match stream.read(&mut buffer)? {
+            0 => Some(reader.on_end()?),
+            len => reader.on_bytes(&buffer[..len])?,
+        };
+        if let Some(reply) = reply {
+            return Ok(reply);
+        }
+    }
+}
+
+impl Transport for Http {
+    fn send_request(&self, request: Request<'_>) -> Result<Response, jsonrpc::Error> {
+        let transport = |error: HttpError| jsonrpc::Error::Transport(Box::new(error));
+        let reply = self.call(&serde_json::to_vec(&request)?).map_err(transport)?;
+        // An error of the node's own comes with status 500 or 404 and says more in JSON.
+        match serde_json::from_slice(&reply.body) {
+            _ if reply.status == UNAUTHORIZED => Err(transport(HttpError::Status(reply.status))),
+            Err(_) if reply.status != OK => Err(transport(HttpError::Status(reply.status))),
+            parsed => Ok(parsed?),
+        }
+    }
+
+    fn send_batch(&self, _: &[Request<'_>]) -> Result<Vec<Response>, jsonrpc::Error> {
+        let error = io::Error::from(io::ErrorKind::Unsupported);
+        Err(jsonrpc::Error::Transport(Box::new(error)))
+    }
+
+    fn fmt_target(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}{}", self.host, self.path)
+    }
+}
+
+const OK: u16 = 200;
+const UNAUTHORIZED: u16 = 401;
+/// What is asked here has short answers.
+const BODY_LEN_MAX: usize = 1 << 20;
