@@ -1,9 +1,10 @@
 //! From the file as written to what it means. Finds everything that is wrong before it answers.
 
 mod miners;
+mod places;
 mod service;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 pub use service::OWN_PATHS;
 
@@ -43,7 +44,7 @@ impl Check {
         let nodes = self.nodes(raw.node, !raw.mining.address.is_empty());
         let template = self.template(&raw.template);
         let mining = self.mining(raw.mining);
-        let pools = self.each("pool", raw.pool, Self::pool);
+        let pools = self.each("pool", &raw.pool, Self::pool);
         let pooling = self.pooling(raw.pooling, modifiers);
         let stratum = self.stratum(raw.stratum);
         if let (Some(template), Some(stratum)) = (&template, &stratum) {
@@ -83,18 +84,11 @@ impl Check {
 
     fn node(&mut self, raw: raw::Node) -> Option<Node> {
         let kind = self.node_kind(&raw)?;
-        let name = self.node_name(&raw.rpc_url)?;
-        if !raw.zmq_hashblock.is_empty()
-            && !["tcp://", "ipc://"].iter().any(|scheme| raw.zmq_hashblock.starts_with(scheme))
-        {
-            return self.note(
-                "node.zmq_hashblock",
-                &format!(
-                    "\"{}\" should read tcp://host:port, as in bitcoin.conf's zmqpubhashblock",
-                    raw.zmq_hashblock
-                ),
-            );
-        }
+        let (rpc_url, name) = self.node_url(&raw.rpc_url)?;
+        let zmq_hashblock = match raw.zmq_hashblock.as_str() {
+            "" => None,
+            text => Some(self.zmq_endpoint(text)?),
+        };
         let auth = match (raw.rpc_user.is_empty(), raw.rpc_password.is_empty()) {
             (false, false) => NodeAuth::Password { user: raw.rpc_user, password: raw.rpc_password },
             (true, true) => {
@@ -107,14 +101,7 @@ impl Check {
                 );
             }
         };
-        Some(Node {
-            name,
-            rpc_url: raw.rpc_url,
-            auth,
-            zmq_hashblock: Some(raw.zmq_hashblock).filter(|url| !url.is_empty()),
-            submit_only: raw.submit_only,
-            kind,
-        })
+        Some(Node { name, rpc_url, auth, zmq_hashblock, submit_only: raw.submit_only, kind })
     }
 
     fn node_kind(&mut self, raw: &raw::Node) -> Option<NodeKind> {
@@ -145,33 +132,6 @@ impl Check {
             path => Some(self.path("node.nodeapi_socket", path)?),
         };
         Some(NodeKind::Blvm { nodeapi_socket })
-    }
-
-    /// Host and port of the URL.
-    fn node_name(&mut self, url: &str) -> Option<String> {
-        const KEY: &str = "node.rpc_url";
-        if url.contains('@') {
-            // Not shown: there is a password in it.
-            return self.note(
-                KEY,
-                "holds a '@': write rpc_user and rpc_password instead of putting them in the URL",
-            );
-        }
-        let Some(rest) = url.strip_prefix("http://") else {
-            return self.note(KEY, &format!("\"{url}\" does not begin with http://"));
-        };
-        let name = rest.trim_end_matches('/');
-        let host = name.split('/').next().unwrap_or(name);
-        let has_port = host.rsplit_once(':').is_some_and(|(host, port)| {
-            !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
-        });
-        if !has_port || url.contains(|c: char| c.is_whitespace() || c.is_control()) {
-            return self.note(
-                KEY,
-                &format!("\"{url}\" should read http://host:port, like http://127.0.0.1:8332"),
-            );
-        }
-        Some(name.to_owned())
     }
 
     fn template(&mut self, raw: &raw::Template) -> Option<Template> {
@@ -248,7 +208,7 @@ impl Check {
         })
     }
 
-    fn pool(&mut self, raw: raw::Pool) -> Option<Pool> {
+    fn pool(&mut self, raw: &raw::Pool) -> Option<Pool> {
         let mut public_key = [0; 64];
         let hex = raw.public_key.as_bytes();
         if hex.len() != 128 || faster_hex::hex_decode(hex, &mut public_key).is_err() {
@@ -257,10 +217,8 @@ impl Check {
                 &format!("of {} should be 128 hex digits, as the pool publishes them", raw.host),
             );
         }
-        if raw.host.is_empty() || raw.port == 0 {
-            return self.note("pool.host", "and pool.port must name the pool's DATUM server");
-        }
-        Some(Pool { host: raw.host, port: raw.port, public_key })
+        let (host, port) = self.pool_place(raw)?;
+        Some(Pool { host, port, public_key })
     }
 
     fn pooling(
@@ -330,7 +288,7 @@ impl Check {
 
     fn stratum(&mut self, raw: raw::Stratum) -> Option<Stratum> {
         let listen = self.each("stratum.listen", raw.listen.iter(), |check, text| {
-            check.address("stratum.listen", text)
+            check.listen("stratum.listen", text, "0.0.0.0:23334 or [::]:23334")
         });
         if raw.listen.is_empty() {
             self.note::<()>("stratum.listen", "is empty: miners need an address to connect to");
@@ -387,18 +345,6 @@ impl Check {
             self.note::<()>(key, &format!("{value} is not a difficulty: it must be above 0"));
         }
         difficulty
-    }
-
-    fn address(&mut self, key: &str, text: &str) -> Option<SocketAddr> {
-        self.address_like(key, text, "0.0.0.0:23334 or [::]:23334")
-    }
-
-    fn address_like(&mut self, key: &str, text: &str, example: &str) -> Option<SocketAddr> {
-        let address = text.parse().ok();
-        if address.is_none() {
-            self.note::<()>(key, &format!("\"{text}\" should read like {example}"));
-        }
-        address
     }
 
     /// A path; `~` is the home folder of whoever runs gatewayd.

@@ -9,7 +9,7 @@ impl Check {
     pub(super) fn api(&mut self, raw: &raw::Api) -> Option<Api> {
         let listen = match raw.listen.as_str() {
             "" => None,
-            text => Some(self.address_like("api.listen", text, EXAMPLE)?),
+            text => Some(self.listen("api.listen", text, EXAMPLE)?),
         };
         let admin_password_file = match raw.admin_password_file.as_str() {
             "" => None,
