@@ -147,7 +147,9 @@ impl<'a> Layout<'a> {
     ) -> Self {
         let mut script_sig = Vec::with_capacity(SCRIPT_SIG_MAX);
         push_height(template.height, &mut script_sig);
-        push_tags(&payout.tag_primary, &payout.tag_secondary, &mut script_sig);
+        let unique_id_len = if payout.pooled.is_some() { 8 } else { 4 };
+        let room = SCRIPT_SIG_MAX - script_sig.len() - unique_id_len - EXTRANONCE_PUSH_LEN;
+        push_tags(&payout.tag_primary, &payout.tag_secondary, room, &mut script_sig);
         let target_byte_at = script_sig.len() + 1;
         push_unique_id(payout, &mut script_sig);
         let extranonce_in_output =
@@ -310,11 +312,15 @@ fn push_height(height: u32, out: &mut Vec<u8>) {
     }
 }
 
-/// One push: primary 0F secondary 00; the secondary is cut, then dropped, to fit.
-fn push_tags(primary: &[u8], secondary: &[u8], out: &mut Vec<u8>) {
+/// One push: primary 0F secondary 00; the secondary is cut, then dropped, to fit `room`. Where that
+/// is not enough, the extranonce will not be in the scriptSig, and there is room for more of both.
+fn push_tags(primary: &[u8], secondary: &[u8], room: usize, out: &mut Vec<u8>) {
     let primary = &primary[..primary.len().min(TAGS_MAX - 1)];
     let separators = if primary.is_empty() && secondary.is_empty() { 1 } else { 2 };
-    let room = TAGS_MAX.saturating_sub(primary.len() + separators);
+    // What says a push's length has a byte, and above 75 a second one.
+    let most = if room > 77 { room - 2 } else { room.saturating_sub(1).min(75) };
+    let most = if primary.len() < most { most } else { TAGS_MAX };
+    let room = most.saturating_sub(primary.len() + separators);
     let secondary = &secondary[..secondary.len().min(room)];
     let mut tags = primary.to_vec();
     if !secondary.is_empty() {

@@ -124,6 +124,42 @@ fn the_default_class_has_its_extranonce_in_an_output() {
     assert_eq!(transaction.output[0].value.to_sat(), 1000, "in the pool's order");
 }
 
+/// Firmware that reads coinbases, and one that holds 255 bytes of them.
+#[test]
+fn long_tags_are_cut_for_the_extranonce() {
+    let template = template(840_000, 312_500_000, 0, 0);
+    for splits in [None, Some(vec![])] {
+        // Its own is the pool's to choose: where it alone is too long, all of both that is possible.
+        for (primary, secondary, fits) in [
+            (13, 60, true),
+            (60, 60, true),
+            (0, 60, true),
+            (71, 0, true),
+            (71, 60, true),
+            (80, 60, false),
+        ] {
+            let payout = payout((vec![b'p'; primary], vec![b's'; secondary]), splits.clone());
+            for id in CoinbaseId::CLASSES.into_iter().filter(|id| *id != CoinbaseId::DEFAULT) {
+                let coinbase = Coinbase::build(id, &template, &payout, 0xB10C);
+                let decoded = decode(&coinbase);
+                let script = decoded.input[0].script_sig.to_bytes();
+                assert_eq!(script.ends_with(&[0xEE; 12]), fits, "{primary}, {secondary}");
+                let count = |wanted| script.iter().filter(|byte| **byte == wanted).count();
+                let most = if !fits {
+                    86
+                } else if splits.is_some() {
+                    72
+                } else {
+                    75
+                };
+                assert_eq!(count(b'p'), primary);
+                assert_eq!(count(b's'), secondary.min(most.max(primary + 2) - primary - 2));
+                assert!(!fits || id != CoinbaseId::TINY || coinbase.len() <= 255);
+            }
+        }
+    }
+}
+
 #[test]
 fn quickdiff_changes_the_end_of_coinb1_whatever_it_was() {
     let template = template(840_000, 312_500_000, 0, 0);
