@@ -345,7 +345,7 @@ fn append_ahead(upcoming: &Upcoming, channel_id: u32, byte: u8, wire: Wire, out:
 fn append_target(channel: &mut Channel, out: &mut Vec<u8>) {
     let difficulty = channel.vardiff.difficulty();
     if channel.told != Some(difficulty) {
-        let maximum_target = crate::work::Target::from_difficulty(difficulty);
+        let maximum_target = crate::work::Target::from_difficulty(difficulty).told();
         SetTarget { channel_id: channel.id, maximum_target }.append(out);
         channel.tell(difficulty);
     }

@@ -357,7 +357,7 @@ impl Session {
         let Some(channel) = self.channels.get_mut(at) else { return };
         let difficulty = channel.vardiff.difficulty();
         let (channel_id, group_channel_id) = (channel.id, channel.group);
-        let target = Target::from_difficulty(difficulty);
+        let target = Target::from_difficulty(difficulty).told();
         let extranonce = channel.extranonce;
         let prefix = |len| Bytes32::new(&extranonce[..len]).unwrap_or_default();
         match channel.kind {

@@ -64,6 +64,21 @@ impl Target {
         if value == 0.0 { f64::INFINITY } else { DIFFICULTY_1 / value }
     }
 
+    /// As miners are told it, in its 40 leading bits: those who work a difficulty out of it in floating
+    /// point and cut that to a whole number get the one that was meant, not the one below.
+    pub fn told(self) -> Self {
+        let Some(at) = self.0.iter().position(|word| *word != 0) else { return self };
+        let keep =
+            |word: u64, bits: u32| if bits == 0 { 0 } else { word >> (64 - bits) << (64 - bits) };
+        let blank = self.0[at].leading_zeros();
+        let mut words = [0; 4];
+        words[at] = keep(self.0[at], (blank + TOLD_BITS).min(64));
+        if let Some(next) = words.get_mut(at + 1) {
+            *next = keep(self.0[at + 1], (blank + TOLD_BITS).saturating_sub(64));
+        }
+        Self(words)
+    }
+
     fn shl1(self, low: u64) -> Self {
         let [a, b, c, d] = self.0;
         Self([a << 1 | b >> 63, b << 1 | c >> 63, c << 1 | d >> 63, d << 1 | low])
@@ -125,6 +140,16 @@ impl Difficulty {
         if floor.0 < self.0 { Self::pow2(self.log2_floor() + 1) } else { floor }
     }
 
+    /// The greatest whole number that is not above; below 1 itself.
+    pub fn floor_whole(self) -> Self {
+        if self.0 < 1.0 { self } else { Self(self.0.floor()) }
+    }
+
+    /// The least whole number that is not below; below 1 itself.
+    pub fn ceil_whole(self) -> Self {
+        if self.0 < 1.0 { self } else { Self(self.0.ceil()) }
+    }
+
     pub fn max(self, other: Self) -> Self {
         Self(self.0.max(other.0))
     }
@@ -144,6 +169,8 @@ fn decompose(value: f64) -> (u64, i32) {
     if biased == 0 { (fraction.max(1), -1074) } else { (fraction | 1 << 52, biased - 1075) }
 }
 
+/// A relative error of 2^-39: far above an `f64`'s, far below what a share is worth.
+const TOLD_BITS: u32 = 40;
 /// Below this, every hash meets the target anyhow (2^32 hashes make difficulty 1).
 const DIFFICULTY_LEAST: f64 = 1e-9;
 const TWO_64: f64 = 18_446_744_073_709_551_616.0;

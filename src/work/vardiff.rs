@@ -13,7 +13,7 @@ pub struct VardiffConfig {
     pub floor: Difficulty,
     pub start: Difficulty,
     pub shares_per_minute: u32,
-    /// Difficulties are powers of two, as a pool credits them.
+    /// Difficulties are powers of two, as a pool credits them; else whole numbers from 1 on.
     pub powers_of_two: bool,
 }
 
@@ -157,7 +157,9 @@ impl Vardiff {
     fn held(&self, value: f64) -> Difficulty {
         let wanted = Difficulty::new(value).unwrap_or(self.config.floor).max(self.config.floor);
         if !self.config.powers_of_two {
-            return wanted;
+            // Firmware cuts a difficulty to a whole number, and would send shares that are too easy.
+            let whole = wanted.floor_whole();
+            return if whole < self.config.floor { wanted.ceil_whole() } else { whole };
         }
         let floor = wanted.floor_pow2();
         if floor < self.config.floor { wanted.ceil_pow2() } else { floor }

@@ -175,6 +175,26 @@ fn suggestions_are_held_to_the_rules() {
     }
 }
 
+/// Firmware cuts them.
+#[test]
+fn difficulties_are_whole_from_one_on_and_never_below_the_floor() {
+    let now = start();
+    for (floor, wanted, given) in [
+        (0.001, 1746.23, 1746.0),
+        (0.001, 1.5, 1.0),
+        (0.001, 0.75, 0.75),
+        (0.001, 0.0001, 0.001),
+        (1.5, 1.2, 2.0),
+        (1.5, 7.9, 7.0),
+        (7.5, 7.9, 8.0),
+    ] {
+        let floor = Difficulty::new(floor).unwrap();
+        let rules = VardiffConfig { floor, start: floor, powers_of_two: false, ..config() };
+        let mut vardiff = Vardiff::new(rules, now);
+        assert_eq!(vardiff.suggest(Difficulty::new(wanted).unwrap(), now).get(), given);
+    }
+}
+
 #[test]
 fn shares_of_older_terms_change_nothing() {
     let now = start();
