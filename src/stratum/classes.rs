@@ -5,14 +5,17 @@
 
 use crate::work::{CoinbaseId, Difficulty};
 
-/// One `[[stratum.class]]`.
+/// One `[[stratum.class]]`, or one that is built in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClassRule {
     pattern: Box<str>,
     /// The pattern must stand at the beginning.
     anchored: bool,
     class: CoinbaseId,
+    /// For SV2's extended channels.
+    extended: CoinbaseId,
     difficulty_min: Option<Difficulty>,
+    shows_newest_job: bool,
 }
 
 impl ClassRule {
@@ -21,12 +24,28 @@ impl ClassRule {
             Some(text) => (true, text),
             None => (false, pattern),
         };
-        Self { pattern: text.to_ascii_lowercase().into(), anchored, class, difficulty_min }
+        Self {
+            pattern: text.to_ascii_lowercase().into(),
+            anchored,
+            class,
+            extended: class,
+            difficulty_min,
+            shows_newest_job: false,
+        }
     }
 
     /// As the operator writes it: the roomiest class that keeps within `max_coinbase` bytes.
     pub fn within(pattern: &str, max_coinbase: usize, difficulty_min: Option<Difficulty>) -> Self {
         Self::new(pattern, CoinbaseId::within(max_coinbase), difficulty_min)
+    }
+
+    fn built_in(known: &Known) -> Self {
+        let floor = known.log2_difficulty_min.map(Difficulty::pow2);
+        Self {
+            extended: known.sv2,
+            shows_newest_job: known.shows_newest_job,
+            ..Self::new(known.pattern, known.sv1, floor)
+        }
     }
 
     fn matches(&self, lowercase: &str) -> bool {
@@ -40,67 +59,95 @@ impl ClassRule {
 
 /// The operator's rules, then the built-in ones.
 #[derive(Clone, Debug)]
-pub struct Classes {
-    rules: Box<[ClassRule]>,
-    /// For SV2's extended channels, before the built-in ones and behind the operator's.
-    extended: Box<[ClassRule]>,
-    own: usize,
-}
+pub struct Classes(Box<[ClassRule]>);
 
 impl Classes {
     /// Without `fingerprint` there are no built-in rules.
     pub fn new(fingerprint: bool, own: Vec<ClassRule>) -> Self {
-        if !fingerprint {
-            return Self { own: own.len(), rules: own.into(), extended: Box::default() };
-        }
-        let built_in = BUILT_IN.into_iter().map(|(pattern, class, exponent)| {
-            ClassRule::new(pattern, class, exponent.map(Difficulty::pow2))
-        });
-        let extended = EXTENDED.map(|(pattern, class)| ClassRule::new(pattern, class, None));
-        Self {
-            own: own.len(),
-            rules: own.into_iter().chain(built_in).collect(),
-            extended: extended.into(),
-        }
+        let built_in = if fingerprint { BUILT_IN } else { &[] };
+        Self(own.into_iter().chain(built_in.iter().map(ClassRule::built_in)).collect())
     }
 
     /// The class for a user agent, and the least difficulty that comes with it.
     pub fn of(&self, user_agent: &str) -> (CoinbaseId, Option<Difficulty>) {
-        Self::first(self.rules.iter(), user_agent)
+        let rule = self.rule(user_agent);
+        rule.map_or((CoinbaseId::DEFAULT, None), |rule| (rule.class, rule.difficulty_min))
     }
 
     /// The same for an SV2 extended channel, whose user agent is vendor, hardware and firmware.
     pub fn of_extended(&self, user_agent: &str) -> (CoinbaseId, Option<Difficulty>) {
-        let (own, built_in) = self.rules.split_at(self.own.min(self.rules.len()));
-        Self::first(own.iter().chain(&self.extended).chain(built_in), user_agent)
+        let rule = self.rule(user_agent);
+        rule.map_or((CoinbaseId::DEFAULT, None), |rule| (rule.extended, rule.difficulty_min))
     }
 
-    fn first<'a>(
-        mut rules: impl Iterator<Item = &'a ClassRule>,
-        user_agent: &str,
-    ) -> (CoinbaseId, Option<Difficulty>) {
+    /// Whether the miner shows what an SV2 job for later says as if it were being worked on. No
+    /// matter of class, so the operator's rules do not hide it.
+    pub fn shows_newest_job(&self, user_agent: &str) -> bool {
         let lowercase = user_agent.to_ascii_lowercase();
-        let rule = rules.find(|rule| rule.matches(&lowercase));
-        rule.map_or((CoinbaseId::DEFAULT, None), |rule| (rule.class, rule.difficulty_min))
+        self.0.iter().any(|rule| rule.shows_newest_job && rule.matches(&lowercase))
+    }
+
+    fn rule(&self, user_agent: &str) -> Option<&ClassRule> {
+        let lowercase = user_agent.to_ascii_lowercase();
+        self.0.iter().find(|rule| rule.matches(&lowercase))
     }
 }
 
-/// Pattern, class, log2 of the least difficulty: what datum_gateway's pools and miners are used to.
-const BUILT_IN: [(&str, CoinbaseId, Option<i32>); 7] = [
-    // Its market refuses less than 500,000.
-    ("^NiceHash/", CoinbaseId::SMALL, Some(19)),
-    ("^Antminer S21/", CoinbaseId::S21, None),
-    ("bosminer-plus-tuner", CoinbaseId::S21, None),
-    ("^whatsminer/v1", CoinbaseId::RESPECTABLE, None),
-    ("^bitaxe", CoinbaseId::RESPECTABLE, None),
-    ("^PowerPlay-BM/", CoinbaseId::HUGE, None),
-    ("^xminer-1.", CoinbaseId::HUGE, None),
-];
+/// What is known of a kind of miner.
+struct Known {
+    pattern: &'static str,
+    sv1: CoinbaseId,
+    /// Over SV2's extended channels; standard ones see no coinbase.
+    sv2: CoinbaseId,
+    log2_difficulty_min: Option<i32>,
+    shows_newest_job: bool,
+}
 
-/// What a miner can take over SV2, where that is less than over SV1. ESP-Miner 2.14 drops the
-/// connection at a payload beyond 2,048 bytes (2.15 takes 8,192, and does not say its version): with
-/// 755 bytes of coinbase and the 20 branches that it can hold, a job stays under 1,500.
-const EXTENDED: [(&str, CoinbaseId); 1] = [("^bitaxe", CoinbaseId::DEFAULT)];
+impl Known {
+    const fn new(pattern: &'static str, class: CoinbaseId) -> Self {
+        Self { pattern, sv1: class, sv2: class, log2_difficulty_min: None, shows_newest_job: false }
+    }
+
+    /// Shows or checks whom each coinbase pays, so the extranonce must be in the scriptSig; its SV2
+    /// frames have 2,048 bytes, of which 20 branches take 640.
+    const fn payout_reader(pattern: &'static str) -> Self {
+        let known = Self::new(pattern, CoinbaseId::RESPECTABLE);
+        Self { sv2: CoinbaseId::SMALL, shows_newest_job: true, ..known }
+    }
+}
+
+/// Where the firmware is closed, its class is what datum_gateway 0.4.1 gives it.
+const BUILT_IN: &[Known] = &[
+    // Closed. Its market refuses less than 500,000.
+    Known { log2_difficulty_min: Some(19), ..Known::new("^NiceHash/", CoinbaseId::SMALL) },
+    // Closed, as are the five below.
+    Known::new("^Antminer S21/", CoinbaseId::S21),
+    Known::new("bosminer-plus-tuner", CoinbaseId::S21),
+    Known::new("^whatsminer/v1", CoinbaseId::RESPECTABLE),
+    Known::new("^PowerPlay-BM/", CoinbaseId::HUGE),
+    Known::new("^xminer-1.", CoinbaseId::HUGE),
+    // ESP-Miner. SV1: components/stratum/stratum_api.c grows its buffer with the line. SV2:
+    // main/tasks/stratum_v2_task.c, SV2_MAX_FRAME_SIZE is 2,048 up to 2.14 (8,192 from 2.15 on, which
+    // does not say its version). components/stratum/coinbase_decoder.c takes what follows the
+    // extranonce for the end of the scriptSig, the sequence and the outputs.
+    Known::payout_reader("^bitaxe"),
+    // ESP-Miner-NerdQAxePlus 1.0.38, one name for each of main/boards/*.cpp. SV1:
+    // main/stratum/stratum_api.h, BIG_BUFFER_SIZE is 16,384, for a line. SV2:
+    // main/stratum/stratum_task_v2.h, SV2_MAX_FRAME_SIZE is 2,048. It reads coinbases as ESP-Miner
+    // does, and refuses to mine what does not pay its user if it is told to.
+    Known::payout_reader("^NerdQAxe"),
+    Known::payout_reader("^NerdAxe"),
+    Known::payout_reader("^NerdOCTAXE"),
+    Known::payout_reader("^NerdEKO"),
+    Known::payout_reader("^NerdHaxe"),
+    Known::payout_reader("^NerdQX"),
+    Known::payout_reader("^Q1370"),
+    Known::payout_reader("^Q1373"),
+    // NerdMiner_v2 1.8.3: src/utils.cpp prints the coinbase into coinbase_buffer[512] and hashes what
+    // is there: 255 bytes of it. Only the class without splits is that small.
+    Known::new("^NerdMinerV2/", CoinbaseId::TINY),
+    Known::new("^HAN_SOLOminer/", CoinbaseId::TINY),
+];
 
 #[cfg(test)]
 mod tests {
@@ -122,6 +169,14 @@ mod tests {
         case("not a bitaxe", CoinbaseId::DEFAULT);
         case("PowerPlay-BM/2", CoinbaseId::HUGE);
         case("xminer-1.2.3", CoinbaseId::HUGE);
+        case("NerdMinerV2/V1.8.3", CoinbaseId::TINY);
+        case("HAN_SOLOminer/V1.8.3", CoinbaseId::TINY);
+        for board in ["NerdQAxe++", "NerdAxe", "NerdOCTAXE-γ", "NerdEKO", "NerdHaxe-γ", "NerdQX"]
+        {
+            case(&format!("{board}/BM1370/v1.0.38"), CoinbaseId::RESPECTABLE);
+        }
+        case("Q1370/BM1370/v1.0.38", CoinbaseId::RESPECTABLE);
+        case("Q1373/BM1373/v1.0.38", CoinbaseId::RESPECTABLE);
         case("", CoinbaseId::DEFAULT);
     }
 
@@ -140,14 +195,23 @@ mod tests {
     }
 
     #[test]
-    fn bitaxes_take_less_over_sv2_unless_told_otherwise() {
-        let extended = |own| Classes::new(true, own).of_extended("bitaxe/BM1370").0;
-        assert_eq!(extended(Vec::new()), CoinbaseId::DEFAULT);
-        assert_eq!(
-            extended(vec![ClassRule::within("^bitaxe", 6500, None)]),
-            CoinbaseId::RESPECTABLE
-        );
-        assert_eq!(Classes::new(true, Vec::new()).of_extended("xminer-1.2").0, CoinbaseId::HUGE);
+    fn payout_readers_take_less_over_sv2_unless_told_otherwise() {
+        let extended = |own, agent| Classes::new(true, own).of_extended(agent).0;
+        for agent in ["bitaxe/BM1370", "NerdAxeGamma/BM1370", "NerdOCTAXE+/BM1368", "Q1370/BM1370"]
+        {
+            assert_eq!(extended(Vec::new(), agent), CoinbaseId::SMALL, "{agent}");
+        }
+        let own = vec![ClassRule::within("^bitaxe", 6500, None)];
+        assert_eq!(extended(own, "bitaxe/BM1370"), CoinbaseId::RESPECTABLE);
+        assert_eq!(extended(Vec::new(), "xminer-1.2"), CoinbaseId::HUGE);
+    }
+
+    #[test]
+    fn screens_are_known_whatever_the_class() {
+        let own = vec![ClassRule::within("bitaxe", 6500, None)];
+        assert!(Classes::new(true, own.clone()).shows_newest_job("BitAxe/BM1370"));
+        assert!(!Classes::new(false, own).shows_newest_job("bitaxe/BM1370"));
+        assert!(!Classes::new(true, Vec::new()).shows_newest_job("translator/1"));
     }
 
     #[test]

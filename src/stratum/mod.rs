@@ -8,6 +8,8 @@ mod classes;
 mod config;
 mod conn;
 mod effects;
+#[cfg(test)]
+pub(crate) mod firmware;
 mod given;
 mod names;
 mod protocol;

@@ -19,7 +19,7 @@ struct Bench {
 }
 
 /// What a miner makes of a notify.
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 struct Notify {
     id: String,
     prevhash: String,
@@ -612,3 +612,6 @@ fn years_pass_in_a_moment() {
         }
     }
 }
+
+#[path = "firmware_tests.rs"]
+mod firmware;

@@ -28,9 +28,15 @@ pub(super) struct Announcer {
     /// The last prevhash and its time. No job on it may have an earlier one, whichever node's
     /// clock made it.
     prevhash: Option<(Hash256, u32)>,
+    /// The miner shows what the newest job says, also of one that is sent ahead: none comes last.
+    shows_newest_job: bool,
 }
 
 impl Announcer {
+    pub(super) fn set_shows_newest_job(&mut self, to: bool) {
+        self.shows_newest_job = to;
+    }
+
     /// A number for a channel or a group: they share a space. Not 0, nor any near 2^32: a connection
     /// would have to open channels for years.
     pub(super) fn new_id(&mut self) -> u32 {
@@ -68,7 +74,7 @@ impl Announcer {
         out: &mut Vec<u8>,
     ) {
         self.send_one(channels, at, work, now, out);
-        self.send_ahead(channels, work, out);
+        self.send_ahead_last(channels, work, out);
     }
 
     /// The latest job to all that do not have it.
@@ -102,7 +108,7 @@ impl Announcer {
             }
         }
         // After one on a new tip, which made peers forget all that was ahead.
-        self.send_ahead(channels, work, out);
+        self.send_ahead_last(channels, work, out);
     }
 
     /// Puts a changed difficulty into effect at once, if that can be done without the miner
@@ -123,7 +129,7 @@ impl Announcer {
         self.set_target(channels, at, work, out);
         self.send_ahead(channels, work, out);
         self.send_one(channels, at, work, now, out);
-        self.send_ahead(channels, work, out);
+        self.send_ahead_last(channels, work, out);
         true
     }
 
@@ -256,6 +262,13 @@ impl Announcer {
             channel.ahead = None;
         }
         channel.give(job.id, terms, wire, now);
+    }
+
+    /// The next tip's job behind the latest one; a miner with a screen gets it before its next one.
+    fn send_ahead_last(&mut self, channels: &mut [Channel], work: &Work, out: &mut Vec<u8>) {
+        if !self.shows_newest_job {
+            self.send_ahead(channels, work, out);
+        }
     }
 
     /// The next tip's subsidy-only job to everybody who does not have it. Not while such a job is

@@ -181,6 +181,7 @@ impl Session {
     pub(super) fn on_config(&mut self, config: &Arc<Config>, work: &Work, now: Instant) {
         self.config = Arc::clone(config);
         let Some(setup) = &self.setup else { return };
+        self.announcer.set_shows_newest_job(config.classes.shows_newest_job(&setup.user_agent));
         for channel in &mut self.channels {
             channel.set_class(class_of(config, setup, channel.kind));
             channel.apply_rules(config, work, now);
@@ -261,8 +262,10 @@ impl Session {
             SetupConnectionError { flags, error_code }.append(out);
             return Err(violation(why));
         }
+        let user_agent = user_agent(setup);
+        self.announcer.set_shows_newest_job(self.config.classes.shows_newest_job(&user_agent));
         self.setup = Some(Setup {
-            user_agent: user_agent(setup),
+            user_agent,
             requires_standard_jobs: setup.flags & setup_flags::REQUIRES_STANDARD_JOBS != 0,
         });
         SetupConnectionSuccess { used_version: VERSION, flags: 0 }.append(out);

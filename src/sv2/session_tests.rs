@@ -823,6 +823,9 @@ fn a_miner_that_is_much_too_fast_gets_a_harder_target_with_a_job_at_once() {
     }
 }
 
+#[path = "firmware_tests.rs"]
+mod firmware;
+
 #[path = "verdict_tests.rs"]
 mod verdicts;
 
@@ -858,9 +861,11 @@ proptest! {
     #[test]
     fn every_share_of_every_job_is_accepted(
         is_pooled: bool,
+        has_screen: bool,
         events in proptest::collection::vec(event(), 1..60),
     ) {
-        let mut bench = if is_pooled { Bench::pooled() } else { Bench::solo() };
+        let mut bench = Bench::with(config(), HARD, &if is_pooled { pooled(0) } else { solo() });
+        bench.setup(0, if has_screen { "bitaxe" } else { "test" });
         let mut tip_at = 1;
         let easy = |hard: u8| Target::from_difficulty(Difficulty::pow2(-30 + i32::from(hard)));
         for event in events {
