@@ -166,3 +166,11 @@ fn difficulties_of_one_and_more_are_whole_numbers() {
         bench.publish(1, BuildJob::Classes, Announce::Now);
     }
 }
+
+/// BFGMiner asks again and again where it is told that there is no such method.
+#[test]
+fn a_bfgminer_that_asks_for_transactions_gets_none() {
+    let said = Bench::subscribed()
+        .say(r#"{"id":"txlist1f","method":"mining.get_transactions","params":["1f"]}"#);
+    assert_eq!(said, "{\"id\":\"txlist1f\",\"result\":[],\"error\":null}\n");
+}

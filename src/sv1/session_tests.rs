@@ -325,7 +325,7 @@ fn ids_of_any_type_are_echoed() {
 
 #[test]
 fn unknown_methods_are_answered_minus_3() {
-    let said = Bench::solo().say(r#"{"id":3,"method":"mining.get_transactions","params":[]}"#);
+    let said = Bench::solo().say(r#"{"id":3,"method":"client.get_version","params":[]}"#);
     assert_eq!(said, "{\"id\":3,\"result\":null,\"error\":[-3,\"Method not found\",null]}\n");
 }
 
