@@ -78,11 +78,20 @@ fn start_miner_of(
     class: usize,
     hashrate: f64,
 ) -> MinerHandle {
+    start_firmware(protocol, gateway, &format!("class{class}/1.0"), hashrate)
+}
+
+fn start_firmware(
+    protocol: MinerProtocol,
+    gateway: &Gateway,
+    agent: &str,
+    hashrate: f64,
+) -> MinerHandle {
     let options = MinerOptions {
         protocol,
         connect: gateway.addr("stratum").to_string(),
-        username: format!("{ADDRESS}.class{class}"),
-        user_agent: format!("class{class}/1.0"),
+        username: format!("{ADDRESS}.{}", agent.split('/').next().unwrap_or_default()),
+        user_agent: agent.into(),
         hashrate_max: Some(hashrate),
         ..MinerOptions::default()
     };
@@ -148,6 +157,42 @@ async fn blocks_of_every_class(protocol: MinerProtocol) {
     assert!(by_room[5] > 200, "all splits, the pool and the commitment: {by_room:?}");
 }
 
+/// What fits the buffers of small firmware, and can be read by it, is good for pool and node.
+#[tokio::test(flavor = "multi_thread")]
+async fn blocks_of_small_firmware_are_accepted_by_pool_and_node() {
+    let node = Bitcoind::regtest();
+    node.generate(151);
+    let pool = pool(200).await;
+    let gateway = Gateway::start(&config(&node.node_toml(), &pool, 0.000_25, ""));
+    let mut accepted = 0;
+    for (agent, protocol, bytes_max) in [
+        ("NerdMinerV2/V1.8.3", MinerProtocol::Sv1, 255),
+        ("NerdQAxe++/BM1370/v1.0.38", MinerProtocol::Sv1, 6500),
+        ("NerdQAxe++/BM1370", MinerProtocol::Sv2Extended, 500),
+        ("bitaxe/BM1370/v2.15.0", MinerProtocol::Sv1, 6500),
+        ("bitaxe/BM1370", MinerProtocol::Sv2Extended, 500),
+    ] {
+        let before = node.height();
+        let miner = start_firmware(protocol, &gateway, agent, 1_500_000.0);
+        eventually("three blocks of this firmware", Duration::from_secs(60), || {
+            (node.height() >= before + 3).then_some(())
+        });
+        let stats = stop(vec![miner]).await;
+        assert_eq!(stats.rejected, 0, "{agent}: {stats:?}");
+        accepted += stats.accepted;
+        for height in before + 1..=node.height() {
+            let mut coinbase = coinbase(&node, height);
+            coinbase.input[0].witness.clear();
+            let size = bitcoin::consensus::serialize(&coinbase).len();
+            assert!(size <= bytes_max, "{agent}: {size} bytes");
+            let data = coinbase.output.iter().filter(|out| out.script_pubkey.is_op_return());
+            assert!(data.count() <= 1, "{agent}: an output beside the commitment holds no payout");
+        }
+    }
+    pool_knows(&pool, accepted);
+    assert!(pool.stats().splits_max > 0, "{:?}", pool.stats());
+}
+
 /// A standard channel sees no coinbase, so it gets the one with room for all.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_standard_channel_pays_all_splits() {
@@ -168,9 +213,13 @@ async fn a_standard_channel_pays_all_splits() {
 }
 
 fn coinbase_outputs(node: &Bitcoind, height: u64) -> usize {
+    coinbase(node, height).output.len()
+}
+
+fn coinbase(node: &Bitcoind, height: u64) -> bitcoin::Transaction {
     let rpc = node.rpc();
     let block = rpc.get_block(&rpc.get_block_hash(height).unwrap()).unwrap();
-    block.txdata[0].output.len()
+    block.txdata[0].clone()
 }
 
 /// The pool dies with miners at work and comes back: nobody is sent away, nothing is lost.

@@ -40,7 +40,7 @@ const MODELS = [
   ["Antminer S21/Mon Dec 9 12:00:00 CST 2024", "sv1", "s21", 212e12, 262_144, "s21"],
   ["whatsminer/v1.1", "sv1", "respectable", 118e12, 131_072, "m50"],
   ["bosminer-plus-tuner/0.9", "sv2-extended", "huge", 96e12, 131_072, "s19"],
-  ["NerdMinerV2", "sv1+tls", "default", 0.8e12, 16_384, "nerd"],
+  ["NerdMinerV2", "sv1+tls", "tiny", 0.8e12, 16_384, "nerd"],
 ];
 
 function makeMiners(total) {
