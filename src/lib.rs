@@ -17,6 +17,7 @@ pub mod healthcheck;
 pub mod ledger;
 pub mod listener;
 pub mod logging;
+mod net;
 mod reply;
 pub mod stratum;
 pub mod sv1;

@@ -2,7 +2,7 @@
 
 use std::{
     fmt, io,
-    net::{SocketAddr, TcpStream, ToSocketAddrs as _},
+    net::SocketAddr,
     sync::{Mutex, PoisonError},
     thread,
     time::Duration,
@@ -12,14 +12,34 @@ pub use bitcoincore_rpc::Auth;
 use bitcoincore_rpc::jsonrpc::{self, Client};
 use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
+use tokio::time::timeout;
 
 use super::{Answer, BlockNode, http::Http};
-use crate::work::Hash256;
+use crate::{net, work::Hash256};
+
+/// Where a node's RPC was found.
+pub(super) type Found = io::Result<SocketAddr>;
+
+/// Finds the node's first address that accepts a connection: the transport would try only the
+/// first one there is, and that may be dead, or ::1 where the node listens on 127.0.0.1.
+pub(super) async fn find(node: &BlockNode) -> Found {
+    let (host, _) = split(&node.rpc_url);
+    let found = async {
+        if node.is_blvm {
+            // Of its few connections, none is spent where there is no choice.
+            net::reachable(host).await
+        } else {
+            net::connect(host).await?.peer_addr()
+        }
+    };
+    let found = timeout(CONNECT_MAX, found).await;
+    found.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "nothing answers")))
+}
 
 /// Submits the block, and asks for its header to know what really became of it: some nodes answer
 /// null to a stale block. `params` is the block's hex in a list.
-pub(super) fn submit(node: &BlockNode, hash: &Hash256, params: &RawValue) -> Answer {
-    let client = match connect(node) {
+pub(super) fn submit(node: &BlockNode, found: Found, hash: &Hash256, params: &RawValue) -> Answer {
+    let client = match connect(node, found) {
         Ok(client) => client,
         Err(error) => return Answer::Unanswered(error.to_string()),
     };
@@ -40,6 +60,13 @@ pub(super) fn submit(node: &BlockNode, hash: &Hash256, params: &RawValue) -> Ans
 #[derive(Default)]
 pub(super) struct Line(Mutex<Option<Client>>);
 
+impl Line {
+    /// Whether a connection is kept, or somebody is using one.
+    pub(super) fn is_open(&self) -> bool {
+        self.0.try_lock().map_or(true, |kept| kept.is_some())
+    }
+}
+
 impl fmt::Debug for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Not the client: it holds a password.
@@ -52,18 +79,23 @@ impl fmt::Debug for Line {
 pub(super) fn submit_to_blvm(
     node: &BlockNode,
     line: &Line,
+    found: Option<Found>,
     hash: &Hash256,
     params: &RawValue,
 ) -> Answer {
     let mut kept = line.0.lock().unwrap_or_else(PoisonError::into_inner);
     let is_old = kept.is_some();
-    let answer = match kept.take().map_or_else(|| connect_once(node), Ok) {
+    let open = |found: Option<Found>| match found {
+        Some(found) => connect(node, found),
+        None => connect_by_name(node),
+    };
+    let answer = match kept.take().map_or_else(|| open(found), Ok) {
         Ok(client) => ask_blvm(client, hash, params, &mut kept),
         Err(error) => Answer::Unanswered(error.to_string()),
     };
     if kept.is_none() && is_old && !answer.is_final() {
         // The node may have another cookie since.
-        return match connect_once(node) {
+        return match connect_by_name(node) {
             Ok(client) => ask_blvm(client, hash, params, &mut kept),
             Err(error) => Answer::Unanswered(error.to_string()),
         };
@@ -188,8 +220,8 @@ fn confirm(client: &Client, hash: &Hash256) -> Option<Answer> {
     Some(if header.confirmations > 0 { Answer::Accepted } else { Answer::Stale })
 }
 
-/// Like `connect`, but does not spend a connection on finding out which address answers.
-fn connect_once(node: &BlockNode) -> Result<Client, bitcoincore_rpc::Error> {
+/// Like `connect`, at whichever address comes first.
+fn connect_by_name(node: &BlockNode) -> Result<Client, bitcoincore_rpc::Error> {
     let (user, password) = node.auth.clone().get_user_pass()?;
     client(&node.rpc_url, user, password)
 }
@@ -205,29 +237,21 @@ fn client(
 }
 
 /// A new connection each time: the cookie is read anew, and a dead connection is not reused.
-fn connect(node: &BlockNode) -> Result<Client, bitcoincore_rpc::Error> {
+fn connect(node: &BlockNode, found: Found) -> Result<Client, bitcoincore_rpc::Error> {
     let (user, password) = node.auth.clone().get_user_pass()?;
-    client(&reachable_url(&node.rpc_url)?, user, password)
+    client(&url_at(&node.rpc_url, found?), user, password)
 }
 
-/// `url` with the first address of its host that accepts a connection: the transport would try
-/// only the first one there is, and `localhost` may be ::1 where the node listens on 127.0.0.1.
-fn reachable_url(url: &str) -> io::Result<String> {
+/// `url` with this address for its host.
+fn url_at(url: &str, addr: SocketAddr) -> String {
+    let (_, path) = split(url);
+    format!("http://{addr}{path}")
+}
+
+/// Host with port, and path.
+fn split(url: &str) -> (&str, &str) {
     let rest = url.strip_prefix("http://").unwrap_or(url);
-    let (host, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
-    let addr = first_reachable(host.to_socket_addrs()?)?;
-    Ok(format!("http://{addr}{path}"))
-}
-
-fn first_reachable(addrs: impl Iterator<Item = SocketAddr>) -> io::Result<SocketAddr> {
-    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    for addr in addrs {
-        match TcpStream::connect_timeout(&addr, CONNECT_MAX) {
-            Ok(_) => return Ok(addr),
-            Err(error) => last = io::Error::new(error.kind(), format!("{addr}: {error}")),
-        }
-    }
-    Err(last)
+    rest.find('/').map_or((rest, "/"), |at| rest.split_at(at))
 }
 
 #[derive(Deserialize)]
@@ -238,7 +262,7 @@ struct BlockHeader {
 
 /// A node on a slow disk may take long to connect a block.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// For each address of a host; a node that is up accepts at once.
+/// For all addresses of a host; a node that is up accepts at once, and another try comes soon.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
 const NOT_CONNECTED: &str = "it has the block, but not in its chain yet";
 /// As the transport words HTTP's status.
@@ -251,25 +275,31 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn addresses_are_tried_until_one_answers() {
-        let open = TcpListener::bind("127.0.0.1:0").unwrap();
-        let open = open.local_addr().map(|addr| (open, addr)).unwrap();
+    #[tokio::test]
+    async fn a_node_is_found_at_the_address_that_answers() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let node = |rpc_url: String, is_blvm| BlockNode {
+            name: "n".into(),
+            rpc_url,
+            auth: Auth::None,
+            is_blvm,
+        };
+        for is_blvm in [false, true] {
+            // Only 127.0.0.1 listens; ::1 may come first.
+            let found = find(&node(format!("http://localhost:{port}/wallet/x"), is_blvm)).await;
+            assert_eq!(found.unwrap(), listener.local_addr().unwrap());
+        }
         let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        assert_eq!(first_reachable([closed, open.1].into_iter()).unwrap(), open.1);
-        assert!(first_reachable([closed].into_iter()).is_err());
-        assert!(first_reachable([].into_iter()).is_err());
+        let error = find(&node(format!("http://{closed}"), false)).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
 
     #[test]
     fn the_path_stays_in_the_url() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        // Only 127.0.0.1 listens; ::1 may come first.
-        let url = reachable_url(&format!("http://localhost:{port}/wallet/x")).unwrap();
-        assert_eq!(url, format!("http://127.0.0.1:{port}/wallet/x"));
-        let url = reachable_url(&format!("http://127.0.0.1:{port}")).unwrap();
-        assert_eq!(url, format!("http://127.0.0.1:{port}/"));
+        let addr = "[::1]:8332".parse().unwrap();
+        assert_eq!(url_at("http://localhost:8332/wallet/x", addr), "http://[::1]:8332/wallet/x");
+        assert_eq!(url_at("http://127.0.0.1:1", addr), "http://[::1]:8332/");
     }
 
     #[test]

@@ -121,12 +121,11 @@ impl Destination {
         // Never closed, so never an error.
         let _turn = self.turns.acquire().await;
         let (node, line, block) = (self.node.clone(), Arc::clone(&self.line), Arc::clone(block));
-        let submit = move || {
-            if node.is_blvm {
-                rpc::submit_to_blvm(&node, &line, &block.hash, &block.params)
-            } else {
-                rpc::submit(&node, &block.hash, &block.params)
-            }
+        let is_kept = node.is_blvm && line.is_open();
+        let found = if is_kept { None } else { Some(rpc::find(&node).await) };
+        let submit = move || match found {
+            Some(found) if !node.is_blvm => rpc::submit(&node, found, &block.hash, &block.params),
+            found => rpc::submit_to_blvm(&node, &line, found, &block.hash, &block.params),
         };
         let answer = on_a_thread(submit).await;
         answer.unwrap_or_else(|| Answer::Unanswered("the submission broke off".into()))

@@ -13,6 +13,7 @@ use tokio::{
 };
 
 use super::options::PoolConfig;
+use crate::net;
 
 /// Where the task stands with its pools.
 pub(super) enum Phase {
@@ -47,7 +48,7 @@ impl Phase {
     pub(super) fn connect(pool: &PoolConfig, limit: std::time::Duration) -> Self {
         let target = (pool.host.clone(), pool.port);
         Self::Connecting(tokio::spawn(async move {
-            let stream = timeout(limit, TcpStream::connect(target)).await??;
+            let stream = timeout(limit, net::connect(target)).await??;
             stream.set_nodelay(true)?;
             Ok(stream)
         }))

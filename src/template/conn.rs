@@ -24,7 +24,10 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::reply::{Reader, Reply, ReplyError};
+use crate::{
+    net,
+    reply::{Reader, Reply, ReplyError},
+};
 
 /// Why a call came to nothing.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -287,7 +290,7 @@ impl Connection {
         if let Some(ration) = &target.ration {
             ration.take(&target.address)?;
         }
-        let stream = TcpStream::connect(&*target.address).await.map_err(|error| {
+        let stream = net::connect(&*target.address).await.map_err(|error| {
             // Nobody counted it.
             target.ration.as_ref().inspect(|ration| ration.give_back());
             RpcError::Connect {

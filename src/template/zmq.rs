@@ -3,7 +3,7 @@
 //! ZeroMQ's silence means nothing: a subscriber hears of neither a wrong address nor a dead node.
 //! So these are hints, beside long and slow polls.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use tokio::{
     sync::mpsc,
@@ -13,7 +13,7 @@ use tracing::{debug, info, warn};
 use zeromq::{Socket, SocketRecv, SubSocket};
 
 use super::{Hint, HintFrom};
-use crate::work::Hash256;
+use crate::{net, work::Hash256};
 
 /// Subscribes for as long as the receiver of `hints` lives.
 pub(super) async fn listen(node: Arc<str>, endpoint: Arc<str>, hints: mpsc::Sender<Hint>) {
@@ -44,11 +44,23 @@ pub(super) async fn listen(node: Arc<str>, endpoint: Arc<str>, hints: mpsc::Send
 
 async fn subscribe(endpoint: &str) -> Result<SubSocket, String> {
     let mut socket = SubSocket::new();
+    let connect = async {
+        let endpoint = at_an_address(endpoint).await.map_err(|e| e.to_string())?;
+        socket.connect(&endpoint).await.map_err(|e| e.to_string())
+    };
     // Left alone it would try for ever without a word.
-    let connected = timeout(CONNECT_MAX, socket.connect(endpoint)).await;
-    connected.map_err(|_| "nothing answers".to_owned())?.map_err(|e| e.to_string())?;
+    timeout(CONNECT_MAX, connect).await.map_err(|_| "nothing answers".to_owned())??;
     socket.subscribe("hashblock").await.map_err(|e| e.to_string())?;
     Ok(socket)
+}
+
+/// The endpoint with an address for its name: of several the library would try one after another,
+/// and wait for each.
+async fn at_an_address(endpoint: &str) -> io::Result<String> {
+    match endpoint.strip_prefix("tcp://") {
+        Some(host) => Ok(format!("tcp://{}", net::reachable(host).await?)),
+        None => Ok(endpoint.to_owned()),
+    }
 }
 
 /// Passes hashes on until the socket fails.

@@ -12,13 +12,14 @@ use tokio::{
 use crate::{
     config::Pool,
     datum::{Client, ClientError, Configured, Event, HandshakeError, Identity, PublicIdentity},
+    net,
 };
 
 /// Says what the pool said, or what is wrong.
 pub(super) async fn try_pool(pool: &Pool, user_agent: &str) -> Result<String, String> {
     let until = Instant::now() + LIMIT;
     let target = (pool.host.as_str(), pool.port);
-    let socket = timeout_at(until, TcpStream::connect(target)).await;
+    let socket = timeout_at(until, net::connect(target)).await;
     let socket = socket.map_err(|_| format!("no connection within {LIMIT:?}: {ADDRESS}"))?;
     let socket = socket.map_err(|error| format!("no connection ({error}): {ADDRESS}"))?;
     let mut greeting = Greeting::new(pool, user_agent).map_err(|error| error.to_string())?;

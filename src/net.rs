@@ -1,0 +1,102 @@
+//! Connecting to a host that has several addresses, of which some may be dead.
+//!
+//! As RFC 8305 has it ("happy eyeballs"): the families take turns, each address sets out a moment
+//! after the one before it, or as soon as that one has failed, and the first to accept wins. So an
+//! address that swallows what is sent to it costs a quarter of a second, not all the time there is.
+
+use std::{collections::VecDeque, io, net::SocketAddr, time::Duration};
+
+use tokio::{
+    net::{TcpStream, ToSocketAddrs, lookup_host},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+/// Connects to the first address of `target` that accepts.
+pub(crate) async fn connect(target: impl ToSocketAddrs) -> io::Result<TcpStream> {
+    race(lookup_host(target).await?).await
+}
+
+/// Where `target` is: its only address, unseen, or else the first one that accepts a connection.
+/// For those who connect by means of their own.
+pub(crate) async fn reachable(target: impl ToSocketAddrs) -> io::Result<SocketAddr> {
+    let addrs: Vec<SocketAddr> = lookup_host(target).await?.collect();
+    match addrs.as_slice() {
+        [only] => Ok(*only),
+        _ => race(addrs.into_iter()).await?.peer_addr(),
+    }
+}
+
+/// The first connection to any of these addresses.
+async fn race(addrs: impl Iterator<Item = SocketAddr>) -> io::Result<TcpStream> {
+    let mut waiting = in_turn(addrs);
+    let mut trying = JoinSet::new();
+    let mut failed = Vec::new();
+    loop {
+        if let Some(addr) = waiting.pop_front() {
+            trying.spawn(async move { (addr, try_one(addr).await) });
+        }
+        tokio::select! {
+            Some(tried) = trying.join_next() => match tried {
+                Ok((_, Ok(stream))) => return Ok(stream),
+                Ok((addr, Err(error))) => failed.push((addr, error)),
+                // Only when the runtime shuts down.
+                Err(error) => return Err(io::Error::other(error)),
+            },
+            () = sleep(STAGGER), if !waiting.is_empty() => {}
+            else => return Err(failure(failed)),
+        }
+    }
+}
+
+async fn try_one(addr: SocketAddr) -> io::Result<TcpStream> {
+    timeout(ADDRESS_MAX, TcpStream::connect(addr))
+        .await
+        .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "it does not answer")))
+}
+
+/// The addresses in their order, but the families by turns: one that leads nowhere does so as a
+/// whole.
+fn in_turn(addrs: impl Iterator<Item = SocketAddr>) -> VecDeque<SocketAddr> {
+    let mut all: Vec<SocketAddr> = Vec::new();
+    for addr in addrs.take(ADDRESSES_MAX) {
+        if !all.contains(&addr) {
+            all.push(addr);
+        }
+    }
+    let leads_with_v6 = all.first().is_some_and(SocketAddr::is_ipv6);
+    let (first, second): (Vec<_>, Vec<_>) =
+        all.into_iter().partition(|addr| addr.is_ipv6() == leads_with_v6);
+    let mut second = second.into_iter();
+    let mut turns = VecDeque::new();
+    for addr in first {
+        turns.push_back(addr);
+        turns.extend(second.next());
+    }
+    turns.extend(second);
+    turns
+}
+
+/// What became of each address; of one, what the system says.
+fn failure(mut failed: Vec<(SocketAddr, io::Error)>) -> io::Error {
+    match failed.len() {
+        0 => io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address"),
+        1 => failed.remove(0).1,
+        _ => {
+            let kind = failed[0].1.kind();
+            let each = failed.iter().map(|(addr, error)| format!("{addr}: {error}"));
+            io::Error::new(kind, each.collect::<Vec<_>>().join("; "))
+        }
+    }
+}
+
+/// RFC 8305's "Connection Attempt Delay".
+const STAGGER: Duration = Duration::from_millis(250);
+/// For one address: a lost packet is sent again after one second, and after three.
+const ADDRESS_MAX: Duration = Duration::from_secs(5);
+/// More are a mistake, or somebody's joke.
+const ADDRESSES_MAX: usize = 16;
+
+#[cfg(test)]
+#[path = "net_tests.rs"]
+mod tests;
