@@ -18,6 +18,7 @@ use std::{
 };
 
 use bitcoin::Network;
+use common::{bitcoind::Bitcoind, gateway::Gateway};
 use gatewayd::{
     template::{Auth, NodeConfig, NodeKind, NodeState, NodeStatus, TemplateConfig, Templates},
     work::{Template, TemplateKind},
@@ -406,6 +407,34 @@ fn failing_over_and_back_between_three() {
     side.template(|template| &*template.source == "b" && template.height == 12);
     nodes[0].set(|script| (script.hangs_up, script.tip, script.height) = (false, 2, 11));
     side.template(|template| &*template.source == "a" && template.height == 12);
+}
+
+#[test]
+fn a_node_that_gives_no_work_is_not_told_of_all_the_time() {
+    let (node, publisher) = (FakeNode::start(), Bitcoind::regtest());
+    node.set(|script| script.template_error = Some((-10, "in initial sync")));
+    let config = format!(
+        "[[node]]\nrpc_url = \"http://{}\"\nrpc_user = \"u\"\n\
+         rpc_password = \"p\"\nzmq_hashblock = \"{}\"\n[mining]\n\
+         address = \"bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080\"\n[stratum]\n\
+         listen = [\"127.0.0.1:0\"]\n[api]\nlisten = \"\"\n[ledger]\ndata_dir = \"{{dir}}\"\n",
+        node.address,
+        publisher.zmq_url()
+    );
+    let gateway = Gateway::start(&config);
+    common::eventually("it is asked again and again", PATIENCE, || {
+        (node.called("getblocktemplate") >= 10).then_some(())
+    });
+    let lines = gateway.lines();
+    let count = |text: &str| lines.iter().filter(|line| line.contains(text)).count();
+    assert_eq!(count("no work from the node"), 1, "{lines:#?}");
+    assert!(count("listening for new blocks over ZeroMQ") <= 1, "{lines:#?}");
+    assert!(count(&format!("node={}", node.address)) <= 4, "{lines:#?}");
+    // What changes is said.
+    node.set(|script| script.template_error = Some((-9, "is not connected")));
+    gateway.wait_for_line("is not connected", PATIENCE);
+    node.set(|script| script.template_error = None);
+    gateway.wait_for_line("the node gives work again", PATIENCE);
 }
 
 /// A node is behind after 30 s.

@@ -141,6 +141,10 @@ async fn nodes(config: &Config, report: &mut Report) {
         })
     });
     let _ = tokio::time::timeout(CHECK_NODES, all).await;
+    let tried = status.wait_for(|nodes| {
+        nodes.iter().all(|node| !is_ready(node) || node.has_spare_threads.is_some())
+    });
+    let _ = tokio::time::timeout(CHECK_THREADS, tried).await;
     for (node, configured) in templates.status.borrow().iter().zip(&config.nodes) {
         let what = format!("node {}", node.name);
         let apart = node.fork.filter(|fork| is_apart(*fork));
@@ -152,6 +156,7 @@ async fn nodes(config: &Config, report: &mut Report) {
             (Some(network), _) if configured.submit_only => {
                 Ok(format!("takes blocks, on \"{network}\""))
             }
+            (Some(_), _) if node.has_spare_threads == Some(false) => Err(FEW_THREADS.into()),
             (Some(network), _) if is_ready(node) => Ok(format!("gives work, on \"{network}\"")),
             (Some(_), None) => Err(format!("answers, but gave no work within {CHECK_NODES:?}")),
             (_, Some(error)) => Err(error.to_string()),
@@ -202,6 +207,11 @@ fn try_folder(folder: &Path, or_else: &str) -> Result<String, String> {
         .map_err(|error| format!("{}: {error}: {or_else}", folder.display()))
 }
 
+const FEW_THREADS: &str = "gives work, but has no RPC thread to spare, so a found block may wait for \
+                           what other programs ask of it: set rpcthreads=16 in its bitcoin.conf, \
+                           and restart it";
+/// Three short waits for its next block, and the pauses between them.
+const CHECK_THREADS: Duration = Duration::from_secs(4);
 const CHECK_NODES: Duration = Duration::from_secs(5);
 /// A gatewayd on this machine answers in milliseconds.
 const CHECK_API: Duration = Duration::from_secs(1);

@@ -90,6 +90,14 @@ impl RpcError {
                 "if it refuses every call, allow this machine's address with rpcallowip in the \
                  node's bitcoin.conf; else allow the call with rpcwhitelist, or use another rpc_user"
             }
+            Self::Timeout { .. } => {
+                "its machine is overloaded, or other programs hold all of its RPC threads: see its \
+                 log, and raise rpcthreads in its bitcoin.conf"
+            }
+            Self::Http { status: QUEUE_FULL, .. } => {
+                "more calls wait there than it takes: raise rpcthreads and rpcworkqueue in its \
+                 bitcoin.conf, and see which programs ask so much of it"
+            }
             Self::Node { code: WARMING_UP, .. } => "it is starting: wait",
             Self::Node { code: SYNCING | NOT_CONNECTED, .. } => {
                 "it gives no work before it has caught up with its peers: wait"
@@ -422,6 +430,8 @@ pub(super) const SYNCING: i32 = -10;
 pub(super) const NOT_CONNECTED: i32 = -9;
 /// RPC_METHOD_NOT_FOUND.
 pub(super) const METHOD_NOT_FOUND: i32 = -32601;
+/// HTTP's status of a node whose work queue is full.
+const QUEUE_FULL: u16 = 503;
 /// blvm-node counts in whole seconds.
 const RATION_PERIOD: Duration = Duration::from_secs(61);
 const COOKIE: &str = "cookie";

@@ -144,8 +144,6 @@ enum HintFrom {
     /// blvm-node's events and tips.
     NodeApi,
     LongPoll,
-    /// A template that came unasked, with its tip.
-    Template,
     SlowPoll,
     Notice,
 }

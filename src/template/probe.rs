@@ -22,12 +22,13 @@ use super::{
 pub(super) async fn watch(mut client: RpcClient, outlet: Outlet, hints: mpsc::Sender<Hint>) {
     let mut pace = interval(EVERY);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut recent = Recent::default();
     while !hints.is_closed() {
         pace.tick().await;
         let asked_at = Instant::now();
         let call = client.call("uptime", "[]", GIVE_UP);
         pin!(call);
-        let answer = match timeout(LATE_AFTER, &mut call).await {
+        let answer = match timeout(recent.late_after(), &mut call).await {
             Ok(answer) => answer,
             Err(_) => {
                 set_late(&outlet, Some(asked_at));
@@ -35,6 +36,7 @@ pub(super) async fn watch(mut client: RpcClient, outlet: Outlet, hints: mpsc::Se
                 call.await
             }
         };
+        recent.add(asked_at.elapsed());
         match answer {
             Err(RpcError::Forbidden(method)) => {
                 // Each call would be a line in the node's log.
@@ -62,9 +64,45 @@ fn set_late(outlet: &Outlet, since: Option<Instant>) {
     }
 }
 
+/// What the last answers took. A node that always takes long is slow, not silent.
+#[derive(Debug, Default)]
+struct Recent([Duration; 4]);
+
+impl Recent {
+    fn add(&mut self, took: Duration) {
+        self.0.rotate_left(1);
+        self.0[3] = took;
+    }
+
+    fn late_after(&self) -> Duration {
+        let usual = self.0.iter().min().copied().unwrap_or_default();
+        LATE_AFTER.max(usual * 2)
+    }
+}
+
 /// With [`LATE_AFTER`] below a second: that is how soon another node should take over.
 const EVERY: Duration = Duration::from_millis(250);
 /// What separates a busy machine from a dead one.
 pub(super) const LATE_AFTER: Duration = Duration::from_millis(500);
 /// By then the session has given the node up.
 const GIVE_UP: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_always_takes_long_is_not_late() {
+        let mut recent = Recent::default();
+        assert_eq!(recent.late_after(), LATE_AFTER);
+        for _ in 0..3 {
+            recent.add(Duration::from_secs(2));
+            assert_eq!(recent.late_after(), LATE_AFTER);
+        }
+        recent.add(Duration::from_secs(3));
+        assert_eq!(recent.late_after(), Duration::from_secs(4));
+        // One answer at once, and it is known to be able to.
+        recent.add(Duration::from_millis(1));
+        assert_eq!(recent.late_after(), LATE_AFTER);
+    }
+}

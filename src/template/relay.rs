@@ -378,8 +378,9 @@ fn mark_late(node: &mut NodeStatus) {
     if node.state == NodeState::Ready && node.late_since.is_some() {
         node.state = NodeState::Down;
         let why = format!(
-            "it has not answered for {LATE_AFTER:?} or more: see whether its machine is overloaded \
-             or the node hangs"
+            "it has not answered for {LATE_AFTER:?} or more: see whether its machine is overloaded, \
+             the node hangs, or other programs hold all of its RPC threads (rpcthreads in its \
+             bitcoin.conf)"
         );
         node.last_error = Some(why.into());
     }

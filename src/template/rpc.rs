@@ -1,4 +1,4 @@
-//! The calls that are made of a node, typed, and the two loops that wait for its answers.
+//! The calls that are made of a node, typed, and the loop that fetches its templates.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,13 +7,12 @@ use serde::Deserialize;
 use tokio::{
     sync::{mpsc, watch},
     task::spawn_blocking,
-    time::{Instant, sleep},
+    time::Instant,
 };
-use tracing::debug;
 
 use super::{
     Fork, Hint, HintFrom, NodeConfig, NodeError, ProposeError,
-    conn::{Answer, METHOD_NOT_FOUND, RpcClient, RpcError},
+    conn::{Answer, RpcClient, RpcError},
     fork::{BLAKE2B, RawDeployments, refused_rule},
     gbt::{GbtError, Parsed, RawTemplate},
     header::{Header, RawHeader},
@@ -134,21 +133,23 @@ fn rules(network: Network) -> &'static str {
     if network == Network::Signet { r#"["segwit","signet"]"# } else { r#"["segwit"]"# }
 }
 
+/// For a template.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Request {
+    /// Who fetches it.
+    pub(super) lane: usize,
+    /// Of this one, counted in its lane.
+    pub(super) id: u64,
+    /// What [`Progress`](super::progress::Progress) counts, when it was made.
+    pub(super) generation: u64,
+}
+
 /// A template that came in.
 #[derive(Debug)]
 pub(super) struct Fetched {
-    pub(super) from: FetchedBy,
+    pub(super) request: Request,
     pub(super) parsed: Box<Parsed>,
-    /// None: it was waited for.
-    pub(super) took: Option<Duration>,
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum FetchedBy {
-    /// By a request with this generation.
-    Request(u64),
-    /// By a long poll, which ends when there is a new tip or much new in the mempool.
-    LongPoll,
+    pub(super) took: Duration,
 }
 
 /// Asks for a template whenever `requests` changes. Ends at the first error.
@@ -156,16 +157,16 @@ pub(super) async fn fetch_on_request(
     mut client: RpcClient,
     source: Arc<str>,
     network: Network,
-    mut requests: watch::Receiver<u64>,
+    mut requests: watch::Receiver<Request>,
     fetched: mpsc::Sender<Result<Fetched, NodeError>>,
 ) {
     let params = format!(r#"[{{"rules":{}}}]"#, rules(network));
     while requests.changed().await.is_ok() {
-        let generation = *requests.borrow_and_update();
+        let request = *requests.borrow_and_update();
         let started = Instant::now();
         let parsed = template(&mut client, Arc::clone(&source), &params, TEMPLATE_MAX).await;
-        let (from, took) = (FetchedBy::Request(generation), Some(started.elapsed()));
-        let result = parsed.map(|parsed| Fetched { from, parsed, took });
+        let took = started.elapsed();
+        let result = parsed.map(|parsed| Fetched { request, parsed, took });
         let is_end = result.is_err();
         if fetched.send(result).await.is_err() || is_end {
             return;
@@ -173,78 +174,18 @@ pub(super) async fn fetch_on_request(
     }
 }
 
-/// What a wait for the next tip starts from.
-#[derive(Clone, Debug, Default)]
-pub(super) struct WaitFrom {
-    /// Of the tip.
-    pub(super) height: u32,
-    pub(super) longpollid: Option<Box<str>>,
-}
-
-/// Waits for tips in calls that the node answers when there is one.
-///
-/// `waitforblockheight` costs the node nothing and answers before any template is made; where it
-/// is unknown or not allowed, a long poll for templates does. Tips of the same height are left to
-/// the slow poll.
-pub(super) async fn wait_for_tips(
-    mut client: RpcClient,
-    source: Arc<str>,
+/// Waits until the node has another template than the one of `longpollid`; gives its tip.
+pub(super) async fn long_poll(
+    client: &mut RpcClient,
+    source: &Arc<str>,
     network: Network,
-    mut from: watch::Receiver<WaitFrom>,
-    hints: mpsc::Sender<Hint>,
-    fetched: mpsc::Sender<Result<Fetched, NodeError>>,
-) {
-    if from.wait_for(|from| from.height > 0 || from.longpollid.is_some()).await.is_err() {
-        return;
-    }
-    while !hints.is_closed() {
-        let height = from.borrow().height;
-        match wait_for_height(&mut client, height.saturating_add(1)).await {
-            Ok(reached) if reached.height > height => {
-                let hint = Hint {
-                    from: HintFrom::LongPoll,
-                    tip: Hash256::from_display_hex(&reached.hash),
-                    at: Instant::now().into_std(),
-                };
-                if hints.send(hint).await.is_err() {
-                    return;
-                }
-                // Until the session knows of the tip, the next wait would end at once.
-                let _ = tokio::time::timeout(PAUSE, from.changed()).await;
-            }
-            Ok(_) => {}
-            Err(NodeError::Rpc(error)) if is_unsupported(&error) => {
-                debug!(node = %source, %error, "no waitforblockheight: long polling");
-                return long_poll(client, source, network, from, hints, fetched).await;
-            }
-            Err(error) => {
-                debug!(node = %source, %error, "waiting for a block failed");
-                look_soon(&hints);
-                sleep(PAUSE).await;
-            }
-        }
-    }
-}
-
-#[derive(Deserialize)]
-struct Reached {
-    hash: String,
-    height: u32,
-}
-
-async fn wait_for_height(client: &mut RpcClient, height: u32) -> Result<Reached, NodeError> {
-    let started = Instant::now();
-    let params = format!("[{height},{}]", WAIT.as_millis());
-    let answer = client.call("waitforblockheight", &params, WAIT + QUICK_MAX).await?;
-    let reached: Reached = answer.parse()?;
-    if reached.height < height && started.elapsed() < PAUSE {
-        sleep(PAUSE).await; // It is shutting down, and would answer at once again.
-    }
-    Ok(reached)
-}
-
-fn is_unsupported(error: &RpcError) -> bool {
-    matches!(error, RpcError::Forbidden(_)) || error.code() == Some(METHOD_NOT_FOUND)
+    longpollid: &str,
+) -> Result<Hash256, NodeError> {
+    // The id is the node's own text: quoted again, it stays one string.
+    let quoted = serde_json::to_string(longpollid).map_err(|_| NodeError::Answer("longpollid"))?;
+    let params = format!(r#"[{{"rules":{},"longpollid":{quoted}}}]"#, rules(network));
+    let parsed = template(client, Arc::clone(source), &params, LONG_POLL_MAX).await?;
+    Ok(parsed.template.prevhash)
 }
 
 /// A broken wait may be all the news that there will be of a dead node: makes the session see.
@@ -252,45 +193,6 @@ pub(super) fn look_soon(hints: &mpsc::Sender<Hint>) {
     let hint = Hint { from: HintFrom::SlowPoll, tip: None, at: Instant::now().into_std() };
     // A full queue makes it look as well.
     let _ = hints.try_send(hint);
-}
-
-async fn long_poll(
-    mut client: RpcClient,
-    source: Arc<str>,
-    network: Network,
-    mut from: watch::Receiver<WaitFrom>,
-    hints: mpsc::Sender<Hint>,
-    fetched: mpsc::Sender<Result<Fetched, NodeError>>,
-) {
-    let Ok(start) = from.wait_for(|from| from.longpollid.is_some()).await.map(|from| from.clone())
-    else {
-        return;
-    };
-    let (mut id, mut tip) = (start.longpollid, None);
-    while let Some(longpollid) = id.take() {
-        let (started, before) = (Instant::now(), tip);
-        // The id is the node's own text: quoted again, it stays one string.
-        let Ok(quoted) = serde_json::to_string(&longpollid) else { return };
-        let params = format!(r#"[{{"rules":{},"longpollid":{quoted}}}]"#, rules(network));
-        match template(&mut client, Arc::clone(&source), &params, LONG_POLL_MAX).await {
-            Ok(mut parsed) => {
-                id = parsed.longpollid.take();
-                tip = Some(parsed.template.prevhash);
-                let result = Ok(Fetched { from: FetchedBy::LongPoll, parsed, took: None });
-                if fetched.send(result).await.is_err() {
-                    return;
-                }
-            }
-            Err(error) => {
-                debug!(node = %source, %error, "the long poll failed");
-                look_soon(&hints);
-                id = Some(longpollid);
-            }
-        }
-        if tip == before && started.elapsed() < PAUSE {
-            sleep(PAUSE).await;
-        }
-    }
 }
 
 /// Asks `node` whether it would take a block but for its work. Not for blvm-node: it ignores the
@@ -315,15 +217,10 @@ const INVALID_PARAMETER: i32 = -8;
 const NOT_FOUND: i32 = -5;
 /// For calls that a node answers at once, unless it connects a block or makes a template on a slow
 /// machine: these hold the lock that it needs. `probe` sees sooner when it is frozen.
-const QUICK_MAX: Duration = Duration::from_secs(10);
+pub(super) const QUICK_MAX: Duration = Duration::from_secs(10);
 /// A template of a full mempool on a slow machine.
 const TEMPLATE_MAX: Duration = Duration::from_secs(30);
-/// One of the node's threads is ours this long; short, so that a wait for a height that a
-/// reorganisation has made wrong ends soon.
-const WAIT: Duration = Duration::from_secs(10);
 /// The node answers when there is something new; the session ends the wait if the node dies.
-const LONG_POLL_MAX: Duration = Duration::from_secs(3600);
+pub(super) const LONG_POLL_MAX: Duration = Duration::from_secs(3600);
 /// A whole block's validation on a slow machine.
 const PROPOSE_MAX: Duration = Duration::from_secs(60);
-/// Keeps a node that answers at once, again and again, from being asked in a loop.
-const PAUSE: Duration = Duration::from_millis(500);

@@ -26,6 +26,8 @@ pub struct NodeStatus {
     pub is_in_initial_download: bool,
     /// The other chain that it is on, or will go to.
     pub fork: Option<Fork>,
+    /// Whether it has an RPC thread left beside one that waits for its next block, once known.
+    pub has_spare_threads: Option<bool>,
     /// Why it is not ready, or the last thing that went wrong, and what to do.
     pub last_error: Option<Arc<str>>,
     /// Its tip, and when it was first heard of here.
@@ -70,6 +72,7 @@ impl NodeStatus {
             height: None,
             is_in_initial_download: false,
             fork: None,
+            has_spare_threads: None,
             last_error: None,
             tip: None,
             work: None,

@@ -3,42 +3,103 @@
 //! ZeroMQ's silence means nothing: a subscriber hears of neither a wrong address nor a dead node.
 //! So these are hints, beside long and slow polls.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     time::{Instant, sleep, timeout},
 };
 use tracing::{debug, info, warn};
 use zeromq::{Socket, SocketRecv, SubSocket};
 
-use super::{Hint, HintFrom};
+use super::{Hint, HintFrom, NodeConfig};
 use crate::{net, work::Hash256};
 
-/// Subscribes for as long as the receiver of `hints` lives.
-pub(super) async fn listen(node: Arc<str>, endpoint: Arc<str>, hints: mpsc::Sender<Hint>) {
+/// What was said last of a node's ZeroMQ: how it is now is news only if that is something else.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Said(Arc<AtomicU8>);
+
+impl Said {
+    fn is_news(&self, now: u8) -> bool {
+        self.0.swap(now, Relaxed) != now
+    }
+}
+
+/// Subscribes to what the node publishes, if it does, for as long as the receiver of `hints` lives.
+/// `is_telling` is no longer true when the socket fails.
+pub(super) async fn listen(
+    node: NodeConfig,
+    hints: mpsc::Sender<Hint>,
+    is_telling: watch::Sender<bool>,
+    said: Said,
+) {
+    let (node, Some(endpoint)) = (node.name, node.zmq_hashblock) else { return };
     let mut wait = WAIT_MIN;
-    let mut is_said = false;
     loop {
         let error = match subscribe(&endpoint).await {
             Ok(socket) => {
-                info!(%node, %endpoint, "listening for new blocks over ZeroMQ");
-                (wait, is_said) = (WAIT_MIN, false);
+                if said.is_news(LISTENS) {
+                    info!(%node, %endpoint, "listening for new blocks over ZeroMQ");
+                }
+                wait = WAIT_MIN;
                 receive(socket, &hints).await
             }
             Err(error) => error,
         };
+        is_telling.send_replace(false);
         if hints.is_closed() {
             return;
         }
-        if is_said {
-            debug!(%node, %endpoint, %error, "ZeroMQ failed again");
-        } else {
+        if said.is_news(FAILED) {
             warn!(%node, %endpoint, %error, "ZeroMQ failed; polling goes on, and so do tries");
-            is_said = true;
+        } else {
+            debug!(%node, %endpoint, %error, "ZeroMQ failed again");
         }
         sleep(wait).await;
         wait = (wait * 2).min(WAIT_MAX);
+    }
+}
+
+/// Whether ZeroMQ tells of tips: then nothing else has to.
+pub(super) struct ZmqWatch {
+    pub(super) is_telling: watch::Sender<bool>,
+    /// When it should have told of a tip that came another way.
+    pub(super) due: Option<Instant>,
+    /// The last tip that it told of.
+    last: Option<Hash256>,
+}
+
+impl ZmqWatch {
+    pub(super) fn new() -> Self {
+        Self { is_telling: watch::Sender::new(false), due: None, last: None }
+    }
+
+    pub(super) fn on_hint(&mut self, tip: Option<Hash256>) {
+        (self.last, self.due) = (tip, None);
+        self.tell(tip.is_some());
+    }
+
+    /// There is a new tip, whoever told of it.
+    pub(super) fn on_tip(&mut self, tip: Hash256) {
+        if self.last != Some(tip) && *self.is_telling.borrow() {
+            self.due.get_or_insert_with(|| Instant::now() + GRACE);
+        }
+    }
+
+    pub(super) fn on_silence(&mut self) {
+        self.due = None;
+        self.tell(false);
+    }
+
+    fn tell(&self, is_telling: bool) {
+        self.is_telling.send_if_modified(|old| std::mem::replace(old, is_telling) != is_telling);
     }
 }
 
@@ -89,3 +150,7 @@ fn hash(frame: &[u8]) -> Option<Hash256> {
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 const WAIT_MIN: Duration = Duration::from_millis(200);
 const WAIT_MAX: Duration = Duration::from_secs(2);
+const LISTENS: u8 = 1;
+const FAILED: u8 = 2;
+/// Other news of a tip may be this much quicker.
+const GRACE: Duration = Duration::from_secs(2);

@@ -143,6 +143,12 @@ fn nodes(nodes: &[NodeStatus], began_s: f64, all: &mut Vec<Warning>) {
         let text = format!("Node {} {what}.", node.name);
         all.push(warning(code, severity, text, sentence(why)));
     }
+    for node in nodes.iter().filter(|node| node.has_spare_threads == Some(false)) {
+        let text = format!("Node {} has no RPC thread to spare.", node.name);
+        let advice = "A found block may have to wait for what other programs ask of it: set \
+                      rpcthreads=16 in its bitcoin.conf, and restart it.";
+        all.push(warning("node-threads", Severity::Warning, text, advice));
+    }
     let downloading = |node: &&NodeStatus| node.is_active && node.is_in_initial_download;
     if let Some(node) = nodes.iter().find(downloading) {
         let text = format!("Node {} is still downloading the block chain.", node.name);

@@ -1,14 +1,16 @@
-//! What is asked of a node when a session with it begins: who it is, and on which chain.
+//! What is asked of a node when a session with it begins: who it is, and on which chain. And what
+//! its errors mean for its state.
 
 use std::sync::Arc;
 
 use bitcoin::Network;
 use tracing::warn;
 
-use super::task::introduce;
+use super::speaker::{advice, introduce};
 use crate::template::{
-    Fork, NodeConfig, NodeError, Outlet,
-    conn::RpcClient,
+    Fork, NodeConfig, NodeError, NodeState, Outlet,
+    conn::{NOT_CONNECTED, RpcClient, RpcError, SYNCING, WARMING_UP},
+    header::Header,
     rpc::{self, NodeInfo},
 };
 
@@ -51,4 +53,43 @@ fn see_fork(node: &Arc<str>, fork: Option<Fork>, outlet: &Outlet) -> Result<(), 
     }
     outlet.update(|status| status.fork = fork);
     Ok(())
+}
+
+/// An error where the tip is no more, or the last that is, of the chain of SHA-256 miners.
+pub(super) fn see_side(fork: Option<Fork>, tip: &Header, outlet: &Outlet) -> Result<(), NodeError> {
+    let is_over = tip.is_foreign || fork.is_some_and(|fork| fork.takes(tip.height + 1));
+    if tip.confirmations != 1 || !is_over {
+        return Ok(());
+    }
+    outlet.update(|status| status.height = Some(tip.height));
+    let from = fork.and_then(Fork::height);
+    Err(NodeError::Fork(Fork::Blake2b { from, is_here: true }))
+}
+
+pub(super) fn say_down(outlet: &Outlet, error: &NodeError) {
+    outlet.update(|status| {
+        status.state = state_after(error);
+        status.late_since = None;
+        status.last_error = Some(format!("{error}: {}", advice(error)).into());
+        if let NodeError::Fork(fork) = error {
+            status.fork = Some(*fork);
+        }
+    });
+}
+
+pub(in crate::template) fn state_after(error: &NodeError) -> NodeState {
+    match error {
+        NodeError::Rpc(error)
+            if matches!(error.code(), Some(WARMING_UP | SYNCING | NOT_CONNECTED)) =>
+        {
+            NodeState::Syncing
+        }
+        NodeError::Fork(_) => NodeState::WrongChain,
+        _ => NodeState::Down,
+    }
+}
+
+/// A wrong password does not heal by itself, and each try is a line in the node's log.
+pub(in crate::template) fn is_refused_password(error: &NodeError) -> bool {
+    matches!(error, NodeError::Rpc(RpcError::Unauthorized("user or password")))
 }

@@ -2,16 +2,19 @@
 //!
 //! ```text
 //!  zmq ---------.
-//!  waits (long   >-- hints --> task --getblockheader--> tip's template --> outlet
-//!   poll) ------'               |  ^                                         ^
-//!  notices, slow poll ----------'  '---- fetcher: getblocktemplate ----------'
+//!  waits (long   >-- hints --> task --look: getblockheader--> tip's template --> outlet
+//!   poll) ------'               |  ^                                               ^
+//!  notices, slow poll ----------'  '---- fetchers: getblocktemplate ---------------'
 //! ```
-//! Each arrow into the node has a connection of its own, so that none waits for another; one more
-//! asks for signs of life.
+//! Each arrow into the node has a connection of its own, so that none waits for another, and the
+//! task waits for no answer; one more asks for signs of life.
 
-mod meet;
+mod fetch;
+mod look;
+pub(super) mod meet;
 pub(super) mod speaker;
 pub(super) mod task;
+mod wait;
 
 use std::{pin::Pin, sync::Arc};
 

@@ -1,39 +1,82 @@
 //! What is said of a node in the log.
 
-use std::{mem::discriminant, sync::Arc};
+use std::{mem::discriminant, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::NodeError;
 use crate::{
-    template::{Fork, gbt::GbtError},
+    template::{Fork, NodeConfig, Outlet, gbt::GbtError, rpc::NodeInfo},
     work::Template,
 };
 
-/// Says each trouble once.
+/// Says each trouble once, and again when it has come again or lasts.
 pub(in crate::template) struct Speaker {
     node: Arc<str>,
-    said: Option<NodeError>,
+    said: Vec<Trouble>,
     down_since: Option<Instant>,
+    /// This outage was spoken of.
+    is_outage_said: bool,
     mempool_said: bool,
+    cut_said: bool,
+    unmet_said: bool,
+}
+
+/// One that was spoken of.
+struct Trouble {
+    error: NodeError,
+    at: Instant,
+    /// How often of late, in so many outages.
+    times: u32,
+    /// The node has given work since.
+    is_over: bool,
+}
+
+impl Trouble {
+    /// When it is worth a word again.
+    fn is_due(&self) -> bool {
+        let quiet = match (self.is_over, self.times) {
+            (true, ..OFTEN) => return true,
+            (true, _) => QUIET_OFTEN,
+            (false, _) => QUIET,
+        };
+        self.at.elapsed() >= quiet
+    }
 }
 
 impl Speaker {
     pub(in crate::template) fn new(node: Arc<str>) -> Self {
-        Self { node, said: None, down_since: None, mempool_said: false }
+        Self {
+            node,
+            said: Vec::new(),
+            down_since: None,
+            is_outage_said: false,
+            mempool_said: false,
+            cut_said: false,
+            unmet_said: false,
+        }
     }
 
     pub(in crate::template) fn lost(&mut self, error: &NodeError) {
         self.down_since.get_or_insert_with(Instant::now);
         let (node, what) = (&self.node, error);
-        if self.said.as_ref().is_some_and(|said| is_same_trouble(said, error)) {
+        let old = self.said.iter().position(|said| is_same_trouble(&said.error, error));
+        if old.is_some_and(|at| !self.said[at].is_due()) {
             debug!(%node, error = %what, "still no work from the node");
             return;
         }
         let advice = advice(error);
         warn!(%node, error = %what, advice, "no work from the node; trying until it gives some");
-        self.said = Some(error.clone());
+        self.is_outage_said = true;
+        let old = old.map(|at| self.said.swap_remove(at));
+        let recent = old.filter(|old| old.is_over && old.at.elapsed() < QUIET_OFTEN);
+        let times = recent.map_or(0, |old| old.times) + 1;
+        if self.said.len() == TROUBLES_MAX {
+            self.said.remove(0);
+        }
+        let (error, at) = (error.clone(), Instant::now());
+        self.said.push(Trouble { error, at, times, is_over: false });
     }
 
     pub(super) fn wants_mempool(&self) -> bool {
@@ -61,16 +104,64 @@ impl Speaker {
 
     /// The first template of a session is here.
     pub(in crate::template) fn back(&mut self, template: &Template) {
-        self.said = None;
+        self.said.iter_mut().for_each(|said| said.is_over = true);
         let (node, height) = (&self.node, template.height);
         let transactions = template.transactions.len();
-        if let Some(since) = self.down_since.take() {
-            let after = since.elapsed();
-            info!(%node, height, transactions, ?after, "the node gives work again");
-        } else {
-            info!(%node, height, transactions, "the node gives work");
+        let was_said = std::mem::take(&mut self.is_outage_said);
+        match self.down_since.take().map(|since| since.elapsed()) {
+            Some(after) if was_said => {
+                info!(%node, height, transactions, ?after, "the node gives work again");
+            }
+            Some(after) => debug!(%node, height, ?after, "the node gives work once more"),
+            None => info!(%node, height, transactions, "the node gives work"),
         }
     }
+
+    /// So many transactions were left out.
+    pub(super) fn cut(&mut self, cut: usize) {
+        if cut > 0 && !self.cut_said {
+            self.cut_said = true;
+            warn!(
+                node = %self.node, cut,
+                "the node's template has more transactions than a pool takes; the last ones are \
+                 left out (blockmaxweight makes templates smaller)"
+            );
+        }
+    }
+
+    /// The node wants these in the coinbase.
+    pub(super) fn unmet(&mut self, unmet: &[Box<str>]) {
+        if !unmet.is_empty() && !self.unmet_said {
+            self.unmet_said = true;
+            warn!(
+                node = %self.node, ?unmet,
+                "the node would like something in the coinbase (coinbaseaux) that is not put there"
+            );
+        }
+    }
+}
+
+/// Says what kind of node answered.
+pub(in crate::template) fn introduce(node: &NodeConfig, info: &NodeInfo, outlet: &Outlet) {
+    let was_known = outlet.status().version.is_some();
+    let (name, chain, version) = (&node.name, info.network.to_core_arg(), &info.version);
+    if !was_known {
+        info!(node = %name, chain, version = %version, height = info.height, "the node answers");
+    }
+    if info.is_in_initial_download && !was_known {
+        warn!(
+            node = %name, blocks = info.height, headers = info.headers,
+            "the node is in initial block download: work may be late, or wait until it is done"
+        );
+    }
+    outlet.update(|status| {
+        status.version = Some(Arc::clone(&info.version));
+        status.network = Some(info.network);
+        status.height = Some(info.height);
+        status.is_in_initial_download = info.is_in_initial_download;
+        status.late_since = None;
+        status.answered_at = Some(Instant::now().into_std());
+    });
 }
 
 /// What the operator can do.
@@ -93,5 +184,61 @@ fn is_same_trouble(said: &NodeError, error: &NodeError) -> bool {
     }
 }
 
+/// A trouble that lasts is worth a word this often.
+const QUIET: Duration = Duration::from_secs(6 * 3600);
+/// One that comes and goes is said so many times, and then this often.
+const OFTEN: u32 = 5;
+const QUIET_OFTEN: Duration = Duration::from_secs(600);
+/// There are hardly more that differ.
+const TROUBLES_MAX: usize = 8;
 /// In virtual bytes. What waits may be too cheap for the node to mine; less is not worth a word.
 const WAITING_MIN: u64 = 100_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::template::RpcError;
+
+    fn error(code: i32) -> NodeError {
+        RpcError::Node { code, message: "m".into() }.into()
+    }
+
+    fn said(speaker: &Speaker) -> Vec<u32> {
+        speaker.said.iter().map(|said| said.times).collect()
+    }
+
+    fn is_over(speaker: &mut Speaker) {
+        speaker.said.iter_mut().for_each(|said| said.is_over = true);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_trouble_that_lasts_is_said_once_and_then_four_times_a_day() {
+        let mut speaker = Speaker::new("n".into());
+        let mut times = 0;
+        for second in 0..24 * 3600 {
+            // Two kinds in turns, as of a node that restarts.
+            let before = speaker.said.iter().map(|said| said.at).max();
+            speaker.lost(&error(-10 + second % 2));
+            times += usize::from(speaker.said.iter().map(|said| said.at).max() != before);
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        assert_eq!(times, 8);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_trouble_that_comes_and_goes_is_said_a_few_times_and_then_now_and_then() {
+        let mut speaker = Speaker::new("n".into());
+        for _ in 0..500 {
+            speaker.lost(&error(-10));
+            is_over(&mut speaker);
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        assert_eq!(said(&speaker), [OFTEN]);
+        // Long after, it is as new.
+        tokio::time::advance(QUIET_OFTEN).await;
+        speaker.lost(&error(-10));
+        assert_eq!(said(&speaker), [1]);
+        speaker.lost(&error(-9));
+        assert_eq!(said(&speaker), [1, 1]);
+    }
+}

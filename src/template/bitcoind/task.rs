@@ -11,22 +11,25 @@ use tokio::{
     task::JoinSet,
     time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until, timeout},
 };
-use tracing::{debug, info, warn};
+use tracing::debug;
 
 use super::{
     NodeError,
-    meet::{meet, see_move},
-    speaker::{Speaker, advice},
+    fetch::Fetchers,
+    look::{Answer, Look, Lookers, Question},
+    meet::{is_refused_password, meet, say_down, see_side},
+    speaker::Speaker,
+    wait::{WaitFrom, Waiter},
 };
 use crate::{
     template::{
-        Fork, Hint, HintFrom, NodeConfig, NodeState, Notices, Outlet, Refresh,
-        conn::{NOT_CONNECTED, RpcClient, RpcError, SYNCING, WARMING_UP},
+        Fork, Hint, HintFrom, NodeConfig, Notices, Outlet, Refresh,
+        conn::RpcClient,
         header::{self, Header, Learned},
         probe,
         progress::{FullNews, HeaderNews, Progress},
-        rpc::{self, Fetched, FetchedBy, NodeInfo, WaitFrom},
-        zmq,
+        rpc::{self, Fetched, Request},
+        zmq::{self, ZmqWatch},
     },
     work::{Hash256, Template},
 };
@@ -39,10 +42,12 @@ pub(super) async fn run(
     mut notices: Notices,
 ) {
     let mut speaker = Speaker::new(Arc::clone(&node.name));
+    let zmq_said = zmq::Said::default();
     let mut learned = None;
     let mut wait = WAIT_MIN;
     loop {
-        let error = match Session::open(&node, &mut refresh, &outlet, learned).await {
+        let opened = Session::open(&node, &mut refresh, &outlet, learned, &zmq_said).await;
+        let error = match opened {
             Ok(mut session) => {
                 let error = session.serve(&mut notices, &mut speaker).await;
                 learned = session.progress.learned();
@@ -67,43 +72,12 @@ pub(super) async fn run(
     }
 }
 
-fn say_down(outlet: &Outlet, error: &NodeError) {
-    outlet.update(|status| {
-        status.state = state_after(error);
-        status.late_since = None;
-        status.last_error = Some(format!("{error}: {}", advice(error)).into());
-        if let NodeError::Fork(fork) = error {
-            status.fork = Some(*fork);
-        }
-    });
-}
-
-pub(in crate::template) fn state_after(error: &NodeError) -> NodeState {
-    match error {
-        NodeError::Rpc(error)
-            if matches!(error.code(), Some(WARMING_UP | SYNCING | NOT_CONNECTED)) =>
-        {
-            NodeState::Syncing
-        }
-        NodeError::Fork(_) => NodeState::WrongChain,
-        _ => NodeState::Down,
-    }
-}
-
-/// A wrong password does not heal by itself, and each try is a line in the node's log.
-pub(in crate::template) fn is_refused_password(error: &NodeError) -> bool {
-    matches!(error, NodeError::Rpc(RpcError::Unauthorized("user or password")))
-}
-
-/// A time during which the node answers.
+/// A time during which the node answers. It waits for news only, never for an answer.
 struct Session<'a> {
     outlet: &'a Outlet,
     node: Arc<str>,
     network: Network,
     fork: Option<Fork>,
-    client: RpcClient,
-    /// Of the client, when the network was last asked about.
-    connections: u32,
     progress: Progress,
     has_published: bool,
     /// The tip came with its template, which says less than its header.
@@ -111,17 +85,23 @@ struct Session<'a> {
     refresh: Interval,
     refresh_news: &'a mut Refresh,
     poll: Interval,
+    polled_at: Instant,
     hints: mpsc::Receiver<Hint>,
+    answers: mpsc::Receiver<Result<Answer, NodeError>>,
     fetched: mpsc::Receiver<Result<Fetched, NodeError>>,
-    requests: watch::Sender<u64>,
+    lookers: Lookers,
+    fetchers: Fetchers,
     wait_from: watch::Sender<WaitFrom>,
+    is_waiting: watch::Receiver<bool>,
+    zmq: ZmqWatch,
+    /// When a template is asked for on a block whose header takes long.
+    template_due: Option<(Instant, Hash256)>,
+    /// The block on which a template was asked for ahead of its header.
+    asked_ahead: Option<(Hash256, Request)>,
     /// When the node's templates get easy: for the next block, on a test network.
     easy_at: Option<Instant>,
     /// The hint that led to the template now asked for.
     hinted_at: Option<std::time::Instant>,
-    /// Too many transactions: said.
-    cut_said: bool,
-    unmet_said: bool,
     /// The weight of the last template, if it is so little that something may be wrong.
     thin: Option<u32>,
     /// Ends with the session.
@@ -134,57 +114,70 @@ impl<'a> Session<'a> {
         refresh: &'a mut Refresh,
         outlet: &'a Outlet,
         learned: Option<(Network, Learned)>,
+        zmq_said: &zmq::Said,
     ) -> Result<Self, NodeError> {
         let connect = || RpcClient::new(&node.rpc_url, &node.auth);
         let mut client = connect()?;
         let (info, fork) = meet(&mut client, node, outlet).await?;
         let (hint_sender, hints) = mpsc::channel(HINTS_MAX);
         let (fetched_sender, fetched) = mpsc::channel(FETCHED_MAX);
-        let requests = watch::Sender::new(0);
+        let (answer_sender, answers) = mpsc::channel(ANSWERS_MAX);
         let wait_from = watch::Sender::new(WaitFrom::default());
+        let (waiting_sender, is_waiting) = watch::channel(false);
         let (name, network) = (&node.name, info.network);
         let period = *refresh.borrow_and_update();
         let mut helpers = JoinSet::new();
-        helpers.spawn(rpc::fetch_on_request(
-            connect()?,
-            Arc::clone(name),
-            network,
-            requests.subscribe(),
-            fetched_sender.clone(),
-        ));
-        helpers.spawn(rpc::wait_for_tips(
-            connect()?,
-            Arc::clone(name),
-            network,
-            wait_from.subscribe(),
-            hint_sender.clone(),
-            fetched_sender,
-        ));
-        helpers.spawn(probe::watch(connect()?, outlet.clone(), hint_sender.clone()));
-        if let Some(endpoint) = &node.zmq_hashblock {
-            helpers.spawn(zmq::listen(Arc::clone(name), endpoint.as_str().into(), hint_sender));
+        let clients = (client, connect()?);
+        let lookers = Lookers::spawn(clients, network, &mut helpers, answer_sender);
+        let fetchers = Fetchers::default();
+        for requests in fetchers.subscribe() {
+            let (name, sender) = (Arc::clone(name), fetched_sender.clone());
+            helpers.spawn(rpc::fetch_on_request(connect()?, name, network, requests, sender));
         }
+        let zmq = ZmqWatch::new();
+        let waiter = Waiter {
+            node: Arc::clone(name),
+            network,
+            client: connect()?,
+            second: connect()?,
+            from: wait_from.subscribe(),
+            is_told: zmq.is_telling.subscribe(),
+            is_waiting: waiting_sender,
+            hints: hint_sender.clone(),
+            outlet: outlet.clone(),
+        };
+        helpers.spawn(waiter.run());
+        helpers.spawn(probe::watch(connect()?, outlet.clone(), hint_sender.clone()));
+        helpers.spawn(zmq::listen(
+            node.clone(),
+            hint_sender,
+            zmq.is_telling.clone(),
+            zmq_said.clone(),
+        ));
         Ok(Self {
             outlet,
             node: Arc::clone(name),
             network,
             fork,
-            connections: client.connections(),
-            client,
             progress: Progress::new(Arc::clone(name), network, learned),
             has_published: false,
             header_wanted: false,
             refresh: ticks(Duration::ZERO, period),
             refresh_news: refresh,
-            poll: ticks(POLL, POLL),
+            poll: ticks(POLL_QUICK, POLL_QUICK),
+            polled_at: Instant::now(),
             hints,
+            answers,
             fetched,
-            requests,
+            lookers,
+            fetchers,
             wait_from,
+            is_waiting,
+            zmq,
+            template_due: None,
+            asked_ahead: None,
             easy_at: None,
             hinted_at: None,
-            cut_said: false,
-            unmet_said: false,
             thin: None,
             _helpers: helpers,
         })
@@ -193,90 +186,144 @@ impl<'a> Session<'a> {
     /// Publishes work until something fails.
     async fn serve(&mut self, notices: &mut Notices, speaker: &mut Speaker) -> NodeError {
         loop {
-            let step = tokio::select! {
-                Some(hint) = self.hints.recv() => self.on_hint(hint).await,
-                tip = notices.next() => self.on_hint(hint(HintFrom::Notice, tip)).await,
-                _ = self.poll.tick() => self.on_poll(speaker).await,
+            tokio::select! {
+                // What has come in counts before what is to be asked.
+                biased;
                 Some(fetched) = self.fetched.recv() => match fetched {
-                    Ok(fetched) => self.on_fetched(fetched, speaker).await,
-                    Err(error) => Err(error),
+                    Ok(fetched) => self.on_fetched(fetched, speaker),
+                    Err(error) => return error,
                 },
+                Some(answer) = self.answers.recv() => match answer {
+                    Ok(answer) => {
+                        if let Err(error) = self.on_answer(answer, speaker) {
+                            return error;
+                        }
+                    }
+                    Err(error) => return error,
+                },
+                Some(hint) = self.hints.recv() => self.on_hint(hint),
+                tip = notices.next() => self.on_hint(hint(HintFrom::Notice, tip)),
                 Ok(()) = self.refresh_news.changed() => {
                     let period = *self.refresh_news.borrow_and_update();
                     self.refresh = ticks(period, period);
-                    Ok(())
                 }
+                () = until(self.template_due.map(|due| due.0)) => self.ask_ahead(),
                 () = until(self.easy_at) => {
                     self.easy_at = None;
-                    self.request_template();
-                    Ok(())
+                    let _ = self.request_template();
                 }
-                _ = self.refresh.tick() => {
-                    self.request_template();
-                    self.see_download().await
-                }
-            };
-            if let Err(error) = step {
-                return error;
+                () = until(self.zmq.due) => self.zmq.on_silence(),
+                _ = self.refresh.tick() => self.on_refresh(),
+                _ = self.poll.tick() => self.on_poll(speaker),
             }
         }
     }
 
-    async fn on_poll(&mut self, speaker: &mut Speaker) -> Result<(), NodeError> {
-        self.on_hint(hint(HintFrom::SlowPoll, None)).await?;
-        see_move(&mut self.client, &mut self.connections, self.network).await?;
+    fn on_refresh(&mut self) {
+        // One that is on its way is as good.
+        if self.fetchers.are_idle() {
+            let _ = self.request_template();
+        }
+        // Sees whether the initial block download has ended.
+        if self.has_published && self.outlet.status().is_in_initial_download {
+            self.lookers.ask_aside(Question::Info);
+        }
+    }
+
+    fn on_poll(&mut self, speaker: &Speaker) {
+        let is_told = *self.zmq.is_telling.borrow() || *self.is_waiting.borrow();
+        if is_told && self.polled_at.elapsed() < POLL {
+            return;
+        }
+        self.polled_at = Instant::now();
+        self.look(Look::new(hint(HintFrom::SlowPoll, None)), true);
         if let Some(weight) = self.thin.take().filter(|_| speaker.wants_mempool()) {
-            speaker.mempool(weight, rpc::mempool_vbytes(&mut self.client).await);
+            self.lookers.ask_aside(Question::Mempool(weight));
+        }
+    }
+
+    fn on_hint(&mut self, hint: Hint) {
+        debug!(node = %self.node, from = ?hint.from, tip = ?hint.tip, "there may be a new tip");
+        if hint.from == HintFrom::Zmq {
+            self.zmq.on_hint(hint.tip);
+        }
+        // Whoever gave notice may know of a block before the node does.
+        self.look(Look::new(hint), hint.from != HintFrom::Notice);
+    }
+
+    /// Asks for the header of the block that may be a new tip, or for the tip's hash first.
+    /// `is_known`: the node itself has named the block.
+    fn look(&mut self, look: Look, is_known: bool) {
+        let look = Look { generation: self.progress.generation(), ..look };
+        let Some(tip) = look.hint.tip else { return self.lookers.ask_tip(look) };
+        let is_worked_on = self.progress.tip() == Some(tip);
+        // What more there is to know of the tip that is worked on can wait for a poll.
+        let is_enough = is_worked_on && (!self.header_wanted || self.lookers.is_asking(None));
+        if is_enough || self.lookers.is_asking(Some(tip)) {
+            return;
+        }
+        self.lookers.ask_header(tip, look);
+        if is_known && !is_worked_on {
+            self.template_due = Some((Instant::now() + HEAD_START, tip));
+        }
+    }
+
+    fn on_answer(&mut self, answer: Answer, speaker: &mut Speaker) -> Result<(), NodeError> {
+        self.answered();
+        match answer {
+            Answer::Tip(tip, look) => {
+                let again = self.lookers.on_tip();
+                self.look(Look { hint: Hint { tip: Some(tip), ..look.hint }, ..look }, true);
+                if let Some(again) = again {
+                    self.look(again, true);
+                }
+            }
+            Answer::Header(hash, header, look) => {
+                self.on_header(hash, header, look)?;
+                self.lookers.on_header(self.progress.generation());
+            }
+            Answer::Mempool(weight, waiting) => speaker.mempool(weight, waiting),
+            Answer::Info(info) => self.outlet.update(|status| {
+                status.is_in_initial_download = info.is_in_initial_download;
+            }),
         }
         Ok(())
     }
 
-    /// Looks at the tip; publishes work on it if it is new.
-    async fn on_hint(&mut self, hint: Hint) -> Result<(), NodeError> {
-        if hint.tip.is_some() && hint.tip == self.progress.tip() {
+    /// Publishes work on the block if it is a new tip.
+    fn on_header(
+        &mut self,
+        hash: Hash256,
+        header: Option<Header>,
+        look: Look,
+    ) -> Result<(), NodeError> {
+        self.template_due = self.template_due.filter(|(_, tip)| *tip != hash);
+        // An answer of before the tip that is known by now is no news.
+        let is_late =
+            look.generation != self.progress.generation() && self.progress.tip() != Some(hash);
+        // An unknown block is no error: the hint came from somebody else, or too early.
+        let Some(header) = header.filter(|_| !is_late) else {
+            self.look_again(look);
             return Ok(());
-        }
-        let mut hash = hint.tip;
-        for _ in 0..TIP_TRIES {
-            let tip = match hash.take() {
-                Some(tip) => tip,
-                None => rpc::best_hash(&mut self.client).await?,
-            };
-            self.answered();
-            let is_known = self.progress.tip() == Some(tip);
-            if is_known && !self.header_wanted {
-                return Ok(());
-            }
-            // An unknown block is no error: the hint came from somebody else, or too early.
-            let Some(header) = rpc::header(&mut self.client, tip).await? else { continue };
-            self.see_side(&header)?;
-            match self.progress.on_header(&header, unix_now()) {
-                HeaderNews::NotTip => {}
-                HeaderNews::Known => {
-                    self.header_wanted = false;
-                    self.easy_at = easy_at(&header, self.network);
-                    self.outlet.update(|status| status.work = header.work);
-                    return Ok(());
-                }
-                HeaderNews::NewTip(template) => {
-                    self.on_new_tip(&header, hint, template);
-                    return Ok(());
-                }
+        };
+        see_side(self.fork, &header, self.outlet)?;
+        match self.progress.on_header(&header, unix_now()) {
+            HeaderNews::NotTip => self.look_again(look),
+            HeaderNews::NewTip(template) => self.on_new_tip(&header, look.hint, template),
+            HeaderNews::Known => {
+                self.header_wanted = false;
+                self.easy_at = easy_at(&header, self.network);
+                self.outlet.update(|status| status.work = header.work);
             }
         }
-        // The tip changes faster than it can be asked for; the next hint will tell.
         Ok(())
     }
 
-    /// A tip that is no more, or the last that is, of the chain of SHA-256 miners.
-    fn see_side(&self, tip: &Header) -> Result<(), NodeError> {
-        let is_over = tip.is_foreign || self.fork.is_some_and(|fork| fork.takes(tip.height + 1));
-        if tip.confirmations != 1 || !is_over {
-            return Ok(());
+    /// Unless the tip changes faster than it can be asked for; the next hint will tell then.
+    fn look_again(&mut self, look: Look) {
+        if let Some(tries) = look.tries.checked_sub(1) {
+            self.look(Look { hint: Hint { tip: None, ..look.hint }, tries, ..look }, true);
         }
-        self.outlet.update(|status| status.height = Some(tip.height));
-        let from = self.fork.and_then(Fork::height);
-        Err(NodeError::Fork(Fork::Blake2b { from, is_here: true }))
     }
 
     fn on_new_tip(&mut self, header: &Header, hint: Hint, template: Option<Template>) {
@@ -284,9 +331,7 @@ impl<'a> Session<'a> {
         let (height, tip) = (header.height, header.hash);
         self.header_wanted = false;
         self.easy_at = easy_at(header, self.network);
-        // Full work on it is out next.
-        let has_template = from == HintFrom::Template && hint.tip == Some(tip);
-        if let Some(template) = template.filter(|_| !has_template) {
+        if let Some(template) = template {
             self.outlet.publish(Arc::new(template));
             let after_us = micros(hint.at);
             debug!(%node, height, %tip, ?from, after_us, "tip: subsidy-only work is out");
@@ -299,69 +344,51 @@ impl<'a> Session<'a> {
             status.work = header.work;
         });
         self.wait_from.send_modify(|wait| wait.height = height);
+        self.zmq.on_tip(tip);
         self.hinted_at = Some(hint.at);
-        if !has_template {
-            self.request_template();
+        if self.asked_ahead.take().is_none_or(|(ahead, _)| ahead != tip) {
+            let _ = self.request_template();
         }
     }
 
-    /// Sees whether the initial block download has ended.
-    async fn see_download(&mut self) -> Result<(), NodeError> {
-        if self.has_published && self.outlet.status().is_in_initial_download {
-            let info = rpc::node_info(&mut self.client).await?;
-            self.outlet.update(|status| {
-                status.is_in_initial_download = info.is_in_initial_download;
-            });
+    fn ask_ahead(&mut self) {
+        if let Some((_, tip)) = self.template_due.take() {
+            let request = self.request_template();
+            self.asked_ahead = Some((tip, request));
         }
-        Ok(())
     }
 
-    fn request_template(&mut self) {
-        self.requests.send_replace(self.progress.generation());
+    fn request_template(&mut self) -> Request {
         self.refresh.reset();
+        self.fetchers.request(self.progress.generation())
     }
 
-    async fn on_fetched(
-        &mut self,
-        fetched: Fetched,
-        speaker: &mut Speaker,
-    ) -> Result<(), NodeError> {
-        let Fetched { from, parsed, took } = fetched;
-        let generation = match from {
-            FetchedBy::Request(generation) => generation,
-            FetchedBy::LongPoll => {
-                let tip = parsed.template.prevhash;
-                if self.progress.tip() == Some(tip) {
-                    return Ok(()); // No new tip; refreshing has its own pace.
-                }
-                // It may have been long on its way: the node says whether that is its tip now.
-                self.on_hint(hint(HintFrom::Template, Some(tip))).await?;
-                if self.progress.tip() != Some(tip) {
-                    return Ok(());
-                }
-                self.progress.generation()
-            }
-        };
+    fn on_fetched(&mut self, fetched: Fetched, speaker: &mut Speaker) {
+        let Fetched { request, parsed, took } = fetched;
+        self.fetchers.on_fetched(request);
         self.answered();
-        if took.is_some() {
-            self.outlet.update(|status| status.template_fetch = took);
-        }
-        match self.progress.on_full(&parsed.template, generation) {
-            // The news of the tip asked for another one.
-            FullNews::Outdated => {}
-            FullNews::Fresh { is_new_tip } => {
-                if from == FetchedBy::LongPoll {
-                    self.refresh.reset();
+        self.outlet.update(|status| status.template_fetch = Some(took));
+        let prevhash = parsed.template.prevhash;
+        // If the node knew nothing of that block yet, its header asks for another template.
+        self.asked_ahead =
+            self.asked_ahead.filter(|(tip, ahead)| *ahead != request || *tip == prevhash);
+        self.template_due = self.template_due.filter(|(_, tip)| *tip != prevhash);
+        match self.progress.on_full(&parsed.template, request.generation) {
+            // The news of the tip asked for another one, unless this was to be that.
+            FullNews::Outdated => {
+                if self.fetchers.are_idle() {
+                    let _ = self.request_template();
                 }
+            }
+            FullNews::Fresh { is_new_tip } => {
                 let (template, longpollid) = (parsed.template, parsed.longpollid);
-                self.say_cut(parsed.cut);
-                self.say_unmet(&parsed.unmet);
+                speaker.cut(parsed.cut);
+                speaker.unmet(&parsed.unmet);
                 // Asked about between templates, not in the way of one.
                 self.thin = is_light(&template).then_some(template.total_weight);
                 self.publish(template, longpollid, is_new_tip, speaker);
             }
         }
-        Ok(())
     }
 
     fn publish(
@@ -371,7 +398,7 @@ impl<'a> Session<'a> {
         is_new_tip: bool,
         speaker: &mut Speaker,
     ) {
-        let height = template.height.saturating_sub(1);
+        let (height, tip) = (template.height.saturating_sub(1), template.prevhash);
         if !self.has_published {
             self.has_published = true;
             speaker.back(&template);
@@ -384,7 +411,8 @@ impl<'a> Session<'a> {
         self.outlet.publish_full(template, is_new_tip, Instant::now().into_std());
         if is_new_tip {
             self.header_wanted = true;
-            self.poll.reset_immediately();
+            self.zmq.on_tip(tip);
+            self.look(Look::new(hint(HintFrom::SlowPoll, Some(tip))), true);
         }
         self.wait_from.send_modify(|wait| {
             wait.height = height;
@@ -392,27 +420,6 @@ impl<'a> Session<'a> {
                 wait.longpollid = longpollid;
             }
         });
-    }
-
-    fn say_cut(&mut self, cut: usize) {
-        if cut > 0 && !self.cut_said {
-            self.cut_said = true;
-            warn!(
-                node = %self.node, cut,
-                "the node's template has more transactions than a pool takes; the last ones are \
-                 left out (blockmaxweight makes templates smaller)"
-            );
-        }
-    }
-
-    fn say_unmet(&mut self, unmet: &[Box<str>]) {
-        if !unmet.is_empty() && !self.unmet_said {
-            self.unmet_said = true;
-            warn!(
-                node = %self.node, ?unmet,
-                "the node would like something in the coinbase (coinbaseaux) that is not put there"
-            );
-        }
     }
 
     fn answered(&self) {
@@ -423,29 +430,6 @@ impl<'a> Session<'a> {
 /// True when the limits of its node may be why a template holds so little.
 fn is_light(template: &Template) -> bool {
     template.total_weight < template.limits.weight / 2
-}
-
-/// Says what kind of node answered.
-pub(in crate::template) fn introduce(node: &NodeConfig, info: &NodeInfo, outlet: &Outlet) {
-    let was_known = outlet.status().version.is_some();
-    let (name, chain, version) = (&node.name, info.network.to_core_arg(), &info.version);
-    if !was_known {
-        info!(node = %name, chain, version = %version, height = info.height, "the node answers");
-    }
-    if info.is_in_initial_download && !was_known {
-        warn!(
-            node = %name, blocks = info.height, headers = info.headers,
-            "the node is in initial block download: work may be late, or wait until it is done"
-        );
-    }
-    outlet.update(|status| {
-        status.version = Some(Arc::clone(&info.version));
-        status.network = Some(info.network);
-        status.height = Some(info.height);
-        status.is_in_initial_download = info.is_in_initial_download;
-        status.late_since = None;
-        status.answered_at = Some(Instant::now().into_std());
-    });
 }
 
 pub(in crate::template) fn hint(from: HintFrom, tip: Option<Hash256>) -> Hint {
@@ -487,12 +471,17 @@ const WAIT_MIN: Duration = Duration::from_millis(100);
 const WAIT_MAX: Duration = Duration::from_secs(1);
 /// What asking more often would not change.
 const WAIT_REFUSED: Duration = Duration::from_secs(5);
-/// The net under ZeroMQ and long polls, and how a dead node is noticed.
+/// The net under ZeroMQ and waits, and how a dead node is noticed.
 const POLL: Duration = Duration::from_secs(1);
+/// Where neither ZeroMQ nor a wait tells of tips.
+const POLL_QUICK: Duration = Duration::from_millis(250);
+/// A header is there in a millisecond, and work on it goes out first: the node would make it wait
+/// for a template that was asked for before. Where its answers take long, that is no reason to ask
+/// for one thing after another.
+const HEAD_START: Duration = Duration::from_millis(100);
 /// `tokio::time::interval` refuses zero, and a node should not be asked in a loop.
 const PERIOD_MIN: Duration = Duration::from_millis(100);
 /// One hint is enough to look; a few more do no harm.
 const HINTS_MAX: usize = 8;
 const FETCHED_MAX: usize = 2;
-/// How often to follow a tip that changes while it is asked about.
-const TIP_TRIES: usize = 3;
+const ANSWERS_MAX: usize = 4;

@@ -26,8 +26,9 @@ use crate::{
     template::{
         Hint, HintFrom, NodeConfig, NodeError, Notices, Outlet, Refresh,
         bitcoind::{
-            speaker::{Speaker, advice},
-            task::{hint, introduce, is_refused_password, micros, state_after, ticks, unix_now},
+            meet::{is_refused_password, state_after},
+            speaker::{Speaker, advice, introduce},
+            task::{hint, micros, ticks, unix_now},
         },
         conn::{RpcClient, RpcError, SYNCING},
         probe::LATE_AFTER,
@@ -169,13 +170,15 @@ impl<'a> Source<'a> {
         }
         loop {
             let step = tokio::select! {
-                Some(hint) = self.hints.recv() => self.on_hint(hint).await,
-                tip = notices.next() => self.on_hint(hint(HintFrom::Notice, tip)).await,
-                _ = self.poll.tick() => self.on_hint(hint(HintFrom::SlowPoll, None)).await,
+                // A template that is here counts before all that is to be asked: where answers
+                // take longer than the poll's period, that one is always due.
+                biased;
                 Some(fetched) = self.fetched.recv() => match fetched {
                     Ok(fetched) => self.on_fetched(fetched, speaker).await,
                     Err(error) => Err(error),
                 },
+                Some(hint) = self.hints.recv() => self.on_hint(hint).await,
+                tip = notices.next() => self.on_hint(hint(HintFrom::Notice, tip)).await,
                 Ok(()) = self.limit.changed() => {
                     self.request_template();
                     Ok(())
@@ -193,6 +196,7 @@ impl<'a> Source<'a> {
                     self.request_template();
                     self.see_download().await
                 }
+                _ = self.poll.tick() => self.on_hint(hint(HintFrom::SlowPoll, None)).await,
             };
             match step {
                 Ok(()) => {}
@@ -211,6 +215,8 @@ impl<'a> Source<'a> {
     async fn begin(&mut self) -> Result<(), NodeError> {
         let info = node_info(&mut self.client).await?;
         introduce(&self.node, &info, self.outlet);
+        // It has tasks instead.
+        self.outlet.update(|status| status.has_spare_threads = Some(true));
         self.begun.send_modify(|count| *count += 1);
         self.see_download().await?;
         let learned = self.progress.take().and_then(|progress| progress.learned());

@@ -1,0 +1,78 @@
+//! Which of those that fetch templates is asked for one. Pure but for the channel to them.
+
+use tokio::sync::watch;
+
+use crate::template::rpc::Request;
+
+/// Two, so that what is on its way of an old tip keeps no template of a new one waiting.
+#[derive(Debug, Default)]
+pub(super) struct Fetchers([Fetcher; 2]);
+
+#[derive(Debug, Default)]
+struct Fetcher {
+    requests: watch::Sender<Request>,
+    /// The last one that was answered.
+    done: Request,
+}
+
+impl Fetcher {
+    fn is_idle(&self) -> bool {
+        *self.requests.borrow() == self.done
+    }
+}
+
+impl Fetchers {
+    /// Where each of them hears what is asked.
+    pub(super) fn subscribe(&self) -> impl Iterator<Item = watch::Receiver<Request>> {
+        self.0.iter().map(|fetcher| fetcher.requests.subscribe())
+    }
+
+    /// No template is on its way.
+    pub(super) fn are_idle(&self) -> bool {
+        self.0.iter().all(Fetcher::is_idle)
+    }
+
+    /// Asks the one that has nothing to do, or else the second one, which then comes to it next.
+    pub(super) fn request(&self, generation: u64) -> Request {
+        let lane = usize::from(!self.0[0].is_idle());
+        let requests = &self.0[lane].requests;
+        let id = requests.borrow().id + 1;
+        let request = Request { lane, id, generation };
+        requests.send_replace(request);
+        request
+    }
+
+    pub(super) fn on_fetched(&mut self, request: Request) {
+        if let Some(fetcher) = self.0.get_mut(request.lane) {
+            fetcher.done = request;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_nothing_to_do_is_asked() {
+        let mut fetchers = Fetchers::default();
+        assert!(fetchers.are_idle());
+        let first = fetchers.request(1);
+        let second = fetchers.request(2);
+        assert_eq!((first.lane, second.lane), (0, 1));
+        // Both are busy: of several, the last one counts.
+        let (third, fourth) = (fetchers.request(3), fetchers.request(4));
+        assert_eq!((third.lane, fourth.lane), (1, 1));
+        fetchers.on_fetched(second);
+        assert_eq!(fetchers.request(5).lane, 1, "the fourth is on its way");
+        fetchers.on_fetched(first);
+        assert_eq!(fetchers.request(6).lane, 0);
+        let receivers: Vec<_> = fetchers.subscribe().collect();
+        let last: Vec<Request> = receivers.iter().map(|requests| *requests.borrow()).collect();
+        assert_eq!((last[0].generation, last[1].generation), (6, 5));
+        for request in last {
+            fetchers.on_fetched(request);
+        }
+        assert!(fetchers.are_idle());
+    }
+}

@@ -1,0 +1,169 @@
+//! What is asked of a node beside templates: one call at a time on a connection of its own, so that
+//! an answer that is long on its way keeps nothing else waiting.
+
+use bitcoin::Network;
+use tokio::{sync::mpsc, task::JoinSet};
+
+use super::{NodeError, meet::see_move};
+use crate::{
+    template::{
+        Hint, HintFrom,
+        conn::RpcClient,
+        header::Header,
+        rpc::{self, NodeInfo},
+    },
+    work::Hash256,
+};
+
+/// What the session wants to know.
+#[derive(Debug)]
+pub(super) enum Question {
+    Tip(Look),
+    Header(Hash256, Look),
+    /// What waits in the mempool, beside a template of this weight.
+    Mempool(u32),
+    Info,
+}
+
+/// What a question about the tip came from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Look {
+    pub(super) hint: Hint,
+    /// Tips of before the question are no news afterwards.
+    pub(super) generation: u64,
+    /// How often to ask again where the answer is no tip.
+    pub(super) tries: usize,
+}
+
+impl Look {
+    pub(super) fn new(hint: Hint) -> Self {
+        Self { hint, generation: 0, tries: TRIES }
+    }
+}
+
+#[derive(Debug)]
+pub(super) enum Answer {
+    Tip(Hash256, Look),
+    /// None: the node does not know the block.
+    Header(Hash256, Option<Header>, Look),
+    Mempool(u32, Result<u64, NodeError>),
+    Info(NodeInfo),
+}
+
+/// Who is asked.
+pub(super) struct Lookers {
+    tips: mpsc::Sender<Question>,
+    headers: mpsc::Sender<Question>,
+    is_tip_asked: bool,
+    /// What came after the question that is on its way.
+    again: Option<Look>,
+    /// The block whose header is asked for.
+    header_asked: Option<Hash256>,
+    /// And the one that comes next: the latest of all that came meanwhile.
+    header_next: Option<(Hash256, Look)>,
+}
+
+impl Lookers {
+    /// Starts those who answer, each with a client of its own.
+    pub(super) fn spawn(
+        (client, second): (RpcClient, RpcClient),
+        network: Network,
+        helpers: &mut JoinSet<()>,
+        answers: mpsc::Sender<Result<Answer, NodeError>>,
+    ) -> Self {
+        let (tips, about_tips) = mpsc::channel(QUESTIONS_MAX);
+        let (headers, about_headers) = mpsc::channel(QUESTIONS_MAX);
+        helpers.spawn(answer(client, network, about_tips, answers.clone()));
+        helpers.spawn(answer(second, network, about_headers, answers));
+        Self {
+            tips,
+            headers,
+            is_tip_asked: false,
+            again: None,
+            header_asked: None,
+            header_next: None,
+        }
+    }
+
+    /// Asks for the tip. An answer on its way will do for a poll, not for news.
+    pub(super) fn ask_tip(&mut self, look: Look) {
+        if !self.is_tip_asked {
+            self.is_tip_asked = self.tips.try_send(Question::Tip(look)).is_ok();
+        } else if look.hint.from != HintFrom::SlowPoll {
+            self.again = Some(look);
+        }
+    }
+
+    /// An answer about the tip is here; gives what is to be asked after it.
+    pub(super) fn on_tip(&mut self) -> Option<Look> {
+        self.is_tip_asked = false;
+        self.again.take()
+    }
+
+    pub(super) fn ask_header(&mut self, hash: Hash256, look: Look) {
+        if self.header_asked.is_some() {
+            self.header_next = Some((hash, look));
+        } else if self.headers.try_send(Question::Header(hash, look)).is_ok() {
+            self.header_asked = Some(hash);
+        }
+    }
+
+    /// A header is asked for, of this block or of any.
+    pub(super) fn is_asking(&self, hash: Option<Hash256>) -> bool {
+        let next = self.header_next.map(|(next, _)| next);
+        let is_it = |asked: Hash256| hash.is_none_or(|hash| hash == asked);
+        self.header_asked.is_some_and(is_it) || next.is_some_and(is_it)
+    }
+
+    /// An answer about a header is here, and what it means is known.
+    pub(super) fn on_header(&mut self, generation: u64) {
+        self.header_asked = None;
+        if let Some((hash, look)) = self.header_next.take() {
+            self.ask_header(hash, Look { generation, ..look });
+        }
+    }
+
+    /// Asks what can wait, and is left out where too much is asked already.
+    pub(super) fn ask_aside(&self, question: Question) {
+        let _ = self.tips.try_send(question);
+    }
+}
+
+/// Answers one question after another. Ends at the first error.
+async fn answer(
+    mut client: RpcClient,
+    network: Network,
+    mut questions: mpsc::Receiver<Question>,
+    answers: mpsc::Sender<Result<Answer, NodeError>>,
+) {
+    let mut connections = client.connections();
+    while let Some(question) = questions.recv().await {
+        let answer = match ask(&mut client, question).await {
+            // On a new connection there may be another node.
+            Ok(answer @ Answer::Tip(..)) => {
+                see_move(&mut client, &mut connections, network).await.map(|()| answer)
+            }
+            answer => answer,
+        };
+        let is_end = answer.is_err();
+        if answers.send(answer).await.is_err() || is_end {
+            return;
+        }
+    }
+}
+
+async fn ask(client: &mut RpcClient, question: Question) -> Result<Answer, NodeError> {
+    Ok(match question {
+        Question::Tip(look) => Answer::Tip(rpc::best_hash(client).await?, look),
+        Question::Header(hash, look) => {
+            Answer::Header(hash, rpc::header(client, hash).await?, look)
+        }
+        Question::Mempool(weight) => Answer::Mempool(weight, rpc::mempool_vbytes(client).await),
+        Question::Info => Answer::Info(rpc::node_info(client).await?),
+    })
+}
+
+/// How often to follow a tip that changes while it is asked about.
+const TRIES: usize = 3;
+/// Beside the one that is being answered.
+const QUESTIONS_MAX: usize = 2;

@@ -1,0 +1,370 @@
+//! Waits for tips in calls that the node answers when there is one.
+//!
+//! A wait holds one of the node's few RPC threads and cannot be taken back, and a found block must
+//! not stand in line behind it. So a wait is short, it is given up where the node shows that it has
+//! no thread to spare, and there is none while ZeroMQ tells of tips.
+
+use std::{sync::Arc, time::Duration};
+
+use bitcoin::Network;
+use serde::Deserialize;
+use tokio::{
+    pin, select,
+    sync::{mpsc, watch},
+    time::{Instant, sleep, timeout},
+};
+use tracing::{debug, info, warn};
+
+use super::NodeError;
+use crate::{
+    template::{
+        Hint, HintFrom, Outlet,
+        conn::{METHOD_NOT_FOUND, RpcClient, RpcError},
+        rpc::{self, LONG_POLL_MAX, QUICK_MAX},
+    },
+    work::Hash256,
+};
+
+/// What a wait for the next tip starts from.
+#[derive(Clone, Debug, Default)]
+pub(super) struct WaitFrom {
+    /// Of the tip.
+    pub(super) height: u32,
+    pub(super) longpollid: Option<Box<str>>,
+}
+
+/// Who waits.
+pub(super) struct Waiter {
+    pub(super) node: Arc<str>,
+    pub(super) network: Network,
+    pub(super) client: RpcClient,
+    /// For asking, during a wait, whether a thread is left.
+    pub(super) second: RpcClient,
+    pub(super) from: watch::Receiver<WaitFrom>,
+    /// ZeroMQ tells of tips.
+    pub(super) is_told: watch::Receiver<bool>,
+    /// True while waits go on.
+    pub(super) is_waiting: watch::Sender<bool>,
+    pub(super) hints: mpsc::Sender<Hint>,
+    pub(super) outlet: Outlet,
+}
+
+/// How a wait ended.
+enum Waited {
+    Tip(Reached),
+    /// There is no new tip; so long the node took to answer something else meanwhile.
+    Nothing {
+        answered_in: Duration,
+    },
+}
+
+impl Waiter {
+    /// `waitforblockheight` costs the node nothing else, and answers before any template is made;
+    /// where it is unknown or not allowed, a long poll for templates does. Tips of the same height
+    /// are left to the slow poll.
+    pub(super) async fn run(mut self) {
+        if self.from.wait_for(|from| from.height > 0).await.is_err() {
+            return;
+        }
+        let mut threads = Threads::default();
+        while !self.hints.is_closed() {
+            self.until_wanted().await;
+            if threads.usual.is_none() {
+                threads.usual = Some(self.answers_in().await);
+            }
+            self.set_waiting(true);
+            let length = threads.wait();
+            let height = self.from.borrow().height;
+            match self.wait(height.saturating_add(1), length).await {
+                Ok(Waited::Tip(reached)) => {
+                    if !self.pass_on(&reached).await {
+                        return;
+                    }
+                    // Until the session knows of the tip, the next wait would end at once.
+                    let _ = timeout(PAUSE, self.from.changed()).await;
+                }
+                Ok(Waited::Nothing { answered_in }) => {
+                    threads.see(length, answered_in);
+                    self.heed(&threads).await;
+                }
+                Err(NodeError::Rpc(error)) if is_unsupported(&error) => {
+                    debug!(node = %self.node, %error, "no waitforblockheight: long polling");
+                    return self.long_poll(threads.usual.unwrap_or_default()).await;
+                }
+                Err(error) => {
+                    debug!(node = %self.node, %error, "waiting for a block failed");
+                    rpc::look_soon(&self.hints);
+                    sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Returns when nothing else tells of tips.
+    async fn until_wanted(&mut self) {
+        while *self.is_told.borrow_and_update() {
+            self.set_waiting(false);
+            if self.is_told.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// One wait, and a call beside it that needs a thread too.
+    async fn wait(&mut self, height: u32, length: Duration) -> Result<Waited, NodeError> {
+        let reached = wait_for_height(&mut self.client, height, length);
+        let second = &mut self.second;
+        let beside = async {
+            // The wait has its thread by then.
+            sleep(length / 4).await;
+            answers_in(second).await
+        };
+        pin!(reached, beside);
+        let (reached, answered_in) = select! {
+            biased;
+            reached = &mut reached => {
+                let reached = reached?;
+                if reached.height >= height {
+                    return Ok(Waited::Tip(reached));
+                }
+                (reached, beside.await)
+            }
+            answered_in = &mut beside => (reached.await?, answered_in),
+        };
+        if reached.height >= height {
+            return Ok(Waited::Tip(reached));
+        }
+        Ok(Waited::Nothing { answered_in })
+    }
+
+    async fn pass_on(&self, reached: &Reached) -> bool {
+        let hint = Hint {
+            from: HintFrom::LongPoll,
+            tip: Hash256::from_display_hex(&reached.hash),
+            at: Instant::now().into_std(),
+        };
+        self.hints.send(hint).await.is_ok()
+    }
+
+    /// Leaves the node alone for a while if it has no thread to spare.
+    async fn heed(&mut self, threads: &Threads) {
+        if threads.short == 0 {
+            let known = self.outlet.status().has_spare_threads;
+            if known == Some(false) {
+                info!(node = %self.node, "the node has RPC threads to spare again");
+            }
+            if known != Some(true) {
+                self.outlet.update(|status| status.has_spare_threads = Some(true));
+            }
+            return;
+        }
+        self.set_waiting(false);
+        debug!(node = %self.node, times = threads.short, "no RPC thread is left beside a wait");
+        if threads.short >= SHORT_MIN {
+            self.say_short();
+        }
+        sleep(threads.pause()).await;
+    }
+
+    fn say_short(&self) {
+        if self.outlet.status().has_spare_threads != Some(false) {
+            warn!(
+                node = %self.node,
+                "the node has no RPC thread to spare, so it is asked for new blocks four times a \
+                 second instead of being waited for, and what other programs ask of it can hold up \
+                 a found block: set rpcthreads=16 in its bitcoin.conf, and zmqpubhashblock there \
+                 and zmq_hashblock here"
+            );
+            self.outlet.update(|status| status.has_spare_threads = Some(false));
+        }
+    }
+
+    fn set_waiting(&self, is_waiting: bool) {
+        self.is_waiting.send_if_modified(|old| std::mem::replace(old, is_waiting) != is_waiting);
+    }
+
+    async fn answers_in(&mut self) -> Duration {
+        answers_in(&mut self.second).await
+    }
+
+    /// `usual`: what the node takes to answer.
+    async fn long_poll(mut self, usual: Duration) {
+        // Until it shows that it has none.
+        self.outlet.update(|status| status.has_spare_threads = Some(true));
+        while !self.hints.is_closed() {
+            self.until_wanted().await;
+            let from = self.from.wait_for(|from| from.longpollid.is_some()).await;
+            let Ok(WaitFrom { height, longpollid }) = from.map(|from| from.clone()) else { return };
+            let id = longpollid.unwrap_or_default();
+            self.set_waiting(true);
+            let started = Instant::now();
+            let poll = rpc::long_poll(&mut self.client, &self.node, self.network, &id);
+            let polled = select! {
+                polled = timeout(LONG_POLL_MAX, poll) => polled.ok(),
+                Ok(()) = self.is_told.changed() => continue,
+                () = starved(&mut self.second, STARVED + usual * 2) => {
+                    self.set_waiting(false);
+                    return self.say_short();
+                }
+            };
+            match polled {
+                Some(Ok(tip)) => {
+                    let at = Instant::now().into_std();
+                    let hint = Hint { from: HintFrom::LongPoll, tip: Some(tip), at };
+                    if self.hints.send(hint).await.is_err() {
+                        return;
+                    }
+                    let _ = timeout(PAUSE, self.from.wait_for(|new| new.height != height)).await;
+                }
+                Some(Err(error)) => {
+                    debug!(node = %self.node, %error, "the long poll failed");
+                    rpc::look_soon(&self.hints);
+                }
+                None => {}
+            }
+            if started.elapsed() < PAUSE {
+                sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Returns when the node does not answer for so long.
+async fn starved(client: &mut RpcClient, limit: Duration) {
+    loop {
+        sleep(PAUSE).await;
+        if timeout(limit, answers_in(client)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// How long the node takes to answer what costs it nothing. A refusal is an answer, and takes a
+/// thread as well; a failure is for others to see.
+async fn answers_in(client: &mut RpcClient) -> Duration {
+    let started = Instant::now();
+    match client.call("uptime", "[]", QUICK_MAX).await {
+        Err(RpcError::Io { .. } | RpcError::Connect { .. }) => Duration::ZERO,
+        _ => started.elapsed(),
+    }
+}
+
+/// What waits have shown of a node's RPC threads. Pure.
+#[derive(Debug, Default)]
+struct Threads {
+    /// What an answer takes where a thread is free.
+    usual: Option<Duration>,
+    /// Waits in a row beside which no thread was left.
+    short: u32,
+    /// The last wait was no trial, or a good one.
+    is_trusted: bool,
+}
+
+impl Threads {
+    /// How long the next wait may be.
+    fn wait(&self) -> Duration {
+        if self.is_trusted { WAIT } else { TRIAL }
+    }
+
+    /// During a wait of this length, another call was answered after so long. Where there is no
+    /// other thread, that call was answered when the wait was over.
+    fn see(&mut self, length: Duration, answered_in: Duration) {
+        let usual = self.usual.unwrap_or(answered_in).min(answered_in);
+        self.is_trusted = answered_in < usual + length / 2;
+        if self.is_trusted {
+            (self.usual, self.short) = (Some(usual), 0);
+        } else {
+            // Measured anew: it may be the whole node that has become slow.
+            (self.usual, self.short) = (None, self.short.saturating_add(1));
+        }
+    }
+
+    /// Before the next trial.
+    fn pause(&self) -> Duration {
+        (PAUSE * (1 << self.short.saturating_sub(1).min(DOUBLINGS_MAX))).min(PAUSE_MAX)
+    }
+}
+
+#[derive(Deserialize)]
+struct Reached {
+    hash: String,
+    height: u32,
+}
+
+async fn wait_for_height(
+    client: &mut RpcClient,
+    height: u32,
+    length: Duration,
+) -> Result<Reached, NodeError> {
+    let started = Instant::now();
+    let params = format!("[{height},{}]", length.as_millis());
+    let answer = client.call("waitforblockheight", &params, length + QUICK_MAX).await?;
+    let reached: Reached = answer.parse()?;
+    if reached.height < height && started.elapsed() < length / 2 {
+        sleep(PAUSE).await; // It is shutting down, and would answer at once again.
+    }
+    Ok(reached)
+}
+
+fn is_unsupported(error: &RpcError) -> bool {
+    matches!(error, RpcError::Forbidden(_)) || error.code() == Some(METHOD_NOT_FOUND)
+}
+
+/// One of the node's threads is ours this long, and the last one that is free may be: so long a
+/// found block stands in line at most. Each costs the node one call.
+const WAIT: Duration = Duration::from_millis(500);
+/// A wait that is to show whether there is a thread to spare: longer than a busy machine hesitates.
+const TRIAL: Duration = Duration::from_millis(200);
+/// A machine that hesitates for longer is no reason to tell the operator of threads.
+const SHORT_MIN: u32 = 3;
+/// Keeps a node that answers at once, again and again, from being asked in a loop.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Other programs may let go of threads some day.
+const PAUSE_MAX: Duration = Duration::from_secs(600);
+const DOUBLINGS_MAX: u32 = 11;
+/// What answers in no time has no thread if it does not answer for this long.
+const STARVED: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn a_node_without_a_thread_to_spare_is_waited_for_ever_less() {
+        let mut threads = Threads { usual: Some(ms(1)), ..Threads::default() };
+        assert_eq!(threads.wait(), TRIAL);
+        // Answered when the wait was over.
+        threads.see(TRIAL, ms(151));
+        assert_eq!((threads.short, threads.wait(), threads.pause()), (1, TRIAL, PAUSE));
+        let mut pause = threads.pause();
+        for short in 2..30 {
+            threads.usual = Some(ms(1));
+            threads.see(TRIAL, ms(151));
+            assert!(threads.pause() >= pause && threads.short == short, "{threads:?}");
+            pause = threads.pause();
+        }
+        assert_eq!(pause, PAUSE_MAX);
+        threads.usual = Some(ms(1));
+        threads.see(TRIAL, ms(2));
+        assert_eq!((threads.short, threads.wait()), (0, WAIT));
+        // Others have taken the threads since.
+        threads.see(WAIT, ms(376));
+        assert_eq!((threads.short, threads.wait()), (1, TRIAL));
+    }
+
+    #[test]
+    fn a_node_that_is_slow_to_answer_has_threads_all_the_same() {
+        let mut threads = Threads { usual: Some(ms(2000)), ..Threads::default() };
+        for _ in 0..5 {
+            threads.see(threads.wait(), ms(2020));
+            assert_eq!((threads.short, threads.wait()), (0, WAIT));
+        }
+        // A hesitation of the machine is none either.
+        threads.see(WAIT, ms(2200));
+        assert_eq!(threads.short, 0);
+    }
+}
