@@ -85,6 +85,8 @@ fn payout() -> Arc<Payout> {
             coinbaser: Some(Arc::new(Coinbaser { id: 1, request, outputs })),
             settled: Some(request),
             epoch: 1,
+            series: 1,
+            void_series: 0,
         }),
     })
 }
@@ -118,6 +120,7 @@ fn work(branches: usize) -> Work {
         upcoming: None,
         sequence: 1,
         door: Door::Open,
+        void_series: 0,
     }
 }
 

@@ -112,6 +112,7 @@ impl Rig {
             upcoming: None,
             sequence: self.jobs.len() as u64,
             door: Door::Open,
+            void_series: 0,
         })));
         job
     }
@@ -324,7 +325,6 @@ async fn with_any_fault_of_the_pool_the_gateway_lives_and_recovers() {
         Fault::ImpossibleScripts,
         Fault::UnaskedCoinbaser,
         Fault::DisconnectOnShare,
-        Fault::HugeFrame,
         Fault::RefuseConnections,
     ] {
         let mut rig = Rig::start(PoolConfig::default()).await;

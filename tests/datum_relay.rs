@@ -15,9 +15,9 @@ use datum_support::{
 };
 use gatewayd::{
     datum::{
-        ClientError, Identity, Lost, PoolState, PoolStats, Relay, RelayOptions, UsernameMode,
-        Usernames,
-        message::{ShareReason, ShareStatus, ToPool},
+        ClientError, Identity, Lost, PoolMemory, PoolState, PoolStats, Relay, RelayOptions,
+        UsernameMode, Usernames,
+        message::{ShareReason, ShareResponse, ShareStatus, ToGateway, ToPool},
     },
     work::{Job, Payout, PoolTerms, Share},
 };
@@ -121,8 +121,8 @@ impl Rig {
     /// Nothing is ever forgotten.
     fn check_accounts(&self) {
         let view = self.stats.view();
-        let sum =
-            view.accepted + view.rejected_total() + view.lost_total() + view.held + view.awaiting;
+        let answered = view.accepted + view.rejected_total() + view.unanswered;
+        let sum = answered + view.lost_total() + view.held + view.awaiting;
         assert_eq!(view.received, sum, "{view:?}");
     }
 }
@@ -152,7 +152,7 @@ fn a_configuration_makes_a_payout_and_a_coinbaser_completes_it() {
 }
 
 #[test]
-fn a_late_or_refused_coinbaser_settles_and_the_last_good_one_stays() {
+fn a_late_or_refused_coinbaser_settles_and_no_other_values_split_is_used() {
     let mut rig = Rig::up();
     let bytes = rig.pool.as_mut().unwrap().coinbaser(10_000, 3, &[output(9000, 1)]);
     rig.hear(&bytes).unwrap();
@@ -162,14 +162,15 @@ fn a_late_or_refused_coinbaser_settles_and_the_last_good_one_stays() {
     rig.relay.on_deadline(rig.now).unwrap();
     let late = rig.relay.payout().unwrap();
     assert_eq!(terms(late).settled.unwrap().value, 11_000);
-    assert_eq!(terms(late).coinbaser.as_ref().unwrap().id, 3);
+    assert!(late.split(&template(1, 11_000)).is_none());
+    assert_eq!(late.split(&template(1, 10_000)).unwrap().id, 3, "its own value, the same tip");
 
     rig.relay.on_template(&template(1, 12_000), rig.now, &mut rig.out).unwrap();
     let bytes = rig.pool.as_mut().unwrap().coinbaser(12_000, 4, &[output(12_001, 1)]);
     rig.hear(&bytes).unwrap();
     let refused = rig.relay.payout().unwrap();
     assert_eq!(terms(refused).settled.unwrap().value, 12_000);
-    assert_eq!(terms(refused).coinbaser.as_ref().unwrap().id, 3);
+    assert!(refused.split(&template(1, 12_000)).is_none());
     assert_eq!(rig.stats.view().coinbasers_refused, 1);
 }
 
@@ -244,12 +245,6 @@ fn held_shares_are_lost_by_reason() {
     rig.configure(b"other");
     assert_eq!(rig.lost(Lost::Stale), 1);
 
-    // Eight jobs later the slot is another's.
-    let job = rig.job(2);
-    (0..8).for_each(|_| drop(rig.job(2)));
-    rig.mine(vec![share(&job, 4)]);
-    assert_eq!(rig.lost(Lost::SlotReused), 1);
-
     rig.drop_connection();
     let job = rig.job(2);
     rig.mine(vec![share(&job, 5)]);
@@ -277,7 +272,7 @@ fn shares_queue_for_a_pool_that_is_there_even_when_nothing_is_held() {
     rig.connect("pool:1");
     rig.configure(TAG);
     let job = rig.job(1);
-    // More than may await answers.
+    // More than goes out at once.
     rig.mine((0..16_390).map(|nonce| share(&job, nonce)).collect());
     rig.sent();
     rig.relay.on_deadline(rig.now).unwrap();
@@ -286,6 +281,174 @@ fn shares_queue_for_a_pool_that_is_there_even_when_nothing_is_held() {
     rig.sent();
     rig.drop_connection();
     assert_eq!((rig.lost(Lost::Expired), rig.stats.view().held), (16_390, 0));
+    rig.check_accounts();
+}
+
+/// The id that the pool gives with its next configuration.
+fn configure_as(rig: &mut Rig, prime_id: u32) {
+    let ToGateway::Configuration(mut configuration) = configuration(&SCRIPT, TAG, 0) else {
+        panic!()
+    };
+    configuration.prime_id = prime_id;
+    let message = ToGateway::Configuration(configuration);
+    let bytes = rig.pool.as_mut().unwrap().say(&message);
+    rig.hear(&bytes).unwrap();
+}
+
+#[test]
+fn work_is_void_as_soon_as_a_pool_of_unknown_habits_goes() {
+    let mut rig = Rig::up();
+    let job = rig.job(1);
+    rig.mine(vec![share(&job, 1)]);
+    rig.sent();
+    rig.drop_connection();
+    let PoolTerms { series, void_series, .. } = terms(rig.relay.payout().unwrap());
+    assert_eq!((*series, *void_series), (1, 1));
+    // It may turn out to keep its ids: what miners were told is kept until then.
+    rig.mine(vec![share(&job, 2)]);
+    assert_eq!(rig.stats.view().held, 2);
+    rig.connect("pool:1");
+    assert_eq!(rig.relay.status().keeps_prime_id, None);
+    rig.configure(TAG);
+    assert_eq!(rig.sent_shares(), [1, 2], "it does, and nothing is lost");
+    assert_eq!(rig.relay.status().keeps_prime_id, Some(true));
+    let PoolTerms { series, void_series, .. } = terms(rig.relay.payout().unwrap());
+    assert_eq!((*series, *void_series), (2, 1), "miners were given other work meanwhile");
+    // From now on, its work goes on while it is away.
+    rig.drop_connection();
+    assert_eq!(terms(rig.relay.payout().unwrap()).void_series, 1);
+    rig.check_accounts();
+}
+
+#[test]
+fn nothing_waits_for_a_pool_that_gives_each_connection_an_id_of_its_own() {
+    let mut rig = Rig::up();
+    let job = rig.job(1);
+    rig.mine(vec![share(&job, 1)]);
+    rig.sent();
+    rig.drop_connection();
+    rig.mine(vec![share(&job, 2)]);
+    rig.connect("pool:1");
+    configure_as(&mut rig, 1);
+    assert_eq!(rig.relay.status().keeps_prime_id, Some(false));
+    assert!(rig.relay.take_news().memory);
+    let view = rig.stats.view();
+    assert_eq!((view.unanswered, rig.lost(Lost::TermsChanged)), (1, 1));
+    // Now it is known: what was sent is given up at once, and what comes late is not held.
+    let job = rig.job(1);
+    rig.sent();
+    let block = Share { is_block: true, ..share(&job, 4) };
+    rig.mine(vec![share(&job, 3)]);
+    rig.sent();
+    rig.drop_connection();
+    rig.mine(vec![block, share(&job, 5)]);
+    let view = rig.stats.view();
+    assert_eq!((view.unanswered, view.held, rig.lost(Lost::TermsChanged)), (2, 1, 2));
+    rig.connect("pool:1");
+    configure_as(&mut rig, 2);
+    assert_eq!(rig.sent_shares(), [4], "it is told of a block, whether it takes it or not");
+    rig.check_accounts();
+}
+
+#[test]
+fn what_was_learnt_of_a_pool_counts_in_the_next_run() {
+    let mut rig = Rig::up();
+    rig.drop_connection();
+    rig.connect("pool:1");
+    rig.configure(TAG);
+    let text = rig.relay.memory().render();
+    let mut rig = Rig::new(120 * SECOND);
+    rig.relay.remember(PoolMemory::parse(&text));
+    rig.connect("pool:1");
+    rig.configure(TAG);
+    let job = rig.job(1);
+    rig.drop_connection();
+    assert!(terms(rig.relay.payout().unwrap()).void_series == 0);
+    rig.mine(vec![share(&job, 1)]);
+    rig.connect("pool:1");
+    rig.configure(TAG);
+    assert_eq!(rig.sent_shares(), [1]);
+    rig.check_accounts();
+}
+
+#[test]
+fn answers_that_never_come_are_given_up_after_a_minute() {
+    let mut rig = Rig::up();
+    let job = rig.job(1);
+    for nonce in 0..3000 {
+        rig.mine(vec![share(&job, nonce)]);
+        rig.sent();
+        if nonce % 3 > 0 {
+            let rejected = ShareStatus::Rejected;
+            let status = if nonce % 3 == 1 { ShareStatus::Accepted } else { rejected };
+            // Rejections with 0xFF as target byte, as pools send them.
+            let bytes = rig.pool.as_mut().unwrap().say(&ToGateway::ShareResponse(ShareResponse {
+                status,
+                reason: ShareReason::HIGH_HASH,
+                nonce,
+                target_byte: if status == rejected { 0xFF } else { 0 },
+                slot: 0,
+            }));
+            rig.hear(&bytes).unwrap();
+        }
+    }
+    let view = rig.stats.view();
+    assert_eq!((view.accepted, view.rejected_total(), view.awaiting), (1000, 1000, 1000));
+    rig.now += 59 * SECOND;
+    let info = rig.pool.as_mut().unwrap().info("still here");
+    rig.hear(&info).unwrap();
+    rig.relay.on_deadline(rig.now).unwrap();
+    assert_eq!(rig.stats.view().awaiting, 1000);
+    rig.now += SECOND;
+    assert!(rig.relay.deadline().unwrap() <= rig.now);
+    let log = logged(|| rig.relay.on_deadline(rig.now).unwrap());
+    assert!(log.contains("no answer to 1000 shares"), "{log}");
+    let view = rig.stats.view();
+    assert_eq!((view.awaiting, view.unanswered), (0, 1000));
+    assert_eq!(view.pools[0].1.unanswered, 1000);
+    // One that comes later still is no harm.
+    rig.answer(&share(&job, 0), ShareStatus::Accepted, ShareReason::NONE);
+    rig.check_accounts();
+}
+
+#[test]
+fn a_pool_that_answers_nothing_gets_every_share_and_holds_no_template_in_memory() {
+    let mut rig = Rig::up();
+    let job = rig.job(1);
+    for nonce in 0..100_000 {
+        rig.mine(vec![share(&job, nonce)]);
+        if nonce % 1000 == 0 {
+            rig.sent();
+        }
+    }
+    let view = rig.stats.view();
+    assert_eq!((view.held, view.awaiting), (0, 65_536));
+    assert_eq!(view.unanswered, 100_000 - 65_536, "the oldest make room");
+    rig.check_accounts();
+    let (template, job) = (Arc::downgrade(&job.template), drop(job));
+    let () = job;
+    rig.jobs = Jobs::new();
+    // The pool's eight slots go on with other jobs.
+    for tip in 2..11 {
+        let job = rig.job(tip);
+        rig.mine(vec![share(&job, 1)]);
+        rig.sent();
+    }
+    assert!(template.upgrade().is_none(), "held by what awaits an answer");
+    rig.drop_connection();
+    rig.check_accounts();
+}
+
+#[test]
+fn a_status_that_nobody_knows_is_an_answer() {
+    let mut rig = Rig::up();
+    let job = rig.job(1);
+    rig.mine(vec![share(&job, 1)]);
+    rig.sent();
+    let log = logged(|| rig.answer(&share(&job, 1), ShareStatus::Unknown(0x77), ShareReason(0)));
+    assert!(log.contains("status 0x77, which is unknown"), "{log}");
+    let view = rig.stats.view();
+    assert_eq!((view.awaiting, view.rejected_total(), view.accepted), (0, 1, 0));
     rig.check_accounts();
 }
 
@@ -482,13 +645,8 @@ proptest! {
             if rig.pool.is_some() {
                 for plain in rig.sent() {
                     if let ToPool::Share(sent) = ToPool::decode(&plain).unwrap() {
-                        let mut copy = share(&job, sent.nonce);
                         // Enough to answer it by.
-                        if copy.job.slot != Some(sent.slot) {
-                            copy.job = rig.jobs.work().jobs.iter()
-                                .find(|job| job.slot == Some(sent.slot)).unwrap().clone();
-                        }
-                        heard.push(copy);
+                        heard.push(share(&job, sent.nonce));
                     }
                 }
             }

@@ -55,6 +55,7 @@ fn work(door: Door) -> Arc<Work> {
         upcoming: None,
         sequence: 1,
         door,
+        void_series: 0,
     })
 }
 

@@ -230,7 +230,7 @@ fn pool_shares(shares: &mut Family<'_>, pool: &Pool) -> fmt::Result {
     for (reason, count) in &pool.shares.rejected_by_reason {
         shares.counter(&[name, ("result", "rejected"), ("reason", reason)], *count)?;
     }
-    Ok(())
+    shares.counter(&[name, ("result", "unanswered"), ("reason", "")], pool.shares.unanswered)
 }
 
 /// Where families of metrics are written to, one after the other.

@@ -2,6 +2,7 @@
 
 mod miners;
 mod places;
+mod pooling;
 mod service;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -9,10 +10,10 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 pub use service::OWN_PATHS;
 
 use super::{
-    Config, Mining, Module, Node, NodeAuth, NodeKind, PayoutAddress, Pool, Pooling, Stratum,
-    Template, Usernames, problem::Fault, raw,
+    Config, Mining, Module, Node, NodeAuth, NodeKind, PayoutAddress, Pool, Stratum, Template,
+    problem::Fault, raw,
 };
-use crate::work::{Difficulty, WhenDown};
+use crate::work::Difficulty;
 
 /// Checks all of `raw`; the error has all problems. Without `mining.address` nothing can be mined, but
 /// everything else may be started: `complete` says whether it has to be there.
@@ -221,71 +222,6 @@ impl Check {
         Some(Pool { host, port, public_key })
     }
 
-    fn pooling(
-        &mut self,
-        raw: raw::Pooling,
-        modifiers: Option<std::collections::BTreeMap<String, Vec<(String, f64)>>>,
-    ) -> Option<Pooling> {
-        let when_down = self.choice(
-            "pooling.when_down",
-            &raw.when_down,
-            &[("disconnect", WhenDown::Disconnect), ("solo", WhenDown::Solo)],
-        );
-        let usernames = self.choice(
-            "pooling.usernames",
-            &raw.usernames,
-            &[
-                ("full", Usernames::Full),
-                ("worker", Usernames::Worker),
-                ("address", Usernames::Address),
-            ],
-        );
-        let hold_shares = self.duration("pooling.hold_shares", &raw.hold_shares);
-        let timeout = self.duration("pooling.timeout", &raw.timeout);
-        if timeout.is_some_and(|timeout| timeout < Duration::from_secs(5)) {
-            self.note::<()>("pooling.timeout", "must be at least 5s, or no connection would last");
-        }
-        let user_agent = if raw.user_agent.is_empty() {
-            format!("v0.4.1-beta/gatewayd-{}", env!("CARGO_PKG_VERSION"))
-        } else {
-            raw.user_agent
-        };
-        if user_agent.len() > USER_AGENT_LEN_MAX || user_agent.contains('\0') {
-            return self.note("pooling.user_agent", "is too long or holds a NUL");
-        }
-        Some(Pooling {
-            when_down: when_down?,
-            usernames: usernames?,
-            always_pay_self: raw.always_pay_self,
-            hold_shares: hold_shares?,
-            timeout: timeout?,
-            user_agent,
-            modifiers: modifiers?,
-        })
-    }
-
-    fn modifiers(
-        &mut self,
-        raw: &raw::Stratum,
-    ) -> Option<std::collections::BTreeMap<String, Vec<(String, f64)>>> {
-        let before = self.problems.len();
-        for (name, shares) in &raw.username_modifiers {
-            let sum: f64 = shares.values().sum();
-            if shares.values().any(|part| !(0.0..=1.0).contains(part)) || sum > 1.0 + 1e-9 {
-                self.note::<()>(
-                    &format!("stratum.username_modifiers.{name}"),
-                    &format!("fractions must be 0 to 1 and come to at most 1, not {sum}"),
-                );
-            }
-        }
-        let parts = |shares: &std::collections::BTreeMap<String, f64>| {
-            shares.iter().map(|(address, part)| (address.clone(), *part)).collect()
-        };
-        (self.problems.len() == before).then(|| {
-            raw.username_modifiers.iter().map(|(name, it)| (name.clone(), parts(it))).collect()
-        })
-    }
-
     fn stratum(&mut self, raw: raw::Stratum) -> Option<Stratum> {
         let listen = self.each("stratum.listen", raw.listen.iter(), |check, text| {
             check.listen("stratum.listen", text, "0.0.0.0:23334 or [::]:23334")
@@ -419,8 +355,6 @@ const ADDRESS_MISSING: &str =
     "is missing: set it to your bitcoin address; it is paid for blocks found while not pooled";
 /// Each tag; both are cut to 86 bytes together.
 const TAG_LEN_MAX: usize = 60;
-/// HELLO has room for it in one frame, and pools log it.
-const USER_AGENT_LEN_MAX: usize = 128;
 /// How many templates a job may outlive, with some left of the 32 jobs that are kept for new tips
 /// and new terms of the pool.
 const REFRESHES_MAX: u32 = 28;

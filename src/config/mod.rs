@@ -117,6 +117,8 @@ pub struct Pooling {
     pub usernames: Usernames,
     pub always_pay_self: bool,
     pub hold_shares: Duration,
+    pub reconnect_grace: Duration,
+    pub version_mask: u32,
     pub timeout: Duration,
     pub user_agent: String,
     pub modifiers: BTreeMap<String, Vec<(String, f64)>>,

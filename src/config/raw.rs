@@ -113,6 +113,8 @@ pub struct Pooling {
     pub usernames: String,
     pub always_pay_self: bool,
     pub hold_shares: String,
+    pub reconnect_grace: String,
+    pub version_mask: String,
     pub timeout: String,
     pub user_agent: String,
 }
@@ -124,6 +126,8 @@ impl Default for Pooling {
             usernames: "full".into(),
             always_pay_self: true,
             hold_shares: "120s".into(),
+            reconnect_grace: "10s".into(),
+            version_mask: "1fffe000".into(),
             timeout: "60s".into(),
             user_agent: String::new(),
         }

@@ -82,6 +82,7 @@ pub(super) fn assembler_config(
         pooled: !config.pools.is_empty(),
         when_down: config.pooling.when_down,
         grace: config.pooling.hold_shares,
+        reconnect_grace: config.pooling.reconnect_grace,
         refresh: config.template.refresh,
         stale_after: config.template.stale_after,
         halving_interval: network.and_then(template::empty_blocks),
@@ -109,6 +110,7 @@ pub(super) fn datum_config(config: &Config) -> datum::DatumConfig {
             .collect(),
         own_script: own_script(config).filter(|_| pooling.always_pay_self),
         hold_shares: pooling.hold_shares,
+        memory_file: Some(config.data_dir.join(POOL_MEMORY)),
         timeout: pooling.timeout,
         user_agent: pooling.user_agent.clone(),
         tag_secondary: config.mining.coinbase_tag_secondary.as_bytes().into(),
@@ -131,10 +133,13 @@ pub(super) fn stratum_config(config: &Config) -> stratum::Config {
         login_timeout: stratum.login_timeout,
         idle_timeout: stratum.idle_timeout,
         classes: stratum::Classes::new(stratum.fingerprint, rules.collect()),
+        pooled_version_mask: config.pooling.version_mask,
         default_username: Username(own_name(config).into()),
     }
 }
 
+/// In `ledger.data_dir`: what was learnt of pools.
+const POOL_MEMORY: &str = "pools.txt";
 /// All that a node may be on.
 const CHAINS: [Network; 5] =
     [Network::Bitcoin, Network::Testnet, Network::Testnet4, Network::Signet, Network::Regtest];

@@ -46,6 +46,7 @@ struct Sums {
     at: Instant,
     counters: CountersView,
     pool_rejected: u64,
+    unanswered: u64,
     lost: u64,
 }
 
@@ -57,6 +58,7 @@ impl Sums {
         Self {
             at: Instant::now(),
             pool_rejected: stats.rejected_total(),
+            unanswered: stats.unanswered,
             lost: stats.lost_total() + counters.relay_dropped,
             counters,
         }
@@ -80,6 +82,7 @@ struct Line {
     /// The last share's.
     round_trip: Option<Age>,
     pool_rejected: Option<u64>,
+    unanswered: Option<u64>,
     held: Option<u64>,
     lost: Option<u64>,
     /// Since the start.
@@ -124,6 +127,7 @@ impl Reporter {
             }),
             round_trip: tally.map(|(_, tally)| Age(tally.round_trip)),
             pool_rejected: some(now.pool_rejected.saturating_sub(before.pool_rejected)),
+            unanswered: some(now.unanswered.saturating_sub(before.unanswered)),
             held: some(stats.held),
             lost: some(now.lost.saturating_sub(before.lost)),
             blocks: some(is.blocks),
@@ -146,6 +150,7 @@ impl Line {
             pool = self.pool.map(display),
             round_trip = self.round_trip.map(display),
             pool_rejected = self.pool_rejected,
+            unanswered = self.unanswered,
             held = self.held,
             lost = self.lost,
             blocks = self.blocks,

@@ -10,23 +10,24 @@ use std::{
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use super::{
+    awaiting::{Awaiting, Sent},
     cipher::{CipherError, Identity, PublicIdentity},
     codec::DecodeError,
     coinbaser::{self, CoinbaserFault},
-    event::{Configured, Event, Fault, Sent, Unsent},
+    event::{Configured, Event, Fault, Unsent},
     frame::command,
     handshake::{Handshake, HandshakeError, printable},
     link::{Frame, Link, LinkError},
     liveness::{Dead, Liveness},
     message::{
         CoinbaserMessage, Configuration, ShareFlags, ShareMessage, ShareReason, ShareResponse,
-        ShareStatus, ToGateway, ToPool, Wanted,
+        ToGateway, ToPool, Wanted,
     },
     proof::ShortIds,
-    slots::{NoSlot, Slots},
+    slots::Slots,
     validation,
 };
-use crate::work::{CoinbaserRequest, Share, Template, TemplateKind, Work};
+use crate::work::{CoinbaserRequest, Share, Template, TemplateKind};
 
 /// The gateway's side of one connection.
 pub struct Client {
@@ -34,12 +35,16 @@ pub struct Client {
     handshake: Handshake,
     /// Signs what the pool says; there is none before its response.
     pool_session: Option<PublicIdentity>,
+    /// Nobody but the pool knows our session key: its response was sealed.
+    session_is_secret: bool,
     configured: bool,
     short_ids: ShortIds,
     rng: StdRng,
     slots: Slots,
     asked: VecDeque<Asked>,
-    awaiting: VecDeque<Sent>,
+    awaiting: Awaiting,
+    /// Shares that were given up since the last [`Self::take_unanswered`].
+    unanswered: usize,
     liveness: Liveness,
     template: Option<Arc<Template>>,
     unknown_seen: UnknownSeen,
@@ -69,12 +74,14 @@ impl Client {
             link,
             handshake,
             pool_session: None,
+            session_is_secret: false,
             configured: false,
             short_ids: ShortIds::new(keys.public(), &pool),
             rng,
             slots: Slots::default(),
             asked: VecDeque::new(),
-            awaiting: VecDeque::new(),
+            awaiting: Awaiting::default(),
+            unanswered: 0,
             liveness: Liveness::new(timeout, now),
             template: None,
             unknown_seen: UnknownSeen::default(),
@@ -117,14 +124,9 @@ impl Client {
         Ok(())
     }
 
-    /// Learns which jobs have which slots.
-    pub fn on_work(&mut self, work: &Work) {
-        self.slots.on_work(work);
-    }
-
-    /// True when a share may be sent now.
+    /// True when a share may be sent now. However many answers are owed: a pool need not give any.
     pub fn can_submit(&self) -> bool {
-        self.configured && self.awaiting.len() < AWAITING_MAX
+        self.configured
     }
 
     /// Sends a share. It comes back in an event, or from `into_awaiting`.
@@ -138,10 +140,8 @@ impl Client {
     ) -> Result<(), (Share, Unsent)> {
         let padding = self.padding();
         let coinbase = share.job.coinbase(share.coinbase_id);
-        let (slot, contexts) = match self.slots.contexts(&share.job, coinbase) {
-            Ok(found) => found,
-            Err(NoSlot::Solo) => return Err((share, Unsent::Solo)),
-            Err(NoSlot::Reused) => return Err((share, Unsent::SlotReused)),
+        let Some((slot, contexts)) = self.slots.contexts(&share.job, coinbase) else {
+            return Err((share, Unsent::Solo));
         };
         let message = ShareMessage {
             slot,
@@ -163,13 +163,18 @@ impl Client {
             return Err((share, Unsent::NotReady));
         }
         self.liveness.on_share(now);
-        self.awaiting.push_back(Sent { share, slot, at: now, replay });
+        self.unanswered += self.awaiting.push(Sent::new(share, slot, now, replay));
         Ok(())
     }
 
     /// Shares sent and not answered, oldest first.
-    pub fn into_awaiting(self) -> VecDeque<Sent> {
-        self.awaiting
+    pub fn into_awaiting(self) -> impl DoubleEndedIterator<Item = Sent> {
+        self.awaiting.into_all()
+    }
+
+    /// How many shares were given up since this was last asked: no answer came in time.
+    pub fn take_unanswered(&mut self) -> usize {
+        std::mem::take(&mut self.unanswered)
     }
 
     pub fn awaiting(&self) -> usize {
@@ -188,7 +193,8 @@ impl Client {
     /// When `on_deadline` is due.
     pub fn deadline(&self) -> Instant {
         let asked = self.asked.front().map(|asked| asked.deadline);
-        asked.into_iter().fold(self.liveness.deadline(), Instant::min)
+        let owed = asked.into_iter().chain(self.awaiting.deadline());
+        owed.fold(self.liveness.deadline(), Instant::min)
     }
 
     pub fn on_deadline(
@@ -200,6 +206,7 @@ impl Client {
             events.push(Event::CoinbaserLate { request: asked.request });
             self.asked.pop_front();
         }
+        self.unanswered += self.awaiting.expire(now);
         self.liveness.on_deadline(now).map_err(|dead| match dead {
             Dead::Unready(limit) => ClientError::Unready(limit),
             Dead::Silent(limit) => ClientError::Silent(limit),
@@ -218,13 +225,16 @@ impl Client {
             (command::RESPONSE, None) => {
                 let welcome = self.handshake.finish(frame, &mut self.link)?;
                 self.pool_session = Some(welcome.pool_session);
+                self.session_is_secret = frame.header.sealed;
                 events.push(Event::Welcome { motd: welcome.motd });
                 Ok(())
             }
             (command::RESPONSE, Some(_)) => Err(ClientError::SecondResponse),
             (command::MINING, None) => Err(ClientError::TooEarly),
             // The C gateway would take it; but then anybody on the way could configure us.
-            (command::MINING, Some(_)) if !frame.header.channel => Err(ClientError::Unencrypted),
+            (command::MINING, Some(_)) if !self.is_authentic(frame) => {
+                Err(ClientError::Unencrypted)
+            }
             (command::MINING, Some(signer)) => {
                 let message = frame.verified(&signer).map_err(ClientError::Signature)?;
                 self.on_mining(message, frame.header.signed, now, out, events)
@@ -243,6 +253,13 @@ impl Client {
                 Ok(())
             }
         }
+    }
+
+    /// Nobody but the pool can have sent it: through the channel, signed, or sealed to a key that
+    /// nobody else knows.
+    fn is_authentic(&self, frame: &Frame) -> bool {
+        let header = &frame.header;
+        header.channel || header.signed || header.sealed && self.session_is_secret
     }
 
     fn on_mining(
@@ -307,8 +324,7 @@ impl Client {
 
     fn ask(&mut self, now: Instant, out: &mut Vec<u8>) -> Result<(), ClientError> {
         let Some(template) = &self.template else { return Ok(()) };
-        let request =
-            CoinbaserRequest { prevhash: template.prevhash, value: template.coinbase_value };
+        let request = CoinbaserRequest::of(template);
         let message = ToPool::FetchCoinbaser { request, padding: self.padding() };
         self.link.write_channel(None, out, |out| message.encode(out))?;
         if self.asked.len() == ASKED_MAX {
@@ -341,17 +357,13 @@ impl Client {
     }
 
     fn on_response(&mut self, response: ShareResponse, now: Instant, events: &mut Vec<Event>) {
-        let key = (response.slot, response.nonce, response.target_byte);
-        let at = self
-            .awaiting
-            .iter()
-            .position(|sent| (sent.slot, sent.share.nonce, sent.share.target_byte) == key);
-        let Some(sent) = at.and_then(|at| self.awaiting.remove(at)) else {
+        // The target byte is no part of it: pools say 0xFF with some rejections.
+        let Some(sent) = self.awaiting.take(response.slot, response.nonce) else {
             events.push(Event::Fault(Fault::UnaskedResponse(response)));
             return;
         };
         let known = sent.replay && response.reason == ShareReason::DUPLICATE;
-        if response.status != ShareStatus::Rejected || known {
+        if response.status.is_accepted() || known {
             self.liveness.on_acceptance();
         }
         let round_trip = now.saturating_duration_since(sent.at);
@@ -368,7 +380,7 @@ impl Client {
     ) -> Result<(), ClientError> {
         // The whole block goes without padding: it may need every byte of the frame.
         let padding = if wanted == Wanted::Block { &[] } else { self.padding() };
-        let job = self.slots.job(slot).map(Arc::as_ref);
+        let job = self.slots.told(slot).map(Arc::as_ref);
         let (slot, answer) = validation::answer(slot, job, wanted, indexes, &self.short_ids);
         let message = ToPool::Validation { slot, answer, padding };
         self.link.write_channel(None, out, |out| message.encode(out))?;
@@ -409,7 +421,7 @@ pub enum ClientError {
     SecondResponse,
     #[error("it sent a mining message before the handshake's end")]
     TooEarly,
-    #[error("it sent a mining message without encryption")]
+    #[error("it sent a mining message that is neither signed nor encrypted")]
     Unencrypted,
     #[error("it sent {0}, and there is none to fall back on")]
     Configuration(Fault),
@@ -429,7 +441,5 @@ pub(super) const OUT_MAX: usize = 16 << 20;
 const COINBASER_LIMIT: Duration = Duration::from_secs(5);
 /// Coinbasers that may be outstanding: each lasts 5 s, and templates come seconds apart.
 const ASKED_MAX: usize = 16;
-/// Shares that may be outstanding: a minute's of 50,000 miners. More wait in the queue.
-const AWAITING_MAX: usize = 16_384;
 static PADDING: [u8; 80] = [0; 80];
 const INFO_MAX: usize = 1024;

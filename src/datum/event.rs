@@ -1,16 +1,14 @@
 //! What a connection to a pool leads to.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use super::{
+    awaiting::Sent,
     codec::DecodeError,
     coinbaser::CoinbaserFault,
     message::{Configuration, ShareResponse, Wanted},
 };
-use crate::work::{Coinbaser, CoinbaserRequest, Share};
+use crate::work::{Coinbaser, CoinbaserRequest};
 
 /// News from the pool, each checked.
 #[derive(Clone, Debug)]
@@ -53,22 +51,11 @@ pub enum Event {
     Fault(Fault),
 }
 
-/// A share on its way.
-#[derive(Clone, Debug)]
-pub struct Sent {
-    pub share: Share,
-    pub slot: u8,
-    pub at: Instant,
-    /// It was sent on an earlier connection already, so the pool may know it.
-    pub replay: bool,
-}
-
 /// Why a share cannot be sent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Unsent {
     /// Its job is not for a pool.
     Solo,
-    SlotReused,
     NotReady,
 }
 
@@ -123,7 +110,7 @@ pub enum Fault {
     UnknownCommand(u8),
     #[error("mining message {0:#04x}, which is unknown")]
     UnknownKind(u8),
-    #[error("an answer to a share that was not sent (nonce {:08x}, job {})", .0.nonce, .0.slot)]
+    #[error("an answer to a share that awaits none (nonce {:08x}, job {})", .0.nonce, .0.slot)]
     UnaskedResponse(ShareResponse),
 }
 

@@ -141,10 +141,8 @@ pub struct FrameError {
 }
 
 pub const HEADER_LEN: usize = 4;
-/// What the header's 22 bits can say.
+/// What the header's 22 bits can say, and so all that either side may have to keep of a frame.
 pub const BODY_MAX: usize = LEN_MASK as usize;
-/// What a gateway takes from a pool: its longest message asks for 65,535 transactions by index.
-pub const POOL_BODY_MAX: usize = 160 * 1024;
 const LEN_MASK: u32 = (1 << 22) - 1;
 const MIX_SEED: u32 = 0xb10c_feed;
 

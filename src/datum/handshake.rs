@@ -6,7 +6,7 @@ use rand::{CryptoRng, Rng, RngCore};
 use super::{
     cipher::{Channel, CipherError, Identity, Nonces, PublicIdentity, SEAL_LEN, SIGNATURE_LEN},
     codec::DecodeError,
-    frame::{BODY_MAX, HEADER_LEN, Header, HeaderKey, POOL_BODY_MAX, command},
+    frame::{BODY_MAX, HEADER_LEN, Header, HeaderKey, command},
     link::{Frame, Link, LinkError},
     message::{GatewayKeys, Hello, Response},
 };
@@ -46,7 +46,7 @@ impl Handshake {
         let mut message = Vec::with_capacity(512);
         hello.encode(&mut message);
         // Nothing is received before HELLO is out, so its mask does not matter yet.
-        let mut link = Link::new(HeaderKey::HELLO, HeaderKey::to_gateway(nk), POOL_BODY_MAX);
+        let mut link = Link::new(HeaderKey::HELLO, HeaderKey::to_gateway(nk), BODY_MAX);
         link.write_sealed(command::HELLO, message, long_term, &pool, rng, out)?;
         link.set_keys(HeaderKey::to_pool(nk), HeaderKey::to_gateway(nk));
         Ok((Self { session, keys, pool, nk }, link))
@@ -59,7 +59,8 @@ impl Handshake {
 
     /// Checks the response and opens the channel.
     pub fn finish(&self, frame: &Frame, link: &mut Link) -> Result<Welcome, HandshakeError> {
-        if !frame.header.signed || !frame.header.sealed {
+        // Sealed or not: what counts is who signed it, and that it repeats our keys.
+        if !frame.header.signed {
             return Err(HandshakeError::Unsigned);
         }
         let message = self.pool.verify(&frame.plain)?;
@@ -118,7 +119,7 @@ pub fn printable(text: &[u8], max: usize) -> String {
 /// What is wrong with the other side's half of the handshake.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum HandshakeError {
-    #[error("a handshake that is not signed and sealed")]
+    #[error("a handshake that is not signed, or (HELLO) not sealed")]
     Unsigned,
     #[error("for the handshake, {0}")]
     Cipher(#[from] CipherError),

@@ -7,9 +7,11 @@ use std::{
 
 use crate::work::Share;
 
-/// A bounded queue, oldest first, that shares leave when they are sent or too old.
+/// A bounded queue, oldest first, that shares leave when they are sent or too old. Blocks have a
+/// queue of their own, which is served first: no flood of shares may push one out.
 #[derive(Debug)]
 pub(super) struct Hold {
+    blocks: VecDeque<Held>,
     shares: VecDeque<Held>,
     age_max: Duration,
 }
@@ -24,7 +26,7 @@ pub(super) struct Held {
 
 impl Hold {
     pub(super) fn new(age_max: Duration) -> Self {
-        Self { shares: VecDeque::new(), age_max }
+        Self { blocks: VecDeque::new(), shares: VecDeque::new(), age_max }
     }
 
     pub(super) fn set_age_max(&mut self, age_max: Duration) {
@@ -33,11 +35,16 @@ impl Hold {
 
     /// Adds a share; true when the oldest had to go for it.
     pub(super) fn push(&mut self, share: Share, now: Instant) -> bool {
+        let held = Held { share, since: now, replay: false };
+        if held.share.is_block && self.blocks.len() < BLOCKS_MAX {
+            self.blocks.push_back(held);
+            return false;
+        }
         let full = self.shares.len() >= SHARES_MAX;
         if full {
             self.shares.pop_front();
         }
-        self.shares.push_back(Held { share, since: now, replay: false });
+        self.shares.push_back(held);
         full
     }
 
@@ -45,44 +52,74 @@ impl Hold {
     ///
     /// Gives the number of shares that had to go.
     pub(super) fn put_back(&mut self, shares: impl DoubleEndedIterator<Item = Held>) -> usize {
-        shares.rev().for_each(|held| self.shares.push_front(held));
+        for held in shares.rev() {
+            let is_block = held.share.is_block && self.blocks.len() < BLOCKS_MAX;
+            let queue = if is_block { &mut self.blocks } else { &mut self.shares };
+            queue.push_front(held);
+        }
         let over = self.shares.len().saturating_sub(SHARES_MAX);
         self.shares.drain(..over);
         over
     }
 
     pub(super) fn front(&self) -> Option<&Share> {
-        self.shares.front().map(|held| &held.share)
+        self.blocks.front().or_else(|| self.shares.front()).map(|held| &held.share)
     }
 
     pub(super) fn pop(&mut self) -> Option<Held> {
-        self.shares.pop_front()
+        self.blocks.pop_front().or_else(|| self.shares.pop_front())
     }
 
     /// Drops shares that have waited for too long; gives their number.
     pub(super) fn expire(&mut self, now: Instant) -> usize {
-        let age_max = self.age_max;
-        let young = |held: &Held| now.saturating_duration_since(held.since) < age_max;
-        let count = self.shares.iter().take_while(|held| !young(held)).count();
-        self.shares.drain(..count);
-        count
+        let block_age_max = self.block_age_max();
+        expire(&mut self.blocks, block_age_max, now) + expire(&mut self.shares, self.age_max, now)
     }
 
     /// When the oldest share is too old.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.shares.front().map(|held| held.since + self.age_max)
+        let blocks = self.blocks.front().map(|held| held.since + self.block_age_max());
+        let shares = self.shares.front().map(|held| held.since + self.age_max);
+        blocks.into_iter().chain(shares).min()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.shares.len()
+        self.blocks.len() + self.shares.len()
     }
 
+    /// Drops everything; gives the number of shares.
     pub(super) fn clear(&mut self) -> usize {
-        let count = self.shares.len();
+        let count = self.len();
+        self.blocks.clear();
         self.shares.clear();
         count
     }
+
+    /// Drops all shares that are no blocks. Gives the numbers of those that were sent before, and
+    /// of those that were not.
+    pub(super) fn clear_shares(&mut self) -> (usize, usize) {
+        let sent = self.shares.iter().filter(|held| held.replay).count();
+        let count = self.shares.len();
+        self.shares.clear();
+        (sent, count - sent)
+    }
+
+    fn block_age_max(&self) -> Duration {
+        self.age_max.max(BLOCK_AGE)
+    }
+}
+
+fn expire(queue: &mut VecDeque<Held>, age_max: Duration, now: Instant) -> usize {
+    let old = |held: &&Held| now.saturating_duration_since(held.since) >= age_max;
+    let count = queue.iter().take_while(old).count();
+    queue.drain(..count);
+    count
 }
 
 /// Two minutes of 4,000 miners at 8 shares a minute; about 13 MB.
 const SHARES_MAX: usize = 65_536;
+/// More than anybody finds while a pool is away, but on test networks: there the rest are treated
+/// as shares. Each may hold a template, megabytes of it.
+const BLOCKS_MAX: usize = 64;
+/// A pool that comes back within this learns of the blocks that it paid for.
+const BLOCK_AGE: Duration = Duration::from_secs(3600);

@@ -71,7 +71,7 @@ impl Liveness {
 
     pub(super) fn deadline(&self) -> Instant {
         let silent = self.heard + self.timeout;
-        let unready = self.started + self.timeout;
+        let unready = self.started + self.unready_after();
         let deadline = if self.configured { silent } else { silent.min(unready) };
         match self.unaccepted {
             Some(since) => deadline.min(since + ACCEPTANCE_LIMIT),
@@ -79,9 +79,15 @@ impl Liveness {
         }
     }
 
+    /// How long a pool that talks may take to its configuration.
+    fn unready_after(&self) -> Duration {
+        self.timeout.saturating_mul(UNREADY_TIMEOUTS)
+    }
+
     pub(super) fn on_deadline(&mut self, now: Instant) -> Result<(), Dead> {
-        if !self.configured && now >= self.started + self.timeout {
-            return Err(Dead::Unready(self.timeout));
+        let unready_after = self.unready_after();
+        if !self.configured && now >= self.started + unready_after {
+            return Err(Dead::Unready(unready_after));
         }
         if now >= self.heard + self.timeout {
             return Err(Dead::Silent(self.timeout));
@@ -98,6 +104,8 @@ impl Liveness {
     }
 }
 
+/// Pools may let a new gateway wait while they talk, but not for ever: it has no work for them.
+const UNREADY_TIMEOUTS: u32 = 5;
 /// From a share to the latest acceptance of any.
 const ACCEPTANCE_LIMIT: Duration = Duration::from_secs(30);
 /// Who sends shares further apart than this is not judged by their acceptance.
@@ -131,12 +139,16 @@ mod tests {
     }
 
     #[test]
-    fn keep_alives_do_not_replace_a_configuration() {
+    fn keep_alives_stand_in_for_a_configuration_only_for_a_while() {
         let start = test_start();
         let mut liveness = Liveness::new(60 * SECOND, start);
-        liveness.on_message(start + 59 * SECOND);
         assert_eq!(liveness.deadline(), start + 60 * SECOND);
-        assert_eq!(liveness.on_deadline(start + 60 * SECOND), Err(Dead::Unready(60 * SECOND)));
+        for at in 1..10 {
+            liveness.on_message(start + at * 30 * SECOND);
+            assert_eq!(liveness.on_deadline(start + (at * 30 + 29) * SECOND), Ok(()));
+        }
+        assert_eq!(liveness.deadline(), start + 300 * SECOND);
+        assert_eq!(liveness.on_deadline(start + 300 * SECOND), Err(Dead::Unready(300 * SECOND)));
     }
 
     #[test]

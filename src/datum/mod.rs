@@ -14,6 +14,7 @@
 //! outstanding when a connection broke are sent again on the next one. The pool may have counted
 //! them the first time, so "duplicate work" as the answer to such a share means accepted.
 
+mod awaiting;
 mod cipher;
 mod client;
 mod codec;
@@ -26,8 +27,10 @@ mod hints;
 mod hold;
 mod link;
 mod liveness;
+mod memory;
 pub mod message;
 mod options;
+mod prime_ids;
 mod proof;
 mod rebuild;
 mod relay;
@@ -40,16 +43,16 @@ mod trial;
 mod usernames;
 mod validation;
 
+pub use awaiting::Sent;
 pub use cipher::{Channel, CipherError, Identity, MAC_LEN, Nonces, PublicIdentity};
 pub use client::{Client, ClientError};
 pub use codec::DecodeError;
 pub use coinbaser::{Checked, CoinbaserFault, check as check_coinbaser};
-pub use event::{Configured, Event, Fault, Sent, Unsent};
-pub use frame::{
-    BODY_MAX, FrameError, HEADER_LEN, Header, HeaderKey, Inbox, POOL_BODY_MAX, command, mix,
-};
+pub use event::{Configured, Event, Fault, Unsent};
+pub use frame::{BODY_MAX, FrameError, HEADER_LEN, Header, HeaderKey, Inbox, command, mix};
 pub use handshake::{HELLO_MAX, Handshake, HandshakeError, Visitor, Welcome, printable};
 pub use link::{Frame, Link, LinkError};
+pub use memory::PoolMemory;
 pub use options::{Backoff, DatumConfig, PoolConfig, default_user_agent};
 pub use proof::{ShortIds, crosscheck};
 pub use rebuild::{Rebuilt, rebuild};

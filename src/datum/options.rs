@@ -1,6 +1,6 @@
 //! What the operator decides about pools.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
     cipher::PublicIdentity,
@@ -21,6 +21,8 @@ pub struct DatumConfig {
     pub own_script: Option<Box<[u8]>>,
     /// How long shares wait for a pool that is away. Zero: they do not.
     pub hold_shares: Duration,
+    /// Where what was learnt of pools is kept; none: it is forgotten at the end.
+    pub memory_file: Option<PathBuf>,
     /// Nothing from the pool for this long: reconnect.
     pub timeout: Duration,
     pub user_agent: String,
@@ -42,10 +44,16 @@ pub struct PoolConfig {
 pub struct Backoff {
     /// The longest wait before the first new try, after a good connection was closed.
     pub quick: Duration,
-    /// Bounds of the random wait after all pools have been tried.
+    /// Bounds of the random wait after all pools have been tried, in the first time that there is
+    /// none: most pools that go are only restarted.
+    pub soon_least: Duration,
+    pub soon_most: Duration,
+    /// How long that is.
+    pub soon: Duration,
+    /// Bounds of the wait afterwards.
     pub least: Duration,
     pub most: Duration,
-    /// A connection that was closed after this long earns a quick retry, if shares were taken.
+    /// A connection that lasted this long earns quick tries when it ends.
     pub lasted: Duration,
     pub connect_timeout: Duration,
     /// How long a stopping gateway waits for answers to its last shares.
@@ -55,10 +63,13 @@ pub struct Backoff {
 impl Default for Backoff {
     fn default() -> Self {
         Self {
-            quick: Duration::from_secs(1),
+            quick: Duration::from_millis(500),
+            soon_least: Duration::from_secs(1),
+            soon_most: Duration::from_secs(2),
+            soon: Duration::from_secs(30),
             least: Duration::from_secs(5),
             most: Duration::from_secs(20),
-            lasted: Duration::from_secs(30),
+            lasted: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(10),
             drain: Duration::from_secs(2),
         }
@@ -75,6 +86,7 @@ impl DatumConfig {
             modifiers: Vec::new(),
             own_script: None,
             hold_shares: Duration::from_secs(120),
+            memory_file: None,
             timeout: Duration::from_secs(60),
             user_agent: default_user_agent(),
             tag_secondary: Box::default(),

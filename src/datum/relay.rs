@@ -3,28 +3,28 @@
 
 mod change;
 mod ends;
+mod events;
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use tracing::{debug, error, info, warn};
+use tracing::warn;
 
 use self::change::Leaving;
 use super::{
     cipher::{Identity, PublicIdentity},
     client::{Client, ClientError},
-    event::{Configured, Event, Sent, Unsent},
+    event::{Event, Unsent},
     hold::{Held, Hold},
-    message::{ShareReason, ShareResponse, ShareStatus},
-    stats::{Lost, PoolStats, Verdict},
-    status::{PoolState, PoolStatus, Talk},
+    memory::PoolMemory,
+    prime_ids::PrimeIds,
+    stats::{Lost, PoolStats},
+    status::{PoolStatus, Talk},
     usernames::Usernames,
 };
-use crate::work::{
-    Coinbaser, CoinbaserRequest, Payout, PoolTerms, Share, Template, TemplateKind, Work,
-};
+use crate::work::{Payout, Share, Template, TemplateKind, Work};
 
 /// What stays when connections come and go.
 pub struct Relay {
@@ -39,6 +39,10 @@ pub struct Relay {
     /// The current connection has been configured.
     up: bool,
     epoch: u64,
+    /// See [`PoolTerms::series`]; shares of series up to the second are worth nothing any more.
+    series: u64,
+    void_series: u64,
+    prime_ids: PrimeIds,
     payout: Option<Arc<Payout>>,
     status: PoolStatus,
     template: Option<Arc<Template>>,
@@ -70,6 +74,8 @@ pub struct News {
     pub status: bool,
     /// The pool says that there is a new block.
     pub new_block: bool,
+    /// [`Relay::memory`] has changed.
+    pub memory: bool,
 }
 
 impl Relay {
@@ -84,6 +90,9 @@ impl Relay {
             pool: "".into(),
             up: false,
             epoch: 0,
+            series: 0,
+            void_series: 0,
+            prime_ids: PrimeIds::default(),
             payout: None,
             status: PoolStatus::default(),
             template: None,
@@ -94,6 +103,16 @@ impl Relay {
             talk: Talk::default(),
             is_left: false,
         }
+    }
+
+    /// What was learnt of pools in earlier runs.
+    pub fn remember(&mut self, memory: PoolMemory) {
+        self.prime_ids.memory = memory;
+    }
+
+    /// What is to be remembered of pools.
+    pub fn memory(&self) -> &PoolMemory {
+        &self.prime_ids.memory
     }
 
     /// What the operator wants now. What is said to a pool only once takes effect at the next
@@ -156,19 +175,24 @@ impl Relay {
         out: &mut Vec<u8>,
     ) -> Result<(), ClientError> {
         self.name_pool(pool);
+        self.set_key(key);
         self.is_left = false;
         self.talk = Talk::default();
         let options = &self.options;
         let mut client =
             Client::new(&self.keys, key, &options.user_agent, options.timeout, seed, now, out)?;
-        if let Some(work) = &self.work {
-            client.on_work(work);
-        }
         if let Some(template) = &self.template {
             client.on_template(template, now, out)?;
         }
         self.client = Some(Box::new(client));
         Ok(())
+    }
+
+    /// Whose connection it is.
+    fn set_key(&mut self, key: PublicIdentity) {
+        self.prime_ids.set_pool(key);
+        self.status.keeps_prime_id = self.prime_ids.are_kept();
+        self.news.status = true;
     }
 
     /// Which pool is tried now.
@@ -215,9 +239,6 @@ impl Relay {
     }
 
     pub fn on_work(&mut self, work: &Arc<Work>) {
-        if let Some(client) = &mut self.client {
-            client.on_work(work);
-        }
         self.work = Some(Arc::clone(work));
     }
 
@@ -229,7 +250,7 @@ impl Relay {
                 self.stats.add_lost(Lost::Solo, 1);
             } else if self.hold.len() == 0 && self.can_send(&share, out) {
                 self.send(Held { share, since: now, replay: false }, now, out);
-            } else if self.is_left {
+            } else if self.is_left || self.is_worthless(&share) {
                 self.stats.add_lost(Lost::TermsChanged, 1);
             } else if !self.up && self.options.hold_shares.is_zero() {
                 self.stats.add_lost(Lost::Expired, 1);
@@ -274,6 +295,11 @@ impl Relay {
         result
     }
 
+    /// True when the pool, which is away, will not take the share when it is back.
+    fn is_worthless(&self, share: &Share) -> bool {
+        !self.up && !share.is_block && self.prime_ids.are_kept() == Some(false)
+    }
+
     fn can_send(&self, share: &Share, out: &[u8]) -> bool {
         if let Some(leaving) = self.leaving.as_ref().filter(|leaving| leaving.wants(share)) {
             return leaving.can_send();
@@ -285,13 +311,13 @@ impl Relay {
     /// Sends a share, or counts why it cannot be sent.
     fn send(&mut self, held: Held, now: Instant, out: &mut Vec<u8>) {
         let Held { share, replay, .. } = held;
-        let job = &share.job.payout;
-        let same_connection = job.pooled.as_ref().is_some_and(|terms| terms.epoch == self.epoch);
-        let same = same_connection || self.payout.as_ref().is_some_and(|it| job.same_terms(it));
+        let is_wanted = self.wants(&share);
         let leaving = self.leaving.as_mut().filter(|leaving| leaving.wants(&share));
         let (client, out) = match (leaving, &mut self.client) {
             (Some(leaving), _) => (&mut leaving.client, &mut leaving.out),
-            (None, Some(client)) if same => (client, out),
+            (None, Some(client)) if is_wanted => (client, out),
+            // It had its chance.
+            (None, _) if replay => return self.note_unanswered(1),
             (None, _) => return self.stats.add_lost(Lost::TermsChanged, 1),
         };
         let username = Arc::clone(&share.username.0);
@@ -299,192 +325,42 @@ impl Relay {
         match client.submit(share, &name, replay, now, out) {
             Ok(()) if replay => self.stats.add_replayed(),
             Ok(()) => {}
-            Err((_, Unsent::SlotReused)) => self.stats.add_lost(Lost::SlotReused, 1),
             Err((_, Unsent::Solo)) => self.stats.add_lost(Lost::Solo, 1),
             Err((_, Unsent::NotReady)) => self.stats.add_lost(Lost::Expired, 1),
         }
     }
 
-    fn count_waiting(&self) {
+    /// True when the pool may pay for the share. It is told of its blocks in any case: it refuses
+    /// what is of other terms than the present ones, but then it knows.
+    fn wants(&self, share: &Share) -> bool {
+        let Some(terms) = &share.job.payout.pooled else { return false };
+        terms.epoch == self.epoch
+            || self.payout.as_ref().is_some_and(|it| share.job.payout.same_terms(it))
+            || share.is_block && terms.pool == self.pool
+    }
+
+    fn count_waiting(&mut self) {
+        let of = |client: &mut Client| client.take_unanswered();
+        let unanswered = self.client.as_deref_mut().map_or(0, of);
+        self.note_unanswered(unanswered);
+        if let Some(leaving) = &mut self.leaving {
+            let count = of(&mut leaving.client);
+            self.stats.add_unanswered(&leaving.pool, count);
+        }
         self.stats.set_waiting(self.hold.len(), self.awaiting());
     }
 
-    fn on_events(&mut self, events: &mut Vec<Event>) {
-        for event in events.drain(..) {
-            self.on_event(event);
-        }
-        self.count_waiting();
-    }
-
-    fn on_event(&mut self, event: Event) {
-        let pool = Arc::clone(&self.pool);
-        match event {
-            Event::Welcome { motd } => {
-                info!(%pool, "pool {pool} says: {motd}");
-                self.status.motd = motd.into();
-                self.news.status = true;
-            }
-            Event::Configured(configured) => self.on_configured(configured),
-            Event::Coinbaser { coinbaser, cut_at } => self.on_coinbaser(coinbaser, cut_at),
-            Event::CoinbaserRefused { request, fault } => {
-                if self.talk.may_log() {
-                    let next = self.fallback();
-                    error!(%pool, "pool {pool}: it sent {fault}; it is not used, {next}");
-                }
-                self.stats.add_coinbaser_refused();
-                if let Some(request) = request {
-                    self.settle(request, None);
-                }
-            }
-            Event::CoinbaserLate { request } => {
-                warn!(%pool, "pool {pool}: it sent no coinbaser in time; {}", self.fallback());
-                self.settle(request, None);
-            }
-            Event::Answered { sent, response, round_trip } => {
-                self.on_answer(&pool, &sent, response, round_trip);
-            }
-            Event::NewBlock => self.news.new_block = true,
-            // Keep-alives are such texts, too.
-            Event::Info { text } if text == self.last_info => debug!(%pool, text, "said again"),
-            Event::Info { text } => {
-                if self.talk.may_log() {
-                    info!(%pool, "pool {pool} says: {text}");
-                }
-                self.last_info = text;
-            }
-            Event::Validated { slot, wanted } => {
-                debug!(%pool, slot, ?wanted, "showed the pool a job's transactions");
-            }
-            Event::Fault(fault) => {
-                if self.talk.may_log() {
-                    error!(%pool, "pool {pool}: it sent {fault}; it is ignored");
-                }
-            }
-        }
-    }
-
-    fn on_configured(&mut self, configured: Configured) {
-        let pool = Arc::clone(&self.pool);
-        let first = !self.up;
-        if first {
-            self.epoch += 1;
-            self.up = true;
-            self.status.state = PoolState::Up;
-            self.status.last_error = None;
-            self.news.status = true;
-            self.stats.add_connection();
-        }
-        if configured.rounded {
-            warn!(%pool, min_difficulty = configured.min_difficulty,
-                "pool {pool}: its minimum difficulty is no power of two; rounded up");
-        }
-        let tag = super::handshake::printable(&configured.tag, usize::from(u8::MAX));
-        info!(%pool, tag, prime_id = configured.prime_id,
-            min_difficulty = configured.min_difficulty, "pool {pool} is up");
-        let mut payout = Payout {
-            script: configured.script,
-            tag_primary: configured.tag,
-            tag_secondary: self.options.tag_secondary.clone(),
-            unique_id: self.options.unique_id,
-            own_script: self.options.own_script.clone(),
-            pooled: Some(PoolTerms {
-                pool,
-                prime_id: configured.prime_id,
-                min_difficulty: configured.min_difficulty,
-                coinbaser: None,
-                settled: None,
-                epoch: self.epoch,
-            }),
-        };
-        // The same connection on the same terms: its last split still holds until the next. Another
-        // connection may not know the split's number, so blank work goes out until it answers.
-        if let Some(last) = self.payout.as_deref().filter(|last| last.same_terms(&payout))
-            && let (Some(terms), Some(last)) = (&mut payout.pooled, &last.pooled)
-            && terms.epoch == last.epoch
-        {
-            terms.coinbaser.clone_from(&last.coinbaser);
-            terms.settled = last.settled;
-        }
-        self.publish(payout);
-    }
-
-    fn on_coinbaser(&mut self, coinbaser: Arc<Coinbaser>, cut_at: Option<usize>) {
-        let pool = &self.pool;
-        if let Some(at) = cut_at {
-            let value = coinbaser.request.value;
-            error!(%pool, "pool {pool}: it sent a coinbaser that pays more than {value} sats; \
-                outputs from number {at} on are left out");
-        }
-        self.stats.add_coinbaser(cut_at.is_some());
-        self.settle(coinbaser.request, Some(coinbaser));
-    }
-
-    fn on_answer(
-        &mut self,
-        pool: &Arc<str>,
-        sent: &Sent,
-        response: ShareResponse,
-        round_trip: Duration,
-    ) {
-        // It took the share the first time; only its answer was lost.
-        let is_known = sent.replay && response.reason == ShareReason::DUPLICATE;
-        let rejected = response.status == ShareStatus::Rejected && !is_known;
-        let verdict = Verdict {
-            target_byte: sent.share.target_byte,
-            tentative: response.status == ShareStatus::Tentative,
-            rejected: rejected.then_some(response.reason),
-        };
-        let count = self.stats.add_answer(pool, verdict, round_trip);
-        if !rejected {
+    /// Counts shares that the pool was sent and has not answered.
+    fn note_unanswered(&self, count: usize) {
+        if count == 0 {
             return;
         }
-        let reason = response.reason.name();
-        // Every single one would fill the disk when a pool refuses all.
-        if count.is_power_of_two() {
-            warn!(%pool, username = %sent.share.username, job = %sent.share.job.id,
-                "pool {pool}: it rejected a share: {reason} ({count} since the start)");
-        }
-    }
-
-    /// What is mined on without a new split.
-    fn fallback(&self) -> &'static str {
-        let terms = self.payout.as_ref().and_then(|payout| payout.pooled.as_ref());
-        let split = terms.and_then(|terms| terms.coinbaser.as_ref());
-        let tip = self.template.as_ref().map(|template| template.prevhash);
-        if split.is_some_and(|split| Some(split.request.prevhash) == tip) {
-            "mining goes on with the last good split"
-        } else {
-            "mining goes on with the pool's single output"
-        }
-    }
-
-    /// Nothing is to be expected for the current template any more.
-    fn settle_template(&mut self) {
-        if let Some(template) = &self.template {
-            let (prevhash, value) = (template.prevhash, template.coinbase_value);
-            self.settle(CoinbaserRequest { prevhash, value }, None);
-        }
-    }
-
-    /// A request has ended, well when there is a `coinbaser`.
-    fn settle(&mut self, request: CoinbaserRequest, coinbaser: Option<Arc<Coinbaser>>) {
-        let Some(payout) = &self.payout else { return };
-        let mut payout = Payout::clone(payout);
-        if let Some(terms) = &mut payout.pooled {
-            terms.settled = Some(request);
-            // A late answer for an earlier tip must not displace the current one's.
-            let tip = self.template.as_ref().map(|template| template.prevhash);
-            if coinbaser.is_some() && (terms.coinbaser.is_none() || tip == Some(request.prevhash)) {
-                terms.coinbaser = coinbaser;
-            }
-        }
-        self.publish(payout);
-    }
-
-    fn publish(&mut self, payout: Payout) {
-        if self.payout.as_deref() != Some(&payout) {
-            self.payout = Some(Arc::new(payout));
-            self.news.payout = true;
+        let pool = &self.pool;
+        let total = self.stats.add_unanswered(pool, count);
+        // As with rejections: not a line for each.
+        if (total - count as u64).checked_ilog2() != total.checked_ilog2() {
+            warn!(%pool, "pool {pool}: no answer to {total} shares since the start, in a minute or \
+                before the connection ended; whether it counted them is not known");
         }
     }
 }

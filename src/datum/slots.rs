@@ -1,18 +1,29 @@
 //! The pool's eight job slots, and what it has been told of each on this connection.
+//!
+//! A job gets a number when its first share goes out, not before: jobs on which nobody finds
+//! anything use none up, and a share that comes late gets a slot of its own again instead of being
+//! lost. The subsidy-only and the blank job of a tip share a slot, as they do in the C gateway, so
+//! that a burst of tips wraps later.
 
 use std::sync::Arc;
 
 use super::message::{CoinbaseContext, JobContext};
-use crate::work::{Coinbase, CoinbaseId, Job, JobId, Work};
+use crate::work::{Coinbase, CoinbaseId, Job};
 
-/// Which job has which slot. The newest job that claims a slot keeps it.
+/// Which jobs have which slots.
 #[derive(Debug, Default)]
-pub(super) struct Slots([Option<Slot>; SLOTS]);
+pub(super) struct Slots {
+    slots: [Option<Slot>; SLOTS],
+    /// The one that the next job takes.
+    next: usize,
+}
 
 #[derive(Debug)]
 struct Slot {
-    job: Arc<Job>,
-    job_sent: bool,
+    /// What the pool was last told of: spot checks are for it.
+    told: Arc<Job>,
+    /// The subsidy-only job, where `told` is the blank one of the same tip.
+    shared: Option<Arc<Job>>,
     /// A bit for each class, and one for the subsidy-only coinbase.
     coinbases_sent: u8,
 }
@@ -24,41 +35,29 @@ pub(super) struct Contexts<'a> {
     pub(super) coinbase: Option<CoinbaseContext<'a>>,
 }
 
-/// Why a share has no slot.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum NoSlot {
-    /// The job is not for a pool.
-    Solo,
-    /// A newer job has the slot: the pool would take the share for one of that job.
-    Reused,
-}
-
 impl Slots {
-    /// Learns which jobs there are.
-    pub(super) fn on_work(&mut self, work: &Work) {
-        for job in work.jobs.iter() {
-            // A job that has lost its slot keeps it no longer; that is all an error means here.
-            let _ = self.claim(job);
-        }
+    /// The job that the pool was last told of in `slot`, if it was told of any.
+    pub(super) fn told(&self, slot: u8) -> Option<&Arc<Job>> {
+        self.slots.get(usize::from(slot))?.as_ref().map(|slot| &slot.told)
     }
 
-    /// The job in `slot`, if there is one.
-    pub(super) fn job(&self, slot: u8) -> Option<&Arc<Job>> {
-        self.0.get(usize::from(slot))?.as_ref().map(|slot| &slot.job)
-    }
-
-    /// The slot of `job`, and the contexts to send with a share on `coinbase`.
+    /// The slot of `job`, and the contexts to send with a share on `coinbase`. None: the job is
+    /// not for a pool.
     pub(super) fn contexts<'a>(
         &mut self,
         job: &'a Arc<Job>,
         coinbase: &'a Coinbase,
-    ) -> Result<(u8, Contexts<'a>), NoSlot> {
-        let (at, slot) = self.claim(job)?;
+    ) -> Option<(u8, Contexts<'a>)> {
+        job.payout.pooled.as_ref()?;
         let mut contexts = Contexts::default();
-        if !slot.job_sent {
-            slot.job_sent = true;
-            contexts.job = Some(job_context(job, coinbase));
-        }
+        let at = match self.slots.iter().position(|slot| is_of(slot, |slot| slot.has(job))) {
+            Some(at) => at,
+            None => {
+                contexts.job = Some(job_context(job, coinbase));
+                self.tell(job)
+            }
+        };
+        let slot = self.slots.get_mut(at)?.as_mut()?;
         let bit = match coinbase.id {
             CoinbaseId::EMPTY => 0x80,
             class => 1 << class.index().min(6),
@@ -71,33 +70,63 @@ impl Slots {
                 coinb2: &coinbase.coinb2,
             });
         }
-        Ok((at, contexts))
+        Some((u8::try_from(at).ok()?, contexts))
     }
 
-    fn claim(&mut self, job: &Arc<Job>) -> Result<(u8, &mut Slot), NoSlot> {
-        let at = job.slot.ok_or(NoSlot::Solo)?;
-        let place = self.0.get_mut(usize::from(at)).ok_or(NoSlot::Solo)?;
-        let held = place.as_ref().map(|slot| slot.job.id);
-        if held.is_some_and(|id| is_newer(id, job.id)) {
-            return Err(NoSlot::Reused);
+    /// Gives `job` a slot: that of the tip's other job without a split, else the next.
+    fn tell(&mut self, job: &Arc<Job>) -> usize {
+        let sharing = |slot: &Slot| slot.told.is_empty() && is_blank(job, &slot.told);
+        if let Some(at) = self.slots.iter().position(|slot| is_of(slot, sharing))
+            && let Some(slot) = self.slots.get_mut(at).and_then(Option::as_mut)
+        {
+            // The pool forgets what it knew of the slot when it is told of a job in it.
+            slot.shared = Some(std::mem::replace(&mut slot.told, Arc::clone(job)));
+            slot.coinbases_sent = 0;
+            return at;
         }
-        if held != Some(job.id) {
-            *place = None;
-        }
-        let fresh = || Slot { job: Arc::clone(job), job_sent: false, coinbases_sent: 0 };
-        Ok((at, place.get_or_insert_with(fresh)))
+        let at = self.next;
+        self.next = (at + 1) % SLOTS;
+        self.slots[at] = Some(Slot { told: Arc::clone(job), shared: None, coinbases_sent: 0 });
+        at
     }
+}
+
+impl Slot {
+    /// The pool can rebuild shares of `job` with what it was told in this slot.
+    fn has(&self, job: &Arc<Job>) -> bool {
+        self.told.id == job.id
+            || self.shared.as_ref().is_some_and(|shared| shared.id == job.id)
+            // What it knows of the blank job is more than a subsidy-only share needs.
+            || job.is_empty() && is_blank(&self.told, job)
+    }
+}
+
+fn is_of(slot: &Option<Slot>, is_it: impl Fn(&Slot) -> bool) -> bool {
+    slot.as_ref().is_some_and(is_it)
+}
+
+/// `job` is the blank job that follows the subsidy-only job `empty`: same tip, bits and terms.
+fn is_blank(job: &Job, empty: &Job) -> bool {
+    let terms = |job: &Job| {
+        let terms = job.payout.pooled.as_ref();
+        terms.map(|terms| (terms.prime_id, terms.epoch))
+    };
+    job.coinbases().len() == 1
+        && !job.is_empty()
+        && job.prevhash() == empty.prevhash()
+        && job.template.nbits == empty.template.nbits
+        && job.template.height == empty.template.height
+        && terms(job) == terms(empty)
+        && job.payout.same_terms(&empty.payout)
 }
 
 fn job_context<'a>(job: &'a Job, coinbase: &Coinbase) -> JobContext<'a> {
     let template = &job.template;
-    let coinbaser = job.payout.pooled.as_ref().and_then(|terms| terms.coinbaser.as_deref());
-    let coinbaser = coinbaser.filter(|split| split.request.prevhash == template.prevhash);
     JobContext {
         prevhash: template.prevhash,
         target_byte_index: u16::try_from(coinbase.target_byte_index).unwrap_or(u16::MAX),
         nbits: template.nbits.get(),
-        coinbaser_id: coinbaser.map_or(0, |split| split.id),
+        coinbaser_id: job.split().map_or(0, |split| split.id),
         height: template.height,
         coinbase_value: template.coinbase_value,
         tx_count: u32::try_from(template.transactions.len()).unwrap_or(u32::MAX),
@@ -108,24 +137,5 @@ fn job_context<'a>(job: &'a Job, coinbase: &Coinbase) -> JobContext<'a> {
     }
 }
 
-/// Job ids count up and wrap.
-fn is_newer(a: JobId, b: JobId) -> bool {
-    let ahead = a.0.wrapping_sub(b.0);
-    ahead != 0 && ahead < 1 << 31
-}
-
 /// Jobs that the pool keeps for a gateway.
 pub(super) const SLOTS: usize = 8;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn job_ids_wrap() {
-        assert!(is_newer(JobId(1), JobId(0)));
-        assert!(is_newer(JobId(3), JobId(u32::MAX)));
-        assert!(!is_newer(JobId(7), JobId(7)));
-        assert!(!is_newer(JobId(6), JobId(7)));
-    }
-}

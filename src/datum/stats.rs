@@ -20,6 +20,7 @@ pub struct PoolStats {
     accepted_difficulty: AtomicU64,
     rejected: [AtomicU64; REASONS],
     lost: [AtomicU64; Lost::ALL.len()],
+    unanswered: AtomicU64,
     held: AtomicU64,
     awaiting: AtomicU64,
     replayed: AtomicU64,
@@ -39,6 +40,8 @@ pub struct PoolTally {
     pub tentative: u64,
     pub accepted_difficulty: u64,
     pub rejected: BTreeMap<ShareReason, u64>,
+    /// Shares to which it gave no answer in time, or before its connection ended for good.
+    pub unanswered: u64,
     /// From a share to its answer, the last one.
     pub round_trip: Duration,
 }
@@ -54,7 +57,7 @@ pub(crate) struct Verdict {
 /// A moment's copy.
 ///
 /// With the task at rest, `received` = accepted (tentative ones among them) + rejected + lost +
-/// held + awaiting.
+/// unanswered + held + awaiting.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct PoolStatsView {
     /// Shares that were handed over.
@@ -66,6 +69,8 @@ pub struct PoolStatsView {
     pub accepted_difficulty: u64,
     pub rejected: Vec<(ShareReason, u64)>,
     pub lost: Vec<(Lost, u64)>,
+    /// Sent, and given up without an answer: whether the pool counted them is not known.
+    pub unanswered: u64,
     /// Waiting for the pool to come back, or for room.
     pub held: u64,
     /// Sent and not answered yet.
@@ -86,8 +91,6 @@ pub struct PoolStatsView {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[repr(u8)]
 pub enum Lost {
-    /// A newer job has the pool's slot.
-    SlotReused,
     /// The pool pays another script or under another mark than the share's job did.
     TermsChanged,
     /// Its block was overtaken while it was held.
@@ -103,8 +106,7 @@ pub enum Lost {
 }
 
 impl Lost {
-    pub const ALL: [Self; 7] = [
-        Self::SlotReused,
+    pub const ALL: [Self; 6] = [
         Self::TermsChanged,
         Self::Stale,
         Self::Expired,
@@ -115,7 +117,6 @@ impl Lost {
 
     pub const fn name(self) -> &'static str {
         match self {
-            Self::SlotReused => "slot-reused",
             Self::TermsChanged => "terms-changed",
             Self::Stale => "stale",
             Self::Expired => "expired",
@@ -145,6 +146,7 @@ impl PoolStats {
                 .zip(self.lost.iter().map(load))
                 .filter(|(_, count)| *count > 0)
                 .collect(),
+            unanswered: load(&self.unanswered),
             held: load(&self.held),
             awaiting: load(&self.awaiting),
             replayed: load(&self.replayed),
@@ -168,15 +170,7 @@ impl PoolStats {
         round_trip: Duration,
     ) -> u64 {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = pools.iter().position(|(name, _)| name == pool);
-        // Changed settings can bring new ones for ever.
-        let at = at.unwrap_or_else(|| {
-            if pools.len() < POOLS_MAX {
-                pools.push((Arc::clone(pool), PoolTally::default()));
-            }
-            pools.len() - 1
-        });
-        let tally = &mut pools[at].1;
+        let tally = tally_of(&mut pools, pool);
         tally.round_trip = round_trip;
         let credit = 1u64.checked_shl(verdict.target_byte.into()).unwrap_or(u64::MAX);
         if let Some(reason) = verdict.rejected {
@@ -189,6 +183,13 @@ impl PoolStats {
         self.tentative.fetch_add(verdict.tentative.into(), Relaxed);
         self.accepted_difficulty.fetch_add(credit, Relaxed);
         self.accepted.fetch_add(1, Relaxed) + 1
+    }
+
+    /// Counts shares to which a pool gave no answer; gives how many there are by now.
+    pub(super) fn add_unanswered(&self, pool: &Arc<str>, shares: usize) -> u64 {
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        tally_of(&mut pools, pool).unanswered += shares as u64;
+        self.unanswered.fetch_add(shares as u64, Relaxed) + shares as u64
     }
 
     pub(super) fn add_lost(&self, why: Lost, shares: usize) {
@@ -216,6 +217,17 @@ impl PoolStats {
     pub(super) fn add_connection(&self) {
         self.connections.fetch_add(1, Relaxed);
     }
+}
+
+/// The tally of `pool`. Changed settings can bring new ones for ever, so the last is shared.
+fn tally_of<'a>(pools: &'a mut Vec<(Arc<str>, PoolTally)>, pool: &Arc<str>) -> &'a mut PoolTally {
+    let at = pools.iter().position(|(name, _)| name == pool).unwrap_or_else(|| {
+        if pools.len() < POOLS_MAX {
+            pools.push((Arc::clone(pool), PoolTally::default()));
+        }
+        pools.len() - 1
+    });
+    &mut pools[at].1
 }
 
 impl PoolStatsView {

@@ -14,6 +14,8 @@ pub struct PoolStatus {
     pub last_error: Option<Arc<str>>,
     /// Pools that are to be used instead of this one and have not proven themselves yet.
     pub next: Vec<NextPool>,
+    /// Whether the pool gives the same prime id to each connection; None: not known yet.
+    pub keeps_prime_id: Option<bool>,
 }
 
 /// A pool that is tried while another is kept.
@@ -43,6 +45,7 @@ impl Default for PoolStatus {
             motd: "".into(),
             last_error: None,
             next: Vec::new(),
+            keeps_prime_id: None,
         }
     }
 }

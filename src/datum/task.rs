@@ -2,16 +2,23 @@
 
 mod change;
 
-use std::{ops::ControlFlow, sync::Arc, time::Duration};
+use std::{
+    fs::{self, File},
+    io::Read,
+    ops::ControlFlow,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use rand::{Rng, RngCore, SeedableRng, rngs::StdRng};
 use tokio::{
     sync::{mpsc, watch},
-    task::JoinHandle,
+    task::{JoinHandle, spawn_blocking},
     time::sleep_until,
 };
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use self::change::{Change, Drain};
 use super::{
@@ -19,6 +26,7 @@ use super::{
     client::{ClientError, OUT_MAX},
     conn::{Conn, Phase, Turn, now},
     hints::Hints,
+    memory::{FILE_LEN_MAX, PoolMemory},
     options::DatumConfig,
     relay::Relay,
     retry::{self, Ended, Next, Past},
@@ -61,7 +69,10 @@ pub fn spawn(
     let config = Arc::clone(&configs.borrow_and_update());
     let mut rng = StdRng::from_entropy();
     let stats = Arc::new(PoolStats::default());
-    let relay = Relay::new(config.relay(), Identity::generate(&mut rng), Arc::clone(&stats));
+    let mut relay = Relay::new(config.relay(), Identity::generate(&mut rng), Arc::clone(&stats));
+    if let Some(path) = &config.memory_file {
+        relay.remember(read_memory(path));
+    }
     let (payout, payout_watch) = watch::channel(None);
     let (status, status_watch) = watch::channel(relay.status().clone());
     let (health, health_watch) = watch::channel(relay.status().health());
@@ -80,6 +91,7 @@ pub fn spawn(
         out: Vec::new(),
         at: 0,
         change: None,
+        without_pool: now(),
         phase,
         leaving: Phase::Idle,
         hints: Hints::default(),
@@ -109,6 +121,8 @@ struct Task {
     /// Which pool is tried or used.
     at: usize,
     change: Option<Change>,
+    /// Since when there is no pool, or when there last was none.
+    without_pool: Instant,
     phase: Phase,
     /// The connection to the pool that was in use before, while it has its last shares to answer.
     leaving: Phase,
@@ -244,6 +258,9 @@ impl Task {
             _ => false,
         };
         let past = Past { lasted: lasted && self.relay.is_up(), served: self.relay.served() };
+        if past.lasted {
+            self.without_pool = now;
+        }
         // From here on, what was to be changed to is tried in any case, in its turn.
         if self.change.as_ref().is_some_and(|change| change.is_of(&self.config)) {
             self.drop_change();
@@ -253,7 +270,12 @@ impl Task {
             Next::Pool(at) => (at, Duration::ZERO),
             Next::Wait => {
                 self.relay.none_left(now);
-                (0, self.random(backoff.least, backoff.most))
+                let is_soon = now < self.without_pool + backoff.soon;
+                let wait = match is_soon {
+                    true => self.random(backoff.soon_least, backoff.soon_most),
+                    false => self.random(backoff.least, backoff.most),
+                };
+                (0, wait)
             }
         };
         self.at = at;
@@ -278,6 +300,13 @@ impl Task {
             self.health.send_if_modified(|old| std::mem::replace(old, health) != health);
             self.status.send_replace(status.clone());
         }
+        if news.memory
+            && let Some(path) = self.config.memory_file.clone()
+        {
+            let text = self.relay.memory().render();
+            // Not awaited: it can be learnt again.
+            drop(spawn_blocking(move || write_memory(&path, &text)));
+        }
         if news.new_block {
             self.hints.offer();
         }
@@ -292,6 +321,34 @@ impl Task {
         self.drain(Drain::Answers).await;
         self.relay.shut_down();
         self.tell();
+    }
+}
+
+/// What an earlier run has learnt of pools; nothing if that cannot be read.
+fn read_memory(path: &Path) -> PoolMemory {
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(FILE_LEN_MAX).read_to_string(&mut text));
+    match read {
+        Ok(_) => PoolMemory::parse(&text),
+        Err(error) => {
+            if error.kind() != std::io::ErrorKind::NotFound {
+                let path = path.display();
+                warn!("{path} cannot be read: {error}. gatewayd learns anew how its pools behave");
+            }
+            PoolMemory::default()
+        }
+    }
+}
+
+fn write_memory(path: &Path, text: &str) {
+    let temporary = path.with_extension("tmp");
+    let written = fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, path));
+    if let Err(error) = written {
+        let path = path.display();
+        warn!(
+            "{path} cannot be written: {error}. Check that gatewayd may write to ledger.data_dir; \
+            until then it learns anew at each start how its pools behave"
+        );
     }
 }
 

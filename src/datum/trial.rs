@@ -15,6 +15,7 @@ use crate::work::Template;
 /// From HELLO to the pool's configuration; then the relay takes it over.
 pub struct Trial {
     pub(super) pool: Arc<str>,
+    pub(super) key: PublicIdentity,
     pub(super) client: Box<Client>,
     /// Bytes for the pool.
     pub out: Vec<u8>,
@@ -33,8 +34,10 @@ impl Trial {
         now: Instant,
     ) -> Result<Self, ClientError> {
         let mut out = Vec::new();
-        let client = Client::new(keys.0, keys.1, user_agent, timeout, seed, now, &mut out)?;
-        Ok(Self { pool: Arc::clone(pool), client: Box::new(client), out, events: Vec::new() })
+        let (ours, key) = keys;
+        let client = Client::new(ours, key, user_agent, timeout, seed, now, &mut out)?;
+        let (pool, client) = (Arc::clone(pool), Box::new(client));
+        Ok(Self { pool, key, client, out, events: Vec::new() })
     }
 
     /// True when the pool has proven itself: it has the key that it should have, and says whom to

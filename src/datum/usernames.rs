@@ -62,7 +62,8 @@ impl Usernames {
 
     fn by_mode<'a>(&'a self, name: &'a str) -> Cow<'a, str> {
         match self.mode {
-            _ if name.is_empty() => Cow::Borrowed(&self.address),
+            // A miner that gives no name is called by the address, which stands once.
+            _ if name.is_empty() || name == self.address => Cow::Borrowed(&self.address),
             UsernameMode::Address => Cow::Borrowed(&self.address),
             UsernameMode::Full if !name.starts_with('.') => Cow::Borrowed(name),
             UsernameMode::Full | UsernameMode::Worker => {
@@ -148,6 +149,7 @@ mod tests {
         case(Worker, "rig", "addr.rig");
         case(Worker, ".rig", "addr.rig");
         case(Worker, "", "addr");
+        case(Worker, "addr", "addr");
         case(Address, "rig", "addr");
         case(Full, "a\0b", "a");
         case(Full, "name~nobody", "name~nobody");

@@ -68,7 +68,7 @@ impl Account {
         let life = config.stale_after + config.refresh;
         let moment = Moment {
             tip: work.tip(),
-            expired: now.duration_since(claim.given_at) > life,
+            expired: now.duration_since(claim.given_at) > life || work.is_void(claim.job),
             ntime_max: claim.job.template.curtime.saturating_add(NTIME_AHEAD_S),
         };
         let own = &*config.default_username.0;
@@ -92,10 +92,17 @@ impl Account {
             effects.tally.blocks += u64::from(verdict.is_new_block);
             effects.blocks.push(block);
         }
-        if !is_named {
-            return Err(Reject::Unauthorized);
-        }
-        let share = verdict.share?;
+        // The pool hears of a block whatever the miner is told.
+        effects.shares.extend(verdict.refused_block);
+        let share = match verdict.share {
+            Ok(share) if is_named => share,
+            Ok(block) if block.is_block => {
+                effects.shares.push(block);
+                return Err(Reject::Unauthorized);
+            }
+            Ok(_) => return Err(Reject::Unauthorized),
+            Err(reject) => return Err(if is_named { reject } else { Reject::Unauthorized }),
+        };
         let Share { difficulty, hash, is_block, .. } = &share;
         effects.tally.accept(miner.protocol, *difficulty);
         if let Some(worker) = self.names.account(&self.roster, miner) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Classes;
-use crate::work::{Difficulty, Username};
+use crate::work::{Difficulty, Username, VERSION_ROLLING_MASK};
 
 /// The `[stratum]` section, as sessions use it.
 #[derive(Clone, Debug)]
@@ -21,6 +21,9 @@ pub struct Config {
     /// To the first and the next share; zero: for ever.
     pub idle_timeout: Duration,
     pub classes: Classes,
+    /// `pooling.version_mask`: bits of the version that may be rolled on pooled work, where the
+    /// protocol allows more.
+    pub pooled_version_mask: u32,
     /// Whom shares without a username belong to: `mining.address`.
     pub default_username: Username,
 }
@@ -37,6 +40,7 @@ impl Config {
             login_timeout: Duration::from_secs(15),
             idle_timeout: Duration::from_secs(7200),
             classes: Classes::new(true, Vec::new()),
+            pooled_version_mask: VERSION_ROLLING_MASK,
             default_username: Username(address.into()),
         }
     }

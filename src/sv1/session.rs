@@ -142,7 +142,7 @@ impl Session {
         // A tip, or work that is better than what this miner has (which it may have missed).
         let current = last.and_then(|last| work.job(last.job));
         let urgent = missed
-            || current.is_none_or(|job| job.prevhash() != work.tip() || job.is_empty())
+            || current.is_none_or(|job| work.supersedes(job) || job.is_empty())
             || self.told.is_some_and(|told| told < self.vardiff.floor());
         match work.announce {
             Announce::Paced(interval) if !urgent => {
@@ -303,7 +303,8 @@ impl Session {
     }
 
     /// Puts a changed difficulty into effect at once, if that can be done without the miner
-    /// repeating work: with newer work if there is, else with the quickdiff twin of this job.
+    /// repeating work: with newer work if there is, else with the quickdiff twin of this job. Work
+    /// that pays the subsidy alone has none: the C gateway never made one, and full work is near.
     fn renew(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) {
         if !self.is_subscribed() || self.told == Some(self.vardiff.difficulty()) {
             return;
@@ -312,7 +313,7 @@ impl Session {
         let newer = self.given.last().is_none_or(|last| last.job != latest);
         if newer {
             self.send(work, now, Sending { quickdiff: false, clean: true }, out);
-        } else if !self.has_twin(latest) {
+        } else if !work.latest().is_empty() && !self.has_twin(latest) {
             self.send(work, now, Sending { quickdiff: true, clean: true }, out);
         }
     }
@@ -321,7 +322,7 @@ impl Session {
     fn send_latest(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) {
         let last = self.given.last().and_then(|last| work.job(last.job));
         // A first job is clean as well: the miner may have work of another connection.
-        let clean = last.is_none_or(|last| last.prevhash() != work.tip());
+        let clean = last.is_none_or(|last| work.supersedes(last));
         self.send(work, now, Sending { quickdiff: false, clean }, out);
     }
 

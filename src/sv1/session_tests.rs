@@ -378,7 +378,9 @@ fn a_block_is_an_effect_even_when_the_share_is_stale() {
         assert!(bench.submit(&old, 0, nonce).contains("stale-prevblk"));
     }
     assert!(bench.effects.blocks.len() > 4);
-    assert!(bench.effects.shares.is_empty());
+    // Pools want to know of it as well, and of nothing else that is stale.
+    assert_eq!(bench.effects.shares.len(), bench.effects.blocks.len());
+    assert!(bench.effects.shares.iter().all(|share| share.is_block));
 }
 
 /// As a share that counts, as its duplicate, and when its own success has made it stale.

@@ -172,7 +172,8 @@ impl Channel {
         if pooled { self.vardiff.difficulty().target_byte() } else { 0 }
     }
 
-    /// The terms for `job`: none when every variant of it was given already.
+    /// The terms for `job`: none when every variant of it was given already. Work that pays the
+    /// subsidy alone has only one: the C gateway never made another, and full work is near.
     pub(super) fn terms(&self, job: &Job, work: &Work) -> Option<Assignment> {
         let target_byte = self.target_byte(work);
         let was_given = |quickdiff| {
@@ -182,7 +183,8 @@ impl Channel {
             };
             self.given.find(same).is_some()
         };
-        let quickdiff = [false, true].into_iter().find(|quickdiff| !was_given(*quickdiff))?;
+        let mut variants = [false, true].into_iter().take(if job.is_empty() { 1 } else { 2 });
+        let quickdiff = variants.find(|quickdiff| !was_given(*quickdiff))?;
         Some(self.assignment(self.vardiff.difficulty(), target_byte, quickdiff))
     }
 
@@ -200,12 +202,12 @@ impl Channel {
         self.given.push(Given { job, assignment, at: now, wire });
     }
 
-    /// True when it works on the tip and knows its bits, which come with the tip: on test networks
-    /// they change.
+    /// True when it works on the tip and knows its bits, which come with the tip (on test networks
+    /// they change), and for somebody who still pays for it.
     pub(super) fn is_on(&self, work: &Work) -> bool {
         let last = self.given.last().and_then(|last| work.job(last.job));
         let bits = work.latest().template.nbits;
-        last.is_some_and(|job| job.prevhash() == work.tip() && job.template.nbits == bits)
+        last.is_some_and(|job| !work.supersedes(job) && job.template.nbits == bits)
     }
 
     /// The difficulty that it was last told is still within the rules.
@@ -284,7 +286,7 @@ impl Channel {
             ntime: share.ntime,
             nonce: share.nonce,
             version: Version::Whole(share.version),
-            version_mask: VERSION_MASK,
+            version_mask: config.version_mask(job),
         };
         if let Some(worker) = worker
             && *self.worker.0 != *worker
@@ -322,6 +324,12 @@ impl Channel {
 }
 
 impl Config {
+    /// The bits of the version that a miner may roll on `job`. A DATUM pool is told the whole
+    /// version of a share, and none is known to take more than BIP 320's.
+    fn version_mask(&self, job: &Job) -> u32 {
+        if job.payout.pooled.is_some() { self.pooled_version_mask } else { VERSION_MASK }
+    }
+
     /// The difficulty at which `hashrate` (hashes per second) sends the wanted shares per minute.
     pub(super) fn difficulty_for(&self, hashrate: f64) -> Option<Difficulty> {
         let each_s = 60.0 / f64::from(self.shares_per_minute.max(1));
@@ -347,8 +355,7 @@ pub(super) fn root_for(channel: &Channel, job: &Job, assignment: &Assignment) ->
 
 /// Proxies update once a minute.
 const RENEW_EACH: Duration = Duration::from_secs(1);
-/// Bits of the version that may roll: BIP 323's, which the specification has. A DATUM pool is told
-/// the whole version of a share, and never the template's: the other bits are the node's to signal
-/// with.
+/// Bits of the version that may roll for solo work: BIP 323's, which the specification has. The
+/// others are the node's to signal with.
 const VERSION_MASK: u32 = 0x1fff_ffe0;
 const HASHES_PER_DIFFICULTY: f64 = 4_294_967_296.0;

@@ -164,7 +164,7 @@ impl Session {
             channel.apply_rules(&self.config, work, now);
             channel.forget(work);
             let last = channel.given.last().and_then(|last| work.job(last.job));
-            urgent |= last.is_none_or(|job| job.prevhash() != work.tip() || job.is_empty());
+            urgent |= last.is_none_or(|job| work.supersedes(job) || job.is_empty());
             urgent |= !channel.told_is_good();
         }
         match work.announce {

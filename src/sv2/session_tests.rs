@@ -16,7 +16,9 @@ use super::{
 use crate::{
     stratum::{ClassRule, Classes, Lease, Leases},
     validate::fixture::{CURTIME, Desk, EASY, HARD, pooled, solo, template, tip},
-    work::{BuildJob, CoinbaseId, Difficulty, Door, Hash256, Payout, Share, Username, merkle},
+    work::{
+        BuildJob, CoinbaseId, Difficulty, Door, Hash256, Payout, Share, Template, Username, merkle,
+    },
 };
 
 /// A session, the work that reaches it, and a client that holds it to the specification.
@@ -359,13 +361,22 @@ fn a_block_is_found_on_either_kind_of_channel() {
 
 /// SRI's translator grants BIP 323's bits to its miners; a pool is told the whole version.
 #[test]
-fn all_bits_of_bip_323_roll_with_and_without_a_pool() {
-    for mut bench in [Bench::solo(), Bench::pooled()] {
+fn bits_of_bip_323_roll_and_those_of_bip_320_for_a_pool_too() {
+    let mut wide = config();
+    wide.pooled_version_mask = 0x1fff_ffe0;
+    let mut wide = Bench::with(wide, HARD, &pooled(0));
+    wide.setup(0, "test");
+    for (mut bench, is_wide) in [(Bench::solo(), true), (Bench::pooled(), false), (wide, true)] {
         for channel in [bench.standard(), bench.extended()] {
             for bits in [0x20, 0x1fe0, 0x2000, 0x1fff_ffe0] {
                 bench.peer.rolled_version = bits;
-                let share = bench.mine(channel).unwrap();
-                assert_eq!(share.version, share.job.version ^ bits);
+                let share = bench.mine(channel);
+                if is_wide || bits & !0x1fff_e000 == 0 {
+                    let share = share.unwrap();
+                    assert_eq!(share.version, share.job.version ^ bits);
+                } else {
+                    assert_eq!(share.unwrap_err(), "invalid-non-rollable-version-bit");
+                }
             }
         }
     }
@@ -375,12 +386,12 @@ fn all_bits_of_bip_323_roll_with_and_without_a_pool() {
 fn a_block_with_any_bits_of_the_version_is_found() {
     let mut bench = Bench::with(config(), EASY, &pooled(0));
     bench.setup(0, "test");
-    // It may not roll the last bit.
-    for bits in [0x20, 1] {
+    // It may not roll the last bit, nor on work for a pool those of BIP 323 alone.
+    for bits in [0x2000, 0x20, 1] {
         bench.peer.rolled_version = bits;
         for channel in [bench.standard(), bench.extended()] {
             while bench.effects.blocks.is_empty() {
-                assert_eq!(bench.mine(channel).is_ok(), bits != 1);
+                assert_eq!(bench.mine(channel).is_ok(), bits == 0x2000);
             }
             let block = bench.effects.blocks.pop().unwrap();
             assert_eq!(block.header[..4], (block.job.version ^ bits).to_le_bytes());
@@ -742,7 +753,7 @@ fn frames_to_a_bitaxe_stay_under_2048_bytes() {
     let templates = [template(2, HARD, 0), template(3, HARD, (1 << 20) - 1)];
     assert_eq!(templates[1].merkle_branches.len(), 20);
     for (vendor, fits) in [("bitaxe", true), ("xminer-1.0", false)] {
-        let mut bench = Bench::with(config(), HARD, &paid_by_a_pool());
+        let mut bench = Bench::with(config(), HARD, &paid_by_a_pool(&templates[1]));
         bench.setup(0, vendor);
         bench.extended();
         for template in &templates {
@@ -757,10 +768,9 @@ fn frames_to_a_bitaxe_stay_under_2048_bytes() {
 }
 
 /// With more splits than any class has room for.
-fn paid_by_a_pool() -> Arc<Payout> {
+fn paid_by_a_pool(template: &Template) -> Arc<Payout> {
     use crate::work::{Coinbaser, CoinbaserRequest, PayoutOutput};
     let mut payout = Payout::clone(&pooled(0));
-    let prevhash = Hash256([3; 32]);
     let outputs = (0..600u16)
         .map(|at| {
             let mut script = vec![0x00, 0x14];
@@ -769,7 +779,7 @@ fn paid_by_a_pool() -> Arc<Payout> {
             PayoutOutput { value: 1000, script: script.into() }
         })
         .collect();
-    let request = CoinbaserRequest { prevhash, value: 312_500_000 };
+    let request = CoinbaserRequest::of(template);
     if let Some(terms) = &mut payout.pooled {
         terms.coinbaser = Some(Arc::new(Coinbaser { id: 1, request, outputs }));
     }

@@ -80,6 +80,8 @@ pub(crate) fn pooled(min_difficulty: u64) -> Arc<Payout> {
         coinbaser: None,
         settled: None,
         epoch: 1,
+        series: 1,
+        void_series: 0,
     });
     Arc::new(payout)
 }
@@ -100,6 +102,7 @@ impl Desk {
             upcoming: None,
             sequence: 1,
             door: Door::Open,
+            void_series: 0,
         };
         Self { builder, work }
     }

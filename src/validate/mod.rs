@@ -41,7 +41,7 @@ impl Assignment {
 pub struct Moment<'a> {
     /// The hash that new blocks must build on.
     pub tip: &'a Hash256,
-    /// True when the job was given out longer ago than jobs may live.
+    /// True when the job was given out longer ago than jobs may live, or nobody pays for it now.
     pub expired: bool,
     /// The greatest ntime that the network would accept, unix seconds.
     pub ntime_max: u32,
@@ -63,6 +63,8 @@ pub struct Verdict {
     /// The block was not claimed before.
     pub is_new_block: bool,
     pub share: Result<Share, Reject>,
+    /// The share of a new block that is refused for all else: for the pool, which may pay for it.
+    pub refused_block: Option<Share>,
 }
 
 /// Checks `submission` for `job`.
@@ -109,7 +111,8 @@ pub fn check(
     // A block's claim is remembered whatever becomes of its share, so that it is counted once.
     let is_new = (is_block || refused.is_ok()) && seen.insert(job.id, &hash);
     let fresh = if is_new { Ok(()) } else { Err(Reject::Duplicate) };
-    let share = refused.and(fresh).map(|()| Share {
+    let accepted = refused.and(fresh);
+    let share = || Share {
         job: Arc::clone(job),
         coinbase_id: coinbase.id,
         quickdiff: assignment.quickdiff,
@@ -122,8 +125,10 @@ pub fn check(
         hash,
         is_block,
         username: username.clone(),
-    });
-    Verdict { block, is_new_block: is_block && is_new, share }
+    };
+    let is_new_block = is_block && is_new;
+    let refused_block = (is_new_block && accepted.is_err()).then(share);
+    Verdict { block, is_new_block, share: accepted.map(|()| share()), refused_block }
 }
 
 /// The header that the miner hashed, its version and its hash.

@@ -31,8 +31,10 @@ pub struct AssemblerConfig {
     /// Pools are configured, so solo mining is at most a fallback.
     pub pooled: bool,
     pub when_down: WhenDown,
-    /// Work on the last pool's terms goes on this long while no pool answers.
+    /// Work on the last pool's terms goes on this long while no pool answers, if they hold.
     pub grace: Duration,
+    /// If they do not, miners work for the operator this long before `when_down`.
+    pub reconnect_grace: Duration,
     /// `template.refresh`: routine work is spread over this.
     pub refresh: Duration,
     /// `template.stale_after`: older templates send miners away.
@@ -70,6 +72,8 @@ pub struct Assembler {
     pool_payout: Option<Arc<Payout>>,
     pool: PoolHealth,
     pool_down_since: Instant,
+    /// See [`Work::void_series`].
+    void_series: u64,
     /// Solo work that a first pool is to take over goes on until then at the longest.
     solo_until: Option<Instant>,
     /// The last payout that a node would take in a block.
@@ -101,6 +105,7 @@ impl Assembler {
             pool_payout: None,
             pool: PoolHealth::Down,
             pool_down_since: now,
+            void_series: 0,
             solo_until: None,
             good: None,
             distrust: Distrust::None,
@@ -158,7 +163,9 @@ impl Assembler {
     /// Takes a pool's terms or its split for a template.
     pub fn on_payout(&mut self, payout: &Arc<Payout>, now: Instant) -> Option<Work> {
         let before = self.pool_payout.replace(Arc::clone(payout));
-        if self.is_stale(now) {
+        let void = payout.pooled.as_ref().map_or(0, |terms| terms.void_series);
+        self.void_series = self.void_series.max(void);
+        if self.is_stale(now) || self.is_void(payout) {
             return self.reconsider(now);
         }
         let payout = self.payout(now)?;
@@ -322,9 +329,17 @@ impl Assembler {
         }
         let in_grace = now < self.pool_down_since + self.grace();
         if self.pool == PoolHealth::Up || in_grace {
-            return self.pool_payout.as_ref().map(|payout| self.trusted(payout));
+            return self.pool_payout.as_ref().map(|payout| match self.is_void(payout) {
+                true => Arc::clone(&self.config.solo),
+                false => self.trusted(payout),
+            });
         }
         (self.config.when_down == WhenDown::Solo).then(|| Arc::clone(&self.config.solo))
+    }
+
+    /// True when the pool takes no shares of work on `payout` any more.
+    fn is_void(&self, payout: &Payout) -> bool {
+        payout.pooled.as_ref().is_some_and(|terms| terms.series <= self.void_series)
     }
 
     /// `payout` without what a node has refused.
@@ -333,7 +348,8 @@ impl Assembler {
             (Distrust::Terms(refused), _) if refused.same_terms(payout) => {
                 // Nothing better is known at first: mining on beats idling.
                 let pool = |payout: &Payout| payout.pooled.as_ref().map(|it| it.pool.clone());
-                let good = self.good.as_ref().filter(|good| pool(good) == pool(payout));
+                let good = self.good.as_ref();
+                let good = good.filter(|good| pool(good) == pool(payout) && !self.is_void(good));
                 good.unwrap_or(payout).clone()
             }
             (Distrust::Splits(tip), Some(terms))
@@ -347,18 +363,21 @@ impl Assembler {
     }
 
     fn grace(&self) -> Duration {
-        // Nothing is held for a pool that was never there.
-        if self.pool_payout.is_some() {
-            self.config.grace
-        } else {
-            START_GRACE.min(self.config.grace)
+        match &self.pool_payout {
+            Some(payout) if self.is_void(payout) => self.config.reconnect_grace,
+            Some(_) => self.config.grace,
+            // Nothing is held for a pool that was never there.
+            None => START_GRACE.min(self.config.grace),
         }
     }
 
     /// True when `when_down` has been applied.
     fn fallen_back(&self) -> bool {
         let solo = self.jobs.first().is_some_and(|job| job.payout.pooled.is_none());
-        solo || self.door != Door::Open
+        // Solo work between two connections is no fallback yet where there is to be none.
+        let is_between = self.config.when_down == WhenDown::Disconnect
+            && self.pool_payout.as_ref().is_some_and(|payout| self.is_void(payout));
+        solo && !is_between || self.door != Door::Open
     }
 
     fn publish_split(&mut self, payout: &Arc<Payout>, now: Instant) -> Option<Work> {
@@ -421,14 +440,14 @@ impl Assembler {
             upcoming: self.upcoming.clone(),
             sequence: self.sequence,
             door: self.door.clone(),
+            void_series: self.void_series,
         }
     }
 }
 
 /// True when the pool has answered (or failed) for just this template.
 fn settled(terms: &PoolTerms, template: &Template) -> bool {
-    let request = CoinbaserRequest { prevhash: template.prevhash, value: template.coinbase_value };
-    template.kind == TemplateKind::Tip || terms.settled == Some(request)
+    template.kind == TemplateKind::Tip || terms.settled == Some(CoinbaserRequest::of(template))
 }
 
 /// True when work on `old` should not go on under `new`.

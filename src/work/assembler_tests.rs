@@ -52,6 +52,8 @@ fn pooled(epoch: u64, settled: Option<&Template>) -> Arc<Payout> {
         }),
         settled: request,
         epoch,
+        series: 1,
+        void_series: 0,
     });
     Arc::new(payout)
 }
@@ -70,6 +72,7 @@ impl Bench {
             pooled,
             when_down,
             grace: Duration::from_secs(120),
+            reconnect_grace: Duration::from_secs(10),
             refresh: Duration::from_secs(40),
             stale_after: Duration::from_secs(120),
             halving_interval: Some(150),
@@ -160,14 +163,77 @@ fn a_silent_coinbaser_costs_five_seconds_at_most() {
     assert_eq!(published[0].latest().coinbases().len(), 6);
 }
 
+/// `payout` in another series; up to `void`, they are worth nothing any more.
+fn in_series(payout: &Payout, series: u64, void: u64) -> Arc<Payout> {
+    let mut payout = payout.clone();
+    let terms = payout.pooled.as_mut().unwrap();
+    (terms.series, terms.void_series) = (series, void);
+    Arc::new(payout)
+}
+
 #[test]
-fn slots_wrap_at_eight() {
+fn miners_work_for_the_operator_while_a_pool_without_lasting_ids_is_away() {
+    for when_down in [WhenDown::Disconnect, WhenDown::Solo] {
+        let mut bench = Bench::new(true, when_down);
+        bench.health(PoolHealth::Up);
+        let template = full(1, 6_000_000_000);
+        let up = pooled(1, Some(&template));
+        bench.payout(&up);
+        let old = job(bench.template(&template));
+        let work = bench.payout(&in_series(&up, 1, 1)).expect("work at once");
+        assert!(work.latest().payout.pooled.is_none() && work.announce == Announce::Now);
+        assert!(work.is_void(&old) && work.supersedes(&old) && work.job(old.id).is_some());
+        bench.health(PoolHealth::Down);
+        assert!(bench.pass(9).iter().all(|work| work.door == Door::Open));
+        // Within the grace it is back, on terms of another series.
+        let back = in_series(&pooled(2, Some(&template)), 2, 1);
+        let between = bench.assembler.jobs[0].clone();
+        let work = bench.payout(&back).expect("work at once");
+        assert!(work.latest().payout.pooled.is_some() && work.supersedes(&between));
+        assert!(work.is_void(&old) && !work.is_void(work.latest()));
+        bench.health(PoolHealth::Up);
+        // And away for longer than the grace.
+        bench.payout(&in_series(&back, 2, 2));
+        bench.health(PoolHealth::Down);
+        let published = bench.pass(11);
+        match when_down {
+            WhenDown::Disconnect => {
+                assert!(matches!(published.last().unwrap().door, Door::Closed(_)));
+            }
+            WhenDown::Solo => assert!(published.is_empty(), "the same work goes on"),
+        }
+    }
+}
+
+#[test]
+fn a_pool_that_went_and_came_unseen_has_voided_the_old_work_all_the_same() {
     let mut bench = Bench::new(true, WhenDown::Disconnect);
     bench.health(PoolHealth::Up);
-    bench.template(&tip(0));
-    let mut slots = vec![job(bench.payout(&pooled(1, None))).slot.unwrap()];
-    slots.extend((1..10).map(|n| job(bench.template(&tip(n))).slot.unwrap()));
-    assert_eq!(slots, [0, 1, 2, 3, 4, 5, 6, 7, 0, 1]);
+    let template = full(1, 6_000_000_000);
+    bench.payout(&pooled(1, Some(&template)));
+    let old = job(bench.template(&template));
+    let work = bench.payout(&in_series(&pooled(2, Some(&template)), 2, 1)).unwrap();
+    assert!(work.is_void(&old) && !work.is_void(work.latest()));
+}
+
+#[test]
+fn a_split_is_for_its_value_alone() {
+    let mut bench = Bench::new(true, WhenDown::Disconnect);
+    bench.health(PoolHealth::Up);
+    let first = full(1, 6_000_000_000);
+    bench.payout(&pooled(1, Some(&first)));
+    let paid = job(bench.template(&first));
+    assert_eq!(paid.split().map(|split| split.id), Some(3));
+    // A refreshed template waits for its own split; miners stay on the job that they have.
+    assert!(bench.template(&full(1, 6_000_000_007)).is_none());
+    let published = bench.pass(5);
+    let late = published.last().expect("after 5 s").latest();
+    assert_eq!((late.template.coinbase_value, late.split().is_none()), (6_000_000_007, true));
+    let outputs = late.coinbase(CoinbaseId::HUGE);
+    assert!(!outputs.coinb2.windows(2).any(|window| window == [0x52, 0x52]), "no split's output");
+    // The first value again, on the same tip: its split is right again.
+    let again = bench.template(&first).expect("nothing to wait for");
+    assert_eq!(again.latest().split().map(|split| split.id), Some(3));
 }
 
 #[test]

@@ -18,11 +18,10 @@ pub enum BuildJob {
     Classes,
 }
 
-/// Numbers jobs, pool slots and extranonce prefixes.
+/// Numbers jobs and extranonce prefixes.
 #[derive(Debug)]
 pub struct JobBuilder {
     next_id: u32,
-    next_slot: u8,
     next_prefix: u16,
 }
 
@@ -30,7 +29,7 @@ impl JobBuilder {
     /// `first_id` should differ between runs, so that a miner's share of an earlier run is not
     /// taken for one of this run's jobs.
     pub fn new(first_id: u32) -> Self {
-        Self { next_id: first_id, next_slot: 0, next_prefix: 0 }
+        Self { next_id: first_id, next_prefix: 0 }
     }
 
     pub fn build(
@@ -65,10 +64,9 @@ impl JobBuilder {
                 Coinbases::One(coinbase),
             ))
         });
-        let slot = self.slot(payout);
         if let Some((id, prefix, coinbases)) = ready {
             let (template, payout) = (Arc::clone(template), Arc::clone(payout));
-            return Arc::new(Job::new(id, template, payout, slot, prefix, coinbases));
+            return Arc::new(Job::new(id, template, payout, prefix, coinbases));
         }
         let (id, prefix) = self.number();
         let one = |id| Coinbase::build(id, template, payout, prefix);
@@ -77,7 +75,7 @@ impl JobBuilder {
             BuildJob::Blank => Coinbases::One(one(CoinbaseId::TINY)),
             BuildJob::Classes => Coinbases::Six(Box::new(CoinbaseId::CLASSES.map(one))),
         };
-        Arc::new(Job::new(id, Arc::clone(template), Arc::clone(payout), slot, prefix, coinbases))
+        Arc::new(Job::new(id, Arc::clone(template), Arc::clone(payout), prefix, coinbases))
     }
 
     /// The subsidy-only job of the block after `job`'s; `before` again if that still is it.
@@ -122,17 +120,7 @@ impl JobBuilder {
         self.next_prefix = self.next_prefix.wrapping_add(1);
         numbers
     }
-
-    /// The pool's next slot, when there is a pool.
-    fn slot(&mut self, payout: &Payout) -> Option<u8> {
-        payout.pooled.as_ref()?;
-        let slot = self.next_slot;
-        self.next_slot = (slot + 1) % POOL_SLOTS;
-        Some(slot)
-    }
 }
 
-/// Jobs that the pool keeps for a gateway.
-const POOL_SLOTS: u8 = 8;
 /// What the C gateway XORs its counter with.
 const PREFIX_SALT: u16 = 0xB10C;

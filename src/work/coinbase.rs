@@ -237,12 +237,8 @@ impl<'a> Layout<'a> {
 
     /// The pool's outputs that fit the class, the block and the value, in the pool's order.
     fn splits(&self) -> Vec<&'a PayoutOutput> {
-        let coinbaser = self.payout.pooled.as_ref().and_then(|terms| terms.coinbaser.as_deref());
         let wanted = !matches!(self.id, CoinbaseId::EMPTY | CoinbaseId::TINY);
-        let Some(coinbaser) = coinbaser.filter(|coinbaser| {
-            // A split of another tip paid for other shares.
-            wanted && coinbaser.request.prevhash == self.template.prevhash
-        }) else {
+        let Some(coinbaser) = self.payout.split(self.template).filter(|_| wanted) else {
             return Vec::new();
         };
         let mut room = self.room();

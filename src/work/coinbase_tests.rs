@@ -31,6 +31,9 @@ use crate::work::{
     BlockLimits, Coinbaser, CoinbaserRequest, Nbits, PoolTerms, Template, TemplateKind,
 };
 
+/// What most templates here can pay.
+const VALUE: u64 = 312_500_000;
+
 fn template(height: u32, value: u64, fees: u64, weight: u32) -> Template {
     Template {
         source: "test".into(),
@@ -62,7 +65,7 @@ fn payout(tags: (Vec<u8>, Vec<u8>), splits: Option<Vec<(u64, Vec<u8>)>>) -> Payo
         min_difficulty: 0,
         coinbaser: Some(Arc::new(Coinbaser {
             id: 1,
-            request: CoinbaserRequest { prevhash: Hash256([7; 32]), value: 0 },
+            request: CoinbaserRequest { prevhash: Hash256([7; 32]), value: VALUE },
             outputs: splits
                 .into_iter()
                 .map(|(value, script)| PayoutOutput { value, script: script.into() })
@@ -70,6 +73,8 @@ fn payout(tags: (Vec<u8>, Vec<u8>), splits: Option<Vec<(u64, Vec<u8>)>>) -> Payo
         })),
         settled: None,
         epoch: 1,
+        series: 1,
+        void_series: 0,
     });
     Payout {
         script: [&[0, 20][..], &[1; 20]].concat().into(),
@@ -94,7 +99,7 @@ fn decode(coinbase: &Coinbase) -> bitcoin::Transaction {
 
 #[test]
 fn layout_is_what_pools_are_used_to() {
-    let template = template(840_000, 312_500_000, 0, 0);
+    let template = template(840_000, VALUE, 0, 0);
     let payout = payout((b"pool".to_vec(), b"me".to_vec()), Some(vec![]));
     let coinbase = Coinbase::build(CoinbaseId::RESPECTABLE, &template, &payout, 0xB10C);
     let script_sig = decode(&coinbase).input[0].script_sig.to_bytes();
@@ -113,7 +118,7 @@ fn layout_is_what_pools_are_used_to() {
 #[test]
 fn the_default_class_has_its_extranonce_in_an_output() {
     let splits = (0..40).map(|i| (1000 + i, vec![0x51; 22])).collect();
-    let template = template(840_000, 312_500_000, 0, 0);
+    let template = template(840_000, VALUE, 0, 0);
     let payout = payout((b"pool".to_vec(), vec![]), Some(splits));
     let coinbase = Coinbase::build(CoinbaseId::DEFAULT, &template, &payout, 0xB10C);
     let transaction = decode(&coinbase);
@@ -162,7 +167,7 @@ fn long_tags_are_cut_for_the_extranonce() {
 
 #[test]
 fn quickdiff_changes_the_end_of_coinb1_whatever_it_was() {
-    let template = template(840_000, 312_500_000, 0, 0);
+    let template = template(840_000, VALUE, 0, 0);
     let payout = payout((vec![], vec![]), None);
     for prefix in [0xB10C, 0x4451] {
         let coinbase = Coinbase::build(CoinbaseId::SMALL, &template, &payout, prefix);
@@ -177,18 +182,25 @@ fn quickdiff_changes_the_end_of_coinb1_whatever_it_was() {
 }
 
 #[test]
-fn a_split_of_another_tip_is_not_paid() {
-    let mut template = template(840_000, 312_500_000, 0, 0);
+fn a_split_of_another_tip_or_value_is_not_paid() {
+    let mut template = template(840_000, VALUE, 0, 0);
     template.prevhash = Hash256([8; 32]);
     let payout = payout((vec![], vec![]), Some(vec![(1000, vec![0x51])]));
-    let coinbase = Coinbase::build(CoinbaseId::HUGE, &template, &payout, 0);
-    assert_eq!(decode(&coinbase).output.len(), 2);
+    let outputs = |template: &Template| {
+        decode(&Coinbase::build(CoinbaseId::HUGE, template, &payout, 0)).output.len()
+    };
+    assert_eq!(outputs(&template), 2);
+    template.prevhash = Hash256([7; 32]);
+    assert_eq!(outputs(&template), 3);
+    // The pool works a split out from its value: nor is one of another value.
+    template.coinbase_value += 1;
+    assert_eq!(outputs(&template), 2);
 }
 
 #[test]
 fn the_operators_own_split_is_not_cut() {
     let splits: Vec<_> = (0..60).map(|i| (1000 + i, vec![0x51; 22])).collect();
-    let template = template(840_000, 312_500_000, 0, 0);
+    let template = template(840_000, VALUE, 0, 0);
     let mut own = splits;
     own[59].1 = vec![0x52; 22];
     let mut payout = payout((vec![], vec![]), Some(own));
@@ -234,7 +246,10 @@ proptest! {
     ) {
         let mut template = template(height, subsidy + fees, fees, weight);
         template.total_sigops = sigops;
-        let payout = payout(tags, splits);
+        let mut payout = payout(tags, splits);
+        if let Some(split) = payout.pooled.as_mut().and_then(|terms| terms.coinbaser.as_mut()) {
+            Arc::get_mut(split).unwrap().request = CoinbaserRequest::of(&template);
+        }
         for id in CoinbaseId::CLASSES.into_iter().chain([CoinbaseId::EMPTY]) {
             let coinbase = Coinbase::build(id, &template, &payout, prefix);
             let transaction = decode(&coinbase);

@@ -8,7 +8,8 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    Coinbase, CoinbaseId, Hash256, Payout, Target, Template, Upcoming, VERSION_ROLLING_MASK,
+    Coinbase, CoinbaseId, Coinbaser, Hash256, Payout, Target, Template, Upcoming,
+    VERSION_ROLLING_MASK,
 };
 
 /// Identifies a job for as long as a miner may still submit to it.
@@ -29,8 +30,6 @@ pub struct Job {
     /// The template's, without bits under the rolling mask: firmware ORs, XORs or replaces them.
     pub version: u32,
     pub block_target: Target,
-    /// Which of the pool's 8 job slots it has; none when solo.
-    pub slot: Option<u8>,
     /// Keeps otherwise equal jobs apart, in front of extranonce1.
     pub extranonce_prefix: u16,
     coinbases: Coinbases,
@@ -50,7 +49,6 @@ impl Job {
         id: JobId,
         template: Arc<Template>,
         payout: Arc<Payout>,
-        slot: Option<u8>,
         extranonce_prefix: u16,
         coinbases: Coinbases,
     ) -> Self {
@@ -58,7 +56,6 @@ impl Job {
             id,
             version: template.version & !VERSION_ROLLING_MASK,
             block_target: template.nbits.target(),
-            slot,
             extranonce_prefix,
             coinbases,
             rendered: [const { OnceLock::new() }; RENDER_SLOTS],
@@ -70,6 +67,12 @@ impl Job {
     /// True for work that pays the subsidy alone.
     pub fn is_empty(&self) -> bool {
         matches!(&self.coinbases, Coinbases::One(coinbase) if coinbase.id == CoinbaseId::EMPTY)
+    }
+
+    /// The pool's split that it pays, if it pays one: not while that is awaited.
+    pub fn split(&self) -> Option<&Coinbaser> {
+        let pays_splits = matches!(self.coinbases, Coinbases::Six(_));
+        self.payout.split(&self.template).filter(|_| pays_splits)
     }
 
     pub fn prevhash(&self) -> &Hash256 {
@@ -123,7 +126,6 @@ impl fmt::Debug for Job {
         f.debug_struct("Job")
             .field("id", &self.id)
             .field("height", &self.template.height)
-            .field("slot", &self.slot)
             .finish_non_exhaustive()
     }
 }
@@ -145,6 +147,9 @@ pub struct Work {
     /// Counts publications.
     pub sequence: u64,
     pub door: Door,
+    /// Pooled jobs of series up to this one are worth nothing any more: the pool has gone, and
+    /// takes no share of them when it is back.
+    pub void_series: u64,
 }
 
 /// How fast new work goes out.
@@ -180,6 +185,19 @@ impl Work {
             Door::Open => Ok(()),
             Door::Closed(reason) => Err(Arc::clone(reason)),
         }
+    }
+
+    /// True when nobody pays for shares of `job` any more.
+    pub fn is_void(&self, job: &Job) -> bool {
+        job.payout.pooled.as_ref().is_some_and(|terms| terms.series <= self.void_series)
+    }
+
+    /// True when a miner that works on `job` should drop it for the latest one at once.
+    pub fn supersedes(&self, job: &Job) -> bool {
+        job.prevhash() != self.tip()
+            || self.is_void(job)
+            // Solo work goes on only until there is a pool.
+            || job.payout.pooled.is_none() && self.latest().payout.pooled.is_some()
     }
 
     pub fn job(&self, id: JobId) -> Option<&Arc<Job>> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Hash256;
+use super::{Hash256, Template};
 
 /// The payout side of a job. Immutable; a new pool configuration or coinbaser makes a new one.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -29,12 +29,17 @@ pub struct PoolTerms {
     pub prime_id: u32,
     /// A power of two; 0 when the pool sets none, and then difficulties below 1 are allowed.
     pub min_difficulty: u64,
-    /// The last good split that the pool sent, for whatever tip.
+    /// The last good split that the pool sent on this connection: see [`Payout::split`].
     pub coinbaser: Option<Arc<Coinbaser>>,
     /// The last coinbaser request that ended, well or not: there is no more to wait for.
     pub settled: Option<CoinbaserRequest>,
     /// Connections that this pool client has configured; contexts are sent anew on each.
     pub epoch: u64,
+    /// Counts up, from 1, whenever shares of earlier work stop being worth anything to the pool.
+    pub series: u64,
+    /// The last series that is worth nothing any more. This one's own: the pool has gone, and takes
+    /// none of its shares when it is back.
+    pub void_series: u64,
 }
 
 /// What a coinbaser was asked for.
@@ -43,6 +48,13 @@ pub struct CoinbaserRequest {
     pub prevhash: Hash256,
     /// Sats that the template can pay.
     pub value: u64,
+}
+
+impl CoinbaserRequest {
+    /// For `template`.
+    pub fn of(template: &Template) -> Self {
+        Self { prevhash: template.prevhash, value: template.coinbase_value }
+    }
 }
 
 /// The pool's split of a coinbase. Checked: outputs do not overrun the value.
@@ -62,6 +74,13 @@ pub struct PayoutOutput {
 }
 
 impl Payout {
+    /// The split to pay in a block of `template`, if there is one: the pool works it out again
+    /// from its number and the value, so a split for any other value would be refused.
+    pub fn split(&self, template: &Template) -> Option<&Coinbaser> {
+        let split = self.pooled.as_ref()?.coinbaser.as_deref()?;
+        (split.request == CoinbaserRequest::of(template)).then_some(split)
+    }
+
     /// True when shares of jobs with `self` may be sent to a pool that now says `other`.
     pub fn same_terms(&self, other: &Self) -> bool {
         let prime = |payout: &Self| payout.pooled.as_ref().map(|terms| terms.prime_id);

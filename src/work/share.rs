@@ -27,10 +27,13 @@ pub enum Version {
     Whole(u32),
 }
 
-/// A submission that met its target.
+/// A submission that met its target, or one that is a block whatever else it is.
+///
+/// `J` is how it holds its job: a share that only waits for an answer must not keep a template in
+/// memory.
 #[derive(Clone, Debug)]
-pub struct Share {
-    pub job: Arc<Job>,
+pub struct Share<J = Arc<Job>> {
+    pub job: J,
     pub coinbase_id: CoinbaseId,
     /// Made on the quickdiff variant of the job's coinbase.
     pub quickdiff: bool,
@@ -46,6 +49,28 @@ pub struct Share {
     pub hash: Hash256,
     pub is_block: bool,
     pub username: Username,
+}
+
+impl<J> Share<J> {
+    /// The same share, with its job held in another way.
+    pub fn with_job<K>(self, job: K) -> Share<K> {
+        let Self { coinbase_id, quickdiff, target_byte, difficulty, extranonce, .. } = self;
+        let Self { ntime, nonce, version, hash, is_block, username, .. } = self;
+        Share {
+            job,
+            coinbase_id,
+            quickdiff,
+            target_byte,
+            difficulty,
+            extranonce,
+            ntime,
+            nonce,
+            version,
+            hash,
+            is_block,
+            username,
+        }
+    }
 }
 
 /// A solved block, complete but for the transactions, which `job.template` has.

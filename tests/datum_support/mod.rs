@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -46,6 +47,8 @@ pub struct ScriptedPool {
     pub session: Identity,
     pub visitor: Visitor,
     pub link: Link,
+    /// Of each nonce that it has heard.
+    pub slots: HashMap<u32, u8>,
     rng: StdRng,
 }
 
@@ -59,7 +62,8 @@ impl ScriptedPool {
         let visitor = Visitor::read(&header, &body, &identity).unwrap();
         let session = Identity::from_secrets(&[3; 32], [4; 32]);
         let link = visitor.link(&session);
-        Self { identity, session, visitor, link, rng: StdRng::seed_from_u64(7) }
+        let slots = HashMap::new();
+        Self { identity, session, visitor, link, slots, rng: StdRng::seed_from_u64(7) }
     }
 
     pub fn response(&mut self, motd: &str) -> Vec<u8> {
@@ -117,7 +121,7 @@ impl ScriptedPool {
             reason,
             nonce: share.nonce,
             target_byte: share.target_byte,
-            slot: share.job.slot.unwrap(),
+            slot: self.slots.get(&share.nonce).copied().unwrap_or_default(),
         }))
     }
 
@@ -136,7 +140,9 @@ impl ScriptedPool {
         self.link.push(bytes);
         let mut messages = Vec::new();
         while let Some(Frame { plain, .. }) = self.link.next(&self.session).unwrap() {
-            ToPool::decode(&plain).unwrap();
+            if let ToPool::Share(share) = ToPool::decode(&plain).unwrap() {
+                self.slots.insert(share.nonce, share.slot);
+            }
             messages.push(plain.to_vec());
         }
         messages
@@ -239,6 +245,7 @@ impl Jobs {
             upcoming: None,
             sequence: self.jobs.len() as u64,
             door: Door::Open,
+            void_series: 0,
         })
     }
 }

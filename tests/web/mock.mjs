@@ -571,7 +571,6 @@ function workOf(world) {
     job: {
       id: "5f3a01c2",
       is_empty: false,
-      pool_slot: isSolo ? null : 3,
       template: {
         source: "127.0.0.1:8332",
         kind: "full",

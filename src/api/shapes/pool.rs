@@ -27,6 +27,9 @@ pub struct Pool {
     pub motd: Option<String>,
     pub last_error: Option<String>,
     pub prime_id: Option<u32>,
+    /// Whether it gives the same prime id to each connection; null while that is not known. If it
+    /// does not, miners work for `mining.address` while it is away.
+    pub keeps_prime_id: Option<bool>,
     /// What it writes into the coinbase.
     pub tag: Option<String>,
     /// 0: it sets none.
@@ -62,15 +65,20 @@ pub struct PoolShares {
     pub rejected: u64,
     #[schema(value_type = std::collections::BTreeMap<String, u64>)]
     pub rejected_by_reason: Reasons,
+    /// No answer came within a minute, or before the connection ended: whether they were counted
+    /// is not known.
+    pub unanswered: u64,
 }
 
 /// Shares on their way to whichever pool, since this process started:
-/// received = accepted + rejected + held + awaiting + lost.
+/// received = accepted + rejected + unanswered + held + awaiting + lost.
 #[derive(Clone, Debug, Default, Serialize, ToSchema)]
 pub struct Relay {
     pub received: u64,
     pub accepted: u64,
     pub rejected: u64,
+    /// Sent, and given up after a minute without an answer.
+    pub unanswered: u64,
     /// Waiting for the pool to come back.
     pub held: u64,
     /// Sent and not answered yet.

@@ -20,8 +20,6 @@ pub struct Job {
     pub id: String,
     /// Pays the subsidy alone: goes out on a new tip until the node has a template.
     pub is_empty: bool,
-    /// Which of the pool's eight job slots it has; null when solo.
-    pub pool_slot: Option<u8>,
     pub template: Template,
     pub payout: Payout,
     /// One for each class of miners; a single one while all get the same.

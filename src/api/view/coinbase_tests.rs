@@ -69,6 +69,8 @@ fn pooled() -> Payout {
             coinbaser: Some(Arc::new(coinbaser)),
             settled: Some(request),
             epoch: 1,
+            series: 1,
+            void_series: 0,
         }),
         ..solo(&p2wpkh(2))
     }

@@ -60,6 +60,7 @@ fn one(
         motd: status.as_ref().and_then(|status| filled(&status.motd)),
         last_error: last_error.as_deref().and_then(filled),
         prime_id: terms.map(|terms| terms.prime_id),
+        keeps_prime_id: status.as_ref().and_then(|status| status.keeps_prime_id),
         tag: terms.and(payout.as_ref()).map(|payout| text(&payout.tag_primary)),
         difficulty_min: terms.map(|terms| terms.min_difficulty),
         script_hex: script.map(faster_hex::hex_string),
@@ -100,6 +101,7 @@ fn shares(tally: &PoolTally) -> PoolShares {
         accepted_difficulty: tally.accepted_difficulty,
         rejected: tally.rejected.values().sum(),
         rejected_by_reason: reasons(rejected),
+        unanswered: tally.unanswered,
     }
 }
 
@@ -108,6 +110,7 @@ fn relay(stats: &PoolStatsView, dropped: u64) -> Relay {
         received: stats.received,
         accepted: stats.accepted,
         rejected: stats.rejected_total(),
+        unanswered: stats.unanswered,
         held: stats.held,
         awaiting: stats.awaiting,
         lost: stats.lost_total(),

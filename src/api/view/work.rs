@@ -42,7 +42,6 @@ fn job(handles: &Handles, job: &Arc<work::Job>, moment: &Moment) -> shapes::Job 
     shapes::Job {
         id: job.id.to_string(),
         is_empty: job.is_empty(),
-        pool_slot: job.slot,
         template: describe(&job.template, &handles.templates.status.borrow(), moment),
         payout: payout(&job.payout),
         coinbases: coinbases

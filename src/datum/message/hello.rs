@@ -75,12 +75,16 @@ impl<'a> Response<'a> {
         let mut reader = Reader::new(bytes);
         let echo = GatewayKeys::decode(&mut reader)?;
         let session = PublicIdentity::from_bytes(&reader.array("pool's session keys")?);
-        let motd = reader.text(MOTD_MAX, "message of the day")?;
-        Ok(Self { echo, session, motd, padding: reader.rest() })
+        // The rest, where no NUL ends it: it is for people to read, and no reason to stay away.
+        let rest = reader.rest();
+        let end = memchr::memchr(0, rest).unwrap_or(rest.len());
+        let (motd, padding) = rest.split_at(end);
+        let padding = padding.get(1..).unwrap_or_default();
+        Ok(Self { echo, session, motd: &motd[..end.min(MOTD_MAX)], padding })
     }
 }
 
 /// The C gateway's parts have 127 bytes at most, each.
 const USER_AGENT_MAX: usize = 512;
-/// Far above the 511 bytes that the C gateway shows.
+/// Cut here; far above the 511 bytes that the C gateway shows.
 const MOTD_MAX: usize = 4096;

@@ -19,4 +19,4 @@ pub use super::codec::DecodeError;
 /// Ends the meaningful part of most messages.
 const END: u8 = 0xFE;
 /// Longest username that crosses the wire.
-pub const USERNAME_MAX: usize = 384;
+pub const USERNAME_MAX: usize = 383;

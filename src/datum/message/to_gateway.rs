@@ -51,11 +51,36 @@ pub struct ShareResponse {
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[repr(u8)]
 pub enum ShareStatus {
-    Accepted = 0x50,
-    Tentative = 0x55,
-    Rejected = 0x66,
+    Accepted,
+    Tentative,
+    Rejected,
+    /// One that this version does not know. It is an answer all the same, and no acceptance.
+    Unknown(u8),
+}
+
+impl ShareStatus {
+    pub const fn from_wire(byte: u8) -> Self {
+        match byte {
+            0x50 => Self::Accepted,
+            0x55 => Self::Tentative,
+            0x66 => Self::Rejected,
+            byte => Self::Unknown(byte),
+        }
+    }
+
+    pub const fn wire(self) -> u8 {
+        match self {
+            Self::Accepted => 0x50,
+            Self::Tentative => 0x55,
+            Self::Rejected => 0x66,
+            Self::Unknown(byte) => byte,
+        }
+    }
+
+    pub const fn is_accepted(self) -> bool {
+        matches!(self, Self::Accepted | Self::Tentative)
+    }
 }
 
 /// Why a pool refused a share, by its number on the wire.
@@ -147,7 +172,7 @@ impl<'a> ToGateway<'a> {
                 out.extend_from_slice(coinbaser.padding);
             }
             Self::ShareResponse(response) => {
-                out.extend_from_slice(&[SHARE_RESPONSE, response.status as u8]);
+                out.extend_from_slice(&[SHARE_RESPONSE, response.status.wire()]);
                 out.extend_from_slice(&response.reason.0.to_le_bytes());
                 out.extend_from_slice(&response.nonce.to_le_bytes());
                 out.extend_from_slice(&[response.target_byte, response.slot]);
@@ -228,16 +253,8 @@ impl<'a> Configuration<'a> {
 
 impl ShareResponse {
     fn decode(mut reader: Reader<'_>) -> Result<Self, DecodeError> {
-        let status = match reader.u8("share status")? {
-            0x50 => ShareStatus::Accepted,
-            0x55 => ShareStatus::Tentative,
-            0x66 => ShareStatus::Rejected,
-            value => {
-                return Err(DecodeError::Value { what: "share status", value: value.into() });
-            }
-        };
         Ok(Self {
-            status,
+            status: ShareStatus::from_wire(reader.u8("share status")?),
             reason: ShareReason(reader.u16("reason")?),
             nonce: reader.u32("nonce")?,
             target_byte: reader.u8("target byte")?,

@@ -22,8 +22,9 @@ use crate::{
 
 /// The pool that was in use before.
 pub(super) struct Leaving {
-    pool: Arc<str>,
+    pub(super) pool: Arc<str>,
     epoch: u64,
+    series: u64,
     pub(super) client: Box<Client>,
     pub(super) out: Vec<u8>,
     until: Instant,
@@ -87,18 +88,17 @@ impl Relay {
     /// The next pool has proven itself: it is the one in use from now on. `out` was for the old one.
     pub fn take_over(&mut self, trial: Trial, now: Instant, out: &mut Vec<u8>) {
         self.end_leaving();
-        let Trial { pool, client, out: unsent, events } = trial;
+        let Trial { pool, key, client, out: unsent, events } = trial;
         let unsent = std::mem::replace(out, unsent);
         let old = self.client.replace(client);
         if let Some(client) = old.filter(|_| self.up) {
-            let (pool, epoch) = (Arc::clone(&self.pool), self.epoch);
-            self.leaving = Some(Leaving { pool, epoch, client, out: unsent, until: now + LEAVING });
-        }
-        if let (Some(client), Some(work)) = (&mut self.client, &self.work) {
-            client.on_work(work);
+            let (pool, epoch, series) = (Arc::clone(&self.pool), self.epoch, self.series);
+            let until = now + LEAVING;
+            self.leaving = Some(Leaving { pool, epoch, series, client, out: unsent, until });
         }
         self.set_next([]);
         self.name_pool(&pool);
+        self.set_key(key);
         self.talk = Talk::default();
         // Until its configuration is dealt with, a moment later; nobody else sees this.
         self.up = false;
@@ -156,9 +156,17 @@ impl Relay {
     }
 
     pub(super) fn end_leaving(&mut self) {
-        let Some(Leaving { pool, client, .. }) = self.leaving.take() else { return };
+        let Some(Leaving { pool, client, series, .. }) = self.leaving.take() else { return };
         info!(%pool, "pool {pool}: left, as the configuration says now");
         self.put_back(*client);
+        // From here on nobody takes shares of its work.
+        self.void_series = self.void_series.max(series);
+        if let Some(mut payout) = self.payout.as_deref().cloned() {
+            if let Some(terms) = &mut payout.pooled {
+                terms.void_series = self.void_series;
+            }
+            self.publish(payout);
+        }
         self.count_waiting();
     }
 }

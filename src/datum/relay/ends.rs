@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Instant};
 use tracing::{error, info};
 
 use super::Relay;
-use crate::datum::{client::Client, event::Sent, hold::Held, stats::Lost, status::PoolState};
+use crate::{
+    datum::{client::Client, hold::Held, stats::Lost, status::PoolState},
+    work::Payout,
+};
 
 impl Relay {
     /// The connection has ended, for the reason `why`; `next` is what happens now.
@@ -29,6 +32,7 @@ impl Relay {
         if is_last {
             self.end_leaving();
             self.stats.add_lost(Lost::TermsChanged, self.hold.clear());
+            self.void_series = self.series;
             self.payout = None;
             self.is_left = true;
             self.news.payout = true;
@@ -42,25 +46,51 @@ impl Relay {
             self.put_back(*client);
         }
         self.news.status = true;
+        let keeps = self.prime_ids.are_kept();
         if self.up {
             self.up = false;
             self.status.state = PoolState::Down { since: now };
+            if keeps != Some(true) {
+                self.void_series = self.series;
+            }
+        }
+        if keeps == Some(false) {
+            // Nobody will take them. What was sent may have been counted.
+            let (sent, unsent) = self.hold.clear_shares();
+            self.note_unanswered(sent);
+            self.stats.add_lost(Lost::TermsChanged, unsent);
         }
         if self.options.hold_shares.is_zero() {
             self.stats.add_lost(Lost::Expired, self.hold.clear());
         }
+        self.forget_split();
         self.settle_template();
         self.count_waiting();
     }
 
-    /// What a connection has not answered is held.
+    /// The next connection does not know the number of this one's split.
+    fn forget_split(&mut self) {
+        let Some(payout) = &self.payout else { return };
+        let mut payout = Payout::clone(payout);
+        if let Some(terms) = &mut payout.pooled {
+            (terms.coinbaser, terms.void_series) = (None, self.void_series);
+        }
+        self.publish(payout);
+    }
+
+    /// What a connection has not answered is held. A share whose job is gone cannot be sent again.
     pub(super) fn put_back(&mut self, client: Client) {
-        let awaiting = client.into_awaiting().into_iter();
-        let over = self.hold.put_back(awaiting.map(|Sent { share, at, .. }| Held {
-            share,
-            since: at,
-            replay: true,
-        }));
+        let mut gone = 0;
+        let held: Vec<Held> = client
+            .into_awaiting()
+            .filter_map(|sent| {
+                let share = sent.share();
+                gone += usize::from(share.is_none());
+                share.map(|share| Held { share, since: sent.at, replay: true })
+            })
+            .collect();
+        let over = self.hold.put_back(held.into_iter());
+        self.note_unanswered(gone);
         self.stats.add_lost(Lost::Overflow, over);
     }
 

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     datum::{
-        BODY_MAX, Frame, HEADER_LEN, Identity, Link, ShortIds, Visitor, command,
+        Frame, HEADER_LEN, Identity, Link, ShortIds, Visitor, command,
         message::{Configuration, DecodeError, GatewayKeys, ToGateway, ToPool},
     },
     work::CoinbaserRequest,
@@ -199,10 +199,6 @@ impl Gateway {
 
     /// Sends the configuration, or what a fault makes of it.
     pub(super) fn configure(&mut self, control: &Control, out: &mut Vec<u8>) -> Result<(), Close> {
-        if control.has(Fault::HugeFrame) {
-            self.link.write_plain(command::INFO, &vec![0; BODY_MAX], out);
-            return Ok(());
-        }
         if control.has(Fault::Silence) {
             return Ok(());
         }

@@ -90,8 +90,6 @@ pub enum Fault {
     RejectShares,
     /// Shares are accepted "tentatively".
     Tentative,
-    /// A frame of the greatest length that a header can say.
-    HugeFrame,
     /// New connections are closed at once.
     RefuseConnections,
 }

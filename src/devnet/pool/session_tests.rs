@@ -195,6 +195,8 @@ impl Rig {
                 coinbaser: Some(Arc::new(coinbaser)),
                 settled: None,
                 epoch: 1,
+                series: 1,
+                void_series: 0,
             }),
         };
         self.jobs.build(what, template, &Arc::new(payout))
@@ -223,7 +225,7 @@ impl Rig {
         let nonce = (self.next_nonce..).find(solves).unwrap();
         self.next_nonce = nonce + 1;
         ShareMessage {
-            slot: job.slot.unwrap(),
+            slot: 0,
             coinbase_id: coinbase.id.wire(),
             flags: ShareFlags::new(true, job.is_empty(), false),
             target_byte: 0,
@@ -604,7 +606,6 @@ fn faults_show_in_the_handshake() {
     case(Fault::BadMac, "authentication code");
     case(Fault::TruncatedConfiguration, "prime id");
     case(Fault::Silence, "silence");
-    case(Fault::HugeFrame, "frame of 4194303 bytes");
     let mut rig = Rig::new(quiet());
     rig.control.fault = Some(Fault::UnsignedConfiguration);
     let heard = rig.hello();

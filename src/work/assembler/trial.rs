@@ -62,7 +62,7 @@ impl Assembler {
             .judged
             .as_ref()
             .is_some_and(|(tip, judged)| *tip == template.prevhash && judged.same_terms(payout));
-        let splits = payout.pooled.as_ref().is_some_and(|terms| terms.coinbaser.is_some());
+        let splits = payout.split(&template).is_some();
         if !self.config.propose || !splits || is_judged || template.kind == TemplateKind::Tip {
             return Some(self.publish(BuildJob::Classes, announce, payout, now));
         }

@@ -160,7 +160,6 @@ function tagPart() {
         payout.split_outputs === null ? null : format.count(payout.split_outputs),
       ],
       ["Job", job.id],
-      ["Pool's job slot", job.pool_slot === null ? null : `${job.pool_slot} of 0–7`],
       ["Version, bits", `${template.version}, ${template.nbits}`],
     ]);
   });
