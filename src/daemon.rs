@@ -324,6 +324,7 @@ fn tell_shares(stats: &datum::PoolStatsView, dropped: u64) {
         received = stats.received,
         pool_accepted = stats.accepted,
         pool_rejected = stats.rejected_total(),
+        unanswered = stats.unanswered,
         lost = stats.lost_total(),
         replayed = stats.replayed,
         "shares accounted for"

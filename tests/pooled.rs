@@ -98,6 +98,13 @@ fn start_firmware(
     Miner::start(options).unwrap()
 }
 
+/// Without that, work on its terms would be void as soon as it goes.
+fn learn_that_ids_are_kept(gateway: &Gateway, pool: &PoolHandle) {
+    gateway.wait_for_line(" is up", Duration::from_secs(20));
+    pool.disconnect_all();
+    gateway.wait_for_line("keeps its prime id over connections", Duration::from_secs(20));
+}
+
 async fn stop(miners: Vec<MinerHandle>) -> MinerStats {
     let mut sum = MinerStats::default();
     for miner in miners {
@@ -224,13 +231,14 @@ fn coinbase(node: &Bitcoind, height: u64) -> bitcoin::Transaction {
 
 /// The pool dies with miners at work and comes back: nobody is sent away, nothing is lost.
 #[tokio::test(flavor = "multi_thread")]
-async fn shares_outlive_a_pool_that_goes_for_twenty_seconds() {
+async fn shares_outlive_a_pool_that_keeps_its_ids_and_goes_for_twenty_seconds() {
     // Difficulty 1: no block makes a held share stale.
     let nbits = Nbits::new(0x1d00_ffff).unwrap();
     let options = NodeOptions { nbits, ..NodeOptions::default() };
     let node = Node::start(options, "127.0.0.1:0".parse().unwrap()).await.unwrap();
     let pool = pool(10).await;
     let mut gateway = Gateway::start(&config(&embedded(&node), &pool, 0.000_1, ""));
+    learn_that_ids_are_kept(&gateway, &pool);
     let miners: Vec<_> = (1..=3).map(|class| start_miner(&gateway, class, 300_000.0)).collect();
     eventually("shares at the pool", Duration::from_secs(30), || {
         (pool.stats().accepted >= 5).then_some(())
@@ -265,11 +273,12 @@ fn accepted(miners: &[MinerHandle]) -> u64 {
 
 /// `when_down = "disconnect"`: after `hold_shares`, and not before, miners are sent away.
 #[tokio::test(flavor = "multi_thread")]
-async fn miners_are_sent_away_when_the_pool_stays_away() {
+async fn miners_are_sent_away_when_a_pool_that_keeps_its_ids_stays_away() {
     let node = Node::start(NodeOptions::default(), "127.0.0.1:0".parse().unwrap()).await.unwrap();
     let pool = pool(10).await;
     let toml = config(&embedded(&node), &pool, 0.000_1, "hold_shares = \"3s\"");
     let gateway = Gateway::start(&toml);
+    learn_that_ids_are_kept(&gateway, &pool);
     let miner = start_miner(&gateway, 1, 300_000.0);
     eventually("shares at the pool", Duration::from_secs(30), || {
         (pool.stats().accepted >= 2).then_some(())
@@ -338,12 +347,13 @@ async fn splits_are_cut_to_the_sigops_that_a_block_may_have() {
 
 /// `when_down = "solo"`: work goes on, for the operator's own address.
 #[tokio::test(flavor = "multi_thread")]
-async fn solo_mining_takes_over_when_asked_to() {
+async fn solo_mining_takes_over_when_a_pool_that_keeps_its_ids_stays_away() {
     let node = Bitcoind::regtest();
     node.generate(1);
     let pool = pool(10).await;
     let pooling = "hold_shares = \"2s\"\nwhen_down = \"solo\"";
     let gateway = Gateway::start(&config(&node.node_toml(), &pool, 0.000_25, pooling));
+    learn_that_ids_are_kept(&gateway, &pool);
     let miner = start_miner(&gateway, 1, 1_000_000.0);
     eventually("shares at the pool", Duration::from_secs(30), || {
         (pool.stats().accepted >= 2).then_some(())
