@@ -23,7 +23,7 @@ use gatewayd::{
     validate::{self, Assignment, Moment, SeenShares},
     work::{
         Announce, BuildJob, CoinbaseId, Difficulty, Door, Hash256, Job, JobBuilder, Payout, Share,
-        Submission, Template, TemplateTx, Username, Version, Work,
+        Submission, Template, TemplateKind, TemplateTx, Username, Version, Work,
     },
 };
 use tokio::{sync::watch, time::timeout};
@@ -105,7 +105,12 @@ impl Rig {
 
     fn job(&mut self, what: BuildJob, template: &Arc<Template>, payout: &Arc<Payout>) -> Arc<Job> {
         let job = self.builder.build(what, template, payout);
-        self.jobs.insert(0, Arc::clone(&job));
+        self.publish(&job);
+        job
+    }
+
+    fn publish(&mut self, job: &Arc<Job>) {
+        self.jobs.insert(0, Arc::clone(job));
         self.work.send_replace(Some(Arc::new(Work {
             jobs: self.jobs.clone().into(),
             announce: Announce::Now,
@@ -114,7 +119,6 @@ impl Rig {
             door: Door::Open,
             void_series: 0,
         })));
-        job
     }
 
     /// Mines shares as a miner of this class would.
@@ -164,7 +168,8 @@ impl Rig {
         let all = async {
             loop {
                 let view = self.gateway.stats.view();
-                let ended = view.accepted + view.rejected_total() + view.lost_total();
+                let answered = view.accepted + view.rejected_total() + view.unanswered;
+                let ended = answered + view.lost_total();
                 // The counters are read one by one: the last answers may come in between.
                 if (view.received, ended, view.held + view.awaiting) == (self.mined, self.mined, 0)
                 {
@@ -312,6 +317,44 @@ async fn new_terms_reach_the_work_and_its_shares_are_accepted() {
     assert_eq!((view.accepted, view.rejected), (10, vec![]));
 }
 
+/// Its number was made with the first job on the last tip, long before the later ones on that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shares_and_blocks_on_a_tips_first_job_reach_the_pool_however_often_the_last_was_refreshed()
+{
+    let mut rig = Rig::start(PoolConfig::default()).await;
+    let (template, payout) = rig.template(1).await;
+    let first = rig.job(BuildJob::Classes, &template, &payout);
+    let upcoming = rig.builder.build_upcoming(&first, 1000, None).unwrap();
+    for _ in 0..12 {
+        let job = rig.job(BuildJob::Classes, &template, &payout);
+        let shares = rig.mine(&job, CoinbaseId::DEFAULT, false, 1);
+        rig.send(shares).await;
+    }
+    let last = Arc::clone(&rig.jobs[0]);
+    let mut tip = Arc::into_inner(live_template(2)).unwrap();
+    (tip.kind, tip.height) = (TemplateKind::Tip, template.height + 1);
+    (tip.coinbase_value, tip.fees) = (template.subsidy(), 0);
+    (tip.transactions, tip.merkle_branches) = (Box::default(), Box::default());
+    (tip.total_size, tip.total_weight, tip.total_sigops) = (0, 0, 0);
+    let tip = Arc::new(tip);
+    let empty = rig.builder.build_with(BuildJob::SubsidyOnly, &tip, &payout, Some(&upcoming));
+    assert!(empty.id == upcoming.id && empty.is_empty());
+    rig.publish(&empty);
+    // All of them are blocks as well: on regtest a share is harder to find.
+    let shares = rig.mine(&empty, CoinbaseId::DEFAULT, false, 12);
+    assert!(shares.iter().all(|share| share.is_block));
+    rig.send(shares).await;
+    // One on the old tip comes late.
+    let late = rig.mine(&last, CoinbaseId::DEFAULT, false, 1);
+    let flagged = rig.pool.stats().blocks_flagged;
+    rig.send(late).await;
+    let view = rig.settled().await;
+    assert_eq!((view.accepted, view.lost_total()), (25, 0), "{view:?} {:?}", rig.pool.stats());
+    let stats = rig.pool.stats();
+    assert!(stats.blocks_flagged > flagged && stats.blocks_misflagged == 0, "{stats:?}");
+    assert_eq!(stats.accepted_by_class.get(&0xFF), Some(&12), "{stats:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_any_fault_of_the_pool_the_gateway_lives_and_recovers() {
     for fault in [
@@ -339,7 +382,7 @@ async fn with_any_fault_of_the_pool_the_gateway_lives_and_recovers() {
                 | Fault::UnaskedCoinbaser
         );
         if coinbaser {
-            // Work goes on with the last good split.
+            // The last good split was for the same value, and is good again.
             let (_, payout) = rig.template(1).await;
             assert!(payout.pooled.as_ref().unwrap().coinbaser.is_some(), "{fault:?}");
         } else {
