@@ -288,7 +288,7 @@ fn a_block_that_is_wrong_is_refused_once() {
 }
 
 #[test]
-fn a_block_that_lost_the_race_is_no_acceptance() {
+fn a_block_that_lost_the_race_to_one_of_ours_is_no_acceptance() {
     let node = Bitcoind::regtest();
     let dir = tempfile::tempdir().unwrap();
     let template = template(&node);
@@ -300,6 +300,28 @@ fn a_block_that_lost_the_race_is_no_acceptance() {
     assert!(side.drain(Duration::from_secs(20)));
     assert_eq!((side.stats.found(), side.stats.accepted()), (2, 1));
     assert_eq!(node.best_hash().to_string(), winner.hash.to_string());
+}
+
+#[test]
+fn a_block_that_comes_second_is_preferred_to_a_strangers_and_not_to_one_that_was_built_on() {
+    let node = Bitcoind::regtest();
+    let dir = tempfile::tempdir().unwrap();
+    let side = Side::start(dir.path(), &[&node]);
+    let tie = template(&node);
+    node.generate(1);
+    let ours = solve(&tie, 1);
+    side.submit(&ours);
+    assert!(side.drain(Duration::from_secs(20)));
+    assert_eq!((side.stats.found(), side.stats.accepted()), (1, 1));
+    assert_eq!(node.best_hash().to_string(), ours.hash.to_string());
+
+    let lost = template(&node);
+    node.generate(2);
+    let best = node.best_hash();
+    side.submit(&solve(&lost, 1));
+    assert!(side.drain(Duration::from_secs(20)));
+    assert_eq!((side.stats.found(), side.stats.accepted()), (2, 1));
+    assert_eq!(node.best_hash(), best);
 }
 
 #[test]

@@ -84,9 +84,15 @@ impl Submitter {
     /// Submits to one node until it gives a verdict or the patience ends.
     async fn bring_to(self, to: Destination, block: Arc<Outgoing>) -> (BlockNode, Answer) {
         let (mut pause, mut waited) = (RETRY_FIRST, Duration::ZERO);
-        let mut told = None;
+        let (mut told, mut asked) = (None, false);
         loop {
-            let answer = to.submit(&block).await;
+            let mut answer = to.submit(&block).await;
+            // A tie, unless the rival is a block of ours as well, which is on its way already.
+            if answer == Answer::Stale && !asked && self.stats.accepted_height() < block.height {
+                asked = true;
+                to.prefer(&block).await;
+                answer = to.submit(&block).await;
+            }
             if told.as_ref() != Some(&answer) {
                 let event = Event::Answered(Arc::clone(&to.node.name), answer.clone());
                 self.tell(block.height, block.hash, event);
@@ -219,7 +225,7 @@ impl Way {
             bound.answer = Some(answer);
         }
         if is_first {
-            self.submitter.stats.add_accepted();
+            self.submitter.stats.add_accepted(self.block.height);
             // A node that is down is tried on, but nobody needs to wait for it any more.
             self.submitter.settle();
         }

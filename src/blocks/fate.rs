@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     time::SystemTime,
 };
@@ -118,6 +118,7 @@ pub enum Event {
 pub struct BlockStats {
     found: AtomicU64,
     accepted: AtomicU64,
+    accepted_height: AtomicU32,
     refused: AtomicU64,
     recent: Mutex<VecDeque<BlockReport>>,
     answers: Mutex<BTreeMap<(Arc<str>, &'static str), u64>>,
@@ -172,7 +173,13 @@ impl BlockStats {
         self.found.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn add_accepted(&self) {
+    /// The greatest height of a block of ours that a node has accepted.
+    pub(super) fn accepted_height(&self) -> u32 {
+        self.accepted_height.load(Relaxed)
+    }
+
+    pub(super) fn add_accepted(&self, height: u32) {
+        self.accepted_height.fetch_max(height, Relaxed);
         self.accepted.fetch_add(1, Relaxed);
     }
 

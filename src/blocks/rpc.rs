@@ -54,15 +54,13 @@ pub(super) fn submit(node: &BlockNode, found: Found, hash: &Hash256, params: &Ra
     if matches!(answer, Answer::Rejected(_)) {
         return answer;
     }
-    if matches!(&said, Ok(Some(said)) if said == TIE) {
-        prefer(&client, hash);
-    }
     settle(answer, said.is_ok(), confirm(&client, hash))
 }
 
 /// Asks the node to build on this block rather than on another of the same height that it saw
 /// first. It may refuse, or not know how: then the race is decided as ever.
-fn prefer(client: &Client, hash: &Hash256) {
+pub(super) fn prefer(node: &BlockNode, hash: &Hash256) {
+    let Ok(client) = connect(node) else { return };
     let Ok(params) = to_raw_value(&[hash.to_string()]) else { return };
     match client.call::<Option<bool>>("preciousblock", Some(&params)) {
         Ok(_) => debug!(%hash, "asked the node to prefer our block to another of its height"),
@@ -274,8 +272,6 @@ struct BlockHeader {
     confirmations: i64,
 }
 
-/// What BIP 22 has `submitblock` say of a block that is good, and not the best.
-const TIE: &str = "inconclusive";
 /// A node on a slow disk may take long to connect a block.
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// For all addresses of a host; a node that is up accepts at once, and another try comes soon.

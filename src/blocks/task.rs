@@ -132,6 +132,17 @@ impl Destination {
     }
 }
 
+impl Destination {
+    /// Asks the node to prefer the block to another of its height. blvm-node knows no way.
+    pub(super) async fn prefer(&self, block: &Outgoing) {
+        if self.node.is_blvm {
+            return;
+        }
+        let (node, hash) = (self.node.clone(), block.hash);
+        let _ = on_a_thread(move || rpc::prefer(&node, &hash)).await;
+    }
+}
+
 /// Runs `work` on a thread of its own: the runtime would wait for its own threads at the end, and
 /// a node can hang for long.
 async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
