@@ -2,6 +2,7 @@
 //! `benches/outages` runs the ignored test, with the table that it prints.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 #![allow(clippy::disallowed_methods, reason = "tests take the time")]
+#![allow(clippy::print_stdout, reason = "the table is for whoever runs the ignored test")]
 
 mod common;
 

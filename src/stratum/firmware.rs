@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use crate::{
     validate::fixture,
-    work::{
-        Coinbaser, CoinbaserRequest, Hash256, Payout, PayoutOutput, PoolTerms, Target, Template,
-    },
+    work::{Coinbaser, CoinbaserRequest, Payout, PayoutOutput, PoolTerms, Target, Template},
 };
 
 /// What a screen says of a coinbase.
@@ -126,7 +124,7 @@ pub(crate) fn pooled(tip: u8, splits: usize) -> Arc<Payout> {
     let coinbaser = (splits > 0).then(|| {
         Arc::new(Coinbaser {
             id: 1,
-            request: CoinbaserRequest { prevhash: Hash256([tip; 32]), value: 312_500_000 },
+            request: CoinbaserRequest::of(&template(tip)),
             outputs: (0..splits).map(split).collect(),
         })
     });
@@ -137,6 +135,8 @@ pub(crate) fn pooled(tip: u8, splits: usize) -> Arc<Payout> {
         coinbaser,
         settled: None,
         epoch: 1,
+        series: 1,
+        void_series: 0,
     };
     Arc::new(Payout {
         script: [&[0x51, 32][..], &[9; 32]].concat().into(),
