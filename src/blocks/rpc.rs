@@ -59,8 +59,8 @@ pub(super) fn submit(node: &BlockNode, found: Found, hash: &Hash256, params: &Ra
 
 /// Asks the node to build on this block rather than on another of the same height that it saw
 /// first. It may refuse, or not know how: then the race is decided as ever.
-pub(super) fn prefer(node: &BlockNode, hash: &Hash256) {
-    let Ok(client) = connect(node) else { return };
+pub(super) fn prefer(node: &BlockNode, found: Found, hash: &Hash256) {
+    let Ok(client) = connect(node, found) else { return };
     let Ok(params) = to_raw_value(&[hash.to_string()]) else { return };
     match client.call::<Option<bool>>("preciousblock", Some(&params)) {
         Ok(_) => debug!(%hash, "asked the node to prefer our block to another of its height"),

@@ -130,16 +130,15 @@ impl Destination {
         let answer = on_a_thread(submit).await;
         answer.unwrap_or_else(|| Answer::Unanswered("the submission broke off".into()))
     }
-}
 
-impl Destination {
     /// Asks the node to prefer the block to another of its height. blvm-node knows no way.
     pub(super) async fn prefer(&self, block: &Outgoing) {
         if self.node.is_blvm {
             return;
         }
         let (node, hash) = (self.node.clone(), block.hash);
-        let _ = on_a_thread(move || rpc::prefer(&node, &hash)).await;
+        let found = rpc::find(&node).await;
+        let _ = on_a_thread(move || rpc::prefer(&node, found, &hash)).await;
     }
 }
 
