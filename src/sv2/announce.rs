@@ -166,7 +166,13 @@ impl Announcer {
             let Some(group) = self.groups.all.get_mut(at) else { break };
             let id = group.id;
             let Some(ahead) = group.ahead else { continue };
-            if !channels.iter().all(|channel| channel.group != id || fits(channel, ahead)) {
+            // A member that came later, and has a screen, was not sent it: then each that has it
+            // begins by itself.
+            let begins = |channel: &Channel| {
+                let own = channel.ahead.map(|own| own.wire.id);
+                own == Some(ahead.wire.id) && fits(channel, ahead)
+            };
+            if !channels.iter().all(|channel| channel.group != id || begins(channel)) {
                 continue;
             }
             group.ahead = None;
