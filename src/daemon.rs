@@ -27,7 +27,10 @@ use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, info, warn};
 
-pub use self::{api::Front, check::check};
+pub use self::{
+    api::Front,
+    check::{check, parse_hashrate},
+};
 use self::{
     api::{Sights, facts, start_api},
     convert::{stratum_config, template_config},

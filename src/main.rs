@@ -33,7 +33,7 @@ enum Command {
     /// Runs the gateway (the default).
     Run,
     /// Says all that is wrong with the configuration, then tries nodes, pools, paths and ports.
-    Check,
+    Check(CheckArgs),
     /// Prints a configuration with every key, its default and what it does.
     ExampleConfig,
     /// Prints gatewayd.toml for a configuration of datum_gateway.
@@ -51,6 +51,13 @@ enum Command {
     /// Writes man pages and shell completions into a folder, for packages.
     #[command(hide = true)]
     Generate { folder: PathBuf },
+}
+
+#[derive(clap::Args)]
+struct CheckArgs {
+    /// Of one miner, like 1.2T or 500GH/s: says where it would find less than a share an hour.
+    #[arg(long, value_parser = daemon::parse_hashrate)]
+    hashrate: Option<f64>,
 }
 
 fn main() -> ExitCode {
@@ -88,9 +95,9 @@ fn dispatch(args: Args) -> anyhow::Result<ExitCode> {
                 }
             }
         }),
-        Command::Check => with_config(&args.config, |config| {
+        Command::Check(CheckArgs { hashrate }) => with_config(&args.config, |config| {
             let _logging = logging::init(&Log::text("warn"))?;
-            Ok(match runtime()?.block_on(daemon::check(&config)) {
+            Ok(match runtime()?.block_on(daemon::check(&config, hashrate)) {
                 0 => ExitCode::SUCCESS,
                 _ => ExitCode::from(EXIT_CONFIG),
             })

@@ -97,8 +97,12 @@ fn template(bitcoind: &Bitcoind) -> Arc<Template> {
         submit_only: false,
         kind: NodeKind::Bitcoind,
     };
-    let config =
-        TemplateConfig { nodes: vec![node], refresh: Duration::from_secs(40), chains: Vec::new() };
+    let config = TemplateConfig {
+        nodes: vec![node],
+        refresh: Duration::from_secs(40),
+        allow_rules: Vec::new().into(),
+        chains: Vec::new(),
+    };
     let template = runtime.block_on(async {
         let side = gatewayd::template::spawn(config, &token, &TaskTracker::new());
         let mut templates = side.templates;

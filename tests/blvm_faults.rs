@@ -55,7 +55,8 @@ impl Side {
         let token = CancellationToken::new();
         let refresh = Duration::from_secs(2);
         let nodes = std::iter::once(node.config()).chain(others).collect();
-        let config = TemplateConfig { nodes, refresh, chains: Vec::new() };
+        let config =
+            TemplateConfig { nodes, refresh, allow_rules: Vec::new().into(), chains: Vec::new() };
         let dir = tempfile::tempdir().unwrap();
         let guard = runtime.enter();
         let templates = gatewayd::template::spawn(config, &token, &TaskTracker::new());

@@ -76,7 +76,12 @@ fn template_config(rpc_url: &str) -> TemplateConfig {
         submit_only: false,
         kind: NodeKind::Bitcoind,
     };
-    TemplateConfig { nodes: vec![node], refresh: Duration::from_secs(40), chains: Vec::new() }
+    TemplateConfig {
+        nodes: vec![node],
+        refresh: Duration::from_secs(40),
+        allow_rules: Vec::new().into(),
+        chains: Vec::new(),
+    }
 }
 
 /// The node's full template for `height`, which the long poll brings as soon as there is a tip.

@@ -249,6 +249,7 @@ impl Side {
         let config = TemplateConfig {
             nodes: nodes.iter().map(node).collect(),
             refresh: Duration::from_secs(40),
+            allow_rules: Vec::new().into(),
             chains: vec![Network::Regtest],
         };
         let seen: Arc<Mutex<Vec<Arc<Template>>>> = Arc::default();

@@ -41,7 +41,12 @@ impl Side {
         let runtime = Runtime::new().unwrap();
         let (token, tracker) = (CancellationToken::new(), TaskTracker::new());
         let log = Log::install();
-        let config = TemplateConfig { nodes, refresh: Duration::from_secs(40), chains: Vec::new() };
+        let config = TemplateConfig {
+            nodes,
+            refresh: Duration::from_secs(40),
+            allow_rules: Vec::new().into(),
+            chains: Vec::new(),
+        };
         let guard = runtime.enter();
         let templates = gatewayd::template::spawn(config, &token, &tracker);
         drop(guard);
@@ -401,6 +406,7 @@ fn nodes_come_and_go_while_it_runs() {
         side.templates.set_config(TemplateConfig {
             nodes,
             refresh: Duration::from_secs(1),
+            allow_rules: Vec::new().into(),
             chains: Vec::new(),
         });
     };
@@ -499,8 +505,12 @@ fn a_node_that_makes_small_blocks_is_told_of_once() {
     let mut bitcoind = Bitcoind::start_with(Network::Regtest, &["-blockmaxweight=150000"]);
     bitcoind.make_segwit_mempool(1_200);
     let nodes = vec![node("small", &bitcoind)];
-    let config =
-        |nodes| TemplateConfig { nodes, refresh: Duration::from_millis(200), chains: Vec::new() };
+    let config = |nodes| TemplateConfig {
+        nodes,
+        refresh: Duration::from_millis(200),
+        allow_rules: Vec::new().into(),
+        chains: Vec::new(),
+    };
     let side = Side::start(nodes.clone());
     side.templates.set_config(config(nodes));
     side.said("the node's templates are less than half full");

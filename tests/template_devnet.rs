@@ -37,8 +37,12 @@ fn start_templates(node: &NodeHandle) -> Templates {
         submit_only: false,
         kind: NodeKind::Bitcoind,
     };
-    let config =
-        TemplateConfig { nodes: vec![node], refresh: Duration::from_secs(40), chains: Vec::new() };
+    let config = TemplateConfig {
+        nodes: vec![node],
+        refresh: Duration::from_secs(40),
+        allow_rules: Vec::new().into(),
+        chains: Vec::new(),
+    };
     gatewayd::template::spawn(config, &CancellationToken::new(), &TaskTracker::new())
 }
 

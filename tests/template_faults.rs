@@ -35,6 +35,8 @@ struct Script {
     password: String,
     /// Answers instead of a template.
     template_error: Option<(i32, &'static str)>,
+    /// As a template has it.
+    rule: &'static str,
     has_commitment: bool,
     transactions: usize,
     bits: &'static str,
@@ -59,6 +61,7 @@ impl FakeNode {
             height: 10,
             password: "p".into(),
             template_error: None,
+            rule: "!segwit",
             has_commitment: true,
             transactions: 2,
             bits: "207fffff",
@@ -170,7 +173,7 @@ fn answer(script: &Script, method: &str) -> String {
 }
 
 fn template(script: &Script, tip: &str) -> String {
-    let (height, bits) = (script.height + 1, script.bits);
+    let (height, bits, rule) = (script.height + 1, script.bits, script.rule);
     let mut transactions = String::new();
     for at in 0..script.transactions {
         let comma = if at > 0 { "," } else { "" };
@@ -186,7 +189,7 @@ fn template(script: &Script, tip: &str) -> String {
         ""
     };
     format!(
-        r#"{{"version":4,"rules":["!segwit"],"previousblockhash":"{tip}","transactions":[{transactions}],
+        r#"{{"version":4,"rules":["!segwit","{rule}"],"previousblockhash":"{tip}","transactions":[{transactions}],
         "coinbasevalue":{},"mintime":1001,"curtime":1002,{commitment}"bits":"{bits}","height":{height}}}"#,
         5_000_000_000 + script.transactions
     )
@@ -205,6 +208,7 @@ impl Side {
         let config = TemplateConfig {
             nodes: nodes.to_vec(),
             refresh: Duration::from_secs(40),
+            allow_rules: Vec::new().into(),
             chains: Vec::new(),
         };
         let guard = runtime.enter();
@@ -254,6 +258,42 @@ fn a_node_that_catches_up_is_waited_for() {
     node.set(|script| script.template_error = None);
     side.template(|template| template.height == 11);
     side.status(0, |status| status.state == NodeState::Ready && status.last_error.is_none());
+}
+
+#[test]
+fn a_demanded_rule_is_named_and_may_be_allowed() {
+    let node = FakeNode::start();
+    node.set(|script| script.rule = "!future");
+    let side = Side::start(&[node.config("future")]);
+    let status = side.status(0, |status| status.state == NodeState::Down);
+    let error = status.last_error.unwrap();
+    for word in ["\"future\"", "template.allow_rules"] {
+        assert!(error.contains(word), "{word} is not in {error}");
+    }
+    // No header is made into work that the node would refuse.
+    node.set(|script| (script.tip, script.height) = (2, 11));
+    side.templates.notify.notify();
+    assert!(side.templates.templates.borrow().is_none());
+    side.templates.set_config(TemplateConfig {
+        nodes: vec![node.config("future")],
+        refresh: Duration::from_secs(40),
+        allow_rules: vec!["future".into()].into(),
+        chains: Vec::new(),
+    });
+    side.templates.notify.notify();
+    side.template(|template| template.height == 12);
+    side.status(0, |status| status.state == NodeState::Ready && status.last_error.is_none());
+    // Not that one, whatever is allowed: it is another proof of work.
+    node.set(|script| (script.rule, script.tip, script.height) = ("!blake2b", 3, 12));
+    side.templates.set_config(TemplateConfig {
+        nodes: vec![node.config("future")],
+        refresh: Duration::from_secs(40),
+        allow_rules: vec!["future".into(), "blake2b".into()].into(),
+        chains: Vec::new(),
+    });
+    side.templates.notify.notify();
+    let status = side.status(0, |status| status.state == NodeState::WrongChain);
+    assert!(status.last_error.unwrap().contains("BLAKE2b"));
 }
 
 #[test]

@@ -148,7 +148,26 @@ impl Check {
                 "should be at least twice template.refresh, or miners are sent away between two templates",
             );
         }
-        Some(Template { refresh, stale_after, propose: raw.propose })
+        let allow_rules = self.allow_rules(&raw.allow_rules)?;
+        Some(Template { refresh, stale_after, propose: raw.propose, allow_rules })
+    }
+
+    /// Names as templates have them; the mark before them may be there or not.
+    fn allow_rules(&mut self, raw: &[String]) -> Option<Vec<String>> {
+        const KEY: &str = "template.allow_rules";
+        let names: Vec<String> =
+            raw.iter().map(|rule| rule.trim().trim_start_matches('!').to_owned()).collect();
+        if names.iter().any(String::is_empty) {
+            return self.note(KEY, "holds an empty name: write rules as the refusal names them");
+        }
+        if names.iter().any(|rule| rule == "blake2b") {
+            return self.note(
+                KEY,
+                "holds \"blake2b\": that is another proof of work, which SHA-256 miners cannot do, \
+                 so no block would be one; use a node of the SHA-256 chain (Bitcoin Core)",
+            );
+        }
+        Some(names)
     }
 
     /// Jobs must live as long as miners are kept on them, and no longer than they are remembered.

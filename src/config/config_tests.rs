@@ -387,3 +387,17 @@ fn a_blvm_node_has_its_own_cookie_and_socket() {
         assert!(problem(keys).text().starts_with(expected), "{}", problem(keys));
     }
 }
+
+#[test]
+fn rules_are_allowed_by_name() {
+    let rules = |list: &str| {
+        let toml = format!("{MINIMAL}[template]\nallow_rules = {list}");
+        Config::parse(&toml).map(|config| config.template.allow_rules)
+    };
+    assert_eq!(Config::parse(MINIMAL).unwrap().template.allow_rules, Vec::<String>::new());
+    assert_eq!(rules("[\"!future\", \"other\"]").unwrap(), ["future", "other"]);
+    for (wrong, advice) in [("[\"!\"]", "an empty name"), ("[\"!blake2b\"]", "Bitcoin Core")] {
+        let error = rules(wrong).unwrap_err().to_string();
+        assert!(error.contains("template.allow_rules") && error.contains(advice), "{error}");
+    }
+}

@@ -83,6 +83,8 @@ pub struct Template {
     pub refresh: Duration,
     pub stale_after: Duration,
     pub propose: bool,
+    /// Rules that a template may demand though they are not known here.
+    pub allow_rules: Vec<String>,
 }
 
 #[derive(Clone, Debug)]

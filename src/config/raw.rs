@@ -58,11 +58,17 @@ pub struct Template {
     pub refresh: String,
     pub stale_after: String,
     pub propose: bool,
+    pub allow_rules: Vec<String>,
 }
 
 impl Default for Template {
     fn default() -> Self {
-        Self { refresh: "40s".into(), stale_after: "120s".into(), propose: true }
+        Self {
+            refresh: "40s".into(),
+            stale_after: "120s".into(),
+            propose: true,
+            allow_rules: Vec::new(),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! `gatewayd check`: tries what the configuration names.
 
+mod hashrate;
 mod pool;
 
 use std::{
@@ -11,6 +12,7 @@ use std::{
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use self::hashrate::parse_hashrate;
 use super::{
     convert::{fits_network, template_config},
     parts::is_without_ipv6,
@@ -23,8 +25,9 @@ use crate::{
     template::{self, Fork, NodeState, NodeStatus},
 };
 
-/// Tries what the configuration names, and says what it found. Returns the number of problems.
-pub async fn check(config: &Config) -> usize {
+/// Tries what the configuration names, and says what it found; of a miner of this hashrate too,
+/// where one is given. Returns the number of problems.
+pub async fn check(config: &Config, hashrate: Option<f64>) -> usize {
     let mut report = Report { problems: 0 };
     report.tell("configuration", Ok("every key is understood".into()));
     if config.mining.address.is_none() {
@@ -38,8 +41,17 @@ pub async fn check(config: &Config) -> usize {
         report.tell("pool", Ok("none: solo mining to mining.address".into()));
     }
     for pool in &config.pools {
+        let what = format!("pool {}:{}", pool.host, pool.port);
         let tried = pool::try_pool(pool, &config.pooling.user_agent).await;
-        report.tell(&format!("pool {}:{}", pool.host, pool.port), tried);
+        let floor = tried.as_ref().ok().map(pool::floor);
+        report.tell(&what, tried.map(|terms| pool::describe(&terms)));
+        if let Some(told) = hashrate::too_rare(hashrate, floor) {
+            report.notice(&what, &format!("{told}: {}", hashrate::POOL_ADVICE));
+        }
+    }
+    let own = config.stratum.difficulty_min.get();
+    if let Some(told) = hashrate::too_rare(hashrate, Some(own)) {
+        report.notice("stratum.difficulty_min", &format!("{told}: {}", hashrate::OWN_ADVICE));
     }
     report.problems
 }
@@ -165,6 +177,9 @@ async fn nodes(config: &Config, report: &mut Report) {
         report.tell(&what, result);
         if let Some(fork) = node.fork.filter(|fork| !is_apart(*fork)) {
             report.notice(&what, &told(fork));
+        }
+        if let Some(why) = &node.zmq_trouble {
+            report.notice(&what, &format!("tells of no new blocks over ZeroMQ: {why}"));
         }
     }
     stop.cancel();

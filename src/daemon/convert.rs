@@ -39,6 +39,7 @@ pub(super) fn template_config(config: &Config) -> template::TemplateConfig {
     template::TemplateConfig {
         nodes: config.nodes.iter().map(node_config).collect(),
         refresh: config.template.refresh,
+        allow_rules: config.template.allow_rules.iter().map(|it| it.as_str().into()).collect(),
         chains: CHAINS.into_iter().filter(|chain| fits_network(config, *chain)).collect(),
     }
 }

@@ -95,6 +95,7 @@ impl House {
             height: Some(840_000),
             is_in_initial_download: false,
             fork: None,
+            zmq_trouble: None,
             has_spare_threads: None,
             last_error: None,
             tip: Some((Hash256([1; 32]), at)),

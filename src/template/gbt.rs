@@ -7,6 +7,7 @@ use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
 
+use super::fork::BLAKE2B;
 use crate::work::{
     BlockLimits, Hash256, Nbits, Template, TemplateKind, TemplateTx, VERSION_ROLLING_MASK, merkle,
 };
@@ -106,6 +107,14 @@ pub enum GbtError {
 }
 
 impl RawTemplate<'_> {
+    /// The same without the rules that the operator knows to be no matter of ours. What takes
+    /// another proof of work is none of those.
+    pub fn allowing(mut self, allowed: &[Box<str>]) -> Self {
+        let is_allowed = |rule: &str| rule != BLAKE2B && allowed.iter().any(|it| **it == *rule);
+        self.rules.retain(|rule| !rule.strip_prefix('!').is_some_and(is_allowed));
+        self
+    }
+
     /// Checks the answer and turns it into a template of `source`.
     pub fn into_template(self, source: Arc<str>) -> Result<Parsed, GbtError> {
         self.into_template_that_fits(source, &Fit::POOL)

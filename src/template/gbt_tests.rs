@@ -189,3 +189,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_rule_is_kept_known_or_allowed() {
+    let json = GOLDEN.replacen("\"taproot\"", "\"!future\",\"!blake2b\"", 1);
+    let allowing = |names: &[&str]| {
+        let allowed: Vec<Box<str>> = names.iter().map(|name| (*name).into()).collect();
+        let raw: RawTemplate<'_> = serde_json::from_str(&json).unwrap();
+        raw.allowing(&allowed).into_template("node".into()).unwrap_err()
+    };
+    assert_eq!(allowing(&[]), GbtError::Rule("future".into()));
+    assert_eq!(allowing(&["past"]), GbtError::Rule("future".into()));
+    assert_eq!(allowing(&["future", "blake2b"]), GbtError::Rule("blake2b".into()));
+}

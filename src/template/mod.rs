@@ -15,6 +15,7 @@ mod progress;
 mod relay;
 mod rpc;
 mod select;
+mod silence;
 mod status;
 mod submit_only;
 mod task;
@@ -30,6 +31,7 @@ use std::{
 
 use bitcoin::Network;
 
+use self::task::RulesWatch;
 pub use self::{
     bitcoind::{Bitcoind, NodeError},
     blvm::Blvm,
@@ -48,6 +50,8 @@ pub struct TemplateConfig {
     pub nodes: Vec<NodeConfig>,
     /// New full work this often between blocks.
     pub refresh: Duration,
+    /// Rules that a template may demand though they are not known here.
+    pub allow_rules: AllowedRules,
     /// Chains that the payout address is for; none: any.
     pub chains: Vec<Network>,
 }
@@ -58,6 +62,9 @@ impl TemplateConfig {
         self.nodes.iter().filter(|node| !node.submit_only)
     }
 }
+
+/// Names of rules, without the mark of those that are demanded.
+pub type AllowedRules = Arc<[Box<str>]>;
 
 /// One node.
 #[derive(Clone, Eq, PartialEq)]

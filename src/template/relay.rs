@@ -17,8 +17,8 @@ use tokio_util::{
 use tracing::{debug, error, info, warn};
 
 use super::{
-    Bitcoind, Blvm, NodeConfig, NodeKind, NodeState, NodeStatus, NotifyHandle, Outlet,
-    TemplateConfig, TemplateSource,
+    AllowedRules, Bitcoind, Blvm, NodeConfig, NodeKind, NodeState, NodeStatus, NotifyHandle,
+    Outlet, TemplateConfig, TemplateSource,
     chain::ChainChoice,
     probe::LATE_AFTER,
     select::{BEHIND_MAX, Candidate, Chooser, Place},
@@ -31,6 +31,7 @@ pub(super) struct Relay {
     config: watch::Receiver<TemplateConfig>,
     /// For sources that start later.
     refresh: watch::Sender<Duration>,
+    allowed: watch::Sender<AllowedRules>,
     notify: NotifyHandle,
     token: CancellationToken,
     tracker: TaskTracker,
@@ -79,9 +80,11 @@ impl Relay {
         tracker: TaskTracker,
     ) -> Self {
         let refresh = config.borrow().refresh;
+        let allowed = Arc::clone(&config.borrow().allow_rules);
         let mut relay = Self {
             config,
             refresh: watch::Sender::new(refresh),
+            allowed: watch::Sender::new(allowed),
             notify,
             token,
             tracker,
@@ -149,6 +152,11 @@ impl Relay {
             *refresh = config.refresh;
             is_new
         });
+        self.allowed.send_if_modified(|allowed| {
+            let is_new = *allowed != config.allow_rules;
+            allowed.clone_from(&config.allow_rules);
+            is_new
+        });
         let mut old: Vec<Option<Source>> = self.sources.drain(..).map(Some).collect();
         let mut origins = Vec::new();
         for node in config.sources() {
@@ -172,13 +180,13 @@ impl Relay {
 
     fn start(&self, node: &NodeConfig) -> Source {
         let outlet = Outlet::new(Arc::clone(&node.name), Arc::clone(&self.changed));
-        let refresh = self.refresh.subscribe();
+        let (refresh, allowed) = (self.refresh.subscribe(), self.allowed.subscribe());
         let source: Box<dyn TemplateSource> = match &node.kind {
             _ if node.submit_only => Box::new(SubmitOnly::new(node.clone())),
-            NodeKind::Bitcoind => Box::new(Bitcoind::new(node.clone(), refresh)),
+            NodeKind::Bitcoind => Box::new(Bitcoind::new(node.clone(), refresh, allowed)),
             NodeKind::Blvm(blvm) => {
                 let company = self.takes_all.subscribe();
-                Box::new(Blvm::new(node.clone(), blvm.clone(), refresh, company))
+                Box::new(Blvm::new(node.clone(), blvm.clone(), (refresh, allowed), company))
             }
         };
         let run = source.run(outlet.clone(), self.notify.subscribe());

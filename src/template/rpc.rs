@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::{
-    Fork, Hint, HintFrom, NodeConfig, NodeError, ProposeError,
+    Fork, Hint, HintFrom, NodeConfig, NodeError, ProposeError, RulesWatch,
     conn::{Answer, RpcClient, RpcError},
     fork::{BLAKE2B, RawDeployments, refused_rule},
     gbt::{GbtError, Parsed, RawTemplate},
@@ -67,6 +67,23 @@ pub(super) async fn fork(
     Ok(answer.parse::<RawDeployments>().ok().and_then(|deployments| deployments.fork(network)))
 }
 
+/// Whether the node publishes new blocks' hashes; none where it does not say.
+pub(super) async fn publishes_blocks(client: &mut RpcClient) -> Result<Option<bool>, NodeError> {
+    #[derive(Deserialize)]
+    struct Publisher {
+        #[serde(rename = "type")]
+        kind: String,
+    }
+    let answer = match client.call("getzmqnotifications", "[]", QUICK_MAX).await {
+        Ok(answer) => answer,
+        // Built without ZeroMQ it does not know the call, and some users may not make it.
+        Err(RpcError::Forbidden(_) | RpcError::Http { .. }) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let publishers = answer.parse::<Vec<Publisher>>().ok();
+    Ok(publishers.map(|all| all.iter().any(|it| it.kind == "pubhashblock")))
+}
+
 pub(super) async fn best_hash(client: &mut RpcClient) -> Result<Hash256, NodeError> {
     let answer = client.call("getbestblockhash", "[]", QUICK_MAX).await?;
     Hash256::from_display_hex(answer.parse()?).ok_or(NodeError::Answer("best block hash"))
@@ -101,11 +118,14 @@ async fn template(
     client: &mut RpcClient,
     source: Arc<str>,
     params: &str,
+    allowed: &RulesWatch,
     limit: Duration,
 ) -> Result<Box<Parsed>, NodeError> {
+    let allowed = Arc::clone(&allowed.borrow());
     let answer: Answer = client.call("getblocktemplate", params, limit).await?;
     let parse = move || -> Result<Box<Parsed>, NodeError> {
-        Ok(Box::new(answer.parse::<RawTemplate<'_>>()?.into_template(source)?))
+        let raw = answer.parse::<RawTemplate<'_>>()?.allowing(&allowed);
+        Ok(Box::new(raw.into_template(source)?))
     };
     let parsed = spawn_blocking(parse).await.map_err(|_| NodeError::Answer("template"))?;
     parsed.map_err(asks_rule)
@@ -156,7 +176,7 @@ pub(super) struct Fetched {
 pub(super) async fn fetch_on_request(
     mut client: RpcClient,
     source: Arc<str>,
-    network: Network,
+    (network, allowed): (Network, RulesWatch),
     mut requests: watch::Receiver<Request>,
     fetched: mpsc::Sender<Result<Fetched, NodeError>>,
 ) {
@@ -164,7 +184,8 @@ pub(super) async fn fetch_on_request(
     while requests.changed().await.is_ok() {
         let request = *requests.borrow_and_update();
         let started = Instant::now();
-        let parsed = template(&mut client, Arc::clone(&source), &params, TEMPLATE_MAX).await;
+        let name = Arc::clone(&source);
+        let parsed = template(&mut client, name, &params, &allowed, TEMPLATE_MAX).await;
         let took = started.elapsed();
         let result = parsed.map(|parsed| Fetched { request, parsed, took });
         let is_end = result.is_err();
@@ -178,13 +199,14 @@ pub(super) async fn fetch_on_request(
 pub(super) async fn long_poll(
     client: &mut RpcClient,
     source: &Arc<str>,
-    network: Network,
+    (network, allowed): (Network, &RulesWatch),
     longpollid: &str,
 ) -> Result<Hash256, NodeError> {
     // The id is the node's own text: quoted again, it stays one string.
     let quoted = serde_json::to_string(longpollid).map_err(|_| NodeError::Answer("longpollid"))?;
     let params = format!(r#"[{{"rules":{},"longpollid":{quoted}}}]"#, rules(network));
-    let parsed = template(client, Arc::clone(source), &params, LONG_POLL_MAX).await?;
+    let name = Arc::clone(source);
+    let parsed = template(client, name, &params, allowed, LONG_POLL_MAX).await?;
     Ok(parsed.template.prevhash)
 }
 

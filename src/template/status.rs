@@ -28,6 +28,8 @@ pub struct NodeStatus {
     pub fork: Option<Fork>,
     /// Whether it has an RPC thread left beside one that waits for its next block, once known.
     pub has_spare_threads: Option<bool>,
+    /// Why its ZeroMQ tells of no blocks.
+    pub zmq_trouble: Option<Arc<str>>,
     /// Why it is not ready, or the last thing that went wrong, and what to do.
     pub last_error: Option<Arc<str>>,
     /// Its tip, and when it was first heard of here.
@@ -72,6 +74,7 @@ impl NodeStatus {
             height: None,
             is_in_initial_download: false,
             fork: None,
+            zmq_trouble: None,
             has_spare_threads: None,
             last_error: None,
             tip: None,

@@ -10,8 +10,8 @@ use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    NodeConfig, NodeKind, NodeState, NodeStatus, ProposeError, TemplateConfig, relay::Relay,
-    rpc::propose,
+    AllowedRules, NodeConfig, NodeKind, NodeState, NodeStatus, ProposeError, TemplateConfig,
+    relay::Relay, rpc::propose,
 };
 use crate::work::{Hash256, Template};
 
@@ -135,6 +135,9 @@ fn is_well(status: &[NodeStatus], name: &Arc<str>) -> bool {
 
 /// New full work this often between blocks; may change.
 pub type Refresh = watch::Receiver<Duration>;
+
+/// What templates may demand; may change.
+pub(super) type RulesWatch = watch::Receiver<AllowedRules>;
 
 /// Says that there may be a new tip: SIGUSR1, blocknotify, a pool's hint, an accepted block.
 #[derive(Clone, Debug)]

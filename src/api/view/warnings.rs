@@ -125,6 +125,10 @@ fn nodes(nodes: &[NodeStatus], began_s: f64, all: &mut Vec<Warning>) {
         if let Some(fork) = node.fork {
             all.push(fork_warning(node, fork, severity));
         }
+        if let Some(why) = node.zmq_trouble.as_deref().filter(|_| node.state == NodeState::Ready) {
+            let text = format!("Node {} tells of no new blocks over ZeroMQ.", node.name);
+            all.push(warning("node-zmq", Severity::Warning, text, sentence(why)));
+        }
         let (code, what) = match node.state {
             _ if is_forked(node) => continue,
             NodeState::Down => ("node-down", "does not answer as it should"),

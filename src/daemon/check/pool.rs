@@ -15,8 +15,8 @@ use crate::{
     net,
 };
 
-/// Says what the pool said, or what is wrong.
-pub(super) async fn try_pool(pool: &Pool, user_agent: &str) -> Result<String, String> {
+/// The pool's terms, or what is wrong.
+pub(super) async fn try_pool(pool: &Pool, user_agent: &str) -> Result<Configured, String> {
     let until = Instant::now() + LIMIT;
     let target = (pool.host.as_str(), pool.port);
     let socket = timeout_at(until, net::connect(target)).await;
@@ -24,7 +24,7 @@ pub(super) async fn try_pool(pool: &Pool, user_agent: &str) -> Result<String, St
     let socket = socket.map_err(|error| format!("no connection ({error}): {ADDRESS}"))?;
     let mut greeting = Greeting::new(pool, user_agent).map_err(|error| error.to_string())?;
     match timeout_at(until, greeting.run(socket)).await {
-        Ok(result) => result.map(|terms| describe(&terms)),
+        Ok(result) => result,
         Err(_) if greeting.welcome => Err(format!("has this key, but sent no terms in {LIMIT:?}")),
         Err(_) => Err(format!("said nothing within {LIMIT:?}: {ADDRESS}")),
     }
@@ -86,7 +86,14 @@ impl Greeting {
     }
 }
 
-fn describe(terms: &Configured) -> String {
+/// The least difficulty of shares that it takes.
+pub(super) fn floor(terms: &Configured) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "no pool asks for 2^53")]
+    let floor = terms.min_difficulty.max(1) as f64;
+    floor
+}
+
+pub(super) fn describe(terms: &Configured) -> String {
     let tag = String::from_utf8_lossy(&terms.tag).escape_debug().to_string();
     let least = terms.min_difficulty.max(1);
     format!("has this key; takes shares from difficulty {least}, tag \"{tag}\"")

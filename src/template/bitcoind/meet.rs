@@ -4,14 +4,16 @@
 use std::sync::Arc;
 
 use bitcoin::Network;
-use tracing::warn;
+use tokio::time::Instant;
+use tracing::{info, warn};
 
 use super::speaker::{advice, introduce};
 use crate::template::{
-    Fork, NodeConfig, NodeError, NodeState, Outlet,
+    Fork, HintFrom, NodeConfig, NodeError, NodeState, Outlet,
     conn::{NOT_CONNECTED, RpcClient, RpcError, SYNCING, WARMING_UP},
     header::Header,
     rpc::{self, NodeInfo},
+    silence::Silence,
 };
 
 /// Asks, and says what is new; an error where the node has no work for SHA-256 miners.
@@ -24,6 +26,9 @@ pub(super) async fn meet(
     introduce(node, &info, outlet);
     let fork = rpc::fork(client, info.network).await?;
     see_fork(&node.name, fork, outlet)?;
+    if node.zmq_hashblock.is_some() {
+        see_publisher(client, &node.name, outlet).await?;
+    }
     Ok((info, fork))
 }
 
@@ -93,3 +98,58 @@ pub(in crate::template) fn state_after(error: &NodeError) -> NodeState {
 pub(in crate::template) fn is_refused_password(error: &NodeError) -> bool {
     matches!(error, NodeError::Rpc(RpcError::Unauthorized("user or password")))
 }
+
+/// Sees whether the node publishes what is listened to.
+async fn see_publisher(
+    client: &mut RpcClient,
+    node: &Arc<str>,
+    outlet: &Outlet,
+) -> Result<(), NodeError> {
+    if rpc::publishes_blocks(client).await? == Some(false) {
+        say_deaf(node, NO_PUBLISHER, outlet);
+    } else if outlet.status().zmq_trouble.as_deref() == Some(NO_PUBLISHER) {
+        outlet.update(|status| status.zmq_trouble = None);
+    }
+    Ok(())
+}
+
+/// Says once that no news will come by ZeroMQ, and why.
+fn say_deaf(node: &Arc<str>, why: &str, outlet: &Outlet) {
+    if outlet.status().zmq_trouble.as_deref() == Some(why) {
+        return;
+    }
+    warn!(%node, "ZeroMQ tells of no blocks; other ways do, a little later: {why}");
+    outlet.update(|status| status.zmq_trouble = Some(why.into()));
+}
+
+/// Notes a new block, told of by whoever it was.
+pub(super) fn told_of_block(silence: Option<&mut Silence>, by: HintFrom) {
+    if let Some(silence) = silence.filter(|_| by != HintFrom::Zmq) {
+        silence.block(Instant::now().into_std());
+    }
+}
+
+/// Says so where blocks come and ZeroMQ tells of none.
+pub(super) fn see_silence(silence: Option<&mut Silence>, node: &Arc<str>, outlet: &Outlet) {
+    if silence.is_some_and(|silence| silence.is_deaf(Instant::now().into_std())) {
+        say_deaf(node, SILENT, outlet);
+    }
+}
+
+/// Notes news by ZeroMQ; says that they come after all.
+pub(super) fn heard(silence: Option<&mut Silence>, node: &Arc<str>, outlet: &Outlet) {
+    if let Some(silence) = silence {
+        silence.heard();
+    }
+    if outlet.status().zmq_trouble.is_some() {
+        info!(%node, "ZeroMQ tells of new blocks now");
+        outlet.update(|status| status.zmq_trouble = None);
+    }
+}
+
+const NO_PUBLISHER: &str = "the node publishes no hashblock: set zmqpubhashblock to the address of \
+                            zmq_hashblock in its bitcoin.conf and restart it, or empty zmq_hashblock";
+/// Why, where blocks are all that tells.
+const SILENT: &str = "blocks came, and nothing of them from zmq_hashblock: see whether \
+                                 that is the address of this node's zmqpubhashblock (bitcoin-cli \
+                                 getzmqnotifications)";

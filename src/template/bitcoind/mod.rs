@@ -21,7 +21,8 @@ use std::{pin::Pin, sync::Arc};
 use bitcoin::Network;
 
 use super::{
-    Fork, NodeConfig, Notices, Outlet, Refresh, TemplateSource, conn::RpcError, gbt::GbtError,
+    Fork, NodeConfig, Notices, Outlet, Refresh, RulesWatch, TemplateSource, conn::RpcError,
+    gbt::GbtError,
 };
 
 /// One node as a source of templates.
@@ -29,11 +30,12 @@ use super::{
 pub struct Bitcoind {
     node: NodeConfig,
     refresh: Refresh,
+    allowed: RulesWatch,
 }
 
 impl Bitcoind {
-    pub fn new(node: NodeConfig, refresh: Refresh) -> Self {
-        Self { node, refresh }
+    pub fn new(node: NodeConfig, refresh: Refresh, allowed: RulesWatch) -> Self {
+        Self { node, refresh, allowed }
     }
 }
 
@@ -43,7 +45,7 @@ impl TemplateSource for Bitcoind {
         outlet: Outlet,
         notices: Notices,
     ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(task::run(self.node, self.refresh, outlet, notices))
+        Box::pin(task::run(self.node, (self.refresh, self.allowed), outlet, notices))
     }
 }
 

@@ -169,8 +169,13 @@ pub(in crate::template) fn advice(error: &NodeError) -> &'static str {
     match error {
         NodeError::Rpc(error) => error.advice(),
         NodeError::Fork(_) => Fork::ADVICE,
-        NodeError::RuleAsked(_) => "update gatewayd",
-        NodeError::Template(GbtError::Rule(_) | GbtError::VersionBits(_)) => "update gatewayd",
+        NodeError::Template(GbtError::Rule(_)) => {
+            "update gatewayd; or, if you know that the rule asks nothing of a block's maker, allow \
+             it by its name in template.allow_rules"
+        }
+        NodeError::RuleAsked(_) | NodeError::Template(GbtError::VersionBits(_)) => {
+            "update gatewayd"
+        }
         _ => "see the node's log",
     }
 }

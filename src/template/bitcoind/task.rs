@@ -17,18 +17,19 @@ use super::{
     NodeError,
     fetch::Fetchers,
     look::{Answer, Look, Lookers, Question},
-    meet::{is_refused_password, meet, say_down, see_side},
+    meet::{heard, is_refused_password, meet, say_down, see_side, see_silence, told_of_block},
     speaker::Speaker,
     wait::{WaitFrom, Waiter},
 };
 use crate::{
     template::{
-        Fork, Hint, HintFrom, NodeConfig, Notices, Outlet, Refresh,
+        Fork, Hint, HintFrom, NodeConfig, Notices, Outlet, Refresh, RulesWatch,
         conn::RpcClient,
         header::{self, Header, Learned},
         probe,
         progress::{FullNews, HeaderNews, Progress},
         rpc::{self, Fetched, Request},
+        silence::Silence,
         zmq::{self, ZmqWatch},
     },
     work::{Hash256, Template},
@@ -37,7 +38,7 @@ use crate::{
 /// Serves for ever; whoever runs it drops it.
 pub(super) async fn run(
     node: NodeConfig,
-    mut refresh: Refresh,
+    (mut refresh, allowed): (Refresh, RulesWatch),
     outlet: Outlet,
     mut notices: Notices,
 ) {
@@ -46,7 +47,8 @@ pub(super) async fn run(
     let mut learned = None;
     let mut wait = WAIT_MIN;
     loop {
-        let opened = Session::open(&node, &mut refresh, &outlet, learned, &zmq_said).await;
+        let news = (&mut refresh, &allowed);
+        let opened = Session::open(&node, news, &outlet, learned, &zmq_said).await;
         let error = match opened {
             Ok(mut session) => {
                 let error = session.serve(&mut notices, &mut speaker).await;
@@ -78,6 +80,8 @@ struct Session<'a> {
     node: Arc<str>,
     network: Network,
     fork: Option<Fork>,
+    /// Of ZeroMQ, where it is listened to.
+    silence: Option<Silence>,
     progress: Progress,
     has_published: bool,
     /// The tip came with its template, which says less than its header.
@@ -111,7 +115,7 @@ struct Session<'a> {
 impl<'a> Session<'a> {
     async fn open(
         node: &NodeConfig,
-        refresh: &'a mut Refresh,
+        (refresh, allowed): (&'a mut Refresh, &RulesWatch),
         outlet: &'a Outlet,
         learned: Option<(Network, Learned)>,
         zmq_said: &zmq::Said,
@@ -132,12 +136,14 @@ impl<'a> Session<'a> {
         let fetchers = Fetchers::default();
         for requests in fetchers.subscribe() {
             let (name, sender) = (Arc::clone(name), fetched_sender.clone());
-            helpers.spawn(rpc::fetch_on_request(connect()?, name, network, requests, sender));
+            let rules = (network, allowed.clone());
+            helpers.spawn(rpc::fetch_on_request(connect()?, name, rules, requests, sender));
         }
         let zmq = ZmqWatch::new();
         let waiter = Waiter {
             node: Arc::clone(name),
             network,
+            allowed: allowed.clone(),
             client: connect()?,
             second: connect()?,
             from: wait_from.subscribe(),
@@ -159,6 +165,7 @@ impl<'a> Session<'a> {
             node: Arc::clone(name),
             network,
             fork,
+            silence: node.zmq_hashblock.is_some().then(Silence::default),
             progress: Progress::new(Arc::clone(name), network, learned),
             has_published: false,
             header_wanted: false,
@@ -236,6 +243,7 @@ impl<'a> Session<'a> {
             return;
         }
         self.polled_at = Instant::now();
+        see_silence(self.silence.as_mut(), &self.node, self.outlet);
         self.look(Look::new(hint(HintFrom::SlowPoll, None)), true);
         if let Some(weight) = self.thin.take().filter(|_| speaker.wants_mempool()) {
             self.lookers.ask_aside(Question::Mempool(weight));
@@ -246,6 +254,7 @@ impl<'a> Session<'a> {
         debug!(node = %self.node, from = ?hint.from, tip = ?hint.tip, "there may be a new tip");
         if hint.from == HintFrom::Zmq {
             self.zmq.on_hint(hint.tip);
+            heard(self.silence.as_mut(), &self.node, self.outlet);
         }
         // Whoever gave notice may know of a block before the node does.
         self.look(Look::new(hint), hint.from != HintFrom::Notice);
@@ -345,6 +354,7 @@ impl<'a> Session<'a> {
         });
         self.wait_from.send_modify(|wait| wait.height = height);
         self.zmq.on_tip(tip);
+        told_of_block(self.silence.as_mut(), hint.from);
         self.hinted_at = Some(hint.at);
         if self.asked_ahead.take().is_none_or(|(ahead, _)| ahead != tip) {
             let _ = self.request_template();

@@ -18,7 +18,7 @@ use tracing::{debug, info, warn};
 use super::NodeError;
 use crate::{
     template::{
-        Hint, HintFrom, Outlet,
+        Hint, HintFrom, Outlet, RulesWatch,
         conn::{METHOD_NOT_FOUND, RpcClient, RpcError},
         rpc::{self, LONG_POLL_MAX, QUICK_MAX},
     },
@@ -37,6 +37,7 @@ pub(super) struct WaitFrom {
 pub(super) struct Waiter {
     pub(super) node: Arc<str>,
     pub(super) network: Network,
+    pub(super) allowed: RulesWatch,
     pub(super) client: RpcClient,
     /// For asking, during a wait, whether a thread is left.
     pub(super) second: RpcClient,
@@ -198,7 +199,8 @@ impl Waiter {
             let id = longpollid.unwrap_or_default();
             self.set_waiting(true);
             let started = Instant::now();
-            let poll = rpc::long_poll(&mut self.client, &self.node, self.network, &id);
+            let poll =
+                rpc::long_poll(&mut self.client, &self.node, (self.network, &self.allowed), &id);
             let polled = select! {
                 polled = timeout(LONG_POLL_MAX, poll) => polled.ok(),
                 Ok(()) = self.is_told.changed() => continue,

@@ -20,7 +20,7 @@ mod wire;
 use std::pin::Pin;
 
 use self::task::Company;
-use super::{BlvmConfig, NodeConfig, Notices, Outlet, Refresh, TemplateSource};
+use super::{BlvmConfig, NodeConfig, Notices, Outlet, Refresh, RulesWatch, TemplateSource};
 
 /// One blvm-node as a source of templates.
 #[derive(Debug)]
@@ -28,6 +28,7 @@ pub struct Blvm {
     node: NodeConfig,
     blvm: BlvmConfig,
     refresh: Refresh,
+    allowed: RulesWatch,
     company: Company,
 }
 
@@ -35,10 +36,10 @@ impl Blvm {
     pub(super) fn new(
         node: NodeConfig,
         blvm: BlvmConfig,
-        refresh: Refresh,
+        (refresh, allowed): (Refresh, RulesWatch),
         company: Company,
     ) -> Self {
-        Self { node, blvm, refresh, company }
+        Self { node, blvm, refresh, allowed, company }
     }
 }
 

@@ -19,7 +19,7 @@ use tracing::{debug, info, warn};
 use super::task::Company;
 use crate::{
     template::{
-        Hint, HintFrom, NodeConfig, NodeError,
+        AllowedRules, Hint, HintFrom, NodeConfig, NodeError, RulesWatch,
         conn::{Answer, Ration, RpcClient, RpcError},
         gbt::{Fit, Parsed, RawTemplate, TRANSACTIONS_MAX},
         header::Header,
@@ -71,6 +71,7 @@ pub(super) async fn full_template(
     client: &mut RpcClient,
     source: Arc<str>,
     limit: Option<usize>,
+    allowed: AllowedRules,
 ) -> Result<Box<Parsed>, NodeError> {
     let params = r#"[{"rules":["segwit"]}]"#;
     let answer: Answer = client.call("getblocktemplate", params, TEMPLATE_MAX).await?;
@@ -80,7 +81,7 @@ pub(super) async fn full_template(
         computes_commitment: true,
     };
     let parse = move || -> Result<Box<Parsed>, NodeError> {
-        let raw = answer.parse::<RawTemplate<'_>>()?;
+        let raw = answer.parse::<RawTemplate<'_>>()?.allowing(&allowed);
         Ok(Box::new(raw.into_template_that_fits(source, &fit)?))
     };
     spawn_blocking(parse).await.map_err(|_| NodeError::Answer("template"))?
@@ -104,7 +105,7 @@ pub(super) struct Fetched {
 /// Asks for a template whenever `requests` changes.
 pub(super) async fn fetch_on_request(
     rpc: Rpc,
-    (limit, company): (watch::Receiver<RequestMax>, Company),
+    (limit, company, allowed): (watch::Receiver<RequestMax>, Company, RulesWatch),
     mut requests: watch::Receiver<u64>,
     fetched: mpsc::Sender<Result<Fetched, NodeError>>,
 ) {
@@ -113,7 +114,8 @@ pub(super) async fn fetch_on_request(
         let generation = *requests.borrow_and_update();
         let started = Instant::now();
         let limit = limit.borrow().0.filter(|_| !*company.borrow());
-        let parsed = full_template(&mut client, Arc::clone(rpc.name()), limit).await;
+        let rules = Arc::clone(&allowed.borrow());
+        let parsed = full_template(&mut client, Arc::clone(rpc.name()), limit, rules).await;
         let took = started.elapsed();
         let result = parsed.map(|parsed| Fetched { generation, parsed, took });
         if fetched.send(result).await.is_err() {

@@ -109,7 +109,7 @@ struct Source<'a> {
 
 impl<'a> Source<'a> {
     fn new(blvm: Blvm, outlet: &'a Outlet) -> Result<Self, NodeError> {
-        let Blvm { node, blvm, mut refresh, company } = blvm;
+        let Blvm { node, blvm, mut refresh, allowed, company } = blvm;
         let period = *refresh.borrow_and_update();
         let rpc = Rpc::new(node.clone());
         let client = rpc.client()?;
@@ -128,7 +128,7 @@ impl<'a> Source<'a> {
         ));
         helpers.spawn(rpc::fetch_on_request(
             rpc.clone(),
-            (limit.clone(), company.clone()),
+            (limit.clone(), company.clone(), allowed),
             requests.subscribe(),
             fetched_sender,
         ));

@@ -24,7 +24,8 @@ const SECTIONS = [
     {
       key: "rpc_url",
       label: "Bitcoin Core, RPC address",
-      hint: "On the same machine, this is usually right as it is. Bitcoin Knots up to 29.3 (20260210) does as well; later ones are on a chain that SHA-256 miners cannot mine.",
+      hint:
+        "On the same machine, this is usually right as it is. Bitcoin Knots up to 29.3 (20260210) does as well; later ones are on a chain that SHA-256 miners cannot mine.",
       more: { inputmode: "url" },
     },
     {
