@@ -36,7 +36,7 @@ use self::{
     convert::{stratum_config, template_config},
     history::{note_tips, start_ledger},
     live::Live,
-    parts::{Relay, block_nodes, limits, listen, start_blocks, start_pool, start_work},
+    parts::{Relay, block_nodes, limits, listen_all, start_blocks, start_pool, start_work},
     report::{Reporter, report},
     settings::FileSettings,
     setup::{Shown, set_up},
@@ -205,7 +205,7 @@ impl Gateway {
         let mut live = Live::new(settings.configs(), &stop, &tasks);
         let config = &live.now();
         let (authority, identity) = identity::spawn(config, &stop, &tasks)?;
-        let sockets = listen(&config.stratum.listen)?;
+        let sockets = listen_all(&live)?;
         let stratum: Vec<_> = sockets.iter().map(listener::Bound::addr).collect();
         let templates = template::spawn(template_config(config), &stop, &tasks);
         settings.ask(templates.clone());

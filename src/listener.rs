@@ -20,7 +20,7 @@ use self::{
     gate::{Channels, Complaint, Gate, Place},
 };
 use crate::{
-    stratum::{Close, Conn, ConnError, Context, Lease, Seat},
+    stratum::{Close, Config, Conn, ConnError, Context, Lease, Seat},
     sv2::noise::Identity,
     work::{Door, Refused, Roster, roster::Eviction},
 };
@@ -48,9 +48,16 @@ pub struct Hall {
 pub struct Bound {
     socket: Socket,
     addr: SocketAddr,
+    /// None: the same as everywhere.
+    rules: Option<watch::Receiver<Arc<Config>>>,
 }
 
 impl Bound {
+    /// With rules of its own for the miners that come in here.
+    pub fn with_rules(self, rules: watch::Receiver<Arc<Config>>) -> Self {
+        Self { rules: Some(rules), ..self }
+    }
+
     /// The real address: the port is known even where 0 was asked for.
     pub fn addr(&self) -> SocketAddr {
         self.addr
@@ -68,7 +75,7 @@ pub fn bind(addr: SocketAddr) -> io::Result<Bound> {
     socket.set_nonblocking(true)?;
     socket.bind(&addr.into())?;
     let addr = socket.local_addr()?.as_socket().unwrap_or(addr);
-    Ok(Bound { socket, addr })
+    Ok(Bound { socket, addr, rules: None })
 }
 
 /// Listens, accepts and serves miners until `hall.context.shutdown`. Every connection is one of `tasks`.
@@ -83,12 +90,15 @@ pub fn spawn(sockets: Vec<Bound>, hall: Hall, tasks: &TaskTracker) -> io::Result
     });
     let context = Arc::new(context);
     let gate = Arc::new(Gate::new(limits, rand::random()));
-    for Bound { socket, addr } in sockets {
+    for Bound { socket, addr, rules } in sockets {
         socket.listen(BACKLOG)?;
         let listener = TcpListener::from_std(socket.into())?;
         info!(protocol = %"stratum", %addr, "listening");
         let acceptor = Acceptor {
-            context: Arc::clone(&context),
+            context: match rules {
+                Some(config) => Arc::new(Context { config, ..Context::clone(&context) }),
+                None => Arc::clone(&context),
+            },
             gate: Arc::clone(&gate),
             roster: Arc::clone(&roster),
             identity: identity.clone(),

@@ -46,6 +46,8 @@ pub struct Facts {
     pub own_script: Option<Box<[u8]>>,
     /// Where miners connect.
     pub stratum: Vec<SocketAddr>,
+    /// What some of those ports have of their own.
+    pub ports: Vec<PortFacts>,
     pub sv2_authority_key: Option<String>,
     /// `template.stale_after`.
     pub stale_after: Duration,
@@ -54,6 +56,16 @@ pub struct Facts {
     pub metrics: bool,
     /// What stands before every path at the proxy in front; empty: nothing.
     pub base_path: Arc<str>,
+}
+
+/// A port with rules of its own.
+#[derive(Clone, Debug, Default)]
+pub struct PortFacts {
+    pub listen: Vec<SocketAddr>,
+    pub difficulty_min: Option<f64>,
+    pub difficulty_start: Option<f64>,
+    pub difficulty_max: Option<f64>,
+    pub max_coinbase: Option<usize>,
 }
 
 /// The time, as answers need it.

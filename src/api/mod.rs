@@ -31,7 +31,7 @@ mod view;
 
 pub use self::{
     conn::{Api, spawn},
-    handles::{Facts, Handles, Moment},
+    handles::{Facts, Handles, Moment, PortFacts},
     settings::{Answer, Applied, Change, Edit, MASK, Settings, SettingsError, SettingsView},
     task::try_password_file,
 };

@@ -250,6 +250,8 @@ impl Check {
         }
         let difficulty_min = self.difficulty("stratum.difficulty_min", raw.difficulty_min);
         let difficulty_start = self.difficulty("stratum.difficulty_start", raw.difficulty_start);
+        let difficulty_max = self.difficulty_max(raw.difficulty_max, difficulty_min);
+        let worker_difficulty = self.worker_difficulty(&raw.worker_difficulty);
         let stale_after = self.duration("stratum.stale_after", &raw.stale_after);
         let login_timeout = self.duration("stratum.login_timeout", &raw.login_timeout);
         if login_timeout.is_some_and(|timeout| timeout < Duration::from_secs(1)) {
@@ -270,18 +272,23 @@ impl Check {
         }
         let sv2 = self.sv2(&raw.sv2);
         let classes = self.each("stratum.class", raw.class, Self::class);
+        let ports = self.each("stratum.port", raw.port, Self::port);
+        self.ports_differ(&listen, &ports);
         Some(Stratum {
             listen,
             max_connections: raw.max_connections,
             max_connections_per_ip: raw.max_connections_per_ip,
             difficulty_min: difficulty_min?,
             difficulty_start: difficulty_start?,
+            difficulty_max: difficulty_max?,
+            worker_difficulty: worker_difficulty?,
             shares_per_minute: raw.shares_per_minute,
             stale_after: stale_after?,
             login_timeout: login_timeout?,
             idle_timeout: idle_timeout?,
             fingerprint: raw.fingerprint,
             classes,
+            ports,
             sv2: sv2?,
         })
     }

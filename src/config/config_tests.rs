@@ -401,3 +401,50 @@ fn rules_are_allowed_by_name() {
         assert!(error.contains("template.allow_rules") && error.contains(advice), "{error}");
     }
 }
+
+#[test]
+fn ports_have_rules_of_their_own() {
+    let parse = |stratum: &str| Config::parse(&format!("{MINIMAL}[stratum]\n{stratum}"));
+    let config = parse(
+        "difficulty_max = 1e6\n[[stratum.port]]\nlisten = [\"0.0.0.0:1\"]\ndifficulty_min = 0.5\n\
+         [stratum.worker_difficulty]\n\"bc1q.a\" = 7.5",
+    );
+    let stratum = config.unwrap().stratum;
+    assert_eq!(stratum.difficulty_max, Difficulty::new(1e6));
+    assert_eq!(stratum.worker_difficulty.get("bc1q.a").copied(), Difficulty::new(7.5));
+    let port = &stratum.ports[0];
+    assert_eq!((port.listen.len(), port.difficulty_min), (1, Difficulty::new(0.5)));
+    assert_eq!((port.difficulty_start, port.difficulty_max, port.max_coinbase), (None, None, None));
+    for (wrong, told) in [
+        ("difficulty_max = 1.0", "stratum.difficulty_max is below stratum.difficulty_min"),
+        ("difficulty_max = -1.0", "stratum.difficulty_max -1 is not a difficulty"),
+        ("[[stratum.port]]\ndifficulty_min = 1.0", "stratum.port.listen is missing"),
+        ("[[stratum.port]]\nlisten = [\"here\"]", "stratum.port.listen \"here\" should read like"),
+        ("[[stratum.port]]\nlisten = \"0.0.0.0:1\"", "stratum.port.listen is"),
+        ("[[stratum.port]]\nlisten = [\"0.0.0.0:23334\"]", "stratum.port has 0.0.0.0:23334, which"),
+        (
+            "[[stratum.port]]\nlisten = [\"0.0.0.0:1\"]\n[[stratum.port]]\nlisten = [\"0.0.0.0:1\"]",
+            "stratum.port has 0.0.0.0:1, which",
+        ),
+        (
+            "[[stratum.port]]\nlisten = [\"[::]:1\"]\ndifficulty_min = 0.0",
+            "stratum.port.difficulty_min 0 is not a difficulty",
+        ),
+        (
+            "[[stratum.port]]\nlisten = [\"[::]:1\"]\ndifficulty_min = 2.0\ndifficulty_max = 1.0",
+            "stratum.port.difficulty_max is below its difficulty_min",
+        ),
+        (
+            "[[stratum.port]]\nlisten = [\"[::]:1\"]\nmode = \"solo\"",
+            "stratum.port.mode is not known",
+        ),
+        (
+            "[stratum.worker_difficulty]\na = 0.0",
+            "stratum.worker_difficulty.a 0 is not a difficulty",
+        ),
+    ] {
+        let error = parse(wrong).unwrap_err();
+        let all: Vec<_> = error.problems.iter().map(Problem::text).collect();
+        assert!(all.len() == 1 && all[0].starts_with(told), "{wrong}: {all:#?}");
+    }
+}

@@ -141,6 +141,9 @@ pub struct Stratum {
     pub max_connections_per_ip: usize,
     pub difficulty_min: Difficulty,
     pub difficulty_start: Difficulty,
+    /// None: as high as a block's.
+    pub difficulty_max: Option<Difficulty>,
+    pub worker_difficulty: BTreeMap<String, Difficulty>,
     pub shares_per_minute: u32,
     pub stale_after: Duration,
     pub login_timeout: Duration,
@@ -148,7 +151,18 @@ pub struct Stratum {
     pub idle_timeout: Duration,
     pub fingerprint: bool,
     pub classes: Vec<Class>,
+    pub ports: Vec<Port>,
     pub sv2: Sv2,
+}
+
+/// `[[stratum.port]]`; none is as for all ports.
+#[derive(Clone, Debug)]
+pub struct Port {
+    pub listen: Vec<SocketAddr>,
+    pub difficulty_min: Option<Difficulty>,
+    pub difficulty_start: Option<Difficulty>,
+    pub difficulty_max: Option<Difficulty>,
+    pub max_coinbase: Option<usize>,
 }
 
 /// `[stratum.sv2]`.

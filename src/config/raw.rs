@@ -148,6 +148,7 @@ pub struct Stratum {
     pub max_connections_per_ip: usize,
     pub difficulty_min: f64,
     pub difficulty_start: f64,
+    pub difficulty_max: f64,
     pub shares_per_minute: u32,
     pub stale_after: String,
     pub login_timeout: String,
@@ -155,6 +156,10 @@ pub struct Stratum {
     pub fingerprint: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub class: Vec<Class>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub port: Vec<Port>,
+    /// Worker -> its difficulty.
+    pub worker_difficulty: BTreeMap<String, f64>,
     /// Modifier -> address ("" is the miner's own) -> fraction.
     pub username_modifiers: BTreeMap<String, BTreeMap<String, f64>>,
     pub sv2: Sv2,
@@ -181,12 +186,15 @@ impl Default for Stratum {
             max_connections_per_ip: 5_000,
             difficulty_min: 16_384.0,
             difficulty_start: 16_384.0,
+            difficulty_max: 0.0,
             shares_per_minute: 8,
             stale_after: "120s".into(),
             login_timeout: "15s".into(),
             idle_timeout: "7200s".into(),
             fingerprint: true,
             class: Vec::new(),
+            port: Vec::new(),
+            worker_difficulty: BTreeMap::new(),
             username_modifiers: BTreeMap::new(),
             sv2: Sv2::default(),
         }
@@ -197,6 +205,12 @@ impl Raw {
     /// Without what takes a restart to change: that stays as it is in `running`.
     pub fn without_restart(mut self, running: &Self) -> Self {
         self.stratum.listen.clone_from(&running.stratum.listen);
+        let listens = |stratum: &Stratum| -> Vec<_> {
+            stratum.port.iter().map(|port| port.listen.clone()).collect()
+        };
+        if listens(&self.stratum) != listens(&running.stratum) {
+            self.stratum.port.clone_from(&running.stratum.port);
+        }
         self.stratum.sv2.clone_from(&running.stratum.sv2);
         self.api.listen.clone_from(&running.api.listen);
         self.ledger.data_dir.clone_from(&running.ledger.data_dir);
@@ -228,6 +242,21 @@ pub struct Class {
     pub max_coinbase: usize,
     #[serde(default)]
     pub difficulty_min: f64,
+}
+
+/// A port with rules of its own; what is missing is as for all.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Port {
+    pub listen: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub difficulty_min: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub difficulty_start: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub difficulty_max: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_coinbase: Option<usize>,
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]

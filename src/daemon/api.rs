@@ -8,13 +8,13 @@ use tracing::error;
 
 use super::settings::FileSettings;
 use crate::{
-    api::{self, Api, Facts, Handles},
+    api::{self, Api, Facts, Handles, PortFacts},
     blocks::BlockStats,
-    config::Config,
+    config::{self, Config},
     datum,
     ledger::Ledger,
     template::Templates,
-    work::{Counters, Roster, Work},
+    work::{Counters, Difficulty, Roster, Work},
 };
 
 /// The API's side of what the daemon changes while it runs.
@@ -78,10 +78,21 @@ pub(super) fn facts(
         address: config.mining.address.as_ref().map(|it| it.text.as_str().into()),
         own_script: super::convert::own_script(config),
         stratum: stratum.to_vec(),
+        ports: config.stratum.ports.iter().map(port_facts).collect(),
         sv2_authority_key,
         stale_after: config.template.stale_after,
         admin_password_file: config.api.admin_password_file.clone(),
         metrics: config.api.metrics,
         base_path: Arc::clone(&config.api.base_path),
+    }
+}
+
+fn port_facts(port: &config::Port) -> PortFacts {
+    PortFacts {
+        listen: port.listen.clone(),
+        difficulty_min: port.difficulty_min.map(Difficulty::get),
+        difficulty_start: port.difficulty_start.map(Difficulty::get),
+        difficulty_max: port.difficulty_max.map(Difficulty::get),
+        max_coinbase: port.max_coinbase,
     }
 }

@@ -86,7 +86,9 @@ async fn addresses(config: &Config, report: &mut Report) {
         None => false,
     };
     let mut some = false;
-    for addr in &config.stratum.listen {
+    let main = config.stratum.listen.iter().map(|addr| ("stratum.listen", addr));
+    let ports = config.stratum.ports.iter().flat_map(|port| &port.listen);
+    for (key, addr) in main.chain(ports.map(|addr| ("stratum.port", addr))) {
         let bound = listener::bind(*addr);
         let result = match bound {
             // As when it starts: the default lists both families.
@@ -96,7 +98,7 @@ async fn addresses(config: &Config, report: &mut Report) {
             bound => free(bound.map(drop), is_running),
         };
         some |= result.is_ok();
-        report.tell(&format!("stratum.listen {addr}"), result);
+        report.tell(&format!("{key} {addr}"), result);
     }
     match config.api.listen {
         Some(addr) => {
@@ -182,7 +184,32 @@ async fn nodes(config: &Config, report: &mut Report) {
             report.notice(&what, &format!("tells of no new blocks over ZeroMQ: {why}"));
         }
     }
+    if let Some(template) = templates.templates.borrow().as_deref() {
+        floors(config, template.nbits.target().difficulty(), report);
+    }
     stop.cancel();
+}
+
+/// Solo, a floor above a block's difficulty stands for nothing: miners are never asked for more.
+fn floors(config: &Config, block: f64, report: &mut Report) {
+    let main = ("stratum.difficulty_min".into(), Some(config.stratum.difficulty_min));
+    let ports = config.stratum.ports.iter().enumerate();
+    let ports = ports
+        .map(|(at, port)| (format!("stratum.port {} difficulty_min", at + 1), port.difficulty_min));
+    for (key, floor) in std::iter::once(main).chain(ports) {
+        if let Some(floor) = floor.filter(|floor| floor.get() > block)
+            && config.pools.is_empty()
+        {
+            report.notice(
+                &key,
+                &format!(
+                    "{floor} is above the network's difficulty now, {block:.3}: solo, miners are \
+                     asked for that instead, or blocks would be lost (not below 1); lower it on \
+                     this network"
+                ),
+            );
+        }
+    }
 }
 
 fn authority(config: &Config) -> Result<String, String> {

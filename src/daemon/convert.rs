@@ -7,7 +7,7 @@ use bitcoin::Network;
 use crate::{
     config::{self, Config},
     datum, stratum, template,
-    work::{AssemblerConfig, Payout, Username},
+    work::{AssemblerConfig, CoinbaseId, Payout, Username},
 };
 
 pub(super) fn node_config(node: &config::Node) -> template::NodeConfig {
@@ -120,6 +120,24 @@ pub(super) fn datum_config(config: &Config) -> datum::DatumConfig {
     }
 }
 
+/// The rules of the `at`th [[stratum.port]]; none: it is gone.
+pub(super) fn port_config(config: &Config, at: usize) -> Option<stratum::Config> {
+    let port = config.stratum.ports.get(at)?;
+    let all = stratum_config(config);
+    let difficulty_min = port.difficulty_min.unwrap_or(all.difficulty_min);
+    Some(stratum::Config {
+        difficulty_min,
+        // Where small miners have a port, they begin small.
+        difficulty_start: port
+            .difficulty_start
+            .or(port.difficulty_min)
+            .unwrap_or(all.difficulty_start),
+        difficulty_max: port.difficulty_max.or(all.difficulty_max),
+        class_most: port.max_coinbase.map(CoinbaseId::within),
+        ..all
+    })
+}
+
 pub(super) fn stratum_config(config: &Config) -> stratum::Config {
     let stratum = &config.stratum;
     let rules = stratum.classes.iter().map(|class| {
@@ -128,6 +146,12 @@ pub(super) fn stratum_config(config: &Config) -> stratum::Config {
     stratum::Config {
         difficulty_min: stratum.difficulty_min,
         difficulty_start: stratum.difficulty_start,
+        difficulty_max: stratum.difficulty_max,
+        worker_difficulty: stratum
+            .worker_difficulty
+            .iter()
+            .map(|(worker, difficulty)| (worker.as_str().into(), *difficulty))
+            .collect(),
         shares_per_minute: stratum.shares_per_minute,
         stale_after: stratum.stale_after,
         refresh: config.template.refresh,
@@ -135,6 +159,8 @@ pub(super) fn stratum_config(config: &Config) -> stratum::Config {
         idle_timeout: stratum.idle_timeout,
         classes: stratum::Classes::new(stratum.fingerprint, rules.collect()),
         pooled_version_mask: config.pooling.version_mask,
+        class_most: None,
+        dashboard: config.api.listen.filter(|addr| addr.port() != 0),
         default_username: Username(own_name(config).into()),
     }
 }

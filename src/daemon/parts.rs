@@ -17,7 +17,7 @@ use tracing::warn;
 
 use super::{
     DaemonError,
-    convert::{assembler_config, datum_config, node_config},
+    convert::{assembler_config, datum_config, node_config, port_config},
     files,
     live::Live,
     propose::{Questions, propose},
@@ -135,7 +135,23 @@ pub(super) fn limits(config: &Config) -> listener::Limits {
     }
 }
 
-pub(super) fn listen(addrs: &[SocketAddr]) -> Result<Vec<listener::Bound>, DaemonError> {
+/// Takes all addresses for miners, each with its rules.
+pub(super) fn listen_all(live: &Live) -> Result<Vec<listener::Bound>, DaemonError> {
+    let stratum = &live.now().stratum;
+    let mut all = listen(&stratum.listen)?;
+    for (at, port) in stratum.ports.iter().enumerate() {
+        let rules = live.view(move |config| port_config(config, at));
+        for bound in listen(&port.listen)? {
+            all.push(match &rules {
+                Some(rules) => bound.with_rules(rules.clone()),
+                None => bound,
+            });
+        }
+    }
+    Ok(all)
+}
+
+fn listen(addrs: &[SocketAddr]) -> Result<Vec<listener::Bound>, DaemonError> {
     let mut bound = Vec::new();
     for &addr in addrs {
         match listener::bind(addr) {

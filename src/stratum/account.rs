@@ -9,10 +9,8 @@ use super::{Config, Effects, Names, Seat};
 use crate::{
     validate::{self, Assignment, Moment, SeenShares, Source},
     work::{
-        CoinbaseId, Difficulty, Job, Protocol, Reject, Roster, Share, Submission, Work,
-        hash_difficulty,
+        CoinbaseId, Job, Protocol, Reject, Roster, Share, Submission, Work, hash_difficulty,
         roster::{Miner, Presence},
-        vardiff::VardiffConfig,
     },
 };
 
@@ -117,26 +115,6 @@ impl Account {
         let miner = self.miner();
         effects.tally.reject(miner.protocol, reject, miner.difficulty());
         self.presence.reject(self.names.known_account(), reject);
-    }
-}
-
-impl Config {
-    /// The rules for vardiff under this work; `floors` are the miner's and its kind's own.
-    pub fn vardiff_rules(
-        &self,
-        work: &Work,
-        floors: impl IntoIterator<Item = Option<Difficulty>>,
-    ) -> VardiffConfig {
-        let pooled = work.latest().payout.pooled.as_ref();
-        // 0: the pool sets none. Powers of two are exact in an f64.
-        let pool_floor = pooled.and_then(|terms| Difficulty::new(terms.min_difficulty as f64));
-        let floors = floors.into_iter().chain([pool_floor]).flatten();
-        VardiffConfig {
-            floor: floors.fold(self.difficulty_min, Difficulty::max),
-            start: self.difficulty_start,
-            shares_per_minute: self.shares_per_minute,
-            powers_of_two: pooled.is_some(),
-        }
     }
 }
 

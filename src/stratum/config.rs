@@ -1,16 +1,20 @@
 //! What a session must know of the configuration.
 
-use std::time::Duration;
+use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
 use super::Classes;
-use crate::work::{Difficulty, Username, VERSION_ROLLING_MASK};
+use crate::work::{CoinbaseId, Difficulty, Username, VERSION_ROLLING_MASK};
 
-/// The `[stratum]` section, as sessions use it.
+/// The `[stratum]` section, as sessions use it, with what a `[[stratum.port]]` has of its own.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `stratum.difficulty_min`: floor of vardiff.
     pub difficulty_min: Difficulty,
     pub difficulty_start: Difficulty,
+    /// `stratum.difficulty_max`; none: up to a block's.
+    pub difficulty_max: Option<Difficulty>,
+    /// `stratum.worker_difficulty`.
+    pub worker_difficulty: HashMap<Box<str>, Difficulty>,
     pub shares_per_minute: u32,
     /// `stratum.stale_after`: a job lives this long after its successor is due.
     pub stale_after: Duration,
@@ -24,6 +28,10 @@ pub struct Config {
     /// `pooling.version_mask`: bits of the version that may be rolled on pooled work, where the
     /// protocol allows more.
     pub pooled_version_mask: u32,
+    /// The roomiest class that miners of this port may have.
+    pub class_most: Option<CoinbaseId>,
+    /// The dashboard, if there is one, for those who look for it here.
+    pub dashboard: Option<SocketAddr>,
     /// Whom shares without a username belong to: `mining.address`.
     pub default_username: Username,
 }
@@ -34,6 +42,8 @@ impl Config {
         Self {
             difficulty_min: Difficulty::pow2(14),
             difficulty_start: Difficulty::pow2(14),
+            difficulty_max: None,
+            worker_difficulty: HashMap::new(),
             shares_per_minute: 8,
             stale_after: Duration::from_secs(120),
             refresh: Duration::from_secs(40),
@@ -41,7 +51,26 @@ impl Config {
             idle_timeout: Duration::from_secs(7200),
             classes: Classes::new(true, Vec::new()),
             pooled_version_mask: VERSION_ROLLING_MASK,
+            class_most: None,
+            dashboard: None,
             default_username: Username(address.into()),
         }
+    }
+
+    /// A user agent's class and the least difficulty that comes with it, as far as this port has
+    /// room for it.
+    pub fn class_of(&self, user_agent: &str) -> (CoinbaseId, Option<Difficulty>) {
+        let (class, floor) = self.classes.of(user_agent);
+        (self.held_class(class), floor)
+    }
+
+    /// The same for an SV2 extended channel.
+    pub fn class_of_extended(&self, user_agent: &str) -> (CoinbaseId, Option<Difficulty>) {
+        let (class, floor) = self.classes.of_extended(user_agent);
+        (self.held_class(class), floor)
+    }
+
+    fn held_class(&self, class: CoinbaseId) -> CoinbaseId {
+        self.class_most.filter(|most| most.limit() < class.limit()).unwrap_or(class)
     }
 }

@@ -14,6 +14,7 @@ mod given;
 mod names;
 mod protocol;
 mod seat;
+mod terms;
 
 pub use account::{Account, Claim, place_in};
 pub use classes::{ClassRule, Classes};
@@ -24,3 +25,4 @@ pub use given::{Given, GivenJobs};
 pub use names::{Named, Names};
 pub use protocol::{Close, Protocol};
 pub use seat::{Lease, Leases, Seat};
+pub use terms::{Asked, Terms, block_difficulty};

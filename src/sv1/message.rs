@@ -45,6 +45,36 @@ impl<'a> Request<'a> {
     }
 }
 
+/// Without what firmware puts around a line: white space, and the zero byte that ends its strings.
+pub(super) fn trimmed(mut line: &[u8]) -> &[u8] {
+    let is_blank = |byte: &u8| *byte == 0 || byte.is_ascii_whitespace();
+    while let [first, rest @ ..] = line
+        && is_blank(first)
+    {
+        line = rest;
+    }
+    while let [rest @ .., last] = line
+        && is_blank(last)
+    {
+        line = rest;
+    }
+    line
+}
+
+/// As UTF-8: what is none is taken for Latin-1, which some firmware stores names in.
+pub(super) fn printable(line: &[u8]) -> Cow<'_, [u8]> {
+    if std::str::from_utf8(line).is_ok() {
+        return Cow::Borrowed(line);
+    }
+    let mut text = String::with_capacity(line.len() + 16);
+    for chunk in line.utf8_chunks() {
+        text.push_str(chunk.valid());
+        let odd = chunk.invalid().iter().map(|byte| char::from(*byte));
+        text.extend(odd.map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }));
+    }
+    Cow::Owned(text.into_bytes())
+}
+
 /// The fields of a submit: username, job, extranonce2, ntime, nonce, version bits.
 pub(super) type Fields<'a> = ArrayVec<&'a str, FIELDS_MAX>;
 

@@ -23,6 +23,23 @@ pub fn write(job: &Job, rendering: Rendering, target_byte: u8, out: &mut Vec<u8>
     out[at..at + 2].copy_from_slice(&hex_byte(target_byte));
 }
 
+/// The same for a miner that has the job already: not clean, and `later_s` seconds later.
+pub(super) fn write_later(
+    job: &Job,
+    rendering: Rendering,
+    target_byte: u8,
+    later_s: u32,
+    out: &mut Vec<u8>,
+) {
+    write(job, Rendering { clean: false, ..rendering }, target_byte, out);
+    let ntime = first_ntime(job).saturating_add(later_s).to_be_bytes();
+    let end = out.len().saturating_sub(NOT_CLEAN.len());
+    let digits = out.get_mut(end.saturating_sub(2 * ntime.len())..end).unwrap_or_default();
+    for (two, byte) in digits.chunks_exact_mut(2).zip(ntime) {
+        two.copy_from_slice(&hex_byte(byte));
+    }
+}
+
 /// A job's id on the wire: `Q` for quickdiff work, else `N` for subsidy-only work, as
 /// datum_gateway's; then the id in hex.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -80,14 +97,14 @@ fn render(job: &Job, coinbase: &Coinbase, rendering: Rendering) -> Bytes {
         line.push(b'"');
     }
     line.extend_from_slice(b"],\"");
-    let ntime = template.curtime.max(template.mintime);
+    let ntime = first_ntime(job);
     for (at, field) in [job.version, template.nbits.get(), ntime].into_iter().enumerate() {
         if at > 0 {
             line.extend_from_slice(SEPARATOR);
         }
         push_hex(&field.to_be_bytes(), &mut line);
     }
-    line.extend_from_slice(if rendering.clean { b"\",true]}\n" } else { b"\",false]}\n" });
+    line.extend_from_slice(if rendering.clean { CLEAN } else { NOT_CLEAN });
     line.into()
 }
 
@@ -96,6 +113,10 @@ fn target_byte_at(job: &Job, coinbase: &Coinbase, quickdiff: bool) -> usize {
     let id_digits = (job.id.0.max(1).ilog2() / 4 + 1) as usize;
     let prefix = usize::from(prefix(job, quickdiff).is_some());
     HEAD.len() + prefix + id_digits + 2 * SEPARATOR.len() + 64 + 2 * coinbase.target_byte_index
+}
+
+fn first_ntime(job: &Job) -> u32 {
+    job.template.curtime.max(job.template.mintime)
 }
 
 fn prefix(job: &Job, quickdiff: bool) -> Option<u8> {
@@ -112,4 +133,6 @@ fn hex_byte(byte: u8) -> [u8; 2] {
 
 const HEAD: &[u8] = b"{\"id\":null,\"method\":\"mining.notify\",\"params\":[\"";
 const SEPARATOR: &[u8] = b"\",\"";
+const CLEAN: &[u8] = b"\",true]}\n";
+const NOT_CLEAN: &[u8] = b"\",false]}\n";
 const DIGITS: &[u8; 16] = b"0123456789abcdef";

@@ -3,16 +3,21 @@
 //! No sockets, tasks or clocks here. Callers pass `now` and own the buffers, so a test can drive
 //! years of mining in a millisecond.
 
+mod quiet;
+mod wishes;
+
 use std::{borrow::Cow, io::Write, sync::Arc, time::Instant};
 
 use super::{
     error::{write_bad_params, write_method_not_found, write_reject, write_result, write_true},
-    message::{Request, scan_submit},
-    method::{configure::Configure, submit::Submit, subscribe, suggest_difficulty},
+    message::{Request, printable, scan_submit, trimmed},
+    method::{configure::Configure, submit::Submit, subscribe},
     notify::{self, Rendering, WireJobId},
 };
 use crate::{
-    stratum::{self, Account, Claim, Close, Config, Effects, Given, GivenJobs, Seat, place_in},
+    stratum::{
+        self, Account, Claim, Close, Config, Effects, Given, GivenJobs, Seat, Terms, place_in,
+    },
     validate::{Assignment, SeenShares, Source},
     work::{
         Announce, CoinbaseId, Difficulty, JobId, Protocol, Reject, Work,
@@ -30,9 +35,11 @@ pub struct Session {
     began: Instant,
     user_agent: Box<str>,
     class: CoinbaseId,
-    /// What the miner's kind must have at least, and what it asked never to go below.
-    class_floor: Option<Difficulty>,
-    own_floor: Option<Difficulty>,
+    terms: Terms,
+    /// The worker that logged in last.
+    worker: Box<str>,
+    /// What the miner suggested last.
+    suggested: Option<Difficulty>,
     vardiff: Vardiff,
     last_share: Instant,
     given: GivenJobs,
@@ -41,6 +48,8 @@ pub struct Session {
     told: Option<Difficulty>,
     /// When paced work is due.
     paced: Option<Instant>,
+    /// When the miner was last sent a job.
+    heard_of_work: Instant,
     sequence: u64,
     /// A mask to be announced with the next job.
     mask_untold: Option<u32>,
@@ -49,7 +58,7 @@ pub struct Session {
 impl Session {
     /// A session on a connection that was just accepted.
     pub fn new(config: Arc<Config>, seat: Seat, work: &Work, now: Instant) -> Self {
-        let rules = config.vardiff_rules(work, []);
+        let rules = config.vardiff_rules(work, &Terms::default());
         Self {
             config,
             seat,
@@ -57,14 +66,16 @@ impl Session {
             began: now,
             user_agent: Box::default(),
             class: CoinbaseId::DEFAULT,
-            class_floor: None,
-            own_floor: None,
+            terms: Terms::default(),
+            worker: Box::default(),
+            suggested: None,
             vardiff: Vardiff::new(rules, now),
             last_share: now,
             given: GivenJobs::default(),
             seen: SeenShares::default(),
             told: None,
             paced: None,
+            heard_of_work: now,
             sequence: work.sequence,
             mask_untold: None,
         }
@@ -91,25 +102,27 @@ impl Session {
         out: &mut Vec<u8>,
         effects: &mut Effects,
     ) -> Result<(), Close> {
+        let line = trimmed(line);
         if let Some(submit) = scan_submit(line) {
             self.on_submit(submit.id, &submit.fields, work, now, out, effects);
             return Ok(());
         }
-        if line.trim_ascii().is_empty() {
+        if line.is_empty() {
             return Ok(()); // Some firmware keeps connections alive this way.
         }
-        let request = Request::parse(line).ok_or(NOT_JSON)?;
+        let line = printable(line);
+        let request = Request::parse(&line).ok_or(NOT_JSON)?;
         // An answer to something of ours: nothing waits for it.
         let Some(method) = request.method.as_deref() else { return Ok(()) };
         match method {
             "mining.submit" => {
                 let fields: Vec<Option<String>> = request.params().unwrap_or_default();
-                let fields: Vec<&str> = fields.iter().flatten().map(|s| &**s).collect();
+                let fields: Vec<&str> =
+                    fields.iter().map(|field| field.as_deref().unwrap_or_default()).collect();
                 self.on_submit(request.id, &fields, work, now, out, effects);
             }
             "mining.subscribe" => self.on_subscribe(&request, work, now, out),
-            // Every name is welcome; the one in each submit is what counts.
-            "mining.authorize" => write_true(request.id, out),
+            "mining.authorize" => self.on_authorize(&request, work, now, out),
             "mining.configure" => self.on_configure(&request, work, now, out),
             "mining.suggest_difficulty" => self.on_suggest(&request, work, now, out),
             "mining.extranonce.subscribe" => write_true(request.id, out),
@@ -143,7 +156,7 @@ impl Session {
         let current = last.and_then(|last| work.job(last.job));
         let urgent = missed
             || current.is_none_or(|job| work.supersedes(job) || job.is_empty())
-            || self.told.is_some_and(|told| told < self.vardiff.floor());
+            || self.told.is_some_and(|told| !self.vardiff.allows(told));
         match work.announce {
             Announce::Paced(interval) if !urgent => {
                 // What is due already keeps its time: pace, do not postpone.
@@ -160,7 +173,7 @@ impl Session {
         if !self.is_subscribed() {
             return self.began + self.config.login_timeout;
         }
-        let mut deadline = self.vardiff.deadline();
+        let mut deadline = self.vardiff.deadline().min(self.quiet_until());
         if let Some(paced) = self.paced {
             deadline = deadline.min(paced);
         }
@@ -191,6 +204,9 @@ impl Session {
         if self.paced.is_some_and(|paced| now >= paced) {
             self.send_latest(work, now, out);
         }
+        if now >= self.quiet_until() {
+            self.end_quiet(work, now, out);
+        }
         Ok(())
     }
 
@@ -207,7 +223,7 @@ impl Session {
             return;
         }
         self.user_agent = subscribe::user_agent(request);
-        (self.class, self.class_floor) = self.config.classes.of(&self.user_agent);
+        (self.class, self.terms.class_floor) = self.config.class_of(&self.user_agent);
         let agent = &self.user_agent;
         self.account = Some(Account::open(&self.seat, Protocol::Sv1, agent, self.class, now));
         self.last_share = now;
@@ -231,19 +247,10 @@ impl Session {
         // never straight after the answer, where an S21+ hangs up.
         self.mask_untold = configure.version_mask;
         if let Some(Some(floor)) = configure.minimum_difficulty {
-            self.own_floor = Some(floor);
+            self.terms.own_floor = Some(floor);
             self.apply_rules(work, now);
             self.renew(work, now, out);
         }
-    }
-
-    fn on_suggest(&mut self, request: &Request<'_>, work: &Work, now: Instant, out: &mut Vec<u8>) {
-        let Some(wanted) = suggest_difficulty::difficulty(request) else {
-            return write_bad_params(request.id, out);
-        };
-        write_true(request.id, out);
-        self.vardiff.suggest(wanted, now);
-        self.renew(work, now, out);
     }
 
     fn on_submit(
@@ -298,7 +305,7 @@ impl Session {
 
     /// Brings vardiff up to the rules of this work, this configuration and this miner.
     fn apply_rules(&mut self, work: &Work, now: Instant) {
-        let rules = self.config.vardiff_rules(work, [self.class_floor, self.own_floor]);
+        let rules = self.config.vardiff_rules(work, &self.terms);
         self.vardiff.configure(rules, now);
     }
 
@@ -328,6 +335,7 @@ impl Session {
 
     fn send(&mut self, work: &Work, now: Instant, sending: Sending, out: &mut Vec<u8>) {
         self.paced = None;
+        self.heard_of_work = now;
         if let Some(mask) = self.mask_untold.take()
             && !self.user_agent.starts_with(MASK_HATER)
         {
@@ -399,7 +407,8 @@ impl stratum::Protocol for Session {
 
     fn on_config(&mut self, config: &Arc<Config>, work: &Work, now: Instant) {
         self.config = Arc::clone(config);
-        (self.class, self.class_floor) = self.config.classes.of(&self.user_agent);
+        (self.class, self.terms.class_floor) = self.config.class_of(&self.user_agent);
+        self.terms.set = self.config.difficulty_of(&self.worker);
         if let Some(account) = &self.account {
             account.miner().describe(&self.user_agent, self.class);
         }

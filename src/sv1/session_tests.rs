@@ -1,3 +1,6 @@
+#[path = "odd_tests.rs"]
+mod odd;
+
 use bitcoin::hashes::{Hash as _, sha256d};
 use serde::Deserialize;
 
@@ -578,7 +581,7 @@ fn malformed_submits_are_refused_not_fatal() {
     let ntime = format!("\"{CURTIME:08x}\"");
     for (from, to, answer) in [
         ("\"0000000000000000\"", "\"00\"", "[20,\"bad-extranonce2-size\",null]"),
-        ("\"0000000000000000\"", "\"000000000000000g\"", "[20,\"bad-extranonce2-size\",null]"),
+        ("\"0000000000000000\"", "\"000000000000000g\"", "[20,\"malformed-submit\",null]"),
         (&*ntime, "\"zz\"", "[20,\"malformed-submit\",null]"),
         (&*ntime, "7", "[20,\"malformed-submit\",null]"),
         (",\"00000000\"", "", "[20,\"malformed-submit\",null]"),

@@ -7,7 +7,7 @@ use super::{
     jobs,
 };
 use crate::{
-    stratum::{Account, Claim, Config, Effects, Given, GivenJobs, Lease},
+    stratum::{Account, Claim, Config, Effects, Given, GivenJobs, Lease, Terms},
     validate::{Assignment, SeenShares, Source},
     work::{
         CoinbaseId, Difficulty, Hash256, Job, JobId, Protocol, Reject, Submission, Version, Work,
@@ -83,9 +83,9 @@ pub(super) struct Channel {
     /// None: the connection's own.
     _lease: Option<Box<dyn Lease>>,
     pub(super) class: CoinbaseId,
-    class_floor: Option<Difficulty>,
-    /// What the miner asked never to go below (its maximum target).
-    own_floor: Option<Difficulty>,
+    terms: Terms,
+    /// By the hashrate that it told last.
+    suggested: Option<Difficulty>,
     pub(super) vardiff: Vardiff,
     pub(super) told: Option<Difficulty>,
     pub(super) given: GivenJobs<Wire>,
@@ -117,9 +117,11 @@ impl Channel {
             opening;
         let mut extranonce = [0; 12];
         extranonce[..4].copy_from_slice(&opening.extranonce1);
-        let rules = config.vardiff_rules(work, [class_floor, own_floor]);
-        let mut vardiff = Vardiff::new(rules, now);
-        if let Some(difficulty) = opening.hashrate.and_then(|rate| config.difficulty_for(rate)) {
+        let set = config.difficulty_of(identity);
+        let terms = Terms { class_floor, own_floor, set, ..Terms::default() };
+        let mut vardiff = Vardiff::new(config.vardiff_rules(work, &terms), now);
+        let suggested = opening.hashrate.and_then(|rate| config.difficulty_for(rate));
+        if let Some(difficulty) = suggested {
             vardiff.suggest(difficulty, now);
         }
         Self {
@@ -132,8 +134,8 @@ impl Channel {
             extranonce,
             _lease: lease,
             class,
-            class_floor,
-            own_floor,
+            terms,
+            suggested,
             vardiff,
             told: None,
             given: GivenJobs::default(),
@@ -146,16 +148,25 @@ impl Channel {
 
     /// Brings vardiff up to the rules of this work and configuration.
     pub(super) fn apply_rules(&mut self, config: &Config, work: &Work, now: Instant) {
-        let rules = config.vardiff_rules(work, [self.class_floor, self.own_floor]);
+        self.terms.set = config.difficulty_of(&self.identity);
+        let rules = config.vardiff_rules(work, &self.terms);
         self.vardiff.configure(rules, now);
     }
 
     pub(super) fn set_class(&mut self, (class, floor): (CoinbaseId, Option<Difficulty>)) {
-        (self.class, self.class_floor) = (class, floor);
+        (self.class, self.terms.class_floor) = (class, floor);
     }
 
     pub(super) fn set_own_floor(&mut self, floor: Option<Difficulty>) {
-        self.own_floor = floor;
+        self.terms.own_floor = floor;
+    }
+
+    /// Takes note of the difficulty that the miner's hashrate makes. Proxies tell the same one once a
+    /// minute, which is no news.
+    pub(super) fn suggest(&mut self, difficulty: Difficulty, now: Instant) {
+        if self.suggested.replace(difficulty) != Some(difficulty) {
+            self.vardiff.suggest(difficulty, now);
+        }
     }
 
     /// Forgets what `work` no longer has.
@@ -212,7 +223,7 @@ impl Channel {
 
     /// The difficulty that it was last told is still within the rules.
     pub(super) fn told_is_good(&self) -> bool {
-        self.told.is_some_and(|told| told >= self.vardiff.floor())
+        self.told.is_some_and(|told| self.vardiff.allows(told))
     }
 
     /// Notes the difficulty that the miner was told.

@@ -403,7 +403,7 @@ impl Session {
         channel.set_own_floor(floor);
         channel.apply_rules(&self.config, work, now);
         if let Some(difficulty) = hashrate.and_then(|rate| self.config.difficulty_for(rate)) {
-            channel.vardiff.suggest(difficulty, now);
+            channel.suggest(difficulty, now);
         }
         let harder = channel.told.is_some_and(|told| channel.vardiff.difficulty() > told);
         let may_renew = channel.may_renew(now);

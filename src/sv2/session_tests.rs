@@ -940,3 +940,45 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn no_channel_is_asked_for_more_than_a_block_takes() {
+    for kind in [Kind::Standard, Kind::Extended] {
+        let mut bench = Bench::with(Config::with_address("bc1qnobody"), HARD, &solo());
+        bench.setup(0, "test");
+        let one = Target::from_difficulty(Difficulty::ONE);
+        let channel = bench.open(kind, 1e15, Target::MAX).unwrap();
+        assert_eq!(bench.peer.target(channel), one);
+        bench.desk.publish(BuildJob::Classes, &template(2, 0x1b00_ffff, 5), &solo(), Announce::Now);
+        bench.session.on_work(&bench.desk.work, bench.now, &mut bench.out).unwrap();
+        bench.listen();
+        assert!(bench.peer.target(channel) < one, "a harder tip takes the floor again");
+        bench.publish(3, BuildJob::Classes, Announce::Now);
+        assert_eq!(bench.peer.target(channel), one);
+    }
+}
+
+/// Proxies tell the same hashrate once a minute.
+#[test]
+fn an_update_that_says_the_same_again_changes_nothing() {
+    let mut bench = Bench::solo();
+    let channel = bench.extended();
+    let update = |hashrate| UpdateChannel {
+        channel_id: channel,
+        nominal_hash_rate: hashrate,
+        maximum_target: Target::MAX,
+    };
+    bench.say(&update(100.0)).unwrap();
+    bench.listen();
+    let asked = bench.session.channels[0].vardiff.difficulty();
+    for _ in 0..12 {
+        bench.later(10);
+        bench.tick();
+        bench.say(&update(100.0)).unwrap();
+        bench.listen();
+    }
+    let eased = bench.session.channels[0].vardiff.difficulty();
+    assert!(eased < asked, "it has been silent for two minutes: {eased} of {asked}");
+    bench.say(&update(200.0)).unwrap();
+    assert!(bench.session.channels[0].vardiff.difficulty() > asked, "another one counts");
+}

@@ -64,8 +64,8 @@ pub(super) fn class_of(
 ) -> (CoinbaseId, Option<Difficulty>) {
     match kind {
         // The miner sees the root alone.
-        Kind::Standard => (CoinbaseId::HUGE, config.classes.of(&setup.user_agent).1),
-        Kind::Extended => config.classes.of_extended(&setup.user_agent),
+        Kind::Standard => (CoinbaseId::HUGE, config.class_of(&setup.user_agent).1),
+        Kind::Extended => config.class_of_extended(&setup.user_agent),
     }
 }
 

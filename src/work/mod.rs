@@ -11,6 +11,7 @@ mod hash;
 mod job;
 pub mod merkle;
 mod nbits;
+pub mod oddities;
 mod payout;
 pub mod roster;
 mod share;

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{CoinbaseId, Difficulty, Reject, Username};
+use super::{CoinbaseId, Difficulty, Reject, Username, oddities::Oddities};
 
 /// How a miner speaks.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -50,6 +50,7 @@ pub struct Roster {
     workers: Mutex<HashMap<Arc<str>, Arc<Worker>>>,
     /// Takes the shares of names beyond [`WORKERS_MAX`].
     others: Arc<Worker>,
+    oddities: Oddities,
 }
 
 /// One live SV1 connection or SV2 channel.
@@ -127,11 +128,17 @@ impl Roster {
             miners: Mutex::default(),
             workers: Mutex::default(),
             others: Arc::new(others),
+            oddities: Oddities::default(),
         })
     }
 
     pub fn began(&self) -> Instant {
         self.began
+    }
+
+    /// Who came to the wrong door, or asked for too much.
+    pub fn oddities(&self) -> &Oddities {
+        &self.oddities
     }
 
     /// Takes a miner in; it leaves when the answer is dropped.

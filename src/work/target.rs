@@ -153,6 +153,10 @@ impl Difficulty {
     pub fn max(self, other: Self) -> Self {
         Self(self.0.max(other.0))
     }
+
+    pub fn min(self, other: Self) -> Self {
+        Self(self.0.min(other.0))
+    }
 }
 
 impl fmt::Display for Difficulty {

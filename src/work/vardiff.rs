@@ -12,6 +12,8 @@ pub struct VardiffConfig {
     /// Never below: the operator's floor, the class's, or the pool's, whichever is highest.
     pub floor: Difficulty,
     pub start: Difficulty,
+    /// Never above; not below the floor.
+    pub ceiling: Option<Difficulty>,
     pub shares_per_minute: u32,
     /// Difficulties are powers of two, as a pool credits them; else whole numbers from 1 on.
     pub powers_of_two: bool,
@@ -55,6 +57,12 @@ impl Vardiff {
 
     pub fn floor(&self) -> Difficulty {
         self.config.floor
+    }
+
+    /// Whether the rules let a miner go on at this difficulty.
+    pub fn allows(&self, difficulty: Difficulty) -> bool {
+        let VardiffConfig { floor, ceiling, .. } = self.config;
+        difficulty >= floor && ceiling.is_none_or(|ceiling| difficulty <= ceiling)
     }
 
     /// Starts to measure anew, as when a miner gets its first job.
@@ -155,14 +163,17 @@ impl Vardiff {
 
     /// `value` within the rules.
     fn held(&self, value: f64) -> Difficulty {
-        let wanted = Difficulty::new(value).unwrap_or(self.config.floor).max(self.config.floor);
-        if !self.config.powers_of_two {
+        let VardiffConfig { floor, ceiling, powers_of_two, .. } = self.config;
+        let wanted = Difficulty::new(value).unwrap_or(floor).max(floor);
+        let held = if powers_of_two {
+            let below = wanted.floor_pow2();
+            if below < floor { wanted.ceil_pow2() } else { below }
+        } else {
             // Firmware cuts a difficulty to a whole number, and would send shares that are too easy.
             let whole = wanted.floor_whole();
-            return if whole < self.config.floor { wanted.ceil_whole() } else { whole };
-        }
-        let floor = wanted.floor_pow2();
-        if floor < self.config.floor { wanted.ceil_pow2() } else { floor }
+            if whole < floor { wanted.ceil_whole() } else { whole }
+        };
+        ceiling.map_or(held, |ceiling| held.min(ceiling))
     }
 
     /// Moves to `value` within the rules; none when that changes nothing.

@@ -15,6 +15,7 @@ fn config() -> VardiffConfig {
     VardiffConfig {
         floor: Difficulty::pow2(14),
         start: Difficulty::pow2(14),
+        ceiling: None,
         shares_per_minute: 8,
         powers_of_two: true,
     }

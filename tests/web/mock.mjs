@@ -428,6 +428,15 @@ function statusOf(world) {
     blocks_accepted_session: world.miners.length ? 1 : 0,
     stratum: {
       listen: ["0.0.0.0:23334", "[::]:23334"],
+      ports: [
+        {
+          listen: ["0.0.0.0:23335"],
+          difficulty_min: 524_288,
+          difficulty_start: null,
+          difficulty_max: null,
+          max_coinbase_bytes: null,
+        },
+      ],
       sv2_authority_key: "9auqWEzQDVyd2oe1JVGFLMLHZtCo2FFqZwtKA5gd9xbuEu7PH72",
     },
     warnings: warningsOf(world),

@@ -94,8 +94,21 @@ pub struct BestShare {
 pub struct StratumAccess {
     /// Addresses that are listened on, like "0.0.0.0:23334".
     pub listen: Vec<String>,
+    /// Those of them with rules of their own.
+    pub ports: Vec<StratumPort>,
     /// What Stratum V2 miners are given to know the gateway by.
     pub sv2_authority_key: Option<String>,
+}
+
+/// A `[[stratum.port]]`; null: as on all ports.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct StratumPort {
+    /// Its addresses.
+    pub listen: Vec<String>,
+    pub difficulty_min: Option<f64>,
+    pub difficulty_start: Option<f64>,
+    pub difficulty_max: Option<f64>,
+    pub max_coinbase_bytes: Option<u64>,
 }
 
 /// Something that someone should look at.

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use super::{finite, rejects};
 use crate::{
     api::{
-        handles::{Handles, Moment},
+        handles::{Handles, Moment, PortFacts},
         shapes::{
-            BestShare, Mode, ProtocolCount, Readiness, Shares, Status, StratumAccess, Warning,
+            BestShare, Mode, ProtocolCount, Readiness, Shares, Status, StratumAccess, StratumPort,
+            Warning,
         },
     },
     ledger::Totals,
@@ -69,9 +70,20 @@ pub(crate) fn status(handles: &Handles, warnings: Vec<Warning>, moment: &Moment)
         }),
         stratum: StratumAccess {
             listen: facts.stratum.iter().map(ToString::to_string).collect(),
+            ports: facts.ports.iter().map(port).collect(),
             sv2_authority_key: facts.sv2_authority_key.clone(),
         },
         warnings,
+    }
+}
+
+fn port(facts: &PortFacts) -> StratumPort {
+    StratumPort {
+        listen: facts.listen.iter().map(ToString::to_string).collect(),
+        difficulty_min: facts.difficulty_min,
+        difficulty_start: facts.difficulty_start,
+        difficulty_max: facts.difficulty_max,
+        max_coinbase_bytes: facts.max_coinbase.map(|bytes| bytes as u64),
     }
 }
 

@@ -1,9 +1,12 @@
-//! Kinds of miners: [stratum.sv2], [[stratum.class]].
+//! Kinds of miners: [stratum.sv2], [[stratum.class]], [[stratum.port]], [stratum.worker_difficulty].
 
-use std::time::Duration;
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use super::Check;
-use crate::config::{Class, Sv2, raw};
+use crate::{
+    config::{Class, Port, Sv2, raw},
+    work::Difficulty,
+};
 
 impl Check {
     pub(super) fn sv2(&mut self, raw: &raw::Sv2) -> Option<Sv2> {
@@ -31,6 +34,86 @@ impl Check {
             Some(self.difficulty("stratum.class.difficulty_min", raw.difficulty_min)?)
         };
         Some(Class { pattern: raw.pattern, max_coinbase: raw.max_coinbase, difficulty_min })
+    }
+
+    /// 0 is none.
+    #[expect(clippy::option_option, reason = "none is not wrong")]
+    pub(super) fn difficulty_max(
+        &mut self,
+        max: f64,
+        min: Option<Difficulty>,
+    ) -> Option<Option<Difficulty>> {
+        const KEY: &str = "stratum.difficulty_max";
+        if max == 0.0 {
+            return Some(None);
+        }
+        let max = self.difficulty(KEY, max)?;
+        if min.is_some_and(|min| max < min) {
+            return self.note(KEY, "is below stratum.difficulty_min: make it 0.0 for no limit");
+        }
+        Some(Some(max))
+    }
+
+    pub(super) fn worker_difficulty(
+        &mut self,
+        raw: &BTreeMap<String, f64>,
+    ) -> Option<BTreeMap<String, Difficulty>> {
+        let before = self.problems.len();
+        let mut all = BTreeMap::new();
+        for (worker, value) in raw {
+            let key = format!("stratum.worker_difficulty.{worker}");
+            if let Some(difficulty) = self.difficulty(&key, *value) {
+                all.insert(worker.clone(), difficulty);
+            }
+        }
+        (self.problems.len() == before).then_some(all)
+    }
+
+    pub(super) fn port(&mut self, raw: raw::Port) -> Option<Port> {
+        if raw.listen.is_empty() {
+            return self.note(
+                "stratum.port.listen",
+                "is missing: give the port an address, like [\"0.0.0.0:23335\"]",
+            );
+        }
+        let before = self.problems.len();
+        let mut some = |key: &str, value: Option<f64>| {
+            value.and_then(|value| self.difficulty(&format!("stratum.port.{key}"), value))
+        };
+        let difficulty_min = some("difficulty_min", raw.difficulty_min);
+        let difficulty_start = some("difficulty_start", raw.difficulty_start);
+        let difficulty_max = some("difficulty_max", raw.difficulty_max);
+        if difficulty_max.zip(difficulty_min).is_some_and(|(max, min)| max < min) {
+            self.note::<()>("stratum.port.difficulty_max", "is below its difficulty_min");
+        }
+        let addresses = raw.listen.iter();
+        let listen = addresses.filter_map(|text| self.address("stratum.port.listen", text));
+        let listen = listen.collect();
+        (self.problems.len() == before).then_some(Port {
+            listen,
+            difficulty_min,
+            difficulty_start,
+            difficulty_max,
+            max_coinbase: raw.max_coinbase,
+        })
+    }
+
+    /// An address has one set of rules.
+    pub(super) fn ports_differ(&mut self, listen: &[SocketAddr], ports: &[Port]) {
+        let all = ports.iter().flat_map(|port| &port.listen);
+        let mut known: Vec<_> = listen.iter().collect();
+        let mut twice = Vec::new();
+        for addr in all {
+            // 0 is another one each time.
+            if addr.port() != 0 && known.contains(&addr) {
+                twice.push(addr);
+            }
+            known.push(addr);
+        }
+        for addr in twice {
+            let what = format!("has {addr}, which is listened on already: choose another port");
+            self.note::<()>("stratum.port", &what);
+        }
     }
 }
 

@@ -16,8 +16,10 @@ use crate::{
 /// What the miner asked for. At most one answer to each extension, whatever it repeats.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(in crate::sv1) struct Configure {
-    /// The mask granted.
+    /// The mask granted; see `refuses_rolling` for none.
     pub(in crate::sv1) version_mask: Option<u32>,
+    /// Rolling was asked for, but with fewer bits than the miner needs, or none.
+    refuses_rolling: bool,
     /// Some(None): asked for without a number that could be granted.
     pub(in crate::sv1) minimum_difficulty: Option<Option<Difficulty>>,
     subscribe_extranonce: bool,
@@ -33,7 +35,10 @@ impl Configure {
             match name {
                 Name::VersionRolling => {
                     let asked = values.version_mask.unwrap_or(VERSION_ROLLING_MASK);
-                    configure.version_mask = Some(asked & VERSION_ROLLING_MASK);
+                    let mask = asked & VERSION_ROLLING_MASK;
+                    let is_enough = mask != 0 && mask.count_ones() >= values.bits_min;
+                    configure.version_mask = is_enough.then_some(mask);
+                    configure.refuses_rolling = !is_enough;
                 }
                 Name::MinimumDifficulty => {
                     configure.minimum_difficulty = Some(values.minimum_difficulty);
@@ -59,6 +64,9 @@ impl Configure {
         if let Some(mask) = self.version_mask {
             add("version-rolling", format_args!("true"));
             add("version-rolling.mask", format_args!("\"{mask:08x}\""));
+        }
+        if self.refuses_rolling {
+            add("version-rolling", format_args!("false"));
         }
         if let Some(difficulty) = self.minimum_difficulty {
             add("minimum-difficulty", format_args!("{}", difficulty.is_some()));
@@ -91,6 +99,8 @@ enum Name {
 #[derive(Default)]
 struct Values {
     version_mask: Option<u32>,
+    /// Bits that the miner needs at least.
+    bits_min: u32,
     minimum_difficulty: Option<Difficulty>,
 }
 
@@ -158,6 +168,9 @@ impl<'de> Deserialize<'de> for Values {
                     match (&*key, value) {
                         ("version-rolling.mask", Any::Wire(Wire::Text(mask))) => {
                             values.version_mask = parse_hex_u32(&mask);
+                        }
+                        ("version-rolling.min-bit-count", Any::Wire(count)) => {
+                            values.bits_min = count.count();
                         }
                         ("minimum-difficulty.value", Any::Wire(value)) => {
                             values.minimum_difficulty = value.difficulty();

@@ -1,5 +1,6 @@
 //! The parameters of each `mining.*` method, and the answers that are more than yes or no.
 
+pub(super) mod authorize;
 pub(super) mod configure;
 pub(super) mod submit;
 pub(super) mod subscribe;

@@ -20,13 +20,18 @@ impl<'a> Submit<'a> {
         };
         let mut extranonce = [0; 12];
         extranonce[..4].copy_from_slice(&extranonce1);
+        if extranonce2.is_empty() {
+            return Err(Reject::Malformed);
+        }
         if extranonce2.len() != 2 * EXTRANONCE2_LEN {
             return Err(Reject::BadExtranonce);
         }
         faster_hex::hex_decode(extranonce2.as_bytes(), &mut extranonce[4..])
-            .map_err(|_| Reject::BadExtranonce)?;
+            .map_err(|_| Reject::Malformed)?;
         let number = |hex: &str| parse_hex_u32(hex).ok_or(Reject::Malformed);
-        let rolled = rest.first().map(|bits| number(bits)).transpose()?;
+        // Empty: null, from proxies that always send six fields.
+        let rolled = rest.first().filter(|bits| !bits.is_empty());
+        let rolled = rolled.map(|bits| number(bits)).transpose()?;
         let submission = Submission {
             extranonce,
             ntime: number(ntime)?,

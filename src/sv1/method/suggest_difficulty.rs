@@ -13,18 +13,37 @@ pub(super) enum Wire {
 }
 
 impl Wire {
+    /// As a number of things; 0 when it is none.
+    pub(super) fn count(&self) -> u32 {
+        let value = match self {
+            Self::Number(value) => *value,
+            Self::Text(text) => text.trim().parse().unwrap_or(0.0),
+        };
+        whole(value)
+    }
+
     pub(super) fn difficulty(&self) -> Option<Difficulty> {
         let value = match self {
             Self::Number(value) => *value,
             Self::Text(text) => text.trim().parse().ok()?,
         };
-        Difficulty::new(value.min(DIFFICULTY_MOST))
+        bounded(value)
     }
+}
+
+/// As much of a difficulty as anybody needs.
+pub(super) fn bounded(value: f64) -> Option<Difficulty> {
+    Difficulty::new(value.min(DIFFICULTY_MOST))
 }
 
 pub(in crate::sv1) fn difficulty(request: &Request<'_>) -> Option<Difficulty> {
     let elements: Vec<Wire> = request.params()?;
     elements.first()?.difficulty()
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
+const fn whole(value: f64) -> u32 {
+    value as u32
 }
 
 /// 2^63: more than the whole network finds in a day, and as far as a target byte is tested.

@@ -1,0 +1,92 @@
+//! The difficulty that one miner may have: the operator's rules, its kind's, and its own wishes.
+
+use super::Config;
+use crate::work::{Difficulty, Work, vardiff::VardiffConfig};
+
+/// What sets one miner's difficulty apart from the others'. Owned by its session.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Terms {
+    /// What its kind must have at least.
+    pub class_floor: Option<Difficulty>,
+    /// What it cannot go below, as it says.
+    pub own_floor: Option<Difficulty>,
+    /// What whoever set it up wants.
+    pub asked: Option<Asked>,
+    /// `stratum.worker_difficulty`: the operator's last word.
+    pub set: Option<Difficulty>,
+}
+
+/// A difficulty that was asked for with the login.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Asked {
+    /// To begin with, and never less.
+    AtLeast(Difficulty),
+    /// Always.
+    Fixed(Difficulty),
+}
+
+impl Asked {
+    pub fn difficulty(self) -> Difficulty {
+        match self {
+            Self::AtLeast(difficulty) | Self::Fixed(difficulty) => difficulty,
+        }
+    }
+}
+
+impl Config {
+    /// The rules for vardiff under this work, for a miner with these terms.
+    ///
+    /// Whatever anybody wants, a miner is never asked for more than a block takes: it would not
+    /// send the block. Only a pool's floor stands above that, as the pool takes nothing below it,
+    /// and what a miner cannot go below.
+    pub fn vardiff_rules(&self, work: &Work, terms: &Terms) -> VardiffConfig {
+        let pooled = work.latest().payout.pooled.as_ref();
+        // 0: the pool sets none. Powers of two are exact in an f64.
+        let pool_floor = pooled.and_then(|terms| Difficulty::new(terms.min_difficulty as f64));
+        let block = block_difficulty(work);
+        let most = self.difficulty_max.map_or(block, |max| max.min(block));
+        let least = terms.class_floor.map_or(self.difficulty_min, |it| it.max(self.difficulty_min));
+        let (floor, ceiling) = match (terms.set, terms.asked) {
+            (Some(set), _) => (set.min(block), set.min(block)),
+            (None, Some(Asked::Fixed(asked))) => {
+                let fixed = asked.max(least).min(most);
+                (fixed, fixed)
+            }
+            (None, Some(Asked::AtLeast(asked))) => (asked.max(least).min(most), most),
+            (None, None) => (least.min(most), most),
+        };
+        let hard = [pool_floor, terms.own_floor].into_iter().flatten().reduce(Difficulty::max);
+        let (floor, mut ceiling) =
+            hard.map_or((floor, ceiling), |hard| (floor.max(hard), ceiling.max(hard)));
+        if pooled.is_some() {
+            let below = ceiling.floor_pow2();
+            ceiling = hard.filter(|hard| below < *hard).map_or(below, Difficulty::ceil_pow2);
+        }
+        let floor = floor.min(ceiling);
+        VardiffConfig {
+            floor,
+            start: terms.asked.map_or(self.difficulty_start, Asked::difficulty),
+            ceiling: Some(ceiling),
+            shares_per_minute: self.shares_per_minute,
+            powers_of_two: pooled.is_some(),
+        }
+    }
+
+    /// What the operator has set for the worker of this name.
+    pub fn difficulty_of(&self, worker: &str) -> Option<Difficulty> {
+        self.worker_difficulty.get(worker).copied()
+    }
+}
+
+/// The most that a miner may be asked for. Below 1 there is only regtest, where blocks are found at
+/// will and the floor is what keeps a miner from flooding the node with them.
+pub fn block_difficulty(work: &Work) -> Difficulty {
+    let block = work.latest().template.nbits.target().difficulty();
+    // A share's target must not come out below the block's for a rounding.
+    let most = Difficulty::new(block * (1.0 - f64::EPSILON));
+    most.map_or(Difficulty::ONE, |most| most.max(Difficulty::ONE))
+}
+
+#[cfg(test)]
+#[path = "terms_tests.rs"]
+mod tests;

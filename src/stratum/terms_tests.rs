@@ -1,0 +1,86 @@
+use super::*;
+use crate::{
+    stratum::ClassRule,
+    validate::fixture::{Desk, pooled, solo},
+    work::CoinbaseId,
+};
+
+/// A block takes 65,536.
+const BLOCK: u32 = 0x1b00_ffff;
+
+fn d(value: f64) -> Difficulty {
+    Difficulty::new(value).unwrap()
+}
+
+/// Floor and ceiling.
+fn rules(config: &Config, desk: &Desk, terms: Terms) -> (f64, f64) {
+    let rules = config.vardiff_rules(&desk.work, &terms);
+    assert!(rules.floor <= rules.ceiling.unwrap());
+    (rules.floor.get(), rules.ceiling.unwrap().get())
+}
+
+#[test]
+fn a_miner_is_never_asked_for_more_than_a_block_or_less_than_a_pool_takes() {
+    let config = Config::with_address("bc1qnobody");
+    let asked = |asked| Terms { asked: Some(asked), ..Terms::default() };
+    let kind = |floor| Terms { class_floor: Some(d(floor)), ..Terms::default() };
+    let set = |value| Terms { set: Some(d(value)), ..Terms::default() };
+    let own = |value| Terms { own_floor: Some(d(value)), ..Terms::default() };
+    let block = 65_536.0 * (1.0 - f64::EPSILON);
+    let desk = Desk::new(BLOCK, &solo());
+    for (terms, wanted) in [
+        (Terms::default(), (16_384.0, block)),
+        (kind(524_288.0), (block, block)),
+        (asked(Asked::AtLeast(d(20_000.0))), (20_000.0, block)),
+        (asked(Asked::AtLeast(d(1.0))), (16_384.0, block)),
+        (asked(Asked::AtLeast(d(1e9))), (block, block)),
+        (asked(Asked::Fixed(d(20_000.0))), (20_000.0, 20_000.0)),
+        (asked(Asked::Fixed(d(1.0))), (16_384.0, 16_384.0)),
+        (asked(Asked::Fixed(d(1e9))), (block, block)),
+        // The operator's word for one worker goes before the floor, not before a block.
+        (set(2.0), (2.0, 2.0)),
+        (set(1e9), (block, block)),
+        (Terms { asked: Some(Asked::Fixed(d(20_000.0))), ..set(2.0) }, (2.0, 2.0)),
+        (own(1e6), (1e6, 1e6)),
+    ] {
+        assert_eq!(rules(&config, &desk, terms), wanted, "{terms:?}");
+    }
+    // Powers of two, as a pool credits them, and its floor.
+    let desk = Desk::new(BLOCK, &pooled(1024));
+    for (terms, wanted) in [
+        (Terms::default(), (16_384.0, 32_768.0)),
+        (set(2.0), (1024.0, 1024.0)),
+        (set(5000.0), (4096.0, 4096.0)),
+        (asked(Asked::Fixed(d(20_000.0))), (16_384.0, 16_384.0)),
+    ] {
+        assert_eq!(rules(&config, &desk, terms), wanted, "{terms:?}");
+    }
+    let desk = Desk::new(BLOCK, &pooled(1 << 20));
+    assert_eq!(rules(&config, &desk, Terms::default()), (1_048_576.0, 1_048_576.0));
+}
+
+#[test]
+fn the_operators_most_holds_wishes_and_kinds() {
+    let mut config = Config::with_address("bc1qnobody");
+    config.difficulty_max = Some(d(32_768.0));
+    let desk = Desk::new(BLOCK, &solo());
+    let terms = Terms {
+        class_floor: Some(d(524_288.0)),
+        asked: Some(Asked::AtLeast(d(60_000.0))),
+        ..Terms::default()
+    };
+    assert_eq!(rules(&config, &desk, terms), (32_768.0, 32_768.0));
+}
+
+#[test]
+fn a_ports_coinbase_holds_for_every_class() {
+    let mut config = Config::with_address("bc1qnobody");
+    assert_eq!(config.class_of("xminer-1.0").0, CoinbaseId::HUGE);
+    config.class_most = Some(CoinbaseId::within(755));
+    assert_eq!(config.class_of("xminer-1.0").0, CoinbaseId::DEFAULT);
+    assert_eq!(config.class_of_extended("xminer-1.0").0, CoinbaseId::DEFAULT);
+    assert_eq!(config.class_of("NiceHash/1").0, CoinbaseId::SMALL);
+    let own = ClassRule::within("^mine/", 6500, None);
+    config.classes = crate::stratum::Classes::new(true, vec![own]);
+    assert_eq!(config.class_of("mine/1").0, CoinbaseId::DEFAULT);
+}

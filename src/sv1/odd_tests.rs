@@ -1,0 +1,266 @@
+//! Miners as they are: what their firmware says beside the specification.
+
+use super::*;
+
+fn suggest(difficulty: f64) -> String {
+    format!(r#"{{"id":4,"method":"mining.suggest_difficulty","params":[{difficulty:e}]}}"#)
+}
+
+/// NerdMiner and others repeat theirs as a sign of life.
+#[test]
+fn a_suggestion_that_is_repeated_changes_nothing() {
+    let mut bench = Bench::subscribed();
+    assert_eq!(told(&bench.say(&suggest(1e-8))), Some(1e-8));
+    for _ in 0..12 {
+        bench.later(5);
+        assert_eq!(bench.say(&suggest(1e-8)).lines().count(), 1);
+    }
+    bench.on_deadline().unwrap();
+    assert_eq!(bench.session.difficulty().get(), 5e-9, "it was silent for a minute");
+    bench.say(&suggest(1e-8));
+    assert_eq!(told(&bench.publish(2, BuildJob::Classes, Announce::Now)), Some(5e-9));
+    bench.say(&suggest(2e-8));
+    assert_eq!(bench.session.difficulty().get(), 2e-8, "another one counts");
+}
+
+/// BIP 310: true promises bits to roll, and at least as many as were asked for.
+#[test]
+fn version_rolling_is_granted_only_with_bits_enough() {
+    for (values, granted) in [
+        (r#""version-rolling.mask":"00000000""#, None),
+        (r#""version-rolling.mask":"e0001fff""#, None),
+        (r#""version-rolling.mask":"00c00000","version-rolling.min-bit-count":3"#, None),
+        (r#""version-rolling.mask":"00c00000","version-rolling.min-bit-count":"3""#, None),
+        (r#""version-rolling.min-bit-count":17"#, None),
+        (
+            r#""version-rolling.mask":"ffffffff","version-rolling.min-bit-count":16"#,
+            Some("1fffe000"),
+        ),
+        (
+            r#""version-rolling.mask":"00c00000","version-rolling.min-bit-count":2"#,
+            Some("00c00000"),
+        ),
+        (
+            r#""version-rolling.mask":"00c00000","version-rolling.min-bit-count":-1"#,
+            Some("00c00000"),
+        ),
+        // Braiins OS has been seen to send something that is no number.
+        (
+            r#""version-rolling.mask":"1fffe000","version-rolling.min-bit-count":[]"#,
+            Some("1fffe000"),
+        ),
+        ("", Some("1fffe000")),
+    ] {
+        let mut bench = Bench::solo();
+        let line = format!(
+            r#"{{"id":2,"method":"mining.configure","params":[["version-rolling"],{{{values}}}]}}"#
+        );
+        let result = granted.map_or_else(
+            || r#"{"version-rolling":false}"#.into(),
+            |mask| format!(r#"{{"version-rolling":true,"version-rolling.mask":"{mask}"}}"#),
+        );
+        let answer = format!("{{\"id\":2,\"result\":{result},\"error\":null}}\n");
+        assert_eq!(bench.say(&line), answer, "{values}");
+        let told = bench.say(SUBSCRIBE).contains("mining.set_version_mask");
+        assert_eq!(told, granted.is_some(), "{values}");
+    }
+}
+
+impl Bench {
+    fn say_bytes(&mut self, bytes: &[u8]) -> Result<String, Close> {
+        self.out.clear();
+        let Self { session, desk, now, out, effects } = self;
+        let mut inbox = bytes.to_vec();
+        stratum::Protocol::on_bytes(session, &mut inbox, &desk.work, *now, out, effects)?;
+        Ok(self.heard())
+    }
+}
+
+/// `strlen() + 1` bytes are sent, or a name is typed on a machine that knows no UTF-8.
+#[test]
+fn nuls_around_a_line_and_latin_1_within_it_are_borne() {
+    let mut bench = Bench::solo();
+    let subscribed = bench.say_bytes(&[SUBSCRIBE.as_bytes(), b"\0\r\n\0"].concat()).unwrap();
+    let plain = notify(&subscribed);
+    let authorize =
+        b"\0{\"id\":2,\"method\":\"mining.authorize\",\"params\":[\"J\xfcrgen\",\"x\"]}\n";
+    assert!(bench.say_bytes(authorize).unwrap().starts_with("{\"id\":2,\"result\":true"));
+    assert_eq!(bench.say_bytes(b"\0\n \0\0\n").unwrap(), "");
+    let line = submit_line(&plain, 1, plain.mine(1, bench.session.difficulty()));
+    let line: Vec<u8> = line
+        .replace("[\"w\"", "[\"J\x01rgen\"")
+        .bytes()
+        .map(|it| if it == 1 { 0xfc } else { it })
+        .collect();
+    assert_eq!(bench.say_bytes(&[&line[..], b"\n"].concat()).unwrap(), TRUE_9);
+    assert_eq!(&*bench.effects.shares[0].username.0, "Jürgen");
+    let odd = b"{\"id\":3,\"method\":\"mining.\xff\x80\",\"params\":[]}\n";
+    assert!(bench.say_bytes(odd).unwrap().contains("Method not found"));
+    assert!(bench.say_bytes(b"\xff\xfe no JSON\n").is_err(), "what is no JSON still ends it");
+}
+
+#[test]
+fn a_null_in_a_submit_moves_no_other_field() {
+    let mut bench = Bench::solo();
+    let plain = notify(&bench.say(SUBSCRIBE));
+    let line = |extranonce2| {
+        submit_line(&plain, extranonce2, plain.mine(extranonce2, Difficulty::new(1e-9).unwrap()))
+    };
+    assert_eq!(bench.say(&line(1).replace("[\"w\"", "[null")), TRUE_9);
+    assert_eq!(&*bench.effects.shares[0].username.0, "bc1qnobody");
+    assert_eq!(bench.say(&line(2).replace("\"]}", "\",null]}")), TRUE_9, "no version bits");
+    let ntime = format!("\"{}\"", plain.ntime);
+    let without_time = line(3).replace(&ntime, "null");
+    assert!(bench.say(&without_time).contains("[20,\"malformed-submit\",null]"));
+    let without_extranonce = line(3).replace("\"0000000000000003\"", "null");
+    assert!(bench.say(&without_extranonce).contains("[20,\"malformed-submit\",null]"));
+}
+
+#[test]
+fn an_extranonce2_is_called_too_long_only_when_it_is() {
+    let mut bench = Bench::solo();
+    let plain = notify(&bench.say(SUBSCRIBE));
+    let good = submit_line(&plain, 0, 0);
+    for (extranonce2, answer) in [
+        ("000000000000000g", "[20,\"malformed-submit\",null]"),
+        ("0x00000000000000", "[20,\"malformed-submit\",null]"),
+        ("000000000000000", "[20,\"bad-extranonce2-size\",null]"),
+        ("00000000", "[20,\"bad-extranonce2-size\",null]"),
+        ("00000000000000000000", "[20,\"bad-extranonce2-size\",null]"),
+    ] {
+        assert!(bench.say(&good.replace("0000000000000000", extranonce2)).contains(answer));
+    }
+}
+
+/// On testnet4 a block of difficulty 1 may be found at times: a miner that is asked for 16,384 then
+/// throws it away.
+#[test]
+fn no_miner_is_asked_for_more_than_a_block_takes() {
+    let with = |nbits, payout: &Arc<crate::work::Payout>| {
+        Bench::new(Config::with_address("bc1qnobody"), Desk::new(nbits, payout))
+    };
+    let mut bench = with(HARD, &solo());
+    assert_eq!(told(&bench.say(SUBSCRIBE)), Some(1.0));
+    assert_eq!(told(&bench.say(&suggest(5000.0))), None, "nor is it if it asks for it");
+    // A harder tip, and an easier one again: each brings its difficulty along, at once.
+    let pace = Announce::Paced(Duration::from_secs(30));
+    bench.desk.publish(BuildJob::Classes, &template(2, 0x1b00_ffff, 5), &solo(), pace);
+    assert_eq!(told(&bench.on_work()), Some(16_384.0));
+    bench.desk.publish(BuildJob::Classes, &template(3, HARD, 5), &solo(), pace);
+    assert_eq!(told(&bench.on_work()), Some(1.0));
+    // A pool takes nothing below its floor.
+    assert_eq!(told(&with(HARD, &pooled(64)).say(SUBSCRIBE)), Some(64.0));
+    // Regtest: a block is nothing worth there, and a flood of them no help.
+    assert_eq!(told(&with(EASY, &solo()).say(SUBSCRIBE)), Some(1.0));
+}
+
+/// cgminer takes 90 s without a word for a dead connection, whatever `template.refresh` is.
+#[test]
+fn a_job_is_repeated_before_firmware_hangs_up() {
+    let mut slow = config();
+    slow.refresh = Duration::from_secs(900);
+    let mut bench = Bench::new(slow, Desk::new(HARD, &solo()));
+    let first = notify(&bench.say(SUBSCRIBE));
+    let begun = bench.now;
+    let mut heard = bench.now;
+    let mut ntime = first.ntime.clone();
+    while bench.now < begun + Duration::from_secs(800) {
+        bench.now = bench.session.deadline();
+        let said = bench.on_deadline().unwrap();
+        if !said.contains("mining.notify") {
+            continue;
+        }
+        assert!(bench.now - heard <= Duration::from_secs(80), "{:?}", bench.now - heard);
+        heard = bench.now;
+        let again = notify(&said);
+        assert_eq!((&again.id, &again.coinb1, again.clean), (&first.id, &first.coinb1, false));
+        assert!(again.ntime > ntime, "the same header twice would be the same work twice");
+        ntime.clone_from(&again.ntime);
+        assert_eq!(bench.share(&again, 7), TRUE_9);
+    }
+    assert!(heard > begun + Duration::from_secs(700));
+    assert_eq!(bench.share(&first, 7), TRUE_9, "what was in flight counts");
+}
+
+fn login(password: &str) -> String {
+    format!(r#"{{"id":5,"method":"mining.authorize","params":["bc1qme.rig",{password:?}]}}"#)
+}
+
+/// Solo, where a block takes 2^40.
+fn roomy(config: Config) -> Bench {
+    Bench::new(config, Desk::new(0x1600_ffff, &solo()))
+}
+
+#[test]
+fn a_password_sets_the_difficulty_within_the_operators_rules() {
+    let mut config = Config::with_address("bc1qnobody");
+    config.difficulty_max = Difficulty::new(1e6);
+    for (password, first, later) in [
+        ("x", 16_384.0, 1e6),
+        ("d=65536", 65_536.0, 1e6),
+        ("d=1", 16_384.0, 1e6),
+        ("x,diff=2M", 1e6, 1e6),
+        ("fd=65536;x", 65_536.0, 65_536.0),
+    ] {
+        // Before the subscribe or after it.
+        let mut early = roomy(config.clone());
+        early.say(&login(password));
+        assert_eq!(told(&early.say(SUBSCRIBE)), Some(first), "{password}");
+        let mut bench = roomy(config.clone());
+        let mut heard = told(&bench.say(SUBSCRIBE));
+        let said = bench.say(&login(password));
+        assert!(said.starts_with("{\"id\":5,\"result\":true,\"error\":null}\n"), "{said}");
+        heard = told(&said).or(heard);
+        assert_eq!(heard, Some(first), "{password}");
+        assert_eq!(bench.say(&login(password)).lines().count(), 1, "the same again is no news");
+        // Neither a suggestion nor silence leads out of it.
+        bench.say(&suggest(1e12));
+        assert_eq!(bench.session.difficulty().get(), later, "{password}");
+        bench.say(&suggest(1.0));
+        for _ in 0..10 {
+            bench.later(60).on_deadline().unwrap();
+        }
+        assert_eq!(bench.session.difficulty().get(), first, "{password}");
+    }
+}
+
+#[test]
+fn a_workers_difficulty_in_the_settings_goes_before_its_wishes() {
+    let mut config = Config::with_address("bc1qnobody");
+    config.worker_difficulty.insert("bc1qme.rig".into(), Difficulty::new(5000.0).unwrap());
+    let mut bench = roomy(config.clone());
+    bench.say(SUBSCRIBE);
+    assert_eq!(told(&bench.say(&login("fd=65536"))), Some(5000.0));
+    bench.say(&suggest(1e6));
+    assert_eq!(bench.session.difficulty().get(), 5000.0);
+    // Taken out while it mines, and put in again.
+    config.worker_difficulty.clear();
+    let without = Arc::new(config.clone());
+    stratum::Protocol::on_config(&mut bench.session, &without, &bench.desk.work, bench.now);
+    assert_eq!(bench.session.difficulty().get(), 65_536.0);
+    config.worker_difficulty.insert("bc1qme.rig".into(), Difficulty::new(7.0).unwrap());
+    let with = Arc::new(config);
+    stratum::Protocol::on_config(&mut bench.session, &with, &bench.desk.work, bench.now);
+    assert_eq!(bench.session.difficulty().get(), 7.0);
+    let mut other = roomy(Config::with_address("bc1qnobody"));
+    other.say(SUBSCRIBE);
+    assert_eq!(told(&other.say(&login("x"))), None);
+}
+
+#[test]
+fn a_wish_below_the_floor_is_told_to_the_operator() {
+    let mut bench = roomy(Config::with_address("bc1qnobody"));
+    bench.say(SUBSCRIBE);
+    bench.say(&suggest(20_000.0));
+    let recent = |bench: &Bench| bench.session.seat.roster.oddities().recent(bench.now);
+    assert_eq!(recent(&bench), []);
+    bench.say(&suggest(1000.0));
+    let odd = recent(&bench).remove(0);
+    assert_eq!(odd.oddity.code(), "difficulty-wish");
+    let text = format!("{}: {}", odd.oddity, odd.oddity.advice());
+    assert!(text.contains("1000") && text.contains("16384") && text.contains("[[stratum.port]]"));
+    let mut bench = Bench::new(config(), Desk::new(0x1600_ffff, &pooled(64)));
+    bench.say(SUBSCRIBE);
+    bench.say(&login("d=2"));
+    assert!(recent(&bench).remove(0).oddity.advice().contains("the pool takes no less"));
+}

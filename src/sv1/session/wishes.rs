@@ -1,0 +1,76 @@
+//! What a miner wishes for its difficulty: with its password, by suggestion, by configuration.
+
+use std::time::Instant;
+
+use super::Session;
+use crate::{
+    stratum::Asked,
+    sv1::{
+        error::{write_bad_params, write_true},
+        message::Request,
+        method::{authorize::Login, suggest_difficulty},
+    },
+    work::{Difficulty, Work, oddities::Oddity},
+};
+
+impl Session {
+    /// Every name is welcome; the one in each submit is what counts. The password may say at which
+    /// difficulty: it is the one field that a renter fills in.
+    pub(super) fn on_authorize(
+        &mut self,
+        request: &Request<'_>,
+        work: &Work,
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) {
+        write_true(request.id, out);
+        let Login { name, asked } = Login::read(request);
+        let before = self.terms;
+        self.terms.set = self.config.difficulty_of(&name);
+        self.terms.asked = asked.or(before.asked);
+        self.worker = name;
+        if self.terms == before {
+            return;
+        }
+        self.apply_rules(work, now);
+        if let Some(asked) = self.terms.asked.filter(|asked| before.asked != Some(*asked)) {
+            self.vardiff.suggest(asked.difficulty(), now);
+            self.tell_if_low(asked.difficulty(), work, now);
+        }
+        self.renew(work, now, out);
+    }
+
+    pub(super) fn on_suggest(
+        &mut self,
+        request: &Request<'_>,
+        work: &Work,
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) {
+        let Some(wanted) = suggest_difficulty::difficulty(request) else {
+            return write_bad_params(request.id, out);
+        };
+        write_true(request.id, out);
+        // Some firmware repeats it every few seconds, as a sign of life.
+        if self.suggested.replace(wanted) == Some(wanted) {
+            return;
+        }
+        self.vardiff.suggest(wanted, now);
+        self.tell_if_low(wanted, work, now);
+        self.renew(work, now, out);
+    }
+
+    /// Whoever owns the miner wonders why it does not get what it asks for.
+    fn tell_if_low(&self, wanted: Difficulty, work: &Work, now: Instant) {
+        let floor = self.vardiff.floor();
+        // A floor that it asked for itself is none of ours.
+        let is_own = self.terms.asked.map(Asked::difficulty) == Some(floor);
+        if wanted >= floor || is_own {
+            return;
+        }
+        let pooled = work.latest().payout.pooled.as_ref();
+        let is_pools = pooled.is_some_and(|terms| terms.min_difficulty as f64 >= floor.get());
+        let oddity = Oddity::LowWish { wanted, floor, is_pools };
+        self.seat.roster.oddities().note(self.seat.peer, oddity, now);
+    }
+}

@@ -1,0 +1,174 @@
+//! Misunderstandings at the doors: who came to the wrong one, or asks for what it cannot get. The
+//! last of each kind is kept for whoever looks after the gateway.
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tracing::info;
+
+use super::Difficulty;
+
+/// What somebody got wrong.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Oddity {
+    /// A web browser opened a port for miners. The dashboard, if there is one.
+    Browser { dashboard: Option<SocketAddr> },
+    /// A miner speaks to the dashboard's port: in which protocol, and the port that it wants.
+    MinerAtDashboard { protocol: &'static str, port: Option<u16> },
+    /// A miner asks for a lower difficulty than it may have.
+    LowWish { wanted: Difficulty, floor: Difficulty, is_pools: bool },
+}
+
+/// One kind's latest.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Odd {
+    pub peer: SocketAddr,
+    pub oddity: Oddity,
+    pub at: Instant,
+    /// Since the process began.
+    pub count: u64,
+    said: Instant,
+    unsaid: u64,
+}
+
+/// The latest of each kind.
+#[derive(Debug, Default)]
+pub struct Oddities(Mutex<[Option<Odd>; KINDS]>);
+
+impl Oddity {
+    const fn kind(&self) -> usize {
+        match self {
+            Self::Browser { .. } => 0,
+            Self::MinerAtDashboard { .. } => 1,
+            Self::LowWish { .. } => 2,
+        }
+    }
+
+    /// As warnings name it.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Browser { .. } => "browser-at-stratum",
+            Self::MinerAtDashboard { .. } => "miner-at-dashboard",
+            Self::LowWish { .. } => "difficulty-wish",
+        }
+    }
+
+    /// What to change.
+    pub fn advice(&self) -> String {
+        match self {
+            Self::Browser { dashboard: Some(addr) } => {
+                format!("the dashboard is at port {} (api.listen)", addr.port())
+            }
+            Self::Browser { dashboard: None } => {
+                "set api.listen, like \"127.0.0.1:7152\", for a dashboard".into()
+            }
+            Self::MinerAtDashboard { port: Some(port), .. } => {
+                format!("set the miner's port to {port} (stratum.listen)")
+            }
+            Self::MinerAtDashboard { port: None, .. } => {
+                "set the miner's port to that of stratum.listen".into()
+            }
+            Self::LowWish { is_pools: true, .. } => {
+                "the pool takes no less, so a miner that is too small for it mines solo or elsewhere"
+                    .into()
+            }
+            Self::LowWish { .. } => "for small miners lower stratum.difficulty_min, or give them a \
+                                     [[stratum.port]] with a difficulty_min of its own"
+                .into(),
+        }
+    }
+}
+
+/// Reads on after who it is.
+impl fmt::Display for Oddity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Browser { .. } => f.write_str("opened a port for miners with a web browser"),
+            Self::MinerAtDashboard { protocol, .. } => {
+                write!(f, "speaks {protocol}, as miners do, to the dashboard's port (api.listen)")
+            }
+            Self::LowWish { wanted, floor, .. } => {
+                write!(f, "asks for shares of difficulty {wanted}, but {floor} is the least here")
+            }
+        }
+    }
+}
+
+impl Oddities {
+    /// Keeps it, and says it in the log, unless one of its kind was said a moment ago.
+    pub fn note(&self, peer: SocketAddr, oddity: Oddity, now: Instant) {
+        let mut all = self.all();
+        let Some(slot) = all.get_mut(oddity.kind()) else { return };
+        let (count, said, unsaid) = match slot {
+            Some(Odd { count, said, unsaid, .. }) if now < *said + SAY_EACH => {
+                (*count, Some(*said), *unsaid + 1)
+            }
+            Some(Odd { count, unsaid, .. }) => (*count, None, *unsaid),
+            None => (0, None, 0),
+        };
+        let odd = slot.insert(Odd {
+            peer,
+            oddity,
+            at: now,
+            count: count + 1,
+            said: said.unwrap_or(now),
+            unsaid: if said.is_some() { unsaid } else { 0 },
+        });
+        if said.is_none() {
+            info!(%peer, unsaid, "somebody {}: {}", odd.oddity, odd.oddity.advice());
+        }
+    }
+
+    /// Those of the last hour.
+    pub fn recent(&self, now: Instant) -> Vec<Odd> {
+        let all = self.all();
+        all.iter().flatten().filter(|odd| now < odd.at + RECENT).cloned().collect()
+    }
+
+    fn all(&self) -> MutexGuard<'_, [Option<Odd>; KINDS]> {
+        // Nothing under the lock can leave it half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+const KINDS: usize = 3;
+/// A scanner or a hundred small miners that come back must not fill the log.
+const SAY_EACH: Duration = Duration::from_secs(300);
+const RECENT: Duration = Duration::from_secs(3600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_latest_of_each_kind_is_kept_for_an_hour() {
+        #[expect(clippy::disallowed_methods, reason = "any origin will do")]
+        let start = Instant::now();
+        let oddities = Oddities::default();
+        let peer = |last| SocketAddr::from(([192, 168, 1, last], 5));
+        let miner = |port| Oddity::MinerAtDashboard { protocol: "Stratum V1", port: Some(port) };
+        oddities.note(peer(1), miner(1), start);
+        oddities.note(peer(2), Oddity::Browser { dashboard: None }, start);
+        for at in 0..100_000 {
+            oddities.note(peer(3), miner(2), start + Duration::from_millis(at));
+        }
+        let recent = oddities.recent(start + Duration::from_secs(100));
+        let kept: Vec<_> = recent.iter().map(|odd| (odd.peer, odd.count)).collect();
+        assert_eq!(kept, [(peer(2), 1), (peer(3), 100_001)]);
+        assert_eq!(recent[1].unsaid, 100_000, "said once in five minutes");
+        let recent = oddities.recent(start + RECENT + Duration::from_secs(1));
+        assert_eq!(recent.len(), 1);
+        let low = Oddity::LowWish {
+            wanted: Difficulty::ONE,
+            floor: Difficulty::pow2(14),
+            is_pools: false,
+        };
+        let said = format!("{low}: {}", low.advice());
+        assert!(said.contains("difficulty 1, but 16384 is the least"), "{said}");
+        assert!(said.contains("stratum.difficulty_min"), "{said}");
+    }
+}
