@@ -1,7 +1,9 @@
 //! Accepts miners: limits, a place in the extranonce space for each, one task each.
 //!
-//! `gate` keeps the limits and the places; `first` tells protocols apart by their first bytes.
+//! `gate` keeps the limits and the places; `first` tells protocols apart by their first bytes;
+//! `browser` is for those who speak none.
 
+mod browser;
 mod first;
 mod gate;
 

@@ -23,6 +23,7 @@ use hyper_util::{
 };
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
+    io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinSet,
@@ -32,14 +33,16 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::{
+    clock::moment,
     error::ApiError,
     handles::Handles,
     peer::Peer,
     prefix::{self, Prefixed, Way},
     router,
     state::State,
-    task,
+    stranger, task,
 };
+use crate::work::oddities::Oddity;
 
 /// The running API.
 #[derive(Clone, Debug)]
@@ -139,9 +142,18 @@ async fn bind(listen: SocketAddr) -> TcpListener {
 }
 
 /// One connection, from its first request to its last.
-async fn serve(socket: TcpStream, service: Front, stop: CancellationToken) {
+async fn serve(mut socket: TcpStream, service: Front, stop: CancellationToken) {
     if let Err(error) = tune(&socket) {
         debug!(%error, "cannot tune a connection of the API");
+    }
+    let first = timeout(HEADERS_TIME_MAX, miner(&socket));
+    match stop.run_until_cancelled(first).await {
+        Some(Ok(None)) => {}
+        Some(Ok(Some(protocol))) => {
+            let Peer(peer) = service.peer;
+            return send_on(&mut socket, peer, protocol, &service.state).await;
+        }
+        _ => return,
     }
     let mut conn = pin!(
         http1::Builder::new()
@@ -160,6 +172,29 @@ async fn serve(socket: TcpStream, service: Front, stop: CancellationToken) {
     if let Err(error) = ended {
         debug!(%error, "a connection of the API ended");
     }
+}
+
+/// What a miner speaks that came here; none for all others.
+async fn miner(socket: &TcpStream) -> Option<&'static str> {
+    let mut first = [0; stranger::KEY_LEN];
+    let len = socket.peek(&mut first).await.ok()?;
+    stranger::tell(first.get(..len)?)
+}
+
+/// Tells a miner, and whoever owns it, where it belongs.
+async fn send_on(socket: &mut TcpStream, peer: SocketAddr, protocol: &'static str, state: &State) {
+    let port = state.handles.facts.borrow().stratum.first().map(SocketAddr::port);
+    let oddity = Oddity::MinerAtDashboard { protocol, port };
+    state.handles.roster.oddities().note(peer, oddity, moment().now);
+    let Some(answer) = stranger::answer(protocol, port) else { return };
+    let said = timeout(LAST_WRITE_TIMEOUT, async {
+        // Unread, its words would make the close a reset, which takes the answer with it.
+        let mut unread = [0; 4096];
+        let _ = socket.try_read(&mut unread);
+        socket.write_all(answer.as_bytes()).await?;
+        socket.shutdown().await
+    });
+    let _ = said.await;
 }
 
 fn tune(socket: &TcpStream) -> io::Result<()> {
@@ -217,6 +252,7 @@ const HEADERS_LEN_MAX: usize = 32 * 1024;
 /// Until a request's headers are complete, counted from the one before.
 const HEADERS_TIME_MAX: Duration = Duration::from_secs(30);
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(20);
+const LAST_WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 const UNREAD_MAX: Duration = Duration::from_secs(30);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const BIND_PAUSE: Duration = Duration::from_secs(5);

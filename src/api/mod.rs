@@ -26,6 +26,7 @@ mod router;
 mod settings;
 pub mod shapes;
 mod state;
+mod stranger;
 mod task;
 mod view;
 

@@ -5,11 +5,12 @@
 
 use std::{borrow::Cow, sync::Arc, time::Instant};
 
+use super::browser;
 use crate::{
     stratum::{Close, Config, Effects, Protocol, Seat},
     sv1,
     sv2::{self, noise::Identity},
-    work::Work,
+    work::{Work, oddities::Oddity},
 };
 
 /// A connection's session, whatever it speaks.
@@ -36,6 +37,7 @@ pub(super) struct Visitor {
 enum Speaks {
     Sv1,
     Sv2,
+    Http,
     Tls,
     Proxy,
 }
@@ -53,7 +55,13 @@ impl Session {
 
 impl Visitor {
     /// The session for what `inbox` begins with; none while that is open.
-    fn meet(&mut self, inbox: &[u8], work: &Work, now: Instant) -> Result<Option<Session>, Close> {
+    fn meet(
+        &mut self,
+        inbox: &[u8],
+        work: &Work,
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<Session>, Close> {
         let Some(speaks) = tell(inbox) else { return Ok(None) };
         let Some(seat) = self.seat.take() else { return Ok(None) };
         let config = Arc::clone(&self.config);
@@ -65,6 +73,12 @@ impl Visitor {
                 let identity = Arc::clone(&self.identity);
                 let link = sv2::Link::new(config, identity, seat, work, now);
                 Ok(Some(Session::Sv2(Box::new(link))))
+            }
+            Speaks::Http => {
+                let dashboard = config.dashboard;
+                browser::answer(inbox, dashboard, out);
+                seat.roster.oddities().note(seat.peer, Oddity::Browser { dashboard }, now);
+                Err(Close::Violation(Cow::Borrowed(HTTP)))
             }
             Speaks::Tls => Err(Close::Violation(Cow::Borrowed(NO_TLS))),
             Speaks::Proxy => Err(Close::Violation(Cow::Borrowed(NO_PROXY))),
@@ -80,25 +94,40 @@ fn tell(first: &[u8]) -> Option<Speaks> {
     if PROXY_HEADS.iter().any(|head| first.starts_with(head)) {
         return Some(Speaks::Proxy);
     }
+    if browser::is_http(first) && (first.len() >= KEY_LEN || first.contains(&b'\n')) {
+        return Some(Speaks::Http);
+    }
     if first.split(|byte| *byte == b'\n').any(is_request) {
         return Some(Speaks::Sv1);
     }
     if first.len() < KEY_LEN {
-        // Whoever else greets with a line of text (a browser, a scanner) is told by SV1 that it is
-        // wrong.
+        // Whoever else greets with a line of text is told by SV1 that it is wrong.
         let line = memchr::memchr(b'\n', first).and_then(|end| first.get(..end));
         let line = line.unwrap_or_default();
         let printable = line.trim_ascii_end().iter().all(|byte| (b' '..=b'~').contains(byte));
         return (printable && line.len() >= GREETING_LEN_MIN).then_some(Speaks::Sv1);
     }
     // 64 random bytes are text once in 10^26 times.
-    Some(if is_text(&first[..KEY_LEN]) { Speaks::Sv1 } else { Speaks::Sv2 })
+    let key = &first[..KEY_LEN];
+    Some(if is_text(key) || is_latin_json(key) { Speaks::Sv1 } else { Speaks::Sv2 })
+}
+
+/// The beginning of a request with a name in Latin-1: `{"`, then printable bytes of that. A key is
+/// so once in 10^12 times.
+fn is_latin_json(first: &[u8]) -> bool {
+    let is_printable = |byte: &u8| matches!(byte, b' '..=b'~' | b'\t' | b'\r' | 0xA0..);
+    let rest = first.trim_ascii_start().strip_prefix(b"{");
+    rest.is_some_and(|rest| {
+        rest.trim_ascii_start().starts_with(b"\"") && rest.iter().all(is_printable)
+    })
 }
 
 /// True for what may be a whole request. Braces alone do not make one: one key in 65,536 begins and
 /// ends with them (seen with logins by the thousand).
 fn is_request(line: &[u8]) -> bool {
+    // Firmware has been seen to send its strings with the zero byte that ends them.
     let line = line.trim_ascii();
+    let line = line.strip_suffix(b"\0").unwrap_or(line);
     line.starts_with(b"{")
         && line.ends_with(b"}")
         && memchr::memmem::find(line, b"\"method\"").is_some()
@@ -138,7 +167,7 @@ impl Protocol for Session {
         match self {
             Self::Sv1(session) => session.on_bytes(inbox, work, now, out, effects),
             Self::Sv2(link) => link.on_bytes(inbox, work, now, out, effects),
-            Self::Unknown(visitor) => match visitor.meet(inbox, work, now)? {
+            Self::Unknown(visitor) => match visitor.meet(inbox, work, now, out)? {
                 Some(session) => {
                     *self = session;
                     self.on_bytes(inbox, work, now, out, effects)
@@ -195,11 +224,12 @@ impl Protocol for Session {
 
 /// An EllSwift encoding.
 const KEY_LEN: usize = 64;
-/// `GET / HTTP/1.1`; so many of a key's bytes are printable once in 10^5 times, and then it would
+/// So many of a key's bytes are printable once in 10^5 times, and then it would
 /// have to come in pieces, cut behind a newline.
 const GREETING_LEN_MIN: usize = 12;
 /// Versions 1 and 2 of HAProxy's header; the latter's last byte is not in it.
 const PROXY_HEADS: [&[u8]; 2] = [b"PROXY TCP", b"\r\n\r\n\0\r\nQUIT"];
+const HTTP: &str = "is a web browser, which was told where the dashboard is (api.listen)";
 const NO_TLS: &str = "speaks TLS, which is off here: give it a stratum+tcp:// address";
 const NO_PROXY: &str = "is behind a proxy that sends a PROXY header: switch that off in the proxy";
 
@@ -261,6 +291,17 @@ mod tests {
         assert_eq!(case(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"), Some((9, Speaks::Tls)));
         assert_eq!(case(b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n"), Some((9, Speaks::Proxy)));
         assert_eq!(case(b"\r\n\r\n\0\r\nQUIT\n\x21\x11"), Some((11, Speaks::Proxy)));
-        assert_eq!(case(b"GET / HTTP/1.1\r\n"), Some((16, Speaks::Sv1)));
+        assert_eq!(case(b"GET / HTTP/1.1\r\n"), Some((16, Speaks::Http)));
+        let long = [b"GET /".as_slice(), &[b'a'; 90]].concat();
+        assert_eq!(case(&long), Some((64, Speaks::Http)));
+        assert_eq!(case(b"some scanner's greeting\r\n"), Some((25, Speaks::Sv1)));
+    }
+
+    #[test]
+    fn odd_first_lines_are_sv1_all_the_same() {
+        let nul = b"{\"id\":1,\"method\":\"mining.subscribe\",\"params\":[]}\0\n";
+        assert_eq!(case(nul).map(|it| it.1), Some(Speaks::Sv1));
+        let latin = b"{\"id\":1,\"method\":\"mining.authorize\",\"params\":[\"J\xfcrgen.garage.of.Wei\xdfenburg\",\"x\"]";
+        assert_eq!(case(latin), Some((64, Speaks::Sv1)));
     }
 }

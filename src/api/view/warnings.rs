@@ -29,6 +29,7 @@ pub(crate) fn warnings(
                     missing from the history.";
         all.push(warning("ledger", Severity::Warning, text, reason));
     }
+    oddities(handles, moment, &mut all);
     if let Some(problem) = admin_problem {
         let text = "Nothing can be changed here: the admin password cannot be used.";
         all.push(warning("admin-password", Severity::Warning, text, sentence(problem)));
@@ -217,6 +218,15 @@ fn blocks(handles: &Handles, all: &mut Vec<Warning>) {
     let advice = "The page of blocks has each node's answer. If it says \"stale\", another miner \
                   was faster, and nothing is wrong.";
     all.push(warning("block-refused", Severity::Warning, text, advice));
+}
+
+/// Who came to the wrong door lately, or asks for what it cannot get.
+fn oddities(handles: &Handles, moment: &Moment, all: &mut Vec<Warning>) {
+    for odd in handles.roster.oddities().recent(moment.now) {
+        let text = format!("{} {}.", odd.peer.ip(), odd.oddity);
+        let advice = sentence(&odd.oddity.advice());
+        all.push(warning(odd.oddity.code(), Severity::Warning, text, advice));
+    }
 }
 
 /// Capital at the beginning, full stop at the end.
