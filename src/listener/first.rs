@@ -112,10 +112,13 @@ fn tell(first: &[u8]) -> Option<Speaks> {
     Some(if is_text(key) || is_latin_json(key) { Speaks::Sv1 } else { Speaks::Sv2 })
 }
 
-/// The beginning of a request with a name in Latin-1: `{"`, then printable bytes of that. A key is
-/// so once in 10^12 times.
+/// The beginning of a request with a name in Latin-1: `{"`, then printable bytes of that, and most
+/// of them ASCII. A key is so once in 10^20 times.
 fn is_latin_json(first: &[u8]) -> bool {
     let is_printable = |byte: &u8| matches!(byte, b' '..=b'~' | b'\t' | b'\r' | 0xA0..);
+    if first.iter().filter(|byte| !byte.is_ascii()).count() * 4 > first.len() {
+        return false;
+    }
     let rest = first.trim_ascii_start().strip_prefix(b"{");
     rest.is_some_and(|rest| {
         rest.trim_ascii_start().starts_with(b"\"") && rest.iter().all(is_printable)

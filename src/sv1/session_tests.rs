@@ -42,6 +42,8 @@ struct Line<'a> {
     params: Option<&'a serde_json::value::RawValue>,
 }
 
+/// A block takes 2^32: nobody is asked for more than that.
+const FAR: u32 = 0x1900_ffff;
 const EXTRANONCE1: [u8; 4] = [0xab, 0xcd, 0, 1];
 
 fn config() -> Config {
@@ -261,7 +263,7 @@ fn each_class_gets_its_own_coinbase() {
     for (agent, limit) in [("NiceHash/1", 500), ("bitaxe/BM1370", 6500), ("xminer-1.0", 16000)] {
         let mut config = config();
         config.classes = stratum::Classes::new(true, Vec::new());
-        let mut bench = Bench::new(config, Desk::new(HARD, &solo()));
+        let mut bench = Bench::new(config, Desk::new(FAR, &solo()));
         let said = bench.say(&SUBSCRIBE.replace("test/1", agent));
         assert!(notify(&said).coinbase(0).len() <= limit);
         assert_eq!(bench.session.user_agent(), agent);
@@ -451,7 +453,7 @@ fn a_suggestion_takes_effect_at_once_on_work_that_repeats_nothing() {
 
 #[test]
 fn a_suggestion_before_the_subscribe_starts_there() {
-    let mut bench = Bench::solo();
+    let mut bench = Bench::new(config(), Desk::new(FAR, &solo()));
     bench.say(r#"{"id":4,"method":"mining.suggest_difficulty","params":[1000]}"#);
     assert_eq!(told(&bench.say(SUBSCRIBE)), Some(1000.0));
 }

@@ -86,8 +86,8 @@ impl Check {
         if difficulty_max.zip(difficulty_min).is_some_and(|(max, min)| max < min) {
             self.note::<()>("stratum.port.difficulty_max", "is below its difficulty_min");
         }
-        let addresses = raw.listen.iter();
-        let listen = addresses.filter_map(|text| self.address("stratum.port.listen", text));
+        let addresses = raw.listen.into_iter();
+        let listen = addresses.filter_map(|text| self.address("stratum.port.listen", &text));
         let listen = listen.collect();
         (self.problems.len() == before).then_some(Port {
             listen,
