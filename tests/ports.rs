@@ -77,7 +77,7 @@ const PORTS: &str = "[[stratum.port]]\nlisten = [\"127.0.0.1:0\"]\ndifficulty_mi
 #[tokio::test(flavor = "multi_thread")]
 async fn each_port_has_its_rules_and_they_change_while_it_runs() {
     let node = node().await;
-    let workers = "[stratum.worker_difficulty]\n\"bc1qme.rig\" = 7.5\n";
+    let workers = "[stratum.worker_difficulty]\n\"bc1qme.rig\" = 7.0\n";
     let gateway = Gateway::start(&toml(&node, &format!("{PORTS}{workers}")));
     let [main, rentals, small] = doors(&gateway, 3)[..] else { panic!("three ports") };
     for (addr, password, wanted) in [
@@ -92,7 +92,7 @@ async fn each_port_has_its_rules_and_they_change_while_it_runs() {
         (small, "diff=1k", 64.0),
     ] {
         assert_eq!(told(addr, "bc1qme.one", password), wanted, "{addr} {password}");
-        assert_eq!(told(addr, "bc1qme.rig", password), 7.5, "the operator's own word");
+        assert_eq!(told(addr, "bc1qme.rig", password), 7.0, "the operator's own word");
     }
     let status = get(gateway.addr("http"), "/api/v1/status").json();
     assert_eq!(status["stratum"]["listen"].as_array().unwrap().len(), 3, "{status}");

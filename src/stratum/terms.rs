@@ -58,17 +58,21 @@ impl Config {
         let hard = [pool_floor, terms.own_floor].into_iter().flatten().reduce(Difficulty::max);
         let (floor, mut ceiling) =
             hard.map_or((floor, ceiling), |hard| (floor.max(hard), ceiling.max(hard)));
-        if pooled.is_some() {
-            let below = ceiling.floor_pow2();
-            ceiling = hard.filter(|hard| below < *hard).map_or(below, Difficulty::ceil_pow2);
-        }
+        // As vardiff rounds: firmware cuts fractions off, and a pool credits powers of two.
+        let is_pooled = pooled.is_some();
+        let below = if is_pooled { ceiling.floor_pow2() } else { ceiling.floor_whole() };
+        ceiling = match hard.filter(|hard| below < *hard) {
+            None => below,
+            Some(hard) if is_pooled => hard.ceil_pow2(),
+            Some(hard) => hard.ceil_whole(),
+        };
         let floor = floor.min(ceiling);
         VardiffConfig {
             floor,
             start: terms.asked.map_or(self.difficulty_start, Asked::difficulty),
             ceiling: Some(ceiling),
             shares_per_minute: self.shares_per_minute,
-            powers_of_two: pooled.is_some(),
+            powers_of_two: is_pooled,
         }
     }
 

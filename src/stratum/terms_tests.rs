@@ -26,7 +26,7 @@ fn a_miner_is_never_asked_for_more_than_a_block_or_less_than_a_pool_takes() {
     let kind = |floor| Terms { class_floor: Some(d(floor)), ..Terms::default() };
     let set = |value| Terms { set: Some(d(value)), ..Terms::default() };
     let own = |value| Terms { own_floor: Some(d(value)), ..Terms::default() };
-    let block = 65_536.0 * (1.0 - f64::EPSILON);
+    let block = 65_535.0;
     let desk = Desk::new(BLOCK, &solo());
     for (terms, wanted) in [
         (Terms::default(), (16_384.0, block)),

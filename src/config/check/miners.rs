@@ -87,7 +87,9 @@ impl Check {
             self.note::<()>("stratum.port.difficulty_max", "is below its difficulty_min");
         }
         let addresses = raw.listen.into_iter();
-        let listen = addresses.filter_map(|text| self.address("stratum.port.listen", &text));
+        let listen = addresses.filter_map(|text| {
+            self.listen("stratum.port.listen", &text, "0.0.0.0:23335 or [::]:23335")
+        });
         let listen = listen.collect();
         (self.problems.len() == before).then_some(Port {
             listen,
