@@ -163,7 +163,9 @@ fn difficulties_of_one_and_more_are_whole_numbers() {
             r#"{{"id":4,"method":"mining.suggest_difficulty","params":[{wanted}]}}"#
         ));
         assert_eq!(told(&said), Some(given), "{said}");
-        bench.publish(1, BuildJob::Classes, Announce::Now);
+        let far = crate::validate::fixture::template(1, FAR, 5);
+        bench.desk.publish(BuildJob::Classes, &far, &solo(), Announce::Now);
+        bench.on_work();
     }
 }
 
