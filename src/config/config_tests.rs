@@ -389,6 +389,20 @@ fn a_blvm_node_has_its_own_cookie_and_socket() {
 }
 
 #[test]
+fn a_version_mask_is_hex_between_two_bips() {
+    let mask = |text: &str| {
+        let toml = format!("{MINIMAL}[pooling]\nversion_mask = \"{text}\"");
+        Config::parse(&toml).map(|config| config.pooling.version_mask)
+    };
+    assert_eq!(mask("1fffe000").unwrap(), 0x1fff_e000);
+    assert_eq!(mask("0x1fffffe0").unwrap(), 0x1fff_ffe0);
+    for wrong in ["", "+1fffe000", "1fff8000", "ffffffff", "00", "1fffe0000", "BIP 320"] {
+        let error = mask(wrong).unwrap_err().to_string();
+        assert!(error.contains("pooling.version_mask") && error.contains("1fffe000"), "{error}");
+    }
+}
+
+#[test]
 fn rules_are_allowed_by_name() {
     let rules = |list: &str| {
         let toml = format!("{MINIMAL}[template]\nallow_rules = {list}");

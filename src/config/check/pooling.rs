@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::Check;
 use crate::{
     config::{Pooling, Usernames, raw},
-    work::WhenDown,
+    work::{VERSION_ROLLING_MASK, WhenDown},
 };
 
 impl Check {
@@ -61,14 +61,19 @@ impl Check {
         let mask = (digits.len() <= 8).then(|| u32::from_str_radix(digits, 16).ok()).flatten();
         match mask {
             // A sign is no hex digit, but `from_str_radix` takes one.
-            Some(mask) if !digits.starts_with('+') && mask & !VERSION_MASK_WIDEST == 0 => {
+            Some(mask)
+                if !digits.starts_with('+')
+                    && mask & !VERSION_MASK_WIDEST == 0
+                    && mask & VERSION_ROLLING_MASK == VERSION_ROLLING_MASK =>
+            {
                 Some(mask)
             }
             _ => self.note(
                 "pooling.version_mask",
                 &format!(
-                    "must be up to 8 hex digits, within {VERSION_MASK_WIDEST:08x} (BIP 323), like \
-                     \"1fffe000\" (BIP 320), not {raw:?}"
+                    "must be hex digits from \"{VERSION_ROLLING_MASK:08x}\" (BIP 320, which \
+                     Stratum V1 always grants) to \"{VERSION_MASK_WIDEST:08x}\" (BIP 323), \
+                     not {raw:?}"
                 ),
             ),
         }
