@@ -2,7 +2,9 @@
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
-    reason = "a panic is how a test fails, and the pool compares ntimes with the clock"
+    clippy::print_stdout,
+    reason = "a panic is how a test fails, and the pool compares ntimes with the clock; \
+              figures are for whoever runs the ignored test"
 )]
 
 mod datum_support;
@@ -19,7 +21,7 @@ use gatewayd::{
         self, Backoff, DatumConfig, Inputs, PoolState, PoolStatsView, PublicIdentity,
         message::ShareReason,
     },
-    devnet::pool::{Fault, Pool, PoolConfig, PoolHandle, PoolOptions},
+    devnet::pool::{Fault, Habits, Pool, PoolConfig, PoolHandle, PoolOptions},
     validate::{self, Assignment, Moment, SeenShares},
     work::{
         Announce, BuildJob, CoinbaseId, Difficulty, Door, Hash256, Job, JobBuilder, Payout, Share,
@@ -315,6 +317,63 @@ async fn new_terms_reach_the_work_and_its_shares_are_accepted() {
     }
     let view = rig.settled().await;
     assert_eq!((view.accepted, view.rejected), (10, vec![]));
+}
+
+/// `benches/outages` runs it: a minute and a half, for the clocks that it waits for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a minute and a half long: benches/outages"]
+async fn a_hundred_thousand_shares_of_which_no_third_one_is_answered() {
+    const SHARES: usize = 100_000;
+    let mut rig = Rig::start(PoolConfig::default()).await;
+    rig.pool.set_habits(Habits {
+        unanswered_every: 3,
+        blank_rejections: true,
+        ..rig.pool.habits()
+    });
+    let (template, payout) = rig.template(1).await;
+    let job = rig.job(BuildJob::Classes, &template, &payout);
+    let mut resident = Vec::new();
+    for at in 0..SHARES / 500 {
+        let mut shares = rig.mine(&job, CoinbaseId::DEFAULT, false, 500);
+        // One in ten is refused: its hash is another one.
+        shares.iter_mut().step_by(10).for_each(|share| share.extranonce = [9; 12]);
+        rig.send(shares).await;
+        if at % 40 == 39 {
+            resident.push(resident_kib());
+        }
+    }
+    let heard = |stats: &gatewayd::devnet::pool::PoolStatsView| stats.accepted + stats.rejected;
+    patiently(async {
+        while heard(&rig.pool.stats()) < SHARES as u64 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    let last = std::time::Instant::now();
+    while rig.gateway.stats.view().awaiting > 0 {
+        assert!(last.elapsed() < Duration::from_secs(70), "{:?}", rig.gateway.stats.view());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let view = rig.gateway.stats.view();
+    let ended = view.accepted + view.rejected_total() + view.lost_total() + view.unanswered;
+    assert_eq!((ended, view.held, view.lost_total()), (SHARES as u64, 0, 0), "{view:?}");
+    assert!(view.unanswered >= SHARES as u64 / 3 - 1 && view.rejected_total() > 0, "{view:?}");
+    resident.push(resident_kib());
+    println!(
+        "{} accepted, {} rejected, {} unanswered, awaiting 0 after {:.1?}; resident KiB {resident:?}",
+        view.accepted,
+        view.rejected_total(),
+        view.unanswered,
+        last.elapsed()
+    );
+    assert!(resident[4] < resident[0] + 64 * 1024, "{resident:?}");
+}
+
+/// Memory of this process.
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 /// Its number was made with the first job on the last tip, long before the later ones on that.
