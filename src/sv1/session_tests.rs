@@ -388,6 +388,20 @@ fn a_block_is_an_effect_even_when_the_share_is_stale() {
     assert!(bench.effects.shares.iter().all(|share| share.is_block));
 }
 
+/// The C gateway has no quickdiff twin of work that pays the subsidy alone, so a pool knows none.
+#[test]
+fn subsidy_only_work_has_no_twin() {
+    let suggest = r#"{"id":4,"method":"mining.suggest_difficulty","params":[1e-3]}"#;
+    let mut bench = Bench::new(config(), Desk::new(HARD, &pooled(0)));
+    bench.say(SUBSCRIBE);
+    // On full work the suggestion takes effect at once.
+    assert!(bench.say(&suggest.replace("1e-3", "1e-6")).contains("mining.notify"));
+    bench.publish(2, BuildJob::SubsidyOnly, Announce::Now);
+    assert!(!bench.say(suggest).contains("mining.notify"));
+    let full = bench.publish(2, BuildJob::Classes, Announce::Now);
+    assert!(full.contains("mining.set_difficulty") && full.contains("mining.notify"), "{full}");
+}
+
 /// As a share that counts, as its duplicate, and when its own success has made it stale.
 #[test]
 fn a_block_that_is_claimed_again_goes_out_again_and_counts_once() {

@@ -383,6 +383,26 @@ fn bits_of_bip_323_roll_and_those_of_bip_320_for_a_pool_too() {
 }
 
 #[test]
+fn subsidy_only_work_has_no_twin() {
+    for kind in [Kind::Standard, Kind::Extended] {
+        let mut bench = Bench::solo();
+        let channel_id = bench.open(kind, 0.0, Target::MAX).unwrap();
+        let ask = |bench: &mut Bench, exponent| {
+            bench.later(5);
+            let maximum_target = Target::from_difficulty(Difficulty::pow2(exponent));
+            let update = UpdateChannel { channel_id, nominal_hash_rate: 0.0, maximum_target };
+            bench.say(&update).unwrap();
+            bench.listen().to_vec()
+        };
+        // On full work it takes effect at once, with a job.
+        assert!(ask(&mut bench, -20).iter().any(|name| name.ends_with("MiningJob")));
+        bench.publish(2, BuildJob::SubsidyOnly, Announce::Now);
+        bench.listen();
+        assert_eq!(ask(&mut bench, -10), ["SetTarget"], "{kind:?}");
+    }
+}
+
+#[test]
 fn a_block_with_any_bits_of_the_version_is_found() {
     let mut bench = Bench::with(config(), EASY, &pooled(0));
     bench.setup(0, "test");
