@@ -35,15 +35,19 @@ pub(super) enum HttpError {
 }
 
 impl Http {
-    /// For `http://host:port/path`, at the first address of the host.
+    /// For `http://host:port/path`, at the address that the host was found at, else at its first.
     pub(super) fn new(
         url: &str,
+        found: Option<SocketAddr>,
         login: Option<(String, String)>,
         timeout: Duration,
     ) -> io::Result<Self> {
         let rest = url.strip_prefix("http://").unwrap_or(url);
         let (host, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
-        let addr = host.to_socket_addrs()?.next();
+        let addr = match found {
+            Some(addr) => Some(addr),
+            None => host.to_socket_addrs()?.next(),
+        };
         let authorization = login.map(|(user, password)| {
             format!("Authorization: Basic {}\r\n", base64::encode(format!("{user}:{password}")))
         });
@@ -140,3 +144,19 @@ const OK: u16 = 200;
 const UNAUTHORIZED: u16 = 401;
 /// What is asked here has short answers.
 const BODY_LEN_MAX: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_is_asked_by_the_name_that_was_configured() {
+        let found = "[::1]:8332".parse().unwrap();
+        let timeout = Duration::from_secs(1);
+        let http = Http::new("http://node.test:80/wallet/x", Some(found), None, timeout).unwrap();
+        assert_eq!((&*http.host, &*http.path), ("node.test:80", "/wallet/x"));
+        assert_eq!(http.addr, found);
+        let http = Http::new("http://127.0.0.1:1", None, None, timeout).unwrap();
+        assert_eq!((http.addr.port(), &*http.path), (1, "/"));
+    }
+}

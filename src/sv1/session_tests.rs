@@ -298,6 +298,7 @@ fn any_order_of_requests_is_survived() {
         r#"{"id":9,"method":"mining.ping"}"#,
         r#"{"id":10,"method":"mining.configure"}"#,
         r#"{"id":11,"method":"mining.suggest_difficulty","params":["many"]}"#,
+        r#"{"id":13,"method":"mining.suggest_difficulty","params":["nan"]}"#,
         r#"{"id":12,"result":true,"error":null}"#,
     ];
     for a in lines {

@@ -63,7 +63,8 @@ impl Templates {
     /// Refuses a configuration whose payout address is of no chain that its nodes are known to be
     /// on. Of a node that is new nothing is known, so it may be on any.
     pub fn try_config(&self, new: &TemplateConfig) -> Result<(), Misfit> {
-        let (old, status) = (self.config.borrow(), self.status.borrow());
+        // In the order of `judge`: two that hold both in turn could wait for each other.
+        let (status, old) = (self.status.borrow(), self.config.borrow());
         let is_new = |node: &NodeConfig| !old.sources().any(|known| known == node);
         if new.sources().any(is_new) {
             return Ok(());

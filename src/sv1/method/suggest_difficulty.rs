@@ -33,6 +33,10 @@ impl Wire {
 
 /// As much of a difficulty as anybody needs.
 pub(super) fn bounded(value: f64) -> Option<Difficulty> {
+    // `min` would make the bound of what is no number.
+    if value.is_nan() {
+        return None;
+    }
     Difficulty::new(value.min(DIFFICULTY_MOST))
 }
 

@@ -62,6 +62,10 @@ impl Session {
 
     /// Whoever owns the miner wonders why it does not get what it asks for.
     fn tell_if_low(&self, wanted: Difficulty, work: &Work, now: Instant) {
+        // Not what strangers say: one stands for all in the warning.
+        if !self.is_subscribed() {
+            return;
+        }
         let floor = self.vardiff.floor();
         // A floor that it asked for itself is none of ours.
         let is_own = self.terms.asked.map(Asked::difficulty) == Some(floor);
