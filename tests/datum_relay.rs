@@ -261,8 +261,19 @@ fn nothing_is_held_when_the_operator_says_so() {
     let job = rig.job(1);
     rig.mine(vec![share(&job, 1)]);
     rig.drop_connection();
-    rig.mine(vec![share(&job, 2)]);
-    assert_eq!((rig.lost(Lost::Expired), rig.stats.view().held), (2, 0));
+    let block = Share { is_block: true, ..share(&job, 3) };
+    rig.mine(vec![share(&job, 2), block]);
+    assert_eq!((rig.lost(Lost::Expired), rig.stats.view().held), (2, 1), "but a block is");
+    rig.check_accounts();
+    // Miners are told at once, of a pool that keeps its ids too, that nobody takes their shares.
+    for _ in 0..2 {
+        rig.connect("pool:1");
+        rig.configure(TAG);
+        rig.drop_connection();
+        let PoolTerms { series, void_series, .. } = terms(rig.relay.payout().unwrap());
+        assert_eq!(series, void_series);
+    }
+    assert_eq!(rig.relay.status().keeps_prime_id, Some(true));
     rig.check_accounts();
 }
 

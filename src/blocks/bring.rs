@@ -88,7 +88,8 @@ impl Submitter {
         loop {
             let mut answer = to.submit(&block).await;
             // A tie, unless the rival is a block of ours as well, which is on its way already.
-            if answer == Answer::Stale && !asked && self.stats.accepted_height() < block.height {
+            if answer == Answer::Stale && !asked && !self.stats.has_rival(block.height, &block.hash)
+            {
                 asked = true;
                 to.prefer(&block).await;
                 answer = to.submit(&block).await;
@@ -225,7 +226,7 @@ impl Way {
             bound.answer = Some(answer);
         }
         if is_first {
-            self.submitter.stats.add_accepted(self.block.height);
+            self.submitter.stats.add_accepted(self.block.height, self.block.hash);
             // A node that is down is tried on, but nobody needs to wait for it any more.
             self.submitter.settle();
         }

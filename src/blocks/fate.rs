@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::SystemTime,
 };
@@ -118,7 +118,8 @@ pub enum Event {
 pub struct BlockStats {
     found: AtomicU64,
     accepted: AtomicU64,
-    accepted_height: AtomicU32,
+    /// The highest of those, the first of its height.
+    accepted_at: Mutex<Option<(u32, Hash256)>>,
     refused: AtomicU64,
     recent: Mutex<VecDeque<BlockReport>>,
     answers: Mutex<BTreeMap<(Arc<str>, &'static str), u64>>,
@@ -173,13 +174,18 @@ impl BlockStats {
         self.found.fetch_add(1, Relaxed);
     }
 
-    /// The greatest height of a block of ours that a node has accepted.
-    pub(super) fn accepted_height(&self) -> u32 {
-        self.accepted_height.load(Relaxed)
+    /// True when a node has accepted another block of ours, of this height or above.
+    pub(super) fn has_rival(&self, height: u32, hash: &Hash256) -> bool {
+        let at = *self.accepted_at.lock().unwrap_or_else(PoisonError::into_inner);
+        at.is_some_and(|(at, other)| at > height || at == height && other != *hash)
     }
 
-    pub(super) fn add_accepted(&self, height: u32) {
-        self.accepted_height.fetch_max(height, Relaxed);
+    pub(super) fn add_accepted(&self, height: u32, hash: Hash256) {
+        let mut at = self.accepted_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if at.is_none_or(|(at, _)| at < height) {
+            *at = Some((height, hash));
+        }
+        drop(at);
         self.accepted.fetch_add(1, Relaxed);
     }
 

@@ -43,6 +43,8 @@ pub struct Relay {
     series: u64,
     void_series: u64,
     prime_ids: PrimeIds,
+    /// Whether the pool that was last up keeps its prime ids; not one that is only being tried.
+    keeps_ids: Option<bool>,
     payout: Option<Arc<Payout>>,
     status: PoolStatus,
     template: Option<Arc<Template>>,
@@ -93,6 +95,7 @@ impl Relay {
             series: 0,
             void_series: 0,
             prime_ids: PrimeIds::default(),
+            keeps_ids: None,
             payout: None,
             status: PoolStatus::default(),
             template: None,
@@ -252,7 +255,7 @@ impl Relay {
                 self.send(Held { share, since: now, replay: false }, now, out);
             } else if self.is_left || self.is_worthless(&share) {
                 self.stats.add_lost(Lost::TermsChanged, 1);
-            } else if !self.up && self.options.hold_shares.is_zero() {
+            } else if !self.up && self.options.hold_shares.is_zero() && !share.is_block {
                 self.stats.add_lost(Lost::Expired, 1);
             } else if self.hold.push(share, now) {
                 self.stats.add_lost(Lost::Overflow, 1);
@@ -297,7 +300,7 @@ impl Relay {
 
     /// True when the pool, which is away, will not take the share when it is back.
     fn is_worthless(&self, share: &Share) -> bool {
-        !self.up && !share.is_block && self.prime_ids.are_kept() == Some(false)
+        !self.up && !share.is_block && self.keeps_ids == Some(false)
     }
 
     fn can_send(&self, share: &Share, out: &[u8]) -> bool {

@@ -63,7 +63,7 @@ impl Names {
 }
 
 /// A DATUM pool takes 384 bytes, of which an address and a dot may be put in front.
-const NAME_LEN_MAX: usize = 300;
+const NAME_LEN_MAX: usize = 383;
 /// Enough for a proxy with a shelf of miners; more only cost an allocation each.
 const NAMES_MAX: usize = 64;
 
@@ -86,7 +86,7 @@ mod tests {
             }
         }
         assert_eq!(names.known.len(), NAMES_MAX);
-        assert!(names.intern(&"x".repeat(301)).is_none());
+        assert!(names.intern(&"x".repeat(384)).is_none());
         assert!(seat.roster.workers().is_empty(), "nobody has had a share accepted");
         names.intern("me").unwrap();
         assert!(names.known_account().is_none());

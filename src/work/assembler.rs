@@ -162,6 +162,18 @@ impl Assembler {
 
     /// Takes a pool's terms or its split for a template.
     pub fn on_payout(&mut self, payout: &Arc<Payout>, now: Instant) -> Option<Work> {
+        let void_before = self.void_series;
+        let work = self.take_payout(payout, now);
+        work.or_else(|| self.tell_void(void_before))
+    }
+
+    /// The same work, where nobody pays for some of it any more.
+    fn tell_void(&mut self, void_before: u64) -> Option<Work> {
+        let is_told = self.void_series == void_before || self.door != Door::Open;
+        (!is_told && !self.jobs.is_empty()).then(|| self.work(self.pace(false)))
+    }
+
+    fn take_payout(&mut self, payout: &Arc<Payout>, now: Instant) -> Option<Work> {
         let before = self.pool_payout.replace(Arc::clone(payout));
         let void = payout.pooled.as_ref().map_or(0, |terms| terms.void_series);
         self.void_series = self.void_series.max(void);
@@ -188,8 +200,12 @@ impl Assembler {
     }
 
     /// No pool has said whom to pay, or the one that did is to be forgotten.
-    pub fn on_no_payout(&mut self) {
-        self.pool_payout = None;
+    pub fn on_no_payout(&mut self) -> Option<Work> {
+        let void_before = self.void_series;
+        let gone = self.pool_payout.take();
+        let terms = gone.as_ref().and_then(|payout| payout.pooled.as_ref());
+        self.void_series = self.void_series.max(terms.map_or(0, |terms| terms.series));
+        self.tell_void(void_before)
     }
 
     /// Does what the operator wants from now on.

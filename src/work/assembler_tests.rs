@@ -217,6 +217,24 @@ fn a_pool_that_went_and_came_unseen_has_voided_the_old_work_all_the_same() {
 }
 
 #[test]
+fn what_a_pool_that_was_left_takes_no_more_is_told_with_the_same_work() {
+    let mut bench = Bench::new(true, WhenDown::Disconnect);
+    bench.health(PoolHealth::Up);
+    let template = full(1, 6_000_000_000);
+    bench.payout(&pooled(1, Some(&template)));
+    let old = job(bench.template(&template));
+    let next = in_series(&pooled(2, Some(&template)), 2, 0);
+    let work = bench.payout(&next).unwrap();
+    assert!(!work.is_void(&old), "the pool that is left takes its last shares");
+    let latest = work.latest().id;
+    let work = bench.payout(&in_series(&next, 2, 1)).expect("news for sessions");
+    assert!(work.is_void(&old) && work.latest().id == latest && !work.is_void(work.latest()));
+    assert!(bench.payout(&in_series(&next, 2, 1)).is_none());
+    let work = bench.assembler.on_no_payout().expect("news for sessions");
+    assert!(work.is_void(work.latest()));
+}
+
+#[test]
 fn a_split_is_for_its_value_alone() {
     let mut bench = Bench::new(true, WhenDown::Disconnect);
     bench.health(PoolHealth::Up);

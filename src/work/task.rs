@@ -59,10 +59,7 @@ pub async fn run(
             // Before the pool's health: its terms come first, so that none of its old ones are used.
             payout = news(&mut inputs.payouts) => match payout {
                 Some(Some(payout)) => assembler.on_payout(&payout, now()),
-                Some(None) => {
-                    assembler.on_no_payout();
-                    None
-                }
+                Some(None) => assembler.on_no_payout(),
                 None => return,
             },
             health = news(&mut inputs.pool_health) => match health {

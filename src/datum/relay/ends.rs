@@ -46,22 +46,23 @@ impl Relay {
             self.put_back(*client);
         }
         self.news.status = true;
-        let keeps = self.prime_ids.are_kept();
-        if self.up {
-            self.up = false;
+        let was_up = std::mem::replace(&mut self.up, false);
+        let holds = !self.options.hold_shares.is_zero();
+        if was_up {
             self.status.state = PoolState::Down { since: now };
-            if keeps != Some(true) {
+            if self.keeps_ids != Some(true) || !holds {
                 self.void_series = self.series;
             }
         }
-        if keeps == Some(false) {
+        if was_up && self.keeps_ids == Some(false) {
             // Nobody will take them. What was sent may have been counted.
             let (sent, unsent) = self.hold.clear_shares();
             self.note_unanswered(sent);
             self.stats.add_lost(Lost::TermsChanged, unsent);
         }
-        if self.options.hold_shares.is_zero() {
-            self.stats.add_lost(Lost::Expired, self.hold.clear());
+        if !holds {
+            let (sent, unsent) = self.hold.clear_shares();
+            self.stats.add_lost(Lost::Expired, sent + unsent);
         }
         self.forget_split();
         self.settle_template();
@@ -79,8 +80,8 @@ impl Relay {
     }
 
     /// What a connection has not answered is held. A share whose job is gone cannot be sent again.
-    pub(super) fn put_back(&mut self, client: Client) {
-        let mut gone = 0;
+    pub(super) fn put_back(&mut self, mut client: Client) {
+        let mut gone = client.take_unanswered();
         let held: Vec<Held> = client
             .into_awaiting()
             .filter_map(|sent| {
@@ -104,6 +105,7 @@ impl Relay {
 
     /// The gateway stops: what has not been answered is lost.
     pub fn shut_down(&mut self) {
+        self.count_waiting();
         let awaiting = self.awaiting();
         (self.client, self.leaving) = (None, None);
         self.stats.add_lost(Lost::Shutdown, awaiting + self.hold.clear());

@@ -140,7 +140,8 @@ impl Relay {
             };
             info!(%pool, "pool {pool} {what}");
         }
-        self.status.keeps_prime_id = self.prime_ids.are_kept();
+        self.keeps_ids = self.prime_ids.are_kept();
+        self.status.keeps_prime_id = self.keeps_ids;
         self.news.status = true;
     }
 
