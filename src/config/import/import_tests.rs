@@ -221,6 +221,16 @@ fn no_key_takes_just_anything() {
 }
 
 #[test]
+fn tags_that_were_not_set_are_those_of_datum_gateway() {
+    let mining = config("\"api\": {}").mining;
+    assert_eq!(mining.coinbase_tag, "DATUM Gateway");
+    assert_eq!(mining.coinbase_tag_secondary, "DATUM User");
+    let empty = MINIMAL.replace("\"mining\": {", "\"mining\": { \"coinbase_tag_secondary\": \"\",");
+    let config = Config::parse(&import_datum(&empty).unwrap().toml).unwrap();
+    assert_eq!(config.mining.coinbase_tag_secondary, "", "none, if that is what was said");
+}
+
+#[test]
 fn null_is_as_good_as_absent() {
     let config =
         config(r#""stratum": { "listen_port": null, "username_modifiers": { "x": null } }"#);

@@ -159,13 +159,12 @@ pub(super) fn mining(source: &mut Source, out: &mut Writer) {
             out.note(ADDRESS, "is missing: set address to your bitcoin address");
         }
     }
-    for (key, old) in [
-        ("coinbase_tag", "mining.coinbase_tag_primary"),
-        ("coinbase_tag_secondary", "mining.coinbase_tag_secondary"),
+    // Where it was told none, datum_gateway has tags of its own, which its blocks are known by.
+    for (key, old, default) in [
+        ("coinbase_tag", "mining.coinbase_tag_primary", "DATUM Gateway"),
+        ("coinbase_tag_secondary", "mining.coinbase_tag_secondary", "DATUM User"),
     ] {
-        if let Some(tag) = source.text(old) {
-            out.key(key, tag, old);
-        }
+        out.key(key, source.text(old).unwrap_or_else(|| default.to_owned()), old);
     }
     if let Some(id) = source.int("mining.coinbase_unique_id", 1..=65_535) {
         out.key("unique_id", id, "mining.coinbase_unique_id");
