@@ -216,8 +216,11 @@ fn a_lone_node_that_forks_is_named_and_its_work_is_over() {
     // On from the other side, and from the start.
     forks.generate(3);
     let gateway = gateway.restart();
-    is_named(unready(&gateway).text());
     is_named(&gateway.wait_for_line("the BLAKE2b chain", SOON));
+    // Until a moment ago, the reason was that there was no template yet.
+    eventually("readyz to name it", SOON, || {
+        unready(&gateway).text().contains("BLAKE2b").then_some(())
+    });
 }
 
 /// Where that is all that tells.
