@@ -79,7 +79,7 @@ fn a_zeromq_without_blocks_is_noticed() {
     let hears = Bitcoind::regtest();
     let toml = config(&hears.node_toml());
     let (code, told) = check(&toml, &[]);
-    assert_eq!((code, told.contains("NOTICE")), (Some(0), false), "{told}");
+    assert_eq!((code, told.contains("NOTICE  node ")), (Some(0), false), "{told}");
     let gateway = Gateway::start(&toml);
     gateway.wait_for_line("the node gives work", SOON);
     assert_eq!(warned(&gateway, "node-zmq"), None);
@@ -130,7 +130,7 @@ async fn a_floor_that_is_too_high_for_a_miner_is_noticed() {
     );
     assert!(notice("stratum.difficulty_min: ").contains("once in 19.5 hours"), "{told}");
     let (code, told) = check(&toml, &["--hashrate=1.2T"]);
-    assert_eq!((code, told.contains("NOTICE")), (Some(0), false), "{told}");
+    assert_eq!((code, told.contains("NOTICE  node ")), (Some(0), false), "{told}");
     let (code, told) = check(&toml, &["--hashrate", "fast"]);
     assert_eq!(code, Some(64), "{told}");
     assert!(told.contains("1.2T"), "{told}");
