@@ -118,7 +118,11 @@ pub async fn run_cli(args: PoolArgs) -> io::Result<()> {
         ..PoolConfig::default()
     };
     let habits = args.habits.habits();
-    let pool = Pool::start(PoolOptions { identity, config, habits }, args.listen).await?;
+    let pool = Pool::start(
+        PoolOptions { identity, config, habits, ..PoolOptions::default() },
+        args.listen,
+    )
+    .await?;
     say(&pool.public_key_hex());
     say(&format!("listening protocol=datum addr={}", pool.addr));
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;

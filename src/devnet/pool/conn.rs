@@ -24,7 +24,7 @@ use tracing::{debug, info, warn};
 
 use super::{
     habits::Habits,
-    ledger::{Ledger, Moment, PoolStatsView, ShareRecord},
+    ledger::{Heard, Ledger, Moment, PoolStatsView, ShareRecord},
     options::{Control, Fault, PoolConfig, PoolOptions, Probe},
     session::{Close, Session},
 };
@@ -62,7 +62,7 @@ impl Pool {
         let identity = options.identity.unwrap_or_else(|| Identity::generate(&mut OsRng));
         let shared = Arc::new(Shared {
             identity: Arc::new(identity),
-            ledger: Mutex::default(),
+            ledger: Mutex::new(Ledger::listening(options.messages_kept)),
             control: watch::Sender::new(Control {
                 habits: options.habits,
                 ..Control::new(options.config)
@@ -91,6 +91,11 @@ impl PoolHandle {
     /// The last blocks, oldest first.
     pub fn recent_blocks(&self) -> Vec<ShareRecord> {
         self.shared.ledger().blocks().cloned().collect()
+    }
+
+    /// What gateways said last, oldest first: see `PoolOptions::messages_kept`.
+    pub fn heard(&self) -> Vec<Heard> {
+        self.shared.ledger().heard().cloned().collect()
     }
 
     /// From now on the pool does this wrong; None: nothing.

@@ -116,6 +116,7 @@ impl Gateway {
             return Ok(());
         }
         let plain = frame.verified(&self.keys.session)?;
+        ledger.hear(self.number, false, plain);
         match ToPool::decode(plain) {
             Ok(ToPool::FetchCoinbaser { request, .. }) => {
                 self.on_fetch(request, now, control, ledger, out)

@@ -289,6 +289,27 @@ fn a_probe_that_cannot_be_answered_takes_nothing_back() {
 }
 
 #[test]
+fn what_a_gateway_says_is_kept_as_it_was_if_that_is_wanted() {
+    let say = |ledger: Ledger| {
+        let mut rig = Rig::new(quiet());
+        rig.ledger = ledger;
+        rig.hello();
+        let request = CoinbaserRequest { prevhash: Hash256::ZERO, value: 1000 };
+        rig.fetch(request);
+        rig.hello();
+        (rig.ledger.heard().cloned().collect::<Vec<_>>(), *rig.long_term.public())
+    };
+    assert_eq!(say(Ledger::default()).0, []);
+    let (heard, key) = say(Ledger::listening(2));
+    let [fetch, hello] = heard.as_slice() else { panic!("{heard:?}") };
+    assert_eq!((fetch.connection, fetch.is_hello, fetch.plain[0]), (1, false, 0x10));
+    assert!(matches!(ToPool::decode(&fetch.plain), Ok(ToPool::FetchCoinbaser { .. })));
+    assert_eq!((hello.connection, hello.is_hello), (2, true));
+    let hello = crate::datum::message::Hello::decode(&hello.plain).unwrap();
+    assert_eq!((hello.keys.long_term, hello.user_agent), (key, &b"rig/1"[..]));
+}
+
+#[test]
 fn shares_are_counted_by_their_flags_whatever_they_are_worth() {
     let mut rig = Rig::with(KIND);
     let template = template(1, 200, 3);

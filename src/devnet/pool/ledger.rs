@@ -172,6 +172,15 @@ pub struct ShareRecord {
     pub unix: u64,
 }
 
+/// A message of a gateway, decrypted and without its signature, before anything was made of it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Heard {
+    /// Of the pool's connections, counted from 1.
+    pub connection: u64,
+    pub is_hello: bool,
+    pub plain: Box<[u8]>,
+}
+
 /// A split that was given out, and what for.
 #[derive(Clone, Debug)]
 struct Issued {
@@ -200,9 +209,32 @@ pub struct Ledger {
     /// Which gateways there are, longest known first.
     known: VecDeque<[u8; 32]>,
     seen: Seen,
+    heard: VecDeque<Heard>,
+    heard_max: usize,
 }
 
 impl Ledger {
+    /// Keeps the last `heard_max` messages of gateways as they are.
+    pub(super) fn listening(heard_max: usize) -> Self {
+        Self { heard_max, ..Self::default() }
+    }
+
+    pub(super) fn listens(&self) -> bool {
+        self.heard_max > 0
+    }
+
+    pub(super) fn hear(&mut self, connection: u64, is_hello: bool, plain: &[u8]) {
+        if self.listens() {
+            let heard = Heard { connection, is_hello, plain: plain.into() };
+            push_bounded(&mut self.heard, heard, self.heard_max);
+        }
+    }
+
+    /// What gateways said last, oldest first.
+    pub fn heard(&self) -> impl Iterator<Item = &Heard> {
+        self.heard.iter()
+    }
+
     pub fn stats(&self) -> &PoolStatsView {
         &self.stats
     }

@@ -18,7 +18,9 @@ mod split;
 pub use cli::{PoolArgs, run_cli};
 pub use conn::{Pool, PoolHandle};
 pub use habits::{Coinbasers, Habits, PrimeIds};
-pub use ledger::{Ledger, Misuse, MisusedSplits, Moment, PoolStatsView, ShareRecord, Unchecked};
+pub use ledger::{
+    Heard, Ledger, Misuse, MisusedSplits, Moment, PoolStatsView, ShareRecord, Unchecked,
+};
 pub use options::{Control, Fault, PoolConfig, PoolOptions, Probe, Split, ValidationPlan};
 pub use session::{Close, Session};
 

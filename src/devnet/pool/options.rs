@@ -15,6 +15,9 @@ pub struct PoolOptions {
     pub identity: Option<Identity>,
     pub config: PoolConfig,
     pub habits: Habits,
+    /// How many of the gateways' last messages are kept as they are, for tests that take them to
+    /// pieces.
+    pub messages_kept: usize,
 }
 
 /// The terms of a pool. They can change while it runs, and then every gateway is told.

@@ -65,6 +65,11 @@ impl Session {
                     return Ok(());
                 };
                 let visitor = Visitor::read(&header, &body, &self.identity)?;
+                if ledger.listens() {
+                    let mut plain = self.identity.unseal(&body)?;
+                    plain.truncate(plain.len().saturating_sub(SIGNATURE_LEN));
+                    ledger.hear(ledger.stats.connected + 1, true, &plain);
+                }
                 self.welcome(&visitor, now, control, ledger, out)
             }
             Stage::Open(gateway) => gateway.on_bytes(bytes, now, control, ledger, out),
@@ -164,6 +169,8 @@ pub enum Close {
     OnPurpose,
 }
 
+/// Ed25519's.
+const SIGNATURE_LEN: usize = 64;
 /// A gateway says HELLO as soon as it is connected.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// What the C gateway shows.
