@@ -332,6 +332,7 @@ fn say(line: &str) {
     println!("{line}");
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "values are made where they are put")]
 fn put(fields: &mut Fields, name: &str, value: impl ToString) {
     fields.insert(name.to_owned(), value.to_string());
 }
