@@ -192,10 +192,11 @@ impl Waiter {
     async fn long_poll(mut self, usual: Duration) {
         // Until it shows that it has none.
         self.outlet.update(|status| status.has_spare_threads = Some(true));
+        let mut last = None;
         while !self.hints.is_closed() {
             self.until_wanted().await;
             let from = self.from.wait_for(|from| from.longpollid.is_some()).await;
-            let Ok(WaitFrom { height, longpollid }) = from.map(|from| from.clone()) else { return };
+            let Ok(WaitFrom { longpollid, .. }) = from.map(|from| from.clone()) else { return };
             let id = longpollid.unwrap_or_default();
             self.set_waiting(true);
             let started = Instant::now();
@@ -209,14 +210,18 @@ impl Waiter {
                     return self.say_short();
                 }
             };
+            let mut is_news = false;
             match polled {
                 Some(Ok(tip)) => {
+                    is_news = last.replace(tip) != Some(tip);
                     let at = Instant::now().into_std();
                     let hint = Hint { from: HintFrom::LongPoll, tip: Some(tip), at };
                     if self.hints.send(hint).await.is_err() {
                         return;
                     }
-                    let _ = timeout(PAUSE, self.from.wait_for(|new| new.height != height)).await;
+                    // An old id would be answered at once, with the same tip again.
+                    let is_new = |new: &WaitFrom| new.longpollid.as_ref() != Some(&id);
+                    let _ = timeout(PAUSE, self.from.wait_for(is_new)).await;
                 }
                 Some(Err(error)) => {
                     debug!(node = %self.node, %error, "the long poll failed");
@@ -224,7 +229,8 @@ impl Waiter {
                 }
                 None => {}
             }
-            if started.elapsed() < PAUSE {
+            // Tips may come faster than that; the same answer again may not.
+            if !is_news && started.elapsed() < PAUSE {
                 sleep(PAUSE).await;
             }
         }
