@@ -622,6 +622,9 @@ fn job_validation_answers_every_question() {
     ] {
         let (found, answer) = validate(&mut rig, plain);
         assert_eq!((found, error(&answer)), (slot, expected));
+        // As the C gateway does, whose whole blocks alone go without.
+        let Ok(ToPool::Validation { padding, .. }) = ToPool::decode(&answer) else { panic!() };
+        assert!(!padding.is_empty(), "{expected:?}");
     }
 }
 

@@ -21,7 +21,7 @@ use super::{
     liveness::{Dead, Liveness},
     message::{
         CoinbaserMessage, Configuration, ShareFlags, ShareMessage, ShareReason, ShareResponse,
-        ToGateway, ToPool, Wanted,
+        ToGateway, ToPool, Validation, Wanted,
     },
     proof::ShortIds,
     slots::Slots,
@@ -378,10 +378,11 @@ impl Client {
         out: &mut Vec<u8>,
         events: &mut Vec<Event>,
     ) -> Result<(), ClientError> {
-        // The whole block goes without padding: it may need every byte of the frame.
-        let padding = if wanted == Wanted::Block { &[] } else { self.padding() };
+        let padding = self.padding();
         let job = self.slots.told(slot).map(Arc::as_ref);
         let (slot, answer) = validation::answer(slot, job, wanted, indexes, &self.short_ids);
+        // The whole block goes without padding: it may need every byte of the frame.
+        let padding = if matches!(answer, Validation::Block(_)) { &[] } else { padding };
         let message = ToPool::Validation { slot, answer, padding };
         self.link.write_channel(None, out, |out| message.encode(out))?;
         events.push(Event::Validated { slot, wanted });
