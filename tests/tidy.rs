@@ -21,7 +21,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("sv1", &["stratum", "validate", "work"]),
     ("sv2", &["stratum", "validate", "work"]),
     ("ledger", &["work"]),
-    ("api", &["blocks", "config", "datum", "ledger", "template", "work"]),
+    ("logging", &["config", "work"]),
+    ("api", &["blocks", "config", "datum", "ledger", "logging", "template", "work"]),
 ];
 /// Files, and one folder, that may touch tokio, sockets, threads or the clock.
 const ADAPTERS: &[&str] = &[
@@ -30,6 +31,7 @@ const ADAPTERS: &[&str] = &[
     "daemon.rs",
     "listener.rs",
     "logging/daily.rs",
+    "logging/queue.rs",
     "listener/gate.rs",
     "net.rs",
     "api/clock.rs",
@@ -72,6 +74,35 @@ const IO_PATHS: &[&str] = &[
     "SystemTime::now",
 ];
 const FILE_LINES_MAX: usize = 500;
+/// What listens to strangers: their words are made printable where they enter (`work::printable`),
+/// so that none of them begins a line of the log or commands a terminal.
+const HEARS_STRANGERS: &[&str] =
+    &["api", "blocks", "datum", "listener", "net", "reply", "stratum", "sv1", "sv2", "template"];
+/// Ways to make text of bytes, and a name of text, that leave everything in it.
+const RAW_TEXT: &[&str] =
+    &["from_utf8_lossy", "utf8_chunks", "to_str_lossy", "String::from_utf8(", " Username("];
+/// Where that is done with words that are nobody's, or are made printable later.
+const RAW_TEXT_FINE: &[(&str, &str)] = &[
+    ("api/prefix.rs", "from_utf8_lossy"),
+    ("api/task.rs", "String::from_utf8("),
+    ("sv1/message.rs", "utf8_chunks"),
+    ("sv2/codec/bytes.rs", "from_utf8_lossy"),
+    ("sv2/codec/bytes.rs", "to_str_lossy"),
+    ("stratum/config.rs", " Username("),
+];
+/// What strangers say, by the names that the protocols give it: in a log it is `printable` first.
+const RAW_FIELDS: &[&str] = &[
+    "body",
+    "device_id",
+    "firmware",
+    "hardware_version",
+    "line",
+    "password",
+    "payload",
+    "user_identity",
+    "vendor",
+];
+const LOG_MACROS: &[&str] = &["trace!(", "debug!(", "info!(", "warn!(", "error!("];
 
 #[test]
 fn tidy() {
@@ -81,6 +112,7 @@ fn tidy() {
         let mut complain = |at, what: &str| errors.push(format!("{}:{at}: {what}", path.display()));
         check_layers(&path, &text, &mut complain);
         check_sans_io(&path, &text, &mut complain);
+        check_words(&path, &text, &mut complain);
         check_length(&text, &mut complain);
     }
     assert!(errors.is_empty(), "untidy:\n{}", errors.join("\n"));
@@ -114,6 +146,60 @@ fn check_sans_io(path: &Path, text: &str, complain: &mut impl FnMut(usize, &str)
             complain(at, &format!("`{path}` belongs in conn.rs or task.rs"));
         }
     }
+}
+
+fn check_words(path: &Path, text: &str, complain: &mut impl FnMut(usize, &str)) {
+    let module = path.iter().nth(1).unwrap().to_str().unwrap().trim_end_matches(".rs");
+    if !HEARS_STRANGERS.contains(&module) {
+        return;
+    }
+    let is_fine =
+        |word: &str| RAW_TEXT_FINE.iter().any(|(file, it)| path.ends_with(file) && *it == word);
+    for (at, line) in code(text) {
+        let is_raw = |word: &&&str| line.contains(**word) && !is_fine(word);
+        if let Some(word) = RAW_TEXT.iter().find(is_raw) {
+            let word = word.trim_matches([' ', '(']);
+            complain(at, &format!("`{word}`: a stranger's words are `work::printable` first"));
+        }
+    }
+    for (at, call) in log_calls(text) {
+        let named = |word: &&&str| names_raw(&call, word);
+        if let Some(word) = RAW_FIELDS.iter().find(named) {
+            complain(at, &format!("`{word}` goes into the log as a stranger wrote it"));
+        }
+    }
+}
+
+/// The calls of the log's macros, each whole and with its line.
+fn log_calls(text: &str) -> Vec<(usize, String)> {
+    let lines: Vec<_> = code(text).collect();
+    let mut calls = Vec::new();
+    for (index, (at, line)) in lines.iter().enumerate() {
+        let Some(start) = LOG_MACROS.iter().find_map(|name| line.find(name)) else { continue };
+        let mut call = line[start..].to_owned();
+        for (_, next) in &lines[index + 1..] {
+            if call.matches('(').count() <= call.matches(')').count() {
+                break;
+            }
+            call.push_str(next);
+        }
+        calls.push((*at, call));
+    }
+    calls
+}
+
+/// Whether a call shows a variable of this name, or a field: as itself, by `%`, or in braces. What
+/// is shown by `?` has its escapes.
+fn names_raw(call: &str, name: &str) -> bool {
+    call.match_indices(name).any(|(at, _)| {
+        let before =
+            call[..at].trim_end_matches(|c: char| c.is_alphanumeric() || "_.&".contains(c));
+        let begins = !call[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+        let ends = !call[at + name.len()..]
+            .starts_with(|c: char| c.is_alphanumeric() || "_(.!".contains(c));
+        let shown = before.ends_with(['%', '{', '(']) || before.trim_end().ends_with([',', '=']);
+        begins && ends && shown && !before.ends_with('?')
+    })
 }
 
 fn check_length(text: &str, complain: &mut impl FnMut(usize, &str)) {
@@ -209,6 +295,7 @@ fn complaints(path: &str, text: &str) -> Vec<String> {
     let mut complain = |at, what: &str| found.push(format!("{at}: {what}"));
     check_layers(Path::new(path), text, &mut complain);
     check_sans_io(Path::new(path), text, &mut complain);
+    check_words(Path::new(path), text, &mut complain);
     found
 }
 
@@ -244,4 +331,28 @@ fn io_stays_in_adapters() {
     }
     assert_eq!(complaints("src/datum/rpc.rs", text).len(), 1);
     assert_eq!(complaints("src/validate/mod.rs", "let now = Instant::now();").len(), 1);
+}
+
+#[test]
+fn strangers_words_are_printable_before_they_are_logged() {
+    for (path, text) in [
+        ("src/sv1/session.rs", "let name = String::from_utf8_lossy(bytes);"),
+        ("src/sv2/wish.rs", "setup.vendor.to_str_lossy(),"),
+        ("src/stratum/names.rs", "let fresh = Username(name.into());"),
+        ("src/sv2/session.rs", "info!(%vendor, \"a miner\");"),
+        ("src/sv2/session.rs", "debug!(\n    who = setup.vendor,\n    \"a miner\"\n);"),
+        ("src/sv1/session.rs", "warn!(\"odd: {line}\");"),
+        ("src/listener.rs", "info!(%peer, line, \"odd\");"),
+    ] {
+        assert_eq!(complaints(path, text).len(), 1, "{path}: {text}");
+    }
+    for (path, text) in [
+        ("src/sv1/session.rs", "info!(?line, \"odd\"); let line = 1;"),
+        ("src/sv1/session.rs", "info!(online, \"the line is cut\");"),
+        ("src/sv2/wish.rs", "printable_bytes(setup.vendor.as_bytes(), 64)"),
+        ("src/config/raw.rs", "String::from_utf8_lossy(bytes)"),
+        ("src/stratum/names.rs", "Username::heard(name)"),
+    ] {
+        assert_eq!(complaints(path, text), Vec::<String>::new(), "{path}: {text}");
+    }
 }

@@ -9,7 +9,7 @@ use std::{
     time::SystemTime,
 };
 
-use crate::work::{Hash256, Username};
+use crate::work::{Hash256, Username, printable};
 
 /// What a node made of a block.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -37,7 +37,7 @@ impl Answer {
                 | "prev-blk-not-found"
                 | "time-too-new"),
             ) => Self::Unanswered(later.to_owned()),
-            Some(reason) => Self::Rejected(reason.to_owned()),
+            Some(reason) => Self::Rejected(shown(reason)),
         }
     }
 
@@ -45,8 +45,8 @@ impl Answer {
     /// tell of the node, like -25 for a full disk in the midst of connecting.
     pub(super) fn of_error(code: i32, message: &str) -> Self {
         match code {
-            RPC_VERIFY_REJECTED | RPC_DESERIALIZATION => Self::Rejected(message.to_owned()),
-            _ => Self::Unanswered(message.to_owned()),
+            RPC_VERIFY_REJECTED | RPC_DESERIALIZATION => Self::Rejected(shown(message)),
+            _ => Self::Unanswered(shown(message)),
         }
     }
 
@@ -55,15 +55,15 @@ impl Answer {
     /// block is in its chain: null may also be a block beside it.
     pub(super) fn of_blvm_error(code: i32, message: &str) -> Self {
         if code != INVALID_PARAMS {
-            return Self::Unanswered(message.to_owned());
+            return Self::Unanswered(shown(message));
         }
         if message.contains("already stored") {
             return Self::Accepted;
         }
         if BLVM_VERDICTS.iter().any(|words| message.contains(words)) {
-            return Self::Rejected(message.to_owned());
+            return Self::Rejected(shown(message));
         }
-        Self::Unanswered(message.to_owned())
+        Self::Unanswered(shown(message))
     }
 
     /// As metrics say it.
@@ -89,6 +89,11 @@ pub struct BlockReport {
     pub hash: Hash256,
     /// Node names and their last words.
     pub answers: Vec<(Arc<str>, Answer)>,
+}
+
+/// A node's words, as a log and the dashboard can have them.
+fn shown(words: &str) -> String {
+    printable(words, WORDS_LEN_MAX).into_owned()
 }
 
 impl BlockReport {
@@ -218,6 +223,8 @@ const BLVM_VERDICTS: [&str; 6] = [
 ];
 /// A lifetime's blocks for most; a test network's last minutes.
 const RECENT_MAX: usize = 100;
+/// Of a node's own words.
+const WORDS_LEN_MAX: usize = 300;
 /// They are fetched every few seconds; only a test network has so many by then, or a daemon that
 /// keeps none.
 const NEWS_MAX: usize = 1_000;

@@ -16,7 +16,7 @@ use super::{
     coinbaser::{self, CoinbaserFault},
     event::{Configured, Event, Fault, Unsent},
     frame::command,
-    handshake::{Handshake, HandshakeError, printable},
+    handshake::{Handshake, HandshakeError},
     link::{Frame, Link, LinkError},
     liveness::{Dead, Liveness},
     message::{
@@ -27,7 +27,7 @@ use super::{
     slots::Slots,
     validation,
 };
-use crate::work::{CoinbaserRequest, Share, Template, TemplateKind};
+use crate::work::{CoinbaserRequest, Share, Template, TemplateKind, printable_bytes};
 
 /// The gateway's side of one connection.
 pub struct Client {
@@ -242,7 +242,7 @@ impl Client {
             (command::INFO, _) => {
                 let text = frame.unchecked();
                 let end = memchr::memchr(0, text).unwrap_or(text.len());
-                events.push(Event::Info { text: printable(&text[..end], INFO_MAX) });
+                events.push(Event::Info { text: printable_bytes(&text[..end], INFO_MAX) });
                 Ok(())
             }
             (command::PING, _) => Ok(()),

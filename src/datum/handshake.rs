@@ -10,6 +10,7 @@ use super::{
     link::{Frame, Link, LinkError},
     message::{GatewayKeys, Hello, Response},
 };
+use crate::work::printable_bytes;
 
 /// A gateway that has said HELLO and waits for the response.
 #[derive(Debug)]
@@ -41,7 +42,7 @@ impl Handshake {
         let keys = GatewayKeys { long_term: *long_term.public(), session: *session.public() };
         let nk = rng.next_u32();
         let padding = vec![0; rng.gen_range(1..=HELLO_PADDING_MAX)];
-        let user_agent = printable(user_agent.as_bytes(), USER_AGENT_MAX);
+        let user_agent = printable_bytes(user_agent.as_bytes(), USER_AGENT_MAX);
         let hello = Hello { keys, user_agent: user_agent.as_bytes(), nk, padding: &padding };
         let mut message = Vec::with_capacity(512);
         hello.encode(&mut message);
@@ -70,7 +71,10 @@ impl Handshake {
         }
         let nonces = Nonces::derive(self.nk, &self.keys.session.ed25519);
         link.set_channel(Channel::of_gateway(&self.session, &response.session.x25519, nonces));
-        Ok(Welcome { pool_session: response.session, motd: printable(response.motd, MOTD_MAX) })
+        Ok(Welcome {
+            pool_session: response.session,
+            motd: printable_bytes(response.motd, MOTD_MAX),
+        })
     }
 }
 
@@ -93,7 +97,7 @@ impl Visitor {
         let cut = plain.len().saturating_sub(SIGNATURE_LEN);
         let hello = Hello::decode(&plain[..cut])?;
         hello.keys.long_term.verify(&plain)?;
-        let user_agent = printable(hello.user_agent, USER_AGENT_MAX);
+        let user_agent = printable_bytes(hello.user_agent, USER_AGENT_MAX);
         Ok(Self { keys: hello.keys, user_agent, nk: hello.nk })
     }
 
@@ -109,12 +113,6 @@ impl Visitor {
 
 /// The bytes of a HELLO frame's header, and how long HELLO may be.
 pub const HELLO_MAX: usize = HEADER_LEN + SEAL_LEN + SIGNATURE_LEN + 1024;
-
-/// Text that is fit for a log: no control characters, at most `max` bytes.
-pub fn printable(text: &[u8], max: usize) -> String {
-    let text = String::from_utf8_lossy(&text[..text.len().min(max)]);
-    text.chars().filter(|c| !c.is_control()).collect()
-}
 
 /// What is wrong with the other side's half of the handshake.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]

@@ -50,7 +50,7 @@ pub use codec::DecodeError;
 pub use coinbaser::{Checked, CoinbaserFault, check as check_coinbaser};
 pub use event::{Configured, Event, Fault, Unsent};
 pub use frame::{BODY_MAX, FrameError, HEADER_LEN, Header, HeaderKey, Inbox, command, mix};
-pub use handshake::{HELLO_MAX, Handshake, HandshakeError, Visitor, Welcome, printable};
+pub use handshake::{HELLO_MAX, Handshake, HandshakeError, Visitor, Welcome};
 pub use link::{Frame, Link, LinkError};
 pub use memory::PoolMemory;
 pub use options::{Backoff, DatumConfig, PoolConfig, default_user_agent};

@@ -5,7 +5,7 @@ use std::{
     collections::{HashMap, HashSet},
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use tokio::sync::watch;
@@ -14,7 +14,7 @@ use tracing::warn;
 use super::Limits;
 use crate::{
     stratum::{Lease, Leases},
-    work::{Counters, Refused},
+    work::{Counters, Ration, Refused},
 };
 
 /// Keeps count of all connections and channels.
@@ -30,7 +30,8 @@ struct Guests {
     taken: HashSet<u32>,
     next: u32,
     per_ip: HashMap<IpAddr, usize>,
-    complaints: [Complaints; 3],
+    /// A flood of connections must not flood the log.
+    complaints: [Ration; 3],
 }
 
 /// What a stranger could fill the log with.
@@ -157,31 +158,10 @@ impl Drop for Place {
     }
 }
 
-/// Lets one complaint through in a while: a flood of connections must not flood the log.
-#[derive(Debug, Default)]
-struct Complaints {
-    last: Option<Instant>,
-    unsaid: u64,
-}
-
-impl Complaints {
-    /// How many were swallowed since the last, when it is time for one.
-    fn may_say(&mut self, now: Instant) -> Option<u64> {
-        if self.last.is_some_and(|last| now < last + COMPLAIN_EACH) {
-            self.unsaid += 1;
-            return None;
-        }
-        self.last = Some(now);
-        Some(std::mem::take(&mut self.unsaid))
-    }
-}
-
 /// Tokio's clock, so that tests can hold it.
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
-
-const COMPLAIN_EACH: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
@@ -229,15 +209,5 @@ mod tests {
         channels.full();
         let count = |refused: Refused| counters.view().refused[refused as usize];
         assert_eq!([count(Refused::FullForIp), count(Refused::FullForConnection)], [1, 1]);
-    }
-
-    #[test]
-    fn complaints_are_rationed() {
-        let mut complaints = Complaints::default();
-        #[expect(clippy::disallowed_methods, reason = "any origin will do")]
-        let start = Instant::now();
-        assert_eq!(complaints.may_say(start), Some(0));
-        assert_eq!(complaints.may_say(start), None);
-        assert_eq!(complaints.may_say(start + COMPLAIN_EACH), Some(1));
     }
 }

@@ -19,6 +19,8 @@ pub struct Names {
 #[derive(Clone, Debug)]
 pub struct Named {
     pub username: Username,
+    /// As it was heard, where that cannot be shown.
+    heard: Option<Box<str>>,
     /// Opened with the first accepted share: names alone must not fill the roster.
     worker: Option<Arc<Worker>>,
 }
@@ -26,19 +28,21 @@ pub struct Named {
 impl Names {
     /// The shared form of `name`; none when it is too long for a pool.
     pub fn intern(&mut self, name: &str) -> Option<&Named> {
-        if self.known.get(self.current).is_none_or(|known| *known.username.0 != *name) {
+        if self.known.get(self.current).is_none_or(|known| !known.is(name)) {
             if name.len() > NAME_LEN_MAX {
                 return None;
             }
-            let known = self.known.iter().position(|known| *known.username.0 == *name);
-            self.current = known.unwrap_or_else(|| self.add(name));
+            self.current = match self.known.iter().position(|known| known.is(name)) {
+                Some(known) => known,
+                None => self.add(name)?,
+            };
         }
         self.known.get(self.current)
     }
 
     /// The account of the name used last, opened if need be, and noted beside `miner`.
     pub fn account(&mut self, roster: &Roster, miner: &Miner) -> Option<&Worker> {
-        let Named { username, worker } = self.known.get_mut(self.current)?;
+        let Named { username, worker, .. } = self.known.get_mut(self.current)?;
         Some(worker.get_or_insert_with(|| {
             miner.add_worker(username);
             roster.worker(username)
@@ -50,15 +54,26 @@ impl Names {
         self.known.get(self.current)?.worker.as_deref()
     }
 
-    fn add(&mut self, name: &str) -> usize {
-        let fresh = Named { username: Username(name.into()), worker: None };
+    fn add(&mut self, name: &str) -> Option<usize> {
+        let username = Username::heard(name);
+        if username.0.len() > NAME_LEN_MAX {
+            return None;
+        }
+        let heard = (*username.0 != *name).then(|| name.into());
+        let fresh = Named { username, heard, worker: None };
         if self.known.len() < NAMES_MAX {
             self.known.push(fresh);
-            return self.known.len() - 1;
+            return Some(self.known.len() - 1);
         }
         let oldest = (self.current + 1) % NAMES_MAX;
         self.known[oldest] = fresh;
-        oldest
+        Some(oldest)
+    }
+}
+
+impl Named {
+    fn is(&self, name: &str) -> bool {
+        self.heard.as_deref().unwrap_or(&self.username.0) == name
     }
 }
 
@@ -87,6 +102,13 @@ mod tests {
         }
         assert_eq!(names.known.len(), NAMES_MAX);
         assert!(names.intern(&"x".repeat(384)).is_none());
+        assert!(names.intern(&"\u{1}".repeat(383)).is_none(), "longer when it can be shown");
+        let forged = "bc1q.a\nINFO block found\u{202e}";
+        let shown = "bc1q.a\u{fffd}INFO block found\u{fffd}";
+        for _ in 0..2 {
+            assert_eq!(&*names.intern(forged).unwrap().username.0, shown);
+        }
+        assert_eq!(names.known.iter().filter(|known| known.is(forged)).count(), 1);
         assert!(seat.roster.workers().is_empty(), "nobody has had a share accepted");
         names.intern("me").unwrap();
         assert!(names.known_account().is_none());

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     stratum::Config,
-    work::{CoinbaseId, Difficulty, Reject, Target},
+    work::{CoinbaseId, Difficulty, Reject, Target, printable_bytes},
 };
 
 /// What the client said of itself.
@@ -71,9 +71,9 @@ pub(super) fn class_of(
 
 pub(super) fn user_agent(setup: &SetupConnection<'_>) -> Box<str> {
     let parts = [
-        setup.vendor.to_str_lossy(),
-        setup.hardware_version.to_str_lossy(),
-        setup.firmware.to_str_lossy(),
+        printable_bytes(setup.vendor.as_bytes(), PART_LEN_MAX),
+        printable_bytes(setup.hardware_version.as_bytes(), PART_LEN_MAX),
+        printable_bytes(setup.firmware.as_bytes(), PART_LEN_MAX),
     ];
     parts.join("/").trim_end_matches('/').into()
 }
@@ -123,5 +123,7 @@ pub(super) fn code_of(reject: Reject) -> Str255<'static> {
 const DIFFICULTY_MOST: f64 = 1e18;
 /// An `f64`'s quotient is off by one bit, the long division's by less.
 const ROUNDINGS: u32 = 4;
+/// Of a vendor's or a firmware's name.
+const PART_LEN_MAX: usize = 64;
 /// The only one there is.
 pub(super) const VERSION: u16 = 2;

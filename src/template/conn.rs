@@ -27,6 +27,7 @@ use tokio::{
 use crate::{
     net,
     reply::{Reader, Reply, ReplyError},
+    work::{printable, printable_bytes},
 };
 
 /// Why a call came to nothing.
@@ -137,8 +138,8 @@ impl Answer {
             serde_json::from_str(text).map_err(|e| wrong(e.to_string()))?;
         match envelope.error {
             Some(Fault { code, message }) => {
-                let message = message.chars().take(MESSAGE_LEN_MAX).collect::<String>();
-                Err(RpcError::Node { code, message: message.into() })
+                let message = printable(&message, MESSAGE_LEN_MAX).into();
+                Err(RpcError::Node { code, message })
             }
             None => Ok(envelope.result),
         }
@@ -332,8 +333,8 @@ impl Connection {
             // An error of the node's own comes with status 500 or 404 and says more in JSON; a
             // request that is too long never got to the call.
             status if status == 413 || (status != 200 && !is_json) => {
-                let text = String::from_utf8_lossy(&body[..body.len().min(MESSAGE_LEN_MAX)]);
-                Err(RpcError::Http { status, text: text.trim().into() })
+                let text = printable_bytes(body.trim_ascii(), MESSAGE_LEN_MAX);
+                Err(RpcError::Http { status, text: text.into() })
             }
             _ => Ok((Answer { method, body }, keeps.then_some(self))),
         }

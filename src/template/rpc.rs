@@ -17,7 +17,7 @@ use super::{
     gbt::{GbtError, Parsed, RawTemplate},
     header::{Header, RawHeader},
 };
-use crate::work::Hash256;
+use crate::work::{Hash256, printable};
 
 /// What a node says about itself.
 #[derive(Debug)]
@@ -45,12 +45,13 @@ pub(super) async fn node_info(client: &mut RpcClient) -> Result<NodeInfo, NodeEr
     let answer = client.call("getblockchaininfo", "[]", QUICK_MAX).await?;
     let chain: Chain<'_> = answer.parse()?;
     let network = Network::from_core_arg(chain.chain)
-        .map_err(|_| NodeError::Chain(chain.chain.chars().take(40).collect::<String>().into()))?;
+        .map_err(|_| NodeError::Chain(printable(chain.chain, 40).into()))?;
     let (height, headers) = (chain.blocks, chain.headers);
     let is_in_initial_download = chain.initialblockdownload;
     let answer = client.call("getnetworkinfo", "[]", QUICK_MAX).await?;
-    let version = answer.parse::<Version>()?.subversion.chars().take(120).collect::<String>();
-    Ok(NodeInfo { network, version: version.into(), height, headers, is_in_initial_download })
+    let version = answer.parse::<Version>()?.subversion;
+    let version = printable(&version, 120).into();
+    Ok(NodeInfo { network, version, height, headers, is_in_initial_download })
 }
 
 /// The other chain that the node is on, or will go to; none where it does not say.

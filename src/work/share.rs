@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{CoinbaseId, Hash256, Job};
+use super::{CoinbaseId, Hash256, Job, printable};
 
 /// A parsed submit, whichever protocol carried it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -84,9 +84,16 @@ pub struct FoundBlock {
     pub username: Username,
 }
 
-/// Whom a share belongs to, as the miner wrote it. Cheap to clone.
+/// Whom a share belongs to, as the miner wrote it, but for what no log can show. Cheap to clone.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Username(pub Arc<str>);
+
+impl Username {
+    /// From a stranger's mouth.
+    pub fn heard(name: &str) -> Self {
+        Self(printable(name, usize::MAX).into())
+    }
+}
 
 impl fmt::Display for Username {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

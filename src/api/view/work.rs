@@ -12,7 +12,7 @@ use crate::{
         shapes::{self, TemplateKind},
     },
     template::NodeStatus,
-    work::{self, CoinbaseId, Door},
+    work::{self, CoinbaseId, Door, printable_bytes},
 };
 
 pub(crate) fn work(handles: &Handles, moment: &Moment) -> shapes::Work {
@@ -100,5 +100,5 @@ fn payout(payout: &work::Payout) -> shapes::Payout {
 
 /// A tag is any bytes.
 pub(super) fn text(tag: &[u8]) -> String {
-    String::from_utf8_lossy(tag).chars().filter(|c| !c.is_control()).collect()
+    printable_bytes(tag, tag.len())
 }

@@ -9,12 +9,11 @@ use crate::{
     datum::{
         awaiting::Sent,
         event::{Configured, Event},
-        handshake::printable,
         message::{ShareReason, ShareResponse, ShareStatus},
         stats::Verdict,
         status::PoolState,
     },
-    work::{Coinbaser, CoinbaserRequest, Payout, PoolTerms},
+    work::{Coinbaser, CoinbaserRequest, Payout, PoolTerms, printable_bytes},
 };
 
 impl Relay {
@@ -81,7 +80,7 @@ impl Relay {
             warn!(%pool, min_difficulty = configured.min_difficulty,
                 "pool {pool}: its minimum difficulty is no power of two; rounded up");
         }
-        let tag = printable(&configured.tag, usize::from(u8::MAX));
+        let tag = printable_bytes(&configured.tag, usize::from(u8::MAX));
         info!(%pool, tag, prime_id = configured.prime_id,
             min_difficulty = configured.min_difficulty, "pool {pool} is up");
         let mut payout = Payout {

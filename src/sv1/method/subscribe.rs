@@ -3,7 +3,10 @@
 use serde::Deserialize;
 
 use super::submit::EXTRANONCE2_LEN;
-use crate::sv1::{error::write_result, message::Request, notify::push_hex};
+use crate::{
+    sv1::{error::write_result, message::Request, notify::push_hex},
+    work::printable,
+};
 
 /// What the miner says it is; empty when it says nothing.
 pub(in crate::sv1) fn user_agent(request: &Request<'_>) -> Box<str> {
@@ -18,7 +21,7 @@ pub(in crate::sv1) fn user_agent(request: &Request<'_>) -> Box<str> {
     let Some(Element::Text(text)) = elements.into_iter().next() else {
         return Box::default();
     };
-    text.chars().filter(|c| !c.is_control()).take(USER_AGENT_LEN_MAX).collect()
+    printable(&text, USER_AGENT_LEN_MAX).into()
 }
 
 pub(in crate::sv1) fn write_answer(id: &[u8], extranonce1: [u8; 4], out: &mut Vec<u8>) {

@@ -9,7 +9,7 @@ use super::{
     },
     wire::{Frames, Reader, WireError},
 };
-use crate::work::Hash256;
+use crate::work::{Hash256, printable};
 
 /// What the node said.
 #[derive(Debug, Eq, PartialEq)]
@@ -146,7 +146,7 @@ impl Client {
         self.ask(Ask::SubscribeEvents, out);
         self.ask(Ask::ChainInfo, out);
         self.ask(Ask::ChainTip, out);
-        let version = version.chars().take(VERSION_LEN_MAX).collect();
+        let version = printable(version, VERSION_LEN_MAX).into();
         Ok(Said::Welcome { version, layout: self.layout })
     }
 

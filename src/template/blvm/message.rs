@@ -5,7 +5,7 @@
 //! what may be either is tried both ways, and only what leaves no byte over is believed.
 
 use super::wire::{Reader, WireError, Writer};
-use crate::work::{Hash256, Template};
+use crate::work::{Hash256, Template, printable};
 
 /// Which tags the node's enums have.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -151,7 +151,9 @@ pub(super) fn answer<'a, T>(
 ) -> Result<Result<T, String>, WireError> {
     if !body.flag()? {
         // What a refusal carries besides its reason does not matter.
-        return Ok(Err(refusal(body).unwrap_or("it does not say why").to_owned()));
+        return Ok(Err(
+            printable(refusal(body).unwrap_or("it does not say why"), WORDS_LEN_MAX).into_owned()
+        ));
     }
     if !body.flag()? {
         return Err(WireError::Other);
@@ -345,6 +347,8 @@ impl Expected {
     }
 }
 
+/// Of a refusal.
+const WORDS_LEN_MAX: usize = 300;
 const REQUEST: u32 = 0;
 const RESPONSE: u32 = 1;
 const EVENT: u32 = 2;

@@ -13,9 +13,9 @@ use crate::{
             JobContext, ShareFlags, ShareMessage, ShareReason, ShareResponse, ShareStatus,
             ToGateway,
         },
-        printable, rebuild,
+        rebuild,
     },
-    work::{CoinbaserRequest, Hash256},
+    work::{CoinbaserRequest, Hash256, printable_bytes},
 };
 
 /// What the pool makes of a share.
@@ -217,7 +217,7 @@ impl Gateway {
             ledger.gateway(&self.keys.long_term.ed25519).unchecked.add(difficulty);
         }
         let record = ShareRecord {
-            username: printable(share.username, USERNAME_SHOWN_MAX).into(),
+            username: printable_bytes(share.username, USERNAME_SHOWN_MAX).into(),
             slot: share.slot,
             coinbase_id: share.coinbase_id,
             flags: share.flags,
