@@ -1,28 +1,34 @@
 //! Where log lines go: standard error or the journal, and a file. What they say is everybody's own.
 
 mod daily;
+mod journal;
+mod queue;
 
-use std::io::IsTerminal;
+use std::{backtrace::Backtrace, io::IsTerminal, path::Path};
 
-use tracing::{Subscriber, warn};
-use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing::{Subscriber, error, warn};
 use tracing_subscriber::{
     EnvFilter, Layer, Registry,
     filter::ParseError,
-    fmt::{self, MakeWriter},
+    fmt,
     layer::SubscriberExt,
     registry::LookupSpan,
     reload,
     util::{SubscriberInitExt, TryInitError},
 };
 
+pub use self::queue::Sink;
+use self::{
+    daily::DailyFile,
+    journal::{Journal, Socket},
+    queue::{Flush, Queue},
+};
 use crate::config::{Log, LogFormat};
-use daily::DailyFile;
 
 /// Logging as it was set up: to be kept until the end, which writes the last lines.
 pub struct Logging {
     level: reload::Handle<EnvFilter, Registry>,
-    _file: Option<WorkerGuard>,
+    _flush: Vec<Flush>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +37,8 @@ pub enum LoggingError {
     Level(#[from] ParseError),
     #[error("logging was set up before: {0}")]
     Twice(#[from] TryInitError),
+    #[error("no thread for the log: {0}")]
+    Thread(#[from] std::io::Error),
     #[error("logging has ended: {0}")]
     Ended(#[from] reload::Error),
 }
@@ -46,30 +54,62 @@ impl Logging {
 /// no reason not to mine.
 pub fn init(log: &Log) -> Result<Logging, LoggingError> {
     let (level, handle) = reload::Layer::new(filter(&log.level)?);
-    let (journal, no_journal) = match log.format {
-        LogFormat::Journald => split(journal()),
+    let is_terminal = std::io::stderr().is_terminal();
+    let mut all = Vec::new();
+    let mut start = |(queue, flush)| {
+        all.push(flush);
+        queue
+    };
+    let standard_error =
+        start(queue::spawn(Sink::StandardError, is_terminal, std::io::stderr(), tell_dropped)?);
+    let (socket, no_journal) = match log.format {
+        LogFormat::Journald => split(Socket::open()),
         LogFormat::Text | LogFormat::Json => (None, None),
     };
+    let journal = socket.map(|it| queue::spawn(Sink::Journal, false, it, tell_dropped));
+    let journal = journal.transpose()?.map(&mut start).map(Journal);
     let (file, no_file) = split(log.file.as_ref().map_or(Ok(None), |path| {
-        DailyFile::open(path).map(Some).map_err(|error| (path.display(), error))
+        open(path, &standard_error).map(Some).map_err(|error| (path.display(), error))
     }));
-    let file = file.flatten();
-    let (writer, guard) = file.map(non_blocking).unzip();
-    let is_terminal = std::io::stderr().is_terminal();
-    let standard_error = journal.is_none().then(|| text(log.format, is_terminal, std::io::stderr));
+    let file = file.flatten().map(&mut start);
+    let standard_error = journal.is_none().then(|| text(log.format, is_terminal, standard_error));
     tracing_subscriber::registry()
         .with(level)
         .with(journal)
         .with(standard_error)
-        .with(writer.map(|writer| text(log.format, false, writer)))
+        .with(file.map(|file| text(log.format, false, file)))
         .try_init()?;
+    log_panics();
     if let Some(error) = no_journal {
         warn!("log.format = \"journald\" but no journal to write to ({error}): text it is");
     }
     if let Some((path, error)) = no_file {
         warn!("log.file {path} cannot be written, so nothing goes there: {error}");
     }
-    Ok(Logging { level: handle, _file: guard })
+    Ok(Logging { level: handle, _flush: all })
+}
+
+/// A day's file, whose trouble is told on standard error.
+fn open(path: &Path, standard_error: &Queue) -> std::io::Result<(Queue, Flush)> {
+    let other = standard_error.clone();
+    let file = DailyFile::open(path, move |line| other.put(line.into_bytes()))?;
+    queue::spawn(Sink::File, false, file, tell_dropped)
+}
+
+/// On the thread of a sink that flows again.
+fn tell_dropped(sink: Sink, lines: u64) {
+    let sink = sink.name();
+    warn!(sink, lines, "log lines were left out: nobody read them, or the disk was too slow");
+}
+
+/// A panic's message goes where other lines go: one that waits for a reader would hold up its thread.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let thread = thread.name().unwrap_or("unnamed");
+        // Only with RUST_BACKTRACE.
+        error!(thread, "{panic}\n{}", Backtrace::capture());
+    }));
 }
 
 /// RUST_LOG helps when a configuration cannot be changed.
@@ -77,39 +117,15 @@ fn filter(level: &str) -> Result<EnvFilter, ParseError> {
     std::env::var("RUST_LOG").as_deref().unwrap_or(level).parse()
 }
 
-fn journal<S>() -> std::io::Result<impl Layer<S>>
+fn text<S>(format: LogFormat, ansi: bool, queue: Queue) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
-    use tracing_journald::{Priority, PriorityMappings};
-    // The crate's own would show our info as notices.
-    let priorities = PriorityMappings {
-        info: Priority::Informational,
-        debug: Priority::Debug,
-        ..PriorityMappings::new()
-    };
-    let layer = tracing_journald::layer()?;
-    Ok(layer.with_syslog_identifier("gatewayd".into()).with_priority_mappings(priorities))
-}
-
-fn text<S, W>(format: LogFormat, ansi: bool, writer: W) -> Box<dyn Layer<S> + Send + Sync>
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
-{
-    let layer = fmt::layer().with_ansi(ansi).with_writer(writer);
+    let layer = fmt::layer().with_ansi(ansi).with_writer(queue);
     match format {
         LogFormat::Json => layer.json().boxed(),
         LogFormat::Text | LogFormat::Journald => layer.with_target(false).boxed(),
     }
-}
-
-/// A disk that stalls must not hold up what logs.
-fn non_blocking(file: DailyFile) -> (NonBlocking, WorkerGuard) {
-    NonBlockingBuilder::default()
-        .buffered_lines_limit(LINES_WAITING_MAX)
-        .thread_name("log file")
-        .finish(file)
 }
 
 fn split<T, E>(result: Result<T, E>) -> (Option<T>, Option<E>) {
@@ -118,6 +134,3 @@ fn split<T, E>(result: Result<T, E>) -> (Option<T>, Option<E>) {
         Err(error) => (None, Some(error)),
     }
 }
-
-/// A megabyte or two, if the disk never comes back; lines after that are left out.
-const LINES_WAITING_MAX: usize = 8_192;

@@ -9,6 +9,7 @@ use std::{
     fs,
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
+    process::Stdio,
     time::Duration,
 };
 
@@ -263,4 +264,72 @@ fn odd_requests_harm_nobody() {
         assert!(!answer.contains("root:"), "{asked:?}: {answer}");
         assert_eq!(common::http::get(api, "/healthz").status, 200, "{asked:?}");
     }
+}
+
+/// A pipe takes 64 kB; whoever started gatewayd may have stopped reading it.
+#[test]
+fn a_log_that_nobody_reads_stops_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let config = dir.path().join("gatewayd.toml");
+    let text = format!(
+        r#"[[node]]
+rpc_url = "http://127.0.0.1:1"
+[mining]
+address = "{ADDRESS}"
+[stratum]
+listen = ["127.0.0.1:0"]
+[api]
+listen = "127.0.0.1:0"
+[ledger]
+data_dir = "{}"
+[log]
+level = "debug"
+file = "{}"
+"#,
+        dir.path().display(),
+        log.display()
+    );
+    fs::write(&config, text).unwrap();
+    let mut command = Gateway::command();
+    command.arg("--config").arg(&config).arg("run").stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let unread = child.stderr.take();
+    let addr: SocketAddr = eventually("it listens", SOON, || {
+        let log = fs::read_to_string(&log).ok()?;
+        let line = log.lines().find(|line| line.contains("protocol=http"))?;
+        line.split("addr=").nth(1)?.trim().parse().ok()
+    });
+    // Each is a line in the log.
+    for n in 0..1500 {
+        let answer = say(addr, b"no HTTP\r\n\r\n");
+        assert_eq!(status_of(&answer), Some(400), "after {n} lines");
+    }
+    assert_eq!(get(addr, "/healthz").status, 200);
+    let metrics = get(addr, "/metrics");
+    let count = metrics.text().lines().filter(|it| it.contains("log_lines_dropped_total{")).count();
+    assert_eq!(count, 3, "{}", metrics.text());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    drop(unread);
+}
+
+/// Somebody guesses passwords, from many addresses and all the time.
+#[test]
+fn refused_logins_do_not_fill_the_log() {
+    let (gateway, api) = start("admin_password_file = \"{dir}/password\"");
+    fs::write(gateway.dir().join("password"), PASSWORD).unwrap();
+    gateway.signal("HUP");
+    let is_read = || (get(api, "/api/v1/session").json()["admin_enabled"] == true).then_some(());
+    eventually("the password is read", SOON, is_read);
+    let login = json!({ "password": "wrong horse" }).to_string();
+    for _ in 0..200 {
+        let refused = ask(api, "POST", "/api/v1/session", &[], Some(&login)).status;
+        assert!([401, 429].contains(&refused), "{refused}");
+    }
+    gateway.wait_for_line("API: a wrong admin password", SOON);
+    let lines = gateway.lines();
+    let said = lines.iter().filter(|line| line.contains("API: ")).count();
+    // Two kinds of line, each once in five seconds.
+    assert!(said < 50, "{said} lines");
 }

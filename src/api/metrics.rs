@@ -20,6 +20,7 @@ use super::{
     state::State,
     view,
 };
+use crate::logging::Sink;
 use crate::work::{CountersView, Histogram, HistogramView, Protocol, Refused, Reject, TipClock};
 
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -49,6 +50,7 @@ struct Figures {
     submissions: Vec<(String, &'static str, u64)>,
     blocks_found: u64,
     events_dropped: u64,
+    log_lines_dropped: [(&'static str, u64); Sink::ALL.len()],
 }
 
 impl Figures {
@@ -68,6 +70,7 @@ impl Figures {
             submissions: submissions.map(|((node, it), n)| (node.to_string(), it, n)).collect(),
             blocks_found: handles.blocks.found(),
             events_dropped: state.hub.dropped(),
+            log_lines_dropped: Sink::ALL.map(|sink| (sink.name(), sink.dropped())),
         }
     }
 }
@@ -102,6 +105,11 @@ impl Figures {
         let mut events =
             page.counters("events_dropped", "Events that a reader was too slow for")?;
         events.counter(&[("sink", "sse")], self.events_dropped)?;
+        let help = "Lines of the log that nobody read, or that a disk was too slow for";
+        let mut lines = page.counters("log_lines_dropped", help)?;
+        for (sink, count) in self.log_lines_dropped {
+            lines.counter(&[("sink", sink)], count)?;
+        }
         // Named, so that nobody looks for it in vain: auxiliary chains are not mined yet.
         let help = "Shares of auxiliary chains; there is a series for each chain that is mined";
         page.counters("merged_shares", help).map(drop)

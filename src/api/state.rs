@@ -1,9 +1,14 @@
 //! What every request finds.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    net::IpAddr,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use tracing::{info, warn};
 
 use super::{
-    auth::{Gatekeeper, Password},
+    auth::{Denied, Gatekeeper, Password},
     clock::moment,
     compat::Notices,
     events::Hub,
@@ -11,6 +16,7 @@ use super::{
     shapes::{Status, Warning},
     view,
 };
+use crate::work::Ration;
 
 pub(super) struct State {
     pub(super) handles: Handles,
@@ -18,6 +24,8 @@ pub(super) struct State {
     pub(super) hub: Hub,
     /// How often the nodes may be asked for a new block by whoever is in the house.
     pub(super) notices: Notices,
+    /// How often the log is told of who does not get in.
+    refusals: Mutex<[Ration; 2]>,
     /// Why there is no admin password though one was asked for.
     admin_problem: Mutex<Option<String>>,
 }
@@ -29,7 +37,28 @@ impl State {
             keeper: Gatekeeper::default(),
             hub: Hub::default(),
             notices: Notices::default(),
+            refusals: Mutex::default(),
             admin_problem: Mutex::default(),
+        }
+    }
+
+    /// Says in the log that somebody was not let in, now and then.
+    pub(super) fn tell_denied(&self, ip: IpAddr, denied: Denied) {
+        let mut rations = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        let [wrong, early] = &mut *rations;
+        let now = moment().now;
+        match denied {
+            Denied::WrongPassword => {
+                if let Some(unsaid) = wrong.may_say(now) {
+                    warn!(%ip, unsaid, "API: a wrong admin password");
+                }
+            }
+            Denied::Wait(wait) => {
+                if let Some(unsaid) = early.may_say(now) {
+                    info!(%ip, ?wait, unsaid, "API: too many wrong admin passwords");
+                }
+            }
+            Denied::ReadOnly | Denied::Busy => {}
         }
     }
 

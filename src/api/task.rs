@@ -7,7 +7,7 @@ use tokio::{
     task::spawn_blocking,
     time::{MissedTickBehavior, interval},
 };
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use super::{
     auth::{Denied, Password},
@@ -51,18 +51,13 @@ pub(super) async fn run(state: Arc<State>) {
 
 /// Checks a password off the thread that answers.
 pub(super) async fn check(state: &Arc<State>, ip: IpAddr, password: String) -> Result<(), Denied> {
-    let state = Arc::clone(state);
-    let run = move || match state.keeper.begin(ip, &password, moment().now)? {
+    let keeper = Arc::clone(state);
+    let run = move || match keeper.keeper.begin(ip, &password, moment().now)? {
         Some(check) => check.run(),
         None => Ok(()),
     };
     let result = spawn_blocking(run).await.unwrap_or(Err(Denied::Busy));
-    match result {
-        Err(Denied::WrongPassword) => warn!(%ip, "API: a wrong admin password"),
-        Err(Denied::Wait(wait)) => info!(%ip, ?wait, "API: too many wrong admin passwords"),
-        _ => {}
-    }
-    result
+    result.inspect_err(|denied| state.tell_denied(ip, *denied))
 }
 
 /// Reads the password's file, if there is one. One that says what it said before (`known`) signs

@@ -17,17 +17,23 @@ pub(super) struct DailyFile {
     /// Of the lines in the file.
     day: Date,
     now: fn() -> SystemTime,
-    /// A full disk is told of once.
+    /// Where it is told that a disk is full; logging it would come back here.
+    tell: Box<dyn Fn(String) + Send>,
+    /// It is told of once.
     failed: bool,
 }
 
 impl DailyFile {
     #[expect(clippy::disallowed_methods, reason = "the days of the log are the clock's")]
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
-        Self::open_at(path, SystemTime::now)
+    pub(super) fn open(path: &Path, tell: impl Fn(String) + Send + 'static) -> io::Result<Self> {
+        Self::open_at(path, SystemTime::now, Box::new(tell))
     }
 
-    fn open_at(path: &Path, now: fn() -> SystemTime) -> io::Result<Self> {
+    fn open_at(
+        path: &Path,
+        now: fn() -> SystemTime,
+        tell: Box<dyn Fn(String) + Send>,
+    ) -> io::Result<Self> {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
         }
@@ -35,7 +41,7 @@ impl DailyFile {
         let written = fs::metadata(path).and_then(|it| it.modified()).map(date);
         let file = append(path)?;
         let day = written.unwrap_or_else(|_| date(now()));
-        Ok(Self { path: path.to_owned(), file, day, now, failed: false })
+        Ok(Self { path: path.to_owned(), file, day, now, tell, failed: false })
     }
 
     /// Puts the file of the day that is over aside, and begins one for `today`.
@@ -90,8 +96,8 @@ impl Write for DailyFile {
         if let Err(error) = &written
             && !self.failed
         {
-            // Logging it would come back here.
-            eprintln!("gatewayd: log.file {} cannot be written: {error}", self.path.display());
+            let path = self.path.display();
+            (self.tell)(format!("gatewayd: log.file {path} cannot be written: {error}\n"));
         }
         self.failed = written.is_err();
         written
@@ -146,7 +152,7 @@ mod tests {
     fn each_day_has_its_file_and_old_ones_go() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("logs/gatewayd");
-        let mut log = DailyFile::open_at(&path, now).unwrap();
+        let mut log = DailyFile::open_at(&path, now, Box::new(drop)).unwrap();
         for name in ["gatewayd.toml", "gatewayd.2020-01-1", "other.2020-01-01"] {
             fs::write(path.with_file_name(name), "not a log").unwrap();
         }
@@ -176,14 +182,14 @@ mod tests {
         let written = earlier.metadata().unwrap().modified().unwrap();
         let yesterday = written - Duration::from_secs(86_400);
         earlier.set_modified(yesterday).unwrap();
-        let mut log = DailyFile::open(&path).unwrap();
+        let mut log = DailyFile::open(&path, drop).unwrap();
         log.write_all(b"now\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "now\n");
         let aside = folder.path().join(format!("gatewayd.log.{}", date(yesterday)));
         assert_eq!(fs::read_to_string(aside).unwrap(), "earlier\n");
 
         drop(log);
-        let mut log = DailyFile::open(&path).unwrap();
+        let mut log = DailyFile::open(&path, drop).unwrap();
         log.write_all(b"again\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "now\nagain\n");
     }
