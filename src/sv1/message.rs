@@ -39,6 +39,11 @@ impl<'a> Request<'a> {
         Some(Self { id, method: wire.method, params: wire.params })
     }
 
+    /// True when no answer is wanted.
+    pub(super) fn is_notice(&self) -> bool {
+        self.id == b"null"
+    }
+
     /// The parameters as `T`; none when they are missing or something else.
     pub(super) fn params<T: Deserialize<'a>>(&self) -> Option<T> {
         serde_json::from_str(self.params?.get()).ok()

@@ -125,9 +125,12 @@ impl Session {
             "mining.authorize" => self.on_authorize(&request, work, now, out),
             "mining.configure" => self.on_configure(&request, work, now, out),
             "mining.suggest_difficulty" => self.on_suggest(&request, work, now, out),
+            "mining.suggest_target" => self.on_suggest_target(&request, work, now, out),
             "mining.extranonce.subscribe" => write_true(request.id, out),
             "mining.ping" => write_result(request.id, b"\"pong\"", out),
             "mining.pong" => {}
+            // What BFGMiner can do, before it subscribes; a line about that would confuse it.
+            "mining.capabilities" if request.is_notice() => {}
             // BFGMiner asks for each job's, to look for its own; none says that it need not.
             "mining.get_transactions" => write_result(request.id, b"[]", out),
             _ => write_method_not_found(request.id, out),

@@ -175,16 +175,17 @@ impl Notify {
 
     /// As firmware does it: words of the previous hash swapped back, fields little-endian.
     fn header(&self, extranonce2: u64, nonce: u32) -> Vec<u8> {
+        self.header_of(&self.coinbase(extranonce2), nonce)
+    }
+
+    fn header_of(&self, coinbase: &[u8], nonce: u32) -> Vec<u8> {
         let number = |hex: &str| u32::from_str_radix(hex, 16).unwrap().to_le_bytes().to_vec();
         let prevhash = unhex(&self.prevhash);
         let prevhash: Vec<u8> =
             prevhash.chunks(4).flat_map(|word| word.iter().rev().copied()).collect();
-        let root = self.branches.iter().fold(
-            sha256d::Hash::hash(&self.coinbase(extranonce2)),
-            |left, right| {
-                sha256d::Hash::hash(&[left.to_byte_array().to_vec(), unhex(right)].concat())
-            },
-        );
+        let root = self.branches.iter().fold(sha256d::Hash::hash(coinbase), |left, right| {
+            sha256d::Hash::hash(&[left.to_byte_array().to_vec(), unhex(right)].concat())
+        });
         [
             number(&self.version),
             prevhash,
@@ -197,14 +198,19 @@ impl Notify {
     }
 
     fn mine(&self, extranonce2: u64, difficulty: Difficulty) -> u32 {
-        let target = Target::from_difficulty(difficulty);
-        (0..)
-            .find(|nonce| {
-                let hash = sha256d::Hash::hash(&self.header(extranonce2, *nonce));
-                target.is_met_by(&Hash256(hash.to_byte_array()))
-            })
-            .unwrap()
+        let header = self.header(extranonce2, 0);
+        find_nonce(&header, 0, &Target::from_difficulty(difficulty))
     }
+}
+
+/// The first nonce of a share, from `first` on.
+fn find_nonce(header: &[u8], first: u32, target: &Target) -> u32 {
+    let mut header = header.to_vec();
+    let is_share = |nonce: &u32| {
+        header[76..].copy_from_slice(&nonce.to_le_bytes());
+        target.is_met_by(&Hash256(sha256d::Hash::hash(&header).to_byte_array()))
+    };
+    (first..).find(is_share).unwrap()
 }
 
 const SUBSCRIBE: &str = r#"{"id":1,"method":"mining.subscribe","params":["test/1",null]}"#;
@@ -637,3 +643,6 @@ fn years_pass_in_a_moment() {
 
 #[path = "firmware_tests.rs"]
 mod firmware;
+
+#[path = "reports_tests.rs"]
+mod reports;

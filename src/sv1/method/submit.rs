@@ -26,7 +26,7 @@ impl<'a> Submit<'a> {
         if extranonce2.len() != 2 * EXTRANONCE2_LEN {
             return Err(Reject::BadExtranonce);
         }
-        faster_hex::hex_decode(extranonce2.as_bytes(), &mut extranonce[4..])
+        faster_hex::hex_decode(&zero_padded(extranonce2), &mut extranonce[4..])
             .map_err(|_| Reject::Malformed)?;
         let number = |hex: &str| parse_hex_u32(hex).ok_or(Reject::Malformed);
         // Empty: null, from proxies that always send six fields.
@@ -43,6 +43,17 @@ impl<'a> Submit<'a> {
         let job = WireJobId::parse(job).ok_or(Reject::UnknownJob)?;
         Ok(Self { username, job, submission })
     }
+}
+
+/// With zeros for spaces before the digits: NerdMiner 1.7.0 sends those, and hashes zeros.
+fn zero_padded(extranonce2: &str) -> [u8; 2 * EXTRANONCE2_LEN] {
+    let mut digits = [b'0'; 2 * EXTRANONCE2_LEN];
+    let given = extranonce2.trim_start_matches(' ').as_bytes();
+    // Nothing else has another length here.
+    if let Some(at) = digits.len().checked_sub(given.len()) {
+        digits[at..].copy_from_slice(given);
+    }
+    digits
 }
 
 /// With extranonce1's 4: the 12 that a DATUM pool demands.

@@ -1,8 +1,12 @@
-//! `mining.suggest_difficulty`: a number, or a number in quotes as some firmware sends it.
+//! `mining.suggest_difficulty`: a number, or a number in quotes as some firmware sends it, and
+//! `mining.suggest_target`, which says the same in 64 digits.
 
 use serde::Deserialize;
 
-use crate::{sv1::message::Request, work::Difficulty};
+use crate::{
+    sv1::message::Request,
+    work::{Difficulty, Target},
+};
 
 /// A difficulty as miners write one.
 #[derive(Deserialize)]
@@ -40,9 +44,30 @@ pub(super) fn bounded(value: f64) -> Option<Difficulty> {
     Difficulty::new(value.min(DIFFICULTY_MOST))
 }
 
+/// In a list, or alone, as miningcore wants it.
 pub(in crate::sv1) fn difficulty(request: &Request<'_>) -> Option<Difficulty> {
-    let elements: Vec<Wire> = request.params()?;
-    elements.first()?.difficulty()
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Params {
+        List(Vec<Wire>),
+        Alone(Wire),
+    }
+    match request.params()? {
+        Params::List(elements) => elements.first()?.difficulty(),
+        Params::Alone(wire) => wire.difficulty(),
+    }
+}
+
+/// The difficulty of a target, which is written as a hash is shown.
+pub(in crate::sv1) fn of_target(request: &Request<'_>) -> Option<Difficulty> {
+    let elements: Vec<String> = request.params()?;
+    let digits = elements.first().filter(|digits| digits.len() == 64)?;
+    let mut target = [0; 32];
+    faster_hex::hex_decode(digits.as_bytes(), &mut target).ok()?;
+    target.reverse();
+    let difficulty = Target::from_le_bytes(&target).difficulty();
+    // That of zero is none.
+    if difficulty.is_finite() { bounded(difficulty) } else { None }
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]

@@ -51,6 +51,30 @@ impl Session {
             return write_bad_params(request.id, out);
         };
         write_true(request.id, out);
+        self.suggest(wanted, work, now, out);
+    }
+
+    /// A notice wants no answer: BFGMiner sends one before it subscribes, and takes the first line that
+    /// comes for the answer to that.
+    pub(super) fn on_suggest_target(
+        &mut self,
+        request: &Request<'_>,
+        work: &Work,
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) {
+        let wanted = suggest_difficulty::of_target(request);
+        match wanted {
+            _ if request.is_notice() => {}
+            None => write_bad_params(request.id, out),
+            Some(_) => write_true(request.id, out),
+        }
+        if let Some(wanted) = wanted {
+            self.suggest(wanted, work, now, out);
+        }
+    }
+
+    fn suggest(&mut self, wanted: Difficulty, work: &Work, now: Instant, out: &mut Vec<u8>) {
         // Some firmware repeats it every few seconds, as a sign of life.
         if self.suggested.replace(wanted) == Some(wanted) {
             return;
