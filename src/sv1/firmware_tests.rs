@@ -1,5 +1,8 @@
 //! Firmware at the other end, as `stratum::firmware` knows it.
 
+#[path = "decoders_tests.rs"]
+mod decoders;
+
 use super::*;
 use crate::stratum::firmware::{
     NERDMINER_COINBASE_MAX, NERDMINER_JSON_MAX, NERDQAXE_LINE_MAX, SPLITS, pooled, read_coinbase,
