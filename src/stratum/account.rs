@@ -10,6 +10,7 @@ use crate::{
     validate::{self, Assignment, Moment, SeenShares, Source},
     work::{
         CoinbaseId, Job, Protocol, Reject, Roster, Share, Submission, Work, hash_difficulty,
+        oddities::Oddity,
         roster::{Miner, Presence},
     },
 };
@@ -108,6 +109,11 @@ impl Account {
         }
         effects.shares.push(share);
         Ok(())
+    }
+
+    /// Tells whoever looks after the gateway what this miner gets wrong.
+    pub fn tell(&self, oddity: Oddity, now: Instant) {
+        self.roster.oddities().note(self.miner().peer, oddity, now);
     }
 
     /// Counts a refusal.

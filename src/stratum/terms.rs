@@ -1,7 +1,13 @@
 //! The difficulty that one miner may have: the operator's rules, its kind's, and its own wishes.
 
+use std::time::Instant;
+
 use super::Config;
-use crate::work::{Difficulty, Work, vardiff::VardiffConfig};
+use crate::work::{
+    Difficulty, Work,
+    oddities::Oddity,
+    vardiff::{Vardiff, VardiffConfig},
+};
 
 /// What sets one miner's difficulty apart from the others'. Owned by its session.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -12,8 +18,19 @@ pub struct Terms {
     pub own_floor: Option<Difficulty>,
     /// What whoever set it up wants.
     pub asked: Option<Asked>,
-    /// `stratum.worker_difficulty`: the operator's last word.
+    /// `stratum.worker_difficulty`: the operator's last word, but for a flood.
     pub set: Option<Difficulty>,
+    /// What a fixed difficulty must be at least, as the miner would flood the gateway at less.
+    pub lift: Option<Difficulty>,
+}
+
+impl Terms {
+    /// What is wanted now. Another wish than before gets another chance.
+    pub fn want(&mut self, set: Option<Difficulty>, asked: Option<Asked>) {
+        if (self.set, self.asked) != (set, asked) {
+            (self.set, self.asked, self.lift) = (set, asked, None);
+        }
+    }
 }
 
 /// A difficulty that was asked for with the login.
@@ -46,10 +63,14 @@ impl Config {
         let block = block_difficulty(work);
         let most = self.difficulty_max.map_or(block, |max| max.min(block));
         let least = terms.class_floor.map_or(self.difficulty_min, |it| it.max(self.difficulty_min));
+        let lifted = |fixed: Difficulty| terms.lift.map_or(fixed, |lift| fixed.max(lift));
         let (floor, ceiling) = match (terms.set, terms.asked) {
-            (Some(set), _) => (set.min(block), set.min(block)),
+            (Some(set), _) => {
+                let fixed = lifted(set).min(block);
+                (fixed, fixed)
+            }
             (None, Some(Asked::Fixed(asked))) => {
-                let fixed = asked.max(least).min(most);
+                let fixed = lifted(asked.max(least)).min(most);
                 (fixed, fixed)
             }
             (None, Some(Asked::AtLeast(asked))) => (asked.max(least).min(most), most),
@@ -74,6 +95,25 @@ impl Config {
             shares_per_minute: self.shares_per_minute,
             powers_of_two: is_pooled,
         }
+    }
+
+    /// Raises a fixed difficulty at which its miner floods the gateway, to `enough` if the rules allow
+    /// that. None when they do not.
+    pub fn lift(
+        &self,
+        terms: &mut Terms,
+        vardiff: &mut Vardiff,
+        enough: Difficulty,
+        work: &Work,
+        now: Instant,
+    ) -> Option<Oddity> {
+        let fixed = vardiff.difficulty();
+        terms.lift = Some(terms.lift.map_or(enough, |lift| lift.max(enough)));
+        vardiff.configure(self.vardiff_rules(work, terms), now);
+        let raised = vardiff.difficulty();
+        let each_s = enough.get() / fixed.get();
+        let is_set = terms.set.is_some();
+        (raised > fixed).then_some(Oddity::Flood { fixed, raised, each_s, is_set })
     }
 
     /// What the operator has set for the worker of this name.

@@ -42,6 +42,13 @@ fn a_miner_is_never_asked_for_more_than_a_block_or_less_than_a_pool_takes() {
         (set(1e9), (block, block)),
         (Terms { asked: Some(Asked::Fixed(d(20_000.0))), ..set(2.0) }, (2.0, 2.0)),
         (own(1e6), (1e6, 1e6)),
+        // What a flood has raised, within the rules; it raises nothing that vardiff sees to.
+        (Terms { lift: Some(d(40.0)), ..set(2.0) }, (40.0, 40.0)),
+        (Terms { lift: Some(d(1.0)), ..set(2.0) }, (2.0, 2.0)),
+        (Terms { lift: Some(d(1e9)), ..set(2.0) }, (block, block)),
+        (Terms { lift: Some(d(3e4)), ..asked(Asked::Fixed(d(20_000.0))) }, (3e4, 3e4)),
+        (Terms { lift: Some(d(3e4)), ..asked(Asked::AtLeast(d(20_000.0))) }, (20_000.0, block)),
+        (Terms { lift: Some(d(3e4)), ..Terms::default() }, (16_384.0, block)),
     ] {
         assert_eq!(rules(&config, &desk, terms), wanted, "{terms:?}");
     }
@@ -70,6 +77,24 @@ fn the_operators_most_holds_wishes_and_kinds() {
         ..Terms::default()
     };
     assert_eq!(rules(&config, &desk, terms), (32_768.0, 32_768.0));
+    let flood = Terms { lift: Some(d(1e9)), asked: Some(Asked::Fixed(d(1.0))), ..terms };
+    assert_eq!(rules(&config, &desk, flood), (32_768.0, 32_768.0));
+}
+
+#[test]
+fn a_flood_that_may_not_be_raised_is_not_told_of() {
+    let mut config = Config::with_address("bc1qnobody");
+    #[expect(clippy::disallowed_methods, reason = "any origin will do")]
+    let now = Instant::now();
+    let desk = Desk::new(BLOCK, &solo());
+    for (most, raised) in [(None, Some(20_000.0)), (Some(d(16_384.0)), None)] {
+        config.difficulty_max = most;
+        let mut terms = Terms { asked: Some(Asked::Fixed(d(1.0))), ..Terms::default() };
+        let mut vardiff = Vardiff::new(config.vardiff_rules(&desk.work, &terms), now);
+        let told = config.lift(&mut terms, &mut vardiff, d(20_000.0), &desk.work, now);
+        assert_eq!(told.is_some(), raised.is_some());
+        assert_eq!(vardiff.difficulty().get(), raised.unwrap_or(16_384.0));
+    }
 }
 
 #[test]

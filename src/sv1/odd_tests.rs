@@ -264,3 +264,57 @@ fn a_wish_below_the_floor_is_told_to_the_operator() {
     bench.say(&login("d=2"));
     assert!(recent(&bench).remove(0).oddity.advice().contains("the pool takes no less"));
 }
+
+/// `fd=1` on a rented farm, or a zero too few in the settings.
+#[test]
+fn a_flood_at_a_fixed_difficulty_is_ended_and_told_of() {
+    for (is_set, advice) in [(true, "stratum.worker_difficulty"), (false, "fd=")] {
+        let mut config = config();
+        let fixed = Difficulty::new(1e-9).unwrap();
+        if is_set {
+            config.worker_difficulty.insert("bc1qme.rig".into(), fixed);
+        }
+        let mut bench = Bench::new(config, Desk::new(FAR, &solo()));
+        let job = notify(&bench.say(SUBSCRIBE));
+        let password = if is_set { "x" } else { "fd=1e-9" };
+        bench.say(&login(password));
+        let mut extranonce2 = 0;
+        let mut sends = |bench: &mut Bench, shares: u32, each_ms| {
+            for _ in 0..shares {
+                bench.now += Duration::from_millis(each_ms);
+                extranonce2 += 1;
+                let nonce = job.mine(extranonce2, fixed);
+                let said = bench.submit(&job, extranonce2, nonce);
+                assert!(said.starts_with(TRUE_9), "{said}");
+                if said != TRUE_9 {
+                    return said;
+                }
+            }
+            String::new()
+        };
+        // Five a second is many, but somebody wants them.
+        assert_eq!(sends(&mut bench, 600, 200), "");
+        assert_eq!(sends(&mut bench, 599, 25), "");
+        let said = sends(&mut bench, 1, 25);
+        assert!((told(&said).unwrap() / 4e-8 - 1.0).abs() < 1e-9, "one a second: {said}");
+        assert!(notify(&said).id.starts_with('Q'), "{said}");
+        assert_eq!(sends(&mut bench, 700, 25), "", "what was in flight counts, and no more");
+        let odd = bench.session.seat.roster.oddities().recent(bench.now).remove(0);
+        assert_eq!(odd.oddity.code(), "difficulty-flood");
+        assert!(odd.oddity.to_string().contains("sends 40 shares a second"), "{}", odd.oddity);
+        assert!(odd.oddity.advice().contains(advice), "{}", odd.oddity.advice());
+        // As long as the wish is the same; another one has a chance of its own.
+        bench.say(&login(password));
+        assert!(bench.session.difficulty() > fixed);
+        let mut other = Config::clone(&bench.session.config);
+        if is_set {
+            other.worker_difficulty.insert("bc1qme.rig".into(), Difficulty::new(2e-9).unwrap());
+        } else {
+            bench.say(&login("fd=2e-9"));
+        }
+        let other = Arc::new(other);
+        stratum::Protocol::on_config(&mut bench.session, &other, &bench.desk.work, bench.now);
+        bench.publish(1, BuildJob::Classes, Announce::Now);
+        assert_eq!(bench.session.terms.lift, None);
+    }
+}

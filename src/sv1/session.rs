@@ -269,8 +269,10 @@ impl Session {
             Ok(difficulty) => {
                 write_true(id, out);
                 self.last_share = now;
-                if let Some(Change::Quick(_)) = self.vardiff.on_share(difficulty, now) {
-                    self.renew(work, now, out);
+                match self.vardiff.on_share(difficulty, now) {
+                    Some(Change::Quick(_)) => self.renew(work, now, out),
+                    Some(Change::Flood(enough)) => self.end_flood(enough, work, now, out),
+                    Some(Change::Next(_)) | None => {}
                 }
             }
             Err(reject) => {
@@ -411,7 +413,7 @@ impl stratum::Protocol for Session {
     fn on_config(&mut self, config: &Arc<Config>, work: &Work, now: Instant) {
         self.config = Arc::clone(config);
         (self.class, self.terms.class_floor) = self.config.class_of(&self.user_agent);
-        self.terms.set = self.config.difficulty_of(&self.worker);
+        self.terms.want(self.config.difficulty_of(&self.worker), self.terms.asked);
         if let Some(account) = &self.account {
             account.miner().describe(&self.user_agent, self.class);
         }

@@ -148,7 +148,7 @@ impl Channel {
 
     /// Brings vardiff up to the rules of this work and configuration.
     pub(super) fn apply_rules(&mut self, config: &Config, work: &Work, now: Instant) {
-        self.terms.set = config.difficulty_of(&self.identity);
+        self.terms.want(config.difficulty_of(&self.identity), None);
         let rules = config.vardiff_rules(work, &self.terms);
         self.vardiff.configure(rules, now);
     }
@@ -269,7 +269,13 @@ impl Channel {
         self.batch.count += 1;
         self.batch.last = submit.share.sequence_number;
         self.batch.sum += difficulty.get();
-        Ok(self.vardiff.on_share(difficulty, now))
+        let change = self.vardiff.on_share(difficulty, now);
+        let Some(Change::Flood(enough)) = change else { return Ok(change) };
+        let oddity = config.lift(&mut self.terms, &mut self.vardiff, enough, work, now);
+        Ok(oddity.map(|oddity| {
+            self.account.tell(oddity, now);
+            Change::Quick(self.vardiff.difficulty())
+        }))
     }
 
     fn judge(

@@ -359,6 +359,27 @@ fn a_block_is_found_on_either_kind_of_channel() {
     }
 }
 
+#[test]
+fn a_flood_at_a_fixed_difficulty_is_ended_on_a_channel_too() {
+    let mut config = config();
+    config.worker_difficulty.insert("bc1qme.one".into(), Difficulty::new(1e-9).unwrap());
+    let mut bench = Bench::with(config, 0x1900_ffff, &solo());
+    bench.setup(0, "test");
+    for kind in [Kind::Extended, Kind::Standard] {
+        let channel = bench.open(kind, 0.0, Target::MAX).unwrap();
+        let before = bench.peer.target(channel);
+        for _ in 0..600 {
+            assert_eq!(bench.peer.target(channel), before);
+            bench.now += Duration::from_millis(25);
+            bench.mine(channel).unwrap();
+        }
+        let eased = before.difficulty() / bench.peer.target(channel).difficulty();
+        assert!((eased * 40.0 - 1.0).abs() < 0.01, "one a second: {eased}");
+        let odd = bench.session.seat.roster.oddities().recent(bench.now).remove(0);
+        assert_eq!(odd.oddity.code(), "difficulty-flood");
+    }
+}
+
 /// SRI's translator grants BIP 323's bits to its miners; a pool is told the whole version.
 #[test]
 fn bits_of_bip_323_roll_and_those_of_bip_320_for_a_pool_too() {

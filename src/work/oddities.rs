@@ -21,6 +21,9 @@ pub enum Oddity {
     MinerAtDashboard { protocol: &'static str, port: Option<u16> },
     /// A miner asks for a lower difficulty than it may have.
     LowWish { wanted: Difficulty, floor: Difficulty, is_pools: bool },
+    /// A miner floods the gateway at a fixed difficulty, which was raised; `is_set`: by the operator's
+    /// settings, not by its password.
+    Flood { fixed: Difficulty, raised: Difficulty, each_s: f64, is_set: bool },
 }
 
 /// One kind's latest.
@@ -45,6 +48,7 @@ impl Oddity {
             Self::Browser { .. } => 0,
             Self::MinerAtDashboard { .. } => 1,
             Self::LowWish { .. } => 2,
+            Self::Flood { .. } => 3,
         }
     }
 
@@ -54,6 +58,7 @@ impl Oddity {
             Self::Browser { .. } => "browser-at-stratum",
             Self::MinerAtDashboard { .. } => "miner-at-dashboard",
             Self::LowWish { .. } => "difficulty-wish",
+            Self::Flood { .. } => "difficulty-flood",
         }
     }
 
@@ -79,6 +84,14 @@ impl Oddity {
             Self::LowWish { .. } => "for small miners lower stratum.difficulty_min, or give them a \
                                      [[stratum.port]] with a difficulty_min of its own"
                 .into(),
+            Self::Flood { raised, is_set: true, .. } => format!(
+                "set its worker to {raised} or more in stratum.worker_difficulty, or take it out \
+                 there: vardiff finds what fits"
+            ),
+            Self::Flood { raised, .. } => format!(
+                "set fd={raised} or more in the miner's password, or take fd= out there: vardiff \
+                 finds what fits"
+            ),
         }
     }
 }
@@ -94,6 +107,11 @@ impl fmt::Display for Oddity {
             Self::LowWish { wanted, floor, .. } => {
                 write!(f, "asks for shares of difficulty {wanted}, but {floor} is the least here")
             }
+            Self::Flood { fixed, raised, each_s, .. } => write!(
+                f,
+                "sends {each_s:.0} shares a second at the difficulty {fixed} that is fixed for it, \
+                 which is {raised} now"
+            ),
         }
     }
 }
@@ -135,7 +153,7 @@ impl Oddities {
     }
 }
 
-const KINDS: usize = 3;
+const KINDS: usize = 4;
 /// A scanner or a hundred small miners that come back must not fill the log.
 const SAY_EACH: Duration = Duration::from_secs(300);
 const RECENT: Duration = Duration::from_secs(3600);

@@ -26,6 +26,9 @@ pub enum Change {
     Next(Difficulty),
     /// At once, with a clean duplicate of the job: the miner is far too fast.
     Quick(Difficulty),
+    /// None yet: a miner floods the gateway at a difficulty that is fixed. At this one it would send a
+    /// share a second.
+    Flood(Difficulty),
 }
 
 /// One miner's difficulty.
@@ -101,6 +104,9 @@ impl Vardiff {
             return None;
         }
         self.window_shares += 1;
+        if self.config.ceiling == Some(self.config.floor) {
+            return self.flood(now);
+        }
         let aim = self.aim().as_secs_f64();
         let each =
             now.duration_since(self.window_start).as_secs_f64() / f64::from(self.window_shares);
@@ -122,6 +128,20 @@ impl Vardiff {
         };
         self.restart(now);
         change.map(Change::Next)
+    }
+
+    /// Whether a fixed difficulty is one that a gateway can bear.
+    fn flood(&mut self, now: Instant) -> Option<Change> {
+        if self.window_shares < FLOOD_SHARES {
+            return None;
+        }
+        let took = now.duration_since(self.window_start);
+        let each = took.as_secs_f64() / f64::from(self.window_shares);
+        self.restart(now);
+        if took > FLOOD_TIME {
+            return None;
+        }
+        Difficulty::new(self.difficulty.get() / each.max(EACH_LEAST_S)).map(Change::Flood)
     }
 
     /// When [`Self::on_deadline`] wants to be called.
@@ -198,6 +218,10 @@ const QUICK_FACTOR_LEAST: f64 = 4.0;
 /// From one window's guess; the next one corrects it.
 const QUICK_FACTOR_MOST: f64 = 65_536.0;
 const EACH_LEAST_S: f64 = 1e-4;
+/// At a fixed difficulty: so many shares within this time, twenty a second, are a flood. Wanted are
+/// eight a minute; a market's renter asks for one a second at most.
+const FLOOD_SHARES: u32 = 600;
+const FLOOD_TIME: Duration = Duration::from_secs(30);
 /// A miner that is silent this long is asked for less.
 const SILENCE: Duration = Duration::from_secs(60);
 

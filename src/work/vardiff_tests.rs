@@ -73,6 +73,7 @@ impl Bench {
                 Some(Change::Next(_)) => {
                     self.waiting.get_or_insert(self.now + Duration::from_secs(20));
                 }
+                Some(Change::Flood(_)) => unreachable!("nothing is fixed here"),
                 None => {}
             }
         }
@@ -204,4 +205,26 @@ fn shares_of_older_terms_change_nothing() {
         assert_eq!(vardiff.on_share(Difficulty::pow2(3), now), None);
     }
     assert_eq!(vardiff.difficulty(), config().floor);
+}
+
+#[test]
+fn a_fixed_difficulty_stays_but_for_a_flood() {
+    let fixed = Difficulty::pow2(14);
+    let rules = VardiffConfig { ceiling: Some(fixed), ..config() };
+    // Exactly as many as may be, and one in a while more.
+    for (each_ms, flood) in [(51, None), (49, Some(16_384.0 / 0.049)), (0, Some(16_384e4))] {
+        let mut now = start();
+        let mut vardiff = Vardiff::new(rules, now);
+        let mut changes = Vec::new();
+        for _ in 0..3 * FLOOD_SHARES {
+            now += Duration::from_millis(each_ms);
+            changes.extend(vardiff.on_share(fixed, now));
+            assert_eq!(vardiff.difficulty(), fixed);
+        }
+        assert_eq!(changes.len(), if flood.is_some() { 3 } else { 0 }, "{each_ms} ms");
+        for change in changes {
+            let Change::Flood(enough) = change else { panic!("{change:?}") };
+            assert!((enough.get() / flood.unwrap() - 1.0).abs() < 1e-9, "{enough:?}");
+        }
+    }
 }

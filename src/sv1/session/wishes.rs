@@ -26,8 +26,7 @@ impl Session {
         write_true(request.id, out);
         let Login { name, asked } = Login::read(request);
         let before = self.terms;
-        self.terms.set = self.config.difficulty_of(&name);
-        self.terms.asked = asked.or(before.asked);
+        self.terms.want(self.config.difficulty_of(&name), asked.or(before.asked));
         self.worker = name;
         if self.terms == before {
             return;
@@ -82,6 +81,21 @@ impl Session {
         self.vardiff.suggest(wanted, now);
         self.tell_if_low(wanted, work, now);
         self.renew(work, now, out);
+    }
+
+    /// A fixed difficulty that is far too low for its miner would keep this machine busy.
+    pub(super) fn end_flood(
+        &mut self,
+        enough: Difficulty,
+        work: &Work,
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) {
+        let Self { config, terms, vardiff, account: Some(account), .. } = self else { return };
+        if let Some(oddity) = config.lift(terms, vardiff, enough, work, now) {
+            account.tell(oddity, now);
+            self.renew(work, now, out);
+        }
     }
 
     /// Whoever owns the miner wonders why it does not get what it asks for.
