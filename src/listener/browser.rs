@@ -1,6 +1,38 @@
 //! What a web browser is told that opens a port for miners.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+
+/// Who asks, and what there is for it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Dashboard {
+    At(SocketAddr),
+    Off,
+    /// Nobody's business out there.
+    Secret,
+}
+
+impl Dashboard {
+    /// The dashboard, for those who are near: on this machine, in its network, or in a private one
+    /// that reaches it.
+    pub(super) fn for_peer(dashboard: Option<SocketAddr>, peer: IpAddr) -> Self {
+        match dashboard {
+            _ if !is_near(peer) => Self::Secret,
+            Some(addr) => Self::At(addr),
+            None => Self::Off,
+        }
+    }
+}
+
+fn is_near(peer: IpAddr) -> bool {
+    match peer.to_canonical() {
+        IpAddr::V4(ip) => {
+            // 100.64.0.0/10: what private networks over the internet, like Tailscale, use.
+            let is_shared = ip.octets()[0] == 100 && ip.octets()[1] & 0xC0 == 64;
+            ip.is_loopback() || ip.is_private() || ip.is_link_local() || is_shared
+        }
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+    }
+}
 
 /// True for the beginning of an HTTP request. A Stratum V2 key begins so once in 2^40 times.
 pub(super) fn is_http(first: &[u8]) -> bool {
@@ -17,22 +49,23 @@ pub(super) fn is_http(first: &[u8]) -> bool {
 }
 
 /// Appends a page that says where the dashboard is, and how a miner is connected.
-pub(super) fn answer(request: &[u8], dashboard: Option<SocketAddr>, out: &mut Vec<u8>) {
+pub(super) fn answer(request: &[u8], dashboard: Dashboard, out: &mut Vec<u8>) {
     let host = host(request);
     let (name, port) = host.map_or(("", None), split_port);
     let dashboard = match dashboard {
-        None => {
+        Dashboard::Secret => "Whoever runs it knows where its dashboard is.".into(),
+        Dashboard::Off => {
             "gatewayd's dashboard is switched off here: <code>api.listen</code> is empty in its \
                  settings."
                 .into()
         }
-        Some(addr) if addr.ip().is_loopback() => format!(
+        Dashboard::At(addr) if addr.ip().is_loopback() => format!(
             "The dashboard is at <a href=\"http://{addr}/\">http://{addr}/</a>, for browsers on the \
              machine that gatewayd runs on. For other machines set <code>api.listen = \
              \"0.0.0.0:{}\"</code> in its settings.",
             addr.port()
         ),
-        Some(addr) => {
+        Dashboard::At(addr) => {
             let place = if addr.ip().is_unspecified() && !name.is_empty() {
                 format!("{name}:{}", addr.port())
             } else {
@@ -98,8 +131,13 @@ mod tests {
     use super::*;
 
     fn page(request: &str, dashboard: Option<&str>) -> String {
+        page_for("192.168.1.7", request, dashboard)
+    }
+
+    fn page_for(peer: &str, request: &str, dashboard: Option<&str>) -> String {
         let mut out = Vec::new();
         let dashboard = dashboard.map(|addr| addr.parse().unwrap());
+        let dashboard = Dashboard::for_peer(dashboard, peer.parse().unwrap());
         answer(request.as_bytes(), dashboard, &mut out);
         let text = String::from_utf8(out).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
@@ -120,6 +158,35 @@ mod tests {
         let text = page(&get("box:1"), Some("127.0.0.1:7152"));
         assert!(text.contains("http://127.0.0.1:7152/</a>, for browsers on the machine"), "{text}");
         assert!(page(&get("box:1"), None).contains("switched off"));
+    }
+
+    /// Scanners try every port of every address.
+    #[test]
+    fn only_those_who_are_near_are_told_where_the_dashboard_is() {
+        let get = "GET / HTTP/1.1\r\nHost: box:23334\r\n\r\n";
+        let told = |peer| page_for(peer, get, Some("0.0.0.0:7152"));
+        for near in [
+            "127.0.0.1",
+            "::1",
+            "10.9.8.7",
+            "172.31.0.1",
+            "192.168.0.9",
+            "169.254.3.4",
+            "100.64.0.1",
+            "100.127.255.1",
+            "::ffff:192.168.0.9",
+            "fd12::1",
+            "fe80::1",
+        ] {
+            assert!(told(near).contains("http://box:7152/"), "{near}");
+        }
+        for far in ["8.8.8.8", "172.32.0.1", "100.128.0.1", "::ffff:8.8.8.8", "2001:db8::1"] {
+            let text = told(far);
+            assert!(!text.contains("7152") && !text.contains("api.listen"), "{far}: {text}");
+            assert!(text.contains("stratum+tcp://box:23334<"), "{far}: {text}");
+            assert!(!page_for(far, get, None).contains("switched off"), "{far}");
+            assert!(!page_for(far, get, Some("127.0.0.1:7152")).contains("7152"), "{far}");
+        }
     }
 
     #[test]

@@ -76,7 +76,8 @@ impl Visitor {
             }
             Speaks::Http => {
                 let dashboard = config.dashboard;
-                browser::answer(inbox, dashboard, out);
+                let shown = browser::Dashboard::for_peer(dashboard, seat.peer.ip());
+                browser::answer(inbox, shown, out);
                 seat.roster.oddities().note(seat.peer, Oddity::Browser { dashboard }, now);
                 Err(Close::Violation(Cow::Borrowed(HTTP)))
             }
@@ -232,7 +233,7 @@ const KEY_LEN: usize = 64;
 const GREETING_LEN_MIN: usize = 12;
 /// Versions 1 and 2 of HAProxy's header; the latter's last byte is not in it.
 const PROXY_HEADS: [&[u8]; 2] = [b"PROXY TCP", b"\r\n\r\n\0\r\nQUIT"];
-const HTTP: &str = "is a web browser, which was told where the dashboard is (api.listen)";
+const HTTP: &str = "is a web browser: the dashboard is at another port (api.listen)";
 const NO_TLS: &str = "speaks TLS, which is off here: give it a stratum+tcp:// address";
 const NO_PROXY: &str = "is behind a proxy that sends a PROXY header: switch that off in the proxy";
 
