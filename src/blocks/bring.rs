@@ -15,7 +15,7 @@ use super::{
     store::{Pending, Store},
     task::{Destination, Submitter},
 };
-use crate::work::Hash256;
+use crate::work::{Hash256, Nbits};
 
 /// A block in the form that goes to disk and nodes.
 #[derive(Debug)]
@@ -39,6 +39,16 @@ impl Outgoing {
 
     fn hex(&self) -> &str {
         self.params.get().trim_start_matches("[\"").trim_end_matches("\"]")
+    }
+
+    /// True when it has the work that it claims, as a block of its chain must.
+    fn has_its_work(&self) -> bool {
+        let mut header = [0; 80];
+        let digits = self.hex().as_bytes().get(..2 * header.len());
+        let is_read = digits.is_some_and(|it| faster_hex::hex_decode(it, &mut header).is_ok());
+        let [.., a, b, c, d, _, _, _, _] = header;
+        let nbits = Nbits::new(u32::from_le_bytes([a, b, c, d])).filter(|_| is_read);
+        nbits.is_some_and(|nbits| nbits.target().is_met_by(&Hash256::of_header(&header)))
     }
 }
 
@@ -123,6 +133,14 @@ fn log_answer(block: &Outgoing, node: &str, answer: &Answer) {
             info!(
                 height, %hash, node,
                 "the block is none for this node: it follows the BLAKE2b chain ({reason})"
+            );
+        }
+        Answer::Rejected(reason) if reason == TOO_EASY && block.has_its_work() => {
+            warn!(
+                height, %hash, node,
+                "the block is none for this node: it was mined for an easier network than the node \
+                 is on now ({reason}). The node was moved to another network, or this file is of \
+                 before; on the old network the block was good, on this one it is worth nothing"
             );
         }
         Answer::Rejected(reason) => {
@@ -286,6 +304,9 @@ fn log_open(block: &Outgoing, saved: io::Result<()>, is_over: bool) {
 
 /// What Bitcoin Knots says of a SHA-256 block where its own chain takes BLAKE2b.
 const OTHER_CHAIN: &str = "bad-version-blake2b";
+/// What a node says of a block whose work is less than the least on its network, or less than the
+/// block claims.
+const TOO_EASY: &str = "high-hash";
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LAST: Duration = Duration::from_secs(5);
 /// A block is worth nothing once others are built beside it, but a node may take long to start.

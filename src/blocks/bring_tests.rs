@@ -161,5 +161,32 @@ async fn a_block_that_nobody_judged_is_not_refused() {
     assert_eq!(house.said("goes out at the next start"), 1);
 }
 
+/// A node that was moved from a test network to the main one says "high-hash" of what was found
+/// before.
+#[test]
+fn a_block_of_the_network_that_the_node_left_is_told_in_plain_words() {
+    let house = House::with_nodes(&[]);
+    let mut header = [0; 80];
+    header[72..76].copy_from_slice(&0x207f_ffff_u32.to_le_bytes());
+    let target = Nbits::new(0x207f_ffff).unwrap().target();
+    let said = |header: &[u8; 80]| {
+        let hash = Hash256::of_header(header);
+        let block = Outgoing::found(7, hash, &faster_hex::hex_string(header)).unwrap();
+        log_answer(&block, "node", &Answer::Rejected("high-hash".into()));
+        target.is_met_by(&hash)
+    };
+    while !said(&header) {
+        header[76] += 1;
+    }
+    let refused = usize::from(header[76]);
+    assert_eq!(house.said("REJECTED"), refused, "those without their work");
+    assert_eq!(house.said("mined for an easier network"), 1);
+    for odd in ["", "c0ffee", "zz"] {
+        let block = Outgoing::found(7, HASH, odd).unwrap();
+        log_answer(&block, "node", &Answer::Rejected("high-hash".into()));
+    }
+    assert_eq!(house.said("REJECTED"), refused + 3);
+}
+
 const HASH: Hash256 = Hash256([7; 32]);
 const HEX: &str = "c0ffee";
