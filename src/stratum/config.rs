@@ -25,8 +25,8 @@ pub struct Config {
     /// To the first and the next share; zero: for ever.
     pub idle_timeout: Duration,
     pub classes: Classes,
-    /// `pooling.version_mask`: bits of the version that may be rolled on pooled work, where the
-    /// protocol allows more.
+    /// `pooling.version_mask`: bits of the version that may be rolled on pooled work, as far as the
+    /// protocol allows that.
     pub pooled_version_mask: u32,
     /// The roomiest class that miners of this port may have.
     pub class_most: Option<CoinbaseId>,

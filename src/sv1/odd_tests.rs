@@ -318,3 +318,32 @@ fn a_flood_at_a_fixed_difficulty_is_ended_and_told_of() {
         assert_eq!(bench.session.terms.lift, None);
     }
 }
+
+/// A pool that takes fewer bits than BIP 320's would refuse shares with the others; wider masks are
+/// for Stratum V2.
+#[test]
+fn no_more_bits_are_granted_than_the_pool_takes() {
+    for (pools, granted) in
+        [(0x1fff_e000, "1fffe000"), (0x1fff_ffe0, "1fffe000"), (0x00ff_e000, "00ffe000")]
+    {
+        let mut config = config();
+        config.pooled_version_mask = pools;
+        let mut bench = Bench::new(config, Desk::new(HARD, &pooled(0)));
+        let said = bench.say(
+            r#"{"id":2,"method":"mining.configure","params":[["version-rolling"],{"version-rolling.mask":"ffffffff"}]}"#,
+        );
+        assert!(said.contains(&format!("\"version-rolling.mask\":\"{granted}\"")), "{said}");
+        let job = notify(&bench.say(SUBSCRIBE));
+        for (extranonce2, bits) in [0x2000, 0x1000_0000, 0x20].into_iter().enumerate() {
+            let version = format!("{:08x}", 0x2000_0000 | bits);
+            let rolled = Notify { version, ..job.clone() };
+            let extranonce2 = extranonce2 as u64;
+            let nonce = rolled.mine(extranonce2, bench.session.difficulty());
+            let line = submit_line(&job, extranonce2, nonce);
+            let said = bench.say(&line.replace("\"]}", &format!("\",\"{bits:08x}\"]}}")));
+            let is_granted = u32::from_str_radix(granted, 16).unwrap() & bits == bits;
+            assert_eq!(said == TRUE_9, is_granted, "{bits:x} of {pools:x}: {said}");
+            assert!(is_granted || said.contains("bad-version"));
+        }
+    }
+}

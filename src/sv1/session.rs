@@ -20,7 +20,7 @@ use crate::{
     },
     validate::{Assignment, SeenShares, Source},
     work::{
-        Announce, CoinbaseId, Difficulty, JobId, Protocol, Reject, Work,
+        Announce, CoinbaseId, Difficulty, JobId, Protocol, Reject, VERSION_ROLLING_MASK, Work,
         vardiff::{Change, Vardiff},
     },
 };
@@ -242,7 +242,7 @@ impl Session {
         now: Instant,
         out: &mut Vec<u8>,
     ) {
-        let Some(configure) = Configure::read(request) else {
+        let Some(configure) = Configure::read(request, rollable(&self.config)) else {
             return write_bad_params(request.id, out);
         };
         configure.write_answer(request.id, out);
@@ -294,7 +294,8 @@ impl Session {
         effects: &mut Effects,
     ) -> Result<Difficulty, Reject> {
         let account = self.account.as_mut().ok_or(Reject::NotSubscribed)?;
-        let Submit { job: id, submission, username } = Submit::read(fields, self.seat.extranonce1)?;
+        let Submit { job: id, submission, username } =
+            Submit::read(fields, self.seat.extranonce1, rollable(&self.config))?;
         let given = self.given.find(|given| is_given_as(given, id)).ok_or(Reject::UnknownJob)?;
         let claim = Claim {
             job: work.job(given.job).ok_or(Reject::StaleWork)?,
@@ -431,6 +432,12 @@ impl stratum::Protocol for Session {
     fn on_stop(&mut self, _: &mut Vec<u8>) {
         // `client.reconnect` makes some firmware give up its backup pools: closing says enough.
     }
+}
+
+/// The bits of the version that a miner may roll, whoever is paid: it is granted them once, and not
+/// again when a pool comes or goes.
+fn rollable(config: &Config) -> u32 {
+    VERSION_ROLLING_MASK & config.pooled_version_mask
 }
 
 fn is_given_as(given: &Given, id: WireJobId) -> bool {

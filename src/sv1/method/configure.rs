@@ -10,7 +10,7 @@ use serde::{
 use super::suggest_difficulty::Wire;
 use crate::{
     sv1::{error::write_result, message::Request, notify::parse_hex_u32},
-    work::{Difficulty, VERSION_ROLLING_MASK},
+    work::Difficulty,
 };
 
 /// What the miner asked for. At most one answer to each extension, whatever it repeats.
@@ -27,15 +27,15 @@ pub(in crate::sv1) struct Configure {
 }
 
 impl Configure {
-    /// None when the parameters are not a list of names, perhaps followed by their values.
-    pub(in crate::sv1) fn read(request: &Request<'_>) -> Option<Self> {
+    /// None when the parameters are not a list of names, perhaps followed by their values. Of the
+    /// version no more than `rollable` is granted.
+    pub(in crate::sv1) fn read(request: &Request<'_>, rollable: u32) -> Option<Self> {
         let Params { names, values } = request.params()?;
         let mut configure = Self::default();
         for name in names {
             match name {
                 Name::VersionRolling => {
-                    let asked = values.version_mask.unwrap_or(VERSION_ROLLING_MASK);
-                    let mask = asked & VERSION_ROLLING_MASK;
+                    let mask = values.version_mask.unwrap_or(rollable) & rollable;
                     let is_enough = mask != 0 && mask.count_ones() >= values.bits_min;
                     configure.version_mask = is_enough.then_some(mask);
                     configure.refuses_rolling = !is_enough;
@@ -190,6 +190,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::work::VERSION_ROLLING_MASK;
 
     const NAMES: [&str; 6] = [
         "version-rolling",
@@ -223,7 +224,9 @@ mod tests {
                 );
                 let request = Request::parse(line.as_bytes()).unwrap();
                 let mut out = Vec::new();
-                Configure::read(&request).unwrap().write_answer(request.id, &mut out);
+                Configure::read(&request, VERSION_ROLLING_MASK)
+                    .unwrap()
+                    .write_answer(request.id, &mut out);
                 #[derive(Deserialize)]
                 struct Answer {
                     result: BTreeMap<String, Granted>,
@@ -254,7 +257,7 @@ mod tests {
                 r#"{{"id":1,"method":"mining.configure","params":[["minimum-difficulty"],{{"minimum-difficulty.value":{value}}}]}}"#
             );
             let request = Request::parse(line.as_bytes()).unwrap();
-            let asked = Configure::read(&request).unwrap().minimum_difficulty;
+            let asked = Configure::read(&request, VERSION_ROLLING_MASK).unwrap().minimum_difficulty;
             assert_eq!(asked.unwrap().is_some(), granted, "{value}");
         }
     }
@@ -264,7 +267,7 @@ mod tests {
         for params in ["1", "{}", "[7]", "[[\"a\"],[]]", "[{}]"] {
             let line = format!(r#"{{"id":1,"method":"mining.configure","params":{params}}}"#);
             let request = Request::parse(line.as_bytes()).unwrap();
-            assert_eq!(Configure::read(&request), None, "{params}");
+            assert_eq!(Configure::read(&request, VERSION_ROLLING_MASK), None, "{params}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     sv1::notify::{WireJobId, parse_hex_u32},
-    work::{Reject, Submission, VERSION_ROLLING_MASK, Version},
+    work::{Reject, Submission, Version},
 };
 
 /// A claim, before its job is known.
@@ -14,7 +14,11 @@ pub(in crate::sv1) struct Submit<'a> {
 }
 
 impl<'a> Submit<'a> {
-    pub(in crate::sv1) fn read(fields: &[&'a str], extranonce1: [u8; 4]) -> Result<Self, Reject> {
+    pub(in crate::sv1) fn read(
+        fields: &[&'a str],
+        extranonce1: [u8; 4],
+        rollable: u32,
+    ) -> Result<Self, Reject> {
         let [username, job, extranonce2, ntime, nonce, rest @ ..] = fields else {
             return Err(Reject::Malformed);
         };
@@ -37,7 +41,7 @@ impl<'a> Submit<'a> {
             ntime: number(ntime)?,
             nonce: number(nonce)?,
             version: rolled.map_or(Version::Job, Version::Rolled),
-            version_mask: VERSION_ROLLING_MASK,
+            version_mask: rollable,
         };
         // An id that we never wrote is a job that we never gave.
         let job = WireJobId::parse(job).ok_or(Reject::UnknownJob)?;
