@@ -196,13 +196,15 @@ impl Check {
     }
 
     fn mining(&mut self, raw: raw::Mining) -> Option<Mining> {
-        let address = match raw.address.parse() {
-            _ if raw.address.is_empty() => None,
-            Ok(address) => Some(PayoutAddress { address, text: raw.address }),
+        // As it comes from a clipboard.
+        let text = raw.address.trim();
+        let address = match text.parse() {
+            _ if text.is_empty() => None,
+            Ok(address) => Some(PayoutAddress { address, text: text.into() }),
             Err(error) => {
                 return self.note(
                     "mining.address",
-                    &format!("\"{}\" is not a bitcoin address ({error})", raw.address),
+                    &format!("\"{text}\" is not a bitcoin address ({error})"),
                 );
             }
         };

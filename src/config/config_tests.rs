@@ -402,6 +402,57 @@ fn a_version_mask_is_hex_between_two_bips() {
     }
 }
 
+/// p2pool/p2pool#378, oliverw/miningcore#805, pooler/cpuminer#174, golden-guy/ckpool-solo#8: software
+/// that knows some kinds of addresses refuses the others, or pays somebody else.
+#[test]
+fn addresses_of_every_kind_are_taken_and_pay_what_they_say() {
+    let of = |address: &str| {
+        let toml = format!("[[node]]\n[mining]\naddress = \"{address}\"");
+        let payout = Config::parse(&toml)?.mining.address.unwrap();
+        let script = payout.address.assume_checked_ref().script_pubkey().to_hex_string();
+        Ok::<_, ConfigError>((payout.text, script))
+    };
+    for (address, script) in [
+        (
+            "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2",
+            "76a91477bff20c60e522dfaa3350c39b030a5d004e839a88ac",
+        ),
+        ("3J98t1WpEZ73CNmQviecrnyiWrnqRhWNLy", "a914b472a266d0bd89c13706a4132ccfb16f7c3b9fcb87"),
+        (
+            "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4",
+            "0014751e76e8199196d454941c45d1b3a323f1433bd6",
+        ),
+        (
+            "BC1QW508D6QEJXTDG4Y5R3ZARVARY0C5XW7KV8F3T4",
+            "0014751e76e8199196d454941c45d1b3a323f1433bd6",
+        ),
+        (
+            "bc1p0xlxvlhemja6c4dqv22uapctqupfhlxm9h8z3k2e72q4k9hcz7vqzk5jj0",
+            "512079be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798",
+        ),
+        (
+            "tb1qw508d6qejxtdg4y5r3zarvary0c5xw7kxpjzsx",
+            "0014751e76e8199196d454941c45d1b3a323f1433bd6",
+        ),
+    ] {
+        for pasted in [address.to_owned(), format!(" {address}\\n"), format!("{address}\\t ")] {
+            assert_eq!(of(&pasted).unwrap(), (address.to_owned(), script.to_owned()));
+        }
+    }
+    for wrong in [
+        "bitcoin:bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4",
+        "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t5",
+        "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3T4",
+        "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4.rig",
+        "bc1q w508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4",
+        "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN3",
+        "you@example.org",
+    ] {
+        let told = of(wrong).unwrap_err().to_string();
+        assert!(told.contains("mining.address") && told.contains("bitcoin address"), "{told}");
+    }
+}
+
 #[test]
 fn rules_are_allowed_by_name() {
     let rules = |list: &str| {
