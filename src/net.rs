@@ -4,13 +4,23 @@
 //! after the one before it, or as soon as that one has failed, and the first to accept wins. So an
 //! address that swallows what is sent to it costs a quarter of a second, not all the time there is.
 
-use std::{collections::VecDeque, io, net::SocketAddr, time::Duration};
+use std::{collections::VecDeque, fmt, io, net::SocketAddr, time::Duration};
 
 use tokio::{
     net::{TcpStream, ToSocketAddrs, lookup_host},
     task::JoinSet,
     time::{sleep, timeout},
 };
+
+/// A host and a port, written so that they can be told apart: `[::1]:28915`.
+pub(crate) struct HostPort<'a>(pub(crate) &'a str, pub(crate) u16);
+
+impl fmt::Display for HostPort<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(host, port) = self;
+        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+    }
+}
 
 /// Connects to the first address of `target` that accepts.
 pub(crate) async fn connect(target: impl ToSocketAddrs) -> io::Result<TcpStream> {

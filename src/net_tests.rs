@@ -10,6 +10,13 @@ use tokio::net::TcpListener;
 
 use super::*;
 
+#[test]
+fn an_ipv6_host_is_told_apart_from_its_port() {
+    assert_eq!(HostPort("::1", 28915).to_string(), "[::1]:28915");
+    assert_eq!(HostPort("127.0.0.1", 28915).to_string(), "127.0.0.1:28915");
+    assert_eq!(HostPort("pool.example", 1).to_string(), "pool.example:1");
+}
+
 /// An address that swallows SYNs: its queue of connections is full, and nobody takes one out.
 struct Swallower {
     socket: Socket,

@@ -13,6 +13,7 @@ use crate::{
     config::{self, Config},
     datum,
     ledger::Ledger,
+    net::HostPort,
     template::Templates,
     work::{Counters, Difficulty, Roster, Work},
 };
@@ -73,7 +74,11 @@ pub(super) fn facts(
     sv2_authority_key: Option<String>,
 ) -> Facts {
     Facts {
-        pools: config.pools.iter().map(|it| format!("{}:{}", it.host, it.port).into()).collect(),
+        pools: config
+            .pools
+            .iter()
+            .map(|it| HostPort(&it.host, it.port).to_string().into())
+            .collect(),
         is_set_up: config.mining.address.is_some(),
         address: config.mining.address.as_ref().map(|it| it.text.as_str().into()),
         own_script: super::convert::own_script(config),

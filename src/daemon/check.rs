@@ -22,6 +22,7 @@ use crate::{
     config::Config,
     healthcheck::is_gatewayd,
     listener,
+    net::HostPort,
     template::{self, Fork, NodeState, NodeStatus},
 };
 
@@ -41,7 +42,7 @@ pub async fn check(config: &Config, hashrate: Option<f64>) -> usize {
         report.tell("pool", Ok("none: solo mining to mining.address".into()));
     }
     for pool in &config.pools {
-        let what = format!("pool {}:{}", pool.host, pool.port);
+        let what = format!("pool {}", HostPort(&pool.host, pool.port));
         let tried = pool::try_pool(pool, &config.pooling.user_agent).await;
         let floor = tried.as_ref().ok().map(pool::floor);
         report.tell(&what, tried.map(|terms| pool::describe(&terms)));

@@ -7,6 +7,7 @@ use super::{
     relay::RelayOptions,
     usernames::{Modifier, UsernameMode, Usernames},
 };
+use crate::net::HostPort;
 
 /// Everything that the pool's task is told at its start.
 #[derive(Clone, Debug)]
@@ -117,7 +118,7 @@ impl PoolConfig {
 
 impl fmt::Display for PoolConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.host, self.port)
+        HostPort(&self.host, self.port).fmt(f)
     }
 }
 
