@@ -333,3 +333,73 @@ fn refused_logins_do_not_fill_the_log() {
     // Two kinds of line, each once in five seconds.
     assert!(said < 50, "{said} lines");
 }
+
+/// A page of a stranger's whose name leads here all of a sudden (DNS rebinding), and one that only
+/// sends.
+#[test]
+fn pages_of_strangers_get_nothing_under_any_name() {
+    let (gateway, api) =
+        start("admin_password_file = \"{dir}/password\"\nallowed_hosts = [\"mine.example.org\"]");
+    fs::write(gateway.dir().join("password"), PASSWORD).unwrap();
+    gateway.signal("HUP");
+    for path in [
+        "/",
+        "/api/v1/status",
+        "/api/v1/miners",
+        "/api/v1/events",
+        "/metrics",
+        "/NOTIFY",
+        "/js/main.js",
+    ] {
+        for name in ["evil.example", "evil.example:7152", "127.0.0.1.evil.example"] {
+            let answer = ask(api, "GET", path, &[("Host", name)], None);
+            assert_eq!(answer.status, 403, "{path} {name}");
+            assert_eq!(answer.json()["error"], "foreign-host");
+            let told = answer.json()["message"].to_string();
+            assert!(told.contains("allowed_hosts") && told.contains("evil.example"), "{told}");
+        }
+    }
+    for (path, status) in [("/healthz", 200), ("/readyz", 503)] {
+        assert_eq!(ask(api, "GET", path, &[("Host", "evil.example")], None).status, status);
+    }
+    for name in [
+        "mine.example.org",
+        "MINE.example.org:80",
+        "umbrel.local",
+        "abc.onion",
+        "[::1]:1",
+        "gatewayd",
+    ] {
+        assert_eq!(
+            ask(api, "GET", "/api/v1/status", &[("Host", name)], None).status,
+            200,
+            "{name}"
+        );
+    }
+    let login = json!({ "password": PASSWORD }).to_string();
+    let is_read = || (get(api, "/api/v1/session").json()["admin_enabled"] == true).then_some(());
+    eventually("the password is read", SOON, is_read);
+    for foreign in [("Origin", "http://evil.example"), ("Sec-Fetch-Site", "same-site")] {
+        let answer = ask(api, "POST", "/api/v1/session", &[foreign], Some(&login));
+        assert_eq!((answer.status, &answer.json()["error"]), (403, &json!("foreign-page")));
+    }
+    // Signed in at one port, a page at another gains nothing with both cookie and token.
+    let own = ("Origin", "http://umbrel.local:7152");
+    let answer = ask(api, "POST", "/api/v1/session", &[own], Some(&login));
+    let cookie = answer.header("set-cookie").unwrap().split(';').next().unwrap();
+    let session = answer.json();
+    let both = [("Cookie", cookie), ("X-CSRF-Token", session["csrf_token"].as_str().unwrap())];
+    let notify = |origin| {
+        let headers = [&both[..], &[("Origin", origin)]].concat();
+        ask(api, "POST", "/api/v1/notify", &headers, None).status
+    };
+    assert_eq!(notify("http://umbrel.local:8080"), 401);
+    assert_eq!(notify("http://umbrel.local:7152"), 200);
+    let tls = [("X-Forwarded-Proto", "https")];
+    let answer = ask(api, "POST", "/api/v1/session", &tls, Some(&login));
+    let cookie = answer.header("set-cookie").unwrap();
+    assert!(
+        cookie.starts_with("__Host-gatewayd_session=") && cookie.contains("; Secure"),
+        "{cookie}"
+    );
+}

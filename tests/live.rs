@@ -326,6 +326,45 @@ async fn what_needs_a_restart_is_said_and_stays() {
     std::net::TcpStream::connect(door).unwrap();
 }
 
+/// What lets in whoever makes the first settings, from the log.
+fn code_of(gateway: &Gateway) -> String {
+    let line = gateway.wait_for_line("set-up code ", SOON);
+    let code = line.split("set-up code ").nth(1).unwrap().split(' ').next().unwrap();
+    format!("Bearer {code}")
+}
+
+/// A browser signs in with the code; its session makes the first settings, and no others.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_code_of_the_log_opens_a_session_for_the_first_settings_alone() {
+    let node = node().await;
+    let gateway = Gateway::start(&toml(&node, &[], "", EASY));
+    let api = gateway.addr("http");
+    let code = code_of(&gateway);
+    let login = |password: &str| {
+        let body = json!({ "password": password }).to_string();
+        ask(api, "POST", "/api/v1/session", &[], Some(&body))
+    };
+    let wrong = login("0000-0000");
+    assert_eq!((wrong.status, &wrong.json()["error"]), (401, &json!("wrong-code")));
+    let right = login(&code.replace("Bearer ", "").to_lowercase().replace('-', " "));
+    assert_eq!(right.status, 200, "{}", right.text());
+    let session = right.json();
+    assert_eq!((&session["may_set_up"], &session["signed_in"]), (&json!(true), &json!(false)));
+    let cookie = right.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+    let token = session["csrf_token"].as_str().unwrap();
+    let headers = [("Cookie", cookie.as_str()), ("X-CSRF-Token", token)];
+    let put = |headers: &[(&str, &str)], changes: Value| {
+        let body = json!({ "changes": changes }).to_string();
+        ask(api, "PUT", "/api/v1/config", headers, Some(&body)).status
+    };
+    assert_eq!(put(&headers[..1], json!({ "mining.address": ADDRESS })), 403, "a cookie alone");
+    assert_eq!(put(&headers, json!({ "api.listen": "0.0.0.0:7152" })), 422);
+    assert_eq!(ask(api, "POST", "/api/v1/notify", &headers, None).status, 403);
+    assert_eq!(put(&headers, json!({ "mining.address": ADDRESS })), 200);
+    eventually("ready", SOON, || (get(api, "/readyz").status == 200).then_some(()));
+    assert_eq!(put(&headers, json!({ "mining.coinbase_tag": "x" })), 403);
+}
+
 /// As on a node box: nobody has said yet whom to pay, nor where the node is.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_start_waits_for_its_settings() {
@@ -344,6 +383,7 @@ data_dir = "{dir}"
     );
     let line = gateway.wait_for_line("mining.address is missing", SOON);
     assert!(line.contains("http://127.0.0.1:"), "{line}");
+    let bearer = code_of(&gateway);
     let api = gateway.addr("http");
     let ready = get(api, "/readyz");
     assert_eq!(ready.status, 503, "{}", ready.text());
@@ -351,10 +391,18 @@ data_dir = "{dir}"
     let status = get(api, "/api/v1/status").json();
     assert_eq!(status["setup_needed"], true, "{status}");
     assert_eq!(get(api, "/api/v1/session").json()["setup_open"], true);
-    let put = |changes: Value| {
+    let put_with = |headers: &[(&str, &str)], changes: Value| {
         let body = json!({ "changes": changes }).to_string();
-        ask(api, "PUT", "/api/v1/config", &[], Some(&body))
+        ask(api, "PUT", "/api/v1/config", headers, Some(&body))
     };
+    // Whoever only reaches the port, on this machine too, has not read the log.
+    for stranger in [&[][..], &[("Authorization", "Bearer 0000-0000")]] {
+        let refused = put_with(stranger, json!({ "mining.address": ADDRESS }));
+        assert_eq!((refused.status, &refused.json()["error"]), (401, &json!("wrong-code")));
+    }
+    let refused = get(api, "/api/v1/config");
+    assert_eq!(refused.status, 401, "{}", refused.text());
+    let put = |changes: Value| put_with(&[("Authorization", &bearer)], changes);
     let bad = put(json!({ "mining.address": "1nothing" }));
     assert_eq!(bad.status, 422, "{}", bad.text());
     let node_settings = json!({
@@ -385,9 +433,10 @@ async fn a_first_start_gives_the_nodes_login_to_nobody() {
     let api = gateway.addr("http");
     let file = gateway.dir().join("gatewayd.toml");
     let before = fs::read_to_string(&file).unwrap();
+    let bearer = code_of(&gateway);
     let put = |changes: &Value| {
         let body = json!({ "changes": changes }).to_string();
-        ask(api, "PUT", "/api/v1/config", &[], Some(&body))
+        ask(api, "PUT", "/api/v1/config", &[("Authorization", &bearer)], Some(&body))
     };
     let thief = "http://192.0.2.7:8332";
     for (theft, advice) in [
@@ -461,7 +510,8 @@ async fn a_first_start_from_the_environment_writes_its_file() {
     let gateway = Gateway::start_command(command);
     let api = gateway.addr("http");
     let body = json!({ "changes": { "mining.address": ADDRESS } }).to_string();
-    let done = ask(api, "PUT", "/api/v1/config", &[], Some(&body));
+    let bearer = code_of(&gateway);
+    let done = ask(api, "PUT", "/api/v1/config", &[("Authorization", &bearer)], Some(&body));
     assert_eq!(done.status, 200, "{}", done.text());
     let miner = miner(&gateway, MinerProtocol::Sv1);
     goes_on(&miner);

@@ -10,12 +10,14 @@ use axum::{
 };
 
 use super::{
+    auth::Bound,
     clock::moment,
     error::ApiError,
     extract::{
-        Admin, Body, Browser, COOKIE, Owner, Way, cookies, is_setup_open, session as session_of,
+        Admin, Body, Browser, COOKIE, HOST_COOKIE, Owner, Way, cookies, has_token, is_setup_open,
+        origin, session as session_of,
     },
-    peer::{Peer, is_over_tls},
+    peer::{Peer, guest, is_over_tls},
     settings::{Change, Edit, SettingsError, SettingsView},
     shapes::{Done, ErrorBody, Login, Session, Settings, SettingsApplied, SettingsChange},
     state::State,
@@ -24,7 +26,7 @@ use super::{
 
 type Shared = extract::State<Arc<State>>;
 
-/// Whether this client may change things, and its CSRF token.
+/// Whether this client may change things: with its cookie and its token.
 #[utoipa::path(
     get, path = "/api/v1/session", tag = "signing in", responses((status = 200, body = Session)),
 )]
@@ -33,18 +35,24 @@ pub(super) async fn session(
     peer: Peer,
     headers: HeaderMap,
 ) -> Json<Session> {
-    let known = session_of(&state, &headers);
+    // A cookie alone is worth nothing: other programs on this host get it as well.
+    let known = session_of(&state, &headers).filter(|known| has_token(&headers, known));
+    let setup_open = is_setup_open(&state, peer, &headers);
+    let sets_up = known.as_ref().is_some_and(|known| known.bound.sets_up);
     Json(Session {
-        setup_open: is_setup_open(&state, peer, &headers),
+        setup_open,
+        may_set_up: setup_open && sets_up,
         admin_enabled: state.keeper.has_password(),
-        signed_in: known.is_some(),
-        expires_in_s: known.as_ref().map(|known| known.expires_in.as_secs()),
-        csrf_token: known.map(|known| known.csrf_token),
+        signed_in: known.is_some() && !sets_up,
+        expires_in_s: known.map(|known| known.expires_in.as_secs()),
+        csrf_token: None,
     })
 }
 
-/// Signs a browser in: the answer sets a cookie. Scripts need none of this; they send the password
-/// as a bearer token.
+/// Signs a browser in: the answer sets a cookie, and has the token that goes with it, this once.
+/// Scripts need none of this; they send the password as a bearer token.
+///
+/// While there are no settings yet (`setup_open`), the password is the code in gatewayd's log.
 #[utoipa::path(
     post, path = "/api/v1/session", tag = "signing in", request_body = Login,
     responses(
@@ -64,15 +72,22 @@ pub(super) async fn sign_in(
     headers: HeaderMap,
     Body(login): Body<Login>,
 ) -> Result<Response, ApiError> {
-    check(&state, peer.0.ip(), login.password).await?;
-    let signed_in = state.keeper.sign_in(moment().now);
+    let sets_up = is_setup_open(&state, peer, &headers);
+    if sets_up {
+        state.check_code(guest(peer, &headers), &login.password)?;
+    } else {
+        check(&state, guest(peer, &headers), login.password).await?;
+    }
+    let bound = Bound { origin: origin(&headers), sets_up };
+    let signed_in = state.keeper.sign_in(bound, moment().now);
     let seconds = signed_in.expires_in.as_secs();
     let path = way.cookie_path(&state, &headers);
     let set = set_cookie(&signed_in.cookie, &path, seconds, &headers);
     let session = Session {
-        admin_enabled: true,
-        signed_in: true,
-        setup_open: false,
+        admin_enabled: !sets_up,
+        signed_in: !sets_up,
+        setup_open: sets_up,
+        may_set_up: sets_up,
         csrf_token: Some(signed_in.csrf_token),
         expires_in_s: Some(seconds),
     };
@@ -106,9 +121,13 @@ pub(super) async fn sign_out(
 }
 
 fn set_cookie(value: &str, path: &str, seconds: u64, headers: &HeaderMap) -> HeaderValue {
-    let secure = if is_over_tls(headers) { "; Secure" } else { "" };
+    let (name, secure) = match (is_over_tls(headers), path) {
+        (true, "/") => (HOST_COOKIE, "; Secure"),
+        (true, _) => (COOKIE, "; Secure"),
+        (false, _) => (COOKIE, ""),
+    };
     let text = format!(
-        "{COOKIE}={value}; Path={path}; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}"
+        "{name}={value}; Path={path}; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}"
     );
     HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
@@ -183,7 +202,7 @@ pub(super) async fn reload(
 /// gatewayd.toml with its comments, and each key's value.
 #[utoipa::path(
     get, path = "/api/v1/config", tag = "changing",
-    security(("bearer" = []), ("cookie" = [])),
+    security(("bearer" = []), ("cookie" = [], "csrf" = [])),
     responses(
         (status = 200, body = Settings),
         (status = 401, body = ErrorBody),

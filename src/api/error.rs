@@ -42,6 +42,11 @@ impl ApiError {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
     }
 
+    #[cfg(test)]
+    pub(super) fn code(&self) -> &'static str {
+        self.code
+    }
+
     fn retry_after(self, seconds: u64) -> Self {
         Self { retry_after: Some(seconds), ..self }
     }
@@ -76,8 +81,14 @@ impl From<Denied> for ApiError {
             Denied::WrongPassword => {
                 Self::new(StatusCode::UNAUTHORIZED, "wrong-password", "The password is wrong.")
             }
+            Denied::WrongCode => Self::new(
+                StatusCode::UNAUTHORIZED,
+                "wrong-code",
+                "The first settings take the code that gatewayd wrote into its log when it started \
+                 (\"set-up code\"): `journalctl -u gatewayd`, `docker logs`, or the terminal.",
+            ),
             Denied::Wait(wait) => {
-                let seconds = wait.as_secs().max(1);
+                let seconds = wait.as_secs() + 1;
                 let message = format!(
                     "Too many wrong passwords from your address: try again in {seconds} s."
                 );

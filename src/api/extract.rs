@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     body::Bytes,
     extract::{FromRequest, FromRequestParts, Query, Request},
-    http::{HeaderMap, Method, StatusCode, header, request::Parts},
+    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
 };
 use serde::de::DeserializeOwned;
 use subtle::ConstantTimeEq;
@@ -14,7 +14,7 @@ use super::{
     auth::{Denied, Known},
     clock::moment,
     error::ApiError,
-    peer::{Peer, is_local, is_own_name},
+    peer::{Peer, guest, is_local, is_own_name},
     prefix::{self, Prefixed},
     state::State,
     task::check,
@@ -89,8 +89,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Way {
     }
 }
 
-/// Somebody who may change things: a browser that is signed in, and proves with its CSRF token that
-/// the page is ours, or a script that sends the password.
+/// Somebody who may change things: a browser that is signed in, and proves with its token that the
+/// page is ours, or a script that sends the password.
 pub(super) struct Admin;
 
 impl FromRequestParts<Arc<State>> for Admin {
@@ -102,7 +102,7 @@ impl FromRequestParts<Arc<State>> for Admin {
         }
         if let Some(password) = bearer(&parts.headers) {
             let peer = Peer::from_request_parts(parts, state).await?;
-            check(state, peer.0.ip(), password).await?;
+            check(state, guest(peer, &parts.headers), password).await?;
             return Ok(Self);
         }
         Browser::from_request_parts(parts, state).await.map(|Browser| Self)
@@ -119,15 +119,15 @@ impl FromRequestParts<Arc<State>> for Browser {
         if !state.keeper.has_password() {
             return Err(Denied::ReadOnly.into());
         }
-        let known = session(state, &parts.headers).ok_or_else(ApiError::unauthorized)?;
-        let reads = matches!(parts.method, Method::GET | Method::HEAD);
-        if reads || has_token(&parts.headers, &known) { Ok(Self) } else { Err(no_token()) }
+        let known = session(state, &parts.headers).filter(|known| !known.bound.sets_up);
+        let known = known.ok_or_else(ApiError::unauthorized)?;
+        if has_token(&parts.headers, &known) { Ok(Self) } else { Err(no_token()) }
     }
 }
 
-/// An admin; or, while there is neither a password nor an address to pay, anybody in the house who
-/// makes the first settings. Forms of other sites cannot send what that takes, and a page under a
-/// name that was made to point here is not from the house.
+/// An admin; or, while there is neither a password nor an address to pay, somebody in the house who
+/// has read the code for the first settings in the log. Forms of other sites cannot send what that
+/// takes, and a page under a name that was made to point here is not from the house.
 pub(super) struct Owner {
     /// Let in only to make the first settings.
     pub(super) sets_up: bool,
@@ -138,10 +138,19 @@ impl FromRequestParts<Arc<State>> for Owner {
 
     async fn from_request_parts(parts: &mut Parts, state: &Arc<State>) -> Result<Self, ApiError> {
         let peer = Peer::from_request_parts(parts, state).await?;
-        if is_setup_open(state, peer, &parts.headers) {
+        let headers = &parts.headers;
+        if !is_setup_open(state, peer, headers) {
+            return Admin::from_request_parts(parts, state)
+                .await
+                .map(|Admin| Self { sets_up: false });
+        }
+        if let Some(code) = bearer(headers) {
+            state.check_code(guest(peer, headers), &code)?;
             return Ok(Self { sets_up: true });
         }
-        Admin::from_request_parts(parts, state).await.map(|Admin| Self { sets_up: false })
+        let known = session(state, headers).filter(|known| known.bound.sets_up);
+        let known = known.ok_or(Denied::WrongCode)?;
+        if has_token(headers, &known) { Ok(Self { sets_up: true }) } else { Err(no_token()) }
     }
 }
 
@@ -151,10 +160,21 @@ pub(super) fn is_setup_open(state: &State, peer: Peer, headers: &HeaderMap) -> b
     is_new && is_local(peer, headers) && is_own_name(headers)
 }
 
-/// The session that a request belongs to.
+/// The session that a request belongs to: of the page that it was begun on, as far as the browser
+/// says which one asks.
 pub(super) fn session(state: &State, headers: &HeaderMap) -> Option<Known> {
     let now = moment().now;
-    cookies(headers).find_map(|cookie| state.keeper.session(cookie, now))
+    let known = cookies(headers).find_map(|cookie| state.keeper.session(cookie, now))?;
+    let bound = known.bound.origin.as_deref();
+    let is_its =
+        |origin: &HeaderValue| bound.is_none_or(|bound| origin.as_bytes() == bound.as_bytes());
+    headers.get_all(header::ORIGIN).iter().all(is_its).then_some(known)
+}
+
+/// The page that asks, if a browser does.
+pub(super) fn origin(headers: &HeaderMap) -> Option<Box<str>> {
+    let origin = headers.get(header::ORIGIN)?.to_str().ok()?;
+    (origin.len() <= ORIGIN_LEN_MAX).then(|| origin.into())
 }
 
 /// The sessions' cookies, among all that the browser sends: below a proxy's path and without it are
@@ -164,7 +184,9 @@ pub(super) fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let pairs = cookies.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(';'));
     let named = pairs.filter_map(|pair| pair.trim().split_once('='));
     let ours = named.filter(|(name, value)| {
-        *name == COOKIE && !value.is_empty() && value.len() <= COOKIE_LEN_MAX
+        (*name == COOKIE || *name == HOST_COOKIE)
+            && !value.is_empty()
+            && value.len() <= COOKIE_LEN_MAX
     });
     ours.map(|(_, value)| value).take(COOKIES_MAX)
 }
@@ -175,21 +197,25 @@ fn bearer(headers: &HeaderMap) -> Option<String> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
 }
 
-fn has_token(headers: &HeaderMap, known: &Known) -> bool {
+pub(super) fn has_token(headers: &HeaderMap, known: &Known) -> bool {
     let token = headers.get(CSRF_HEADER).map(|token| token.as_bytes()).unwrap_or_default();
     known.csrf_token.as_bytes().ct_eq(token).into()
 }
 
 fn no_token() -> ApiError {
-    let message = "The header X-CSRF-Token is missing or old: load the page again.";
+    let message = "The header X-CSRF-Token is missing or old: sign in again.";
     ApiError::new(StatusCode::FORBIDDEN, "csrf", message)
 }
 
 pub(super) const COOKIE: &str = "gatewayd_session";
+/// The same where a browser can hold it to this very host (RFC 6265bis): over TLS, for all paths.
+pub(super) const HOST_COOKIE: &str = "__Host-gatewayd_session";
 pub(super) const CSRF_HEADER: &str = "x-csrf-token";
 /// What the page says it is below, where a proxy has taken that off.
 pub(super) const PAGE_HEADER: &str = "x-gatewayd-path";
-/// One with a proxy's path and one without it.
-const COOKIES_MAX: usize = 2;
+/// One with a proxy's path and one without it, and what others on this host may have put before them.
+const COOKIES_MAX: usize = 8;
 /// Ours has 64.
 const COOKIE_LEN_MAX: usize = 128;
+/// As long as a name can be, with a scheme and a port.
+const ORIGIN_LEN_MAX: usize = 270;

@@ -9,7 +9,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::settings::Settings;
+use super::{auth::SetupCode, settings::Settings};
 use crate::{
     blocks::BlockStats,
     datum,
@@ -31,6 +31,8 @@ pub struct Handles {
     pub pool: watch::Receiver<Option<datum::Pool>>,
     pub facts: watch::Receiver<Arc<Facts>>,
     pub settings: Arc<dyn Settings>,
+    /// For whoever makes the first settings.
+    pub setup_code: Arc<SetupCode>,
 }
 
 /// What the configuration says, as far as answers depend on it.
@@ -56,6 +58,8 @@ pub struct Facts {
     pub metrics: bool,
     /// What stands before every path at the proxy in front; empty: nothing.
     pub base_path: Arc<str>,
+    /// Names that the dashboard goes by besides those that no stranger can have.
+    pub allowed_hosts: Arc<[Box<str>]>,
 }
 
 /// A port with rules of its own.

@@ -13,6 +13,7 @@ pub mod auth;
 mod clock;
 mod compat;
 mod conn;
+mod door;
 mod error;
 mod events;
 mod extract;
@@ -31,6 +32,7 @@ mod task;
 mod view;
 
 pub use self::{
+    auth::SetupCode,
     conn::{Api, spawn},
     handles::{Facts, Handles, Moment, PortFacts},
     settings::{Answer, Applied, Change, Edit, MASK, Settings, SettingsError, SettingsView},

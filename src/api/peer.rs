@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use axum::http::{HeaderMap, header};
 
+use super::auth::Guest;
+
 /// The other end of the connection; put into each request by whoever accepted it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer(pub(super) SocketAddr);
@@ -14,11 +16,8 @@ pub(super) fn is_local(peer: Peer, headers: &HeaderMap) -> bool {
     // Who is named in the words of RFC 7239 may have no address there at all.
     is_private(peer.0.ip())
         && !headers.contains_key(header::FORWARDED)
-        && values(headers, &["x-forwarded-for", "x-real-ip"]).all(|name| {
-            let name = name.trim().trim_matches(['[', ']']);
-            let ip = name.parse().or_else(|_| name.parse().map(|addr: SocketAddr| addr.ip()));
-            ip.is_ok_and(is_private)
-        })
+        && values(headers, &["x-forwarded-for", "x-real-ip"])
+            .all(|name| address(name.trim()).is_some_and(is_private))
 }
 
 /// True when the browser's way here is known to be encrypted, which only a proxy can tell.
@@ -38,23 +37,54 @@ pub(super) fn is_own_name(headers: &HeaderMap) -> bool {
             .all(|it| it.is_some_and(|it| is_of_the_house(it.1)))
 }
 
+/// Whose request it is: the other end, or whom a proxy on this machine or in a private network names.
+/// What stands last was written by that proxy; what stands before it, by whoever asked it.
+pub(super) fn guest(peer: Peer, headers: &HeaderMap) -> Guest {
+    let here = peer.0.ip().to_canonical();
+    let named = values(headers, &["x-forwarded-for"]).filter_map(|name| address(name.trim()));
+    match named.last().filter(|_| is_private(here)) {
+        Some(client) => Guest { client, via: Some(here) },
+        None => here.into(),
+    }
+}
+
+/// An address as headers have it, perhaps with a port.
+fn address(name: &str) -> Option<IpAddr> {
+    let name = name.trim_matches(['[', ']']);
+    let ip = name.parse().or_else(|_| name.parse().map(|addr: SocketAddr| addr.ip()));
+    ip.ok().map(|ip: IpAddr| ip.to_canonical())
+}
+
 /// All that is listed in these headers; "?" is what is no text.
-fn values<'a>(headers: &'a HeaderMap, names: &'static [&str]) -> impl Iterator<Item = &'a str> {
+pub(super) fn values<'a>(
+    headers: &'a HeaderMap,
+    names: &'static [&str],
+) -> impl Iterator<Item = &'a str> {
     let all = names.iter().flat_map(move |name| headers.get_all(*name));
     all.flat_map(|value| value.to_str().unwrap_or("?").split(','))
 }
 
-/// `host` may have a port.
-fn is_of_the_house(host: &str) -> bool {
+/// `host` without its port, as it is compared.
+pub(super) fn name_of(host: &str) -> String {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
     };
-    let name = name.trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase();
+    name.trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase()
+}
+
+/// `host` may have a port.
+pub(super) fn is_of_the_house(host: &str) -> bool {
+    let name = name_of(host);
     match name.parse::<IpAddr>() {
         Ok(ip) => is_private(ip),
-        Err(_) => !name.contains('.') || name.ends_with(".local"),
+        Err(_) => is_name(&name) && (!name.contains('.') || name.ends_with(".local")),
     }
+}
+
+fn is_name(name: &str) -> bool {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    !name.is_empty() && name.chars().all(is_part)
 }
 
 /// Of this machine, a private network, or a link.
@@ -142,6 +172,20 @@ mod tests {
                 "{pairs:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_proxy_says_whose_request_it_is_and_nobody_else_does() {
+        let of = |peer: &str, forwarded: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("x-forwarded-for", HeaderValue::from_str(forwarded).unwrap());
+            let guest = guest(Peer(SocketAddr::new(peer.parse().unwrap(), 1)), &headers);
+            (guest.client.to_string(), guest.via.is_some())
+        };
+        assert_eq!(of("127.0.0.1", "8.8.8.8"), ("8.8.8.8".into(), true));
+        assert_eq!(of("172.17.0.1", "1.1.1.1, 8.8.8.8:4711"), ("8.8.8.8".into(), true));
+        assert_eq!(of("9.9.9.9", "8.8.8.8"), ("9.9.9.9".into(), false));
+        assert_eq!(of("127.0.0.1", "unknown"), ("127.0.0.1".into(), false));
     }
 
     #[test]

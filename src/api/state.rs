@@ -2,13 +2,13 @@
 
 use std::{
     net::IpAddr,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tracing::{info, warn};
 
 use super::{
-    auth::{Denied, Gatekeeper, Password},
+    auth::{Denied, Gatekeeper, Guest, Password},
     clock::moment,
     compat::Notices,
     events::Hub,
@@ -33,13 +33,19 @@ pub(super) struct State {
 impl State {
     pub(super) fn new(handles: Handles) -> Self {
         Self {
+            keeper: Gatekeeper::new(Some(Arc::clone(&handles.setup_code))),
             handles,
-            keeper: Gatekeeper::default(),
             hub: Hub::default(),
             notices: Notices::default(),
             refusals: Mutex::default(),
             admin_problem: Mutex::default(),
         }
+    }
+
+    /// Whether somebody has read the code for the first settings.
+    pub(super) fn check_code(&self, guest: Guest, code: &str) -> Result<(), Denied> {
+        let checked = self.keeper.check_code(guest, code, moment().now);
+        checked.inspect_err(|denied| self.tell_denied(guest.client, *denied))
     }
 
     /// Says in the log that somebody was not let in, now and then.
@@ -48,9 +54,11 @@ impl State {
         let [wrong, early] = &mut *rations;
         let now = moment().now;
         match denied {
-            Denied::WrongPassword => {
+            Denied::WrongPassword | Denied::WrongCode => {
+                let what =
+                    if denied == Denied::WrongCode { "set-up code" } else { "admin password" };
                 if let Some(unsaid) = wrong.may_say(now) {
-                    warn!(%ip, unsaid, "API: a wrong admin password");
+                    warn!(%ip, unsaid, "API: a wrong {what}");
                 }
             }
             Denied::Wait(wait) => {

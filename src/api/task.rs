@@ -1,6 +1,6 @@
 //! What the API does besides answering: looks for news, reads the password file, checks passwords.
 
-use std::{io, net::IpAddr, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
+use std::{io, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 
 use sha2::{Digest, Sha256};
 use tokio::{
@@ -10,7 +10,7 @@ use tokio::{
 use tracing::{error, warn};
 
 use super::{
-    auth::{Denied, Password},
+    auth::{Denied, Guest, Password},
     clock::moment,
     news::{LOOK_EACH_MS, Newsroom},
     state::State,
@@ -50,14 +50,18 @@ pub(super) async fn run(state: Arc<State>) {
 }
 
 /// Checks a password off the thread that answers.
-pub(super) async fn check(state: &Arc<State>, ip: IpAddr, password: String) -> Result<(), Denied> {
+pub(super) async fn check(
+    state: &Arc<State>,
+    guest: Guest,
+    password: String,
+) -> Result<(), Denied> {
     let keeper = Arc::clone(state);
-    let run = move || match keeper.keeper.begin(ip, &password, moment().now)? {
+    let run = move || match keeper.keeper.begin(guest, &password, moment().now)? {
         Some(check) => check.run(),
         None => Ok(()),
     };
     let result = spawn_blocking(run).await.unwrap_or(Err(Denied::Busy));
-    result.inspect_err(|denied| state.tell_denied(ip, *denied))
+    result.inspect_err(|denied| state.tell_denied(guest.client, *denied))
 }
 
 /// Reads the password's file, if there is one. One that says what it said before (`known`) signs

@@ -268,6 +268,12 @@ fn the_api_may_be_elsewhere_or_nowhere() {
     let admin = api("[api]\nadmin_password_file = \"/etc/x\"").unwrap().admin_password_file;
     assert_eq!(admin, Some("/etc/x".into()));
     assert_eq!(&*api("[api]\nbase_path = \"/a/b/\"").unwrap().base_path, "/a/b");
+    let hosts = api("[api]\nallowed_hosts = [\"Mine.example.org\", \"*.x.org\"]").unwrap();
+    assert_eq!(*hosts.allowed_hosts, ["mine.example.org".into(), "*.x.org".into()]);
+    for bad in ["http://x.org", "x.org:80", "*", "", "*.", "a..b", "x/y"] {
+        let error = problems(&format!("[api]\nallowed_hosts = [\"{bad}\"]"));
+        assert!(error.contains("api.allowed_hosts") && error.contains("*.example.org"), "{error}");
+    }
     let error = problems("[api]\nlisten = \"localhost\"");
     assert!(error.contains("api.listen") && error.contains("127.0.0.1:7152"), "{error}");
 }

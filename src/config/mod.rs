@@ -189,6 +189,8 @@ pub struct Api {
     pub metrics: bool,
     /// What stands before every path at the proxy in front, like "/gatewayd"; empty: nothing.
     pub base_path: Arc<str>,
+    /// Names that the dashboard goes by, in lower case; "*.x" for all below x.
+    pub allowed_hosts: Arc<[Box<str>]>,
 }
 
 #[derive(Clone, Debug)]

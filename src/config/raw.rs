@@ -266,6 +266,7 @@ pub struct Api {
     pub admin_password_file: String,
     pub metrics: bool,
     pub base_path: String,
+    pub allowed_hosts: Vec<String>,
 }
 
 impl Default for Api {
@@ -275,6 +276,7 @@ impl Default for Api {
             admin_password_file: String::new(),
             metrics: true,
             base_path: String::new(),
+            allowed_hosts: Vec::new(),
         }
     }
 }

@@ -8,7 +8,7 @@ use tracing::error;
 
 use super::settings::FileSettings;
 use crate::{
-    api::{self, Api, Facts, Handles, PortFacts},
+    api::{self, Api, Facts, Handles, PortFacts, SetupCode},
     blocks::BlockStats,
     config::{self, Config},
     datum,
@@ -24,6 +24,8 @@ pub struct Front {
     pub api: Option<Api>,
     /// What the configuration says now; sending also makes the password file be read again.
     pub facts: watch::Sender<Arc<Facts>>,
+    /// For whoever makes the first settings.
+    pub setup_code: Arc<SetupCode>,
     /// The pool's side; none while there is none.
     pub pool: watch::Sender<Option<datum::Pool>>,
 }
@@ -48,6 +50,7 @@ pub(super) fn start_api(
 ) -> Front {
     let (facts, facts_watch) = watch::channel(Arc::new(facts));
     let (pool, pool_watch) = watch::channel(None);
+    let setup_code = Arc::new(SetupCode::make());
     let Sights { counters, roster, ledger, templates, blocks, work } = sights;
     let handles = Handles {
         counters,
@@ -59,13 +62,14 @@ pub(super) fn start_api(
         pool: pool_watch,
         facts: facts_watch,
         settings: Arc::new(settings),
+        setup_code: Arc::clone(&setup_code),
     };
     let started = config.api.listen.map(|listen| api::spawn(listen, handles, stop.clone()));
     let api = started.transpose().unwrap_or_else(|error| {
         error!("no dashboard and no API: cannot start their thread: {error}; mining goes on");
         None
     });
-    Front { api, facts, pool }
+    Front { api, facts, setup_code, pool }
 }
 
 pub(super) fn facts(
@@ -89,6 +93,7 @@ pub(super) fn facts(
         admin_password_file: config.api.admin_password_file.clone(),
         metrics: config.api.metrics,
         base_path: Arc::clone(&config.api.base_path),
+        allowed_hosts: Arc::clone(&config.api.allowed_hosts),
     }
 }
 

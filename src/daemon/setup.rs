@@ -16,7 +16,7 @@ use super::{
     systemd,
 };
 use crate::{
-    api::Facts,
+    api::{Facts, SetupCode},
     config::Config,
     sv2::noise::AuthorityPublicKey,
     template::{NodeStatus, Templates},
@@ -28,6 +28,7 @@ pub(super) struct Shown {
     /// There is a dashboard.
     has_page: bool,
     facts: watch::Sender<Arc<Facts>>,
+    code: Arc<SetupCode>,
     stratum: Vec<SocketAddr>,
     authority: String,
     settings: FileSettings,
@@ -43,6 +44,7 @@ impl Shown {
         Self {
             has_page: front.api.is_some(),
             facts: front.facts.clone(),
+            code: Arc::clone(&front.setup_code),
             stratum: stratum.to_vec(),
             authority: authority.to_string(),
             settings: settings.clone(),
@@ -75,9 +77,14 @@ pub(super) async fn set_up(
     if is_first {
         let page = live.now().api.listen.filter(|_| shown.has_page);
         let page = crate::healthcheck::local(page.ok_or(DaemonError::NoAddress)?);
+        // With a password, that is what lets in whoever sets up.
+        let key = match live.now().api.admin_password_file {
+            Some(_) => "sign in with the admin password".to_owned(),
+            None => format!("enter the set-up code {}", shown.code.shown()),
+        };
         warn!(
             "not set up yet: mining.address is missing, so nothing is mined. Open http://{page}/ \
-             in a browser and say whom blocks should pay"
+             in a browser, {key} and say whom blocks should pay"
         );
         systemd::status(&format!("waiting to be set up at http://{page}/"));
     }

@@ -228,14 +228,16 @@ const failure = (status, error, message, problems = []) => [status, { error, mes
 
 function route(world, request, path, query, body) {
   const token = /gatewayd_session=(\w+)/.exec(request.headers.cookie ?? "")?.[1];
-  const isSignedIn = world.sessions.has(token);
+  // The cookie alone is worth nothing: the token comes with the answer to a sign-in, and only there.
+  const isSignedIn = world.sessions.has(token) && request.headers["x-csrf-token"] === "csrf";
   const isEnabled = world.state !== "read-only" && world.state !== "open";
-  const isOpen = world.state === "open"; // the first settings need no password
-  const session = (signedIn) => ({
+  const isOpen = world.state === "open"; // the first settings take the code from the log
+  const session = (signedIn, isNew = false) => ({
     admin_enabled: isEnabled,
-    signed_in: signedIn,
+    signed_in: signedIn && !isOpen,
     setup_open: isOpen,
-    csrf_token: signedIn ? "csrf" : null,
+    may_set_up: signedIn && isOpen,
+    csrf_token: isNew ? "csrf" : null,
     expires_in_s: signedIn ? 86_400 : null,
   });
   if (path === "/session") {
@@ -244,7 +246,7 @@ function route(world, request, path, query, body) {
       world.sessions.delete(token);
       return [200, session(false)];
     }
-    if (body.password !== "correct horse") {
+    if (body.password !== (isOpen ? CODE : "correct horse")) {
       world.tries += 1;
       return world.tries > 5
         ? failure(
@@ -258,12 +260,12 @@ function route(world, request, path, query, body) {
     world.sessions.add(fresh);
     return [
       200,
-      session(true),
+      session(true, true),
       { "set-cookie": `gatewayd_session=${fresh}; HttpOnly; SameSite=Strict; Path=/` },
     ];
   }
-  if ((request.method !== "GET" || path === "/config") && !(isOpen && path === "/config")) {
-    if (!isEnabled)
+  if (request.method !== "GET" || path === "/config") {
+    if (!isEnabled && !(isOpen && path === "/config"))
       return failure(
         403,
         "read-only",
@@ -271,8 +273,6 @@ function route(world, request, path, query, body) {
       );
     if (!isSignedIn)
       return failure(401, "unauthorized", "This needs the admin password: sign in first.");
-    if (request.method !== "GET" && request.headers["x-csrf-token"] !== "csrf")
-      return failure(403, "csrf", "The page is out of date: reload it.");
   }
   return (
     admin(world, request.method, path, body) ??
@@ -370,6 +370,7 @@ function read(world, path, query) {
 }
 
 // "moved": set up, and then the node went over to another network.
+export const CODE = "7KQ2-M9XA";
 const isUnset = ({ state }) => ["setup", "open", "moved"].includes(state);
 const isIdle = (world) => isUnset(world) || world.state === "waiting";
 const rateOf = (world) => world.miners.reduce((sum, miner) => sum + miner.hashrate_h_per_s, 0);

@@ -248,6 +248,12 @@ for (const [name, key] of WAYS) {
     const token = JSON.parse(signed.text).csrf_token;
     const notify = (headers) => ask(port, "POST", `${BASE}/api/v1/notify`, headers);
     assert.equal((await notify({ cookie, "content-length": 0 })).status, 403);
+    const again = await ask(port, "GET", `${BASE}/api/v1/session`, { cookie });
+    assert.deepEqual(
+      [JSON.parse(again.text).csrf_token, JSON.parse(again.text).signed_in],
+      [null, false],
+      "a cookie goes to every port of a host",
+    );
     const done = await notify({ cookie, "x-csrf-token": token, "content-length": 0 });
     assert.equal(done.status, 200, done.text);
   });
@@ -282,16 +288,21 @@ test("behind a proxy the first settings are for the house alone", async () => {
     ["Caddy", proxies.caddyFirst],
   ]) {
     const host = `127.0.0.1:${port}`;
-    const isOpen = async (headers) =>
-      JSON.parse((await ask(port, "GET", `${BASE}/api/v1/session`, headers)).text).setup_open;
+    const session = (headers) => ask(port, "GET", `${BASE}/api/v1/session`, headers);
+    const isOpen = async (headers) => JSON.parse((await session(headers)).text).setup_open;
     assert.equal(await isOpen({ host }), true, name);
     // A name that somebody's DNS has pointed here, and a page of somebody else's.
-    assert.equal(await isOpen({ host: "evil.example" }), false, name);
+    const foreign = await session({ host: "evil.example" });
+    assert.equal(foreign.status, 403, name);
+    assert.match(foreign.text, /foreign-host.*allowed_hosts/);
     assert.equal(await isOpen({ host, origin: "http://evil.example" }), false, name);
     for (const headers of [
       { host: "evil.example" },
       { host, origin: "http://evil.example" },
       { host, forwarded: "for=203.0.113.9" },
+      // From home, but without the code in the log.
+      { host },
+      { host, authorization: "Bearer 0000-0000" },
     ]) {
       const put = await ask(port, "PUT", `${BASE}/api/v1/config`, { ...json, ...headers }, change);
       assert.ok(

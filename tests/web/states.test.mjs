@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { PHONE, faintTexts, go, launch, open, picture, settled } from "./support.mjs";
-import { startMock } from "./mock.mjs";
+import { CODE, startMock } from "./mock.mjs";
 
 const CUT = [/net::ERR/, /Failed to load resource/];
 const ADDRESS = "bc1q7wz4t4m0cfyw7n3cvlvrm4l0a8q9pkg6eg4d2k";
@@ -148,6 +148,27 @@ test("whose session has ended signs in again, and goes on", () =>
     await page.done();
   }));
 
+test("a reload and another tab stay signed in, a cookie alone does not", () =>
+  withMock({ miners: 1 }, async (mock) => {
+    const page = await open(browser, mock.url, { path: "#/settings" });
+    await page.getByLabel("Admin password").fill("correct horse");
+    await page.keyboard.press("Enter");
+    const isIn = () => document.querySelector(".editor-input")?.value;
+    await page.waitForFunction(isIn);
+    await page.reload();
+    await page.waitForFunction(isIn);
+    const other = await page.context().newPage();
+    await other.goto(`${mock.url}/#/settings`);
+    await other.waitForFunction(isIn);
+    await Promise.all([other.close(), page.goto("about:blank")]);
+    // The cookie is still there; the token went with the tabs.
+    const late = await page.context().newPage();
+    await late.goto(`${mock.url}/#/settings`);
+    await late.getByLabel("Admin password").waitFor();
+    assert.equal((await late.context().cookies()).length, 1);
+    await page.done();
+  }));
+
 test("without events the page asks instead", () =>
   withMock({ miners: 3 }, async ({ url }) => {
     const page = await open(browser, `${url}`, { allowed: CUT, path: "#/login" });
@@ -205,6 +226,11 @@ test("what miners and pools send stays text", () =>
     await page.done();
   }));
 
+async function enterCode(page) {
+  await page.getByLabel("Set-up code").fill(CODE);
+  await page.getByRole("button", { name: "Go on" }).click();
+}
+
 for (const state of ["setup", "open"]) {
   test(`the first start (${state}) asks for what is missing and saves it`, () =>
     withMock({ state }, async (mock) => {
@@ -213,6 +239,9 @@ for (const state of ["setup", "open"]) {
       if (state === "setup") {
         await page.getByLabel("Admin password").fill("correct horse");
         await page.getByRole("button", { name: "Sign in" }).click();
+      } else {
+        await picture(page, "start-code-390-light");
+        await enterCode(page);
       }
       const save = page.getByRole("button", { name: "Save and start" });
       await save.click();
@@ -237,6 +266,7 @@ test("the first start shows what the file says, and leaves it", () => {
   const values = { node: [{ ...node, ...login }], pool: [] };
   return withMock({ state: "open", values }, async (mock) => {
     const page = await open(browser, mock.url);
+    await enterCode(page);
     for (const name of ["Solo", "User and password"])
       await page.getByRole("radio", { name, checked: true }).waitFor();
     assert.equal(await page.getByLabel("User", { exact: true }).inputValue(), "me");

@@ -6,7 +6,20 @@ export const BASE = `${ROOT}/api/v1`;
 // Longer than any answer takes; without it a gateway that hangs would look like one that is slow.
 const TIMEOUT_MS = 15_000;
 
-let csrfToken = null;
+// Cookies go to every port of a host, so one is worth nothing without this token, which is given
+// once, to the page that signs in. The browser keeps it for this tab, under this origin alone; other
+// tabs of ours ask for it.
+const TOKEN_KEY = `gatewayd${ROOT}.token`;
+const TABS_MS = 150;
+const tabs = new BroadcastChannel(TOKEN_KEY);
+tabs.unref?.(); // in Node, where tests look at this, it would go on for ever
+const kept = storage();
+let csrfToken = kept?.getItem(TOKEN_KEY) ?? null;
+
+tabs.addEventListener("message", ({ data }) => {
+  if (data?.asks && csrfToken) tabs.postMessage({ token: csrfToken });
+  else if (typeof data?.token === "string") keep(data.token);
+});
 
 // An answer that is not a success, or none at all (status 0).
 export class ApiError extends Error {
@@ -22,24 +35,58 @@ export const post = (path, body) => ask("POST", path, body);
 export const put = (path, body) => ask("PUT", path, body);
 
 export async function session() {
-  return remember(await get("/session"));
+  if (!csrfToken) await askTabs();
+  const answer = await get("/session");
+  if (!answer.signed_in && !answer.may_set_up) keep(null);
+  return answer;
 }
 
 export async function signIn(password) {
-  return remember(await post("/session", { password }));
+  const answer = await post("/session", { password });
+  keep(answer.csrf_token);
+  // The cookie that they have is another now.
+  tabs.postMessage({ token: csrfToken });
+  return answer;
 }
 
-export const signOut = () => ask("DELETE", "/session");
+export async function signOut() {
+  await ask("DELETE", "/session");
+  keep(null);
+}
 
-function remember(answer) {
-  csrfToken = answer.csrf_token;
-  return answer;
+function keep(token) {
+  csrfToken = token;
+  if (token) kept?.setItem(TOKEN_KEY, token);
+  else kept?.removeItem(TOKEN_KEY);
+}
+
+// A tab that is new may have the token of another.
+function askTabs() {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      tabs.removeEventListener("message", done);
+      resolve();
+    };
+    const timer = setTimeout(done, TABS_MS);
+    tabs.addEventListener("message", done);
+    tabs.postMessage({ asks: true });
+  });
+}
+
+// Some browsers are told to keep nothing; looking needs nothing kept.
+function storage() {
+  try {
+    return sessionStorage;
+  } catch {
+    return null;
+  }
 }
 
 async function ask(method, path, body) {
   const headers = { accept: "application/json" };
   if (body !== undefined) headers["content-type"] = "application/json";
-  if (method !== "GET" && csrfToken) headers["x-csrf-token"] = csrfToken;
+  if (csrfToken) headers["x-csrf-token"] = csrfToken;
   // A proxy may take it off on the way; the session's cookie is for it.
   if (method !== "GET" && ROOT) headers["x-gatewayd-path"] = ROOT;
   let response;

@@ -7,8 +7,9 @@ const listeners = new Set();
 
 export const session = () => current;
 export const isSignedIn = () => Boolean(current?.signed_in);
-// Before there is an address and a password, the house may make the first settings without one.
-export const maySetUp = () => isSignedIn() || Boolean(current?.setup_open);
+// Before there is an address and a password, whoever has the code from the log makes the first
+// settings.
+export const maySetUp = () => isSignedIn() || Boolean(current?.may_set_up);
 
 export function onSession(listener) {
   listeners.add(listener);

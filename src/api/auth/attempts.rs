@@ -1,4 +1,5 @@
-//! Wrong passwords, counted by where they come from.
+//! Wrong passwords, counted by where they come from. Who guesses waits longer and longer, up to a
+//! limit; nobody waits for what others have guessed, but for a moment behind the same proxy.
 
 use std::{
     collections::HashMap,
@@ -6,8 +7,23 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// Who tries, as far as it is known.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Guest {
+    /// The other end of the connection, or whom the proxy there names.
+    pub client: IpAddr,
+    /// The proxy, whose word it is. Whoever only says to be one gains nothing by it.
+    pub via: Option<IpAddr>,
+}
+
+impl From<IpAddr> for Guest {
+    fn from(client: IpAddr) -> Self {
+        Self { client, via: None }
+    }
+}
+
 #[derive(Debug, Default)]
-pub(super) struct Attempts(HashMap<IpAddr, Tries>);
+pub(super) struct Attempts(HashMap<(IpAddr, Pace), Tries>);
 
 #[derive(Clone, Copy, Debug)]
 struct Tries {
@@ -15,56 +31,98 @@ struct Tries {
     last: Instant,
 }
 
-impl Attempts {
-    /// Counts a try from `ip`, or says how long to wait for the next.
-    pub(super) fn begin(&mut self, ip: IpAddr, now: Instant) -> Result<(), Duration> {
-        let ip = network(ip);
-        self.0.retain(|_, tries| now < tries.last + FORGET_AFTER);
-        if let Some(tries) = self.0.get(&ip) {
-            let wait = (tries.last + tries.wait()).saturating_duration_since(now);
-            if !wait.is_zero() {
-                return Err(wait);
-            }
-        } else if self.0.len() >= PLACES_MAX {
-            // An attack from everywhere: nobody new until some of it is forgotten.
-            return Err(WAIT_MAX);
+/// How much patience there is with an address.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+enum Pace {
+    Guest,
+    /// On this machine, where a proxy may be that names nobody: its owner must not be locked out by
+    /// strangers.
+    Here,
+    /// All behind a proxy together.
+    Proxy,
+}
+
+impl Pace {
+    /// Tries that cost nothing, the wait after the last of them, and the longest.
+    const fn terms(self) -> (u32, Duration, Duration) {
+        match self {
+            Self::Guest => (FREE, WAIT_MIN, WAIT_MAX),
+            Self::Here => (FREE, WAIT_HERE, WAIT_HERE),
+            Self::Proxy => (FREE_OF_PROXY, WAIT_HERE, WAIT_HERE),
         }
-        let tries = self.0.entry(ip).or_insert(Tries { wrong: 0, last: now });
-        tries.wrong = tries.wrong.saturating_add(1);
-        tries.last = now;
+    }
+}
+
+impl Attempts {
+    /// Counts a try of `guest`, or says how long to wait for the next.
+    pub(super) fn begin(&mut self, guest: Guest, now: Instant) -> Result<(), Duration> {
+        self.0.retain(|_, tries| now < tries.last + FORGET_AFTER);
+        let waits = keys(guest).filter_map(|key| Some(self.0.get(&key)?.left(key.1, now)));
+        let wait = waits.max().unwrap_or_default();
+        if !wait.is_zero() {
+            return Err(wait);
+        }
+        for key in keys(guest) {
+            self.make_room();
+            let tries = self.0.entry(key).or_insert(Tries { wrong: 0, last: now });
+            tries.wrong = tries.wrong.saturating_add(1);
+            tries.last = now;
+        }
         Ok(())
     }
 
     /// The try was none after all.
-    pub(super) fn forgive(&mut self, ip: IpAddr) {
-        if let Some(tries) = self.0.get_mut(&network(ip)) {
-            tries.wrong = tries.wrong.saturating_sub(1);
+    pub(super) fn forgive(&mut self, guest: Guest) {
+        for key in keys(guest) {
+            if let Some(tries) = self.0.get_mut(&key) {
+                tries.wrong = tries.wrong.saturating_sub(1);
+            }
         }
     }
 
     /// The password was right.
-    pub(super) fn forget(&mut self, ip: IpAddr) {
-        self.0.remove(&network(ip));
+    pub(super) fn forget(&mut self, guest: Guest) {
+        for key in keys(guest) {
+            self.0.remove(&key);
+        }
+    }
+
+    /// An attack from everywhere: what is longest ago is forgotten first.
+    fn make_room(&mut self) {
+        if self.0.len() < PLACES_MAX {
+            return;
+        }
+        let oldest = self.0.iter().min_by_key(|(_, tries)| tries.last).map(|(key, _)| *key);
+        oldest.map(|key| self.0.remove(&key));
     }
 }
 
 impl Tries {
-    fn wait(self) -> Duration {
-        match self.wrong.checked_sub(FREE) {
+    fn left(self, pace: Pace, now: Instant) -> Duration {
+        let (free, least, most) = pace.terms();
+        let wait = match self.wrong.checked_sub(free) {
             None => Duration::ZERO,
-            Some(over) => WAIT_MIN.saturating_mul(1 << over.min(16)).min(WAIT_MAX),
-        }
+            Some(over) => least.saturating_mul(1 << over.min(16)).min(most),
+        };
+        (self.last + wait).saturating_duration_since(now)
     }
 }
 
+fn keys(guest: Guest) -> impl Iterator<Item = (IpAddr, Pace)> {
+    let client = network(guest.client);
+    let pace = if client.is_loopback() { Pace::Here } else { Pace::Guest };
+    let proxy = guest.via.map(|via| (network(via), Pace::Proxy));
+    [(client, pace)].into_iter().chain(proxy)
+}
+
 /// Whoever has one IPv6 address has 2^64 of them.
-fn network(ip: IpAddr) -> IpAddr {
+pub(crate) fn network(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
-        IpAddr::V6(ip) => {
+        IpAddr::V6(ip) if !ip.is_loopback() => {
             let [a, b, c, d, ..] = ip.segments();
             Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
         }
-        v4 => v4,
+        other => other,
     }
 }
 
@@ -72,7 +130,12 @@ fn network(ip: IpAddr) -> IpAddr {
 const FREE: u32 = 5;
 /// After the fifth wrong one; doubled by each further.
 const WAIT_MIN: Duration = Duration::from_secs(10);
-const WAIT_MAX: Duration = Duration::from_secs(900);
+/// A thousand and a half tries a day, and an owner who mistypes does not give up.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+/// Slow for who guesses, and soon over for who does not.
+const WAIT_HERE: Duration = Duration::from_secs(1);
+/// Those of ten who cannot type.
+const FREE_OF_PROXY: u32 = 50;
 const FORGET_AFTER: Duration = Duration::from_secs(3600);
 /// Addresses remembered, at some 40 bytes each.
 const PLACES_MAX: usize = 10_000;

@@ -1,5 +1,7 @@
 //! The door, tried.
 
+use std::net::IpAddr;
+
 use super::*;
 
 const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 168, 1, 2));
@@ -106,14 +108,14 @@ fn only_so_many_are_checked_at_once() {
 fn sessions_last_a_day_and_end_with_the_password() {
     let keeper = keeper();
     let start = now();
-    let signed_in = keeper.sign_in(start);
+    let signed_in = keeper.sign_in(Bound::default(), start);
     let known = keeper.session(&signed_in.cookie, start).unwrap();
     assert_eq!(known.csrf_token, signed_in.csrf_token);
     assert!(keeper.session("0", start).is_none());
     assert!(keeper.session(&signed_in.cookie, start + signed_in.expires_in).is_none());
     keeper.sign_out(&signed_in.cookie);
     assert!(keeper.session(&signed_in.cookie, start).is_none());
-    let signed_in = keeper.sign_in(start);
+    let signed_in = keeper.sign_in(Bound::default(), start);
     keeper.set_password(Some(Password::parse("another horse").unwrap()));
     assert!(keeper.session(&signed_in.cookie, start).is_none());
 }
@@ -122,11 +124,81 @@ fn sessions_last_a_day_and_end_with_the_password() {
 fn sessions_are_bounded() {
     let keeper = keeper();
     let start = now();
-    let first = keeper.sign_in(start);
+    let first = keeper.sign_in(Bound::default(), start);
     for _ in 0..31 {
-        keeper.sign_in(start);
+        keeper.sign_in(Bound::default(), start);
     }
     assert!(keeper.session(&first.cookie, start).is_some());
-    keeper.sign_in(start);
+    keeper.sign_in(Bound::default(), start);
     assert!(keeper.session(&first.cookie, start).is_none());
+}
+
+#[test]
+fn strangers_lock_nobody_else_out() {
+    let keeper = keeper();
+    let start = now();
+    let stranger = |last| Guest {
+        client: IpAddr::from([203, 0, 113, last]),
+        via: Some(IpAddr::from([127, 0, 0, 1])),
+    };
+    // Behind the owner's proxy, one after the other.
+    for n in 0..40 {
+        assert_eq!(attempt_of(&keeper, stranger(n / 5), start), Err(Denied::WrongPassword));
+    }
+    assert!(matches!(attempt_of(&keeper, stranger(0), start), Err(Denied::Wait(_))));
+    let owner = Guest { client: HOME, ..stranger(0) };
+    let let_in =
+        |guest: Guest, at| keeper.begin(guest, "correct horse", at)?.map_or(Ok(()), Check::run);
+    assert_eq!(let_in(owner, start), Ok(()));
+    // A proxy that names nobody: who guesses behind it costs the owner a second at most.
+    let here = IpAddr::from([127, 0, 0, 1]);
+    for n in 0..30 {
+        let at = start + Duration::from_secs(n);
+        assert_eq!(attempt(&keeper, here, "wrong", at), Err(Denied::WrongPassword), "{n}");
+    }
+    let end = start + Duration::from_secs(30);
+    assert_eq!(let_in(here.into(), end), Ok(()));
+}
+
+fn attempt_of(keeper: &Gatekeeper, guest: Guest, now: Instant) -> Result<(), Denied> {
+    keeper.begin(guest, "wrong", now)?.map_or(Ok(()), Check::run)
+}
+
+#[test]
+fn nobody_waits_longer_than_a_minute_nor_for_want_of_places() {
+    let keeper = keeper();
+    let mut at = now();
+    for _ in 0..12 {
+        match attempt(&keeper, HOME, "wrong", at) {
+            Err(Denied::Wait(wait)) => {
+                assert!(wait <= Duration::from_secs(60), "{wait:?}");
+                at += wait;
+            }
+            other => assert_eq!(other, Err(Denied::WrongPassword)),
+        }
+    }
+    let mut attempts = Attempts::default();
+    for n in 0..20_000u32 {
+        let ip = IpAddr::from((0x0100_0000 + n).to_be_bytes());
+        assert_eq!(attempts.begin(ip.into(), at), Ok(()), "{n}");
+    }
+}
+
+#[test]
+fn the_first_settings_take_the_code() {
+    let code = Arc::new(SetupCode::make());
+    let keeper = Gatekeeper::new(Some(Arc::clone(&code)));
+    let start = now();
+    assert_eq!(keeper.check_code(HOME, "0000-0000", start), Err(Denied::WrongCode));
+    assert_eq!(keeper.check_code(HOME, &code.shown(), start), Ok(()));
+    for _ in 0..5 {
+        assert_eq!(keeper.check_code(HOME, "guess", start), Err(Denied::WrongCode));
+    }
+    assert!(matches!(keeper.check_code(HOME, &code.shown(), start), Err(Denied::Wait(_))));
+    assert_eq!(Gatekeeper::default().check_code(HOME, "", start), Err(Denied::WrongCode));
+    // The settings are read again: whoever sets up is still in.
+    let bound = Bound { origin: None, sets_up: true };
+    let session = keeper.sign_in(bound.clone(), start);
+    keeper.set_password(None);
+    assert_eq!(keeper.session(&session.cookie, start).unwrap().bound, bound);
 }

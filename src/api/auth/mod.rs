@@ -2,16 +2,17 @@
 //! an argument, and no file or socket is touched.
 //!
 //! A browser signs in with the password and gets a cookie that no script can read (HttpOnly,
-//! SameSite=Strict), and a token that no other site can know (CSRF), which goes back in a header of
-//! each change. Scripts send the password itself as a bearer token instead. So a page that reaches
-//! this server under a name of its own (DNS rebinding) gains nothing: it has neither.
+//! SameSite=Strict), and, this once, a token that nobody but its page knows. Both go with each
+//! request that needs them: cookies go to every port of a host, so that other programs there see
+//! this one, and it is worth nothing alone. Scripts send the password itself as a bearer token
+//! instead. Before there is a password, a code from the log lets in whoever makes the first settings.
 
 mod attempts;
+mod code;
 mod password;
 mod sessions;
 
 use std::{
-    net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -19,13 +20,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use self::password::{Password, PasswordError};
+pub(crate) use self::attempts::network;
 use self::{attempts::Attempts, password::Recent, sessions::Sessions};
+pub use self::{
+    attempts::Guest,
+    code::SetupCode,
+    password::{Password, PasswordError},
+    sessions::Bound,
+};
 
 /// The one at the door. Shared by all requests.
 #[derive(Debug, Default)]
 pub struct Gatekeeper {
     state: Mutex<State>,
+    /// For the first settings.
+    code: Option<Arc<SetupCode>>,
     /// Passwords that are being checked now.
     checking: AtomicUsize,
 }
@@ -45,6 +54,8 @@ pub enum Denied {
     /// There is no password: nothing can be changed by anybody.
     ReadOnly,
     WrongPassword,
+    /// The first settings are not made, and take the code from the log.
+    WrongCode,
     /// Too many wrong ones from there.
     Wait(Duration),
     /// Too many are being checked at once.
@@ -65,6 +76,7 @@ pub struct SignedIn {
 pub struct Known {
     pub csrf_token: String,
     pub expires_in: Duration,
+    pub bound: Bound,
 }
 
 /// A password that may be checked now: [`Check::run`] takes a while and must not be in the way of
@@ -73,14 +85,21 @@ pub struct Known {
 pub struct Check<'a> {
     keeper: &'a Gatekeeper,
     password: Arc<Password>,
-    ip: IpAddr,
+    guest: Guest,
     given: &'a str,
 }
 
 impl Gatekeeper {
+    pub fn new(code: Option<Arc<SetupCode>>) -> Self {
+        Self { code, ..Self::default() }
+    }
+
     /// Takes another password; those who signed in with the one before are out.
     pub fn set_password(&self, password: Option<Password>) {
         let mut state = self.state();
+        if password.is_none() && state.password.is_none() {
+            return;
+        }
         state.password = password.map(Arc::new);
         state.recent = None;
         state.sessions = Sessions::default();
@@ -90,13 +109,14 @@ impl Gatekeeper {
         self.state().password.is_some()
     }
 
-    /// Lets `given` be checked for somebody at `ip`, unless it is known to be right already.
+    /// Lets `given` be checked for somebody, unless it is known to be right already.
     pub fn begin<'a>(
         &'a self,
-        ip: IpAddr,
+        guest: impl Into<Guest>,
         given: &'a str,
         now: Instant,
     ) -> Result<Option<Check<'a>>, Denied> {
+        let guest = guest.into();
         let mut state = self.state();
         let password = state.password.clone().ok_or(Denied::ReadOnly)?;
         if given.len() > PASSWORD_LEN_MAX {
@@ -106,19 +126,36 @@ impl Gatekeeper {
             return Ok(None);
         }
         // Counted before it is known to be wrong, so that guessing in parallel gains nothing.
-        state.attempts.begin(ip, now).map_err(Denied::Wait)?;
+        state.attempts.begin(guest, now).map_err(Denied::Wait)?;
         drop(state);
         if self.checking.fetch_add(1, Relaxed) >= CHECKING_MAX {
             self.checking.fetch_sub(1, Relaxed);
-            self.state().attempts.forgive(ip);
+            self.state().attempts.forgive(guest);
             return Err(Denied::Busy);
         }
-        Ok(Some(Check { keeper: self, password, ip, given }))
+        Ok(Some(Check { keeper: self, password, guest, given }))
     }
 
-    /// Opens a session for somebody who knows the password.
-    pub fn sign_in(&self, now: Instant) -> SignedIn {
-        self.state().sessions.open(now)
+    /// Whether `given` is the code for the first settings.
+    pub fn check_code(
+        &self,
+        guest: impl Into<Guest>,
+        given: &str,
+        now: Instant,
+    ) -> Result<(), Denied> {
+        let guest = guest.into();
+        let mut state = self.state();
+        state.attempts.begin(guest, now).map_err(Denied::Wait)?;
+        if !self.code.as_ref().is_some_and(|code| code.is(given)) {
+            return Err(Denied::WrongCode);
+        }
+        state.attempts.forget(guest);
+        Ok(())
+    }
+
+    /// Opens a session for somebody who knows the password, or the code.
+    pub fn sign_in(&self, bound: Bound, now: Instant) -> SignedIn {
+        self.state().sessions.open(bound, now)
     }
 
     pub fn session(&self, cookie: &str, now: Instant) -> Option<Known> {
@@ -142,7 +179,7 @@ impl Check<'_> {
             return Err(Denied::WrongPassword);
         }
         let mut state = self.keeper.state();
-        state.attempts.forget(self.ip);
+        state.attempts.forget(self.guest);
         // It may have been replaced meanwhile.
         if state.password.as_ref().is_some_and(|now| Arc::ptr_eq(now, &self.password)) {
             state.recent = Some(Recent::new(self.given));

@@ -20,10 +20,21 @@ struct Session {
     digest: [u8; 32],
     csrf_token: String,
     until: Instant,
+    bound: Bound,
+}
+
+/// What a session is good for.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Bound {
+    /// Where its page is, as the browser said when it signed in: scheme, host and port. A cookie goes
+    /// to every port of a host; none: it was no browser.
+    pub origin: Option<Box<str>>,
+    /// Only to make the first settings.
+    pub sets_up: bool,
 }
 
 impl Sessions {
-    pub(super) fn open(&mut self, now: Instant) -> SignedIn {
+    pub(super) fn open(&mut self, bound: Bound, now: Instant) -> SignedIn {
         self.0.retain(|session| now < session.until);
         if self.0.len() == SESSIONS_MAX {
             self.0.pop_front();
@@ -33,6 +44,7 @@ impl Sessions {
             digest: digest(&cookie),
             csrf_token: csrf_token.clone(),
             until: now + SESSION_LIFE,
+            bound,
         };
         self.0.push_back(session);
         SignedIn { cookie, csrf_token, expires_in: SESSION_LIFE }
@@ -42,7 +54,8 @@ impl Sessions {
         let digest = digest(cookie);
         let session = self.0.iter().find(|session| session.digest == digest)?;
         let expires_in = session.until.checked_duration_since(now).filter(|it| !it.is_zero())?;
-        Some(Known { csrf_token: session.csrf_token.clone(), expires_in })
+        let (csrf_token, bound) = (session.csrf_token.clone(), session.bound.clone());
+        Some(Known { csrf_token, expires_in, bound })
     }
 
     pub(super) fn close(&mut self, cookie: &str) {

@@ -21,10 +21,12 @@ pub struct Session {
     /// False: reading only, because `api.admin_password_file` is not set.
     pub admin_enabled: bool,
     pub signed_in: bool,
-    /// There is neither a password nor a payout address yet, and this client is in the house: it
-    /// may make the first settings without signing in.
+    /// There is neither a password nor a payout address yet, and this client is in the house: whoever
+    /// signs in with the code from gatewayd's log may make the first settings.
     pub setup_open: bool,
-    /// Goes back in the header `X-CSRF-Token` of every PUT, POST and DELETE; null when not signed in.
+    /// Has done so.
+    pub may_set_up: bool,
+    /// Goes back in the header `X-CSRF-Token` of every request; given once, to whoever signs in.
     pub csrf_token: Option<String>,
     pub expires_in_s: Option<u64>,
 }
@@ -32,6 +34,7 @@ pub struct Session {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Login {
+    /// While `setup_open`, the code.
     pub password: String,
 }
 

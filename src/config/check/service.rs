@@ -16,7 +16,28 @@ impl Check {
             text => Some(self.path("api.admin_password_file", text)?),
         };
         let base_path = self.base_path(&raw.base_path)?;
-        Some(Api { listen, admin_password_file, metrics: raw.metrics, base_path })
+        let allowed_hosts = self.allowed_hosts(&raw.allowed_hosts)?;
+        Some(Api { listen, admin_password_file, metrics: raw.metrics, base_path, allowed_hosts })
+    }
+
+    fn allowed_hosts(&mut self, names: &[String]) -> Option<Arc<[Box<str>]>> {
+        let is_part = |part: &str| {
+            !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
+        };
+        let is_name = |name: &str| {
+            let plain = name.strip_prefix("*.").unwrap_or(name);
+            name.len() <= HOST_LEN_MAX && plain.split('.').all(is_part)
+        };
+        match names.iter().find(|name| !is_name(name)) {
+            None => Some(names.iter().map(|name| name.to_ascii_lowercase().into()).collect()),
+            Some(name) => self.note(
+                "api.allowed_hosts",
+                &format!(
+                    "\"{name}\" should read like \"mine.example.org\", or \"*.example.org\" for all \
+                     below it, without a scheme and a port"
+                ),
+            ),
+        }
     }
 
     fn base_path(&mut self, text: &str) -> Option<Arc<str>> {
@@ -100,4 +121,6 @@ pub const OWN_PATHS: [&str; 11] = [
 ];
 /// Longer than any that a person types.
 const BASE_PATH_LEN_MAX: usize = 128;
+/// A DNS name has no more.
+const HOST_LEN_MAX: usize = 253;
 const KEEP_HISTORY_MIN: Duration = Duration::from_secs(86_400);

@@ -22,17 +22,20 @@ export const login = {
   },
 };
 
-export function loginForm(onsuccess, why = WHY) {
+export function loginForm(onsuccess, words = {}) {
+  const { label, why, wrong, button: go, isCode } = { ...PASSWORD, ...words };
   const error = h("p", { class: "field-error", id: "login-error", role: "alert" });
   const input = h("input", {
-    type: "password",
+    type: isCode ? "text" : "password",
     id: "password",
-    name: "password",
-    autocomplete: "current-password",
+    name: isCode ? "code" : "password",
+    autocomplete: isCode ? "one-time-code" : "current-password",
+    autocapitalize: isCode ? "characters" : "off",
+    spellcheck: "false",
     required: true,
     "aria-describedby": "login-error",
   });
-  const button = h("button", { class: "button primary" }, "Sign in");
+  const button = h("button", { class: "button primary" }, go);
   // Password managers want a name beside the password.
   const name = h("input", {
     class: "offscreen",
@@ -52,7 +55,7 @@ export function loginForm(onsuccess, why = WHY) {
       await signIn(input.value);
       onsuccess();
     } catch (failure) {
-      setText(error, failure.status === 401 ? "That is not the password." : failure.message);
+      setText(error, failure.status === 401 ? wrong : failure.message);
       setAttribute(input, "aria-invalid", "true");
       input.select();
     }
@@ -62,8 +65,8 @@ export function loginForm(onsuccess, why = WHY) {
     "form",
     { class: "form", onsubmit: submit },
     p("lead", why),
-    name,
-    div("field", h("label", { for: "password" }, "Admin password"), input, error),
+    !isCode && name,
+    div("field", h("label", { for: "password" }, label), input, error),
     div("buttons", button),
   );
 }
@@ -92,4 +95,10 @@ export function readingOnly() {
   );
 }
 
-const WHY = "Looking needs no password. Settings, and disconnecting miners, do.";
+const PASSWORD = {
+  label: "Admin password",
+  why: "Looking needs no password. Settings, and disconnecting miners, do.",
+  wrong: "That is not the password.",
+  button: "Sign in",
+  isCode: false,
+};

@@ -36,7 +36,7 @@ function signIn(remount) {
   if (!hasEnded) return loginForm(remount);
   hasEnded = false;
   const kept = draft ? " What you wrote is kept." : "";
-  return loginForm(remount, `${ENDED}${kept}`);
+  return loginForm(remount, { why: `${ENDED}${kept}` });
 }
 
 class SettingsPage {

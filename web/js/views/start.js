@@ -108,6 +108,7 @@ export const start = {
     explain();
     root.append(page);
     if (!session()) page.append(h("p", { class: "note", role: "status" }, "Asking the gateway…"));
+    else if (session().setup_open && !maySetUp()) page.append(loginForm(remount, CODE));
     else if (session().admin_enabled && !maySetUp()) page.append(loginForm(remount));
     else page.append(new FirstStart().element);
     const had = session();
@@ -307,5 +308,14 @@ class FirstStart {
 }
 
 const FIRST = "Three answers, and mining can begin. All else has a default that is fine.";
+const CODE = {
+  label: "Set-up code",
+  why:
+    "gatewayd wrote a code into its log when it started (journalctl -u gatewayd, docker logs, or " +
+    "the terminal). It shows that you are at home here.",
+  wrong: "That is not the code: it is in gatewayd's log, and another after each start.",
+  button: "Go on",
+  isCode: true,
+};
 const PASSWORD_KEPT = "Leave it empty to keep the one in gatewayd.toml.";
 const NEWS = "Nothing is saved: these answers are not what they were. Look at them and save again.";

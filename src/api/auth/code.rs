@@ -1,0 +1,68 @@
+//! The code that guards the first settings: whoever can read the log is at home here, whoever only
+//! reaches the port is not.
+
+use std::fmt;
+
+use rand::Rng;
+use subtle::ConstantTimeEq;
+
+/// Good until the first settings are made, and for this process.
+pub struct SetupCode(String);
+
+impl SetupCode {
+    pub fn make() -> Self {
+        let mut random = rand::thread_rng();
+        let letter = |_| char::from(LETTERS[random.gen_range(0..LETTERS.len())]);
+        Self((0..LEN).map(letter).collect())
+    }
+
+    /// As people copy it: in halves, for the log alone.
+    pub fn shown(&self) -> String {
+        let (one, other) = self.0.split_at(LEN / 2);
+        format!("{one}-{other}")
+    }
+
+    /// However it is typed.
+    pub(super) fn is(&self, given: &str) -> bool {
+        let given = given.chars().take(GIVEN_LEN_MAX).filter(char::is_ascii_alphanumeric);
+        // As Crockford's alphabet has it: nobody can tell these apart.
+        let read = given.map(|c| match c.to_ascii_uppercase() {
+            'O' => '0',
+            'I' | 'L' => '1',
+            c => c,
+        });
+        read.collect::<String>().as_bytes().ct_eq(self.0.as_bytes()).into()
+    }
+}
+
+impl fmt::Debug for SetupCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<redacted>")
+    }
+}
+
+/// No letters that are taken for others.
+const LETTERS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+/// 40 bits: at a guess a second, tens of thousands of years.
+const LEN: usize = 8;
+const GIVEN_LEN_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_is_known_however_it_is_typed() {
+        let code = SetupCode("01AB2CDE".into());
+        assert_eq!(code.shown(), "01AB-2CDE");
+        for given in ["01AB-2CDE", "01ab2cde", " oiab 2cde\n", "O1AB-2CDE"] {
+            assert!(code.is(given), "{given}");
+        }
+        for given in ["", "01AB-2CDF", "01AB-2CDE1", "01AB"] {
+            assert!(!code.is(given), "{given}");
+        }
+        assert_eq!(format!("{code:?}"), "<redacted>");
+        let (one, other) = (SetupCode::make(), SetupCode::make());
+        assert!(one.is(&one.shown()) && !one.is(&other.shown()));
+    }
+}

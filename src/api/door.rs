@@ -1,0 +1,182 @@
+//! Which requests are let in at all, by the name that they come under and the page that they come
+//! from. A page of a stranger can make a browser ask anything here (DNS rebinding: under a name of
+//! his own, which then leads here; or from afar, without reading the answer): neither gets anywhere.
+
+use std::{
+    net::IpAddr,
+    sync::{Arc, LazyLock},
+};
+
+use axum::{
+    extract::{self, Request},
+    http::{HeaderMap, Method, StatusCode},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+
+use super::{
+    error::ApiError,
+    peer::{is_of_the_house, name_of, values},
+    state::State,
+};
+use crate::work::printable;
+
+/// Lets a request in, or says why not.
+pub(super) async fn guard(
+    extract::State(state): extract::State<Arc<State>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let allowed = Arc::clone(&state.handles.facts.borrow().allowed_hosts);
+    let is_health = HEALTH.contains(&request.uri().path());
+    let checked =
+        if is_health { Ok(()) } else { check(&allowed, request.method(), request.headers()) };
+    match checked {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+fn check(allowed: &[Box<str>], method: &Method, headers: &HeaderMap) -> Result<(), ApiError> {
+    // Browsers always say one, and scripts that say none are no page's.
+    let named = values(headers, &["host", "x-forwarded-host"]);
+    if let Some(host) = named.map(str::trim).find(|host| !is_ours(host, allowed)) {
+        return Err(foreign_host(host));
+    }
+    if matches!(*method, Method::GET | Method::HEAD) {
+        return Ok(());
+    }
+    let site = headers.get("sec-fetch-site").map(|site| site.as_bytes());
+    let is_own_page = matches!(site, None | Some(b"same-origin" | b"none"));
+    let mut origins = values(headers, &["origin"]).map(|it| it.split_once("://"));
+    if is_own_page && origins.all(|it| it.is_some_and(|(_, host)| is_ours(host, allowed))) {
+        return Ok(());
+    }
+    let message =
+        "This was asked for by a page of somebody else, in your browser. Nothing was done.";
+    Err(ApiError::new(StatusCode::FORBIDDEN, "foreign-page", message))
+}
+
+/// A name, perhaps with a port, that no stranger can have made to lead here. An address is one: a
+/// page at an address comes from there.
+fn is_ours(host: &str, allowed: &[Box<str>]) -> bool {
+    let name = name_of(host);
+    let is_below = |end: &str| {
+        name.strip_suffix(end).is_some_and(|rest| rest.ends_with('.') && rest.len() > 1)
+    };
+    name.parse::<IpAddr>().is_ok()
+        || is_of_the_house(host)
+        || OWN_ENDS.iter().any(|end| is_below(end))
+        || *name == **NODE_NAME
+        || allowed.iter().any(|own| match own.strip_prefix("*.") {
+            Some(end) => is_below(end),
+            None => **own == *name,
+        })
+}
+
+fn foreign_host(host: &str) -> ApiError {
+    let name = name_of(host);
+    let name = printable(&name, NAME_LEN_MAX);
+    let message = format!(
+        "gatewayd does not go by the name \"{name}\", and refuses it so that no stranger's page can \
+         look in through your browser. If the name is yours, write api.allowed_hosts = [\"{name}\"] \
+         into gatewayd.toml and send SIGHUP (or set GATEWAYD_API__ALLOWED_HOSTS='[\"{name}\"]' and \
+         restart). Until then, open it by its IP address."
+    );
+    ApiError::new(StatusCode::FORBIDDEN, "foreign-host", message)
+}
+
+/// What a monitor may ask under any name: it says nothing but whether all is well.
+const HEALTH: [&str; 2] = ["/healthz", "/readyz"];
+/// Ends of names that nobody can buy: of the house, of Tor, of node boxes, and Tailscale's, which
+/// lead into the net of whoever looks them up.
+const OWN_ENDS: [&str; 8] =
+    ["localhost", "onion", "internal", "home.arpa", "lan", "home", "startos", "ts.net"];
+/// A DNS name has no more.
+const NAME_LEN_MAX: usize = 253;
+/// What this machine is called.
+static NODE_NAME: LazyLock<String> =
+    LazyLock::new(|| rustix::system::uname().nodename().to_string_lossy().to_ascii_lowercase());
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        let pair = |(name, value): &(&'static str, &str)| {
+            (name.parse().unwrap(), HeaderValue::from_str(value).unwrap())
+        };
+        pairs.iter().map(pair).collect()
+    }
+
+    fn code(method: &Method, pairs: &[(&'static str, &str)]) -> Option<&'static str> {
+        let allowed = ["mine.example.org".into(), "*.farm.example".into()];
+        check(&allowed, method, &headers(pairs)).err().map(|error| error.code())
+    }
+
+    #[test]
+    fn names_that_a_stranger_can_point_here_are_refused() {
+        for ours in [
+            "127.0.0.1:7152",
+            "[::1]:7152",
+            "8.8.8.8",
+            "[2001:db8::1]:7152",
+            "192.168.1.2:80",
+            "localhost:7152",
+            "umbrel.local",
+            "UMBREL.LOCAL:7152",
+            "umbrel.local.",
+            "gatewayd_gatewayd_1:7152",
+            "abcdefabcdef.onion",
+            "gatewayd.startos",
+            "box.tail1234.ts.net",
+            "mine.example.org",
+            "a.farm.example:7152",
+        ] {
+            assert_eq!(code(&Method::GET, &[("host", ours)]), None, "{ours}");
+        }
+        for foreign in [
+            "evil.example:7152",
+            "192.168.1.2.evil.example",
+            "local.evil.example",
+            "notmine.example.org",
+            "farm.example",
+            "evilonion",
+            ".onion",
+            "evil.example#.local",
+            "evil.example:80:80",
+            "",
+        ] {
+            let wanted = if foreign == "evilonion" { None } else { Some("foreign-host") };
+            assert_eq!(code(&Method::GET, &[("host", foreign)]), wanted, "{foreign}");
+        }
+        let two = [("host", "127.0.0.1"), ("x-forwarded-host", "evil.example")];
+        assert_eq!(code(&Method::GET, &two), Some("foreign-host"));
+        assert_eq!(code(&Method::GET, &[]), None, "no browser is so old");
+    }
+
+    #[test]
+    fn a_change_comes_from_our_own_page() {
+        let host = ("host", "umbrel.local:7152");
+        for fine in [
+            vec![host],
+            vec![host, ("origin", "http://umbrel.local:7152")],
+            vec![host, ("origin", "http://umbrel.local:7152"), ("sec-fetch-site", "same-origin")],
+            vec![("host", "127.0.0.1:1"), ("origin", "http://mine.example.org")],
+            vec![host, ("sec-fetch-site", "none")],
+        ] {
+            assert_eq!(code(&Method::POST, &fine), None, "{fine:?}");
+        }
+        for foreign in [
+            vec![host, ("origin", "https://evil.example")],
+            vec![host, ("origin", "null")],
+            vec![host, ("origin", "http://umbrel.local:8080"), ("sec-fetch-site", "same-site")],
+            vec![host, ("sec-fetch-site", "cross-site")],
+        ] {
+            assert_eq!(code(&Method::PUT, &foreign), Some("foreign-page"), "{foreign:?}");
+            assert_eq!(code(&Method::GET, &foreign), None, "{foreign:?}");
+        }
+    }
+}
