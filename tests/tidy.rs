@@ -37,6 +37,7 @@ const ADAPTERS: &[&str] = &[
     "api/clock.rs",
     "api/events.rs",
     "api/handles.rs",
+    "api/paced.rs",
     "conn.rs",
     "task.rs",
     "template/bitcoind/fetch.rs",

@@ -4,7 +4,10 @@ use std::{
     io,
     net::SocketAddr,
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     thread,
     time::Duration,
 };
@@ -33,10 +36,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::{
+    auth::network,
     clock::moment,
     error::ApiError,
     handles::Handles,
+    paced::Paced,
     peer::Peer,
+    places::Places,
     prefix::{self, Prefixed, Way},
     router,
     state::State,
@@ -92,6 +98,7 @@ async fn run(
     let router = router::router(&state).layer(from_fn(in_time));
     let mut background = JoinSet::new();
     background.spawn(task::run(Arc::clone(&state)));
+    let places = Arc::new(Mutex::new(Places::new(CONNECTIONS_MAX)));
     let mut conns = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -101,15 +108,26 @@ async fn run(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            // Whoever is one too many is let go at once.
-            Ok(_) if conns.len() >= CONNECTIONS_MAX => debug!("the API has enough connections"),
+            // Those that are sent away have not all gone yet.
+            Ok(_) if conns.len() >= 2 * CONNECTIONS_MAX => debug!("the API has enough connections"),
             Ok((socket, peer)) => {
+                let (seat, places) = (Arc::<Seat>::default(), Arc::clone(&places));
+                let (id, evicted) =
+                    lock(&places).enter(network(peer.ip()), Arc::clone(&seat), |it| it.is_idle());
+                if let Some(evicted) = evicted {
+                    evicted.leave.cancel();
+                }
                 let service = Front {
                     inner: TowerToHyperService::new(router.clone()),
                     peer: Peer(peer),
                     state: Arc::clone(&state),
+                    seat: Arc::clone(&seat),
                 };
-                conns.spawn(serve(socket, service, stop.clone()));
+                let stop = stop.clone();
+                conns.spawn(async move {
+                    seat.leave.run_until_cancelled(serve(socket, service, stop)).await;
+                    lock(&places).leave(id);
+                });
             }
             Err(error) => {
                 debug!(%error, "the API cannot accept a connection");
@@ -141,6 +159,26 @@ async fn bind(listen: SocketAddr) -> TcpListener {
     }
 }
 
+/// A connection's place. Where places are short, whoever has most of them loses one that is idle:
+/// half a request holds nobody else up.
+#[derive(Debug, Default)]
+struct Seat {
+    leave: CancellationToken,
+    /// A request is being answered.
+    busy: AtomicBool,
+}
+
+impl Seat {
+    fn is_idle(&self) -> bool {
+        !self.busy.load(Relaxed)
+    }
+}
+
+fn lock(places: &Mutex<Places<Arc<Seat>>>) -> MutexGuard<'_, Places<Arc<Seat>>> {
+    // Nothing under the lock can leave it half done.
+    places.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// One connection, from its first request to its last.
 async fn serve(mut socket: TcpStream, service: Front, stop: CancellationToken) {
     if let Err(error) = tune(&socket) {
@@ -160,7 +198,7 @@ async fn serve(mut socket: TcpStream, service: Front, stop: CancellationToken) {
             .timer(TokioTimer::new())
             .header_read_timeout(HEADERS_TIME_MAX)
             .max_buf_size(HEADERS_LEN_MAX)
-            .serve_connection(TokioIo::new(socket), service)
+            .serve_connection(TokioIo::new(Paced::new(socket)), service)
     );
     let ended = tokio::select! {
         ended = conn.as_mut() => ended,
@@ -202,6 +240,9 @@ fn tune(socket: &TcpStream) -> io::Result<()> {
     let socket = SockRef::from(socket);
     // Also for one that leaves a full window unread: its answers are not kept for ever.
     socket.set_tcp_user_timeout(Some(UNREAD_MAX))?;
+    // The kernel would keep megabytes for whoever does not read.
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(UNREAD_MAX))
 }
 
@@ -219,6 +260,7 @@ struct Front {
     inner: TowerToHyperService<Router>,
     peer: Peer,
     state: Arc<State>,
+    seat: Arc<Seat>,
 }
 
 impl Service<hyper::Request<Incoming>> for Front {
@@ -239,20 +281,30 @@ impl Service<hyper::Request<Incoming>> for Front {
                 return Box::pin(async move { Ok(prefix::to_door(&location)) });
             }
         }
-        Box::pin(self.inner.call(request))
+        let (answer, seat) = (self.inner.call(request), Arc::clone(&self.seat));
+        seat.busy.store(true, Relaxed);
+        Box::pin(async move {
+            let answer = answer.await;
+            seat.busy.store(false, Relaxed);
+            answer
+        })
     }
 }
 
 /// Browsers of a household, a scraper or two, and room for a proxy in front.
 const CONNECTIONS_MAX: usize = 256;
-/// Threads for passwords and for the settings' file.
-const BLOCKING_MAX: usize = 4;
+/// Threads for passwords and for the settings' file. Each keeps the memory of its last passwords,
+/// some 40 MiB.
+const BLOCKING_MAX: usize = 2;
 /// For all headers of a request; cookies of other services on the same host may be among them.
 const HEADERS_LEN_MAX: usize = 32 * 1024;
 /// Until a request's headers are complete, counted from the one before.
 const HEADERS_TIME_MAX: Duration = Duration::from_secs(30);
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(20);
 const LAST_WRITE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Half of what the kernel then takes.
+const SEND_BUFFER: usize = 128 * 1024;
+const RECEIVE_BUFFER: usize = 64 * 1024;
 const UNREAD_MAX: Duration = Duration::from_secs(30);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const BIND_PAUSE: Duration = Duration::from_secs(5);

@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -12,12 +13,20 @@ use axum::response::sse::Event;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
+use super::{auth::network, places::Places};
+
 /// Where events come together. Shared by the task that makes them and by those who listen.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Hub {
-    listeners: Mutex<Vec<mpsc::Sender<Item>>>,
+    listeners: Mutex<Places<mpsc::Sender<Item>>>,
     /// Events that a listener was too slow for; it was dropped with the first.
     dropped: AtomicU64,
+}
+
+impl Default for Hub {
+    fn default() -> Self {
+        Self { listeners: Mutex::new(Places::new(LISTENERS_MAX)), dropped: AtomicU64::new(0) }
+    }
 }
 
 type Item = Result<Event, Infallible>;
@@ -42,48 +51,54 @@ impl News {
 }
 
 impl Hub {
-    /// One more listener, who begins with `first`. None: there are too many.
-    pub(super) fn listen(&self, first: &[News]) -> Option<mpsc::Receiver<Item>> {
+    /// One more listener at `ip`, who begins with `first`. Where places are short, one of the address
+    /// that has most of them is cut off.
+    pub(super) fn listen(&self, ip: IpAddr, first: &[News]) -> mpsc::Receiver<Item> {
         let mut listeners = self.lock();
-        listeners.retain(|listener| !listener.is_closed());
-        if listeners.len() >= LISTENERS_MAX {
-            return None;
+        let gone = listeners.things().filter(|(_, it)| it.is_closed()).map(|(id, _)| id);
+        for id in gone.collect::<Vec<_>>() {
+            listeners.leave(id);
         }
         let (sender, receiver) = mpsc::channel(QUEUE_MAX);
         for news in first {
             // Never full: there are fewer of these than the queue takes.
             let _ = sender.try_send(news.event());
         }
-        listeners.push(sender);
-        Some(receiver)
+        listeners.enter(network(ip), sender, |_| false);
+        receiver
     }
 
     /// Tells everybody. Who does not keep up is cut off, and connects again if it still wants to.
     pub(super) fn tell(&self, news: &News) {
-        self.lock().retain(|listener| match listener.try_send(news.event()) {
-            Ok(()) => true,
-            Err(mpsc::error::TrySendError::Closed(_)) => false,
+        let mut listeners = self.lock();
+        let fails = |listener: &mpsc::Sender<Item>| match listener.try_send(news.event()) {
+            Ok(()) => false,
+            Err(mpsc::error::TrySendError::Closed(_)) => true,
             Err(mpsc::error::TrySendError::Full(_)) => {
                 self.dropped.fetch_add(1, Relaxed);
-                false
+                true
             }
-        });
+        };
+        let gone = listeners.things().filter(|(_, it)| fails(it)).map(|(id, _)| id);
+        for id in gone.collect::<Vec<_>>() {
+            listeners.leave(id);
+        }
     }
 
     pub(super) fn has_listeners(&self) -> bool {
-        self.lock().iter().any(|listener| !listener.is_closed())
+        self.lock().things().any(|(_, listener)| !listener.is_closed())
     }
 
     /// The end: nobody hears more.
     pub(super) fn close(&self) {
-        self.lock().clear();
+        *self.lock() = Places::new(LISTENERS_MAX);
     }
 
     pub(super) fn dropped(&self) -> u64 {
         self.dropped.load(Relaxed)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<mpsc::Sender<Item>>> {
+    fn lock(&self) -> MutexGuard<'_, Places<mpsc::Sender<Item>>> {
         // Nothing under the lock can leave it half done.
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -98,6 +113,8 @@ const QUEUE_MAX: usize = 32;
 mod tests {
     use super::*;
 
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
     fn news() -> News {
         News::new("status", &1).unwrap()
     }
@@ -105,7 +122,7 @@ mod tests {
     #[test]
     fn who_does_not_read_is_dropped_and_counted() {
         let hub = Hub::default();
-        let mut slow = hub.listen(&[news()]).unwrap();
+        let mut slow = hub.listen(HERE, &[news()]);
         for _ in 0..QUEUE_MAX - 1 {
             hub.tell(&news());
         }
@@ -121,11 +138,17 @@ mod tests {
     }
 
     #[test]
-    fn listeners_are_bounded_and_places_come_back() {
+    fn nobody_takes_all_places_by_listening_without_end() {
         let hub = Hub::default();
-        let mut all: Vec<_> = (0..LISTENERS_MAX).map(|_| hub.listen(&[]).unwrap()).collect();
-        assert!(hub.listen(&[]).is_none());
-        all.pop();
-        assert!(hub.listen(&[]).is_some());
+        let mut own = hub.listen(IpAddr::from([192, 168, 1, 2]), &[]);
+        let mut all: Vec<_> = (0..2 * LISTENERS_MAX).map(|_| hub.listen(HERE, &[])).collect();
+        let mut late = hub.listen(IpAddr::from([192, 168, 1, 3]), &[]);
+        let is_on = |it: &mut mpsc::Receiver<Item>| {
+            it.try_recv().err() == Some(mpsc::error::TryRecvError::Empty)
+        };
+        assert!(is_on(&mut own) && is_on(&mut late), "other addresses listen on");
+        let left: Vec<_> = all.iter_mut().map(is_on).collect();
+        assert_eq!(left.iter().filter(|it| **it).count(), LISTENERS_MAX - 2);
+        assert!(!left[0] && left[2 * LISTENERS_MAX - 1], "the oldest go first");
     }
 }

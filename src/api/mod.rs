@@ -10,6 +10,7 @@
 mod admin;
 mod assets;
 pub mod auth;
+mod budget;
 mod clock;
 mod compat;
 mod conn;
@@ -20,7 +21,9 @@ mod extract;
 mod handles;
 mod metrics;
 mod news;
+mod paced;
 mod peer;
+mod places;
 mod prefix;
 mod read;
 mod router;

@@ -21,7 +21,7 @@ use utoipa::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{admin, assets, compat, door, extract, prefix, read, state::State};
+use super::{admin, assets, budget, compat, door, extract, prefix, read, state::State};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -61,6 +61,7 @@ pub(super) fn router(state: &Arc<State>) -> Router {
         .fallback(assets::serve)
         .method_not_allowed_fallback(assets::not_allowed)
         .layer(DefaultBodyLimit::max(BODY_LEN_MAX))
+        .layer(from_fn_with_state(Arc::clone(state), budget::hold))
         .layer(from_fn_with_state(Arc::clone(state), door::guard))
         .layer(CompressionLayer::new())
         .layer(unless(header::CACHE_CONTROL, "no-store"))

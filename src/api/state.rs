@@ -9,6 +9,7 @@ use tracing::{info, warn};
 
 use super::{
     auth::{Denied, Gatekeeper, Guest, Password},
+    budget::Budget,
     clock::moment,
     compat::Notices,
     events::Hub,
@@ -22,6 +23,8 @@ pub(super) struct State {
     pub(super) handles: Handles,
     pub(super) keeper: Gatekeeper,
     pub(super) hub: Hub,
+    /// What answers may hold until they are read.
+    pub(super) budget: Arc<Budget>,
     /// How often the nodes may be asked for a new block by whoever is in the house.
     pub(super) notices: Notices,
     /// How often the log is told of who does not get in.
@@ -36,6 +39,7 @@ impl State {
             keeper: Gatekeeper::new(Some(Arc::clone(&handles.setup_code))),
             handles,
             hub: Hub::default(),
+            budget: Arc::default(),
             notices: Notices::default(),
             refusals: Mutex::default(),
             admin_problem: Mutex::default(),

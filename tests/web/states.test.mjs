@@ -329,6 +329,7 @@ test("shares that a pool never answered are told, where the gateway counts them"
 test("what nobody saw is not saved", () =>
   withMock({ state: "open" }, async (mock) => {
     const page = await open(browser, mock.url);
+    await enterCode(page);
     const save = page.getByRole("button", { name: "Save and start" });
     await page.getByLabel("Your Bitcoin address").fill(ADDRESS);
     while (!mock.world.requests.includes("/api/v1/config")) await settled(page);

@@ -18,11 +18,24 @@ pub(crate) fn miners(handles: &Handles, after: u64, limit: usize, moment: &Momen
     let total = all.len() as u64;
     all.retain(|miner| miner.id > after);
     all.sort_unstable_by_key(|miner| miner.id);
-    let next_after = (all.len() > limit).then(|| all.get(limit.saturating_sub(1))).flatten();
-    let next_after = next_after.map(|miner| miner.id);
-    all.truncate(limit);
-    let miners = all.iter().map(|it| miner(handles, it, moment)).collect();
+    let (mut miners, mut bytes) = (Vec::new(), 0);
+    for it in all.iter().take(limit) {
+        let miner = miner(handles, it, moment);
+        bytes += size(&miner);
+        if bytes > BYTES_MAX && !miners.is_empty() {
+            break;
+        }
+        miners.push(miner);
+    }
+    let is_cut = miners.len() < all.len();
+    let next_after = miners.last().filter(|_| is_cut).map(|miner| miner.id);
     Miners { total, miners, next_after }
+}
+
+/// About, as JSON: a miner may have 64 names of hundreds of letters.
+fn size(miner: &shapes::Miner) -> usize {
+    let names: usize = miner.workers.iter().map(|name| name.len() + 3).sum();
+    MINER_LEN + miner.user_agent.len() + names
 }
 
 fn miner(handles: &Handles, miner: &Arc<roster::Miner>, moment: &Moment) -> shapes::Miner {
@@ -90,3 +103,8 @@ fn worker(miners: u64, record: WorkerRecord, moment: &Moment) -> shapes::Worker 
         name: record.name,
     }
 }
+
+/// Of one answer: a page of some thousands.
+const BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Of a miner without its names.
+const MINER_LEN: usize = 500;
