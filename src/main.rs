@@ -83,6 +83,7 @@ fn dispatch(args: Args) -> anyhow::Result<ExitCode> {
     match args.command.unwrap_or(Command::Run) {
         Command::Run => with_config(&args.config, |config| {
             let logging = Arc::new(logging::init(&config.log)?);
+            keep_files_private();
             match runtime()?.block_on(daemon::run(config, Arc::clone(&logging))) {
                 Ok(()) => Ok(ExitCode::SUCCESS),
                 Err(error) if error.is_configuration() => {
@@ -129,6 +130,12 @@ fn dispatch(args: Args) -> anyhow::Result<ExitCode> {
             })
         }),
     }
+}
+
+/// What is made in data_dir is for nobody else: shares, names and found blocks, and who reads a file
+/// can lock it.
+fn keep_files_private() {
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
 }
 
 fn generate(folder: &Path) -> anyhow::Result<ExitCode> {

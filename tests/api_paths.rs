@@ -9,6 +9,7 @@ use std::{
     fs,
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
+    os::unix::fs::PermissionsExt,
     process::Stdio,
     time::Duration,
 };
@@ -402,4 +403,76 @@ fn pages_of_strangers_get_nothing_under_any_name() {
         cookie.starts_with("__Host-gatewayd_session=") && cookie.contains("; Secure"),
         "{cookie}"
     );
+}
+
+/// Others on this machine neither read who mines here nor hold the ledger's lock, also where an
+/// earlier version let them.
+#[test]
+fn what_is_kept_is_for_the_owner_alone() {
+    let (mut gateway, api) = start("");
+    let data = gateway.dir().to_owned();
+    let modes = || -> Vec<(String, u32)> {
+        let entries = fs::read_dir(&data).unwrap().map(|entry| entry.unwrap());
+        let named =
+            entries.map(|it| (it.file_name().into_string().unwrap(), it.metadata().unwrap()));
+        let ours = named.filter(|(name, _)| name != "gatewayd.toml");
+        ours.map(|(name, about)| (name, about.permissions().mode() & 0o777)).collect()
+    };
+    let is_kept = || modes().iter().any(|(name, _)| name.ends_with(".db-wal")).then_some(());
+    eventually("the ledger is open", SOON, is_kept);
+    for (name, mode) in modes() {
+        assert_eq!(mode & 0o077, 0, "{name} is {mode:o}");
+    }
+    gateway.kill9();
+    for (name, _) in modes().iter().filter(|(name, _)| name.starts_with("gatewayd.db")) {
+        fs::set_permissions(data.join(name), fs::Permissions::from_mode(0o644)).unwrap();
+    }
+    fs::set_permissions(data.join("blocks"), fs::Permissions::from_mode(0o755)).unwrap();
+    let gateway = gateway.restart();
+    assert_ne!(gateway.addr("http"), api);
+    let is_closed = || modes().iter().all(|(_, mode)| mode & 0o077 == 0).then_some(());
+    eventually("they are closed again", SOON, is_closed);
+}
+
+/// Half requests, from one machine as long as it likes, and streams that nobody reads.
+#[test]
+fn who_takes_all_places_of_the_api_keeps_nobody_out() {
+    let (_gateway, api) = start("");
+    let from = |last: u8| {
+        let socket =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from(([127, 0, 0, last], 0)).into()).unwrap();
+        socket.connect(&api.into()).unwrap();
+        TcpStream::from(socket)
+    };
+    let open = |n: usize, what: &[u8]| -> Vec<TcpStream> {
+        let one = |_| {
+            let mut socket = from(2);
+            let _ = socket.write_all(what);
+            socket
+        };
+        (0..n).map(one).collect()
+    };
+    let ask_as = |last: u8, path: &str| {
+        let mut socket = from(last);
+        socket.set_read_timeout(Some(SOON)).unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        socket.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        status_of(&answer)
+    };
+    for what in [&b"GET / HTTP/1.1\r\nHost: x\r\n"[..], b"G", b""] {
+        let half = open(300, what);
+        for path in ["/healthz", "/api/v1/status", "/"] {
+            assert_eq!(ask_as(1, path), Some(200), "{path}");
+            assert_eq!(ask_as(2, path), Some(200), "{path}, from the same machine");
+        }
+        drop(half);
+    }
+    let stream = b"GET /api/v1/events HTTP/1.1\r\nHost: x\r\n\r\n";
+    let unread = open(100, stream);
+    Events::open(api, "/api/v1/events").next("status");
+    assert_eq!(ask_as(3, "/healthz"), Some(200));
+    drop(unread);
 }

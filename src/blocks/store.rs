@@ -4,6 +4,7 @@
 use std::{
     fs::{self, File},
     io::{self, Write},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -33,6 +34,8 @@ impl Store {
     /// Makes the folder and sees whether it can be written to.
     pub(super) fn prepare(&self) -> io::Result<()> {
         fs::create_dir_all(&self.dir)?;
+        // Best effort: a file system may know no owners.
+        let _ = fs::set_permissions(&self.dir, fs::Permissions::from_mode(OWNER_ONLY));
         let probe = self.dir.join(".writable");
         File::create(&probe)?;
         fs::remove_file(probe)
@@ -127,6 +130,7 @@ fn parse(name: &str) -> Option<(u32, Hash256)> {
     Some((height.parse().ok()?, Hash256::from_display_hex(hash)?))
 }
 
+const OWNER_ONLY: u32 = 0o700;
 const ACCEPTED: &str = ".accepted";
 const REJECTED: &str = ".rejected";
 /// Blocks of 4 MB are 8 MB of hex: at most 400 MB, and for most miners a life's work.

@@ -122,6 +122,11 @@ struct Entry {
 
 #[derive(Debug, Default)]
 struct Live {
+    /// Which of the roster's entries it follows, and the number of the sample that last saw it.
+    id: u64,
+    seen: u64,
+    /// What entries of the name before that one had counted.
+    base: Sum,
     sum: Sum,
     minute_began: Sum,
     meter: Meter,
@@ -183,6 +188,7 @@ impl Book {
         self.all.sample(self.live.difficulty, &decay);
         self.sample_miners(&seen.miners, at.now, &decay);
         self.sample_workers(&seen.workers, unix, &decay);
+        self.sample_gone(&decay);
         self.minute_seconds += time.as_secs_f64();
         self.sampled = at.now;
         if unix / 60 != self.minute {
@@ -216,8 +222,12 @@ impl Book {
             }
             let fresh = || Entry::new(unix);
             let entry = self.workers.entry(Arc::clone(&worker.name.0)).or_insert_with(fresh);
-            let sum = Sum::from(&view);
             let live = entry.live.get_or_insert_default();
+            if live.id != worker.id {
+                (live.id, live.base) = (worker.id, live.sum.clone());
+            }
+            live.seen = self.samples;
+            let sum = live.base.plus(&Sum::from(&view));
             live.meter.sample(sum.difficulty, decay);
             if live.sum != sum {
                 live.sum = sum;
@@ -231,6 +241,16 @@ impl Book {
                     self.earlier.best = Some(BestShare { difficulty: view.best, worker, at: unix });
                     self.totals_changed = true;
                 }
+            }
+        }
+    }
+
+    /// Those that the roster has no room for any more: their rates fall.
+    fn sample_gone(&mut self, decay: &Decay) {
+        let samples = self.samples;
+        for live in self.workers.values_mut().filter_map(|entry| entry.live.as_mut()) {
+            if live.seen != samples {
+                live.meter.sample(live.sum.difficulty, decay);
             }
         }
     }
@@ -361,7 +381,9 @@ impl Book {
         if self.workers.len() < WORKERS_MAX {
             return;
         }
-        let silent = self.workers.iter().filter(|(_, entry)| entry.live.is_none());
+        let samples = self.samples;
+        let is_silent = |entry: &Entry| entry.live.as_ref().is_none_or(|it| it.seen + 1 < samples);
+        let silent = self.workers.iter().filter(|(_, entry)| is_silent(entry));
         let mut silent: Vec<_> =
             silent.map(|(name, entry)| (entry.last_seen, Arc::clone(name))).collect();
         silent.sort_unstable();

@@ -287,3 +287,34 @@ fn a_sample_of_four_thousand_miners() {
     }
     eprintln!("{:?} a sample, {:?} a batch", took / 300, batches / 300);
 }
+
+#[test]
+fn a_name_that_the_roster_forgot_keeps_what_it_had() {
+    let mut world = World::new();
+    world.connect();
+    for _ in 0..3 {
+        world.share("a", 2.0, 2.0);
+    }
+    world.pass(2);
+    // Another entry of the same name, which counts from nothing.
+    world.roster = Roster::new(world.at.now);
+    world.roster.worker(&Username("b".into()));
+    world.miners.clear();
+    world.connect();
+    world.pass(2);
+    let record =
+        |world: &World| world.book.workers(9).into_iter().find(|it| it.name == "a").unwrap();
+    assert_eq!(record(&world).accepted, 3);
+    for _ in 0..2 {
+        world.share("a", 2.0, 2.0);
+    }
+    world.pass(2);
+    assert_eq!((record(&world).accepted, record(&world).difficulty), (5, 10.0));
+    let before = record(&world).hashrate.m1;
+    world.roster = Roster::new(world.at.now);
+    for _ in 0..200 {
+        world.pass(2);
+    }
+    assert_eq!(record(&world).accepted, 5);
+    assert!(record(&world).hashrate.m1 < before / 100.0, "nobody mines with it");
+}

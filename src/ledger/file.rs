@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, TryLockError},
-    os::unix::fs::MetadataExt as _,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -49,6 +49,19 @@ fn drop_oldest_aside(dir: &Path) {
     }
 }
 
+/// Takes from others what earlier versions, or another umask, gave them of these files: names and
+/// shares to read, and a lock to hold. Best effort: a file system may know no owners.
+pub(super) fn keep_private(dir: &Path) {
+    for ending in ["", "-wal", "-shm", ".lock"] {
+        let path = dir.join(format!("{FILE}{ending}"));
+        let is_open = fs::symlink_metadata(&path)
+            .is_ok_and(|it| it.is_file() && it.permissions().mode() & FOR_OTHERS != 0);
+        if is_open {
+            let _ = fs::set_permissions(&path, fs::Permissions::from_mode(OWNER_ONLY));
+        }
+    }
+}
+
 /// Two that write one file would each undo what the other counts.
 pub(super) fn lock(path: &Path) -> Result<Option<File>, Trouble> {
     let mut name = path.as_os_str().to_owned();
@@ -62,6 +75,8 @@ pub(super) fn lock(path: &Path) -> Result<Option<File>, Trouble> {
     }
 }
 
+const OWNER_ONLY: u32 = 0o600;
+const FOR_OTHERS: u32 = 0o077;
 /// Damaged files that are kept beside the good one.
 const ASIDE_MAX: usize = 3;
 

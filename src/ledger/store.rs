@@ -13,7 +13,7 @@ use rustc_hash::FxHashMap;
 use super::{
     BestShare, BlockRecord, Fate, NodeAnswer,
     book::{Batch, Stored, StoredTotals, StoredWorker, WORKERS_MAX},
-    file::{FILE, Identity, identity, lock},
+    file::{FILE, Identity, identity, keep_private, lock},
     found::BLOCKS_MAX,
     minute::{Minute, Row},
     schema::{self, Form},
@@ -43,6 +43,7 @@ impl Store {
         let path = dir.join(FILE);
         fs::create_dir_all(dir)
             .map_err(|error| Trouble::NoFolder { path: dir.to_owned(), error })?;
+        keep_private(dir);
         let lock = lock(&path)?;
         let trouble = |error: Error| Trouble::of(&error, path.clone());
         let mut connection = connect(&path).map_err(trouble)?;

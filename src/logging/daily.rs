@@ -16,6 +16,8 @@ pub(super) struct DailyFile {
     file: File,
     /// Of the lines in the file.
     day: Date,
+    /// Of the first file: what is made later is made under another umask.
+    permissions: fs::Permissions,
     now: fn() -> SystemTime,
     /// Where it is told that a disk is full; logging it would come back here.
     tell: Box<dyn Fn(String) + Send>,
@@ -41,7 +43,8 @@ impl DailyFile {
         let written = fs::metadata(path).and_then(|it| it.modified()).map(date);
         let file = append(path)?;
         let day = written.unwrap_or_else(|_| date(now()));
-        Ok(Self { path: path.to_owned(), file, day, now, tell, failed: false })
+        let permissions = file.metadata()?.permissions();
+        Ok(Self { path: path.to_owned(), file, day, permissions, now, tell, failed: false })
     }
 
     /// Puts the file of the day that is over aside, and begins one for `today`.
@@ -52,6 +55,8 @@ impl DailyFile {
         if !aside.exists() {
             fs::rename(&self.path, aside)?;
             self.file = append(&self.path)?;
+            // Whoever collects logs reads on.
+            self.file.set_permissions(self.permissions.clone())?;
             self.prune()?;
         }
         Ok(())

@@ -87,6 +87,8 @@ pub struct About {
 /// Everything that one username has done since this process began, over all its connections.
 #[derive(Debug)]
 pub struct Worker {
+    /// Another each time that the name is entered in the roster.
+    pub id: u64,
     pub name: Username,
     pub score: Score,
 }
@@ -121,7 +123,8 @@ pub struct ScoreView {
 
 impl Roster {
     pub fn new(now: Instant) -> Arc<Self> {
-        let others = Worker { name: Username("(others)".into()), score: Score::default() };
+        let name = Username("(others)".into());
+        let others = Worker { id: 0, name, score: Score::default() };
         Arc::new(Self {
             began: now,
             next: AtomicU64::new(1),
@@ -189,9 +192,13 @@ impl Roster {
             return Arc::clone(worker);
         }
         if workers.len() >= WORKERS_MAX {
+            forget_idle(&mut workers);
+        }
+        if workers.len() >= WORKERS_MAX {
             return Arc::clone(&self.others);
         }
-        let worker = Arc::new(Worker { name: name.clone(), score: Score::default() });
+        let id = self.next.fetch_add(1, Relaxed);
+        let worker = Arc::new(Worker { id, name: name.clone(), score: Score::default() });
         workers.insert(Arc::clone(&name.0), Arc::clone(&worker));
         worker
     }
@@ -344,6 +351,25 @@ impl ScoreView {
     }
 }
 
+/// Makes room, for many at a time: those go that nobody has now and that have been silent for
+/// longest. What they have done is in the ledger's books.
+fn forget_idle(workers: &mut HashMap<Arc<str>, Arc<Worker>>) {
+    let last = |worker: &Worker| worker.score.last_share.load(Relaxed);
+    let latest = workers.values().map(|worker| last(worker)).max().unwrap_or_default();
+    // What is newer may not be in the books yet.
+    let until = latest.saturating_sub(SETTLED_AFTER_MS);
+    let is_idle = |worker: &&Arc<Worker>| Arc::strong_count(worker) == 1 && last(worker) <= until;
+    let mut idle: Vec<_> =
+        workers.values().filter(is_idle).map(|it| (last(it), Arc::clone(&it.name.0))).collect();
+    if idle.len() > FORGOTTEN_AT_ONCE {
+        idle.select_nth_unstable(FORGOTTEN_AT_ONCE);
+        idle.truncate(FORGOTTEN_AT_ONCE);
+    }
+    for (_, name) in idle {
+        workers.remove(&name);
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing under these locks can leave them half done.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -351,6 +377,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// A farm has thousands; a stranger who makes up names must not fill the memory. About 400 bytes each.
 const WORKERS_MAX: usize = 100_000;
+/// Looking through all of them for each newcomer would take longer than the rest.
+const FORGOTTEN_AT_ONCE: usize = 5_000;
+/// The ledger looks each two seconds.
+const SETTLED_AFTER_MS: u64 = 30_000;
 /// A proxy with a shelf of miners; the list is for people to look at.
 const WORKERS_NAMED_MAX: usize = 64;
 
@@ -406,15 +436,39 @@ mod tests {
     }
 
     #[test]
-    fn made_up_names_share_an_account() {
+    fn made_up_names_share_an_account_while_all_are_in_use() {
         let (roster, _) = roster();
-        for n in 0..WORKERS_MAX {
-            roster.worker(&Username(format!("w{n}").into()));
-        }
+        let name = |n| Username(format!("w{n}").into());
+        let held: Vec<_> = (0..WORKERS_MAX).map(|n| roster.worker(&name(n))).collect();
         let one = roster.worker(&Username("late".into()));
         let two = roster.worker(&Username("later".into()));
         assert!(Arc::ptr_eq(&one, &two));
         assert_eq!(roster.workers().len(), WORKERS_MAX);
+        drop(held);
+    }
+
+    #[test]
+    fn names_that_nobody_has_any_more_make_room_oldest_first() {
+        let (roster, now) = roster();
+        let peer = "127.0.0.1:1".parse().unwrap();
+        let presence = roster.enter(peer, Protocol::Sv1, about(), &Arc::default(), now);
+        let name = |n| Username(format!("w{n}").into());
+        let mut first = None;
+        for n in 0..WORKERS_MAX {
+            let worker = roster.worker(&name(n));
+            let at = now + Duration::from_secs(n as u64);
+            presence.accept(&worker, 1.0, 1.0, false, at);
+            first.get_or_insert(worker);
+        }
+        let late = roster.worker(&Username("late".into()));
+        assert_eq!(&*late.name.0, "late");
+        let is_known = |n| roster.workers().iter().any(|worker| worker.name == name(n));
+        assert!(is_known(0), "somebody mines with it");
+        assert!(!is_known(1) && !is_known(FORGOTTEN_AT_ONCE));
+        assert!(is_known(FORGOTTEN_AT_ONCE + 1) && is_known(WORKERS_MAX - 1));
+        let back = roster.worker(&name(1));
+        assert_eq!(back.score.view().accepted, 0);
+        assert!(back.id > late.id);
     }
 
     #[test]
