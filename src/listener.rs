@@ -7,7 +7,12 @@ mod browser;
 mod first;
 mod gate;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    future, io,
+    net::{Shutdown, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::{
@@ -15,7 +20,7 @@ use tokio::{
     sync::watch,
 };
 use tokio_util::task::TaskTracker;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use self::{
     first::Session,
@@ -24,7 +29,7 @@ use self::{
 use crate::{
     stratum::{Close, Config, Conn, ConnError, Context, Lease, Seat},
     sv2::noise::Identity,
-    work::{Door, Refused, Roster, roster::Eviction},
+    work::{Door, Refused, Roster, Work, roster::Eviction},
 };
 
 /// `stratum.max_connections` and `stratum.max_connections_per_ip`.
@@ -68,6 +73,16 @@ impl Bound {
 
 /// Takes `addr`. An IPv6 socket takes no IPv4, so that `0.0.0.0` and `[::]` can share a port.
 pub fn bind(addr: SocketAddr) -> io::Result<Bound> {
+    let bound = bind_to(addr)?;
+    if addr.port() > 0 || !can_refuse() {
+        return Ok(bound);
+    }
+    // A socket that stops listening keeps its port only if it has asked for that one. Two may have it
+    // while neither listens.
+    bind_to(bound.addr)
+}
+
+fn bind_to(addr: SocketAddr) -> io::Result<Bound> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     // A restart must not wait for old connections to be forgotten.
     socket.set_reuse_address(true)?;
@@ -123,16 +138,29 @@ struct Acceptor {
 }
 
 impl Acceptor {
-    async fn run(self, listener: TcpListener) {
+    async fn run(self, mut listener: TcpListener) {
+        let mut work = self.context.work.clone();
+        let shutdown = self.context.shutdown.clone();
         loop {
             let accepted = tokio::select! {
                 biased;
-                () = self.context.shutdown.cancelled() => return,
-                accepted = listener.accept() => accepted,
+                () = shutdown.cancelled() => return,
+                () = closed(&mut work), if can_refuse() => None,
+                accepted = listener.accept() => Some(accepted),
             };
             match accepted {
-                Ok((socket, peer)) => self.admit(socket, peer),
-                Err(error) => self.pause_after(&error).await,
+                Some(Ok((socket, peer))) => self.admit(socket, peer),
+                Some(Err(error)) => self.pause_after(&error).await,
+                None => {
+                    let refused = tokio::select! {
+                        () = shutdown.cancelled() => return,
+                        refused = refuse_until_open(listener, &mut work) => refused,
+                    };
+                    match refused {
+                        Ok(again) => listener = again,
+                        Err(error) => return error!(%error, "cannot listen for miners again"),
+                    }
+                }
             }
         }
     }
@@ -195,6 +223,45 @@ impl Acceptor {
     }
 }
 
+/// Waits until there is no work.
+async fn closed(work: &mut watch::Receiver<Arc<Work>>) {
+    if work.wait_for(|work| work.door != Door::Open).await.is_err() {
+        // Nobody makes any more: it is the end, which comes by another way.
+        future::pending::<()>().await;
+    }
+}
+
+/// Refuses connections until there is work again: firmware that tries by connecting alone whether its
+/// first pool is back (AxeOS over SV2, `probe_pool_sv2` in its protocol_coordinator.c) would leave a
+/// backup that works for one that closes, once a minute.
+///
+/// The address stays ours; those who have connected and were not accepted are let go.
+async fn refuse_until_open(
+    listener: TcpListener,
+    work: &mut watch::Receiver<Arc<Work>>,
+) -> io::Result<TcpListener> {
+    let socket = Socket::from(listener.into_std()?);
+    socket.shutdown(Shutdown::Read)?;
+    let opened = work.wait_for(|work| work.door == Door::Open).await.map(drop);
+    if opened.is_err() {
+        future::pending::<()>().await;
+    }
+    let mut is_told = false;
+    while let Err(error) = socket.listen(BACKLOG) {
+        if !is_told {
+            warn!(%error, "cannot listen for miners again: tried each second");
+            is_told = true;
+        }
+        tokio::time::sleep(LISTEN_AGAIN).await;
+    }
+    TcpListener::from_std(socket.into())
+}
+
+/// Whether a socket that listens can stop doing so, and begin again with its address.
+const fn can_refuse() -> bool {
+    cfg!(target_os = "linux")
+}
+
 /// One connection, from its first byte to its last.
 async fn serve_miner(conn: Conn<TcpStream, Session>, peer: SocketAddr, place: Place) {
     debug!(%peer, "connected");
@@ -224,6 +291,8 @@ fn tune(socket: &TcpStream) -> io::Result<()> {
 /// A farm's power comes back: thousands connect within a second. The kernel caps it at somaxconn.
 const BACKLOG: i32 = 4096;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Another process may have taken the port meanwhile.
+const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 /// A vanished miner is noticed after about two minutes.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 const KEEPALIVE_EACH: Duration = Duration::from_secs(15);

@@ -156,7 +156,47 @@ async fn a_closed_door_sends_everybody_to_their_backup() {
     timeout(Duration::from_secs(5), miner.read_to_end(&mut rest)).await.unwrap().unwrap();
     assert!(timeout(Duration::from_secs(5), subscribe(house.addr)).await.unwrap().is_none());
     house.work.send_replace(work(Door::Open));
-    assert!(subscribe(house.addr).await.is_some());
+    comes_back(house.addr).await;
+}
+
+/// With its first work, after some attempts: miners have patience.
+async fn comes_back(addr: SocketAddr) {
+    let again = async {
+        while subscribe(addr).await.is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(10), again).await.unwrap();
+}
+
+/// AxeOS tries by connecting alone whether its first pool is back, where that speaks SV2, and leaves
+/// its backup then.
+#[tokio::test]
+async fn a_closed_door_refuses_those_who_only_knock() {
+    let house = open(ROOMY);
+    for _ in 0..5 {
+        comes_back(house.addr).await;
+        house.work.send_replace(work(Door::Closed("no node answers".into())));
+        let knocks = async {
+            while TcpStream::connect(house.addr).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(Duration::from_secs(10), knocks).await.unwrap();
+        for _ in 0..20 {
+            let error = TcpStream::connect(house.addr).await.unwrap_err();
+            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
+        }
+        // Work that comes while the door stays closed changes nothing.
+        house.work.send_replace(work(Door::Closed("no node answers".into())));
+        tokio::task::yield_now().await;
+        assert!(TcpStream::connect(house.addr).await.is_err());
+        house.work.send_replace(work(Door::Open));
+    }
+    comes_back(house.addr).await;
+    house.work.send_replace(work(Door::Closed("no node answers".into())));
+    house.shutdown.cancel();
+    timeout(Duration::from_secs(5), house.tasks.wait()).await.unwrap();
 }
 
 #[tokio::test]
