@@ -395,6 +395,17 @@ fn the_time_may_be_rolled_as_far_as_a_node_takes_it() {
     }
 }
 
+/// stratum-mining/sv2-apps#382: a Bitaxe that mines for its backup asks its first pool once a minute,
+/// and goes back if what comes first, up to 1,023 bytes of it, says `mining.notify` (`probe_pool_v1`
+/// in its protocol_coordinator.c).
+#[test]
+fn a_bitaxe_on_its_backup_hears_at_once_that_there_is_work() {
+    let mut bench = Bench::solo();
+    let said = bench.say(r#"{"id": 1, "method": "mining.subscribe", "params": ["BM1370"]}"#);
+    assert!(said[..said.len().min(1023)].contains("mining.notify"), "{said}");
+    assert!(said.lines().next().unwrap().contains("mining.notify"), "in whatever packet is first");
+}
+
 /// bitaxeorg/ESP-Miner#41, BitMaker-hub/NerdMiner_v2#221: firmware knows no `client.reconnect`, or
 /// gives up its backup pools over it.
 #[test]
