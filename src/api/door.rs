@@ -88,10 +88,20 @@ fn foreign_host(host: &str) -> ApiError {
 
 /// What a monitor may ask under any name: it says nothing but whether all is well.
 const HEALTH: [&str; 2] = ["/healthz", "/readyz"];
-/// Ends of names that nobody can buy: of the house, of Tor, of node boxes, and Tailscale's, which
-/// lead into the net of whoever looks them up.
-const OWN_ENDS: [&str; 8] =
-    ["localhost", "onion", "internal", "home.arpa", "lan", "home", "startos", "ts.net"];
+/// Ends of names that nobody can buy: of the house and its router, of Tor, of node boxes, and
+/// Tailscale's, which lead into the net of whoever looks them up.
+const OWN_ENDS: [&str; 10] = [
+    "localhost",
+    "localdomain",
+    "onion",
+    "internal",
+    "home.arpa",
+    "lan",
+    "home",
+    "fritz.box",
+    "startos",
+    "ts.net",
+];
 /// A DNS name has no more.
 const NAME_LEN_MAX: usize = 253;
 /// What this machine is called.
@@ -131,6 +141,7 @@ mod tests {
             "gatewayd_gatewayd_1:7152",
             "abcdefabcdef.onion",
             "gatewayd.startos",
+            "raspberrypi.fritz.box:7152",
             "box.tail1234.ts.net",
             "mine.example.org",
             "a.farm.example:7152",

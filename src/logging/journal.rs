@@ -6,6 +6,7 @@ use std::{
     fmt,
     io::{self, IoSlice, Write},
     os::{fd::AsFd, unix::net::UnixDatagram},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -23,16 +24,23 @@ use tracing_subscriber::{Layer, layer::Context};
 use super::queue::Queue;
 
 /// The journal's socket; each write is an entry.
-pub(super) struct Socket(UnixDatagram);
+pub(super) struct Socket {
+    socket: UnixDatagram,
+    path: PathBuf,
+}
 
 impl Socket {
     pub(super) fn open() -> io::Result<Self> {
+        Self::open_at(PATH.into())
+    }
+
+    fn open_at(path: PathBuf) -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
         // An empty entry is thrown away: it only shows that somebody is there.
         socket.set_write_timeout(Some(PROBE_TIME_MAX))?;
-        socket.send_to(&[], PATH)?;
+        socket.send_to(&[], &path)?;
         socket.set_write_timeout(None)?;
-        Ok(Self(socket))
+        Ok(Self { socket, path })
     }
 
     /// What no datagram takes goes by a file in memory.
@@ -48,15 +56,15 @@ impl Socket {
         let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         ancillary.push(SendAncillaryMessage::ScmRights(&files));
-        let to = SocketAddrUnix::new(PATH)?;
-        sendmsg_addr(&self.0, &to, &[IoSlice::new(&[])], &mut ancillary, SendFlags::empty())?;
+        let to = SocketAddrUnix::new(&self.path)?;
+        sendmsg_addr(&self.socket, &to, &[IoSlice::new(&[])], &mut ancillary, SendFlags::empty())?;
         Ok(())
     }
 }
 
 impl Write for Socket {
     fn write(&mut self, entry: &[u8]) -> io::Result<usize> {
-        match self.0.send_to(entry, PATH) {
+        match self.socket.send_to(entry, &self.path) {
             Err(error) if Errno::from_io_error(&error) == Some(Errno::MSGSIZE) => {
                 self.send_file(entry)?;
             }
@@ -132,3 +140,43 @@ impl Visit for Entry {
 
 const PATH: &str = "/run/systemd/journal/socket";
 const PROBE_TIME_MAX: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::File, io::Read, mem::MaybeUninit};
+
+    use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+
+    use super::*;
+
+    /// The last that can be done for a block is to log it whole.
+    #[test]
+    fn an_entry_of_any_size_arrives() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let journal = UnixDatagram::bind(&path).unwrap();
+        let mut socket = Socket::open_at(path).unwrap();
+        let mut small = [0; 64];
+        assert_eq!(journal.recv(&mut small).unwrap(), 0, "the probe");
+        socket.write_all(b"small").unwrap();
+        let len = journal.recv(&mut small).unwrap();
+        assert_eq!(&small[..len], b"small");
+
+        let mut entry = Entry(Vec::new());
+        entry.put("MESSAGE", &"ab".repeat(4_000_000));
+        socket.write_all(&entry.0).unwrap();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let mut into = [io::IoSliceMut::new(&mut small)];
+        recvmsg(&journal, &mut into, &mut ancillary, RecvFlags::empty()).unwrap();
+        let file = ancillary.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut files) => files.next(),
+            _ => None,
+        });
+        let mut file = File::from(file.unwrap());
+        let mut read = Vec::new();
+        io::Seek::rewind(&mut file).unwrap();
+        file.read_to_end(&mut read).unwrap();
+        assert!(read == entry.0);
+    }
+}

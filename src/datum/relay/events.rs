@@ -44,7 +44,9 @@ impl Relay {
                 }
             }
             Event::CoinbaserLate { request } => {
-                warn!(%pool, "pool {pool}: it sent no coinbaser in time; {FALLBACK}");
+                if self.talk.may_log() {
+                    warn!(%pool, "pool {pool}: it sent no coinbaser in time; {FALLBACK}");
+                }
                 self.settle(request, None);
             }
             Event::Answered { sent, response, round_trip } => {
@@ -76,13 +78,15 @@ impl Relay {
         if first {
             self.on_up(configured.prime_id);
         }
-        if configured.rounded {
+        if configured.rounded && self.talk.may_log() {
             warn!(%pool, min_difficulty = configured.min_difficulty,
                 "pool {pool}: its minimum difficulty is no power of two; rounded up");
         }
         let tag = printable_bytes(&configured.tag, usize::from(u8::MAX));
-        info!(%pool, tag, prime_id = configured.prime_id,
+        if self.talk.may_log() {
+            info!(%pool, tag, prime_id = configured.prime_id,
             min_difficulty = configured.min_difficulty, "pool {pool} is up");
+        }
         let mut payout = Payout {
             script: configured.script,
             tag_primary: configured.tag,
