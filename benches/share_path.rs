@@ -92,7 +92,11 @@ fn payout() -> Arc<Payout> {
 }
 
 fn job(branches: usize) -> Arc<Job> {
-    JobBuilder::new(0x1000).build(BuildJob::Classes, &template(branches), &payout())
+    job_of(FIRST_JOB, branches)
+}
+
+fn job_of(id: u32, branches: usize) -> Arc<Job> {
+    JobBuilder::new(id).build(BuildJob::Classes, &template(branches), &payout())
 }
 
 #[expect(clippy::disallowed_methods, reason = "any origin will do")]
@@ -113,9 +117,9 @@ fn session(c: &mut Criterion) {
     group.finish();
 }
 
-fn work(branches: usize) -> Work {
+fn work(id: u32, branches: usize) -> Work {
     Work {
-        jobs: [job(branches)].into(),
+        jobs: [job_of(id, branches)].into(),
         announce: Announce::Now,
         upcoming: None,
         sequence: 1,
@@ -124,30 +128,45 @@ fn work(branches: usize) -> Work {
     }
 }
 
-fn bench_session(b: &mut criterion::Bencher<'_>, agent: &str, branches: usize) {
-    let work = work(branches);
+/// Rules that let a miner go on at a difficulty that is next to nothing.
+fn unhurried() -> Config {
     let mut config = Config::with_address("bc1q");
     config.difficulty_min = Difficulty::new(1e-9).unwrap();
     config.difficulty_start = config.difficulty_min;
-    let now = now();
+    config.shares_per_minute = u32::MAX;
+    config
+}
+
+fn bench_session(b: &mut criterion::Bencher<'_>, agent: &str, branches: usize) {
+    // A miner forgets its shares of a job that is gone: without that, this would measure how large
+    // a set is after millions of them.
+    let works = [FIRST_JOB, FIRST_JOB + 1].map(|id| work(id, branches));
+    let mut now = now();
     let (mut out, mut effects) = (Vec::new(), Effects::default());
-    let mut session = Session::new(Arc::new(config), Seat::alone([0, 0, 0, 1], now), &work, now);
+    let seat = Seat::alone([0, 0, 0, 1], now);
+    let mut session = Session::new(Arc::new(unhurried()), seat, &works[0], now);
     let subscribe = format!(r#"{{"id":1,"method":"mining.subscribe","params":["{agent}"]}}"#);
-    session.on_line(subscribe.as_bytes(), &work, now, &mut out, &mut effects).unwrap();
+    session.on_line(subscribe.as_bytes(), &works[0], now, &mut out, &mut effects).unwrap();
     let mut line = Vec::new();
-    let mut nonce = 0u32;
+    let (mut nonce, mut job) = (0u32, FIRST_JOB);
     b.iter(|| {
         nonce = nonce.wrapping_add(1);
+        now += EACH;
+        let work = &works[(nonce / SUBMITS_A_JOB % 2) as usize];
+        out.clear();
+        if work.latest().id.0 != job {
+            job = work.latest().id.0;
+            session.on_work(work, now, &mut out).unwrap();
+        }
         line.clear();
         write!(
             line,
-            r#"{{"id":{nonce},"method":"mining.submit","params":["bc1qaddress.worker","1000","00000000000{0:05x}","6553f100","{nonce:08x}","1fffe000"]}}"#,
+            r#"{{"id":{nonce},"method":"mining.submit","params":["bc1qaddress.worker","{job:x}","00000000000{0:05x}","6553f100","{nonce:08x}","1fffe000"]}}"#,
             nonce >> 12
         )
         .unwrap();
-        out.clear();
         effects.shares.clear();
-        session.on_line(&line, &work, now, &mut out, &mut effects).unwrap();
+        session.on_line(&line, work, now, &mut out, &mut effects).unwrap();
     });
     assert!(nonce < 100 || agent.starts_with("Nice") || effects.tally.accepted() > 0);
 }
@@ -160,8 +179,13 @@ fn link(c: &mut Criterion) {
         for at_once in [1, 16] {
             let id = BenchmarkId::new(kind, at_once);
             group.bench_function(id, |b| {
-                let mut peer = Peer::connect(agent, &identity(), &work(12));
-                b.iter_custom(|iters| peer.submit(iters, at_once));
+                let (identity, work) = (identity(), work(FIRST_JOB, 12));
+                b.iter_custom(|iters| {
+                    let of = |left| Peer::connect(agent, &identity, &work).submit(left, at_once);
+                    let whole = iters / SUBMITS_A_PEER;
+                    let parts = (0..whole).map(|_| of(SUBMITS_A_PEER));
+                    parts.sum::<Duration>() + of(iters % SUBMITS_A_PEER)
+                });
             });
         }
     }
@@ -192,10 +216,7 @@ impl Peer {
     /// With an extended channel for an `agent`, else a standard one.
     fn connect(agent: Option<&str>, identity: &Arc<Identity>, work: &Work) -> Self {
         let now = now();
-        let mut config = Config::with_address("bc1q");
-        config.difficulty_min = Difficulty::new(1e-9).unwrap();
-        config.difficulty_start = config.difficulty_min;
-        config.shares_per_minute = u32::MAX;
+        let config = unhurried();
         let seat = Seat::alone(EXTRANONCE1, now);
         let (mut effects, mut hello, mut answer) = (Effects::default(), Vec::new(), Vec::new());
         let initiator = Initiator::start(None, &mut hello).unwrap();
@@ -264,6 +285,7 @@ impl Peer {
     }
 
     fn feed(&mut self, frames: &mut [u8], out: &mut Vec<u8>) {
+        self.now += EACH;
         let began = now();
         let read = self.link.on_bytes(frames, &self.work, self.now, out, &mut self.effects);
         self.time += now().duration_since(began);
@@ -383,7 +405,7 @@ impl Given {
 
 /// A connection, up to its first job: handshake, setup, channel.
 fn login(c: &mut Criterion) {
-    let (identity, work) = (identity(), work(12));
+    let (identity, work) = (identity(), work(FIRST_JOB, 12));
     let mut group = c.benchmark_group("login");
     for (kind, agent) in [("standard", None), ("extended", Some("bench"))] {
         group.bench_function(kind, |b| {
@@ -395,6 +417,12 @@ fn login(c: &mut Criterion) {
     group.finish();
 }
 
+const FIRST_JOB: u32 = 0x1000;
+/// Between two reads: longer than the wanted time between shares, so that vardiff stays.
+const EACH: Duration = Duration::from_micros(1);
+/// Fewer shares than a miner may send for one job.
+const SUBMITS_A_JOB: u32 = 16_384;
+const SUBMITS_A_PEER: u64 = 8192;
 /// The first that a connection opens.
 const CHANNEL: u32 = 1;
 const EXTRANONCE1: [u8; 4] = [0, 0, 0, 1];
