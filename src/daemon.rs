@@ -15,6 +15,7 @@ mod settings;
 mod setup;
 mod signals;
 mod systemd;
+mod threads;
 
 use std::{
     net::SocketAddr,
@@ -42,6 +43,7 @@ use self::{
     setup::{Shown, set_up},
     signals::{Signals, Wanted},
     systemd::Systemd,
+    threads::MinerThreads,
 };
 use crate::{
     blocks::{BlockSender, BlockStats},
@@ -71,6 +73,8 @@ pub enum DaemonError {
     WrongNetwork { address: String, network: Network, node: String },
     #[error("cannot listen on {addr} (stratum.listen): {error}. Is another gateway running?")]
     Listen { addr: SocketAddr, error: std::io::Error },
+    #[error("cannot start threads for miners: {0}. Allow this process more of them")]
+    Threads(std::io::Error),
     #[error("cannot watch for signals: {0}")]
     Signals(std::io::Error),
     #[error(transparent)]
@@ -118,6 +122,7 @@ pub struct Gateway {
     /// Ends what makes shares and blocks.
     miners_stop: CancellationToken,
     miners: TaskTracker,
+    _threads: MinerThreads,
     /// Ends everything else, after that.
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -246,8 +251,7 @@ impl Gateway {
         };
         let limits = follow_limits(&live);
         let hall = listener::Hall { limits, context, roster: Arc::clone(&roster), identity };
-        listener::spawn(sockets, hall, &miners)
-            .map_err(|error| DaemonError::Listen { addr: config.stratum.listen[0], error })?;
+        let threads = serve_miners(sockets, hall, &miners, config)?;
         let stop = abort.disarm();
         Ok(Self {
             stratum,
@@ -266,6 +270,7 @@ impl Gateway {
             essential,
             miners_stop,
             miners,
+            _threads: threads,
             stop,
             tasks,
         })
@@ -318,6 +323,22 @@ impl Gateway {
             pool: self.pool.clone(),
         }
     }
+}
+
+/// Lets miners in, on threads of their own.
+fn serve_miners(
+    sockets: Vec<listener::Bound>,
+    hall: listener::Hall,
+    miners: &TaskTracker,
+    config: &Config,
+) -> Result<MinerThreads, DaemonError> {
+    let counters = Arc::clone(&hall.context.counters);
+    let threads = MinerThreads::start(counters).map_err(DaemonError::Threads)?;
+    let inside = threads.enter();
+    listener::spawn(sockets, hall, miners)
+        .map_err(|error| DaemonError::Listen { addr: config.stratum.listen[0], error })?;
+    drop(inside);
+    Ok(threads)
 }
 
 /// Every share that a miner saw accepted is in one of these.

@@ -6,6 +6,7 @@
 mod browser;
 mod first;
 mod gate;
+mod places;
 
 use std::{
     future, io,
@@ -24,11 +25,12 @@ use tracing::{debug, error, info, warn};
 
 use self::{
     first::Session,
-    gate::{Channels, Complaint, Gate, Place},
+    gate::{Channels, Complaint, Gate, Kind},
 };
 use crate::{
     stratum::{Close, Config, Conn, ConnError, Context, Lease, Seat},
     sv2::noise::Identity,
+    validate::Shelf,
     work::{Door, Refused, Roster, Work, roster::Eviction},
 };
 
@@ -89,6 +91,9 @@ fn bind_to(addr: SocketAddr) -> io::Result<Bound> {
     if addr.is_ipv6() {
         socket.set_only_v6(true)?;
     }
+    // What is accepted has them from here.
+    socket.set_recv_buffer_size(RECV_BUFFER)?;
+    socket.set_send_buffer_size(SEND_BUFFER)?;
     socket.set_nonblocking(true)?;
     socket.bind(&addr.into())?;
     let addr = socket.local_addr()?.as_socket().unwrap_or(addr);
@@ -106,7 +111,8 @@ pub fn spawn(sockets: Vec<Bound>, hall: Hall, tasks: &TaskTracker) -> io::Result
         drop(ending);
     });
     let context = Arc::new(context);
-    let gate = Arc::new(Gate::new(limits, rand::random()));
+    let gate = Arc::new(Gate::new(limits, Arc::clone(&context.counters), rand::random()));
+    let shelf = Arc::<Shelf>::default();
     for Bound { socket, addr, rules } in sockets {
         socket.listen(BACKLOG)?;
         let listener = TcpListener::from_std(socket.into())?;
@@ -118,6 +124,7 @@ pub fn spawn(sockets: Vec<Bound>, hall: Hall, tasks: &TaskTracker) -> io::Result
             },
             gate: Arc::clone(&gate),
             roster: Arc::clone(&roster),
+            shelf: Arc::clone(&shelf),
             identity: identity.clone(),
             stop: stop.clone(),
             tasks: tasks.clone(),
@@ -132,6 +139,7 @@ struct Acceptor {
     context: Arc<Context>,
     gate: Arc<Gate>,
     roster: Arc<Roster>,
+    shelf: Arc<Shelf>,
     identity: watch::Receiver<Arc<Identity>>,
     stop: watch::Receiver<()>,
     tasks: TaskTracker,
@@ -167,23 +175,25 @@ impl Acceptor {
 
     /// Serves the miner in a task of its own, or lets it go at once: then it tries its next pool.
     fn admit(&self, socket: TcpStream, peer: SocketAddr) {
-        let refused = match self.gate.enter(peer.ip()) {
+        let eviction = Arc::<Eviction>::default();
+        let refused = match self.gate.enter(peer.ip(), Kind::Connection, &eviction) {
             Ok(_) if self.context.work.borrow().door != Door::Open => Refused::NoWork,
             Ok(place) => {
                 if let Err(error) = tune(&socket) {
                     debug!(%peer, %error, "cannot tune the connection");
                 }
-                let eviction = Arc::<Eviction>::default();
                 let seat = Seat {
                     peer,
                     roster: Arc::clone(&self.roster),
                     extranonce1: place.extranonce1(),
+                    place: Box::new(place),
                     leases: Arc::new(Channels {
                         gate: Arc::clone(&self.gate),
                         peer,
-                        counters: Arc::clone(&self.context.counters),
+                        eviction: Arc::clone(&eviction),
                     }),
                     eviction: Arc::clone(&eviction),
+                    shelf: Arc::clone(&self.shelf),
                 };
                 let context = Arc::clone(&self.context);
                 let identity = Arc::clone(&self.identity.borrow());
@@ -191,7 +201,7 @@ impl Acceptor {
                 let conn = Conn::new(context, socket, eviction, stop, |config, _, now| {
                     Session::new(config, identity, seat, now)
                 });
-                self.tasks.spawn(serve_miner(conn, peer, place));
+                self.tasks.spawn(serve_miner(conn, peer, Arc::clone(&self.gate)));
                 return;
             }
             Err(refused) => refused,
@@ -263,19 +273,18 @@ const fn can_refuse() -> bool {
 }
 
 /// One connection, from its first byte to its last.
-async fn serve_miner(conn: Conn<TcpStream, Session>, peer: SocketAddr, place: Place) {
+async fn serve_miner(conn: Conn<TcpStream, Session>, peer: SocketAddr, gate: Arc<Gate>) {
     debug!(%peer, "connected");
     match conn.serve().await {
         Ok(()) => debug!(%peer, "disconnected"),
         Err(error @ ConnError::Io(_)) => debug!(%peer, %error, "disconnected"),
         // A door that closes is one event, and is logged where it is decided.
         Err(ConnError::Close(error @ Close::Door(_))) => debug!(%peer, %error, "disconnected"),
-        Err(error) => match place.gate.may_say(Complaint::Closed) {
+        Err(error) => match gate.may_say(Complaint::Closed) {
             Some(unsaid) => info!(%peer, unsaid, "closed a connection: the miner {error}"),
             None => debug!(%peer, "closed a connection: the miner {error}"),
         },
     }
-    drop(place);
 }
 
 fn tune(socket: &TcpStream) -> io::Result<()> {
@@ -285,7 +294,9 @@ fn tune(socket: &TcpStream) -> io::Result<()> {
         .with_time(KEEPALIVE_AFTER)
         .with_interval(KEEPALIVE_EACH)
         .with_retries(4);
-    SockRef::from(socket).set_tcp_keepalive(&keepalive)
+    let socket = SockRef::from(socket);
+    socket.set_tcp_keepalive(&keepalive)?;
+    socket.set_tcp_user_timeout(Some(UNHEARD_FOR))
 }
 
 /// A farm's power comes back: thousands connect within a second. The kernel caps it at somaxconn.
@@ -296,6 +307,13 @@ const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 /// A vanished miner is noticed after about two minutes.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 const KEEPALIVE_EACH: Duration = Duration::from_secs(15);
+/// The same for one that vanishes with something on its way.
+const UNHEARD_FOR: Duration = Duration::from_secs(120);
+/// The kernel doubles them for its own use. Left to themselves they grow to 8 MiB for a client that
+/// sends and does not read; miners' lines are short.
+const RECV_BUFFER: usize = 32 << 10;
+/// Two jobs with the largest coinbase; what does not fit waits on our side.
+const SEND_BUFFER: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -309,5 +327,20 @@ mod tests {
             Ok(bound) => assert_eq!(bound.addr().port(), v4.addr().port()),
             Err(error) => assert!(error.kind() != io::ErrorKind::AddrInUse, "{error}"),
         }
+    }
+
+    /// 500 clients that did not read reached the machine's limit, at 8 MiB each.
+    #[tokio::test]
+    async fn a_connection_costs_the_kernel_little() {
+        let bound = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        bound.socket.listen(1).unwrap();
+        let listener = TcpListener::from_std(bound.socket.into()).unwrap();
+        let (client, accepted) = tokio::join!(TcpStream::connect(bound.addr), listener.accept());
+        let (_client, socket) = (client.unwrap(), accepted.unwrap().0);
+        tune(&socket).unwrap();
+        let socket = SockRef::from(&socket);
+        assert!(socket.recv_buffer_size().unwrap() <= 2 * RECV_BUFFER);
+        assert!(socket.send_buffer_size().unwrap() <= 2 * SEND_BUFFER);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(UNHEARD_FOR));
     }
 }

@@ -162,7 +162,7 @@ impl Rig {
     }
 
     async fn send(&self, shares: Vec<Share>) {
-        self.gateway.shares.send(shares).await.unwrap();
+        self.gateway.shares.send(shares.into()).await.unwrap();
     }
 
     /// Waits until every share has come to its end.

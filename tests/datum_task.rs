@@ -185,14 +185,14 @@ async fn shares_cross_a_connection_that_breaks_and_returns() {
     gateway.work.send_replace(Some(jobs.work()));
     peer.say(&ToGateway::NewBlock).await;
 
-    gateway.pool.shares.send(vec![share(&job, 1), share(&job, 2)]).await.unwrap();
+    gateway.pool.shares.send(vec![share(&job, 1), share(&job, 2)].into()).await.unwrap();
     let answers = peer.shares(2).await;
     peer.say(&ToGateway::ShareResponse(answers[0])).await;
     gateway.stats(|stats| stats.accepted == 1).await;
     assert_eq!(gateway.new_blocks.load(Ordering::Relaxed), 1);
     drop(peer);
     gateway.status(|status| matches!(status.state, PoolState::Down { .. })).await;
-    gateway.pool.shares.send(vec![share(&job, 3)]).await.unwrap();
+    gateway.pool.shares.send(vec![share(&job, 3)].into()).await.unwrap();
 
     let mut peer = Peer::accept(&listener).await;
     let answers = peer.shares(2).await;
@@ -222,7 +222,7 @@ async fn a_pool_that_never_stops_talking_holds_up_nothing() {
             }
         }
     });
-    gateway.pool.shares.send(vec![share(&job, 1)]).await.unwrap();
+    gateway.pool.shares.send(vec![share(&job, 1)].into()).await.unwrap();
     gateway.stats(|stats| stats.received == 1).await;
     let began = tokio::time::Instant::now();
     while gateway.new_blocks.load(Ordering::Relaxed) < 3 {
@@ -274,7 +274,7 @@ async fn a_stopping_gateway_waits_for_answers_and_counts_the_rest_as_lost() {
     let mut gateway = Gateway::start(&[port]);
     let mut peer = Peer::accept(&listener).await;
     let job = Jobs::new().add(&template(1, 10_000), &gateway.payout().await);
-    gateway.pool.shares.send(vec![share(&job, 1), share(&job, 2)]).await.unwrap();
+    gateway.pool.shares.send(vec![share(&job, 1), share(&job, 2)].into()).await.unwrap();
     gateway.shutdown.cancel();
     let answers = peer.shares(2).await;
     peer.say(&ToGateway::ShareResponse(answers[0])).await;
@@ -290,7 +290,7 @@ async fn another_pool_in_the_configuration_is_gone_to_after_the_last_answers() {
     let mut gateway = Gateway::start(&[first_port]);
     let mut peer = Peer::accept(&first).await;
     let job = Jobs::new().add(&template(1, 10_000), &gateway.payout().await);
-    gateway.pool.shares.send(vec![share(&job, 1), share(&job, 2)]).await.unwrap();
+    gateway.pool.shares.send(vec![share(&job, 1), share(&job, 2)].into()).await.unwrap();
     let answers = peer.shares(2).await;
     let old = DatumConfig::clone(&gateway.configs.borrow());
     let to = |port| PoolConfig { port, ..old.pools[0].clone() };
@@ -316,7 +316,7 @@ async fn another_pool_in_the_configuration_is_gone_to_after_the_last_answers() {
     };
     let payout = patiently(gateway.pool.payout.wait_for(is_tagged)).await.unwrap().clone().unwrap();
     let job = Jobs::new().add(&template(1, 10_000), &payout);
-    gateway.pool.shares.send(vec![share(&job, 3)]).await.unwrap();
+    gateway.pool.shares.send(vec![share(&job, 3)].into()).await.unwrap();
     let answers = peer.shares(1).await;
     peer.say(&ToGateway::ShareResponse(answers[0])).await;
     gateway.stats(|view| view.accepted == 3).await;
@@ -348,7 +348,7 @@ async fn a_pool_is_kept_until_the_next_one_has_proven_itself() {
     gateway.want(&[second_port]);
     for nonce in 1..4 {
         hang_up(&second).await;
-        gateway.pool.shares.send(vec![share(&old_job, nonce)]).await.unwrap();
+        gateway.pool.shares.send(vec![share(&old_job, nonce)].into()).await.unwrap();
         assert_eq!(old.accept_share().await, nonce);
     }
     let status = gateway.status(|status| status.next.iter().any(|it| it.failing.is_some())).await;
@@ -365,7 +365,7 @@ async fn a_pool_is_kept_until_the_next_one_has_proven_itself() {
     let old_payout = patiently(gateway.pool.payout.wait_for(is_new)).await.unwrap().clone();
     let mut jobs = Jobs::new();
     let old_job = jobs.add(&template(1, 10_000), old_payout.as_ref().unwrap());
-    gateway.pool.shares.send(vec![share(&old_job, 4)]).await.unwrap();
+    gateway.pool.shares.send(vec![share(&old_job, 4)].into()).await.unwrap();
     assert_eq!(old.shares(1).await[0].nonce, 4);
 
     let mut new = Peer::accept_as(&second, b"next").await;
@@ -377,7 +377,7 @@ async fn a_pool_is_kept_until_the_next_one_has_proven_itself() {
     let new_job = jobs.add(&template(1, 10_000), &payout);
     // Each gets the shares of its own work, and answers late ones.
     let shares = vec![share(&new_job, 5), share(&old_job, 6), share(&new_job, 7)];
-    gateway.pool.shares.send(shares).await.unwrap();
+    gateway.pool.shares.send(shares.into()).await.unwrap();
     assert_eq!(old.accept_share().await, 6);
     for answer in new.shares(2).await {
         assert!([5, 7].contains(&answer.nonce));
@@ -402,7 +402,7 @@ async fn a_pool_that_stays_configured_is_left_for_a_better_one_only_when_that_wo
     // The same pools again: nothing begins anew.
     gateway.want(&[second_port, first_port]);
     hang_up(&second).await;
-    gateway.pool.shares.send(vec![share(&job, 1)]).await.unwrap();
+    gateway.pool.shares.send(vec![share(&job, 1)].into()).await.unwrap();
     assert_eq!(old.accept_share().await, 1);
     gateway.status(|status| status.state == PoolState::Up && status.next.len() == 1).await;
     // From here on they are simply tried in their order.
@@ -417,7 +417,7 @@ async fn a_pool_that_is_left_answers_before_the_gateway_stops() {
     let mut gateway = Gateway::start(&[first_port]);
     let mut old = Peer::accept(&first).await;
     let job = Jobs::new().add(&template(1, 10_000), &gateway.payout().await);
-    gateway.pool.shares.send(vec![share(&job, 1), share(&job, 2)]).await.unwrap();
+    gateway.pool.shares.send(vec![share(&job, 1), share(&job, 2)].into()).await.unwrap();
     let answers = old.shares(2).await;
     gateway.want(&[second_port]);
     let _new = Peer::accept_as(&second, b"next").await;

@@ -97,12 +97,13 @@ impl Gateway {
             hash: hash_of(nonce),
             is_block: true,
             username: Username("addr.rig".into()),
+            miner: 0,
         }
     }
 
     async fn submit(&mut self, job: &Arc<Job>, class: CoinbaseId) {
         let share = self.mine(job, job.coinbase(class));
-        self.client.shares.send(vec![share]).await.unwrap();
+        self.client.shares.send(vec![share].into()).await.unwrap();
     }
 
     /// Waits until `count` shares were accepted.

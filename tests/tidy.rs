@@ -50,6 +50,7 @@ const ADAPTERS: &[&str] = &[
     "template/rpc.rs",
     "template/blvm/rpc.rs",
     "template/zmq.rs",
+    "work/share_queue.rs",
     "blocks/bring.rs",
     "blocks/http.rs",
     "blocks/rpc.rs",

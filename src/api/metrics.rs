@@ -60,7 +60,7 @@ impl Figures {
         let submissions = handles.blocks.answers().into_iter();
         Self {
             status: state.status(),
-            ready: view::readiness(handles).ready,
+            ready: view::readiness(handles, &moment).ready,
             counters: handles.counters.view(),
             submits: handles.counters.submits.view(),
             notify: notify(&handles.counters.tip, &moment),

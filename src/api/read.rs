@@ -47,7 +47,7 @@ pub(super) async fn healthz(extract::State(state): Shared) -> Json<Health> {
     ),
 )]
 pub(super) async fn readyz(extract::State(state): Shared) -> (StatusCode, Json<Readiness>) {
-    let readiness = view::readiness(&state.handles);
+    let readiness = view::readiness(&state.handles, &moment());
     let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(readiness))
 }

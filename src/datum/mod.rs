@@ -61,6 +61,6 @@ pub use relay::{News, Relay, RelayOptions};
 pub(crate) use stats::Verdict;
 pub use stats::{Lost, PoolStats, PoolStatsView, PoolTally};
 pub use status::{NextPool, PoolState, PoolStatus};
-pub use task::{Inputs, Pool, SHARE_BATCHES_MAX, ShareBatch, spawn};
+pub use task::{Inputs, Pool, SHARE_BATCHES_MAX, spawn};
 pub use trial::Trial;
 pub use usernames::{Modifier, UsernameMode, Usernames};

@@ -33,10 +33,7 @@ use super::{
     stats::PoolStats,
     status::PoolStatus,
 };
-use crate::work::{Payout, PoolHealth, Share, Template, Work};
-
-/// Shares of one read of one miner's connection.
-pub type ShareBatch = Vec<Share>;
+use crate::work::{Payout, PoolHealth, ShareBatch, Template, Work};
 
 /// The pool, for everybody else.
 #[derive(Clone)]
@@ -153,9 +150,7 @@ impl Task {
             Ok(()) = self.inputs.templates.changed() => self.on_template(),
             Ok(()) = self.inputs.work.changed() => self.on_work(),
             turn = self.phase.turn(&self.out) => self.on_turn(turn),
-            Some(shares) = self.shares.recv() => {
-                self.relay.on_shares(shares, now(), &mut self.out);
-            }
+            Some(batch) = self.shares.recv() => self.on_batch(batch),
             Ok(()) = self.configs.changed() => self.on_config().await,
             turn = Change::turn(&mut self.change) => self.on_change(turn),
             turn = self.leaving.turn(self.relay.leaving_out()) => self.on_leaving(turn),
@@ -181,9 +176,14 @@ impl Task {
     /// Takes what shares there are, but not so many that the pool is not heard.
     fn take_shares(&mut self) {
         for _ in 0..BATCHES_A_TURN {
-            let Ok(shares) = self.shares.try_recv() else { break };
-            self.relay.on_shares(shares, now(), &mut self.out);
+            let Ok(batch) = self.shares.try_recv() else { break };
+            self.on_batch(batch);
         }
+    }
+
+    fn on_batch(&mut self, mut batch: ShareBatch) {
+        let shares = std::mem::take(&mut batch.shares);
+        self.relay.on_shares(shares, now(), &mut self.out);
     }
 
     fn on_template(&mut self) {

@@ -217,6 +217,14 @@ impl Protocol for Session {
         }
     }
 
+    fn is_proven(&self) -> bool {
+        match self {
+            Self::Sv1(session) => session.is_proven(),
+            Self::Sv2(link) => link.is_proven(),
+            Self::Unknown(_) => false,
+        }
+    }
+
     fn on_stop(&mut self, out: &mut Vec<u8>) {
         match self {
             Self::Sv1(session) => session.on_stop(out),

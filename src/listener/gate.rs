@@ -2,7 +2,7 @@
 //! their shares.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
@@ -11,17 +11,25 @@ use std::{
 use tokio::sync::watch;
 use tracing::warn;
 
-use super::Limits;
+use super::{Limits, places::Places};
 use crate::{
     stratum::{Lease, Leases},
-    work::{Counters, Ration, Refused},
+    work::{Counters, PlacesView, Ration, Refused, roster::Eviction},
 };
 
 /// Keeps count of all connections and channels.
 #[derive(Debug)]
 pub(super) struct Gate {
     limits: watch::Receiver<Limits>,
+    counters: Arc<Counters>,
     guests: Mutex<Guests>,
+}
+
+/// Channels take no place of a connection: those cost files.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    Connection,
+    Channel,
 }
 
 #[derive(Debug)]
@@ -29,9 +37,10 @@ struct Guests {
     /// Each connection's extranonce1.
     taken: HashSet<u32>,
     next: u32,
-    per_ip: HashMap<IpAddr, usize>,
+    /// By [`Kind`].
+    places: [Places; 2],
     /// A flood of connections must not flood the log.
-    complaints: [Ration; 3],
+    complaints: [Ration; 4],
 }
 
 /// What a stranger could fill the log with.
@@ -40,6 +49,8 @@ pub(super) enum Complaint {
     Refused,
     Accept,
     Closed,
+    /// Places run short.
+    Short,
 }
 
 /// What the operator can change about it.
@@ -54,27 +65,30 @@ pub(super) const fn text(refused: Refused) -> &'static str {
 
 impl Gate {
     /// A random `first`, so that a miner's late share for an earlier run is nobody's now.
-    pub(super) fn new(limits: watch::Receiver<Limits>, first: u32) -> Self {
+    pub(super) fn new(
+        limits: watch::Receiver<Limits>,
+        counters: Arc<Counters>,
+        first: u32,
+    ) -> Self {
         let guests = Guests {
             taken: HashSet::new(),
             next: first,
-            per_ip: HashMap::new(),
+            places: Default::default(),
             complaints: Default::default(),
         };
-        Self { limits, guests: Mutex::new(guests) }
+        Self { limits, counters, guests: Mutex::new(guests) }
     }
 
-    pub(super) fn enter(self: &Arc<Self>, ip: IpAddr) -> Result<Place, Refused> {
+    /// A place of this kind; `eviction` sends its connection away.
+    pub(super) fn enter(
+        self: &Arc<Self>,
+        ip: IpAddr,
+        kind: Kind,
+        eviction: &Arc<Eviction>,
+    ) -> Result<Place, Refused> {
         let limits = *self.limits.borrow();
         let mut guests = self.guests();
-        if guests.taken.len() >= limits.connections {
-            return Err(Refused::Full);
-        }
-        let from_there = guests.per_ip.entry(ip).or_default();
-        if *from_there >= limits.connections_per_ip {
-            return Err(Refused::FullForIp);
-        }
-        *from_there += 1;
+        let number = guests.places[kind as usize].enter(ip, limits, eviction, now())?;
         // Far fewer are taken than there are; a freed one is not used again for 2^32 arrivals.
         let extranonce1 = loop {
             let candidate = guests.next;
@@ -83,8 +97,27 @@ impl Gate {
                 break candidate;
             }
         };
+        let view = self.show(&guests);
+        let say =
+            view.is_short().then(|| guests.complaints[Complaint::Short as usize].may_say(now()));
         drop(guests);
-        Ok(Place { gate: Arc::clone(self), ip, extranonce1 })
+        if let Some(Some(_)) = say {
+            let PlacesView { taken, most, unproven } = view;
+            warn!(
+                "{taken} of {most} places for miners are taken (stratum.max_connections), {unproven} \
+                of them by miners that have sent no share; those go first when there are no more"
+            );
+        }
+        Ok(Place { gate: Arc::clone(self), ip, kind, number, extranonce1 })
+    }
+
+    /// Shows how many places are taken to whoever looks.
+    fn show(&self, guests: &Guests) -> PlacesView {
+        let places = &guests.places[Kind::Connection as usize];
+        let most = self.limits.borrow().connections;
+        let view = PlacesView { taken: places.taken(), most, unproven: places.unproven() };
+        self.counters.set_places(view);
+        view
     }
 
     /// Whether it is time for one more of these, and how many were swallowed since the last.
@@ -101,14 +134,22 @@ impl Gate {
 /// A connection's or channel's place; it is free again when this is dropped.
 #[derive(Debug)]
 pub(super) struct Place {
-    pub(super) gate: Arc<Gate>,
+    gate: Arc<Gate>,
     ip: IpAddr,
+    kind: Kind,
+    number: u64,
     extranonce1: u32,
 }
 
 impl Lease for Place {
     fn extranonce1(&self) -> [u8; 4] {
         self.extranonce1.to_be_bytes()
+    }
+
+    fn prove(&self) {
+        let mut guests = self.gate.guests();
+        guests.places[self.kind as usize].prove(self.number, self.ip);
+        self.gate.show(&guests);
     }
 }
 
@@ -117,12 +158,13 @@ impl Lease for Place {
 pub(super) struct Channels {
     pub(super) gate: Arc<Gate>,
     pub(super) peer: SocketAddr,
-    pub(super) counters: Arc<Counters>,
+    /// Of the connection.
+    pub(super) eviction: Arc<Eviction>,
 }
 
 impl Leases for Channels {
     fn lease(&self) -> Option<Box<dyn Lease>> {
-        match self.gate.enter(self.peer.ip()) {
+        match self.gate.enter(self.peer.ip(), Kind::Channel, &self.eviction) {
             Ok(place) => Some(Box::new(place)),
             Err(refused) => {
                 self.refuse(refused);
@@ -138,7 +180,7 @@ impl Leases for Channels {
 
 impl Channels {
     fn refuse(&self, refused: Refused) {
-        self.counters.add_refused(refused);
+        self.gate.counters.add_refused(refused);
         if let Some(unsaid) = self.gate.may_say(Complaint::Refused) {
             warn!(peer = %self.peer, unsaid, "refused a channel: {}", text(refused));
         }
@@ -149,12 +191,8 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut guests = self.gate.guests();
         guests.taken.remove(&self.extranonce1);
-        if let Some(from_there) = guests.per_ip.get_mut(&self.ip) {
-            *from_there -= 1;
-            if *from_there == 0 {
-                guests.per_ip.remove(&self.ip);
-            }
-        }
+        guests.places[self.kind as usize].leave(self.number, self.ip);
+        self.gate.show(&guests);
     }
 }
 
@@ -170,44 +208,65 @@ mod tests {
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
     const THERE: IpAddr = IpAddr::V6(std::net::Ipv6Addr::LOCALHOST);
 
+    fn gate(limits: Limits, first: u32) -> Arc<Gate> {
+        Arc::new(Gate::new(watch::channel(limits).1, Arc::default(), first))
+    }
+
+    fn enter(gate: &Arc<Gate>, ip: IpAddr) -> Result<Place, Refused> {
+        gate.enter(ip, Kind::Connection, &Arc::default())
+    }
+
     #[test]
     fn places_are_limited_unique_and_returned() {
-        let limits = Limits { connections: 3, connections_per_ip: 2 };
-        let gate = Arc::new(Gate::new(watch::channel(limits).1, u32::MAX));
-        let first = gate.enter(HERE).unwrap();
-        let second = gate.enter(HERE).unwrap();
+        let gate = gate(Limits { connections: 3, connections_per_ip: 2 }, u32::MAX);
+        let first = enter(&gate, HERE).unwrap();
+        let second = enter(&gate, HERE).unwrap();
         assert_eq!((first.extranonce1, second.extranonce1), (u32::MAX, 0));
-        assert_eq!(gate.enter(HERE).unwrap_err(), Refused::FullForIp);
-        let third = gate.enter(THERE).unwrap();
-        assert_eq!(gate.enter(THERE).unwrap_err(), Refused::Full);
+        assert_eq!(enter(&gate, HERE).unwrap_err(), Refused::FullForIp);
+        let third = enter(&gate, THERE).unwrap();
+        [&first, &second, &third].into_iter().for_each(Lease::prove);
+        assert_eq!(enter(&gate, THERE).unwrap_err(), Refused::Full);
         drop(first);
-        assert_eq!(gate.enter(HERE).unwrap().extranonce1, 2);
+        assert_eq!(enter(&gate, HERE).unwrap().extranonce1, 2);
         drop((second, third));
-        assert!(gate.guests().taken.is_empty() && gate.guests().per_ip.is_empty());
+        let guests = gate.guests();
+        assert!(guests.taken.is_empty() && guests.places.iter().all(|it| it.taken() == 0));
     }
 
     #[test]
     fn a_taken_extranonce_is_passed_over() {
-        let limits = Limits { connections: 9, connections_per_ip: 9 };
-        let gate = Arc::new(Gate::new(watch::channel(limits).1, 7));
-        let seven = gate.enter(HERE).unwrap();
+        let gate = gate(Limits { connections: 9, connections_per_ip: 9 }, 7);
+        let seven = enter(&gate, HERE).unwrap();
         gate.guests().next = 7;
-        assert_eq!(gate.enter(HERE).unwrap().extranonce1, 8);
+        assert_eq!(enter(&gate, HERE).unwrap().extranonce1, 8);
         drop(seven);
     }
 
     #[test]
     fn a_channel_that_finds_no_place_is_counted() {
-        let limits = Limits { connections: 2, connections_per_ip: 1 };
-        let counters = Arc::new(Counters::default());
-        let gate = Arc::new(Gate::new(watch::channel(limits).1, 0));
+        let gate = gate(Limits { connections: 2, connections_per_ip: 1 }, 0);
         let peer = SocketAddr::new(HERE, 1);
-        let channels = Channels { gate, peer, counters: Arc::clone(&counters) };
+        let channels = Channels { gate: Arc::clone(&gate), peer, eviction: Arc::default() };
         let _first = channels.lease().unwrap();
-        assert_eq!(counters.view().refused, [0; Refused::ALL.len()]);
+        let view = || gate.counters.view();
+        assert_eq!(view().refused, [0; Refused::ALL.len()]);
         assert!(channels.lease().is_none());
         channels.full();
-        let count = |refused: Refused| counters.view().refused[refused as usize];
+        let count = |refused: Refused| view().refused[refused as usize];
         assert_eq!([count(Refused::FullForIp), count(Refused::FullForConnection)], [1, 1]);
+        assert!(enter(&gate, HERE).is_ok(), "a channel takes no connection's place");
+        assert_eq!(view().places, PlacesView { taken: 0, most: 2, unproven: 0 });
+    }
+
+    #[test]
+    fn it_is_seen_how_many_places_are_taken_and_by_whom() {
+        let gate = gate(Limits { connections: 10, connections_per_ip: 10 }, 0);
+        let places: Vec<_> = (0..9).map(|_| enter(&gate, HERE).unwrap()).collect();
+        places[0].prove();
+        let view = gate.counters.view().places;
+        assert_eq!(view, PlacesView { taken: 9, most: 10, unproven: 8 });
+        assert!(view.is_short());
+        drop(places);
+        assert!(!gate.counters.view().places.is_short());
     }
 }

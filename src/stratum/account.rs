@@ -91,9 +91,10 @@ impl Account {
             effects.tally.blocks += u64::from(verdict.is_new_block);
             effects.blocks.push(block);
         }
+        let by = |share: Share| Share { miner: miner.id, ..share };
         // The pool hears of a block whatever the miner is told.
-        effects.shares.extend(verdict.refused_block);
-        let share = match verdict.share {
+        effects.shares.extend(verdict.refused_block.map(by));
+        let share = match verdict.share.map(by) {
             Ok(share) if is_named => share,
             Ok(block) if block.is_block => {
                 effects.shares.push(block);

@@ -22,7 +22,8 @@ pub struct Config {
     pub refresh: Duration,
     /// To the subscribe.
     pub login_timeout: Duration,
-    /// To the first and the next share; zero: for ever.
+    /// To the next share; zero: for ever. The first is waited for less long: see
+    /// [`Self::patience`].
     pub idle_timeout: Duration,
     pub classes: Classes,
     /// `pooling.version_mask`: bits of the version that may be rolled on pooled work, as far as the
@@ -57,6 +58,19 @@ impl Config {
         }
     }
 
+    /// How long a miner may be silent; none: for ever. `is_proven`: it has had a share accepted.
+    pub fn patience(&self, is_proven: bool) -> Option<Duration> {
+        let patience = if is_proven { Duration::MAX } else { FIRST_SHARE };
+        (!self.idle_timeout.is_zero()).then(|| self.idle_timeout.min(patience))
+    }
+
+    /// The shares that a miner is wanted to send in the life of its jobs.
+    pub fn shares_expected(&self) -> usize {
+        let life_s = (self.stale_after + self.refresh).as_secs();
+        let shares = u64::from(self.shares_per_minute).saturating_mul(life_s) / 60;
+        usize::try_from(shares).unwrap_or(usize::MAX)
+    }
+
     /// A user agent's class and the least difficulty that comes with it, as far as this port has
     /// room for it.
     pub fn class_of(&self, user_agent: &str) -> (CoinbaseId, Option<Difficulty>) {
@@ -74,3 +88,7 @@ impl Config {
         self.class_most.filter(|most| most.limit() < class.limit()).unwrap_or(class)
     }
 }
+
+/// The smallest miner that `difficulty_min` suits, 1 TH/s, is done with its first share in a minute as
+/// a rule, and in this time but for once in a million. A smaller one comes again, and loses nothing.
+const FIRST_SHARE: Duration = Duration::from_secs(15 * 60);

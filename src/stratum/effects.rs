@@ -15,6 +15,22 @@ pub struct Effects {
     pub frames: Vec<u8>,
     /// Where coinbases are put together for hashing.
     pub scratch: Vec<u8>,
+    /// The turn was over before all that had come was handled.
+    pub is_cut: bool,
+}
+
+/// What a connection may have handled before it is others' turn.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Turn {
+    messages: u32,
+}
+
+impl Turn {
+    /// Whether another message may be handled, after answers of `said` bytes.
+    pub fn goes_on(&mut self, said: usize) -> bool {
+        self.messages += 1;
+        self.messages <= MESSAGES_MAX && said < SAID_MAX
+    }
 }
 
 /// What goes to the counters.
@@ -96,3 +112,8 @@ impl Tally {
         }
     }
 }
+
+/// A tenth of a millisecond's worth of empty lines, half of one of shares.
+const MESSAGES_MAX: u32 = 128;
+/// Answers to shares are far shorter. One message may go beyond: a large job.
+const SAID_MAX: usize = 32_768;

@@ -1,10 +1,10 @@
 //! The jobs that a miner was given, and on which terms.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::{
     validate::Assignment,
-    work::{JobId, Work},
+    work::{Difficulty, JobId, Work},
 };
 
 /// One job as it went to this miner; `T` is what a protocol has to remember beside.
@@ -20,16 +20,29 @@ pub struct Given<T = ()> {
 #[derive(Debug)]
 pub struct GivenJobs<T = ()> {
     jobs: Vec<Given<T>>,
+    raised: Option<Raise>,
+}
+
+/// The last time that a job came with a higher difficulty than the one before it.
+#[derive(Clone, Copy, Debug)]
+struct Raise {
+    at: Instant,
+    /// Shares accepted since on easier terms.
+    easier: u32,
 }
 
 impl<T> Default for GivenJobs<T> {
     fn default() -> Self {
-        Self { jobs: Vec::new() }
+        Self { jobs: Vec::new(), raised: None }
     }
 }
 
 impl<T> GivenJobs<T> {
     pub fn push(&mut self, given: Given<T>) {
+        let last = self.jobs.last().map(|last| last.assignment.difficulty);
+        if last.is_some_and(|last| given.assignment.difficulty > last) {
+            self.raised = Some(Raise { at: given.at, easier: 0 });
+        }
         if self.jobs.len() == GIVEN_MAX {
             self.jobs.remove(0);
         }
@@ -42,6 +55,28 @@ impl<T> GivenJobs<T> {
     /// The latest that `is_it` says yes to.
     pub fn find(&self, is_it: impl Fn(&Given<T>) -> bool) -> Option<&Given<T>> {
         self.jobs.iter().rev().find(|given| is_it(given))
+    }
+
+    /// What a share for `given` must meet now, if that is not what it was given with: once a
+    /// difficulty was raised, the easier ones before it last for a grace only.
+    pub fn harder_terms(&self, given: &Given<T>, now: Instant) -> Option<Assignment> {
+        let last = &self.jobs.last()?.assignment;
+        if given.assignment.difficulty >= last.difficulty {
+            return None;
+        }
+        let Raise { at, easier } = self.raised?;
+        let is_over = easier >= GRACE_SHARES || now.saturating_duration_since(at) > GRACE;
+        is_over.then_some(Assignment { target: last.target, ..given.assignment })
+    }
+
+    /// Takes note of a share that was accepted at `difficulty`.
+    pub fn note_share(&mut self, difficulty: Difficulty) {
+        let last = self.jobs.last().map(|last| last.assignment.difficulty);
+        if let Some(raise) = &mut self.raised
+            && last.is_some_and(|last| difficulty < last)
+        {
+            raise.easier = raise.easier.saturating_add(1);
+        }
     }
 
     pub fn last(&self) -> Option<&Given<T>> {
@@ -64,3 +99,9 @@ impl<T> GivenJobs<T> {
 const GIVEN_MAX: usize = 32;
 /// Most miners hold four to eight jobs of about 80 bytes.
 const GIVEN_STEP: usize = 4;
+/// A miner begins a job within a second or two of hearing of it; slow firmware and proxies may have
+/// work of the last one in their queues for longer.
+const GRACE: Duration = Duration::from_secs(30);
+/// So many are under way from the largest farm while it hears of its new difficulty. One that goes on
+/// for longer can find as many in a moment as in a job's whole life.
+const GRACE_SHARES: u32 = 1024;

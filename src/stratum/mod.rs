@@ -4,6 +4,8 @@
 //! a protocol (`sv1`, `sv2`), accepting connections (`listener`).
 
 mod account;
+mod alarm;
+mod allowance;
 mod classes;
 mod config;
 mod conn;
@@ -20,7 +22,7 @@ pub use account::{Account, Claim, place_in};
 pub use classes::{ClassRule, Classes};
 pub use config::Config;
 pub use conn::{BlockSink, Conn, ConnError, Context};
-pub use effects::{Effects, Tally};
+pub use effects::{Effects, Tally, Turn};
 pub use given::{Given, GivenJobs};
 pub use names::{Named, Names};
 pub use protocol::{Close, Protocol};

@@ -36,6 +36,9 @@ pub trait Protocol {
     /// Does what time has brought.
     fn on_deadline(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) -> Result<(), Close>;
 
+    /// True once a share was accepted here: whoever it is, it does work.
+    fn is_proven(&self) -> bool;
+
     /// Says good-bye, if the protocol has words for it: this process is about to end.
     fn on_stop(&mut self, out: &mut Vec<u8>);
 }

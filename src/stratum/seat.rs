@@ -2,9 +2,13 @@
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Instant};
 
-use crate::work::{
-    CoinbaseId, Protocol, Roster,
-    roster::{About, Eviction, Presence},
+use super::Config;
+use crate::{
+    validate::{SeenShares, Shelf},
+    work::{
+        CoinbaseId, Protocol, Roster,
+        roster::{About, Eviction, Presence},
+    },
 };
 
 /// A session's place among all. Owned by it.
@@ -12,11 +16,15 @@ use crate::work::{
 pub struct Seat {
     pub peer: SocketAddr,
     pub roster: Arc<Roster>,
-    /// The first four bytes of the extranonce, unique among live connections and channels.
+    /// The connection's own.
+    pub place: Box<dyn Lease>,
+    /// Of that place.
     pub extranonce1: [u8; 4],
     /// More of them, for protocols with several miners on one connection.
     pub leases: Arc<dyn Leases>,
     pub eviction: Arc<Eviction>,
+    /// Where miners with many shares have room for them.
+    pub shelf: Arc<Shelf>,
 }
 
 /// Hands out beginnings of extranonces.
@@ -28,9 +36,13 @@ pub trait Leases: fmt::Debug + Send + Sync {
     fn full(&self);
 }
 
-/// One beginning of extranonces, free again when dropped.
+/// One miner's place, with a beginning of extranonces of its own; free again when dropped.
 pub trait Lease: fmt::Debug + Send + Sync {
+    /// The first four bytes of the extranonce, unique among live connections and channels.
     fn extranonce1(&self) -> [u8; 4];
+
+    /// Its miner has had a share accepted: the place is earned.
+    fn prove(&self);
 }
 
 impl Seat {
@@ -51,11 +63,32 @@ impl Seat {
         Self {
             peer: SocketAddr::from(([127, 0, 0, 1], 0)),
             roster: Roster::new(now),
+            place: Box::new(Alone(extranonce1)),
             extranonce1,
             leases: Arc::new(NoLeases),
             eviction: Arc::default(),
+            shelf: Arc::default(),
         }
     }
+
+    /// The memory of a miner of this connection.
+    pub fn seen(&self, config: &Config) -> SeenShares {
+        let mut seen = SeenShares::new(Arc::clone(&self.shelf));
+        seen.expect(config.shares_expected());
+        seen
+    }
+}
+
+/// The only place there is.
+#[derive(Debug)]
+struct Alone([u8; 4]);
+
+impl Lease for Alone {
+    fn extranonce1(&self) -> [u8; 4] {
+        self.0
+    }
+
+    fn prove(&self) {}
 }
 
 /// For where one miner is all there is.

@@ -20,7 +20,7 @@ use super::Session;
 use crate::{
     stratum::{Close, Config, Conn, ConnError, Context, Seat},
     validate::fixture::{Desk, EASY, HARD, pooled, solo, template},
-    work::{Announce, BuildJob, Difficulty, Door, Payout, Share, Work},
+    work::{Announce, BuildJob, Difficulty, Door, Payout, ShareBatch, Work},
 };
 
 /// A connection over a pipe, and everything around it.
@@ -29,7 +29,7 @@ struct Bench {
     work: watch::Sender<Arc<Work>>,
     stop: Option<watch::Sender<()>>,
     context: Arc<Context>,
-    relay: mpsc::Receiver<Vec<Share>>,
+    relay: mpsc::Receiver<ShareBatch>,
     blocks: Arc<Mutex<Vec<crate::work::Hash256>>>,
     served: JoinHandle<Result<(), ConnError>>,
     lines: tokio::io::Lines<BufReader<ReadHalf<DuplexStream>>>,
@@ -141,7 +141,7 @@ async fn pipelined_shares_reach_the_relay_in_batches() {
     }
     let batch = bench.relay.recv().await.unwrap();
     assert!(accepted > 5);
-    assert_eq!(batch.len(), accepted);
+    assert_eq!(batch.shares.len(), accepted);
     let view = bench.context.counters.view();
     assert_eq!((view.accepted, view.rejected_total()), (accepted as u64, 64 - accepted as u64));
     assert_eq!(view.connections, 1);
@@ -167,7 +167,7 @@ async fn a_full_relay_is_counted_and_nobody_waits() {
     assert!(view.relay_dropped > 0);
     let mut relayed = 0;
     while let Ok(batch) = bench.relay.try_recv() {
-        relayed += batch.len() as u64;
+        relayed += batch.shares.len() as u64;
     }
     assert_eq!(relayed + view.relay_dropped, view.accepted);
 }
@@ -203,6 +203,27 @@ async fn last_reply_is_sent_before_closing() {
     let (rest, ended) = bench.end().await;
     assert!(rest.contains("pong"));
     assert!(matches!(ended, Err(ConnError::Close(Close::Violation(_)))));
+}
+
+/// One connection held its thread for 127 reads; 64 of them held a new tip up for seconds.
+#[tokio::test]
+async fn a_flood_of_lines_lets_others_go_first() {
+    let mut bench = Bench::new(HARD, &solo(), 1 << 20);
+    let lines = vec![b'\n'; 1 << 19];
+    bench.miner.write_all(&lines).await.unwrap();
+    bench.miner.write_all(b"{\"id\":1,\"method\":\"mining.ping\"}\n").await.unwrap();
+    let others = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = Arc::clone(&others);
+    // Always ready, as other miners are.
+    tokio::spawn(std::future::poll_fn(move |cx| {
+        count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        cx.waker().wake_by_ref();
+        std::task::Poll::<()>::Pending
+    }));
+    let answer = bench.lines.next_line().await.unwrap().unwrap();
+    let others = others.load(std::sync::atomic::Ordering::Relaxed);
+    assert!(answer.contains("pong"), "{answer}");
+    assert!(others > 1000, "others had {others} turns");
 }
 
 #[tokio::test]

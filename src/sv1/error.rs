@@ -43,6 +43,7 @@ fn wire_error(reject: Reject) -> &'static [u8] {
         Reject::NtimeTooOld => b"[21,\"time-too-old\",null]",
         Reject::NtimeTooNew => b"[21,\"time-too-new\",null]",
         Reject::Duplicate => b"[22,\"duplicate\",null]",
+        Reject::TooMany => b"[20,\"too-many-shares\",null]",
         Reject::HighHash => b"[23,\"high-hash\",null]",
         Reject::HashNotZero => b"[23,\"H-not-zero\",null]",
         Reject::BadVersion => b"[23,\"bad-version\",null]",

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     stratum::{
-        self, Account, Claim, Close, Config, Effects, Given, GivenJobs, Seat, Terms, place_in,
+        self, Account, Claim, Close, Config, Effects, Given, GivenJobs, Seat, Terms, Turn, place_in,
     },
     validate::{Assignment, SeenShares, Source},
     work::{
@@ -42,6 +42,8 @@ pub struct Session {
     suggested: Option<Difficulty>,
     vardiff: Vardiff,
     last_share: Instant,
+    /// It has had a share accepted.
+    is_proven: bool,
     given: GivenJobs,
     seen: SeenShares,
     /// The difficulty that the miner was last told.
@@ -60,6 +62,7 @@ impl Session {
     pub fn new(config: Arc<Config>, seat: Seat, work: &Work, now: Instant) -> Self {
         let rules = config.vardiff_rules(work, &Terms::default());
         Self {
+            seen: seat.seen(&config),
             config,
             seat,
             account: None,
@@ -71,8 +74,8 @@ impl Session {
             suggested: None,
             vardiff: Vardiff::new(rules, now),
             last_share: now,
+            is_proven: false,
             given: GivenJobs::default(),
-            seen: SeenShares::default(),
             told: None,
             paced: None,
             heard_of_work: now,
@@ -180,8 +183,8 @@ impl Session {
         if let Some(paced) = self.paced {
             deadline = deadline.min(paced);
         }
-        if !self.config.idle_timeout.is_zero() {
-            deadline = deadline.min(self.last_share + self.config.idle_timeout);
+        if let Some(patience) = self.config.patience(self.is_proven) {
+            deadline = deadline.min(self.last_share + patience);
         }
         deadline
     }
@@ -198,9 +201,9 @@ impl Session {
             let late = now >= self.began + timeout;
             return if late { Err(Close::LoginTimeout(timeout)) } else { Ok(()) };
         }
-        let idle_timeout = self.config.idle_timeout;
-        if !idle_timeout.is_zero() && now >= self.last_share + idle_timeout {
-            return Err(Close::Idle(idle_timeout));
+        let patience = self.config.patience(self.is_proven);
+        if let Some(patience) = patience.filter(|patience| now >= self.last_share + *patience) {
+            return Err(Close::Idle(patience));
         }
         // A lower difficulty comes with the next job: the present one is not made void for it.
         let _ = self.vardiff.on_deadline(now);
@@ -269,6 +272,10 @@ impl Session {
             Ok(difficulty) => {
                 write_true(id, out);
                 self.last_share = now;
+                if !self.is_proven {
+                    self.is_proven = true;
+                    self.seat.place.prove();
+                }
                 match self.vardiff.on_share(difficulty, now) {
                     Some(Change::Quick(_)) => self.renew(work, now, out),
                     Some(Change::Flood(enough)) => self.end_flood(enough, work, now, out),
@@ -280,6 +287,10 @@ impl Session {
                 match &self.account {
                     Some(account) => account.refuse(reject, effects),
                     None => effects.tally.reject(Protocol::Sv1, reject, 0.0),
+                }
+                let is_told = self.told == Some(self.vardiff.difficulty());
+                if reject == Reject::TooMany && is_told && self.vardiff.on_excess(now).is_some() {
+                    self.renew(work, now, out);
                 }
             }
         }
@@ -297,16 +308,19 @@ impl Session {
         let Submit { job: id, submission, username } =
             Submit::read(fields, self.seat.extranonce1, rollable(&self.config))?;
         let given = self.given.find(|given| is_given_as(given, id)).ok_or(Reject::UnknownJob)?;
+        let harder = self.given.harder_terms(given, now);
+        let difficulty = given.assignment.difficulty;
         let claim = Claim {
             job: work.job(given.job).ok_or(Reject::StaleWork)?,
-            assignment: &given.assignment,
+            assignment: harder.as_ref().unwrap_or(&given.assignment),
             given_at: given.at,
             source: Source::Coinbase,
             submission: &submission,
             username,
         };
         account.judge(&claim, &mut self.seen, &self.config, work, now, effects)?;
-        Ok(given.assignment.difficulty)
+        self.given.note_share(difficulty);
+        Ok(difficulty)
     }
 
     /// Brings vardiff up to the rules of this work, this configuration and this miner.
@@ -396,10 +410,14 @@ impl stratum::Protocol for Session {
         out: &mut Vec<u8>,
         effects: &mut Effects,
     ) -> Result<usize, Close> {
-        let mut used = 0;
+        let (mut used, mut turn) = (0, Turn::default());
         while let Some(len) = memchr::memchr(b'\n', &inbox[used..]) {
             if len > LINE_LEN_MAX {
                 return Err(TOO_LONG);
+            }
+            if !turn.goes_on(out.len()) {
+                effects.is_cut = true;
+                return Ok(used);
             }
             self.on_line(&inbox[used..used + len], work, now, out, effects)?;
             used += len + 1;
@@ -413,6 +431,7 @@ impl stratum::Protocol for Session {
 
     fn on_config(&mut self, config: &Arc<Config>, work: &Work, now: Instant) {
         self.config = Arc::clone(config);
+        self.seen.expect(config.shares_expected());
         (self.class, self.terms.class_floor) = self.config.class_of(&self.user_agent);
         self.terms.want(self.config.difficulty_of(&self.worker), self.terms.asked);
         if let Some(account) = &self.account {
@@ -427,6 +446,10 @@ impl stratum::Protocol for Session {
 
     fn on_deadline(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) -> Result<(), Close> {
         self.on_deadline(work, now, out)
+    }
+
+    fn is_proven(&self) -> bool {
+        self.is_proven
     }
 
     fn on_stop(&mut self, _: &mut Vec<u8>) {

@@ -516,6 +516,83 @@ fn a_much_too_fast_miner_is_moved_by_quickdiff() {
     }
 }
 
+/// 105,000 shares came in three seconds at the difficulty before.
+#[test]
+fn easy_terms_last_for_a_grace_after_a_raise() {
+    let mut bench = Bench::solo();
+    let plain = notify(&bench.say(SUBSCRIBE));
+    bench.say(r#"{"id":4,"method":"mining.suggest_difficulty","params":[64e-9]}"#);
+    let [easy, hard] = [1e-9, 64e-9].map(|it| Difficulty::new(it).unwrap());
+    assert_eq!(bench.later(30).submit(&plain, 1, plain.mine(1, easy)), TRUE_9);
+    let only_easy = (2..).find(|at| plain.mine(*at, easy) != plain.mine(*at, hard)).unwrap();
+    let said = bench.later(1).submit(&plain, only_easy, plain.mine(only_easy, easy));
+    assert!(said.contains("[23,\"high-hash\",null]"), "{said}");
+    // What meets the new terms is as good on the old job.
+    assert_eq!(bench.submit(&plain, only_easy, plain.mine(only_easy, hard)), TRUE_9);
+    assert!(bench.effects.shares[1].difficulty < 2e-9, "credited as its coinbase says");
+}
+
+/// The nonces of `extranonce2` that meet `difficulty`.
+fn nonces(notify: &Notify, extranonce2: u64, difficulty: Difficulty) -> impl Iterator<Item = u32> {
+    let (target, mut header) = (Target::from_difficulty(difficulty), notify.header(extranonce2, 0));
+    (0..).filter(move |nonce: &u32| {
+        header[76..].copy_from_slice(&nonce.to_le_bytes());
+        target.is_met_by(&Hash256(sha256d::Hash::hash(&header).to_byte_array()))
+    })
+}
+
+#[test]
+fn a_flood_on_easy_terms_ends_before_its_grace() {
+    let mut bench = Bench::solo();
+    let plain = notify(&bench.say(SUBSCRIBE));
+    bench.say(r#"{"id":4,"method":"mining.suggest_difficulty","params":[1e-2]}"#);
+    let mut good = nonces(&plain, 1, Difficulty::new(1e-9).unwrap());
+    for nonce in good.by_ref().take(1024) {
+        assert_eq!(bench.submit(&plain, 1, nonce), TRUE_9);
+    }
+    let said = bench.submit(&plain, 1, good.next().unwrap());
+    assert!(said.contains("[23,\"high-hash\",null]"), "{said}");
+}
+
+#[test]
+fn a_miner_with_too_many_shares_is_refused_and_asked_for_more() {
+    let mut config = config();
+    config.shares_per_minute = u32::MAX;
+    let mut bench = Bench::new(config, Desk::new(HARD, &solo()));
+    bench.session.seen.expect(0);
+    let plain = notify(&bench.say(SUBSCRIBE));
+    let mut good = nonces(&plain, 1, Difficulty::new(1e-9).unwrap());
+    let mut sent = Vec::new();
+    let refused = loop {
+        // Not so fast that vardiff sees to it.
+        bench.now += Duration::from_millis(1);
+        sent.push(good.next().unwrap());
+        let said = bench.submit(&plain, 1, *sent.last().unwrap());
+        if said != TRUE_9 {
+            break said;
+        }
+        assert!(sent.len() < 20_000);
+    };
+    assert!(
+        refused.starts_with("{\"id\":9,\"result\":null,\"error\":[20,\"too-many-shares\",null]}")
+    );
+    bench.later(1);
+    let said = bench.submit(&plain, 1, good.next().unwrap());
+    assert!(said.contains("too-many-shares"), "{said}");
+    let raised = [refused, said].concat();
+    assert_eq!(told(&raised), Some(4e-9), "{raised}");
+    assert!(notify(&raised).id.starts_with('Q'));
+    for nonce in sent.iter().take(sent.len() - 1) {
+        let said = bench.submit(&plain, 1, *nonce);
+        assert!(said.contains("[22,\"duplicate\",null]"), "{said}");
+    }
+    // There is room again when the job is over.
+    bench.publish(2, BuildJob::Classes, Announce::Now);
+    bench.desk.work.jobs = [Arc::clone(bench.desk.work.latest())].into();
+    let said = bench.publish(2, BuildJob::Classes, Announce::Now);
+    assert_eq!(bench.share(&notify(&said), 1), TRUE_9);
+}
+
 #[test]
 fn paced_work_is_spread_and_tips_are_not() {
     let interval = Duration::from_secs(40);
@@ -572,7 +649,14 @@ fn silence_ends_a_session_and_first_lowers_its_difficulty() {
     bench.say(SUBSCRIBE);
     bench.later(60).on_deadline().unwrap();
     assert_eq!(told(&bench.publish(2, BuildJob::Classes, Announce::Now)), Some(0.5));
-    let idle = bench.later(7140).on_deadline();
+    // It has less time for its first share than for the next ones.
+    let idle = bench.later(840).on_deadline();
+    assert_eq!(idle, Err(Close::Idle(Duration::from_secs(900))));
+    let mut bench = Bench::solo();
+    let plain = notify(&bench.say(SUBSCRIBE));
+    assert_eq!(bench.later(1).share(&plain, 1), TRUE_9);
+    assert!(bench.later(7199).on_deadline().is_ok());
+    let idle = bench.later(1).on_deadline();
     assert_eq!(idle, Err(Close::Idle(Duration::from_secs(7200))));
 }
 

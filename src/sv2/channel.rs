@@ -81,7 +81,9 @@ pub(super) struct Channel {
     /// The beginning (extended) or all (standard) of its extranonces.
     pub(super) extranonce: [u8; 12],
     /// None: the connection's own.
-    _lease: Option<Box<dyn Lease>>,
+    lease: Option<Box<dyn Lease>>,
+    /// It has had a share accepted.
+    is_proven: bool,
     pub(super) class: CoinbaseId,
     terms: Terms,
     /// By the hashrate that it told last.
@@ -109,6 +111,7 @@ pub(super) struct Opening<'a> {
     pub(super) own_floor: Option<Difficulty>,
     /// Hashes per second, if the miner says.
     pub(super) hashrate: Option<f64>,
+    pub(super) seen: SeenShares,
 }
 
 impl Channel {
@@ -132,14 +135,15 @@ impl Channel {
             identity: identity.into(),
             worker: (Box::default(), identity.into()),
             extranonce,
-            _lease: lease,
+            lease,
+            is_proven: false,
             class,
             terms,
             suggested,
             vardiff,
             told: None,
             given: GivenJobs::default(),
-            seen: SeenShares::default(),
+            seen: opening.seen,
             ahead: None,
             batch: Batch::default(),
             renewed: None,
@@ -149,6 +153,7 @@ impl Channel {
     /// Brings vardiff up to the rules of this work and configuration.
     pub(super) fn apply_rules(&mut self, config: &Config, work: &Work, now: Instant) {
         self.terms.want(config.difficulty_of(&self.identity), None);
+        self.seen.expect(config.shares_expected());
         let rules = config.vardiff_rules(work, &self.terms);
         self.vardiff.configure(rules, now);
     }
@@ -310,16 +315,35 @@ impl Channel {
         {
             self.worker = (worker.into(), full_name(&self.identity, worker).into());
         }
+        let harder = self.given.harder_terms(given, now);
+        let difficulty = given.assignment.difficulty;
         let claim = Claim {
             job,
-            assignment: &given.assignment,
+            assignment: harder.as_ref().unwrap_or(&given.assignment),
             given_at: given.at,
             source: given.wire.root.as_ref().map_or(Source::Coinbase, Source::Root),
             submission: &submission,
             username: if worker.is_some() { &self.worker.1 } else { &self.identity },
         };
         self.account.judge(&claim, &mut self.seen, config, work, now, effects)?;
-        Ok(given.assignment.difficulty)
+        self.given.note_share(difficulty);
+        Ok(difficulty)
+    }
+
+    /// Asks for more of a miner that has sent more shares than can be kept apart; false when that is
+    /// done already, or cannot be.
+    pub(super) fn on_excess(&mut self, now: Instant) -> bool {
+        let is_told = self.told == Some(self.vardiff.difficulty());
+        is_told && self.vardiff.on_excess(now).is_some()
+    }
+
+    /// Its miner has had a share accepted.
+    pub(super) fn prove(&mut self) {
+        if !std::mem::replace(&mut self.is_proven, true)
+            && let Some(lease) = &self.lease
+        {
+            lease.prove();
+        }
     }
 
     /// Appends one answer to all shares accepted since the last.

@@ -8,7 +8,7 @@ use super::{
     session::{Session, violation},
 };
 use crate::{
-    stratum::{Close, Config, Effects, Protocol, Seat, Tally},
+    stratum::{Close, Config, Effects, Protocol, Seat, Tally, Turn},
     work::Work,
 };
 
@@ -78,7 +78,7 @@ impl Link {
         plain: &mut Vec<u8>,
         effects: &mut Effects,
     ) -> Result<usize, Close> {
-        let mut used = 0;
+        let (mut used, mut turn) = (0, Turn::default());
         while let Phase::Open { transport, header } = &mut self.phase {
             let rest = inbox.get_mut(used..).unwrap_or_default();
             let Some(known) = *header else {
@@ -94,6 +94,10 @@ impl Link {
             };
             let len = Opener::sealed_len(known.len as usize);
             let Some(sealed) = rest.get_mut(..len) else { break };
+            if !turn.goes_on(plain.len()) {
+                effects.is_cut = true;
+                break;
+            }
             let payload = transport.reader.open_payload(sealed).map_err(|error| broken(&error))?;
             *header = None;
             used += len;
@@ -169,6 +173,10 @@ impl Protocol for Link {
 
     fn on_deadline(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) -> Result<(), Close> {
         self.speak(out, |session, plain| session.on_deadline(work, now, plain))
+    }
+
+    fn is_proven(&self) -> bool {
+        self.session.is_proven()
     }
 
     fn on_stop(&mut self, out: &mut Vec<u8>) {

@@ -12,10 +12,9 @@ use super::{
     codec::{
         Bytes32, ClientMessage, CloseChannel, Extensions, Message,
         OpenExtendedMiningChannelSuccess, OpenMiningChannelError, OpenStandardMiningChannelSuccess,
-        Reconnect, RequestExtensions, RequestExtensionsError, RequestExtensionsSuccess, Seq64K,
-        SetCustomMiningJobError, SetupConnection, SetupConnectionError, SetupConnectionSuccess,
-        Str255, SubmitSharesError, SubmitSharesStandard, UpdateChannel, UpdateChannelError, codes,
-        id, setup_flags,
+        Reconnect, SetCustomMiningJobError, SetupConnection, SetupConnectionError,
+        SetupConnectionSuccess, Str255, SubmitSharesError, SubmitSharesStandard, UpdateChannel,
+        UpdateChannelError, codes, setup_flags,
     },
     wish::{
         Refusal, Setup, VERSION, Wish, class_of, code_of, floor_of, hashrate, refusal, user_agent,
@@ -43,6 +42,8 @@ pub(super) struct Session {
     /// When paced work is due.
     paced: Option<Instant>,
     last_share: Instant,
+    /// One of its channels has had a share accepted.
+    is_proven: bool,
     /// Since when there is no channel; none while there is.
     idle_since: Option<Instant>,
     /// Not after any channel's vardiff wants to be asked.
@@ -63,6 +64,7 @@ impl Session {
             sequence: work.sequence,
             paced: None,
             last_share: now,
+            is_proven: false,
             idle_since: Some(now),
             vardiff_deadline: now + FAR,
         }
@@ -127,7 +129,7 @@ impl Session {
             }
             M::UpdateChannel(update) => self.on_update(update, work, now, out),
             M::CloseChannel(close) => self.on_close(close, now),
-            M::RequestExtensions(request) => self.on_extensions(request, out),
+            M::RequestExtensions(request) => self.extensions.grant(request, out),
             M::SetCustomMiningJob(custom) => SetCustomMiningJobError {
                 channel_id: custom.channel_id,
                 request_id: custom.request_id,
@@ -197,8 +199,8 @@ impl Session {
         if let Some(paced) = self.paced {
             deadline = deadline.min(paced);
         }
-        if !self.config.idle_timeout.is_zero() {
-            deadline = deadline.min(self.last_share + self.config.idle_timeout);
+        if let Some(patience) = self.config.patience(self.is_proven) {
+            deadline = deadline.min(self.last_share + patience);
         }
         deadline
     }
@@ -220,9 +222,9 @@ impl Session {
                 }
             };
         }
-        let idle_timeout = self.config.idle_timeout;
-        if !idle_timeout.is_zero() && now >= self.last_share + idle_timeout {
-            return Err(Close::Idle(idle_timeout));
+        let patience = self.config.patience(self.is_proven);
+        if let Some(patience) = patience.filter(|patience| now >= self.last_share + *patience) {
+            return Err(Close::Idle(patience));
         }
         if now >= self.vardiff_deadline {
             // A lower difficulty comes with the next job: the present one is not made void for it.
@@ -245,6 +247,10 @@ impl Session {
             return Some(login_timeout);
         }
         (!idle_timeout.is_zero()).then_some(idle_timeout)
+    }
+
+    pub(super) fn is_proven(&self) -> bool {
+        self.is_proven
     }
 
     /// Asks the client to come back: to this address, at once, when a new process listens.
@@ -270,23 +276,6 @@ impl Session {
         });
         SetupConnectionSuccess { used_version: VERSION, flags: 0 }.append(out);
         Ok(())
-    }
-
-    fn on_extensions(&mut self, request: &RequestExtensions<'_>, out: &mut Vec<u8>) {
-        let RequestExtensions { request_id, requested_extensions } = request;
-        let known = [id::WORKER_HASHRATE];
-        if requested_extensions.iter().any(|wanted| known.contains(&wanted)) {
-            self.extensions.worker_hashrate = true;
-            let supported_extensions = Seq64K::new(&known).unwrap_or_default();
-            RequestExtensionsSuccess { request_id: *request_id, supported_extensions }.append(out);
-        } else {
-            RequestExtensionsError {
-                request_id: *request_id,
-                unsupported_extensions: *requested_extensions,
-                required_extensions: Seq64K::default(),
-            }
-            .append(out);
-        }
     }
 
     fn on_open(&mut self, wish: &Wish<'_>, work: &Work, now: Instant, out: &mut Vec<u8>) {
@@ -339,6 +328,7 @@ impl Session {
             class_floor,
             own_floor,
             hashrate,
+            seen: self.seat.seen(&self.config),
         };
         self.channels.push(Channel::new(opening, &self.config, work, now));
         if self.idle_since.take().is_some() {
@@ -446,6 +436,11 @@ impl Session {
         match channel.on_submit(submit, &self.config, work, now, effects) {
             Ok(change) => {
                 self.last_share = now;
+                channel.prove();
+                if !self.is_proven {
+                    self.is_proven = true;
+                    self.seat.place.prove();
+                }
                 if !self.unanswered.contains(&channel_id) {
                     self.unanswered.push(channel_id);
                 }
@@ -458,6 +453,10 @@ impl Session {
                 // An answer covers all shares up to one: those before this come first.
                 channel.answer(out);
                 refuse(code_of(reject), out);
+                if reject == Reject::TooMany && channel.on_excess(now) {
+                    self.catch_up(work, now, out);
+                    self.announcer.renew(&mut self.channels, at, work, now, out);
+                }
             }
         }
     }

@@ -6,7 +6,7 @@ use super::{
     super::{
         codec::{
             Bytes32, HEADER_LEN, Header, OpenExtendedMiningChannel, OpenStandardMiningChannel,
-            ServerMessage, SubmitSharesExtended, WorkerName, protocol,
+            RequestExtensions, Seq64K, ServerMessage, SubmitSharesExtended, WorkerName, protocol,
         },
         link::read,
         peer::Peer,
@@ -70,6 +70,8 @@ impl Lease for Number {
     fn extranonce1(&self) -> [u8; 4] {
         self.0.to_be_bytes()
     }
+
+    fn prove(&self) {}
 }
 
 impl Bench {

@@ -2,7 +2,10 @@
 
 use super::{
     channel::Kind,
-    codec::{SetupConnection, Str255, codes, protocol, setup_flags},
+    codec::{
+        Extensions, Message, RequestExtensions, RequestExtensionsError, RequestExtensionsSuccess,
+        Seq64K, SetupConnection, Str255, codes, id, protocol, setup_flags,
+    },
 };
 use crate::{
     stratum::Config,
@@ -33,6 +36,26 @@ pub(super) struct Refusal {
     pub(super) error_code: Str255<'static>,
     /// Reads on after "the miner".
     pub(super) why: &'static str,
+}
+
+impl Extensions {
+    /// Answers what was asked for, and notes what that grants.
+    pub(super) fn grant(&mut self, request: &RequestExtensions<'_>, out: &mut Vec<u8>) {
+        let RequestExtensions { request_id, requested_extensions } = request;
+        let known = [id::WORKER_HASHRATE];
+        if requested_extensions.iter().any(|wanted| known.contains(&wanted)) {
+            self.worker_hashrate = true;
+            let supported_extensions = Seq64K::new(&known).unwrap_or_default();
+            RequestExtensionsSuccess { request_id: *request_id, supported_extensions }.append(out);
+        } else {
+            RequestExtensionsError {
+                request_id: *request_id,
+                unsupported_extensions: *requested_extensions,
+                required_extensions: Seq64K::default(),
+            }
+            .append(out);
+        }
+    }
 }
 
 /// What stands against serving this client.
@@ -109,6 +132,7 @@ pub(super) fn code_of(reject: Reject) -> Str255<'static> {
         Reject::UnknownJob => codes::INVALID_JOB_ID,
         Reject::StaleWork | Reject::StalePrevblk => codes::STALE_SHARE,
         Reject::Duplicate => codes::DUPLICATE_SHARE,
+        Reject::TooMany => codes::TOO_MANY_SHARES,
         Reject::HighHash | Reject::HashNotZero => codes::DIFFICULTY_TOO_LOW,
         Reject::BadVersion => codes::INVALID_NON_ROLLABLE_VERSION_BIT,
         Reject::BadExtranonce => codes::BAD_EXTRANONCE_SIZE,

@@ -7,7 +7,7 @@ mod seen;
 
 use std::sync::Arc;
 
-pub use seen::SeenShares;
+pub use seen::{Seen, SeenShares, Shelf};
 
 use crate::work::{
     CoinbaseId, Difficulty, FoundBlock, Hash256, Job, Reject, Share, Submission, Target, Username,
@@ -109,8 +109,13 @@ pub fn check(
     });
     let refused = refuse(job, assignment, submission, moment, &hash);
     // A block's claim is remembered whatever becomes of its share, so that it is counted once.
-    let is_new = (is_block || refused.is_ok()) && seen.insert(job.id, &hash);
-    let fresh = if is_new { Ok(()) } else { Err(Reject::Duplicate) };
+    let counts = is_block || refused.is_ok();
+    let seen = if counts { seen.insert(job.id, &hash, is_block) } else { Seen::Before };
+    let fresh = match seen {
+        Seen::Fresh => Ok(()),
+        Seen::Before => Err(Reject::Duplicate),
+        Seen::Full => Err(Reject::TooMany),
+    };
     let accepted = refused.and(fresh);
     let share = || Share {
         job: Arc::clone(job),
@@ -125,8 +130,9 @@ pub fn check(
         hash,
         is_block,
         username: username.clone(),
+        miner: 0,
     };
-    let is_new_block = is_block && is_new;
+    let is_new_block = is_block && seen == Seen::Fresh;
     let refused_block = (is_new_block && accepted.is_err()).then(share);
     Verdict { block, is_new_block, share: accepted.map(|()| share()), refused_block }
 }

@@ -1,4 +1,12 @@
 //! Which shares a connection has already sent.
+//!
+//! Nothing that counts is ever forgotten: a miner that sends more than can be remembered is refused
+//! until its jobs are over.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering::Relaxed},
+};
 
 use rustc_hash::FxHashSet;
 
@@ -6,40 +14,117 @@ use crate::work::{Hash256, JobId};
 
 /// Share hashes of the jobs that still count, owned by one connection (extranonce1 is unique, so
 /// nobody else can repeat its shares).
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct SeenShares {
     /// Oldest first.
     jobs: Vec<(JobId, FxHashSet<u64>)>,
-    len: usize,
+    len: u32,
+    /// How many it may hold.
+    most: u32,
+    shelf: Arc<Shelf>,
+    /// Taken from the shelf.
+    lent: u32,
+}
+
+/// What became of a share that was to be remembered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Seen {
+    Fresh,
+    Before,
+    /// It is not known whether it was there before: there is no room to tell.
+    Full,
+}
+
+/// The memory that all connections have together, for miners that send more shares than others.
+#[derive(Debug)]
+pub struct Shelf {
+    left: AtomicU32,
+}
+
+impl Default for Shelf {
+    fn default() -> Self {
+        Self { left: AtomicU32::new(SHELF) }
+    }
+}
+
+impl Shelf {
+    /// Lends room for [`LOAN`] shares; false when there is none.
+    fn lend(&self) -> bool {
+        self.left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(LOAN)).is_ok()
+    }
+
+    fn take_back(&self, shares: u32) {
+        self.left.fetch_add(shares, Relaxed);
+    }
+}
+
+impl Default for SeenShares {
+    /// For a miner that shares its memory with nobody.
+    fn default() -> Self {
+        Self::new(Arc::default())
+    }
 }
 
 impl SeenShares {
-    /// Remembers a share; false when it was there already.
-    pub fn insert(&mut self, job: JobId, hash: &Hash256) -> bool {
+    pub fn new(shelf: Arc<Shelf>) -> Self {
+        Self { jobs: Vec::new(), len: 0, most: SHARES_MAX, shelf, lent: 0 }
+    }
+
+    /// Room for a miner that is wanted to send `expected` shares in the life of its jobs.
+    pub fn expect(&mut self, expected: usize) {
+        let most = u32::try_from(expected).unwrap_or(u32::MAX).saturating_mul(EXPECTED_TIMES);
+        self.most = most.clamp(SHARES_MAX, SHARES_MOST);
+    }
+
+    /// Remembers a share.
+    pub fn insert(&mut self, job: JobId, hash: &Hash256, is_block: bool) -> Seen {
         let at = self.jobs.iter().position(|(id, _)| *id == job).unwrap_or_else(|| {
             self.jobs.push((job, FxHashSet::default()));
             self.jobs.len() - 1
         });
-        let fresh = self.jobs[at].1.insert(fingerprint(hash));
-        self.len += usize::from(fresh);
-        if self.len > SHARES_MAX {
-            self.shed(job);
+        let shares = &mut self.jobs[at].1;
+        let fingerprint = fingerprint(hash);
+        if self.len < OWN + self.lent {
+            let fresh = shares.insert(fingerprint);
+            self.len += u32::from(fresh);
+            return if fresh { Seen::Fresh } else { Seen::Before };
         }
-        fresh
+        if shares.contains(&fingerprint) {
+            return Seen::Before;
+        }
+        if !self.make_room(is_block) {
+            return Seen::Full;
+        }
+        self.jobs[at].1.insert(fingerprint);
+        self.len += 1;
+        Seen::Fresh
     }
 
     /// Forgets jobs that `keep` says no to.
     pub fn retain(&mut self, keep: impl Fn(JobId) -> bool) {
         self.jobs.retain(|(id, _)| keep(*id));
-        self.len = self.jobs.iter().map(|(_, shares)| shares.len()).sum();
+        let len: usize = self.jobs.iter().map(|(_, shares)| shares.len()).sum();
+        self.len = u32::try_from(len).unwrap_or(u32::MAX);
+        let needed = self.len.saturating_sub(OWN).next_multiple_of(LOAN);
+        if needed < self.lent {
+            self.shelf.take_back(self.lent - needed);
+            self.lent = needed;
+        }
     }
 
-    /// Makes room: the oldest other job goes whole, else this one starts afresh. The pool has its
-    /// own duplicate check, so the price of forgetting is a reject there.
-    fn shed(&mut self, current: JobId) {
-        let at = self.jobs.iter().position(|(id, _)| *id != current).unwrap_or(0);
-        self.jobs.remove(at);
-        self.len = self.jobs.iter().map(|(_, shares)| shares.len()).sum();
+    /// Room for one more. A block finds it where a share does not: it is rare, and worth more.
+    fn make_room(&mut self, is_block: bool) -> bool {
+        if self.len < self.most && self.shelf.lend() {
+            self.lent += LOAN;
+            return true;
+        }
+        is_block && self.len < OWN + self.lent + BLOCKS_MAX
+    }
+}
+
+impl Drop for SeenShares {
+    fn drop(&mut self) {
+        self.shelf.take_back(self.lent);
     }
 }
 
@@ -50,6 +135,19 @@ fn fingerprint(hash: &Hash256) -> u64 {
     u64::from_le_bytes(bytes)
 }
 
-/// A miner at 8 shares a minute sends about 32 in the life of its jobs; this bounds a flood to
-/// about 300 KiB.
-const SHARES_MAX: usize = 16_384;
+/// A miner at 8 shares a minute sends about 30 in the life of its jobs; these it has for sure, in
+/// about 5 KiB.
+const OWN: u32 = 256;
+/// What a busier miner takes from the shelf at a time.
+const LOAN: u32 = 1024;
+/// All loans together: some 80 MiB.
+const SHELF: u32 = 1 << 22;
+/// What one miner may send at all in the life of its jobs, about 160 s: a hundred a second. Only
+/// where its difficulty cannot be raised does anybody come near.
+const SHARES_MAX: u32 = 16_384;
+/// The same where the operator wants more shares: this many times as many as they want,
+const EXPECTED_TIMES: u32 = 16;
+/// and this at most.
+const SHARES_MOST: u32 = 1 << 20;
+/// Blocks beyond all that; more than a test network has in the life of a job.
+const BLOCKS_MAX: u32 = 4096;

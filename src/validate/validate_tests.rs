@@ -248,19 +248,63 @@ fn a_block_is_found_whatever_becomes_of_its_share() {
     }
 }
 
+fn numbered(i: u64) -> Hash256 {
+    let mut hash = Hash256::ZERO;
+    hash.0[..8].copy_from_slice(&i.to_le_bytes());
+    hash
+}
+
+/// 9.8 million replays were accepted once: a full memory forgot what it had seen.
 #[test]
-fn a_flood_of_shares_is_bounded() {
+fn a_flood_of_shares_is_refused_and_none_is_forgotten() {
     let mut seen = SeenShares::default();
-    let hash = |i: u64| {
-        let mut hash = Hash256::ZERO;
-        hash.0[..8].copy_from_slice(&i.to_le_bytes());
-        hash
-    };
     let job = |i: u64| crate::work::JobId(u32::try_from(i % 3).unwrap());
-    for i in 0..100_000 {
-        assert!(seen.insert(job(i), &hash(i)));
+    let mut accepted = 0;
+    while seen.insert(job(accepted), &numbered(accepted), false) == Seen::Fresh {
+        accepted += 1;
+        assert!(accepted < 20_000, "bounded");
     }
-    assert!(!seen.insert(job(99_999), &hash(99_999)));
+    assert!(accepted >= 16_384);
+    for i in 0..accepted {
+        assert_eq!(seen.insert(job(i), &numbered(i), false), Seen::Before);
+    }
+    for i in accepted..accepted * 2 {
+        assert_eq!(seen.insert(job(i), &numbered(i), false), Seen::Full);
+    }
+    // A block still has room, and is counted once.
+    let block = numbered(accepted);
+    assert_eq!(seen.insert(job(0), &block, true), Seen::Fresh);
+    assert_eq!(seen.insert(job(0), &block, true), Seen::Before);
     seen.retain(|_| false);
-    assert!(seen.insert(job(99_999), &hash(99_999)));
+    assert_eq!(seen.insert(job(0), &numbered(0), false), Seen::Fresh);
+}
+
+#[test]
+fn who_wants_more_shares_has_room_for_more() {
+    let mut seen = SeenShares::default();
+    seen.expect(10_000);
+    let job = crate::work::JobId(1);
+    assert!((0..100_000).all(|i| seen.insert(job, &numbered(i), false) == Seen::Fresh));
+}
+
+#[test]
+fn flooders_leave_room_for_others_and_give_theirs_back() {
+    let shelf = Arc::<Shelf>::default();
+    let job = crate::work::JobId(1);
+    let mut flooders = Vec::new();
+    let first_full = loop {
+        let mut seen = SeenShares::new(Arc::clone(&shelf));
+        let accepted =
+            (0..).take_while(|i| seen.insert(job, &numbered(*i), false) == Seen::Fresh).count();
+        flooders.push(seen);
+        if accepted < 16_384 {
+            break accepted;
+        }
+        assert!(flooders.len() < 1000, "bounded together");
+    };
+    assert!(first_full >= 256, "each has its own in any case");
+    let mut honest = SeenShares::new(Arc::clone(&shelf));
+    assert!((0..256).all(|i| honest.insert(job, &numbered(i), false) == Seen::Fresh));
+    drop(flooders);
+    assert!((256..5000).all(|i| honest.insert(job, &numbered(i), false) == Seen::Fresh));
 }

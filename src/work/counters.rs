@@ -1,8 +1,8 @@
 //! What has happened since the start, for logs and the demo. Sessions add once per read, not per share.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use super::{Histogram, Protocol, Reject, TipClock};
+use super::{Histogram, Protocol, Pulse, Reject, TipClock};
 
 /// Totals over all miners.
 #[derive(Debug, Default)]
@@ -14,9 +14,29 @@ pub struct Counters {
     relay_dropped: AtomicU64,
     refused: [AtomicU64; Refused::ALL.len()],
     nameless: AtomicU64,
+    /// As in [`PlacesView`].
+    places: [AtomicUsize; 3],
+    /// Beats while the threads that serve miners do.
+    pub pulse: Pulse,
     /// From a read with submits to the answers written: one for each such read.
     pub submits: Histogram,
     pub tip: TipClock,
+}
+
+/// Places for connections of miners.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct PlacesView {
+    pub taken: usize,
+    pub most: usize,
+    /// Of those taken: by miners without a share.
+    pub unproven: usize,
+}
+
+impl PlacesView {
+    /// Fewer than one in ten are left.
+    pub fn is_short(&self) -> bool {
+        self.taken > 0 && self.taken * 10 >= self.most * 9
+    }
 }
 
 /// Why a connection or a channel was not let in.
@@ -61,6 +81,7 @@ pub struct CountersView {
     pub refused: [u64; Refused::ALL.len()],
     /// Shares whose worker's name could not be read; they count for the channel's own.
     pub nameless: u64,
+    pub places: PlacesView,
 }
 
 /// Shares of one protocol at a moment.
@@ -109,6 +130,12 @@ impl Counters {
         self.nameless.fetch_add(shares, Relaxed);
     }
 
+    pub fn set_places(&self, view: PlacesView) {
+        for (place, count) in self.places.iter().zip([view.taken, view.most, view.unproven]) {
+            place.store(count, Relaxed);
+        }
+    }
+
     pub fn add_block(&self) {
         self.blocks.fetch_add(1, Relaxed);
     }
@@ -149,6 +176,11 @@ impl Counters {
             relay_dropped: load(&self.relay_dropped),
             refused: std::array::from_fn(|at| load(&self.refused[at])),
             nameless: load(&self.nameless),
+            places: {
+                let [taken, most, unproven] =
+                    std::array::from_fn(|at| self.places[at].load(Relaxed));
+                PlacesView { taken, most, unproven }
+            },
         }
     }
 }

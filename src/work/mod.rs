@@ -1,6 +1,6 @@
 //! The nouns that everybody shares: what to mine on, whom to pay, jobs, submissions, shares.
 //!
-//! Uses no other module of ours and no socket; only `task` knows a clock. Not here: how any protocol writes these.
+//! Uses no other module of ours and no socket; only `task` knows a clock, and `share_queue` a queue. Not here: how any protocol writes these.
 
 mod assembler;
 mod block;
@@ -14,9 +14,11 @@ mod nbits;
 pub mod oddities;
 mod payout;
 pub mod printable;
+mod pulse;
 mod ration;
 pub mod roster;
 mod share;
+mod share_queue;
 mod target;
 pub mod task;
 mod template;
@@ -27,15 +29,17 @@ pub mod vardiff;
 pub use assembler::{Assembler, AssemblerConfig, PoolHealth, WhenDown};
 pub use builder::{BuildJob, JobBuilder};
 pub use coinbase::{Coinbase, CoinbaseId, Variant, push_varint};
-pub use counters::{Counters, CountersView, Refused, SharesView};
+pub use counters::{Counters, CountersView, PlacesView, Refused, SharesView};
 pub use hash::Hash256;
 pub use job::{Announce, Door, Job, JobId, RENDER_SLOTS, Work};
 pub use nbits::Nbits;
 pub use payout::{Coinbaser, CoinbaserRequest, Payout, PayoutOutput, PoolTerms};
 pub use printable::{printable, printable_bytes};
+pub use pulse::{PULSE_EACH, Pulse};
 pub use ration::Ration;
 pub use roster::{Protocol, Roster};
 pub use share::{FoundBlock, Reject, Share, Submission, Username, Version};
+pub use share_queue::{ShareBatch, ShareLane};
 pub use target::{Difficulty, Target, hash_difficulty};
 pub use template::{BlockLimits, Template, TemplateKind, TemplateTx, TipHeader};
 pub use timing::{Histogram, HistogramView, TipClock};

@@ -49,13 +49,15 @@ pub struct Share<J = Arc<Job>> {
     pub hash: Hash256,
     pub is_block: bool,
     pub username: Username,
+    /// Who sent it: the roster's number of the miner; 0: nobody in it.
+    pub miner: u64,
 }
 
 impl<J> Share<J> {
     /// The same share, with its job held in another way.
     pub fn with_job<K>(self, job: K) -> Share<K> {
         let Self { coinbase_id, quickdiff, target_byte, difficulty, extranonce, .. } = self;
-        let Self { ntime, nonce, version, hash, is_block, username, .. } = self;
+        let Self { ntime, nonce, version, hash, is_block, username, miner, .. } = self;
         Share {
             job,
             coinbase_id,
@@ -69,6 +71,7 @@ impl<J> Share<J> {
             hash,
             is_block,
             username,
+            miner,
         }
     }
 }
@@ -114,6 +117,8 @@ pub enum Reject {
     NtimeTooOld,
     NtimeTooNew,
     Duplicate,
+    /// More shares for the jobs that count than can be told from duplicates.
+    TooMany,
     HighHash,
     /// Not even difficulty 1 where 1 is the least: a miner that hashes something else.
     HashNotZero,
@@ -126,13 +131,14 @@ pub enum Reject {
 }
 
 impl Reject {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::UnknownJob,
         Self::StaleWork,
         Self::StalePrevblk,
         Self::NtimeTooOld,
         Self::NtimeTooNew,
         Self::Duplicate,
+        Self::TooMany,
         Self::HighHash,
         Self::HashNotZero,
         Self::BadVersion,
@@ -151,6 +157,7 @@ impl Reject {
             Self::NtimeTooOld => "time-too-old",
             Self::NtimeTooNew => "time-too-new",
             Self::Duplicate => "duplicate",
+            Self::TooMany => "too-many-shares",
             Self::HighHash => "high-hash",
             Self::HashNotZero => "H-not-zero",
             Self::BadVersion => "bad-version",

@@ -144,6 +144,14 @@ impl Vardiff {
         Difficulty::new(self.difficulty.get() / each.max(EACH_LEAST_S)).map(Change::Flood)
     }
 
+    /// Asks for more at once: the miner sends more shares than can be told from duplicates.
+    pub fn on_excess(&mut self, now: Instant) -> Option<Change> {
+        if self.window_shares == 0 && now < self.window_start + EXCESS_EACH {
+            return None;
+        }
+        self.change_at(self.difficulty.get() * QUICK_FACTOR_LEAST, now).map(Change::Quick)
+    }
+
     /// When [`Self::on_deadline`] wants to be called.
     pub fn deadline(&self) -> Instant {
         self.last_share + self.patience()
@@ -222,6 +230,8 @@ const EACH_LEAST_S: f64 = 1e-4;
 /// eight a minute; a market's renter asks for one a second at most.
 const FLOOD_SHARES: u32 = 600;
 const FLOOD_TIME: Duration = Duration::from_secs(30);
+/// What is under way when the difficulty changes must not change it again.
+const EXCESS_EACH: Duration = Duration::from_secs(1);
 /// A miner that is silent this long is asked for less.
 const SILENCE: Duration = Duration::from_secs(60);
 

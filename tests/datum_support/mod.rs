@@ -265,6 +265,7 @@ pub fn share(job: &Arc<Job>, nonce: u32) -> Share {
         hash: Hash256::sha256d(&nonce.to_le_bytes()),
         is_block: false,
         username: Username("addr.rig".into()),
+        miner: 0,
     }
 }
 

@@ -117,7 +117,15 @@ fn best_of_session(handles: &Handles) -> Option<BestShare> {
 }
 
 /// Whether miners that come now would get work that pays; else why not.
-pub(crate) fn readiness(handles: &Handles) -> Readiness {
+pub(crate) fn readiness(handles: &Handles, moment: &Moment) -> Readiness {
+    if let Some(silent) = handles.counters.pulse.stalled(moment.now) {
+        let reason = format!(
+            "the threads that serve miners have done nothing for {} s: restart gatewayd, and look \
+            for what keeps the processor busy",
+            silent.as_secs()
+        );
+        return Readiness { ready: false, reasons: vec![reason] };
+    }
     if let Some((text, advice)) = super::warnings::wrong_network(handles) {
         return Readiness { ready: false, reasons: vec![format!("{text} {advice}")] };
     }

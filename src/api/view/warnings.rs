@@ -8,7 +8,7 @@ use crate::{
     datum::{NextPool, PoolState},
     ledger::LedgerState,
     template::{Fork, Misfit, NodeState, NodeStatus},
-    work::Door,
+    work::{Door, PlacesView},
 };
 
 /// Worst first. `admin_problem`: why there is no admin password though one was asked for.
@@ -29,6 +29,7 @@ pub(crate) fn warnings(
                     missing from the history.";
         all.push(warning("ledger", Severity::Warning, text, reason));
     }
+    places(handles, &mut all);
     oddities(handles, moment, &mut all);
     if let Some(problem) = admin_problem {
         let text = "Nothing can be changed here: the admin password cannot be used.";
@@ -218,6 +219,22 @@ fn blocks(handles: &Handles, all: &mut Vec<Warning>) {
     let advice = "The page of blocks has each node's answer. If it says \"stale\", another miner \
                   was faster, and nothing is wrong.";
     all.push(warning("block-refused", Severity::Warning, text, advice));
+}
+
+/// Places for miners run short.
+fn places(handles: &Handles, all: &mut Vec<Warning>) {
+    let view = handles.counters.view().places;
+    if !view.is_short() {
+        return;
+    }
+    let PlacesView { taken, most, unproven } = view;
+    let text = format!(
+        "{taken} of {most} places for miners are taken, {unproven} of them by miners that have sent \
+        no share."
+    );
+    let advice = "Those without a share go first when others come. If all are yours, raise \
+                  stratum.max_connections and the limit of open files (ulimit -n).";
+    all.push(warning("places-short", Severity::Warning, text, advice));
 }
 
 /// Who came to the wrong door lately, or asks for what it cannot get.

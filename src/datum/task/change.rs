@@ -202,8 +202,8 @@ impl Task {
     /// Sends what shares there are and waits for answers, for a while at the longest.
     pub(super) async fn drain(&mut self, what: Drain) {
         let end = now() + self.config.backoff.drain;
-        while let Ok(shares) = self.shares.try_recv() {
-            self.relay.on_shares(shares, now(), &mut self.out);
+        while let Ok(batch) = self.shares.try_recv() {
+            self.on_batch(batch);
         }
         while self.is_talking() && (what == Drain::Stragglers || self.is_owed()) {
             tokio::select! {
@@ -212,9 +212,7 @@ impl Task {
                 () = sleep_until(end.into()) => break,
                 turn = self.leaving.turn(self.relay.leaving_out()) => self.on_leaving(turn),
                 turn = self.phase.turn(&self.out) => self.on_turn(turn),
-                Some(shares) = self.shares.recv() => {
-                    self.relay.on_shares(shares, now(), &mut self.out);
-                }
+                Some(batch) = self.shares.recv() => self.on_batch(batch),
             }
             self.on_due();
         }

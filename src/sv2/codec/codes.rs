@@ -39,6 +39,8 @@ pub const INVALID_SHARE: Str255<'_> = code("invalid-share");
 pub const STALE_SHARE: Str255<'_> = code("stale-share");
 pub const DIFFICULTY_TOO_LOW: Str255<'_> = code("difficulty-too-low");
 pub const DUPLICATE_SHARE: Str255<'_> = code("duplicate-share");
+/// Ours: the reference has no word for it.
+pub const TOO_MANY_SHARES: Str255<'_> = code("too-many-shares");
 pub const BAD_EXTRANONCE_SIZE: Str255<'_> = code("bad-extranonce-size");
 pub const VERSION_ROLLING_NOT_ALLOWED: Str255<'_> = code("version-rolling-not-allowed");
 pub const INVALID_NON_ROLLABLE_VERSION_BIT: Str255<'_> = code("invalid-non-rollable-version-bit");
