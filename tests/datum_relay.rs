@@ -218,6 +218,33 @@ fn shares_held_while_the_pool_is_away_are_sent_when_it_returns() {
     rig.check_accounts();
 }
 
+/// A flood once pushed an honest miner's shares out: of 50 that it was told were good, one came.
+#[test]
+fn a_flooders_shares_go_first_when_there_is_no_room() {
+    let mut rig = Rig::up();
+    let job = rig.job(1);
+    rig.sent();
+    rig.drop_connection();
+    let by = |miner, nonce| Share { miner, ..share(&job, nonce) };
+    for honest in 0..50 {
+        rig.mine(vec![by(1, honest)]);
+        let flood = 1000 + honest * 2000;
+        rig.mine((flood..flood + 2000).map(|nonce| by(2, nonce)).collect());
+    }
+    assert!(rig.lost(Lost::Overflow) >= 100_050 - 65_536);
+    assert!(rig.stats.view().held <= 65_536);
+    rig.check_accounts();
+    rig.connect("pool:1");
+    rig.configure(TAG);
+    let mut sent = rig.sent_shares();
+    while rig.stats.view().held > 0 {
+        rig.relay.send_held(rig.now, &mut rig.out);
+        sent.extend(rig.sent_shares());
+    }
+    assert_eq!(sent.iter().filter(|nonce| **nonce < 50).count(), 50);
+    rig.check_accounts();
+}
+
 #[test]
 fn held_shares_are_lost_by_reason() {
     let mut rig = Rig::up();

@@ -18,7 +18,7 @@ use super::{
     frame::command,
     handshake::{Handshake, HandshakeError},
     link::{Frame, Link, LinkError},
-    liveness::{Dead, Liveness},
+    liveness::{Dead, Liveness, Trust},
     message::{
         CoinbaserMessage, Configuration, ShareFlags, ShareMessage, ShareReason, ShareResponse,
         ToGateway, ToPool, Validation, Wanted,
@@ -129,7 +129,7 @@ impl Client {
         self.configured
     }
 
-    /// Sends a share. It comes back in an event, or from `into_awaiting`.
+    /// Sends a share. It comes back in an event, or from `into_parts`.
     pub fn submit(
         &mut self,
         share: Share,
@@ -167,9 +167,14 @@ impl Client {
         Ok(())
     }
 
-    /// Shares sent and not answered, oldest first.
-    pub fn into_awaiting(self) -> impl DoubleEndedIterator<Item = Sent> {
-        self.awaiting.into_all()
+    /// Shares sent and not answered, oldest first, and what was learnt of names.
+    pub(super) fn into_parts(self) -> (impl DoubleEndedIterator<Item = Sent>, Trust) {
+        (self.awaiting.into_all(), self.liveness.into_trust())
+    }
+
+    /// What was learnt on earlier connections to this pool.
+    pub(super) fn set_trust(&mut self, trust: Trust) {
+        self.liveness.set_trust(trust);
     }
 
     /// How many shares were given up since this was last asked: no answer came in time.
@@ -363,8 +368,10 @@ impl Client {
             return;
         };
         let known = sent.replay && response.reason == ShareReason::DUPLICATE;
-        if response.status.is_accepted() || known {
-            self.liveness.on_acceptance();
+        let name = &sent.share.username.0;
+        match response.status.is_accepted() || known {
+            true => self.liveness.on_acceptance(name),
+            false => self.liveness.on_refusal(name, response.reason, now),
         }
         let round_trip = now.saturating_duration_since(sent.at);
         events.push(Event::Answered { sent, response, round_trip });

@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustc_hash::FxHashMap;
+
 use crate::work::Share;
 
 /// A bounded queue, oldest first, that shares leave when they are sent or too old. Blocks have a
@@ -33,19 +35,16 @@ impl Hold {
         self.age_max = age_max;
     }
 
-    /// Adds a share; true when the oldest had to go for it.
-    pub(super) fn push(&mut self, share: Share, now: Instant) -> bool {
+    /// Adds a share. Gives the number of those that had to go for it: of the miners that have the
+    /// most here, and their oldest.
+    pub(super) fn push(&mut self, share: Share, now: Instant) -> usize {
         let held = Held { share, since: now, replay: false };
         if held.share.is_block && self.blocks.len() < BLOCKS_MAX {
             self.blocks.push_back(held);
-            return false;
-        }
-        let full = self.shares.len() >= SHARES_MAX;
-        if full {
-            self.shares.pop_front();
+            return 0;
         }
         self.shares.push_back(held);
-        full
+        self.shed()
     }
 
     /// Puts shares back that were sent and not answered, in front of all others.
@@ -57,9 +56,30 @@ impl Hold {
             let queue = if is_block { &mut self.blocks } else { &mut self.shares };
             queue.push_front(held);
         }
-        let over = self.shares.len().saturating_sub(SHARES_MAX);
-        self.shares.drain(..over);
-        over
+        self.shed()
+    }
+
+    /// Makes room if there is too much: each miner may have as many shares here as still fit when
+    /// all may. Gives the number of those that go.
+    fn shed(&mut self) -> usize {
+        if self.shares.len() <= SHARES_MAX {
+            return 0;
+        }
+        let mut counts = FxHashMap::<u64, usize>::default();
+        for held in &self.shares {
+            *counts.entry(held.share.miner).or_default() += 1;
+        }
+        let level = level(counts.values().copied().collect(), SHARES_KEPT);
+        let before = self.shares.len();
+        self.shares.retain(|held| {
+            let Some(count) = counts.get_mut(&held.share.miner).filter(|count| **count > level)
+            else {
+                return true;
+            };
+            *count -= 1;
+            false
+        });
+        before - self.shares.len()
     }
 
     pub(super) fn front(&self) -> Option<&Share> {
@@ -109,6 +129,20 @@ impl Hold {
     }
 }
 
+/// The most that each may have of `room`, so that all together fit.
+fn level(mut counts: Vec<usize>, mut room: usize) -> usize {
+    counts.sort_unstable();
+    let mut left = counts.len();
+    for count in counts {
+        if count * left > room {
+            return room / left;
+        }
+        room -= count;
+        left -= 1;
+    }
+    usize::MAX
+}
+
 fn expire(queue: &mut VecDeque<Held>, age_max: Duration, now: Instant) -> usize {
     let old = |held: &&Held| now.saturating_duration_since(held.since) >= age_max;
     let count = queue.iter().take_while(old).count();
@@ -118,8 +152,23 @@ fn expire(queue: &mut VecDeque<Held>, age_max: Duration, now: Instant) -> usize 
 
 /// Two minutes of 4,000 miners at 8 shares a minute; about 13 MB.
 const SHARES_MAX: usize = 65_536;
+/// What is left when there were too many: to sort out whose go takes a while.
+const SHARES_KEPT: usize = SHARES_MAX - SHARES_MAX / 16;
 /// More than anybody finds while a pool is away, but on test networks: there the rest are treated
 /// as shares. Each may hold a template, megabytes of it.
 const BLOCKS_MAX: usize = 64;
 /// A pool that comes back within this learns of the blocks that it paid for.
 const BLOCK_AGE: Duration = Duration::from_secs(3600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_may_have_as_much_as_fits_when_all_may() {
+        assert_eq!(level(vec![1, 2, 3], 6), usize::MAX);
+        assert_eq!(level(vec![100, 1, 2], 10), 7);
+        assert_eq!(level(vec![100, 100, 2], 10), 4);
+        assert_eq!(level(vec![], 10), usize::MAX);
+    }
+}

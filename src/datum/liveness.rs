@@ -1,6 +1,13 @@
 //! When a silent or stubborn pool is given up.
 
-use std::time::{Duration, Instant};
+use std::{
+    hash::BuildHasher,
+    time::{Duration, Instant},
+};
+
+use rustc_hash::{FxBuildHasher, FxHashSet};
+
+use super::message::ShareReason;
 
 /// The clocks that run on a connection.
 #[derive(Debug)]
@@ -10,10 +17,70 @@ pub(super) struct Liveness {
     configured: bool,
     /// The last valid message.
     heard: Instant,
-    last_share: Option<Instant>,
-    /// The first share since the last acceptance.
-    unaccepted: Option<Instant>,
+    /// Shares without any answer.
+    unanswered: Trouble,
+    /// Refusals that are not the miner's own.
+    refused: Trouble,
     accepted: bool,
+    trust: Trust,
+}
+
+/// Names that the pool has accepted shares of: what it says of theirs tells something of the pool.
+/// Goes from one connection to the next.
+#[derive(Debug, Default)]
+pub(super) struct Trust {
+    names: FxHashSet<u64>,
+}
+
+/// Something that a pool does wrong for as long as it accepts no share.
+#[derive(Debug, Default)]
+struct Trouble {
+    /// The first since the last acceptance.
+    since: Option<Instant>,
+    last: Option<Instant>,
+}
+
+impl Trust {
+    fn add(&mut self, name: &str) {
+        if self.names.len() < NAMES_MAX {
+            self.names.insert(FxBuildHasher.hash_one(name));
+        }
+    }
+
+    /// True when a refusal of a share of `name` says something of the pool: not of a stranger, and
+    /// not of the name.
+    fn blames_pool(&self, name: &str, reason: ShareReason) -> bool {
+        let is_known = || self.names.contains(&FxBuildHasher.hash_one(name));
+        reason != ShareReason::BAD_USERNAME && (self.names.is_empty() || is_known())
+    }
+}
+
+impl Trouble {
+    fn note(&mut self, now: Instant) {
+        if self.is_rare(now) {
+            self.since = None;
+        }
+        self.last = Some(now);
+        self.since.get_or_insert(now);
+    }
+
+    /// Too far apart to judge by.
+    fn is_rare(&self, now: Instant) -> bool {
+        self.last.is_none_or(|last| now >= last + SLOW_MINER)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.since.map(|since| since + ACCEPTANCE_LIMIT)
+    }
+
+    /// True when it has lasted too long.
+    fn on_deadline(&mut self, now: Instant) -> bool {
+        let is_due = self.deadline().is_some_and(|deadline| now >= deadline);
+        if is_due && self.is_rare(now) {
+            self.since = None;
+        }
+        is_due && self.since.is_some()
+    }
 }
 
 /// Why a connection is given up.
@@ -32,10 +99,20 @@ impl Liveness {
             started: now,
             configured: false,
             heard: now,
-            last_share: None,
-            unaccepted: None,
+            unanswered: Trouble::default(),
+            refused: Trouble::default(),
             accepted: false,
+            trust: Trust::default(),
         }
+    }
+
+    /// Takes over what was learnt on earlier connections to this pool.
+    pub(super) fn set_trust(&mut self, trust: Trust) {
+        self.trust = trust;
+    }
+
+    pub(super) fn into_trust(self) -> Trust {
+        self.trust
     }
 
     pub(super) fn set_timeout(&mut self, timeout: Duration) {
@@ -51,32 +128,35 @@ impl Liveness {
     }
 
     pub(super) fn on_share(&mut self, now: Instant) {
-        let slow = self.last_share.is_some_and(|last| now >= last + SLOW_MINER);
-        if slow {
-            self.unaccepted = None;
-        }
-        self.last_share = Some(now);
-        self.unaccepted.get_or_insert(now);
+        self.unanswered.note(now);
     }
 
-    pub(super) fn on_acceptance(&mut self) {
-        self.unaccepted = None;
+    /// A share of `name` was accepted.
+    pub(super) fn on_acceptance(&mut self, name: &str) {
+        (self.unanswered.since, self.refused.since) = (None, None);
         self.accepted = true;
+        self.trust.add(name);
     }
 
-    /// The pool has accepted a share, or was sent none.
+    /// A share of `name` was refused.
+    pub(super) fn on_refusal(&mut self, name: &str, reason: ShareReason, now: Instant) {
+        self.unanswered.since = None;
+        if self.trust.blames_pool(name, reason) {
+            self.refused.note(now);
+        }
+    }
+
+    /// The pool has accepted a share, or was sent none that it should have accepted.
     pub(super) fn served(&self) -> bool {
-        self.accepted || self.last_share.is_none()
+        self.accepted || self.unanswered.since.is_none() && self.refused.last.is_none()
     }
 
     pub(super) fn deadline(&self) -> Instant {
         let silent = self.heard + self.timeout;
         let unready = self.started + self.unready_after();
         let deadline = if self.configured { silent } else { silent.min(unready) };
-        match self.unaccepted {
-            Some(since) => deadline.min(since + ACCEPTANCE_LIMIT),
-            None => deadline,
-        }
+        let troubles = [&self.unanswered, &self.refused].into_iter();
+        troubles.filter_map(Trouble::deadline).fold(deadline, Instant::min)
     }
 
     /// How long a pool that talks may take to its configuration.
@@ -92,13 +172,8 @@ impl Liveness {
         if now >= self.heard + self.timeout {
             return Err(Dead::Silent(self.timeout));
         }
-        if self.unaccepted.is_some_and(|since| now >= since + ACCEPTANCE_LIMIT) {
-            let slow = self.last_share.is_none_or(|last| now >= last + SLOW_MINER);
-            if !slow {
-                return Err(Dead::NoAcceptance(ACCEPTANCE_LIMIT));
-            }
-            // Too few shares to judge by.
-            self.unaccepted = None;
+        if self.unanswered.on_deadline(now) || self.refused.on_deadline(now) {
+            return Err(Dead::NoAcceptance(ACCEPTANCE_LIMIT));
         }
         Ok(())
     }
@@ -110,6 +185,9 @@ const UNREADY_TIMEOUTS: u32 = 5;
 const ACCEPTANCE_LIMIT: Duration = Duration::from_secs(30);
 /// Who sends shares further apart than this is not judged by their acceptance.
 const SLOW_MINER: Duration = Duration::from_secs(25);
+
+/// Names to judge a pool by; a farm has so many, and all would say the same.
+const NAMES_MAX: usize = 4096;
 
 #[cfg(test)]
 mod tests {
@@ -173,7 +251,46 @@ mod tests {
 
         let mut accepted = ready(start);
         accepted.on_share(start);
-        accepted.on_acceptance();
+        accepted.on_acceptance("a");
         assert_eq!(accepted.deadline(), start + 60 * SECOND);
+    }
+
+    /// Anybody could make a small site leave its pool, with shares under a name that no pool takes.
+    #[test]
+    fn a_strangers_refused_shares_are_not_held_against_the_pool() {
+        let start = test_start();
+        let mut site = ready(start);
+        let refuse = |site: &mut Liveness, name, reason, seconds: std::ops::Range<u32>| {
+            for at in seconds {
+                site.on_share(start + at * SECOND);
+                site.on_refusal(name, reason, start + at * SECOND);
+            }
+        };
+        refuse(&mut site, "?", ShareReason::BAD_USERNAME, 0..40);
+        assert_eq!(site.on_deadline(start + 40 * SECOND), Ok(()));
+        assert!(site.served(), "before anybody has had a share accepted");
+        site.on_acceptance("honest");
+        refuse(&mut site, "stranger", ShareReason::BAD_NTIME, 40..90);
+        site.on_message(start + 90 * SECOND);
+        assert_eq!(site.on_deadline(start + 90 * SECOND), Ok(()));
+        // What is known to be good and is refused now is the pool's doing, and so is silence.
+        refuse(&mut site, "honest", ShareReason::BAD_NTIME, 90..121);
+        assert!(site.on_deadline(start + 121 * SECOND).is_err());
+        let mut silent = ready(start);
+        silent.set_trust(site.into_trust());
+        (0..31).for_each(|at| silent.on_share(start + at * SECOND));
+        assert!(silent.on_deadline(start + 31 * SECOND).is_err());
+    }
+
+    #[test]
+    fn a_pool_that_refuses_everything_from_the_start_is_left() {
+        let start = test_start();
+        let mut liveness = ready(start);
+        for at in 0..31 {
+            liveness.on_share(start + at * SECOND);
+            liveness.on_refusal("a", ShareReason::BAD_OUTPUTS, start + at * SECOND);
+        }
+        assert!(!liveness.served());
+        assert!(liveness.on_deadline(start + 31 * SECOND).is_err());
     }
 }

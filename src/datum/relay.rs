@@ -18,6 +18,7 @@ use super::{
     client::{Client, ClientError},
     event::{Event, Unsent},
     hold::{Held, Hold},
+    liveness::Trust,
     memory::PoolMemory,
     prime_ids::PrimeIds,
     stats::{Lost, PoolStats},
@@ -33,6 +34,8 @@ pub struct Relay {
     stats: Arc<PoolStats>,
     hold: Hold,
     client: Option<Box<Client>>,
+    /// What the last connection has learnt for the next one to the same pool.
+    trust: Trust,
     leaving: Option<Leaving>,
     /// The pool of the current or last connection.
     pool: Arc<str>,
@@ -88,6 +91,7 @@ impl Relay {
             keys,
             stats,
             client: None,
+            trust: Trust::default(),
             leaving: None,
             pool: "".into(),
             up: false,
@@ -184,6 +188,7 @@ impl Relay {
         let options = &self.options;
         let mut client =
             Client::new(&self.keys, key, &options.user_agent, options.timeout, seed, now, out)?;
+        client.set_trust(std::mem::take(&mut self.trust));
         if let Some(template) = &self.template {
             client.on_template(template, now, out)?;
         }
@@ -201,6 +206,7 @@ impl Relay {
     /// Which pool is tried now.
     pub fn name_pool(&mut self, pool: &Arc<str>) {
         if self.pool != *pool {
+            self.trust = Trust::default();
             self.pool = Arc::clone(pool);
             self.status.pool = Arc::clone(pool);
             self.news.status = true;
@@ -257,8 +263,8 @@ impl Relay {
                 self.stats.add_lost(Lost::TermsChanged, 1);
             } else if !self.up && self.options.hold_shares.is_zero() && !share.is_block {
                 self.stats.add_lost(Lost::Expired, 1);
-            } else if self.hold.push(share, now) {
-                self.stats.add_lost(Lost::Overflow, 1);
+            } else {
+                self.stats.add_lost(Lost::Overflow, self.hold.push(share, now));
             }
         }
         self.send_held(now, out);

@@ -6,7 +6,7 @@ use tracing::{error, info};
 
 use super::Relay;
 use crate::{
-    datum::{client::Client, hold::Held, stats::Lost, status::PoolState},
+    datum::{client::Client, hold::Held, liveness::Trust, stats::Lost, status::PoolState},
     work::Payout,
 };
 
@@ -43,7 +43,7 @@ impl Relay {
     /// The connection is over: what it has not answered waits for the next one.
     fn cut_off(&mut self, now: Instant) {
         if let Some(client) = self.client.take() {
-            self.put_back(*client);
+            self.trust = self.put_back(*client);
         }
         self.news.status = true;
         let was_up = std::mem::replace(&mut self.up, false);
@@ -80,10 +80,11 @@ impl Relay {
     }
 
     /// What a connection has not answered is held. A share whose job is gone cannot be sent again.
-    pub(super) fn put_back(&mut self, mut client: Client) {
+    /// Gives what it has learnt.
+    pub(super) fn put_back(&mut self, mut client: Client) -> Trust {
         let mut gone = client.take_unanswered();
-        let held: Vec<Held> = client
-            .into_awaiting()
+        let (awaiting, trust) = client.into_parts();
+        let held: Vec<Held> = awaiting
             .filter_map(|sent| {
                 let share = sent.share();
                 gone += usize::from(share.is_none());
@@ -93,6 +94,7 @@ impl Relay {
         let over = self.hold.put_back(held.into_iter());
         self.note_unanswered(gone);
         self.stats.add_lost(Lost::Overflow, over);
+        trust
     }
 
     /// All pools have been tried in vain.
