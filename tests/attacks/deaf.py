@@ -6,6 +6,7 @@ meant for a gateway on this machine (the clients' own part is kept small)."""
 import pathlib
 import selectors
 import socket
+import sys
 import time
 
 import sv1
@@ -45,6 +46,8 @@ def main():
     print(f"{options.connections} clients sent {sent / 1e6:.1f} MB and read nothing; {cut} were cut off")
     print(f"kernel memory for TCP: {before >> 20} MiB before, {most >> 20} MiB at most, "
           f"{memory() >> 20} MiB after: {each:.0f} KiB for each")
+    if each > 512:
+        sys.exit("a client that does not read costs too much")
 
 
 def memory():

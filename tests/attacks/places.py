@@ -7,6 +7,7 @@ to mine. Four connections once held all places for two hours, with Stratum V2's 
 
 Needs more open files than connections (ulimit -n)."""
 
+import sys
 import time
 
 import sv1
@@ -37,6 +38,8 @@ def main():
     print(f"of 20 newcomers from elsewhere, {came} got work")
     time.sleep(options.seconds)
     print(f"after {options.seconds:g} s, {ended(held)} of those without a share are closed")
+    if came == 0:
+        sys.exit("nobody else can mine here")
 
 
 def ended(clients):

@@ -46,7 +46,7 @@ class Miner:
             raise ConnectionError("the gateway closed the connection")
         elif isinstance(said.get("result"), list):
             self.extranonce1 = said["result"][1]
-        elif "result" in said:
+        elif said.get("id") == 9:
             why = "accepted" if said["result"] else str((said.get("error") or ["", "refused"])[1])
             self.answers[why] = self.answers.get(why, 0) + 1
         return said
