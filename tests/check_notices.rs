@@ -11,7 +11,13 @@ mod common;
 
 use std::{
     fs,
+    io::Write as _,
     net::{Ipv4Addr, SocketAddr, TcpListener},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
     time::Duration,
 };
 
@@ -97,11 +103,65 @@ fn a_silent_zeromq_is_noticed_by_the_blocks_that_come() {
     assert_eq!(warned(&gateway, "node-zmq"), None);
     eventually("the silence is noticed", SOON, || {
         node.generate(1);
-        std::thread::sleep(Duration::from_secs(1));
+        thread::sleep(Duration::from_secs(1));
         gateway.lines().iter().any(|line| line.contains("ZeroMQ tells of no blocks")).then_some(())
     });
     let text = warned(&gateway, "node-zmq").unwrap();
     assert!(text.contains("getzmqnotifications"), "{text}");
+}
+
+/// What a hostile publisher sends, from its first byte on.
+fn hostile() -> Vec<Vec<u8>> {
+    let mut open = b"\xFF\0\0\0\0\0\0\0\0\x7F\x03\x01NULL".to_vec();
+    open.resize(64, 0);
+    open.extend_from_slice(b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03PUB");
+    let with = |bytes: &[u8]| [&open[..], bytes].concat();
+    let parts = b"\x01\x09hashblock".repeat(1 << 20);
+    // A frame of 2^40 bytes, parts without end, and another mechanism.
+    vec![with(b"\x02\0\0\x01\0\0\0\0\0"), with(&parts), {
+        let mut greeting = b"\xFF\0\0\0\0\0\0\0\0\x7F\x03\x01CURVE".to_vec();
+        greeting.resize(64, 0);
+        greeting
+    }]
+}
+
+/// Nine bytes from there once ended the process, at each start anew.
+#[test]
+fn a_hostile_zeromq_costs_no_tip() {
+    let publisher = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let endpoint = format!("tcp://{}", publisher.local_addr().unwrap());
+    let served = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&served);
+    thread::spawn(move || {
+        for (stream, bytes) in publisher.incoming().zip(hostile().into_iter().cycle()) {
+            // It hangs up as soon as it has had enough.
+            let _ = stream.unwrap().write_all(&bytes);
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    let node = Bitcoind::regtest();
+    let toml = config(&node.node_toml().replace(&node.zmq_url(), &endpoint));
+    let gateway = Gateway::start(&toml);
+    let line = gateway.wait_for_line("zmq_hashblock: ZeroMQ failed", SOON);
+    for words in [&endpoint, "a frame of 1099511627776 bytes", "getzmqnotifications"] {
+        assert!(line.contains(words), "{words} is not in {line}");
+    }
+    eventually("each was tried", SOON, || (served.load(Ordering::Relaxed) >= 3).then_some(()));
+    for _ in 0..3 {
+        let tip = node.generate(1)[0].to_string();
+        eventually("the new tip is worked on", SOON, || {
+            let answer = get(gateway.addr("http"), "/api/v1/nodes");
+            let told = answer.text();
+            told.contains(&format!("\"height\":{}", node.height())).then_some(())
+        });
+        assert_eq!(node.best_hash().to_string(), tip);
+    }
+    let text = eventually("the page says so", SOON, || warned(&gateway, "node-zmq"));
+    assert!(text.contains(&endpoint) && text.contains("no node sends that"), "{text}");
+    let status = fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(peak < 200_000, "{peak} kB");
 }
 
 #[tokio::test(flavor = "multi_thread")]

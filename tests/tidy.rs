@@ -64,7 +64,7 @@ const ADAPTERS: &[&str] = &[
 const ADAPTER_FOLDERS: &[&str] = &["src/devnet", "src/daemon", "src/datum/task"];
 /// Words and paths that only adapters may use.
 const IO_WORDS: &[&str] =
-    &["tokio", "tokio_util", "zeromq", "bitcoincore_rpc", "rusqlite", "socket2"];
+    &["tokio", "tokio_util", "bitcoincore_rpc", "rusqlite", "socket2"];
 const IO_PATHS: &[&str] = &[
     "TcpStream",
     "TcpListener",

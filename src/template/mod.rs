@@ -20,6 +20,7 @@ mod status;
 mod submit_only;
 mod task;
 mod zmq;
+mod zmtp;
 
 use std::{
     fmt,

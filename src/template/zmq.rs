@@ -13,13 +13,17 @@ use std::{
 };
 
 use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    net::UnixStream,
     sync::{mpsc, watch},
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tracing::{debug, info, warn};
-use zeromq::{Socket, SocketRecv, SubSocket};
 
-use super::{Hint, HintFrom, NodeConfig};
+use super::{
+    Hint, HintFrom, NodeConfig, Outlet,
+    zmtp::{Subscriber, ZmtpError},
+};
 use crate::{net, work::Hash256};
 
 /// What was said last of a node's ZeroMQ: how it is now is news only if that is something else.
@@ -32,38 +36,88 @@ impl Said {
     }
 }
 
+/// Why a subscription ended.
+#[derive(Debug, thiserror::Error)]
+enum ZmqError {
+    #[error("nothing answers")]
+    Unanswered,
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("the connection was closed")]
+    Ended,
+    #[error("{0}")]
+    Zmtp(#[from] ZmtpError),
+    #[error("nobody listens")]
+    Unheard,
+}
+
+impl ZmqError {
+    /// What no node does.
+    fn is_fault(&self) -> bool {
+        matches!(self, Self::Zmtp(error) if error.is_fault())
+    }
+
+    /// The other side is gone.
+    fn is_end(&self) -> bool {
+        matches!(self, Self::Ended | Self::Io(_))
+    }
+
+    fn advice(&self) -> &'static str {
+        match self {
+            Self::Zmtp(error) => error.advice(),
+            _ => {
+                "see whether the node runs, and whether zmq_hashblock is the address of its \
+                 zmqpubhashblock"
+            }
+        }
+    }
+}
+
 /// Subscribes to what the node publishes, if it does, for as long as the receiver of `hints` lives.
-/// `is_telling` is no longer true when the socket fails.
+/// `is_telling` is no longer true when the subscription fails.
 pub(super) async fn listen(
     node: NodeConfig,
     hints: mpsc::Sender<Hint>,
     is_telling: watch::Sender<bool>,
-    said: Said,
+    (said, outlet): (Said, Outlet),
 ) {
     let (node, Some(endpoint)) = (node.name, node.zmq_hashblock) else { return };
     let mut wait = WAIT_MIN;
     loop {
-        let error = match subscribe(&endpoint).await {
-            Ok(socket) => {
-                if said.is_news(LISTENS) {
-                    info!(%node, %endpoint, "listening for new blocks over ZeroMQ");
-                }
-                wait = WAIT_MIN;
-                receive(socket, &hints).await
+        let since = Instant::now();
+        let is_open = || {
+            // One that is known to misbehave has to tell of a block first.
+            if said.0.load(Relaxed) != FAULTY && said.is_news(LISTENS) {
+                info!(%node, %endpoint, "listening for new blocks over ZeroMQ");
             }
-            Err(error) => error,
+        };
+        let (error, was_connected) = match connect(&endpoint).await {
+            Ok(stream) => (receive(stream, &hints, is_open).await, true),
+            Err(error) => (error, false),
         };
         is_telling.send_replace(false);
         if hints.is_closed() {
             return;
         }
-        if said.is_news(FAILED) {
-            warn!(%node, %endpoint, %error, "ZeroMQ failed; polling goes on, and so do tries");
+        if since.elapsed() >= WAIT_FAULTY {
+            wait = WAIT_MIN;
+        }
+        let (advice, is_fault) = (error.advice(), error.is_fault());
+        if said.is_news(if is_fault { FAULTY } else { FAILED }) {
+            warn!(
+                %node, %endpoint, %error, advice,
+                "zmq_hashblock: ZeroMQ failed; polling goes on, and so do tries"
+            );
         } else {
             debug!(%node, %endpoint, %error, "ZeroMQ failed again");
         }
+        if is_fault {
+            let why = format!("zmq_hashblock {endpoint}: {error}: {advice}");
+            outlet.update(|status| status.zmq_trouble = Some(why.into()));
+        }
         sleep(wait).await;
-        wait = (wait * 2).min(WAIT_MAX);
+        let is_odd = is_fault || was_connected && error.is_end() && since.elapsed() < STEADY;
+        wait = (wait * 2).min(if is_odd { WAIT_FAULTY } else { WAIT_MAX.max(wait) });
     }
 }
 
@@ -103,54 +157,123 @@ impl ZmqWatch {
     }
 }
 
-async fn subscribe(endpoint: &str) -> Result<SubSocket, String> {
-    let mut socket = SubSocket::new();
+/// A connection to a publisher.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+async fn connect(endpoint: &str) -> Result<Box<dyn Stream>, ZmqError> {
     let connect = async {
-        let endpoint = at_an_address(endpoint).await.map_err(|e| e.to_string())?;
-        socket.connect(&endpoint).await.map_err(|e| e.to_string())
+        Ok::<Box<dyn Stream>, io::Error>(match endpoint.strip_prefix("ipc://") {
+            Some(path) => Box::new(UnixStream::connect(path).await?),
+            None => {
+                let host = endpoint.strip_prefix("tcp://").unwrap_or(endpoint);
+                Box::new(net::connect(host).await?)
+            }
+        })
     };
-    // Left alone it would try for ever without a word.
-    timeout(CONNECT_MAX, connect).await.map_err(|_| "nothing answers".to_owned())??;
-    socket.subscribe("hashblock").await.map_err(|e| e.to_string())?;
-    Ok(socket)
+    let connected = timeout(CONNECT_MAX, connect).await;
+    Ok(connected.map_err(|_| ZmqError::Unanswered)??)
 }
 
-/// The endpoint with an address for its name: of several the library would try one after another,
-/// and wait for each.
-async fn at_an_address(endpoint: &str) -> io::Result<String> {
-    match endpoint.strip_prefix("tcp://") {
-        Some(host) => Ok(format!("tcp://{}", net::reachable(host).await?)),
-        None => Ok(endpoint.to_owned()),
+/// Passes hashes on until the subscription fails.
+async fn receive(
+    mut stream: Box<dyn Stream>,
+    hints: &mpsc::Sender<Hint>,
+    is_open: impl Fn(),
+) -> ZmqError {
+    let mut out = Vec::new();
+    let mut subscriber = Subscriber::new(Instant::now().into_std(), &mut out);
+    let (mut buffer, mut pace, mut was_open) = ([0; READ_LEN], Pace::new(), false);
+    loop {
+        if let Err(error) = write(&mut stream, &mut out).await {
+            return error;
+        }
+        let deadline = subscriber.deadline().map(Instant::from_std);
+        let done = tokio::select! {
+            biased;
+            () = hints.closed() => return ZmqError::Unheard,
+            read = stream.read(&mut buffer) => match read {
+                Ok(0) => return ZmqError::Ended,
+                Ok(len) => subscriber.on_bytes(&buffer[..len], Instant::now().into_std(), &mut out),
+                Err(error) => return error.into(),
+            },
+            () = until(deadline) => subscriber.on_deadline(Instant::now().into_std(), &mut out),
+        };
+        if subscriber.is_open() && !std::mem::replace(&mut was_open, true) {
+            is_open();
+        }
+        if let Some(block) = subscriber.take_block() {
+            if block.missed > 0 {
+                debug!(missed = block.missed, "ZeroMQ: messages were lost on their way");
+            }
+            let at = Instant::now().into_std();
+            // A full queue has a hint in it already, and one is enough.
+            let _ = hints.try_send(Hint { from: HintFrom::Zmq, tip: Some(block.hash), at });
+        }
+        if let Err(error) = done {
+            return error.into();
+        }
+        pace.wait().await;
     }
 }
 
-/// Passes hashes on until the socket fails.
-async fn receive(mut socket: SubSocket, hints: &mpsc::Sender<Hint>) -> String {
-    loop {
-        let message = match socket.recv().await {
-            Ok(message) => message,
-            Err(error) => return error.to_string(),
-        };
-        let hash = message.get(1).and_then(|frame| hash(frame));
-        let hint = Hint { from: HintFrom::Zmq, tip: hash, at: Instant::now().into_std() };
-        // A full queue has a hint in it already, and one is enough.
-        if let Err(mpsc::error::TrySendError::Closed(_)) = hints.try_send(hint) {
-            return "nobody listens".to_owned();
+async fn write(stream: &mut Box<dyn Stream>, out: &mut Vec<u8>) -> Result<(), ZmqError> {
+    if !out.is_empty() {
+        timeout(WRITE_MAX, stream.write_all(out)).await.map_err(|_| ZmqError::Unanswered)??;
+        out.clear();
+    }
+    Ok(())
+}
+
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Leaves what comes without end where it is: the peer then has to wait.
+struct Pace {
+    since: Instant,
+    reads: usize,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Self { since: Instant::now(), reads: 0 }
+    }
+
+    async fn wait(&mut self) {
+        self.reads += 1;
+        let end = self.since + PACE_PERIOD;
+        if self.reads >= PACE_READS && Instant::now() < end {
+            sleep_until(end).await;
+        }
+        if Instant::now() >= end {
+            *self = Self::new();
         }
     }
 }
 
-/// The message holds the hash as RPC shows it: reversed.
-fn hash(frame: &[u8]) -> Option<Hash256> {
-    let mut bytes: [u8; 32] = frame.try_into().ok()?;
-    bytes.reverse();
-    Some(Hash256(bytes))
-}
-
 const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// What is written is shorter than any socket's buffer.
+const WRITE_MAX: Duration = Duration::from_secs(5);
+/// Dozens of messages.
+const READ_LEN: usize = 4096;
+/// A node that makes blocks as fast as it can, as on a regtest, needs as many; of more at once the
+/// latest is enough.
+const PACE_READS: usize = 50;
+const PACE_PERIOD: Duration = Duration::from_millis(100);
 const WAIT_MIN: Duration = Duration::from_millis(200);
 const WAIT_MAX: Duration = Duration::from_secs(2);
+/// Where something sends what no node does, or hangs up at once again and again, somebody has to
+/// look after it first.
+const WAIT_FAULTY: Duration = Duration::from_secs(60);
+/// A node keeps a subscriber for longer.
+const STEADY: Duration = Duration::from_secs(10);
 const LISTENS: u8 = 1;
 const FAILED: u8 = 2;
+const FAULTY: u8 = 3;
 /// Other news of a tip may be this much quicker.
 const GRACE: Duration = Duration::from_secs(2);

@@ -158,7 +158,7 @@ impl<'a> Session<'a> {
             node.clone(),
             hint_sender,
             zmq.is_telling.clone(),
-            zmq_said.clone(),
+            (zmq_said.clone(), outlet.clone()),
         ));
         Ok(Self {
             outlet,
