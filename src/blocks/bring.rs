@@ -1,6 +1,11 @@
 //! One block on its way: to disk and to every node, again until its fate is known.
 
-use std::{io, pin::pin, sync::Arc, time::Duration};
+use std::{
+    io,
+    pin::pin,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::{
@@ -37,6 +42,15 @@ impl Outgoing {
         Ok(Self { is_saved: true, ..found })
     }
 
+    /// Of its header; the easiest there are where these are none.
+    pub(super) fn bits(&self) -> Nbits {
+        let mut bits = [0; 4];
+        let hex = self.hex().as_bytes().get(BITS_AT);
+        let is_read = hex.is_some_and(|hex| faster_hex::hex_decode(hex, &mut bits).is_ok());
+        let bits = Nbits::new(u32::from_le_bytes(bits)).filter(|_| is_read);
+        bits.unwrap_or(Nbits::EASIEST)
+    }
+
     fn hex(&self) -> &str {
         self.params.get().trim_start_matches("[\"").trim_end_matches("\"]")
     }
@@ -56,7 +70,7 @@ impl Submitter {
     /// Saves the block and submits it everywhere at the same moment, to nodes that are configured
     /// meanwhile as well; ends when its fate is known.
     pub(super) async fn bring(self, block: Outgoing) {
-        let (mut nodes, stop) = (self.nodes.clone(), self.stop.clone());
+        let (mut nodes, stop) = (self.nodes.clone(), self.flight.clone());
         let mut way = Way::new(self, block);
         way.follow(&nodes.borrow_and_update());
         let last = CancellationToken::new();
@@ -244,6 +258,7 @@ impl Way {
             bound.answer = Some(answer);
         }
         if is_first {
+            self.submitter.is_taken.store(true, Relaxed);
             self.submitter.stats.add_accepted(self.block.height, self.block.hash);
             // A node that is down is tried on, but nobody needs to wait for it any more.
             self.submitter.settle();
@@ -263,9 +278,15 @@ impl Way {
     async fn end(self, saved: io::Result<()>, is_over: bool) {
         let (is_accepted, is_decided) = (self.is_accepted(), self.is_decided());
         let Self { submitter, block, bound, .. } = self;
-        if !is_decided {
+        let is_displaced = !is_over && !submitter.stop.is_cancelled();
+        let is_saved = saved.is_ok();
+        if is_displaced && !is_accepted {
+            let (height, hash) = (block.height, block.hash);
+            warn!(height, %hash, "no node took the block before better ones came; let go");
+        } else if !is_decided {
             log_open(&block, saved, is_over);
-        } else if is_over && saved.is_ok() {
+        }
+        if (is_displaced || is_over && is_decided) && is_saved {
             let (store, height, hash) = (submitter.store.clone(), block.height, block.hash);
             let finished = spawn_blocking(move || store.finish(height, &hash, is_accepted)).await;
             if let Ok(Err(error)) = finished {
@@ -302,6 +323,8 @@ fn log_open(block: &Outgoing, saved: io::Result<()>, is_over: bool) {
     }
 }
 
+/// In a block's hex.
+const BITS_AT: std::ops::Range<usize> = 144..152;
 /// What Bitcoin Knots says of a SHA-256 block where its own chain takes BLAKE2b.
 const OTHER_CHAIN: &str = "bad-version-blake2b";
 /// What a node says of a block whose work is less than the least on its network, or less than the

@@ -55,6 +55,8 @@ impl House {
             stats: Arc::default(),
             pending: watch::Sender::new(1),
             stop: self.stop.clone(),
+            flight: self.stop.clone(),
+            is_taken: Arc::default(),
         };
         tokio::spawn(submitter.bring(Outgoing::found(7, HASH, HEX).unwrap()))
     }

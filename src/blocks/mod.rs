@@ -1,12 +1,13 @@
 //! Found blocks: to disk and to every node at the same moment, again until one has it.
 //!
-//! `store` is the folder, `rpc` one call to one node, `bring` one block's ways to all of them, and
-//! `task` runs it. A block that is on disk when gatewayd dies goes out at the next start. Not here:
+//! `store` is the folder, `rpc` one call to one node, `bring` one block's ways to all of them,
+//! `line` which of many go first, and `task` runs it. A block that is on disk when gatewayd dies goes out at the next start. Not here:
 //! what makes a block.
 
 mod bring;
 mod fate;
 mod http;
+mod line;
 mod rpc;
 mod store;
 mod task;

@@ -4,7 +4,10 @@ use std::{
     collections::VecDeque,
     error::Error,
     io,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     thread,
     time::{Duration, SystemTime},
 };
@@ -18,9 +21,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
 
 use super::{
-    Answer, BlockNode, BlockStats, BlocksConfig, Event, News, bring::Outgoing, rpc, store::Store,
+    Answer, BlockNode, BlockStats, BlocksConfig, Event, News,
+    bring::Outgoing,
+    line::{Line, Rank},
+    rpc,
+    store::Store,
 };
-use crate::work::{FoundBlock, Hash256};
+use crate::work::{FoundBlock, Hash256, Nbits};
 
 /// Takes found blocks. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -85,7 +92,9 @@ pub fn spawn(
         on_accepted: config.on_accepted,
         stats: Arc::clone(&stats),
         pending: pending.clone(),
+        flight: stop.clone(),
         stop,
+        is_taken: Arc::default(),
     };
     tasks.spawn(run(submitter, incoming));
     (BlockSender { queue, pending, nodes }, stats)
@@ -101,6 +110,10 @@ pub(super) struct Submitter {
     pub(super) pending: watch::Sender<usize>,
     /// Blocks that are undecided by then are left on disk.
     pub(super) stop: CancellationToken,
+    /// The end of this block's way: the same, or a better block needs its place.
+    pub(super) flight: CancellationToken,
+    /// A node has this block.
+    pub(super) is_taken: Arc<AtomicBool>,
 }
 
 /// A node and its turns: where any share is a block, hundreds at once must not become as many
@@ -152,12 +165,96 @@ async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stati
     receiver.await.ok()
 }
 
-async fn run(submitter: Submitter, mut incoming: mpsc::Receiver<Box<FoundBlock>>) {
-    let mut running = JoinSet::new();
-    for block in submitter.resume().await {
-        submitter.pending.send_modify(|pending| *pending += 1);
-        running.spawn(submitter.clone().bring(block));
+/// A block that has not set out.
+enum Waiting {
+    Found(Box<FoundBlock>),
+    /// Of an earlier run.
+    Resumed(Box<Outgoing>),
+}
+
+/// A block on its way, as seen from here.
+struct Flight {
+    /// It is displaced, or this is the end.
+    stop: CancellationToken,
+    /// A node has it.
+    is_taken: Arc<AtomicBool>,
+}
+
+/// Blocks on their way and those that wait for theirs.
+struct Traffic {
+    submitter: Submitter,
+    line: Line<Waiting, Flight>,
+    running: JoinSet<Rank>,
+    dropped: u64,
+}
+
+impl Traffic {
+    fn add(&mut self, bits: Nbits, height: u32, block: Waiting) {
+        if self.line.add(bits, height, block).is_some() {
+            self.dropped += 1;
+            if self.dropped.is_power_of_two() {
+                warn!(
+                    dropped = self.dropped,
+                    "more blocks come than nodes take: those with the easiest target and the least \
+                     height were let go. Where that is no test network, a node lies about the target"
+                );
+            }
+            self.submitter.settle();
+        }
+        self.set_out();
     }
+
+    /// Sends out what may go.
+    fn set_out(&mut self) {
+        while let Some((rank, block, displaced)) =
+            self.line.next(|flight| flight.is_taken.load(Relaxed))
+        {
+            if let Some(flight) = displaced {
+                flight.stop.cancel();
+            }
+            let flight = self.start(rank, block);
+            self.line.set_out(rank, flight);
+        }
+    }
+
+    fn start(&mut self, rank: Rank, block: Waiting) -> Flight {
+        let (stop, is_taken) = (self.submitter.stop.child_token(), Arc::default());
+        let flight = Flight { stop: stop.clone(), is_taken: Arc::clone(&is_taken) };
+        let submitter = Submitter { flight: stop, is_taken, ..self.submitter.clone() };
+        self.running.spawn(async move {
+            match block {
+                Waiting::Found(block) => submitter.begin(block).await,
+                Waiting::Resumed(block) => submitter.bring(*block).await,
+            }
+            rank
+        });
+        flight
+    }
+
+    async fn arrived(&mut self) -> Option<()> {
+        if let Ok(rank) = self.running.join_next().await? {
+            self.line.arrived(&rank);
+        }
+        self.set_out();
+        Some(())
+    }
+
+    /// What is undecided gets to disk yet.
+    async fn end(mut self) {
+        while self.arrived().await.is_some() {}
+    }
+}
+
+async fn run(submitter: Submitter, mut incoming: mpsc::Receiver<Box<FoundBlock>>) {
+    let resumed = submitter.resume().await;
+    let (line, running) = (Line::default(), JoinSet::new());
+    let mut traffic = Traffic { submitter, line, running, dropped: 0 };
+    for block in resumed {
+        traffic.submitter.pending.send_modify(|pending| *pending += 1);
+        let (bits, height) = (block.bits(), block.height);
+        traffic.add(bits, height, Waiting::Resumed(Box::new(block)));
+    }
+    let stop = traffic.submitter.stop.clone();
     let mut recent = VecDeque::new();
     let mut is_open = true;
     loop {
@@ -167,25 +264,26 @@ async fn run(submitter: Submitter, mut incoming: mpsc::Receiver<Box<FoundBlock>>
                 // Only after the end, and when all that came before it is taken.
                 let Some(block) = block else { break };
                 if recent.contains(&block.hash) {
-                    submitter.settle();
+                    traffic.submitter.settle();
                     continue;
                 }
                 if recent.len() == RECENT_MAX {
                     recent.pop_front();
                 }
                 recent.push_back(block.hash);
-                running.spawn(submitter.clone().begin(block));
+                let template = &block.job.template;
+                let (bits, height) = (template.nbits, template.height);
+                traffic.add(bits, height, Waiting::Found(block));
             }
-            Some(_) = running.join_next() => {}
-            () = submitter.stop.cancelled(), if is_open => {
+            Some(()) = traffic.arrived() => {}
+            () = stop.cancelled(), if is_open => {
                 is_open = false;
                 incoming.close();
             }
         }
     }
-    submitter.stop.cancelled().await;
-    // What is undecided gets to disk yet.
-    while running.join_next().await.is_some() {}
+    stop.cancelled().await;
+    traffic.end().await;
 }
 
 impl Submitter {

@@ -9,6 +9,9 @@ use super::Target;
 pub struct Nbits(u32);
 
 impl Nbits {
+    /// Of a regtest.
+    pub const EASIEST: Self = Self(0x207f_ffff);
+
     /// None for a negative, zero or overflowing target, as consensus refuses them.
     pub fn new(bits: u32) -> Option<Self> {
         let (exponent, mantissa) = (bits >> 24, bits & 0x00FF_FFFF);
