@@ -1,11 +1,18 @@
 //! Asks the node about payouts before too much is mined on them.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, sleep_until},
+};
 use tracing::{debug, error};
 
 use crate::{
@@ -31,7 +38,11 @@ pub(super) async fn propose(
     verdicts: mpsc::Sender<Verdict>,
 ) {
     let mut asked: Option<(Hash256, Arc<Payout>)> = None;
-    while let Some((job, is_trial)) = questions.next().await {
+    let mut ration = Ration::default();
+    loop {
+        // Of what comes meanwhile, the latest is enough.
+        sleep_until(ration.due()).await;
+        let Some((job, is_trial)) = questions.next().await else { return };
         let is_known = asked
             .as_ref()
             .is_some_and(|(tip, payout)| tip == job.prevhash() && payout.same_terms(&job.payout));
@@ -40,10 +51,30 @@ pub(super) async fn propose(
             continue;
         }
         asked = Some((*job.prevhash(), Arc::clone(&job.payout)));
+        ration.add(Instant::now());
         let accepted = ask(&templates, &job).await;
         if verdicts.send(Verdict { job, accepted }).await.is_err() {
             return;
         }
+    }
+}
+
+/// The last proposals: a pool may send new terms without end, and each costs the node a block.
+#[derive(Default)]
+struct Ration(VecDeque<Instant>);
+
+impl Ration {
+    fn add(&mut self, now: Instant) {
+        self.0.push_back(now);
+        if self.0.len() > PROPOSALS_MAX {
+            self.0.pop_front();
+        }
+    }
+
+    /// When the next one may be made.
+    fn due(&self) -> Instant {
+        let oldest = self.0.front().filter(|_| self.0.len() == PROPOSALS_MAX);
+        oldest.map_or_else(Instant::now, |at| *at + PROPOSALS_PERIOD)
     }
 }
 
@@ -93,5 +124,29 @@ async fn ask(templates: &Templates, job: &Arc<Job>) -> Option<bool> {
             debug!("block proposal without a verdict: {reason}");
             None
         }
+    }
+}
+
+/// A pool's new terms and tips in a row are a handful; a pool that goes on is looked at twice a
+/// second.
+const PROPOSALS_MAX: usize = 20;
+const PROPOSALS_PERIOD: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn terms_without_end_cost_the_node_two_proposals_a_second() {
+        let (mut ration, start) = (Ration::default(), Instant::now());
+        for _ in 0..PROPOSALS_MAX {
+            assert!(ration.due() <= Instant::now());
+            ration.add(Instant::now());
+        }
+        for _ in 0..1000 {
+            sleep_until(ration.due()).await;
+            ration.add(Instant::now());
+        }
+        assert_eq!(start.elapsed(), 1000 / 20 * PROPOSALS_PERIOD);
     }
 }
