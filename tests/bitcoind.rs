@@ -128,7 +128,7 @@ fn a_frozen_node_takes_connections_and_says_nothing() {
     node.freeze();
     let url = node.rpc_url();
     let addr = url.strip_prefix("http://").unwrap();
-    std::net::TcpStream::connect(addr).unwrap();
+    TcpStream::connect(addr).unwrap();
     node.thaw();
     assert_eq!(node.height(), 0);
 }

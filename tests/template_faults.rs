@@ -17,7 +17,11 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use bitcoin::Network;
+use bitcoin::{
+    BlockHash, CompactTarget, Network, TxMerkleNode,
+    block::{Header, Version},
+    hashes::Hash as _,
+};
 use common::{bitcoind::Bitcoind, gateway::Gateway};
 use gatewayd::{
     template::{Auth, NodeConfig, NodeKind, NodeState, NodeStatus, TemplateConfig, Templates},
@@ -42,6 +46,15 @@ struct Script {
     bits: &'static str,
     /// Of the tip.
     time: u64,
+    /// Its headers, lowest first, where they are shown whole; else there is only a tip.
+    blocks: Vec<Mined>,
+    /// What the tip's header says besides.
+    chainwork: &'static str,
+    /// As a template has them, with what is added to its height.
+    mintime: u64,
+    curtime: u64,
+    coinbase_extra: u64,
+    height_extra: u32,
     /// Closes connections instead of answering.
     hangs_up: bool,
     calls: Vec<String>,
@@ -66,6 +79,12 @@ impl FakeNode {
             transactions: 2,
             bits: "207fffff",
             time: 1000,
+            blocks: Vec::new(),
+            chainwork: "",
+            mintime: 1001,
+            curtime: 1002,
+            coinbase_extra: 0,
+            height_extra: 0,
             hangs_up: false,
             calls: Vec::new(),
         }));
@@ -110,7 +129,7 @@ fn serve(stream: &TcpStream, script: &Mutex<Script>) {
         let method = body.split("\"method\":\"").nth(1).unwrap().split('"').next().unwrap();
         script.calls.push(method.to_owned());
         let (status, answer) = if authorization == expected {
-            (200, answer(&script, method))
+            (200, answer(&script, method, &body))
         } else {
             (401, String::new())
         };
@@ -143,9 +162,62 @@ fn request(reader: &mut impl BufRead) -> Option<(String, String)> {
     }
 }
 
-fn answer(script: &Script, method: &str) -> String {
-    let (tip, height, chain) =
+/// A block's header, as `getblockheader` shows it.
+#[derive(Clone)]
+struct Mined {
+    hash: BlockHash,
+    height: u32,
+    fields: String,
+}
+
+/// A header upon `parent` that has the work of its bits, or one that claims to.
+fn mine(parent: Option<&Mined>, height: u32, bits: u32, mark: u8, is_honest: bool) -> Mined {
+    let prev_blockhash = parent.map_or_else(|| BlockHash::from_byte_array([7; 32]), |it| it.hash);
+    let mut header = Header {
+        version: Version::from_consensus(4),
+        prev_blockhash,
+        merkle_root: TxMerkleNode::from_byte_array([mark; 32]),
+        time: 1_700_000_000 + height * 600,
+        bits: CompactTarget::from_consensus(bits),
+        nonce: 0,
+    };
+    while header.target().is_met_by(header.block_hash()) != is_honest {
+        header.nonce += 1;
+    }
+    let Header { merkle_root, time, nonce, .. } = header;
+    let fields = format!(
+        r#""height":{height},"version":4,"merkleroot":"{merkle_root}","time":{time},"nonce":{nonce},
+        "bits":"{bits:08x}","mediantime":1000,"previousblockhash":"{prev_blockhash}""#
+    );
+    Mined { hash: header.block_hash(), height, fields }
+}
+
+/// Honest headers, of these heights, upon the last one of `base`; all together.
+fn chain(base: &[Mined], heights: std::ops::RangeInclusive<u32>, mark: u8) -> Vec<Mined> {
+    let mut all = base.to_vec();
+    for height in heights {
+        all.push(mine(all.last(), height, EASY, mark, true));
+    }
+    all
+}
+
+fn header(script: &Script, body: &str) -> Option<String> {
+    let wanted = script.blocks.iter().find(|it| body.contains(&it.hash.to_string()))?;
+    let is_tip = wanted.hash == script.blocks.last()?.hash;
+    let (hash, fields, chainwork) = (wanted.hash, &wanted.fields, script.chainwork);
+    let confirmations = if is_tip { 1 } else { 2 };
+    Some(format!(
+        r#"{{"hash":"{hash}","confirmations":{confirmations},"chainwork":"{chainwork}",{fields}}}"#
+    ))
+}
+
+fn answer(script: &Script, method: &str, body: &str) -> String {
+    let (mut tip, mut height, chain) =
         (format!("{:02x}", script.tip).repeat(32), script.height, script.chain);
+    if let Some(last) = script.blocks.last() {
+        (tip, height) = (last.hash.to_string(), last.height);
+    }
+    let chainwork = script.chainwork;
     let (bits, time) = (script.bits, script.time);
     let result = match method {
         "getblockchaininfo" => format!(
@@ -153,8 +225,16 @@ fn answer(script: &Script, method: &str) -> String {
         ),
         "getnetworkinfo" => r#"{"subversion":"/Fake:1/"}"#.into(),
         "getbestblockhash" => format!("\"{tip}\""),
+        "getblockheader" if !script.blocks.is_empty() => match header(script, body) {
+            Some(header) => header,
+            None => {
+                let error = r#"{"code":-5,"message":"Block not found"}"#;
+                return format!(r#"{{"result":null,"error":{error},"id":0}}"#);
+            }
+        },
         "getblockheader" => format!(
-            r#"{{"hash":"{tip}","confirmations":1,"height":{height},"bits":"{bits}","mediantime":1000,"time":{time}}}"#
+            r#"{{"hash":"{tip}","confirmations":1,"height":{height},"bits":"{bits}","mediantime":1000,
+            "time":{time},"chainwork":"{chainwork}"}}"#
         ),
         "getblocktemplate" => match script.template_error {
             Some((code, message)) => {
@@ -162,7 +242,7 @@ fn answer(script: &Script, method: &str) -> String {
                     r#"{{"result":null,"error":{{"code":{code},"message":"{message}"}},"id":0}}"#
                 );
             }
-            None => template(script, &tip),
+            None => template(script, &tip, height + script.height_extra),
         },
         _ => {
             return r#"{"result":null,"error":{"code":-32601,"message":"Method not found"},"id":0}"#
@@ -172,8 +252,9 @@ fn answer(script: &Script, method: &str) -> String {
     format!(r#"{{"result":{result},"error":null,"id":0}}"#)
 }
 
-fn template(script: &Script, tip: &str) -> String {
-    let (height, bits, rule) = (script.height + 1, script.bits, script.rule);
+fn template(script: &Script, tip: &str, height: u32) -> String {
+    let (height, bits, rule) = (height + 1, script.bits, script.rule);
+    let (mintime, curtime) = (script.mintime, script.curtime);
     let mut transactions = String::new();
     for at in 0..script.transactions {
         let comma = if at > 0 { "," } else { "" };
@@ -190,8 +271,10 @@ fn template(script: &Script, tip: &str) -> String {
     };
     format!(
         r#"{{"version":4,"rules":["!segwit","{rule}"],"previousblockhash":"{tip}","transactions":[{transactions}],
-        "coinbasevalue":{},"mintime":1001,"curtime":1002,{commitment}"bits":"{bits}","height":{height}}}"#,
-        5_000_000_000 + script.transactions
+        "coinbasevalue":{},"mintime":{mintime},"curtime":{curtime},{commitment}"bits":"{bits}","height":{height}}}"#,
+        5_000_000_000_u64
+            .wrapping_add(script.transactions as u64)
+            .wrapping_add(script.coinbase_extra)
     )
 }
 
@@ -481,5 +564,176 @@ fn a_node_that_gives_no_work_is_not_told_of_all_the_time() {
     gateway.wait_for_line("the node gives work again", PATIENCE);
 }
 
+/// A good node, preferred, and another one that has the same blocks; and these.
+fn good_and_other() -> (FakeNode, FakeNode, Vec<Mined>) {
+    let (good, other) = (FakeNode::start(), FakeNode::start());
+    let blocks = chain(&[], 0..=10, 0);
+    for node in [&good, &other] {
+        node.set(|script| script.blocks.clone_from(&blocks));
+    }
+    (good, other, blocks)
+}
+
+impl Side {
+    /// Both are in use, and the first one leads.
+    #[track_caller]
+    fn is_settled(&self) {
+        self.status(0, |status| status.is_active && status.state == NodeState::Ready);
+        self.status(1, |status| status.state == NodeState::Ready);
+    }
+
+    /// Work of no other node than this one goes out, whatever was told until the good one has
+    /// another block.
+    #[track_caller]
+    fn stays_with(&self, name: &str, node: &FakeNode, blocks: &[Mined]) {
+        let height = blocks.last().unwrap().height + 1;
+        node.set(|script| script.blocks = chain(blocks, height..=height, 0));
+        let template = self.template(|template| template.height == height + 1);
+        assert_eq!(&*template.source, name);
+    }
+}
+
+const ALL_WORK: &str = "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff";
+
+/// Miners once sat on such a tip for as long as it was watched.
+#[test]
+fn a_claim_of_work_that_is_not_shown_takes_over_nothing() {
+    let (good, liar, blocks) = good_and_other();
+    let side = Side::start(&[good.config("good"), liar.config("liar")]);
+    side.is_settled();
+    // A header without work, and all the work there can be.
+    liar.set(|script| {
+        script.blocks.push(mine(blocks.last(), 11, EASY, 1, false));
+        script.chainwork = ALL_WORK;
+    });
+    let status = side.status(1, |status| status.state == NodeState::Down);
+    let error = status.last_error.unwrap();
+    assert!(error.contains("proof of work") && error.contains("rpc_url"), "{error}");
+    side.stays_with("good", &good, &blocks);
+    // A tip of which no header is shown whole.
+    liar.set(|script| (script.blocks, script.tip, script.height) = (Vec::new(), 0xFE, 11));
+    let status = side.status(1, |status| status.state == NodeState::WrongChain);
+    let error = status.last_error.unwrap();
+    assert!(error.contains("has not shown that block's header"), "{error}");
+    assert!(side.status(0, |_| true).is_active);
+}
+
+#[test]
+fn a_preferred_node_on_an_invented_tip_is_left() {
+    let (liar, good, blocks) = good_and_other();
+    let side = Side::start(&[liar.config("liar"), good.config("good")]);
+    side.is_settled();
+    liar.set(|script| (script.blocks, script.tip, script.height) = (Vec::new(), 0xFE, 11));
+    let status = side.status(0, |status| status.state == NodeState::WrongChain);
+    assert!(status.last_error.unwrap().contains("rpc_url"));
+    side.status(1, |status| status.is_active);
+    side.stays_with("good", &good, &blocks);
+}
+
+#[test]
+fn a_node_that_is_ahead_and_shows_it_leads_at_once() {
+    let (stuck, alive, blocks) = good_and_other();
+    let side = Side::start(&[stuck.config("stuck"), alive.config("alive")]);
+    side.is_settled();
+    alive.set(|script| script.blocks = chain(&blocks, 11..=11, 0));
+    let start = Instant::now();
+    side.template(|template| &*template.source == "alive" && template.height == 12);
+    println!("the better tip was worked on after {:?}", start.elapsed());
+    stuck.set(|script| script.blocks = chain(&blocks, 11..=11, 0));
+    side.template(|template| &*template.source == "stuck" && template.height == 12);
+}
+
+/// The headers down to where the chains parted are asked for.
+#[test]
+fn a_longer_chain_that_parted_long_ago_is_followed() {
+    let (stuck, alive, blocks) = good_and_other();
+    stuck.set(|script| script.blocks = chain(&blocks, 11..=30, 1));
+    alive.set(|script| script.blocks = chain(&blocks, 11..=33, 2));
+    let side = Side::start(&[stuck.config("stuck"), alive.config("alive")]);
+    common::eventually("both are asked for headers below", PATIENCE, || {
+        let is_asked = |node: &FakeNode| node.called("getblockheader") >= 20;
+        (is_asked(&stuck) && is_asked(&alive)).then_some(())
+    });
+    side.status(0, |status| status.state == NodeState::Ready && !status.is_active);
+    side.template(|template| &*template.source == "alive" && template.height == 34);
+    // One that ends in the air is not, however long it is.
+    let liar = chain(&[], 100..=140, 3);
+    alive.set(|script| script.blocks.clone_from(&liar));
+    let status = side.status(1, |status| status.state == NodeState::Down);
+    assert!(status.last_error.unwrap().contains("does not know it"));
+    side.template(|template| &*template.source == "stuck" && template.height == 31);
+}
+
+#[test]
+fn headers_that_are_easier_than_the_chain_are_not_followed() {
+    let (good, liar) = (FakeNode::start(), FakeNode::start());
+    let base = vec![mine(None, 700_000, 0x1f7f_ffff, 0, true)];
+    for node in [&good, &liar] {
+        node.set(|script| {
+            (script.chain, script.bits) = ("main", "1f7fffff");
+            script.blocks.clone_from(&base);
+        });
+        node.set(|script| script.coinbase_extra = 625_000_000_u64.wrapping_sub(5_000_000_000));
+    }
+    liar.set(|script| script.bits = "207fffff");
+    let side = Side::start(&[liar.config("liar"), good.config("good")]);
+    let status = side.status(0, |status| status.state == NodeState::WrongChain);
+    assert!(status.last_error.unwrap().contains("has the bits 207fffff"));
+    side.status(1, |status| status.is_active);
+    // A block of that kind, which has cost nothing.
+    liar.set(|script| script.blocks.push(mine(base.last(), 700_001, EASY, 1, true)));
+    let status = side.status(0, |status| status.state == NodeState::Down);
+    let error = status.last_error.unwrap();
+    assert!(error.contains("its bits do not follow"), "{error}");
+    assert!(side.status(1, |_| true).is_active);
+}
+
+#[test]
+fn work_for_another_height_than_the_tips_is_not_used() {
+    let (good, liar, blocks) = good_and_other();
+    let side = Side::start(&[liar.config("liar"), good.config("good")]);
+    side.is_settled();
+    liar.set(|script| {
+        script.blocks = chain(&blocks, 11..=11, 0);
+        script.height_extra = 30;
+    });
+    let status = side.status(0, |status| status.state == NodeState::WrongChain);
+    let error = status.last_error.unwrap();
+    assert!(error.starts_with("its work is for block 42 upon block 11"), "{error}");
+    side.status(1, |status| status.is_active);
+}
+
+#[test]
+fn a_nodes_clock_is_not_believed() {
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    for curtime in [0, u64::from(u32::MAX)] {
+        let node = FakeNode::start();
+        node.set(|script| (script.chain, script.bits) = ("main", "1d00ffff"));
+        node.set(|script| (script.curtime, script.mintime) = (curtime, 0));
+        let side = Side::start(&[node.config("odd clock")]);
+        let template = side.template(|template| template.kind == TemplateKind::Full);
+        let off = now().abs_diff(template.curtime.into());
+        assert!(off < 100, "{curtime} became {}", template.curtime);
+    }
+    let node = FakeNode::start();
+    node.set(|script| (script.mintime, script.curtime) = (now() + 90_000, now() + 90_000));
+    let side = Side::start(&[node.config("in the future")]);
+    let status = side.status(0, |status| status.state == NodeState::Down);
+    let error = status.last_error.unwrap();
+    assert!(error.contains("ahead of this machine's clock"), "{error}");
+}
+
+#[test]
+fn more_than_the_subsidy_is_not_mined() {
+    let node = FakeNode::start();
+    node.set(|script| script.coinbase_extra = 1);
+    let side = Side::start(&[node.config("generous")]);
+    let status = side.status(0, |status| status.state == NodeState::Down);
+    let error = status.last_error.unwrap();
+    assert!(error.contains("coinbasevalue has 5000000001 sats beside the fees"), "{error}");
+}
+
+/// Of a regtest.
+const EASY: u32 = 0x207f_ffff;
 /// A node is behind after 30 s.
 const PATIENCE: Duration = Duration::from_secs(60);

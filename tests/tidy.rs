@@ -48,6 +48,7 @@ const ADAPTERS: &[&str] = &[
     "template/probe.rs",
     "template/relay.rs",
     "template/rpc.rs",
+    "template/walk.rs",
     "template/blvm/rpc.rs",
     "template/zmq.rs",
     "work/share_queue.rs",
@@ -63,8 +64,7 @@ const ADAPTERS: &[&str] = &[
 ];
 const ADAPTER_FOLDERS: &[&str] = &["src/devnet", "src/daemon", "src/datum/task"];
 /// Words and paths that only adapters may use.
-const IO_WORDS: &[&str] =
-    &["tokio", "tokio_util", "bitcoincore_rpc", "rusqlite", "socket2"];
+const IO_WORDS: &[&str] = &["tokio", "tokio_util", "bitcoincore_rpc", "rusqlite", "socket2"];
 const IO_PATHS: &[&str] = &[
     "TcpStream",
     "TcpListener",

@@ -4,10 +4,11 @@
 
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
+use bitcoin::Network;
 use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
 
-use super::fork::BLAKE2B;
+use super::{fork::BLAKE2B, header};
 use crate::work::{
     BlockLimits, Hash256, Nbits, Template, TemplateKind, TemplateTx, VERSION_ROLLING_MASK, merkle,
 };
@@ -104,6 +105,44 @@ pub enum GbtError {
     CoinbaseValue { value: u64, fees: u64 },
     #[error("there are segwit transactions or rules, but no (good) default_witness_commitment")]
     WitnessCommitment,
+    #[error(
+        "coinbasevalue has {subsidy} sats beside the fees, and block {height} may have {max} there"
+    )]
+    Subsidy { subsidy: u64, height: u32, max: u64 },
+    #[error(
+        "its chain's time is {ahead_s} s ahead of this machine's clock, and a block may be \
+         {FUTURE_MAX} s: one of the two is wrong"
+    )]
+    Future { ahead_s: u32 },
+}
+
+impl Parsed {
+    /// Checks what the chain and the clock have to say; true where the template has this machine's
+    /// time now instead of the node's.
+    pub(super) fn check(&mut self, network: Network, unix_now: u32) -> Result<bool, GbtError> {
+        let template = &mut self.template;
+        let (subsidy, height) = (template.subsidy(), template.height);
+        let max = header::subsidy_max(height, network);
+        if subsidy > max {
+            return Err(GbtError::Subsidy { subsidy, height, max });
+        }
+        if unix_now < CLOCK_MIN {
+            // This machine has not been told the time yet.
+            return Ok(false);
+        }
+        let latest = unix_now.saturating_add(FUTURE_MAX);
+        if template.mintime > latest {
+            return Err(GbtError::Future { ahead_s: template.mintime - unix_now });
+        }
+        // A regtest's clock is its owner's toy.
+        let is_late =
+            network != Network::Regtest && template.curtime < unix_now.saturating_sub(FUTURE_MAX);
+        let is_wrong = is_late || template.curtime > latest;
+        if is_wrong {
+            template.curtime = unix_now.max(template.mintime);
+        }
+        Ok(is_wrong)
+    }
 }
 
 impl RawTemplate<'_> {
@@ -136,9 +175,9 @@ impl RawTemplate<'_> {
         }
         let transactions = self.transactions()?;
         let limits = BlockLimits {
-            size: self.sizelimit.unwrap_or(BlockLimits::CONSENSUS.size),
-            weight: self.weightlimit.unwrap_or(BlockLimits::CONSENSUS.weight),
-            sigops: self.sigoplimit.unwrap_or(BlockLimits::CONSENSUS.sigops),
+            size: limit(self.sizelimit, BlockLimits::CONSENSUS.size),
+            weight: limit(self.weightlimit, BlockLimits::CONSENSUS.weight),
+            sigops: limit(self.sigoplimit, BlockLimits::CONSENSUS.sigops),
         };
         let totals = Totals::of(&transactions, &limits)?;
         let coinbase_value = self.coinbase_value(cut.fees, totals.fees)?;
@@ -313,6 +352,11 @@ fn commitment_to(transactions: &[TemplateTx]) -> Box<[u8]> {
     [&COMMITMENT_HEAD[..], &commitment.0].concat().into()
 }
 
+/// What the node says, if that is no more than a block may have.
+fn limit(said: Option<u32>, consensus: u32) -> u32 {
+    said.unwrap_or(consensus).min(consensus)
+}
+
 /// The header's version from the node's signed number.
 fn version(version: i64) -> u32 {
     // Nodes print an i32; its bits are what the header has.
@@ -341,6 +385,10 @@ const COMMITMENT_LEN: usize = 38;
 /// Signet's solution may follow; a script of this length is still no burden on a coinbase.
 const COMMITMENT_LEN_MAX: usize = 600;
 const EXCERPT_LEN: usize = 80;
+/// By consensus a block's time is at most this far ahead, in seconds.
+const FUTURE_MAX: u32 = 2 * 3600;
+/// 2025: a clock that shows less has not been set.
+const CLOCK_MIN: u32 = 1_735_689_600;
 
 #[cfg(test)]
 #[path = "gbt_tests.rs"]

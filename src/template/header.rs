@@ -3,6 +3,7 @@
 use bitcoin::Network;
 use serde::Deserialize;
 
+use super::headers::{Fields, HeaderFault, Shown};
 use crate::work::{Hash256, Nbits, Template, TipHeader};
 
 /// `getblockheader`, the part that counts.
@@ -22,6 +23,12 @@ pub(super) struct RawHeader<'a> {
     /// 2 where the proof of work is another one; only nodes that know such blocks say it.
     #[serde(default)]
     header_version: u32,
+    /// With these the header proves itself; each real node says them.
+    version: Option<i32>,
+    merkleroot: Option<&'a str>,
+    nonce: Option<u32>,
+    /// The first block has none.
+    previousblockhash: Option<&'a str>,
 }
 
 /// The work in a chain, as nodes tell it: a number of 256 bits.
@@ -29,7 +36,7 @@ pub(super) struct RawHeader<'a> {
 pub struct ChainWork([u8; 32]);
 
 impl ChainWork {
-    fn from_hex(hex: &str) -> Option<Self> {
+    pub(super) fn from_hex(hex: &str) -> Option<Self> {
         let padded = format!("{hex:0>64}");
         let mut bytes = [0; 32];
         let is_good = !hex.is_empty()
@@ -38,6 +45,40 @@ impl ChainWork {
         // blvm-node says zero when it does not know.
         let is_good = is_good && bytes != [0; 32];
         is_good.then_some(Self(bytes))
+    }
+
+    /// Half of all there can be: nothing that is added or taken away comes to an end.
+    pub(super) const MIDDLE: Self = {
+        let mut bytes = [0; 32];
+        bytes[0] = 0x80;
+        Self(bytes)
+    };
+    pub(super) const NONE: Self = Self([0; 32]);
+
+    pub(super) fn from_be_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    pub(super) fn saturating_add(self, other: Self) -> Self {
+        let mut carry = false;
+        let mut sum = self.0;
+        for (byte, other) in sum.iter_mut().zip(other.0).rev() {
+            let (with, first) = byte.overflowing_add(other);
+            let (with, second) = with.overflowing_add(u8::from(carry));
+            (*byte, carry) = (with, first || second);
+        }
+        if carry { Self([0xFF; 32]) } else { Self(sum) }
+    }
+
+    pub(super) fn saturating_sub(self, other: Self) -> Self {
+        let mut borrow = false;
+        let mut rest = self.0;
+        for (byte, other) in rest.iter_mut().zip(other.0).rev() {
+            let (without, first) = byte.overflowing_sub(other);
+            let (without, second) = without.overflowing_sub(u8::from(borrow));
+            (*byte, borrow) = (without, first || second);
+        }
+        if borrow { Self::NONE } else { Self(rest) }
     }
 
     /// For tests: small numbers.
@@ -60,6 +101,8 @@ pub(super) struct Header {
     pub(super) work: Option<ChainWork>,
     /// Of another proof of work than SHA-256.
     pub(super) is_foreign: bool,
+    /// None where the node does not show it whole.
+    pub(super) shown: Option<Shown>,
 }
 
 impl RawHeader<'_> {
@@ -74,7 +117,26 @@ impl RawHeader<'_> {
             time: self.time,
             work: ChainWork::from_hex(self.chainwork),
             is_foreign: self.header_version > HEADER_VERSION_MAX,
+            shown: None,
         })
+    }
+
+    /// The header as it proves itself; none where the node does not show all of it.
+    pub(super) fn prove(&self, header: &Header) -> Result<Option<Shown>, HeaderFault> {
+        let fields = || {
+            let prevhash = match self.previousblockhash {
+                Some(hash) => Hash256::from_display_hex(hash)?,
+                None => (header.height == 0).then_some(Hash256::ZERO)?,
+            };
+            let merkle_root = Hash256::from_display_hex(self.merkleroot?)?;
+            let (version, nonce) = (self.version?, self.nonce?);
+            let Header { bits, time, .. } = *header;
+            Some(Fields { version, prevhash, merkle_root, time, bits, nonce })
+        };
+        if header.is_foreign {
+            return Ok(None);
+        }
+        fields().map(|fields| fields.prove(header.hash, header.height)).transpose()
     }
 }
 
@@ -148,10 +210,16 @@ pub fn empty_blocks(network: Network) -> Option<u32> {
     matches!(network, Network::Bitcoin | Network::Regtest).then(|| halving_interval(network))
 }
 
+/// All that a block at this height may make, in sats.
+pub(super) fn subsidy_max(height: u32, network: Network) -> u64 {
+    FIRST_SUBSIDY.checked_shr(height / halving_interval(network)).unwrap_or(0)
+}
+
 fn halving_interval(network: Network) -> u32 {
     if network == Network::Regtest { 150 } else { 210_000 }
 }
 
+const FIRST_SUBSIDY: u64 = 50 * 100_000_000;
 /// Nodes that tell versions apart call headers of 80 bytes 0.
 const HEADER_VERSION_MAX: u32 = 1;
 /// Twice the time that a block should take.
@@ -176,6 +244,7 @@ mod tests {
             time: 1100,
             work: None,
             is_foreign: false,
+            shown: None,
         }
     }
 
@@ -194,6 +263,15 @@ mod tests {
         case(Network::Regtest, 1, 150 * 70, Some(0));
         case(Network::Bitcoin, 150, 150, Some(SUBSIDY));
         case(Network::Bitcoin, 839_990, 840_000, Some(SUBSIDY / 2));
+    }
+
+    #[test]
+    fn no_block_makes_more_than_its_subsidy() {
+        let max = |height, network| subsidy_max(height, network);
+        assert_eq!(max(150, Network::Regtest), SUBSIDY / 2);
+        assert_eq!(max(839_999, Network::Bitcoin), SUBSIDY / 8);
+        assert_eq!(max(840_000, Network::Bitcoin), 312_500_000);
+        assert_eq!(max(u32::MAX, Network::Regtest), 0);
     }
 
     #[test]
@@ -231,6 +309,17 @@ mod tests {
         assert_eq!(easy_from(&tip(9), Network::Testnet4), Some(1100 + 1201));
         assert_eq!(easy_from(&tip(9), Network::Bitcoin), None);
         assert_eq!(easy_from(&Header { time: 0, ..tip(9) }, Network::Testnet), None);
+    }
+
+    #[test]
+    fn work_adds_up() {
+        let work = |hex| ChainWork::from_hex(hex).unwrap();
+        assert_eq!(work("ff").saturating_add(work("ff01")), work("10000"));
+        assert_eq!(work("10000").saturating_sub(work("ff01")), work("ff"));
+        assert_eq!(work("1").saturating_sub(work("2")), ChainWork::NONE);
+        let all = ChainWork::from_be_bytes([0xFF; 32]);
+        assert_eq!(all.saturating_add(work("1")), all);
+        assert_eq!(ChainWork::MIDDLE.saturating_add(ChainWork::MIDDLE), all);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Every source runs all the time, so that the next one can take over at once; `relay` passes on
 //! what the chosen one says. Not here: what is made of a template, and where found blocks go.
 
+mod belief;
 mod bitcoind;
 mod blvm;
 mod chain;
@@ -10,6 +11,7 @@ mod conn;
 mod fork;
 pub mod gbt;
 mod header;
+mod headers;
 mod probe;
 mod progress;
 mod relay;
@@ -19,6 +21,7 @@ mod silence;
 mod status;
 mod submit_only;
 mod task;
+mod walk;
 mod zmq;
 mod zmtp;
 
@@ -39,6 +42,7 @@ pub use self::{
     conn::{Auth, RpcError},
     fork::Fork,
     header::{ChainWork, empty_blocks},
+    headers::HeaderFault,
     status::{NodeState, NodeStatus},
     task::{Misfit, Notices, NotifyHandle, Outlet, Refresh, Templates, spawn},
 };

@@ -117,6 +117,7 @@ mod tests {
             time: 0,
             work: None,
             is_foreign: false,
+            shown: None,
         }
     }
 

@@ -19,7 +19,9 @@ use tracing::{debug, error, info, warn};
 use super::{
     AllowedRules, Bitcoind, Blvm, NodeConfig, NodeKind, NodeState, NodeStatus, NotifyHandle,
     Outlet, TemplateConfig, TemplateSource,
+    belief::{Beliefs, Claim, doubt, unshown},
     chain::ChainChoice,
+    header::ChainWork,
     probe::LATE_AFTER,
     select::{BEHIND_MAX, Candidate, Chooser, Place},
     submit_only::SubmitOnly,
@@ -40,6 +42,7 @@ pub(super) struct Relay {
     sources: Vec<Source>,
     submit_only: Vec<Source>,
     chooser: Chooser,
+    beliefs: Beliefs,
     active: Option<usize>,
     /// The name of the source whose templates were passed on last.
     active_name: Option<Arc<str>>,
@@ -69,6 +72,8 @@ type Outputs = (
 struct Source {
     node: NodeConfig,
     outlet: Outlet,
+    /// It has not shown what its work builds on since then, and others have.
+    unshown_since: Option<Instant>,
     _running: DropGuard,
 }
 
@@ -92,6 +97,7 @@ impl Relay {
             sources: Vec::new(),
             submit_only: Vec::new(),
             chooser: Chooser::default(),
+            beliefs: Beliefs::default(),
             active: None,
             active_name: None,
             led: None,
@@ -193,7 +199,7 @@ impl Relay {
         let token = self.token.child_token();
         let running = token.clone().drop_guard();
         self.tracker.spawn(async move { token.run_until_cancelled(run).await });
-        Source { node: node.clone(), outlet, _running: running }
+        Source { node: node.clone(), outlet, unshown_since: None, _running: running }
     }
 
     fn step(&mut self, now: Instant) {
@@ -201,11 +207,15 @@ impl Relay {
         let mut submit_only = statuses(&self.submit_only);
         self.check_chains(&mut status, &mut submit_only, now);
         status.iter_mut().for_each(mark_late);
+        let works = self.check_claims(&mut status, now);
         self.see_company(&status, &submit_only);
         let candidates: Vec<Candidate> = status
             .iter()
             .zip(&self.sources)
-            .map(|(status, source)| candidate(status, source.outlet.templates.borrow().as_deref()))
+            .zip(works)
+            .map(|((status, source), work)| {
+                candidate(status, source.outlet.templates.borrow().as_deref(), work)
+            })
             .collect();
         self.active = self.chooser.choose(&candidates, now);
         self.mark_behind(&mut status, &candidates, now);
@@ -263,6 +273,7 @@ impl Relay {
         {
             info!(%old, %new, "mining goes over to the chain of the nodes and of mining.address");
             self.chooser.forget();
+            self.beliefs.forget();
             self.active = None;
         }
         self.network.send_if_modified(|old| std::mem::replace(old, chosen) != chosen);
@@ -297,6 +308,37 @@ impl Relay {
             node.state = NodeState::WrongChain;
             node.last_error = Some(why.into());
         }
+    }
+
+    /// Marks nodes whose templates build on what their headers do not show; gives the work that is
+    /// believed of each.
+    fn check_claims(&mut self, status: &mut [NodeStatus], now: Instant) -> Vec<Option<ChainWork>> {
+        let Some(network) = *self.network.borrow() else { return vec![None; status.len()] };
+        let claims: Vec<Claim> = status.iter().zip(&self.sources).map(claim).collect();
+        let (standings, is_walk) = self.beliefs.judge(&claims, network);
+        let is_shown = |at: usize| claims[at].is_ready && standings[at].is_shown();
+        let shown = (0..claims.len()).filter(|at| is_shown(*at)).count();
+        for (at, source) in self.sources.iter_mut().enumerate() {
+            let (claim, standing) = (&claims[at], standings[at]);
+            let walk = is_walk && claim.is_ready;
+            source.outlet.walk.send_if_modified(|old| std::mem::replace(old, walk) != walk);
+            let is_alone = shown > 0 && claim.is_ready && !standing.is_shown();
+            source.unshown_since = is_alone.then(|| source.unshown_since.unwrap_or(now));
+        }
+        for (at, node) in status.iter_mut().enumerate() {
+            let source = &self.sources[at];
+            let template = source.outlet.templates.borrow().clone();
+            let since = source.unshown_since;
+            let doubt = doubt(&claims[at], standings[at], template.as_deref(), network)
+                .or_else(|| unshown(&claims[at], standings[at], since, now));
+            let Some(why) = doubt.filter(|_| claims[at].is_ready) else { continue };
+            if !self.was(node, NodeState::WrongChain) {
+                error!(node = %node.name, "this node is not used: {why}");
+            }
+            node.state = NodeState::WrongChain;
+            node.last_error = Some(why.into());
+        }
+        standings.iter().map(|standing| standing.work(shown > 0)).collect()
     }
 
     /// Marks nodes that give templates of a chain that others know a longer one of.
@@ -361,17 +403,29 @@ impl Relay {
     }
 }
 
-fn candidate(status: &NodeStatus, template: Option<&Template>) -> Candidate {
+fn claim((status, source): (&NodeStatus, &Source)) -> Claim {
+    let template = source.outlet.templates.borrow().clone();
+    Claim {
+        is_ready: status.state == NodeState::Ready && template.is_some(),
+        tip: template.map_or(Hash256::ZERO, |template| template.prevhash),
+        chain: source.outlet.chain.borrow().clone(),
+    }
+}
+
+fn candidate(
+    status: &NodeStatus,
+    template: Option<&Template>,
+    work: Option<ChainWork>,
+) -> Candidate {
     let Some(template) = template else {
         return Candidate { is_ready: false, place: Place::NOWHERE };
     };
-    let is_tip = |tip: &(Hash256, Instant)| tip.0 == template.prevhash;
     Candidate {
         is_ready: status.state == NodeState::Ready,
         place: Place {
             height: template.height,
             tip: template.prevhash,
-            work: status.work.filter(|_| status.tip.as_ref().is_some_and(is_tip)),
+            work,
             is_full: template.kind == TemplateKind::Full,
         },
     }

@@ -9,13 +9,16 @@ use tokio::{
     task::spawn_blocking,
     time::Instant,
 };
+use tracing::debug;
 
 use super::{
     Fork, Hint, HintFrom, NodeConfig, NodeError, ProposeError, RulesWatch,
+    bitcoind::task::unix_now,
     conn::{Answer, RpcClient, RpcError},
     fork::{BLAKE2B, RawDeployments, refused_rule},
     gbt::{GbtError, Parsed, RawTemplate},
     header::{Header, RawHeader},
+    headers::HeaderFault,
 };
 use crate::work::{Hash256, printable};
 
@@ -108,7 +111,15 @@ pub(super) async fn header(
     let params = format!(r#"["{hash}"]"#);
     let answer = client.call("getblockheader", &params, QUICK_MAX).await?;
     match answer.parse::<RawHeader<'_>>() {
-        Ok(raw) => raw.check().map(Some).ok_or(NodeError::Answer("block header")),
+        Ok(raw) => {
+            let header = raw.check().ok_or(NodeError::Answer("block header"))?;
+            let wrong = |fault| NodeError::Header(header.hash, fault);
+            let shown = raw.prove(&header).map_err(wrong)?;
+            if shown.as_ref().is_some_and(|shown| shown.hash != hash) {
+                return Err(NodeError::Header(hash, HeaderFault::Hash));
+            }
+            Ok(Some(Header { shown, ..header }))
+        }
         Err(RpcError::Node { code: NOT_FOUND, .. }) => Ok(None),
         Err(error) => Err(error.into()),
     }
@@ -119,14 +130,19 @@ async fn template(
     client: &mut RpcClient,
     source: Arc<str>,
     params: &str,
-    allowed: &RulesWatch,
+    (network, allowed): (Network, &RulesWatch),
     limit: Duration,
 ) -> Result<Box<Parsed>, NodeError> {
     let allowed = Arc::clone(&allowed.borrow());
     let answer: Answer = client.call("getblocktemplate", params, limit).await?;
     let parse = move || -> Result<Box<Parsed>, NodeError> {
         let raw = answer.parse::<RawTemplate<'_>>()?.allowing(&allowed);
-        Ok(Box::new(raw.into_template(source)?))
+        let mut parsed = Box::new(raw.into_template(source)?);
+        let (node, told) = (Arc::clone(&parsed.template.source), parsed.template.curtime);
+        if parsed.check(network, unix_now())? {
+            debug!(%node, told, "the node's clock is hours off: miners get this machine's time");
+        }
+        Ok(parsed)
     };
     let parsed = spawn_blocking(parse).await.map_err(|_| NodeError::Answer("template"))?;
     parsed.map_err(asks_rule)
@@ -186,7 +202,7 @@ pub(super) async fn fetch_on_request(
         let request = *requests.borrow_and_update();
         let started = Instant::now();
         let name = Arc::clone(&source);
-        let parsed = template(&mut client, name, &params, &allowed, TEMPLATE_MAX).await;
+        let parsed = template(&mut client, name, &params, (network, &allowed), TEMPLATE_MAX).await;
         let took = started.elapsed();
         let result = parsed.map(|parsed| Fetched { request, parsed, took });
         let is_end = result.is_err();
@@ -207,7 +223,7 @@ pub(super) async fn long_poll(
     let quoted = serde_json::to_string(longpollid).map_err(|_| NodeError::Answer("longpollid"))?;
     let params = format!(r#"[{{"rules":{},"longpollid":{quoted}}}]"#, rules(network));
     let name = Arc::clone(source);
-    let parsed = template(client, name, &params, allowed, LONG_POLL_MAX).await?;
+    let parsed = template(client, name, &params, (network, allowed), LONG_POLL_MAX).await?;
     Ok(parsed.template.prevhash)
 }
 

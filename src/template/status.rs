@@ -34,7 +34,7 @@ pub struct NodeStatus {
     pub last_error: Option<Arc<str>>,
     /// Its tip, and when it was first heard of here.
     pub tip: Option<(Hash256, Instant)>,
-    /// What the chain up to its tip has cost, once known.
+    /// What it says that the chain up to its tip has cost: nothing is decided by that.
     pub work: Option<ChainWork>,
     /// It owes an answer since then.
     pub late_since: Option<Instant>,

@@ -10,8 +10,12 @@ use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    AllowedRules, NodeConfig, NodeKind, NodeState, NodeStatus, ProposeError, TemplateConfig,
-    relay::Relay, rpc::propose,
+    AllowedRules, NodeConfig, NodeError, NodeKind, NodeState, NodeStatus, ProposeError,
+    TemplateConfig,
+    header::Header,
+    headers::{Chain, Shown},
+    relay::Relay,
+    rpc::propose,
 };
 use crate::work::{Hash256, Template};
 
@@ -184,13 +188,43 @@ impl Notices {
 pub struct Outlet {
     pub(super) templates: watch::Sender<Option<Arc<Template>>>,
     pub(super) status: watch::Sender<NodeStatus>,
+    /// What the node has shown of its chain.
+    pub(super) chain: watch::Sender<Option<Arc<Chain>>>,
+    /// It is to show more.
+    pub(super) walk: watch::Sender<bool>,
     changed: Arc<Notify>,
 }
 
 impl Outlet {
     pub(super) fn new(name: Arc<str>, changed: Arc<Notify>) -> Self {
         let status = watch::Sender::new(NodeStatus::new(name));
-        Self { templates: watch::Sender::new(None), status, changed }
+        let (templates, chain) = (watch::Sender::new(None), watch::Sender::new(None));
+        Self { templates, status, chain, walk: watch::Sender::new(false), changed }
+    }
+
+    /// Notes a header if it is of the tip; an error where it does not follow from the one before.
+    pub(super) fn show(&self, tip: &Header, network: Network) -> Result<(), NodeError> {
+        let old = self.chain.borrow().clone();
+        let is_new = |shown: &&Shown| old.as_ref().is_none_or(|old| old.tip().hash != shown.hash);
+        let shown = tip.shown.as_ref().filter(|_| tip.confirmations == 1).filter(is_new);
+        let Some(shown) = shown else { return Ok(()) };
+        let chain = Chain::with_tip(old.as_deref(), shown.clone(), network);
+        let chain = chain.map_err(|fault| NodeError::Header(tip.hash, fault))?;
+        self.chain.send_replace(Some(Arc::new(chain)));
+        Ok(())
+    }
+
+    /// Takes the header below those that the node has shown, unless its tip has moved meanwhile.
+    pub(super) fn lengthen(&self, parent: Shown, network: Network) -> Result<(), NodeError> {
+        let Some(mut chain) = self.chain.borrow().as_deref().cloned() else { return Ok(()) };
+        let hash = parent.hash;
+        if chain.wanted() == Some(hash) {
+            let wrong = |fault| NodeError::Header(hash, fault);
+            chain.lengthen(parent, network).map_err(wrong)?;
+            self.chain.send_replace(Some(Arc::new(chain)));
+            self.changed.notify_one();
+        }
+        Ok(())
     }
 
     pub fn publish(&self, template: Arc<Template>) {

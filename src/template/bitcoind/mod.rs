@@ -22,8 +22,9 @@ use bitcoin::Network;
 
 use super::{
     Fork, NodeConfig, Notices, Outlet, Refresh, RulesWatch, TemplateSource, conn::RpcError,
-    gbt::GbtError,
+    gbt::GbtError, headers::HeaderFault,
 };
+use crate::work::Hash256;
 
 /// One node as a source of templates.
 #[derive(Debug)]
@@ -66,6 +67,8 @@ pub enum NodeError {
     Chain(Arc<str>),
     #[error("its {0} does not parse")]
     Answer(&'static str),
+    #[error("its header of block {0} is false: {1}")]
+    Header(Hash256, HeaderFault),
 }
 
 impl NodeError {

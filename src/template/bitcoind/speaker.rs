@@ -173,6 +173,10 @@ pub(in crate::template) fn advice(error: &NodeError) -> &'static str {
             "update gatewayd; or, if you know that the rule asks nothing of a block's maker, allow \
              it by its name in template.allow_rules"
         }
+        NodeError::Header(..) => {
+            "what answers there is no Bitcoin node, or one that lies: see what it is, and correct \
+             rpc_url"
+        }
         NodeError::RuleAsked(_) | NodeError::Template(GbtError::VersionBits(_)) => {
             "update gatewayd"
         }

@@ -30,6 +30,7 @@ use crate::{
         progress::{FullNews, HeaderNews, Progress},
         rpc::{self, Fetched, Request},
         silence::Silence,
+        walk,
         zmq::{self, ZmqWatch},
     },
     work::{Hash256, Template},
@@ -131,8 +132,8 @@ impl<'a> Session<'a> {
         let (name, network) = (&node.name, info.network);
         let period = *refresh.borrow_and_update();
         let mut helpers = JoinSet::new();
-        let clients = (client, connect()?);
-        let lookers = Lookers::spawn(clients, network, &mut helpers, answer_sender);
+        helpers.spawn(walk::run(connect()?, network, outlet.clone(), answer_sender.clone()));
+        let lookers = Lookers::spawn((client, connect()?), network, &mut helpers, answer_sender);
         let fetchers = Fetchers::default();
         for requests in fetchers.subscribe() {
             let (name, sender) = (Arc::clone(name), fetched_sender.clone());
@@ -316,6 +317,7 @@ impl<'a> Session<'a> {
             return Ok(());
         };
         see_side(self.fork, &header, self.outlet)?;
+        self.outlet.show(&header, self.network)?;
         match self.progress.on_header(&header, unix_now()) {
             HeaderNews::NotTip => self.look_again(look),
             HeaderNews::NewTip(template) => self.on_new_tip(&header, look.hint, template),

@@ -243,6 +243,9 @@ impl<'a> Source<'a> {
         let HeaderNews::NewTip(template) = progress.on_header(&header, unix_now()) else {
             return Ok(());
         };
+        if let Some(network) = self.outlet.status().network {
+            self.outlet.show(&header, network)?;
+        }
         let (node, height, from) = (&self.node.name, header.height, hint.from);
         if let Some(template) = template {
             self.outlet.publish(Arc::new(template));

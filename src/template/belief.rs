@@ -1,0 +1,396 @@
+//! What is believed of the nodes' chains: as much work as their headers show. Pure.
+//!
+//! All works are counted from one block, at which counting began. A node whose tip does not hang
+//! together with what is known is asked for the headers below it, until they meet.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bitcoin::Network;
+
+use super::{
+    header::ChainWork,
+    headers::{Chain, HeaderFault, Shown, bits_follow},
+};
+use crate::work::{Hash256, Template};
+
+/// Blocks that are known to exist.
+#[derive(Debug, Default)]
+pub(super) struct Beliefs {
+    known: HashMap<Hash256, Known>,
+}
+
+#[derive(Clone, Debug)]
+struct Known {
+    work: ChainWork,
+    /// None of one that is only known as another one's parent.
+    shown: Option<Shown>,
+}
+
+/// What a source says of itself.
+#[derive(Debug)]
+pub(super) struct Claim {
+    pub(super) is_ready: bool,
+    /// What its latest template builds on.
+    pub(super) tip: Hash256,
+    pub(super) chain: Option<Arc<Chain>>,
+}
+
+/// What is believed of a source.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Standing {
+    /// The work up to its tip, or up to the last block before it whose header is here.
+    Placed { work: ChainWork, is_tip: bool },
+    /// Its headers do not hang together with what is known, so far.
+    Apart,
+    /// It has shown none.
+    Unshown,
+    /// Its headers contradict what is known.
+    False(HeaderFault),
+}
+
+impl Standing {
+    fn is_placed(self) -> bool {
+        matches!(self, Self::Placed { .. })
+    }
+
+    /// The header that its work builds on is here.
+    pub(super) fn is_shown(self) -> bool {
+        matches!(self, Self::Placed { is_tip: true, .. })
+    }
+
+    /// For choosing. Where others show what they have, nothing is what is not shown; where nobody
+    /// does, heights have to do.
+    pub(super) fn work(self, do_others_show: bool) -> Option<ChainWork> {
+        match self {
+            Self::Placed { work, .. } => Some(work),
+            _ => do_others_show.then_some(ChainWork::NONE),
+        }
+    }
+}
+
+/// What makes a source's work worth nothing, whatever others say.
+pub(super) fn doubt(
+    claim: &Claim,
+    standing: Standing,
+    template: Option<&Template>,
+    network: Network,
+) -> Option<String> {
+    if let Standing::False(fault) = standing {
+        return Some(format!(
+            "a header of its chain does not go with those of other nodes: {fault}; {SEE_WHAT}"
+        ));
+    }
+    let (template, chain) = (template?, claim.chain.as_ref()?);
+    let tip = Some(chain.tip()).filter(|tip| tip.hash == template.prevhash)?;
+    let (height, bits) = (template.height, template.nbits);
+    if tip.height.checked_add(1) != Some(height) {
+        let at = tip.height;
+        return Some(format!("its work is for block {height} upon block {at}; {SEE_WHAT}"));
+    }
+    // What the time allows on test networks is the node's to say.
+    if !bits_follow(bits, (height, u32::MAX), tip, network) {
+        let before = tip.bits;
+        return Some(format!(
+            "its work for block {height} has the bits {bits}, which cannot follow on {before}; \
+             {SEE_WHAT}"
+        ));
+    }
+    None
+}
+
+/// What there is to say of a source that has not shown its tip's header since then, as others have.
+pub(super) fn unshown(
+    claim: &Claim,
+    standing: Standing,
+    since: Option<Instant>,
+    now: Instant,
+) -> Option<String> {
+    let is_walking =
+        standing == Standing::Apart && claim.chain.as_ref().is_some_and(|chain| !chain.is_whole());
+    let limit = if is_walking { WALK_TIME_MAX } else { UNSHOWN_MAX };
+    since.filter(|since| now.saturating_duration_since(*since) >= limit)?;
+    let tip = claim.tip;
+    Some(match standing {
+        Standing::Apart => format!(
+            "its chain up to block {tip} does not hang together with that of the other nodes; \
+             {SEE_WHAT}"
+        ),
+        _ => format!(
+            "it gives work on block {tip}, and for more than {limit:?} it has not shown that \
+             block's header (getblockheader), nor do other nodes know it; {SEE_WHAT}"
+        ),
+    })
+}
+
+impl Beliefs {
+    /// Begins anew: another chain says nothing of this one.
+    pub(super) fn forget(&mut self) {
+        self.known.clear();
+    }
+
+    /// What is believed of each source, in order of preference, and whether those that are ready
+    /// are to be asked for more headers.
+    pub(super) fn judge(&mut self, claims: &[Claim], network: Network) -> (Vec<Standing>, bool) {
+        let standings = self.place_all(claims, network);
+        let is_apart = |(claim, standing): &(&Claim, &Standing)| {
+            claim.is_ready && **standing == Standing::Apart
+        };
+        let apart: Vec<&Claim> =
+            claims.iter().zip(&standings).filter(is_apart).map(|(claim, _)| claim).collect();
+        let Some(first) = apart.first() else { return (standings, false) };
+        let is_walked = |claim: &Claim| claim.chain.as_ref().is_none_or(|chain| chain.is_whole());
+        if !claims.iter().filter(|claim| claim.is_ready).all(is_walked) {
+            return (standings, true);
+        }
+        // They have nothing in common. Most of them are right, or else the preferred ones.
+        let is_placed =
+            |(claim, standing): &(&Claim, &Standing)| claim.is_ready && standing.is_placed();
+        let placed: Vec<&Claim> =
+            claims.iter().zip(&standings).filter(is_placed).map(|(claim, _)| claim).collect();
+        let is_before = |other: &Claim| position(claims, first) < position(claims, other);
+        if apart.len() > placed.len()
+            || apart.len() == placed.len() && placed.first().is_some_and(|it| is_before(it))
+        {
+            self.known.clear();
+            self.begin(first);
+            return (self.place_all(claims, network), false);
+        }
+        (standings, false)
+    }
+
+    fn place_all(&mut self, claims: &[Claim], network: Network) -> Vec<Standing> {
+        if self.known.len() > KNOWN_MAX {
+            self.known.clear();
+        }
+        if self.known.is_empty()
+            && let Some(first) = claims.iter().find(|claim| claim.is_ready && claim.chain.is_some())
+        {
+            self.begin(first);
+        }
+        claims.iter().map(|claim| self.place(claim, network)).collect()
+    }
+
+    /// Counts from the tip of this source.
+    fn begin(&mut self, claim: &Claim) {
+        if let Some(chain) = &claim.chain {
+            let tip = chain.tip();
+            let known = Known { work: ChainWork::MIDDLE, shown: Some(tip.clone()) };
+            self.known.insert(tip.hash, known);
+        }
+    }
+
+    fn place(&mut self, claim: &Claim, network: Network) -> Standing {
+        let own = claim.chain.as_deref().map(|chain| self.join(chain, network));
+        if let Some(Standing::False(fault)) = own {
+            return Standing::False(fault);
+        }
+        match (self.known.get(&claim.tip), own) {
+            // Whoever showed its header.
+            (Some(known), _) => Standing::Placed { work: known.work, is_tip: true },
+            (None, Some(Standing::Placed { work, .. })) => Standing::Placed { work, is_tip: false },
+            (None, Some(other)) => other,
+            (None, None) => Standing::Unshown,
+        }
+    }
+
+    /// Learns what a chain shows, if it hangs together with what is known.
+    fn join(&mut self, chain: &Chain, network: Network) -> Standing {
+        let is_learned = |known: Option<&Known>| known.is_some_and(|it| it.shown.is_some());
+        let bottom = chain.iter().next_back();
+        let is_old = is_learned(self.known.get(&chain.tip().hash))
+            && bottom.is_some_and(|last| self.known.contains_key(&last.prevhash));
+        if !is_old && let Err(standing) = self.learn(chain, network) {
+            return standing;
+        }
+        match self.known.get(&chain.tip().hash) {
+            Some(known) => Standing::Placed { work: known.work, is_tip: true },
+            None => Standing::Apart,
+        }
+    }
+
+    fn learn(&mut self, chain: &Chain, network: Network) -> Result<(), Standing> {
+        let meets = |shown: &Shown| self.known.contains_key(&shown.hash);
+        let (at, known) = match chain.iter().position(meets) {
+            Some(at) => {
+                let shown = chain.iter().nth(at).ok_or(Standing::Apart)?;
+                let known = self.known.get(&shown.hash).ok_or(Standing::Apart)?;
+                let height = known.shown.as_ref().map(|it| it.height);
+                if height.is_some_and(|height| height != shown.height) {
+                    return Err(Standing::False(HeaderFault::Height));
+                }
+                (at, known)
+            }
+            None => {
+                let last = chain.iter().next_back().ok_or(Standing::Apart)?;
+                let known = self.known.get(&last.prevhash).ok_or(Standing::Apart)?;
+                // Not even its bits are known: it has to be shown first.
+                let parent = known.shown.as_ref().ok_or(Standing::Apart)?;
+                last.follows(parent, network).map_err(Standing::False)?;
+                (chain.iter().len(), known)
+            }
+        };
+        let meeting = known.work;
+        let mut work = meeting;
+        for shown in chain.iter().take(at).rev() {
+            work = work.saturating_add(shown.work());
+            self.insert(shown, work);
+        }
+        let mut work = meeting;
+        for shown in chain.iter().skip(at) {
+            self.insert(shown, work);
+            work = work.saturating_sub(shown.work());
+            let parent = Known { work, shown: None };
+            self.known.entry(shown.prevhash).or_insert(parent);
+        }
+        Ok(())
+    }
+
+    fn insert(&mut self, shown: &Shown, work: ChainWork) {
+        let known = self.known.entry(shown.hash).or_insert(Known { work, shown: None });
+        known.shown.get_or_insert_with(|| shown.clone());
+    }
+}
+
+fn position(claims: &[Claim], claim: &Claim) -> Option<usize> {
+    claims.iter().position(|it| std::ptr::eq(it, claim))
+}
+
+const SEE_WHAT: &str = "see whether what answers at its rpc_url is a Bitcoin node of this chain";
+/// A header is there in milliseconds.
+const UNSHOWN_MAX: Duration = Duration::from_secs(10);
+/// For thousands of headers, of a node that is slow.
+const WALK_TIME_MAX: Duration = Duration::from_secs(60);
+/// A few walks of two weeks each; beyond that, counting begins anew at the tip.
+const KNOWN_MAX: usize = 20_000;
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::headers::tests::{EASY, mined},
+        *,
+    };
+
+    const NETWORK: Network = Network::Regtest;
+
+    /// Headers upon `parent`, lowest first.
+    fn upon(parent: &Shown, count: u32, mark: u8) -> Vec<Shown> {
+        let mut all: Vec<Shown> = vec![parent.clone()];
+        for height in parent.height + 1..=parent.height + count {
+            all.push(mined(all.last().unwrap().hash, height, EASY, mark));
+        }
+        all.split_off(1)
+    }
+
+    /// A source that has shown these, lowest first.
+    fn shows(headers: &[Shown]) -> Claim {
+        let mut chain = None;
+        for header in headers {
+            chain = Some(Chain::with_tip(chain.as_ref(), header.clone(), NETWORK).unwrap());
+        }
+        let tip = headers.last().unwrap().hash;
+        Claim { is_ready: true, tip, chain: chain.map(Arc::new) }
+    }
+
+    /// The same source, with what it was asked for below.
+    fn walked(headers: &[Shown]) -> Claim {
+        let mut chain = Chain::with_tip(None, headers.last().unwrap().clone(), NETWORK).unwrap();
+        for header in headers.iter().rev().skip(1) {
+            chain.lengthen(header.clone(), NETWORK).unwrap();
+        }
+        let tip = headers.last().unwrap().hash;
+        Claim { is_ready: true, tip, chain: Some(Arc::new(chain)) }
+    }
+
+    fn works(standings: &[Standing]) -> Vec<Option<ChainWork>> {
+        let work = |standing: &Standing| match standing {
+            Standing::Placed { work, .. } => Some(*work),
+            _ => None,
+        };
+        standings.iter().map(work).collect()
+    }
+
+    #[test]
+    fn a_block_more_is_work_more_at_once() {
+        let mut beliefs = Beliefs::default();
+        let base = mined(Hash256::ZERO, 0, EASY, 0);
+        let ours = upon(&base, 5, 0);
+        let (standings, walk) = beliefs.judge(&[shows(&ours[..4]), shows(&ours[3..])], NETWORK);
+        let works = works(&standings);
+        assert!(works[1] > works[0] && works[0].is_some() && !walk, "{standings:?}");
+        // Two that came at the same time are level.
+        let rival = mined(ours[3].hash, 5, EASY, 7);
+        let rivals = [shows(&ours[3..]), shows(&[ours[3].clone(), rival])];
+        let (standings, _) = beliefs.judge(&rivals, NETWORK);
+        assert_eq!(self::works(&standings)[0], self::works(&standings)[1]);
+    }
+
+    #[test]
+    fn chains_that_parted_are_compared_where_they_meet() {
+        let mut beliefs = Beliefs::default();
+        let base = mined(Hash256::ZERO, 0, EASY, 0);
+        let (short, long) = (upon(&base, 3, 1), upon(&base, 6, 2));
+        let (standings, walk) = beliefs.judge(&[shows(&short[2..]), shows(&long[5..])], NETWORK);
+        assert!(standings[0].is_placed() && standings[1] == Standing::Apart && walk);
+        let whole = |side: &[Shown]| walked(&[std::slice::from_ref(&base), side].concat());
+        let (standings, walk) = beliefs.judge(&[whole(&short), whole(&long)], NETWORK);
+        let works = works(&standings);
+        assert!(works[1] > works[0] && works[0].is_some() && !walk, "{standings:?}");
+    }
+
+    #[test]
+    fn a_tip_that_nobody_shows_is_worth_no_more_than_what_is_below() {
+        let mut beliefs = Beliefs::default();
+        let ours = upon(&mined(Hash256::ZERO, 0, EASY, 0), 4, 0);
+        let ahead = Claim { tip: Hash256([9; 32]), ..shows(&ours) };
+        let (standings, _) = beliefs.judge(&[shows(&ours), ahead], NETWORK);
+        let Standing::Placed { work, is_tip: true } = standings[0] else { panic!("{standings:?}") };
+        assert_eq!(standings[1], Standing::Placed { work, is_tip: false });
+        // Nor is one that shows nothing at all, unless others show its tip.
+        let silent = |tip| Claim { is_ready: true, tip, chain: None };
+        let claims = [shows(&ours), silent(Hash256([9; 32])), silent(ours[3].hash)];
+        let (standings, walk) = beliefs.judge(&claims, NETWORK);
+        assert_eq!((standings[1], walk), (Standing::Unshown, false));
+        assert_eq!(standings[2], Standing::Placed { work, is_tip: true });
+    }
+
+    #[test]
+    fn easier_headers_than_the_chain_has_are_seen_through() {
+        let mut beliefs = Beliefs::default();
+        let base = mined(Hash256::ZERO, 10, 0x1f7f_ffff, 0);
+        let easy = mined(base.hash, 11, EASY, 1);
+        let claims = |tip| [shows(std::slice::from_ref(&base)), shows(&[tip])];
+        let (standings, _) = beliefs.judge(&claims(easy), NETWORK);
+        assert_eq!(standings[1], Standing::False(HeaderFault::Bits));
+        // Nor does a height come from nowhere.
+        let high = mined(base.hash, 500, 0x1f7f_ffff, 1);
+        let (standings, _) = beliefs.judge(&claims(high), NETWORK);
+        assert_eq!(standings[1], Standing::False(HeaderFault::Height));
+    }
+
+    #[test]
+    fn of_chains_with_nothing_in_common_most_or_the_preferred_are_right() {
+        let whole = |mark| {
+            walked(
+                &[
+                    &[mined(Hash256::ZERO, 0, EASY, mark)][..],
+                    &upon(&mined(Hash256::ZERO, 0, EASY, mark), 3, mark),
+                ]
+                .concat(),
+            )
+        };
+        let not_ready = |claim: Claim| Claim { is_ready: false, ..claim };
+        let mut beliefs = Beliefs::default();
+        // The liar was there first.
+        let (standings, _) = beliefs.judge(&[not_ready(whole(1)), whole(2)], NETWORK);
+        assert!(standings[1].is_placed());
+        let (standings, _) = beliefs.judge(&[whole(1), whole(2)], NETWORK);
+        assert!(standings[0].is_placed() && standings[1] == Standing::Apart, "{standings:?}");
+        // It is preferred, and alone with what it says.
+        let (standings, _) = beliefs.judge(&[whole(2), whole(1), whole(1)], NETWORK);
+        assert!(standings[0] == Standing::Apart && standings[1].is_placed(), "{standings:?}");
+    }
+}
