@@ -92,6 +92,23 @@ async fn a_signet_of_ones_own_has_shares_and_blocks() {
     assert_eq!(stats.rejected, 0, "{stats:?}");
 }
 
+/// p2pool/p2pool#339, #430: software that reads old blocks stops where a node has thrown them away, as
+/// most at home have.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pruned_node_is_as_good_as_another() {
+    let node = Bitcoind::start_with(bitcoin::Network::Regtest, &["-prune=1", "-fastprune"]);
+    node.generate(900);
+    let pruned: i64 = node.rpc().call("pruneblockchain", &[550.into()]).unwrap();
+    assert!(pruned > 0 && node.rpc().get_blockchain_info().unwrap().pruned);
+    let first = node.rpc().get_block_hash(1).unwrap();
+    assert!(node.rpc().get_block(&first).is_err(), "it is gone");
+    let gateway = Gateway::start(&config(&node, 0.000_25));
+    let miner = Miner::start(miner(&gateway, 1)).unwrap();
+    gateway.wait_for_line("block accepted", Duration::from_secs(60));
+    let stats = miner.stop().await;
+    assert_eq!(stats.rejected, 0, "{stats:?}");
+}
+
 /// The node goes and comes back: fresh work within two seconds.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_returns_gives_work_within_two_seconds() {
