@@ -1,10 +1,13 @@
 //! The admin password: kept as an argon2id hash, whichever way the file has it.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::{Mutex, PoisonError},
+};
 
 use argon2::{
-    Argon2,
-    password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash},
+    Algorithm, Argon2, Block, Params, Version,
+    password_hash::{PasswordHasher, phc::PasswordHash},
 };
 use rand::Rng;
 use sha2::{Digest, Sha256};
@@ -34,7 +37,7 @@ impl Password {
         if line.starts_with("$argon2") {
             let bad = |what: &dyn fmt::Display| PasswordError::Hash(what.to_string());
             let hash = PasswordHash::new(line.trim_end()).map_err(|error| bad(&error))?;
-            argon2::Params::try_from(&hash).map_err(|error| bad(&error))?;
+            Params::try_from(&hash).map_err(|error| bad(&error))?;
             return Ok(Self(hash));
         }
         if line.chars().count() < LEN_MIN {
@@ -47,8 +50,32 @@ impl Password {
 
     /// Slow by design, in the same time for each wrong one.
     pub(super) fn is(&self, given: &str) -> bool {
-        Argon2::default().verify_password(given.as_bytes(), &self.0).is_ok()
+        verify(&self.0, given).unwrap_or(false)
     }
+}
+
+/// Whether the hash is of this password; none when it cannot be of any. Checks come one after the
+/// other and share their memory: given back each time, an allocator would keep it many times over.
+fn verify(hash: &PasswordHash, given: &str) -> Option<bool> {
+    static MEMORY: Mutex<Vec<Block>> = Mutex::new(Vec::new());
+    let (salt, expected) = (hash.salt.as_ref()?, hash.hash.as_ref()?.as_bytes());
+    let params = Params::try_from(hash).ok()?;
+    let blocks = params.block_count();
+    let algorithm = hash.algorithm.as_str().parse::<Algorithm>().ok()?;
+    let version = hash.version.map_or_else(|| Ok(Version::default()), Version::try_from).ok()?;
+    let mut out = vec![0; expected.len()];
+    let mut memory = MEMORY.lock().unwrap_or_else(PoisonError::into_inner);
+    if memory.len() < blocks {
+        memory.resize_with(blocks, Block::default);
+    }
+    let argon2 = Argon2::new(algorithm, version, params);
+    let room = memory.get_mut(..blocks)?;
+    let done = argon2.hash_password_into_with_memory(given.as_bytes(), salt, &mut out, room);
+    if blocks > BLOCKS_KEPT_MAX {
+        *memory = Vec::new();
+    }
+    drop(memory);
+    Some(done.is_ok() && bool::from(out.ct_eq(expected)))
 }
 
 impl fmt::Debug for Password {
@@ -84,5 +111,7 @@ fn digest(key: &[u8; 32], password: &str) -> [u8; 32] {
     Sha256::new().chain_update(key).chain_update(password).finalize().into()
 }
 
+/// 64 MiB: what somebody's own hash takes beyond that is not held for the next password.
+const BLOCKS_KEPT_MAX: usize = 64 * 1024;
 /// Shorter ones are guessed; node boxes give longer ones.
 const LEN_MIN: usize = 8;
