@@ -24,7 +24,9 @@ use bitcoin::{
 };
 use common::{bitcoind::Bitcoind, gateway::Gateway};
 use gatewayd::{
-    template::{Auth, NodeConfig, NodeKind, NodeState, NodeStatus, TemplateConfig, Templates},
+    template::{
+        Auth, Fork, NodeConfig, NodeKind, NodeState, NodeStatus, TemplateConfig, Templates,
+    },
     work::{Template, TemplateKind},
 };
 use tokio::{runtime::Runtime, time::timeout};
@@ -55,6 +57,13 @@ struct Script {
     curtime: u64,
     coinbase_extra: u64,
     height_extra: u32,
+    version: &'static str,
+    /// Of its deployments; none: it does not know the call.
+    fork: Option<&'static str>,
+    /// It says that it publishes blocks; else it does not know of publishers.
+    publishes: bool,
+    /// A method, and the HTTP status that it is answered with.
+    refused: Option<(&'static str, u16)>,
     /// Closes connections instead of answering.
     hangs_up: bool,
     calls: Vec<String>,
@@ -85,6 +94,10 @@ impl FakeNode {
             curtime: 1002,
             coinbase_extra: 0,
             height_extra: 0,
+            version: "/Fake:1/",
+            fork: None,
+            publishes: false,
+            refused: None,
             hangs_up: false,
             calls: Vec::new(),
         }));
@@ -100,6 +113,15 @@ impl FakeNode {
 
     fn set(&self, change: impl FnOnce(&mut Script)) {
         change(&mut self.script.lock().unwrap());
+    }
+
+    /// Until the session is over: one is begun with that call. Before, it may only be late.
+    fn hang_up(&self) {
+        let tried = self.called("hung up on getblockchaininfo");
+        self.set(|script| script.hangs_up = true);
+        common::eventually("the session is over", PATIENCE, || {
+            (self.called("hung up on getblockchaininfo") > tried).then_some(())
+        });
     }
 
     fn called(&self, method: &str) -> usize {
@@ -122,16 +144,18 @@ fn serve(stream: &TcpStream, script: &Mutex<Script>) {
     let mut reader = BufReader::new(stream);
     while let Some((authorization, body)) = request(&mut reader) {
         let mut script = script.lock().unwrap();
+        let method = body.split("\"method\":\"").nth(1).unwrap().split('"').next().unwrap();
         if script.hangs_up {
+            script.calls.push(format!("hung up on {method}"));
             return;
         }
         let expected = bitcoincore_rpc::jsonrpc::base64::encode(format!("u:{}", script.password));
-        let method = body.split("\"method\":\"").nth(1).unwrap().split('"').next().unwrap();
         script.calls.push(method.to_owned());
-        let (status, answer) = if authorization == expected {
-            (200, answer(&script, method, &body))
-        } else {
-            (401, String::new())
+        let refused = script.refused.filter(|(refused, _)| *refused == method);
+        let (status, answer) = match refused {
+            Some((_, status)) => (status, "no".into()),
+            None if authorization == expected => (200, answer(&script, method, &body)),
+            None => (401, String::new()),
         };
         drop(script);
         let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n", answer.len());
@@ -223,7 +247,11 @@ fn answer(script: &Script, method: &str, body: &str) -> String {
         "getblockchaininfo" => format!(
             r#"{{"chain":"{chain}","blocks":{height},"headers":{height},"initialblockdownload":false}}"#
         ),
-        "getnetworkinfo" => r#"{"subversion":"/Fake:1/"}"#.into(),
+        "getnetworkinfo" => format!(r#"{{"subversion":"{}"}}"#, script.version),
+        "getzmqnotifications" if script.publishes => r#"[{"type":"pubhashblock"}]"#.into(),
+        "getdeploymentinfo" if script.fork.is_some() => {
+            format!(r#"{{"deployments":{{}}{}}}"#, script.fork.unwrap())
+        }
         "getbestblockhash" => format!("\"{tip}\""),
         "getblockheader" if !script.blocks.is_empty() => match header(script, body) {
             Some(header) => header,
@@ -286,11 +314,15 @@ struct Side {
 
 impl Side {
     fn start(nodes: &[NodeConfig]) -> Self {
+        Self::start_with(nodes, Duration::from_secs(40))
+    }
+
+    fn start_with(nodes: &[NodeConfig], refresh: Duration) -> Self {
         let runtime = Runtime::new().unwrap();
         let token = CancellationToken::new();
         let config = TemplateConfig {
             nodes: nodes.to_vec(),
-            refresh: Duration::from_secs(40),
+            refresh,
             allow_rules: Vec::new().into(),
             chains: Vec::new(),
         };
@@ -536,17 +568,113 @@ fn failing_over_and_back_between_three() {
     side.template(|template| &*template.source == "a" && template.height == 12);
 }
 
+/// A session of its own for what the node says from now on.
+fn meet_again(node: &FakeNode, side: &Side, change: impl FnOnce(&mut Script)) {
+    node.hang_up();
+    node.set(|script| {
+        change(script);
+        script.hangs_up = false;
+    });
+    side.status(0, |status| status.state == NodeState::Ready);
+}
+
+#[test]
+fn a_node_that_does_not_tell_goes_where_it_went_when_it_did() {
+    let node = FakeNode::start();
+    node.set(|script| script.fork = Some(SOON));
+    let side = Side::start_with(&[node.config("mute")], Duration::from_millis(200));
+    let soon = Some(Fork::Blake2b { from: Some(50), is_here: false });
+    side.status(0, |status| status.state == NodeState::Ready && status.fork == soon);
+    for status in [403, 404, 503] {
+        meet_again(&node, &side, |script| script.refused = Some(("getdeploymentinfo", status)));
+        assert_eq!(side.status(0, |_| true).fork, soon, "{status}");
+    }
+    // It is asked again by and by, in the same session.
+    node.set(|script| (script.refused, script.fork) = (None, Some("")));
+    side.status(0, |status| status.fork.is_none() && status.state == NodeState::Ready);
+    // What another one said is worth nothing.
+    meet_again(&node, &side, |script| script.fork = Some(SOON));
+    side.status(0, |status| status.fork == soon);
+    meet_again(&node, &side, |script| {
+        (script.refused, script.version) = (Some(("getdeploymentinfo", 403)), "/Fake:2/");
+    });
+    side.status(0, |status| status.fork.is_none());
+}
+
+#[test]
+fn a_node_that_only_gets_blocks_and_is_too_busy_to_tell_is_asked_again_soon() {
+    let node = FakeNode::start();
+    node.set(|script| {
+        script.fork = Some(HERE);
+        script.refused = Some(("getdeploymentinfo", 503));
+    });
+    let other = FakeNode::start();
+    let config = NodeConfig { submit_only: true, ..node.config("busy") };
+    let side = Side::start(&[other.config("other"), config]);
+    common::eventually("it is asked", PATIENCE, || {
+        (node.called("getdeploymentinfo") > 0).then_some(())
+    });
+    node.set(|script| script.refused = None);
+    let mut status = side.templates.submit_only.clone();
+    let known = side.runtime.block_on(async {
+        let known = status.wait_for(|status| status[0].state == NodeState::WrongChain);
+        timeout(PATIENCE, known).await.is_ok()
+    });
+    assert!(known);
+    assert!(node.called("getnetworkinfo") <= 3, "a minute was {}", node.called("getnetworkinfo"));
+}
+
+#[test]
+fn a_node_built_without_zeromq_is_named() {
+    let node = FakeNode::start();
+    let config =
+        NodeConfig { zmq_hashblock: Some("tcp://127.0.0.1:9".into()), ..node.config("built") };
+    let side = Side::start(&[config]);
+    let status = side.status(0, |status| status.zmq_trouble.is_some());
+    assert!(status.zmq_trouble.unwrap().starts_with("the node was built without ZeroMQ"));
+}
+
+/// Two nodes behind one address, or one that restarts all the time.
+#[test]
+fn what_a_flapping_node_says_of_itself_is_told_a_few_times() {
+    let node = FakeNode::start();
+    let gateway = Gateway::start(&format!(
+        "[[node]]\nrpc_url = \"http://{}\"\nrpc_user = \"u\"\nrpc_password = \"p\"\n\
+         zmq_hashblock = \"tcp://127.0.0.1:9\"\n[mining]\n\
+         address = \"bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080\"\n[stratum]\n\
+         listen = [\"127.0.0.1:0\"]\n[api]\nlisten = \"\"\n[ledger]\ndata_dir = \"{{dir}}\"\n",
+        node.address
+    ));
+    for turn in 0..12 {
+        let told = node.called("getblocktemplate");
+        node.set(|script| {
+            let is_even = turn % 2 == 0;
+            script.fork = Some(if is_even { SOON } else { "" });
+            (script.publishes, script.hangs_up) = (is_even, false);
+        });
+        common::eventually("a session begins", PATIENCE, || {
+            (node.called("getblocktemplate") > told).then_some(())
+        });
+        node.hang_up();
+    }
+    let lines = gateway.lines();
+    for text in ["will follow the BLAKE2b chain", "ZeroMQ tells of no blocks"] {
+        let said = lines.iter().filter(|line| line.contains(text)).count();
+        assert!((1..=5).contains(&said), "{text}: {said} times");
+    }
+}
+
 #[test]
 fn a_node_that_gives_no_work_is_not_told_of_all_the_time() {
     let (node, publisher) = (FakeNode::start(), Bitcoind::regtest());
     node.set(|script| script.template_error = Some((-10, "in initial sync")));
     let config = format!(
         "[[node]]\nrpc_url = \"http://{}\"\nrpc_user = \"u\"\n\
-         rpc_password = \"p\"\nzmq_hashblock = \"{}\"\n[mining]\n\
+         rpc_password = \"p\"\n{}\n[mining]\n\
          address = \"bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080\"\n[stratum]\n\
          listen = [\"127.0.0.1:0\"]\n[api]\nlisten = \"\"\n[ledger]\ndata_dir = \"{{dir}}\"\n",
         node.address,
-        publisher.zmq_url()
+        publisher.zmq_url().map_or_else(String::new, |url| format!("zmq_hashblock = \"{url}\""))
     );
     let gateway = Gateway::start(&config);
     common::eventually("it is asked again and again", PATIENCE, || {
@@ -735,5 +863,8 @@ fn more_than_the_subsidy_is_not_mined() {
 
 /// Of a regtest.
 const EASY: u32 = 0x207f_ffff;
+/// As a node's deployments tell of the fork.
+const SOON: &str = r#","blake2b":{"height":50,"active":false}"#;
+const HERE: &str = r#","blake2b":{"height":5,"active":true}"#;
 /// A node is behind after 30 s.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -416,6 +416,12 @@ async fn read_reply(stream: &mut TcpStream) -> io::Result<Reply> {
     }
 }
 
+/// Whether a call may go through soon that was answered with this status.
+pub(super) fn is_busy(status: u16) -> bool {
+    // Or a proxy does not reach the node at the moment.
+    matches!(status, QUEUE_FULL | TOO_MANY | 502 | 504)
+}
+
 fn io_error(error: ReplyError) -> io::Error {
     match error {
         ReplyError::Ended => io::ErrorKind::UnexpectedEof.into(),
@@ -433,6 +439,8 @@ pub(super) const NOT_CONNECTED: i32 = -9;
 pub(super) const METHOD_NOT_FOUND: i32 = -32601;
 /// HTTP's status of a node whose work queue is full.
 const QUEUE_FULL: u16 = 503;
+/// HTTP's status where too much was asked in a short time.
+const TOO_MANY: u16 = 429;
 /// blvm-node counts in whole seconds.
 const RATION_PERIOD: Duration = Duration::from_secs(61);
 const COOKIE: &str = "cookie";

@@ -18,6 +18,7 @@ mod relay;
 mod rpc;
 mod select;
 mod silence;
+mod sparing;
 mod status;
 mod submit_only;
 mod task;

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bitcoin::Network;
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use tokio::{
     sync::{mpsc, watch},
     task::spawn_blocking,
@@ -14,7 +14,7 @@ use tracing::debug;
 use super::{
     Fork, Hint, HintFrom, NodeConfig, NodeError, ProposeError, RulesWatch,
     bitcoind::task::unix_now,
-    conn::{Answer, RpcClient, RpcError},
+    conn::{Answer, METHOD_NOT_FOUND, RpcClient, RpcError, is_busy},
     fork::{BLAKE2B, RawDeployments, refused_rule},
     gbt::{GbtError, Parsed, RawTemplate},
     header::{Header, RawHeader},
@@ -57,35 +57,68 @@ pub(super) async fn node_info(client: &mut RpcClient) -> Result<NodeInfo, NodeEr
     Ok(NodeInfo { network, version, height, headers, is_in_initial_download })
 }
 
-/// The other chain that the node is on, or will go to; none where it does not say.
+/// What a node says of something, if it does.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Told<T> {
+    Yes(T),
+    /// It does not know the call.
+    Unknown,
+    /// This user may not make the call, or something before the node passes no such call on.
+    Forbidden,
+    /// It is too busy to say now.
+    Later,
+}
+
+impl<T> Told<T> {
+    fn map<U>(self, map: impl FnOnce(T) -> U) -> Told<U> {
+        match self {
+            Self::Yes(told) => Told::Yes(map(told)),
+            Self::Unknown => Told::Unknown,
+            Self::Forbidden => Told::Forbidden,
+            Self::Later => Told::Later,
+        }
+    }
+}
+
+async fn told<T: DeserializeOwned>(
+    client: &mut RpcClient,
+    method: &'static str,
+) -> Result<Told<T>, RpcError> {
+    let parsed = match client.call(method, "[]", QUICK_MAX).await {
+        Ok(answer) => answer.parse::<T>(),
+        Err(error) => Err(error),
+    };
+    match parsed {
+        Ok(told) => Ok(Told::Yes(told)),
+        Err(RpcError::Node { code: METHOD_NOT_FOUND, .. } | RpcError::Parse { .. }) => {
+            Ok(Told::Unknown)
+        }
+        Err(RpcError::Forbidden(_)) => Ok(Told::Forbidden),
+        Err(RpcError::Http { status, .. }) if is_busy(status) => Ok(Told::Later),
+        Err(RpcError::Http { .. }) => Ok(Told::Forbidden),
+        Err(error) => Err(error),
+    }
+}
+
+/// The other chain that the node is on, or will go to. Older nodes do not know the call.
 pub(super) async fn fork(
     client: &mut RpcClient,
     network: Network,
-) -> Result<Option<Fork>, NodeError> {
-    let answer = match client.call("getdeploymentinfo", "[]", QUICK_MAX).await {
-        Ok(answer) => answer,
-        // Older nodes do not know the call, and some users may not make it.
-        Err(RpcError::Forbidden(_) | RpcError::Http { .. }) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    Ok(answer.parse::<RawDeployments>().ok().and_then(|deployments| deployments.fork(network)))
+) -> Result<Told<Option<Fork>>, NodeError> {
+    let told = told::<RawDeployments>(client, "getdeploymentinfo").await?;
+    Ok(told.map(|deployments| deployments.fork(network)))
 }
 
-/// Whether the node publishes new blocks' hashes; none where it does not say.
-pub(super) async fn publishes_blocks(client: &mut RpcClient) -> Result<Option<bool>, NodeError> {
+/// Whether the node publishes new blocks' hashes. One that was built without ZeroMQ does not know
+/// the call.
+pub(super) async fn publishes_blocks(client: &mut RpcClient) -> Result<Told<bool>, NodeError> {
     #[derive(Deserialize)]
     struct Publisher {
         #[serde(rename = "type")]
         kind: String,
     }
-    let answer = match client.call("getzmqnotifications", "[]", QUICK_MAX).await {
-        Ok(answer) => answer,
-        // Built without ZeroMQ it does not know the call, and some users may not make it.
-        Err(RpcError::Forbidden(_) | RpcError::Http { .. }) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    let publishers = answer.parse::<Vec<Publisher>>().ok();
-    Ok(publishers.map(|all| all.iter().any(|it| it.kind == "pubhashblock")))
+    let told = told::<Vec<Publisher>>(client, "getzmqnotifications").await?;
+    Ok(told.map(|all| all.iter().any(|it| it.kind == "pubhashblock")))
 }
 
 pub(super) async fn best_hash(client: &mut RpcClient) -> Result<Hash256, NodeError> {

@@ -7,10 +7,10 @@ use tokio::{sync::mpsc, task::JoinSet};
 use super::{NodeError, meet::see_move};
 use crate::{
     template::{
-        Hint, HintFrom,
+        Fork, Hint, HintFrom,
         conn::RpcClient,
         header::Header,
-        rpc::{self, NodeInfo},
+        rpc::{self, NodeInfo, Told},
     },
     work::Hash256,
 };
@@ -23,6 +23,8 @@ pub(super) enum Question {
     /// What waits in the mempool, beside a template of this weight.
     Mempool(u32),
     Info,
+    /// Which other chain it goes to.
+    Fork,
 }
 
 /// What a question about the tip came from.
@@ -48,6 +50,7 @@ pub(super) enum Answer {
     Header(Hash256, Option<Header>, Look),
     Mempool(u32, Result<u64, NodeError>),
     Info(NodeInfo),
+    Fork(Told<Option<Fork>>),
 }
 
 /// Who is asked.
@@ -138,7 +141,7 @@ async fn answer(
 ) {
     let mut connections = client.connections();
     while let Some(question) = questions.recv().await {
-        let answer = match ask(&mut client, question).await {
+        let answer = match ask(&mut client, network, question).await {
             // On a new connection there may be another node.
             Ok(answer @ Answer::Tip(..)) => {
                 see_move(&mut client, &mut connections, network).await.map(|()| answer)
@@ -152,7 +155,11 @@ async fn answer(
     }
 }
 
-async fn ask(client: &mut RpcClient, question: Question) -> Result<Answer, NodeError> {
+async fn ask(
+    client: &mut RpcClient,
+    network: Network,
+    question: Question,
+) -> Result<Answer, NodeError> {
     Ok(match question {
         Question::Tip(look) => Answer::Tip(rpc::best_hash(client).await?, look),
         Question::Header(hash, look) => {
@@ -160,6 +167,7 @@ async fn ask(client: &mut RpcClient, question: Question) -> Result<Answer, NodeE
         }
         Question::Mempool(weight) => Answer::Mempool(weight, rpc::mempool_vbytes(client).await),
         Question::Info => Answer::Info(rpc::node_info(client).await?),
+        Question::Fork => Answer::Fork(rpc::fork(client, network).await?),
     })
 }
 

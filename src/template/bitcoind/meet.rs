@@ -1,19 +1,24 @@
 //! What is asked of a node when a session with it begins: who it is, and on which chain. And what
 //! its errors mean for its state.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use bitcoin::Network;
 use tokio::time::Instant;
-use tracing::{info, warn};
 
-use super::speaker::{advice, introduce};
-use crate::template::{
-    Fork, HintFrom, NodeConfig, NodeError, NodeState, Outlet,
-    conn::{NOT_CONNECTED, RpcClient, RpcError, SYNCING, WARMING_UP},
-    header::Header,
-    rpc::{self, NodeInfo},
-    silence::Silence,
+use super::{
+    speaker::{Speaker, advice, introduce},
+    task::unix_now,
+};
+use crate::{
+    template::{
+        Fork, HintFrom, NodeConfig, NodeError, NodeState, Outlet,
+        conn::{NOT_CONNECTED, RpcClient, RpcError, SYNCING, WARMING_UP},
+        header::{self, Header},
+        rpc::{self, NodeInfo, Told},
+        silence::Silence,
+    },
+    work::Template,
 };
 
 /// Asks, and says what is new; an error where the node has no work for SHA-256 miners.
@@ -21,15 +26,25 @@ pub(super) async fn meet(
     client: &mut RpcClient,
     node: &NodeConfig,
     outlet: &Outlet,
-) -> Result<(NodeInfo, Option<Fork>), NodeError> {
+    speaker: &mut Speaker,
+) -> Result<(NodeInfo, Told<Option<Fork>>), NodeError> {
     let info = rpc::node_info(client).await?;
+    let known = known_fork(&info, outlet);
     introduce(node, &info, outlet);
     let fork = rpc::fork(client, info.network).await?;
-    see_fork(&node.name, fork, outlet)?;
+    see_fork(fork, known, outlet, speaker)?;
     if node.zmq_hashblock.is_some() {
-        see_publisher(client, &node.name, outlet).await?;
+        see_publisher(client, outlet, speaker).await?;
     }
     Ok((info, fork))
+}
+
+/// What the node said of its fork before; none where another one answers by now.
+pub(in crate::template) fn known_fork(info: &NodeInfo, outlet: &Outlet) -> Option<Fork> {
+    let before = outlet.status();
+    let is_same =
+        before.network == Some(info.network) && before.version.as_deref() == Some(&*info.version);
+    before.fork.filter(|_| is_same)
 }
 
 /// Sees whether the node came back on another network, so fast that nobody noticed it was away.
@@ -47,16 +62,22 @@ pub(super) async fn see_move(
     if now == network { Ok(()) } else { Err(NodeError::Moved(now)) }
 }
 
-/// Says which other chain the node goes to; an error where it is there.
-fn see_fork(node: &Arc<str>, fork: Option<Fork>, outlet: &Outlet) -> Result<(), NodeError> {
-    match fork {
-        Some(fork) if fork.is_here() => return Err(NodeError::Fork(fork)),
-        Some(fork) if outlet.status().fork != Some(fork) => {
-            warn!(%node, "this node {}: {}", fork.what(), Fork::ADVICE);
-        }
-        _ => {}
+/// Says which other chain the node goes to; an error where it is there. A node that does not tell
+/// goes where it went when it did.
+pub(super) fn see_fork(
+    fork: Told<Option<Fork>>,
+    known: Option<Fork>,
+    outlet: &Outlet,
+    speaker: &mut Speaker,
+) -> Result<(), NodeError> {
+    let fork = if let Told::Yes(fork) = fork { fork } else { known };
+    if let Some(fork) = fork.filter(|fork| fork.is_here()) {
+        return Err(NodeError::Fork(fork));
     }
-    outlet.update(|status| status.fork = fork);
+    speaker.fork(fork);
+    if outlet.status().fork != fork {
+        outlet.update(|status| status.fork = fork);
+    }
     Ok(())
 }
 
@@ -102,24 +123,31 @@ pub(in crate::template) fn is_refused_password(error: &NodeError) -> bool {
 /// Sees whether the node publishes what is listened to.
 async fn see_publisher(
     client: &mut RpcClient,
-    node: &Arc<str>,
     outlet: &Outlet,
+    speaker: &mut Speaker,
 ) -> Result<(), NodeError> {
-    if rpc::publishes_blocks(client).await? == Some(false) {
-        say_deaf(node, NO_PUBLISHER, outlet);
-    } else if outlet.status().zmq_trouble.as_deref() == Some(NO_PUBLISHER) {
-        outlet.update(|status| status.zmq_trouble = None);
+    match rpc::publishes_blocks(client).await? {
+        Told::Yes(false) => say_deaf(NO_PUBLISHER, outlet, speaker),
+        Told::Unknown => say_deaf(NO_ZMQ, outlet, speaker),
+        // What was seen of it before goes on.
+        Told::Forbidden | Told::Later => {}
+        Told::Yes(true) => {
+            let is_over = |why: &&str| [NO_PUBLISHER, NO_ZMQ].contains(why);
+            if outlet.status().zmq_trouble.as_deref().filter(is_over).is_some() {
+                outlet.update(|status| status.zmq_trouble = None);
+                speaker.hears();
+            }
+        }
     }
     Ok(())
 }
 
-/// Says once that no news will come by ZeroMQ, and why.
-fn say_deaf(node: &Arc<str>, why: &str, outlet: &Outlet) {
-    if outlet.status().zmq_trouble.as_deref() == Some(why) {
-        return;
+/// Says that no news will come by ZeroMQ, and why.
+fn say_deaf(why: &'static str, outlet: &Outlet, speaker: &mut Speaker) {
+    speaker.deaf(why);
+    if outlet.status().zmq_trouble.as_deref() != Some(why) {
+        outlet.update(|status| status.zmq_trouble = Some(why.into()));
     }
-    warn!(%node, "ZeroMQ tells of no blocks; other ways do, a little later: {why}");
-    outlet.update(|status| status.zmq_trouble = Some(why.into()));
 }
 
 /// Notes a new block, told of by whoever it was.
@@ -130,25 +158,41 @@ pub(super) fn told_of_block(silence: Option<&mut Silence>, by: HintFrom) {
 }
 
 /// Says so where blocks come and ZeroMQ tells of none.
-pub(super) fn see_silence(silence: Option<&mut Silence>, node: &Arc<str>, outlet: &Outlet) {
-    if silence.is_some_and(|silence| silence.is_deaf(Instant::now().into_std())) {
-        say_deaf(node, SILENT, outlet);
+pub(super) fn see_silence(silence: Option<&mut Silence>, outlet: &Outlet, speaker: &mut Speaker) {
+    // Where more is known already, that it is silent is none.
+    let is_known = outlet.status().zmq_trouble.is_some_and(|why| *why != *SILENT);
+    if !is_known && silence.is_some_and(|silence| silence.is_deaf(Instant::now().into_std())) {
+        say_deaf(SILENT, outlet, speaker);
     }
 }
 
 /// Notes news by ZeroMQ; says that they come after all.
-pub(super) fn heard(silence: Option<&mut Silence>, node: &Arc<str>, outlet: &Outlet) {
+pub(super) fn heard(silence: Option<&mut Silence>, outlet: &Outlet, speaker: &mut Speaker) {
     if let Some(silence) = silence {
         silence.heard();
     }
     if outlet.status().zmq_trouble.is_some() {
-        info!(%node, "ZeroMQ tells of new blocks now");
         outlet.update(|status| status.zmq_trouble = None);
+        speaker.hears();
     }
+}
+
+/// True when the limits of its node may be why a template holds so little.
+pub(super) fn is_light(template: &Template) -> bool {
+    template.total_weight < template.limits.weight / 2
+}
+
+/// None where there are no easy blocks, or they are there already.
+pub(super) fn easy_at(tip: &Header, network: Network) -> Option<Instant> {
+    let wait_s = header::easy_from(tip, network)?.checked_sub(unix_now())?;
+    Some(Instant::now() + Duration::from_secs(wait_s.into()))
 }
 
 const NO_PUBLISHER: &str = "the node publishes no hashblock: set zmqpubhashblock to the address of \
                             zmq_hashblock in its bitcoin.conf and restart it, or empty zmq_hashblock";
+/// Why, where the node does not even know what could be published.
+const NO_ZMQ: &str = "the node was built without ZeroMQ: empty zmq_hashblock (waiting for blocks over \
+                      RPC is about as quick), or run a build that has it";
 /// Why, where blocks are all that tells.
 const SILENT: &str = "blocks came, and nothing of them from zmq_hashblock: see whether \
                                  that is the address of this node's zmqpubhashblock (bitcoin-cli \

@@ -7,7 +7,12 @@ use tracing::{debug, info, warn};
 
 use super::NodeError;
 use crate::{
-    template::{Fork, NodeConfig, Outlet, gbt::GbtError, rpc::NodeInfo},
+    template::{
+        Fork, NodeConfig, Outlet,
+        gbt::GbtError,
+        rpc::NodeInfo,
+        sparing::{OFTEN, QUIET_OFTEN, Sparing},
+    },
     work::Template,
 };
 
@@ -21,6 +26,8 @@ pub(in crate::template) struct Speaker {
     mempool_said: bool,
     cut_said: bool,
     unmet_said: bool,
+    fork: Sparing<Fork>,
+    deaf: Sparing<&'static str>,
 }
 
 /// One that was spoken of.
@@ -55,6 +62,8 @@ impl Speaker {
             mempool_said: false,
             cut_said: false,
             unmet_said: false,
+            fork: Sparing::default(),
+            deaf: Sparing::default(),
         }
     }
 
@@ -114,6 +123,32 @@ impl Speaker {
             }
             Some(after) => debug!(%node, height, ?after, "the node gives work once more"),
             None => info!(%node, height, transactions, "the node gives work"),
+        }
+    }
+
+    /// The node goes to another chain, or to none as far as it says.
+    pub(super) fn fork(&mut self, fork: Option<Fork>) {
+        let Some(fork) = fork else {
+            self.fork.off();
+            return;
+        };
+        if self.fork.on(fork, Instant::now().into_std()) {
+            warn!(node = %self.node, "this node {}: {}", fork.what(), Fork::ADVICE);
+        }
+    }
+
+    /// No news will come by ZeroMQ.
+    pub(super) fn deaf(&mut self, why: &'static str) {
+        if self.deaf.on(why, Instant::now().into_std()) {
+            let node = &self.node;
+            warn!(%node, "ZeroMQ tells of no blocks; other ways do, a little later: {why}");
+        }
+    }
+
+    /// News come by ZeroMQ after all.
+    pub(super) fn hears(&mut self) {
+        if self.deaf.off() {
+            info!(node = %self.node, "ZeroMQ tells of new blocks now");
         }
     }
 
@@ -195,9 +230,6 @@ fn is_same_trouble(said: &NodeError, error: &NodeError) -> bool {
 
 /// A trouble that lasts is worth a word this often.
 const QUIET: Duration = Duration::from_secs(6 * 3600);
-/// One that comes and goes is said so many times, and then this often.
-const OFTEN: u32 = 5;
-const QUIET_OFTEN: Duration = Duration::from_secs(600);
 /// There are hardly more that differ.
 const TROUBLES_MAX: usize = 8;
 /// In virtual bytes. What waits may be too cheap for the node to mine; less is not worth a word.

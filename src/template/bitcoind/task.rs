@@ -17,7 +17,10 @@ use super::{
     NodeError,
     fetch::Fetchers,
     look::{Answer, Look, Lookers, Question},
-    meet::{heard, is_refused_password, meet, say_down, see_side, see_silence, told_of_block},
+    meet::{
+        easy_at, heard, is_light, is_refused_password, meet, say_down, see_fork, see_side,
+        see_silence, told_of_block,
+    },
     speaker::Speaker,
     wait::{WaitFrom, Waiter},
 };
@@ -25,10 +28,10 @@ use crate::{
     template::{
         Fork, Hint, HintFrom, NodeConfig, Notices, Outlet, Refresh, RulesWatch,
         conn::RpcClient,
-        header::{self, Header, Learned},
+        header::{Header, Learned},
         probe,
         progress::{FullNews, HeaderNews, Progress},
-        rpc::{self, Fetched, Request},
+        rpc::{self, Fetched, Request, Told},
         silence::Silence,
         walk,
         zmq::{self, ZmqWatch},
@@ -49,7 +52,8 @@ pub(super) async fn run(
     let mut wait = WAIT_MIN;
     loop {
         let news = (&mut refresh, &allowed);
-        let opened = Session::open(&node, news, &outlet, learned, &zmq_said).await;
+        let said = (&zmq_said, &mut speaker);
+        let opened = Session::open(&node, news, &outlet, learned, said).await;
         let error = match opened {
             Ok(mut session) => {
                 let error = session.serve(&mut notices, &mut speaker).await;
@@ -80,7 +84,8 @@ struct Session<'a> {
     outlet: &'a Outlet,
     node: Arc<str>,
     network: Network,
-    fork: Option<Fork>,
+    /// What it said of the chain that it goes to.
+    fork: Told<Option<Fork>>,
     /// Of ZeroMQ, where it is listened to.
     silence: Option<Silence>,
     progress: Progress,
@@ -119,11 +124,11 @@ impl<'a> Session<'a> {
         (refresh, allowed): (&'a mut Refresh, &RulesWatch),
         outlet: &'a Outlet,
         learned: Option<(Network, Learned)>,
-        zmq_said: &zmq::Said,
+        (zmq_said, speaker): (&zmq::Said, &mut Speaker),
     ) -> Result<Self, NodeError> {
         let connect = || RpcClient::new(&node.rpc_url, &node.auth);
         let mut client = connect()?;
-        let (info, fork) = meet(&mut client, node, outlet).await?;
+        let (info, fork) = meet(&mut client, node, outlet, speaker).await?;
         let (hint_sender, hints) = mpsc::channel(HINTS_MAX);
         let (fetched_sender, fetched) = mpsc::channel(FETCHED_MAX);
         let (answer_sender, answers) = mpsc::channel(ANSWERS_MAX);
@@ -209,8 +214,8 @@ impl<'a> Session<'a> {
                     }
                     Err(error) => return error,
                 },
-                Some(hint) = self.hints.recv() => self.on_hint(hint),
-                tip = notices.next() => self.on_hint(hint(HintFrom::Notice, tip)),
+                Some(hint) = self.hints.recv() => self.on_hint(hint, speaker),
+                tip = notices.next() => self.on_hint(hint(HintFrom::Notice, tip), speaker),
                 Ok(()) = self.refresh_news.changed() => {
                     let period = *self.refresh_news.borrow_and_update();
                     self.refresh = ticks(period, period);
@@ -236,26 +241,29 @@ impl<'a> Session<'a> {
         if self.has_published && self.outlet.status().is_in_initial_download {
             self.lookers.ask_aside(Question::Info);
         }
+        if self.fork == Told::Later {
+            self.lookers.ask_aside(Question::Fork);
+        }
     }
 
-    fn on_poll(&mut self, speaker: &Speaker) {
+    fn on_poll(&mut self, speaker: &mut Speaker) {
         let is_told = *self.zmq.is_telling.borrow() || *self.is_waiting.borrow();
         if is_told && self.polled_at.elapsed() < POLL {
             return;
         }
         self.polled_at = Instant::now();
-        see_silence(self.silence.as_mut(), &self.node, self.outlet);
+        see_silence(self.silence.as_mut(), self.outlet, speaker);
         self.look(Look::new(hint(HintFrom::SlowPoll, None)), true);
         if let Some(weight) = self.thin.take().filter(|_| speaker.wants_mempool()) {
             self.lookers.ask_aside(Question::Mempool(weight));
         }
     }
 
-    fn on_hint(&mut self, hint: Hint) {
+    fn on_hint(&mut self, hint: Hint, speaker: &mut Speaker) {
         debug!(node = %self.node, from = ?hint.from, tip = ?hint.tip, "there may be a new tip");
         if hint.from == HintFrom::Zmq {
             self.zmq.on_hint(hint.tip);
-            heard(self.silence.as_mut(), &self.node, self.outlet);
+            heard(self.silence.as_mut(), self.outlet, speaker);
         }
         // Whoever gave notice may know of a block before the node does.
         self.look(Look::new(hint), hint.from != HintFrom::Notice);
@@ -296,6 +304,10 @@ impl<'a> Session<'a> {
             Answer::Info(info) => self.outlet.update(|status| {
                 status.is_in_initial_download = info.is_in_initial_download;
             }),
+            Answer::Fork(fork) => {
+                self.fork = fork;
+                see_fork(fork, self.outlet.status().fork, self.outlet, speaker)?;
+            }
         }
         Ok(())
     }
@@ -316,7 +328,7 @@ impl<'a> Session<'a> {
             self.look_again(look);
             return Ok(());
         };
-        see_side(self.fork, &header, self.outlet)?;
+        see_side(self.outlet.status().fork, &header, self.outlet)?;
         self.outlet.show(&header, self.network)?;
         match self.progress.on_header(&header, unix_now()) {
             HeaderNews::NotTip => self.look_again(look),
@@ -439,22 +451,11 @@ impl<'a> Session<'a> {
     }
 }
 
-/// True when the limits of its node may be why a template holds so little.
-fn is_light(template: &Template) -> bool {
-    template.total_weight < template.limits.weight / 2
-}
-
 pub(in crate::template) fn hint(from: HintFrom, tip: Option<Hash256>) -> Hint {
     Hint { from, tip, at: Instant::now().into_std() }
 }
 
-/// None where there are no easy blocks, or they are there already.
-fn easy_at(tip: &Header, network: Network) -> Option<Instant> {
-    let wait_s = header::easy_from(tip, network)?.checked_sub(unix_now())?;
-    Some(Instant::now() + Duration::from_secs(wait_s.into()))
-}
-
-async fn until(moment: Option<Instant>) {
+pub(in crate::template) async fn until(moment: Option<Instant>) {
     match moment {
         Some(moment) => sleep_until(moment).await,
         None => std::future::pending().await,
@@ -490,7 +491,7 @@ const POLL_QUICK: Duration = Duration::from_millis(250);
 /// A header is there in a millisecond, and work on it goes out first: the node would make it wait
 /// for a template that was asked for before. Where its answers take long, that is no reason to ask
 /// for one thing after another.
-const HEAD_START: Duration = Duration::from_millis(100);
+pub(in crate::template) const HEAD_START: Duration = Duration::from_millis(100);
 /// `tokio::time::interval` refuses zero, and a node should not be asked in a loop.
 const PERIOD_MIN: Duration = Duration::from_millis(100);
 /// One hint is enough to look; a few more do no harm.

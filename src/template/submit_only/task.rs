@@ -7,9 +7,10 @@ use tracing::{info, warn};
 
 use crate::template::{
     Fork, NodeConfig, NodeError, NodeKind, NodeState, Notices, Outlet, RpcError, TemplateSource,
-    bitcoind::speaker::advice,
+    bitcoind::{meet::known_fork, speaker::advice},
     conn::{Ration, RpcClient},
-    rpc::{NodeInfo, fork, node_info},
+    rpc::{NodeInfo, Told, fork, node_info},
+    sparing::Sparing,
 };
 
 /// A node that blocks go to, and no templates come from.
@@ -29,19 +30,23 @@ impl SubmitOnly {
             Ok(client) => client,
             Err(error) => return say_down(&outlet, &name, &error.into(), true),
         };
-        let mut turn: u32 = 0;
+        let mut said = Said::default();
+        // Turns until it is asked which chain it goes to.
+        let mut until_fork = 0;
         loop {
-            let was = outlet.status().state;
             let wait = match node_info(&mut client).await {
                 Ok(info) => {
-                    if matches!(was, NodeState::Starting | NodeState::Down) {
+                    if said.is_up() {
+                        // It may be another one.
+                        until_fork = 0;
                         let version = &info.version;
                         info!(node = %name, %version, "the node answers, and gets found blocks only");
                     }
-                    if turn.is_multiple_of(FORK_EACH) {
-                        self.see_fork(&mut client, &info, &outlet).await;
+                    if until_fork == 0 {
+                        let is_done = self.see_fork(&mut client, &info, &outlet, &mut said).await;
+                        until_fork = if is_done { FORK_EACH } else { 1 };
                     }
-                    turn = turn.wrapping_add(1);
+                    until_fork -= 1;
                     say_up(&outlet, Some(info));
                     EACH
                 }
@@ -51,7 +56,8 @@ impl SubmitOnly {
                     EACH
                 }
                 Err(error) => {
-                    say_down(&outlet, &name, &error, was != NodeState::Down);
+                    let is_news = said.down.on((), Instant::now().into_std());
+                    say_down(&outlet, &name, &error, is_news);
                     AGAIN
                 }
             };
@@ -59,17 +65,31 @@ impl SubmitOnly {
         }
     }
 
-    /// Whether the node is on a chain on which a found block has no place.
-    async fn see_fork(&self, client: &mut RpcClient, info: &NodeInfo, outlet: &Outlet) {
+    /// Whether the node is on a chain on which a found block has no place. False where it was too
+    /// busy to say.
+    async fn see_fork(
+        &self,
+        client: &mut RpcClient,
+        info: &NodeInfo,
+        outlet: &Outlet,
+        said: &mut Said,
+    ) -> bool {
         if self.node.kind != NodeKind::Bitcoind {
-            return;
+            return true;
         }
         // It answered a moment ago: what went wrong now shows at the next turn.
-        let Ok(fork) = fork(client, info.network).await else { return };
-        if let Some(fork) = fork.filter(|fork| outlet.status().fork != Some(*fork)) {
-            warn!(node = %self.node.name, "this node {}: {}", fork.what(), Fork::ADVICE);
+        let told = fork(client, info.network).await.unwrap_or(Told::Later);
+        let known = known_fork(info, outlet);
+        let fork = if let Told::Yes(fork) = told { fork } else { known };
+        match fork {
+            Some(fork) if said.fork.on(fork, Instant::now().into_std()) => {
+                warn!(node = %self.node.name, "this node {}: {}", fork.what(), Fork::ADVICE);
+            }
+            Some(_) => {}
+            None => drop(said.fork.off()),
         }
         outlet.update(|status| status.fork = fork);
+        told != Told::Later
     }
 
     fn client(&self) -> Result<RpcClient, RpcError> {
@@ -81,6 +101,22 @@ impl SubmitOnly {
                 Ration::new(CONNECTIONS_MAX),
             ),
         }
+    }
+}
+
+/// What was said of the node.
+#[derive(Default)]
+struct Said {
+    is_met: bool,
+    down: Sparing<()>,
+    fork: Sparing<Fork>,
+}
+
+impl Said {
+    /// True where it is news that the node answers.
+    fn is_up(&mut self) -> bool {
+        let is_over = self.down.off();
+        !std::mem::replace(&mut self.is_met, true) || is_over
     }
 }
 
