@@ -227,7 +227,7 @@ async fn another_node_on_another_network_is_gone_to_by_the_page_alone() {
         api,
         Some(PASSWORD),
         &json!({ "mining.address": SIGNET, "node.0.rpc_url": new.rpc_url(),
-                 "node.0.zmq_hashblock": new.zmq_url() }),
+                 "node.0.zmq_hashblock": new.zmq_url().unwrap_or_default() }),
     );
     assert_eq!(done.status, 200, "{}", done.text());
     mines_on(api, &new, "signet");

@@ -242,7 +242,7 @@ impl Side {
             name: (*name).into(),
             rpc_url: node.rpc_url(),
             auth: node.auth(),
-            zmq_hashblock: Some(node.zmq_url()),
+            zmq_hashblock: node.zmq_url(),
             submit_only: false,
             kind: NodeKind::Bitcoind,
         };

@@ -2,7 +2,8 @@
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
-    reason = "a panic is how a test fails, and it has a clock"
+    clippy::print_stdout,
+    reason = "a panic is how a test fails, it has a clock, and what is left out is said"
 )]
 
 mod common;
@@ -85,6 +86,10 @@ fn logged_at(line: &str) -> Duration {
 async fn a_node_with_one_rpc_thread_gets_blocks_at_once() {
     for has_zmq in [false, true] {
         let node = Bitcoind::start_with(Network::Regtest, &["-rpcthreads=1"]);
+        if has_zmq && node.zmq_url().is_none() {
+            println!("left out: this bitcoind was built without ZeroMQ");
+            continue;
+        }
         node.generate(1);
         let section = node.node_toml();
         let gateway = gateway(&if has_zmq { section } else { without_zmq(&section) });
@@ -210,18 +215,23 @@ fn full_work_takes_no_longer_than_the_nodes_answer() {
         node.generate(1);
         let gateway = gateway(&delayed(&node, delay));
         gateway.wait_for_line("template: full work is out", Duration::from_secs(60));
-        // ZeroMQ comes as it is, once its subscription has got through.
-        eventually("a tip by ZeroMQ", Duration::from_secs(60), || {
+        // ZeroMQ comes as it is, once its subscription has got through. Without it, the news is an
+        // answer as well.
+        let (by, answers) = match node.zmq_url() {
+            Some(_) => ("from=Zmq", 1),
+            None => ("from=LongPoll", 2),
+        };
+        eventually("a tip by the usual way", Duration::from_secs(60), || {
             let tip = node.generate(1)[0].to_string();
             full_on(&gateway, &tip);
-            gateway.lines().iter().any(|line| line.contains("from=Zmq")).then_some(())
+            gateway.lines().iter().any(|line| line.contains(by)).then_some(())
         });
         for _ in 0..4 {
             let (tip, start) = (node.generate(1)[0], Instant::now());
             full_on(&gateway, &tip.to_string());
             let took = start.elapsed();
             // A busy machine takes its share; once, this took 5 to 45 s.
-            assert!(took < delay + Duration::from_secs(1), "{delay:?} each: {took:?}");
+            assert!(took < delay * answers + Duration::from_secs(1), "{delay:?} each: {took:?}");
         }
     }
 }

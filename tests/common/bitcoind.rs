@@ -1,4 +1,8 @@
 //! A real bitcoind on a chain of its own, gone when dropped.
+//!
+//! Knots from `.ci/bitcoind`, or what `BITCOIND` names: any Bitcoin Core, also one that was built
+//! without a wallet, which nothing here needs, or without ZeroMQ. What a test says of ZeroMQ holds
+//! where [`has_zmq`] does; elsewhere it says what happens instead.
 
 use std::{
     env,
@@ -6,15 +10,19 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU16, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU16, Ordering},
+    },
     time::Duration,
 };
 
 use bitcoin::{
     Address, Amount, BlockHash, Network, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut,
-    Txid, Witness, absolute::LockTime, opcodes::OP_TRUE, script::Builder, transaction::Version,
+    Txid, WPubkeyHash, Witness, absolute::LockTime, hashes::Hash as _, opcodes::OP_TRUE,
+    script::Builder, transaction::Version,
 };
-use bitcoincore_rpc::{Auth, Client, RpcApi, json::AddressType, jsonrpc};
+use bitcoincore_rpc::{Auth, Client, RpcApi, jsonrpc};
 use tempfile::TempDir;
 
 use super::eventually;
@@ -82,9 +90,9 @@ impl Bitcoind {
         command
             .arg(format!("-datadir={}", self.dir.path().display()))
             .arg(format!("-rpcport={}", self.rpc_port))
-            .arg(format!("-zmqpubhashblock=tcp://127.0.0.1:{}", self.zmq_port))
             .args(["-server", "-listen=0", "-connect=0", "-dnsseed=0", "-txindex=0"])
-            .args(["-fallbackfee=0.0001", "-printtoconsole=0", "-dbcache=64", "-rpcthreads=8"])
+            .args(self.zmq_url().map(|url| format!("-zmqpubhashblock={url}")))
+            .args(["-printtoconsole=0", "-dbcache=64", "-rpcthreads=8"])
             // On regtest the node checks its whole mempool after each transaction by default.
             .args(["-checkmempool=0", "-checkblockindex=0", "-blockmaxweight=3996000"])
             .args(match self.network {
@@ -184,8 +192,9 @@ impl Bitcoind {
         format!("http://127.0.0.1:{}", self.rpc_port)
     }
 
-    pub fn zmq_url(&self) -> String {
-        format!("tcp://127.0.0.1:{}", self.zmq_port)
+    /// Where it tells of blocks over ZeroMQ; none where it was built without.
+    pub fn zmq_url(&self) -> Option<String> {
+        has_zmq().then(|| format!("tcp://127.0.0.1:{}", self.zmq_port))
     }
 
     /// The `[[node]]` section that points a gateway at this node.
@@ -196,10 +205,11 @@ impl Bitcoind {
             }
             _ => format!("rpc_cookie_file = \"{}\"", self.cookie_file().display()),
         };
+        let zmq = self.zmq_url().map(|url| format!("zmq_hashblock = \"{url}\"\n"));
         format!(
-            "[[node]]\nkind = \"bitcoind\"\nrpc_url = \"{}\"\n{credentials}\nzmq_hashblock = \"{}\"\n",
+            "[[node]]\nkind = \"bitcoind\"\nrpc_url = \"{}\"\n{credentials}\n{}",
             self.rpc_url(),
-            self.zmq_url(),
+            zmq.unwrap_or_default(),
         )
     }
 
@@ -223,16 +233,13 @@ impl Bitcoind {
         self.rpc().call("generatetoaddress", &args).unwrap()
     }
 
-    /// An address of the node's wallet, which is made at the first call.
+    /// An address that nobody else has, and whose key nobody has either.
     pub fn new_address(&self) -> Address {
-        let rpc = self.rpc();
-        if rpc.list_wallets().unwrap().is_empty() {
-            rpc.create_wallet("tests", None, None, None, None).unwrap();
-        }
-        rpc.get_new_address(None, Some(AddressType::Bech32))
-            .unwrap()
-            .require_network(self.network)
-            .unwrap()
+        static COUNT: AtomicU16 = AtomicU16::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let place = format!("{}/{count}", self.dir.path().display());
+        let script = ScriptBuf::new_p2wpkh(&WPubkeyHash::hash(place.as_bytes()));
+        Address::from_script(&script, self.network).unwrap()
     }
 
     /// Fills the mempool with `count` segwit transactions: half of them alone, half in chains of
@@ -358,6 +365,22 @@ fn anyone_can_spend() -> ScriptBuf {
 
 fn witness_script() -> ScriptBuf {
     Builder::new().push_opcode(OP_TRUE).into_script()
+}
+
+/// Whether the program that tests run was built with ZeroMQ. Without, it still takes the options, and
+/// does nothing.
+pub fn has_zmq() -> bool {
+    help_names("-zmqpubhashblock=")
+}
+
+/// Whether the program says of itself that it knows this.
+pub fn help_names(text: &str) -> bool {
+    static HELP: OnceLock<String> = OnceLock::new();
+    let help = HELP.get_or_init(|| {
+        let help = Command::new(program()).arg("-help-debug").output().unwrap();
+        String::from_utf8_lossy(&help.stdout).into_owned()
+    });
+    help.contains(text)
 }
 
 /// `BITCOIND`, else the one that `.ci/bitcoind` has unpacked.
