@@ -2,7 +2,8 @@
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
-    reason = "a panic is how a test fails, and it has a clock"
+    clippy::print_stdout,
+    reason = "a panic is how a test fails, it has a clock, and its figures are worth a look"
 )]
 
 mod blvm_support;
@@ -219,6 +220,32 @@ fn many_tips_and_blocks_take_few_connections() {
     }
     side.full(31);
     assert!(node.connections() <= 6, "{} connections", node.connections());
+}
+
+/// The news, its hash and its header are three answers; the template is on its way meanwhile.
+#[test]
+fn full_work_is_not_kept_waiting_by_answers_that_take_long() {
+    for delay_ms in [1100, 2000] {
+        let delay = Duration::from_millis(delay_ms);
+        let node = FakeBlvm::start();
+        let side = Side::start(&node);
+        side.full(11);
+        eventually("it waits", PATIENCE, || {
+            (!node.calls("waitfornewblock").is_empty()).then_some(())
+        });
+        node.set(|script| script.delay = delay);
+        let mut slowest = Duration::ZERO;
+        for height in 11..15 {
+            let tip = Hash256([u8::try_from(height).unwrap(); 32]);
+            let start = Instant::now();
+            node.set(|script| (script.tip, script.height) = (tip, height));
+            side.full(height + 1);
+            slowest = slowest.max(start.elapsed());
+        }
+        println!("{delay:?} an answer: full work after {slowest:?} at most");
+        // A wait may have to begin first, and a busy machine takes its share.
+        assert!(slowest < delay * 4 + Duration::from_millis(1500), "{delay:?}: {slowest:?}");
+    }
 }
 
 /// blvm-node reads the height when it begins a template and the tip's hash when it ends it.

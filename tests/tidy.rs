@@ -49,6 +49,7 @@ const ADAPTERS: &[&str] = &[
     "template/relay.rs",
     "template/rpc.rs",
     "template/walk.rs",
+    "template/blvm/look.rs",
     "template/blvm/rpc.rs",
     "template/zmq.rs",
     "work/share_queue.rs",

@@ -49,6 +49,8 @@ pub struct Script {
     pub hangs_up_on: &'static str,
     /// Takes the height for its templates from before the tip.
     pub lags_in_height: bool,
+    /// Each answer takes so long.
+    pub delay: Duration,
     pub connections: usize,
     /// Method and parameters.
     pub calls: Vec<(String, String)>,
@@ -78,6 +80,7 @@ impl FakeBlvm {
             stranded: None,
             hangs_up_on: "",
             lags_in_height: false,
+            delay: Duration::ZERO,
             connections: 0,
             calls: Vec::new(),
         }));
@@ -193,6 +196,8 @@ fn serve(stream: &TcpStream, script: &Mutex<Script>) {
                 r#"{{"jsonrpc":"2.0","error":{{"code":{code},"message":"{message}"}},"id":{id}}}"#
             ),
         };
+        let delay = script.lock().unwrap().delay;
+        thread::sleep(delay);
         if write_answer(stream, 200, &answer).is_err() {
             return;
         }

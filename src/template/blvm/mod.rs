@@ -12,6 +12,7 @@
 
 mod client;
 mod conn;
+mod look;
 mod message;
 mod rpc;
 mod task;

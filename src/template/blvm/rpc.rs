@@ -16,14 +16,17 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use super::task::Company;
+use super::{
+    look::{PAUSE_TOO_MANY, is_too_much},
+    task::Company,
+};
 use crate::{
     template::{
         AllowedRules, Hint, HintFrom, NodeConfig, NodeError, RulesWatch,
         conn::{Answer, Ration, RpcClient, RpcError},
         gbt::{Fit, Parsed, RawTemplate, TRANSACTIONS_MAX},
         header::Header,
-        rpc,
+        rpc::{self, Request},
     },
     work::Hash256,
 };
@@ -96,8 +99,8 @@ fn transactions_within(limit: usize) -> usize {
 /// A template that came in.
 #[derive(Debug)]
 pub(super) struct Fetched {
-    /// Of the request that it answers.
-    pub(super) generation: u64,
+    /// The one that it answers.
+    pub(super) request: Request,
     pub(super) parsed: Box<Parsed>,
     pub(super) took: Duration,
 }
@@ -106,20 +109,24 @@ pub(super) struct Fetched {
 pub(super) async fn fetch_on_request(
     rpc: Rpc,
     (limit, company, allowed): (watch::Receiver<RequestMax>, Company, RulesWatch),
-    mut requests: watch::Receiver<u64>,
+    mut requests: watch::Receiver<Request>,
     fetched: mpsc::Sender<Result<Fetched, NodeError>>,
 ) {
     let Ok(mut client) = rpc.client() else { return };
     while requests.changed().await.is_ok() {
-        let generation = *requests.borrow_and_update();
+        let request = *requests.borrow_and_update();
         let started = Instant::now();
         let limit = limit.borrow().0.filter(|_| !*company.borrow());
         let rules = Arc::clone(&allowed.borrow());
         let parsed = full_template(&mut client, Arc::clone(rpc.name()), limit, rules).await;
         let took = started.elapsed();
-        let result = parsed.map(|parsed| Fetched { generation, parsed, took });
+        let result = parsed.map(|parsed| Fetched { request, parsed, took });
+        let is_too_much = result.as_ref().is_err_and(is_too_much);
         if fetched.send(result).await.is_err() {
             return;
+        }
+        if is_too_much {
+            sleep(PAUSE_TOO_MANY).await;
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The life of one blvm-node as a source: connect, serve, lose it, go on.
 //!
 //! Connections are dear: the node takes 10 in a minute. So whoever has one keeps it when something
-//! fails, and what waits waits on one of its own.
+//! fails, and what waits waits on one of its own. The task itself waits for news only, never for an
+//! answer.
 
 use std::{
     sync::{Arc, atomic::AtomicBool},
@@ -9,16 +10,16 @@ use std::{
 };
 
 use tokio::{
-    pin,
     sync::{mpsc, watch},
     task::JoinSet,
-    time::{Instant, Interval, sleep, timeout},
+    time::{Instant, Interval, timeout},
 };
 use tracing::{debug, warn};
 
 use super::{
     Blvm,
     conn::NodeApi,
+    look::{Answer, Looker, Tip, is_too_much},
     message::Expected,
     rpc::{self, Fetched, RequestMax, Rpc},
 };
@@ -28,12 +29,12 @@ use crate::{
         bitcoind::{
             meet::{is_refused_password, state_after},
             speaker::{Speaker, advice, introduce},
-            task::{hint, micros, ticks, unix_now},
+            task::{HEAD_START, hint, micros, ticks, unix_now, until},
         },
-        conn::{RpcClient, RpcError, SYNCING},
-        probe::LATE_AFTER,
+        conn::{RpcError, SYNCING},
+        header::Header,
         progress::{FullNews, HeaderNews, Progress},
-        rpc::{best_hash, node_info},
+        rpc::{NodeInfo, Request},
     },
     work::{Hash256, Template},
 };
@@ -86,7 +87,7 @@ fn say_down(outlet: &Outlet, error: &NodeError) {
 struct Source<'a> {
     node: NodeConfig,
     outlet: &'a Outlet,
-    client: RpcClient,
+    looker: Looker,
     progress: Option<Progress>,
     has_published: bool,
     refresh: Interval,
@@ -94,7 +95,13 @@ struct Source<'a> {
     poll: Interval,
     hints: mpsc::Receiver<Hint>,
     fetched: mpsc::Receiver<Result<Fetched, NodeError>>,
-    requests: watch::Sender<u64>,
+    requests: watch::Sender<Request>,
+    /// A template on a block that is not known to be the tip yet.
+    held: Option<Fetched>,
+    /// When a template is asked for on a block whose header takes long.
+    template_due: Option<(Instant, Hash256)>,
+    /// The block on which a template was asked for ahead of its header.
+    asked_ahead: Option<(Hash256, Request)>,
     /// For the NodeAPI to be held against.
     latest: watch::Sender<Option<Arc<Expected>>>,
     /// Counts the times that the node was reached, for its limits may have changed.
@@ -112,14 +119,14 @@ impl<'a> Source<'a> {
         let Blvm { node, blvm, mut refresh, allowed, company } = blvm;
         let period = *refresh.borrow_and_update();
         let rpc = Rpc::new(node.clone());
-        let client = rpc.client()?;
         let (hint_sender, hints) = mpsc::channel(HINTS_MAX);
         let (fetched_sender, fetched) = mpsc::channel(FETCHED_MAX);
         let (limit_sender, limit) = watch::channel(RequestMax::DEFAULT);
-        let (requests, latest) = (watch::Sender::new(0), watch::Sender::new(None));
+        let (requests, latest) = (watch::Sender::new(Request::default()), watch::Sender::new(None));
         let begun = watch::Sender::new(0);
         let is_connected = Arc::new(AtomicBool::new(false));
         let mut helpers = JoinSet::new();
+        let looker = Looker::spawn(&rpc, outlet.clone(), &mut helpers)?;
         helpers.spawn(rpc::probe_limit(
             rpc.clone(),
             begun.subscribe(),
@@ -144,7 +151,7 @@ impl<'a> Source<'a> {
         Ok(Self {
             node,
             outlet,
-            client,
+            looker,
             progress: None,
             has_published: false,
             refresh: ticks(Duration::ZERO, period),
@@ -153,6 +160,9 @@ impl<'a> Source<'a> {
             hints,
             fetched,
             requests,
+            held: None,
+            template_due: None,
+            asked_ahead: None,
             latest,
             begun,
             limit,
@@ -170,83 +180,117 @@ impl<'a> Source<'a> {
         }
         loop {
             let step = tokio::select! {
-                // A template that is here counts before all that is to be asked: where answers
-                // take longer than the poll's period, that one is always due.
+                // What has come in counts before what is to be asked.
                 biased;
-                Some(fetched) = self.fetched.recv() => match fetched {
-                    Ok(fetched) => self.on_fetched(fetched, speaker).await,
-                    Err(error) => Err(error),
-                },
-                Some(hint) = self.hints.recv() => self.on_hint(hint).await,
-                tip = notices.next() => self.on_hint(hint(HintFrom::Notice, tip)).await,
-                Ok(()) = self.limit.changed() => {
-                    self.request_template();
-                    Ok(())
-                }
-                Ok(()) = self.company.changed() => {
-                    self.request_template();
-                    Ok(())
-                }
+                Some(fetched) = self.fetched.recv() => self.on_fetch(fetched, speaker),
+                Some(answer) = self.looker.next() => self.on_answer(answer, speaker),
+                Some(hint) = self.hints.recv() => self.on_hint(hint),
+                tip = notices.next() => self.on_hint(hint(HintFrom::Notice, tip)),
+                Ok(()) = self.limit.changed() => self.request_template(),
+                Ok(()) = self.company.changed() => self.request_template(),
                 Ok(()) = self.refresh_news.changed() => {
                     let period = *self.refresh_news.borrow_and_update();
                     self.refresh = ticks(period, period);
                     Ok(())
                 }
+                () = until(self.template_due.map(|due| due.0)) => self.ask_ahead(),
                 _ = self.refresh.tick() => {
-                    self.request_template();
-                    self.see_download().await
+                    if self.outlet.status().is_in_initial_download {
+                        self.looker.ask_info();
+                    }
+                    self.request_template()
                 }
-                _ = self.poll.tick() => self.on_hint(hint(HintFrom::SlowPoll, None)).await,
+                _ = self.poll.tick() => self.on_hint(hint(HintFrom::SlowPoll, None)),
             };
-            match step {
-                Ok(()) => {}
-                // It answers, and its last work is good: less is asked of it for a while.
-                Err(NodeError::Rpc(RpcError::Node { code: TOO_MANY, .. })) => {
-                    debug!(node = %self.node.name, "asked too much of the node in a short time");
-                    sleep(PAUSE_TOO_MANY).await;
-                    self.request_template();
-                }
-                Err(error) => return error,
+            if let Err(error) = step {
+                return error;
             }
         }
     }
 
     /// Asks who the node is, and for its first template.
     async fn begin(&mut self) -> Result<(), NodeError> {
-        let info = node_info(&mut self.client).await?;
+        let info = self.looker.meet().await?;
         introduce(&self.node, &info, self.outlet);
         // It has tasks instead.
         self.outlet.update(|status| status.has_spare_threads = Some(true));
         self.begun.send_modify(|count| *count += 1);
-        self.see_download().await?;
+        self.see_download(&info)?;
         let learned = self.progress.take().and_then(|progress| progress.learned());
         let source = Arc::clone(&self.node.name);
         self.progress = Some(Progress::new(source, info.network, learned));
         // What is left of the time before the failure.
         while self.fetched.try_recv().is_ok() {}
-        self.request_template();
-        Ok(())
+        (self.held, self.template_due, self.asked_ahead) = (None, None, None);
+        self.request_template()
     }
 
-    /// Looks at the tip; publishes work on it if it is new.
-    async fn on_hint(&mut self, hint: Hint) -> Result<(), NodeError> {
-        if hint.tip.is_some() && hint.tip == self.progress.as_ref().and_then(Progress::tip) {
+    fn tip(&self) -> Option<Hash256> {
+        self.progress.as_ref().and_then(Progress::tip)
+    }
+
+    /// Asks for the tip, if the hint may be of a new one.
+    fn on_hint(&mut self, hint: Hint) -> Result<(), NodeError> {
+        let known = self.tip();
+        if hint.tip.is_some() && hint.tip == known {
             return Ok(());
         }
         // Only the node's best block counts: its events are also of blocks beside it.
-        let tip = self.ask_tip().await?;
-        let Some(progress) = &mut self.progress else { return Ok(()) };
-        if progress.tip() == Some(tip) {
-            return Ok(());
+        self.looker.ask_tip(hint, known, hint.from != HintFrom::SlowPoll);
+        // Whoever gave notice may know of a block before the node does.
+        if let Some(tip) = hint.tip.filter(|_| hint.from != HintFrom::Notice) {
+            self.template_due = Some((Instant::now() + HEAD_START, tip));
         }
-        let Some(header) = rpc::tip_header(&mut self.client, tip).await? else { return Ok(()) };
-        let HeaderNews::NewTip(template) = progress.on_header(&header, unix_now()) else {
+        Ok(())
+    }
+
+    fn on_answer(&mut self, answer: Answer, speaker: &mut Speaker) -> Result<(), NodeError> {
+        match answer {
+            Answer::Info(Ok(info)) => self.see_download(&info),
+            Answer::Tip(hint, Ok(tip)) => {
+                self.on_tip(hint, &tip, speaker)?;
+                match self.looker.news() {
+                    Some(news) => self.on_hint(news),
+                    None => {
+                        // It is of a block that has never been the tip, or is it no more.
+                        self.held = None;
+                        Ok(())
+                    }
+                }
+            }
+            Answer::Info(Err(error)) | Answer::Tip(_, Err(error)) if is_too_much(&error) => {
+                debug!(node = %self.node.name, "asked too much of the node in a short time");
+                self.on_hint(hint(HintFrom::SlowPoll, None))
+            }
+            Answer::Info(Err(error)) | Answer::Tip(_, Err(error)) => Err(error),
+        }
+    }
+
+    /// Publishes work on the tip if it is new.
+    fn on_tip(&mut self, hint: Hint, tip: &Tip, speaker: &mut Speaker) -> Result<(), NodeError> {
+        self.template_due = None;
+        let Some(progress) = &mut self.progress else { return Ok(()) };
+        let Some(header) = tip.header.as_deref().filter(|_| progress.tip() != Some(tip.hash))
+        else {
+            return Ok(());
+        };
+        let HeaderNews::NewTip(template) = progress.on_header(header, unix_now()) else {
             return Ok(());
         };
         if let Some(network) = self.outlet.status().network {
-            self.outlet.show(&header, network)?;
+            self.outlet.show(header, network)?;
         }
-        let (node, height, from) = (&self.node.name, header.height, hint.from);
+        self.say_tip(header, hint, template);
+        let is_held = |held: &mut Fetched| held.parsed.template.prevhash == header.hash;
+        let is_served = match self.held.take_if(is_held) {
+            Some(held) => self.on_template(held, speaker),
+            None => self.asked_ahead.is_some_and(|(ahead, _)| ahead == header.hash),
+        };
+        if is_served { Ok(()) } else { self.request_template() }
+    }
+
+    fn say_tip(&mut self, header: &Header, hint: Hint, template: Option<Template>) {
+        let (node, height, tip, from) = (&self.node.name, header.height, header.hash, hint.from);
         if let Some(template) = template {
             self.outlet.publish(Arc::new(template));
             let after_us = micros(hint.at);
@@ -260,35 +304,10 @@ impl<'a> Source<'a> {
             status.work = header.work;
         });
         self.hinted_at = Some(hint.at);
-        self.request_template();
-        Ok(())
-    }
-
-    /// Asks for the tip, and says when the answer is late: other nodes may take over then.
-    async fn ask_tip(&mut self) -> Result<Hash256, NodeError> {
-        let asked_at = Instant::now().into_std();
-        let call = best_hash(&mut self.client);
-        pin!(call);
-        let tip = match timeout(LATE_AFTER, &mut call).await {
-            Ok(tip) => tip,
-            Err(_) => {
-                self.outlet.update(|status| status.late_since = Some(asked_at));
-                call.await
-            }
-        }?;
-        self.outlet.update(|status| {
-            status.answered_at = Some(Instant::now().into_std());
-            status.late_since = None;
-        });
-        Ok(tip)
     }
 
     /// Unlike others, the node gives templates on old blocks while it downloads new ones.
-    async fn see_download(&mut self) -> Result<(), NodeError> {
-        if !self.outlet.status().is_in_initial_download {
-            return Ok(());
-        }
-        let info = node_info(&mut self.client).await?;
+    fn see_download(&self, info: &NodeInfo) -> Result<(), NodeError> {
         self.outlet.update(|status| status.is_in_initial_download = info.is_in_initial_download);
         if info.is_in_initial_download && info.network != bitcoin::Network::Regtest {
             let message = format!("{} of {} blocks are here", info.height, info.headers).into();
@@ -297,29 +316,69 @@ impl<'a> Source<'a> {
         Ok(())
     }
 
-    fn request_template(&mut self) {
+    #[expect(clippy::unnecessary_wraps, reason = "a step, as the others are")]
+    fn request_template(&mut self) -> Result<(), NodeError> {
         let generation = self.progress.as_ref().map_or(0, Progress::generation);
-        self.requests.send_replace(generation);
+        self.requests.send_modify(|request| {
+            *request = Request { id: request.id + 1, generation, ..*request };
+        });
+        self.asked_ahead = None;
         self.refresh.reset();
+        Ok(())
     }
 
-    async fn on_fetched(
+    fn ask_ahead(&mut self) -> Result<(), NodeError> {
+        let due = self.template_due.take();
+        self.request_template()?;
+        let request = *self.requests.borrow();
+        self.asked_ahead = due.map(|(_, tip)| (tip, request));
+        Ok(())
+    }
+
+    fn on_fetch(
         &mut self,
-        fetched: Fetched,
+        fetched: Result<Fetched, NodeError>,
         speaker: &mut Speaker,
     ) -> Result<(), NodeError> {
-        let Fetched { generation, parsed, took } = fetched;
+        match fetched {
+            Ok(fetched) => self.on_fetched(fetched, speaker),
+            Err(error) if is_too_much(&error) => {
+                debug!(node = %self.node.name, "asked too much of the node in a short time");
+                self.request_template()
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn on_fetched(&mut self, fetched: Fetched, speaker: &mut Speaker) -> Result<(), NodeError> {
         let now = Instant::now().into_std();
         self.outlet.update(|status| {
             status.answered_at = Some(now);
-            status.template_fetch = Some(took);
+            status.template_fetch = Some(fetched.took);
         });
-        let template = &parsed.template;
-        if self.progress.as_ref().is_some_and(|it| it.tip() != Some(template.prevhash)) {
-            // The first news of a tip, or the last of an old one. A new tip asks for a template.
-            self.on_hint(hint(HintFrom::SlowPoll, None)).await?;
+        let (request, prevhash, tip) =
+            (fetched.request, fetched.parsed.template.prevhash, self.tip());
+        let ahead = self.asked_ahead.take_if(|(_, ahead)| *ahead == request);
+        if tip == Some(prevhash) {
+            let is_good = self.on_template(fetched, speaker);
+            return if is_good || ahead.is_none() { Ok(()) } else { self.request_template() };
         }
-        let Some(progress) = &mut self.progress else { return Ok(()) };
+        // The first news of a tip, or the last of an old one. A new tip asks for a template, unless
+        // this was to be that.
+        let is_old = request.generation < self.progress.as_ref().map_or(0, Progress::generation);
+        if is_old && ahead.is_some_and(|(ahead, _)| Some(ahead) == tip) {
+            self.request_template()?;
+        }
+        self.looker.ask_tip(hint(HintFrom::SlowPoll, None), tip, true);
+        self.held = Some(fetched);
+        Ok(())
+    }
+
+    /// Publishes a template on the tip; false where it is none.
+    fn on_template(&mut self, fetched: Fetched, speaker: &mut Speaker) -> bool {
+        let Fetched { request, parsed, .. } = fetched;
+        let template = &parsed.template;
+        let Some(progress) = &mut self.progress else { return false };
         if !progress.is_next(template) {
             // The node takes the height before it makes the template, and the tip's hash after
             // that: where a block came in between, they do not go together.
@@ -327,16 +386,17 @@ impl<'a> Source<'a> {
                 node = %self.node.name, height = template.height, prevhash = %template.prevhash,
                 "template: not of the tip"
             );
-            return Ok(());
+            return false;
         }
-        let FullNews::Fresh { is_new_tip } = progress.on_full(template, generation) else {
-            return Ok(()); // The news of the tip asked for another one.
+        let FullNews::Fresh { is_new_tip } = progress.on_full(template, request.generation) else {
+            return false;
         };
+        self.held = None;
         self.say_cut(parsed.cut);
         let template = parsed.template;
         self.latest.send_replace(Some(Arc::new(Expected::of(&template))));
         self.publish(template, is_new_tip, speaker);
-        Ok(())
+        true
     }
 
     fn publish(&mut self, template: Template, is_new_tip: bool, speaker: &mut Speaker) {
@@ -364,10 +424,6 @@ impl<'a> Source<'a> {
     }
 }
 
-/// HTTP's status, which the node repeats in JSON: by default it takes 5 calls a second, and 50 at
-/// once.
-const TOO_MANY: i32 = 429;
-const PAUSE_TOO_MANY: Duration = Duration::from_secs(1);
 /// Waits between tries to reach the node.
 const WAIT_MIN: Duration = Duration::from_millis(250);
 const WAIT_MAX: Duration = Duration::from_secs(5);

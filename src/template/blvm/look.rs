@@ -1,0 +1,182 @@
+//! What is asked of a blvm-node beside templates: one question at a time, on the one connection that
+//! a source keeps for it, so that the task waits for no answer.
+
+use std::time::Duration;
+
+use tokio::{
+    pin,
+    sync::mpsc,
+    task::JoinSet,
+    time::{Instant, sleep, timeout},
+};
+
+use super::rpc::{Rpc, tip_header};
+use crate::{
+    template::{
+        Hint, NodeError, Outlet,
+        conn::{RpcClient, RpcError},
+        header::Header,
+        probe::LATE_AFTER,
+        rpc::{NodeInfo, best_hash, node_info},
+    },
+    work::Hash256,
+};
+
+/// What the task wants to know.
+#[derive(Debug)]
+enum Question {
+    /// The tip, and its header unless it is the one that is known.
+    Tip {
+        hint: Hint,
+        known: Option<Hash256>,
+    },
+    Info,
+}
+
+#[derive(Debug)]
+pub(super) enum Answer {
+    Tip(Hint, Result<Tip, NodeError>),
+    Info(Result<NodeInfo, NodeError>),
+}
+
+/// The node's best block. Its events are also of blocks beside it.
+#[derive(Debug)]
+pub(super) struct Tip {
+    pub(super) hash: Hash256,
+    /// None: it is known, or the node has none of it yet.
+    pub(super) header: Option<Box<Header>>,
+}
+
+/// Whom the task asks.
+pub(super) struct Looker {
+    questions: mpsc::Sender<Question>,
+    answers: mpsc::Receiver<Answer>,
+    is_tip_asked: bool,
+    /// What came after the question that is on its way.
+    again: Option<Hint>,
+}
+
+impl Looker {
+    pub(super) fn spawn(
+        rpc: &Rpc,
+        outlet: Outlet,
+        helpers: &mut JoinSet<()>,
+    ) -> Result<Self, RpcError> {
+        let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
+        let (said, answers) = mpsc::channel(QUESTIONS_MAX + 1);
+        helpers.spawn(answer(rpc.client()?, outlet, asked, said));
+        Ok(Self { questions, answers, is_tip_asked: false, again: None })
+    }
+
+    /// Asks for the tip. An answer on its way will do, unless there is news since it was asked for.
+    pub(super) fn ask_tip(&mut self, hint: Hint, known: Option<Hash256>, is_news: bool) {
+        if !self.is_tip_asked {
+            self.is_tip_asked = self.questions.try_send(Question::Tip { hint, known }).is_ok();
+        } else if is_news {
+            self.again = Some(hint);
+        }
+    }
+
+    /// Left out where too much is asked already.
+    pub(super) fn ask_info(&self) {
+        let _ = self.questions.try_send(Question::Info);
+    }
+
+    /// None after the end of whoever answers.
+    pub(super) async fn next(&mut self) -> Option<Answer> {
+        let answer = self.answers.recv().await;
+        if let Some(Answer::Tip(..)) = answer {
+            self.is_tip_asked = false;
+        }
+        answer
+    }
+
+    /// The news since the last answer about the tip was asked for.
+    pub(super) fn news(&mut self) -> Option<Hint> {
+        self.again.take()
+    }
+
+    /// Who the node is; what else was asked before is of no use any more.
+    pub(super) async fn meet(&mut self) -> Result<NodeInfo, NodeError> {
+        self.again = None;
+        let _ = self.questions.send(Question::Info).await;
+        loop {
+            match self.next().await {
+                Some(Answer::Info(info)) => return info,
+                Some(Answer::Tip(..)) => {}
+                None => return Err(NodeError::Answer("information")),
+            }
+        }
+    }
+}
+
+/// Answers one question after another, for as long as somebody asks.
+async fn answer(
+    mut client: RpcClient,
+    outlet: Outlet,
+    mut questions: mpsc::Receiver<Question>,
+    answers: mpsc::Sender<Answer>,
+) {
+    while let Some(question) = questions.recv().await {
+        let (answer, is_too_much) = match question {
+            Question::Tip { hint, known } => {
+                let tip = look(&mut client, known, &outlet).await;
+                let is_too_much = tip.as_ref().is_err_and(is_too_much);
+                (Answer::Tip(hint, tip), is_too_much)
+            }
+            Question::Info => {
+                let info = node_info(&mut client).await;
+                let is_too_much = info.as_ref().is_err_and(is_too_much);
+                (Answer::Info(info), is_too_much)
+            }
+        };
+        if answers.send(answer).await.is_err() {
+            return;
+        }
+        if is_too_much {
+            sleep(PAUSE_TOO_MANY).await;
+        }
+    }
+}
+
+async fn look(
+    client: &mut RpcClient,
+    known: Option<Hash256>,
+    outlet: &Outlet,
+) -> Result<Tip, NodeError> {
+    let hash = ask_hash(client, outlet).await?;
+    let header = if known == Some(hash) { None } else { tip_header(client, hash).await? };
+    let header = header.map(Box::new);
+    Ok(Tip { hash, header })
+}
+
+/// Asks for the tip, and says when the answer is late: other nodes may take over then.
+async fn ask_hash(client: &mut RpcClient, outlet: &Outlet) -> Result<Hash256, NodeError> {
+    let asked_at = Instant::now().into_std();
+    let call = best_hash(client);
+    pin!(call);
+    let tip = match timeout(LATE_AFTER, &mut call).await {
+        Ok(tip) => tip,
+        Err(_) => {
+            outlet.update(|status| status.late_since = Some(asked_at));
+            call.await
+        }
+    }?;
+    outlet.update(|status| {
+        status.answered_at = Some(Instant::now().into_std());
+        status.late_since = None;
+    });
+    Ok(tip)
+}
+
+/// True where the node answers, and its last work is good: less is asked of it for a while.
+pub(super) fn is_too_much(error: &NodeError) -> bool {
+    matches!(error, NodeError::Rpc(RpcError::Node { code: TOO_MANY, .. }))
+}
+
+/// HTTP's status, which the node repeats in JSON: by default it takes 5 calls a second, and 50 at
+/// once.
+const TOO_MANY: i32 = 429;
+pub(super) const PAUSE_TOO_MANY: Duration = Duration::from_secs(1);
+/// Beside the one that is being answered.
+const QUESTIONS_MAX: usize = 2;
