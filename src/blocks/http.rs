@@ -5,7 +5,7 @@ use std::{
     io::{self, Read as _, Write as _},
     net::{SocketAddr, TcpStream, ToSocketAddrs as _},
     sync::{Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bitcoincore_rpc::jsonrpc::{self, Request, Response, base64, client::Transport};
@@ -19,8 +19,17 @@ pub(super) struct Http {
     host: String,
     path: String,
     authorization: Option<String>,
-    timeout: Duration,
+    limits: Limits,
     kept: Mutex<Option<TcpStream>>,
+}
+
+/// How long a call may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Until the connection stands, and between two pieces of what is sent or read.
+    pub(super) silence: Duration,
+    /// In all, however the node trickles.
+    pub(super) call: Duration,
 }
 
 /// Why a call got no answer.
@@ -40,7 +49,7 @@ impl Http {
         url: &str,
         found: Option<SocketAddr>,
         login: Option<(String, String)>,
-        timeout: Duration,
+        limits: Limits,
     ) -> io::Result<Self> {
         let rest = url.strip_prefix("http://").unwrap_or(url);
         let (host, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
@@ -56,7 +65,7 @@ impl Http {
             host: host.into(),
             path: path.into(),
             authorization,
-            timeout,
+            limits,
             kept: Mutex::new(None),
         })
     }
@@ -70,10 +79,8 @@ impl Http {
                 return Ok(reply);
             }
         }
-        let stream = TcpStream::connect_timeout(&self.addr, self.timeout)?;
+        let stream = TcpStream::connect_timeout(&self.addr, self.limits.silence)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(self.timeout))?;
-        stream.set_write_timeout(Some(self.timeout))?;
         let (reply, stream) = self.exchange(stream, body)?;
         *kept = stream;
         Ok(reply)
@@ -93,9 +100,10 @@ impl Http {
             self.authorization.as_deref().unwrap_or_default(),
             body.len(),
         );
-        let written = stream.write_all(&[head.as_bytes(), body].concat());
+        let clock = Clock::start(self.limits);
+        let written = write_all(&mut stream, &[head.as_bytes(), body].concat(), clock);
         // Who finds a request too long says so before it has read it.
-        let reply = read_reply(&mut stream).map_err(|error| match written {
+        let reply = read_reply(&mut stream, clock).map_err(|error| match written {
             Err(written) => written.into(),
             Ok(()) => error,
         })?;
@@ -104,10 +112,47 @@ impl Http {
     }
 }
 
-fn read_reply(stream: &mut TcpStream) -> Result<Reply, HttpError> {
+/// Of one call.
+#[derive(Clone, Copy)]
+struct Clock {
+    silence: Duration,
+    end: Instant,
+}
+
+#[expect(clippy::disallowed_methods, reason = "it joins a call to its socket")]
+impl Clock {
+    fn start(limits: Limits) -> Self {
+        Self { silence: limits.silence, end: Instant::now() + limits.call }
+    }
+
+    /// How long the next piece may take; an error when the call is over.
+    fn piece(self) -> io::Result<Option<Duration>> {
+        let left = self.end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        Ok(Some(left.min(self.silence)))
+    }
+}
+
+fn write_all(stream: &mut TcpStream, mut bytes: &[u8], clock: Clock) -> io::Result<()> {
+    while !bytes.is_empty() {
+        stream.set_write_timeout(clock.piece()?)?;
+        match stream.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(length) => bytes = &bytes[length..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn read_reply(stream: &mut TcpStream, clock: Clock) -> Result<Reply, HttpError> {
     let mut reader = Reader::new(BODY_LEN_MAX);
     let mut buffer = [0; 4096];
     loop {
+        stream.set_read_timeout(clock.piece()?)?;
         let reply = match stream.read(&mut buffer)? {
             0 => Some(reader.on_end()?),
             len => reader.on_bytes(&buffer[..len])?,
@@ -147,16 +192,37 @@ const BODY_LEN_MAX: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests {
+    use std::{net::TcpListener, thread};
+
     use super::*;
+
+    const LIMITS: Limits =
+        Limits { silence: Duration::from_secs(20), call: Duration::from_millis(300) };
+
+    #[test]
+    fn a_node_that_trickles_its_answer_does_not_hold_a_call_for_ever() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        thread::spawn(move || {
+            let mut stream = listener.accept().unwrap().0;
+            // Until nobody listens any more.
+            while stream.write_all(b"H").is_ok() {
+                thread::sleep(Duration::from_millis(10));
+            }
+        });
+        let http = Http::new(&url, None, None, LIMITS).unwrap();
+        let HttpError::Io(error) = http.call(b"{}").unwrap_err() else { panic!("an answer") };
+        let is_late = matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock);
+        assert!(is_late, "{error}");
+    }
 
     #[test]
     fn a_proxy_is_asked_by_the_name_that_was_configured() {
         let found = "[::1]:8332".parse().unwrap();
-        let timeout = Duration::from_secs(1);
-        let http = Http::new("http://node.test:80/wallet/x", Some(found), None, timeout).unwrap();
+        let http = Http::new("http://node.test:80/wallet/x", Some(found), None, LIMITS).unwrap();
         assert_eq!((&*http.host, &*http.path), ("node.test:80", "/wallet/x"));
         assert_eq!(http.addr, found);
-        let http = Http::new("http://127.0.0.1:1", None, None, timeout).unwrap();
+        let http = Http::new("http://127.0.0.1:1", None, None, LIMITS).unwrap();
         assert_eq!((http.addr.port(), &*http.path), (1, "/"));
     }
 }

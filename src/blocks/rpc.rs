@@ -15,7 +15,10 @@ use serde_json::value::{RawValue, to_raw_value};
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::{Answer, BlockNode, http::Http};
+use super::{
+    Answer, BlockNode,
+    http::{Http, Limits},
+};
 use crate::{net, work::Hash256};
 
 /// Where a node's RPC was found.
@@ -245,7 +248,7 @@ fn client(
     password: Option<String>,
 ) -> Result<Client, bitcoincore_rpc::Error> {
     let login = user.map(|user| (user, password.unwrap_or_default()));
-    let transport = Http::new(url, found, login, TIMEOUT)?;
+    let transport = Http::new(url, found, login, LIMITS)?;
     Ok(Client::with_transport(transport))
 }
 
@@ -267,8 +270,12 @@ struct BlockHeader {
     confirmations: i64,
 }
 
-/// A node on a slow disk may take long to connect a block.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const LIMITS: Limits = Limits {
+    // A node on a slow disk may take long to connect a block.
+    silence: Duration::from_secs(60),
+    // 8 MB of hex take four minutes at 256 kbit/s.
+    call: Duration::from_secs(300),
+};
 /// For finding the addresses of a host, where a dead name server may take 5 s before the next one is
 /// asked, and for the first of them that answers: a node that is up does at once.
 const CONNECT_MAX: Duration = Duration::from_secs(15);
