@@ -155,7 +155,12 @@ fn a_difficulty_is_only_told_together_with_its_job() {
             }
         }
     };
-    hear(&bench.say(SUBSCRIBE));
+    let said = bench.say(SUBSCRIBE);
+    hear(&said);
+    // Who never sends a share does not stay a day.
+    let job = notify(&said);
+    let nonce = job.mine(0, bench.session.difficulty());
+    assert_eq!(bench.submit(&job, 0, nonce), TRUE_9);
     bench.plays_a_day(|_, said| hear(said));
     assert!(told > 20, "{told}");
 }
