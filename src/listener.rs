@@ -149,11 +149,12 @@ impl Acceptor {
     async fn run(self, mut listener: TcpListener) {
         let mut work = self.context.work.clone();
         let shutdown = self.context.shutdown.clone();
+        let mut can_refuse = can_refuse();
         loop {
             let accepted = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return,
-                () = closed(&mut work), if can_refuse() => None,
+                () = closed(&mut work), if can_refuse => None,
                 accepted = listener.accept() => Some(accepted),
             };
             match accepted {
@@ -165,7 +166,7 @@ impl Acceptor {
                         refused = refuse_until_open(listener, &mut work) => refused,
                     };
                     match refused {
-                        Ok(again) => listener = again,
+                        Ok((again, has_refused)) => (listener, can_refuse) = (again, has_refused),
                         Err(error) => return error!(%error, "cannot listen for miners again"),
                     }
                 }
@@ -245,13 +246,17 @@ async fn closed(work: &mut watch::Receiver<Arc<Work>>) {
 /// first pool is back (AxeOS over SV2, `probe_pool_sv2` in its protocol_coordinator.c) would leave a
 /// backup that works for one that closes, once a minute.
 ///
-/// The address stays ours; those who have connected and were not accepted are let go.
+/// The address stays ours; those who have connected and were not accepted are let go. False with a
+/// socket that goes on listening, as it can do nothing else.
 async fn refuse_until_open(
     listener: TcpListener,
     work: &mut watch::Receiver<Arc<Work>>,
-) -> io::Result<TcpListener> {
+) -> io::Result<(TcpListener, bool)> {
     let socket = Socket::from(listener.into_std()?);
-    socket.shutdown(Shutdown::Read)?;
+    if let Err(error) = socket.shutdown(Shutdown::Read) {
+        debug!(%error, "this system cannot refuse connections: they are closed instead");
+        return Ok((TcpListener::from_std(socket.into())?, false));
+    }
     let opened = work.wait_for(|work| work.door == Door::Open).await.map(drop);
     if opened.is_err() {
         future::pending::<()>().await;
@@ -264,7 +269,7 @@ async fn refuse_until_open(
         }
         tokio::time::sleep(LISTEN_AGAIN).await;
     }
-    TcpListener::from_std(socket.into())
+    Ok((TcpListener::from_std(socket.into())?, true))
 }
 
 /// Whether a socket that listens can stop doing so, and begin again with its address.

@@ -844,6 +844,7 @@ fn a_nodes_clock_is_not_believed() {
         assert!(off < 100, "{curtime} became {}", template.curtime);
     }
     let node = FakeNode::start();
+    node.set(|script| (script.chain, script.bits) = ("main", "1d00ffff"));
     node.set(|script| (script.mintime, script.curtime) = (now() + 90_000, now() + 90_000));
     let side = Side::start(&[node.config("in the future")]);
     let status = side.status(0, |status| status.state == NodeState::Down);

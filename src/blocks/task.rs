@@ -131,14 +131,17 @@ impl Destination {
     }
 
     pub(super) async fn submit(&self, block: &Arc<Outgoing>) -> Answer {
-        // Never closed, so never an error.
-        let _turn = self.turns.acquire().await;
+        // Never closed, so never an error. The thread has it, which may outlive who waits for it.
+        let turn = Arc::clone(&self.turns).acquire_owned().await;
         let (node, line, block) = (self.node.clone(), Arc::clone(&self.line), Arc::clone(block));
         let is_kept = node.is_blvm && line.is_open();
         let found = if is_kept { None } else { Some(rpc::find(&node).await) };
-        let submit = move || match found {
-            Some(found) if !node.is_blvm => rpc::submit(&node, found, &block.hash, &block.params),
-            found => rpc::submit_to_blvm(&node, &line, found, &block.hash, &block.params),
+        let submit = move || {
+            let _turn = turn;
+            match found {
+                Some(it) if !node.is_blvm => rpc::submit(&node, it, &block.hash, &block.params),
+                found => rpc::submit_to_blvm(&node, &line, found, &block.hash, &block.params),
+            }
         };
         let answer = on_a_thread(submit).await;
         answer.unwrap_or_else(|| Answer::Unanswered("the submission broke off".into()))

@@ -48,10 +48,10 @@ impl Trust {
     }
 
     /// True when a refusal of a share of `name` says something of the pool: not of a stranger, and
-    /// not of the name.
+    /// not of a name that the pool has never known.
     fn blames_pool(&self, name: &str, reason: ShareReason) -> bool {
         let is_known = || self.names.contains(&FxBuildHasher.hash_one(name));
-        reason != ShareReason::BAD_USERNAME && (self.names.is_empty() || is_known())
+        is_known() || self.names.is_empty() && reason != ShareReason::BAD_USERNAME
     }
 }
 

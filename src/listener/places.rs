@@ -65,11 +65,11 @@ impl Places {
     ) -> Result<u64, Refused> {
         let from_there = self.per_ip.get(&ip).copied().unwrap_or_default();
         let is_full = self.taken >= limits.connections;
-        if !is_full && from_there >= limits.connections_per_ip {
-            return Err(Refused::FullForIp);
+        if from_there >= limits.connections_per_ip {
+            return Err(if is_full { Refused::Full } else { Refused::FullForIp });
         }
         let network = Network::of(ip);
-        if is_full && !self.make_room(network, now) {
+        if is_full && !self.make_room(network, eviction, now) {
             return Err(Refused::Full);
         }
         let number = self.next;
@@ -111,12 +111,14 @@ impl Places {
 
     /// Sends away one without a share: of the network that has the most of them, if that is more
     /// than `newcomer` would have; or else one that has had its chance.
-    fn make_room(&mut self, newcomer: Network, now: Instant) -> bool {
+    /// Never the connection of the newcomer itself, which may be one channel more of a proxy's.
+    fn make_room(&mut self, newcomer: Network, own: &Arc<Eviction>, now: Instant) -> bool {
+        let is_own = |it: &Unproven| Arc::ptr_eq(&it.eviction, own);
         if self.leaving.len() >= LEAVING_MAX {
             return false;
         }
-        let own = self.unproven.get(&newcomer).map_or(0, BTreeMap::len);
-        let crowd = self.crowds.last().filter(|(count, _)| *count > own + 1);
+        let wait_there = self.unproven.get(&newcomer).map_or(0, BTreeMap::len);
+        let crowd = self.crowds.last().filter(|(count, _)| *count > wait_there + 1);
         let first_of = |network| self.unproven.get(&network)?.first_key_value();
         let had_chance = |(_, it): &(&u64, &Unproven)| now >= it.since + CHANCE;
         let chosen = match crowd {
@@ -126,6 +128,9 @@ impl Places {
             }),
         };
         let Some((number, network)) = chosen else { return false };
+        if self.unproven.get(&network).and_then(|all| all.get(&number)).is_some_and(is_own) {
+            return false;
+        }
         if let Some(sent) = self.take_out(number, network) {
             sent.eviction.want();
         }

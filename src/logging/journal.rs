@@ -1,5 +1,5 @@
 //! The journal of systemd, told of levels and fields in its own protocol
-//! (https://systemd.io/JOURNAL_NATIVE_PROTOCOL/). Entries are made here and sent by a queue's thread:
+//! (<https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>). Entries are made here and sent by a queue's thread:
 //! a journal that has stopped must hold up nobody.
 
 use std::{

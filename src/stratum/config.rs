@@ -89,6 +89,6 @@ impl Config {
     }
 }
 
-/// The smallest miner that `difficulty_min` suits, 1 TH/s, is done with its first share in a minute as
-/// a rule, and in this time but for once in a million. A smaller one comes again, and loses nothing.
-const FIRST_SHARE: Duration = Duration::from_secs(15 * 60);
+/// Where a pool's least difficulty is 65,536, 500 GH/s need ten minutes for a share, and much firmware
+/// goes to its backup when it is cut off. Where places are wanted, they are taken sooner than this.
+const FIRST_SHARE: Duration = Duration::from_secs(3600);

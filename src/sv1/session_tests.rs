@@ -650,8 +650,8 @@ fn silence_ends_a_session_and_first_lowers_its_difficulty() {
     bench.later(60).on_deadline().unwrap();
     assert_eq!(told(&bench.publish(2, BuildJob::Classes, Announce::Now)), Some(0.5));
     // It has less time for its first share than for the next ones.
-    let idle = bench.later(840).on_deadline();
-    assert_eq!(idle, Err(Close::Idle(Duration::from_secs(900))));
+    let idle = bench.later(3540).on_deadline();
+    assert_eq!(idle, Err(Close::Idle(Duration::from_secs(3600))));
     let mut bench = Bench::solo();
     let plain = notify(&bench.say(SUBSCRIBE));
     assert_eq!(bench.later(1).share(&plain, 1), TRUE_9);

@@ -4,6 +4,7 @@
 //! together with what is known is asked for the headers below it, until they meet.
 
 use std::{
+    cmp::Ordering,
     collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
@@ -37,6 +38,25 @@ pub(super) struct Claim {
     /// What its latest template builds on.
     pub(super) tip: Hash256,
     pub(super) chain: Option<Arc<Chain>>,
+    /// It can be asked for the headers below its tip.
+    pub(super) can_walk: bool,
+}
+
+impl Claim {
+    /// There is nothing more to be had of its chain.
+    fn is_walked(&self) -> bool {
+        !self.can_walk || self.chain.as_ref().is_none_or(|chain| chain.is_whole())
+    }
+
+    /// The work of all the headers that it has shown.
+    fn work_shown(&self) -> ChainWork {
+        let headers = self.chain.iter().flat_map(|chain| chain.iter());
+        headers.fold(ChainWork::NONE, |sum, shown| sum.saturating_add(shown.work()))
+    }
+
+    fn height(&self) -> Option<u32> {
+        self.chain.as_ref().map(|chain| chain.tip().height)
+    }
 }
 
 /// What is believed of a source.
@@ -142,19 +162,15 @@ impl Beliefs {
         let apart: Vec<&Claim> =
             claims.iter().zip(&standings).filter(is_apart).map(|(claim, _)| claim).collect();
         let Some(first) = apart.first() else { return (standings, false) };
-        let is_walked = |claim: &Claim| claim.chain.as_ref().is_none_or(|chain| chain.is_whole());
-        if !claims.iter().filter(|claim| claim.is_ready).all(is_walked) {
+        if !claims.iter().filter(|claim| claim.is_ready).all(Claim::is_walked) {
             return (standings, true);
         }
-        // They have nothing in common. Most of them are right, or else the preferred ones.
+        // They have nothing in common.
         let is_placed =
             |(claim, standing): &(&Claim, &Standing)| claim.is_ready && standing.is_placed();
         let placed: Vec<&Claim> =
             claims.iter().zip(&standings).filter(is_placed).map(|(claim, _)| claim).collect();
-        let is_before = |other: &Claim| position(claims, first) < position(claims, other);
-        if apart.len() > placed.len()
-            || apart.len() == placed.len() && placed.first().is_some_and(|it| is_before(it))
-        {
+        if are_righter(claims, &apart, &placed) {
             self.known.clear();
             self.begin(first);
             return (self.place_all(claims, network), false);
@@ -255,11 +271,29 @@ impl Beliefs {
     }
 }
 
+/// Whether `these` are to be believed, and not `those`, with whose chain theirs has nothing in
+/// common: they have shown more work, or else are more, or else are preferred. One that cannot be
+/// asked for headers has not shown what it could, so heights have to do.
+fn are_righter(claims: &[Claim], these: &[&Claim], those: &[&Claim]) -> bool {
+    let best = |side: &[&Claim]| {
+        let all_walk = these.iter().chain(those).all(|claim| claim.can_walk);
+        let height = side.iter().filter_map(|claim| claim.height()).max().filter(|_| !all_walk);
+        let work = side.iter().map(|claim| claim.work_shown()).max().filter(|_| all_walk);
+        (height, work, side.len())
+    };
+    let first = |side: &[&Claim]| side.first().and_then(|claim| position(claims, claim));
+    match best(these).cmp(&best(those)) {
+        Ordering::Equal => first(these) < first(those),
+        order => order == Ordering::Greater,
+    }
+}
+
 fn position(claims: &[Claim], claim: &Claim) -> Option<usize> {
     claims.iter().position(|it| std::ptr::eq(it, claim))
 }
 
-const SEE_WHAT: &str = "see whether what answers at its rpc_url is a Bitcoin node of this chain";
+const SEE_WHAT: &str = "it may be far behind or on another branch (`bitcoin-cli getchaintips` tells), \
+                        or no Bitcoin node of this chain";
 /// A header is there in milliseconds.
 const UNSHOWN_MAX: Duration = Duration::from_secs(10);
 /// For thousands of headers, of a node that is slow.
@@ -292,7 +326,7 @@ mod tests {
             chain = Some(Chain::with_tip(chain.as_ref(), header.clone(), NETWORK).unwrap());
         }
         let tip = headers.last().unwrap().hash;
-        Claim { is_ready: true, tip, chain: chain.map(Arc::new) }
+        Claim { is_ready: true, tip, chain: chain.map(Arc::new), can_walk: true }
     }
 
     /// The same source, with what it was asked for below.
@@ -302,7 +336,7 @@ mod tests {
             chain.lengthen(header.clone(), NETWORK).unwrap();
         }
         let tip = headers.last().unwrap().hash;
-        Claim { is_ready: true, tip, chain: Some(Arc::new(chain)) }
+        Claim { is_ready: true, tip, chain: Some(Arc::new(chain)), can_walk: true }
     }
 
     fn works(standings: &[Standing]) -> Vec<Option<ChainWork>> {
@@ -350,7 +384,7 @@ mod tests {
         let Standing::Placed { work, is_tip: true } = standings[0] else { panic!("{standings:?}") };
         assert_eq!(standings[1], Standing::Placed { work, is_tip: false });
         // Nor is one that shows nothing at all, unless others show its tip.
-        let silent = |tip| Claim { is_ready: true, tip, chain: None };
+        let silent = |tip| Claim { is_ready: true, tip, chain: None, can_walk: true };
         let claims = [shows(&ours), silent(Hash256([9; 32])), silent(ours[3].hash)];
         let (standings, walk) = beliefs.judge(&claims, NETWORK);
         assert_eq!((standings[1], walk), (Standing::Unshown, false));
@@ -369,6 +403,39 @@ mod tests {
         let high = mined(base.hash, 500, 0x1f7f_ffff, 1);
         let (standings, _) = beliefs.judge(&claims(high), NETWORK);
         assert_eq!(standings[1], Standing::False(HeaderFault::Height));
+    }
+
+    /// A preferred node that was stuck for weeks would have kept everybody on its dead tip.
+    #[test]
+    fn of_chains_with_nothing_in_common_the_one_with_more_work_is_right() {
+        let side = |bits, mark| {
+            let mut all = vec![mined(Hash256([mark; 32]), 0, bits, mark)];
+            for height in 1..4 {
+                all.push(mined(all.last().unwrap().hash, height, bits, mark));
+            }
+            walked(&all)
+        };
+        let mut beliefs = Beliefs::default();
+        let claims = [side(EASY, 1), side(0x201f_ffff, 2)];
+        let (standings, _) = beliefs.judge(&claims, NETWORK);
+        assert!(standings[0] == Standing::Apart && standings[1].is_placed(), "{standings:?}");
+    }
+
+    /// blvm-node's: it is never asked for the headers between.
+    #[test]
+    fn one_that_cannot_be_asked_for_headers_is_compared_by_height() {
+        let base = mined(Hash256::ZERO, 0, EASY, 0);
+        let (behind, ahead) = (upon(&base, 3, 0), upon(&base, 9, 0));
+        let cannot = |claim: Claim| Claim { can_walk: false, ..claim };
+        let mut beliefs = Beliefs::default();
+        let whole = walked(&[std::slice::from_ref(&base), &behind].concat());
+        let (standings, walk) = beliefs.judge(&[whole, cannot(shows(&ahead[8..]))], NETWORK);
+        assert!(standings[1].is_placed() && !walk, "{standings:?}");
+        // It has missed blocks while the other one was away.
+        let mut beliefs = Beliefs::default();
+        beliefs.judge(&[cannot(shows(&behind))], NETWORK);
+        let (standings, walk) = beliefs.judge(&[cannot(shows(&ahead[8..]))], NETWORK);
+        assert!(standings[0].is_placed() && !walk, "{standings:?}");
     }
 
     #[test]

@@ -110,8 +110,8 @@ pub enum GbtError {
     )]
     Subsidy { subsidy: u64, height: u32, max: u64 },
     #[error(
-        "its chain's time is {ahead_s} s ahead of this machine's clock, and a block may be \
-         {FUTURE_MAX} s: one of the two is wrong"
+        "its chain's time is {ahead_s} s ahead of this machine's clock, and blocks are at most \
+         {FUTURE_MAX} s ahead: one of the two is wrong; see what `date` says here"
     )]
     Future { ahead_s: u32 },
 }
@@ -126,18 +126,18 @@ impl Parsed {
         if subsidy > max {
             return Err(GbtError::Subsidy { subsidy, height, max });
         }
-        if unix_now < CLOCK_MIN {
-            // This machine has not been told the time yet.
+        // A machine that has not been told the time yet says nothing, and a regtest's clock is its
+        // owner's toy.
+        if unix_now < CLOCK_MIN || network == Network::Regtest {
             return Ok(false);
         }
-        let latest = unix_now.saturating_add(FUTURE_MAX);
-        if template.mintime > latest {
+        if template.mintime > unix_now.saturating_add(CLOCKS_APART_MAX) {
             return Err(GbtError::Future { ahead_s: template.mintime - unix_now });
         }
-        // A regtest's clock is its owner's toy.
-        let is_late =
-            network != Network::Regtest && template.curtime < unix_now.saturating_sub(FUTURE_MAX);
-        let is_wrong = is_late || template.curtime > latest;
+        // A time that is merely behind this clock is valid, and it may be this clock that is wrong:
+        // moved up on its word, blocks would be too new.
+        let is_wrong =
+            template.curtime < CLOCK_MIN || template.curtime > unix_now.saturating_add(FUTURE_MAX);
         if is_wrong {
             template.curtime = unix_now.max(template.mintime);
         }
@@ -387,6 +387,9 @@ const COMMITMENT_LEN_MAX: usize = 600;
 const EXCERPT_LEN: usize = 80;
 /// By consensus a block's time is at most this far ahead, in seconds.
 const FUTURE_MAX: u32 = 2 * 3600;
+/// How far a chain may be ahead of this machine's clock: a clock set to local time, or one that was
+/// off for some hours, must not end mining.
+const CLOCKS_APART_MAX: u32 = 86_400;
 /// 2025: a clock that shows less has not been set.
 const CLOCK_MIN: u32 = 1_735_689_600;
 

@@ -138,6 +138,23 @@ fn a_clock_behind_the_median_is_put_right() {
     assert_eq!(template.curtime, template.mintime);
 }
 
+/// The machine's clock may be the wrong one: a block whose time was moved up on its word is invalid.
+#[test]
+fn a_time_that_this_machines_clock_doubts_is_moved_only_where_that_is_safe() {
+    const TOLD: u32 = 1_800_000_000;
+    let told = |now: i32, mintime: i32| {
+        let mut parsed = parse(GOLDEN).unwrap();
+        let at = |seconds| TOLD.checked_add_signed(seconds).unwrap();
+        (parsed.template.curtime, parsed.template.mintime) = (TOLD, at(mintime));
+        let checked = parsed.check(Network::Bitcoin, at(now));
+        checked.map(|_| i64::from(parsed.template.curtime) - i64::from(TOLD))
+    };
+    assert_eq!(told(3 * 3600, -600), Ok(0));
+    assert_eq!(told(-3 * 3600, -600), Ok(-600));
+    assert_eq!(told(-3 * 3600, -4 * 3600), Ok(-3 * 3600));
+    assert!(matches!(told(-90_000, -60), Err(GbtError::Future { .. })));
+}
+
 fn template_json(transactions: usize) -> String {
     let each = |at: usize| {
         let depends = if at > 0 { at.to_string() } else { String::new() };

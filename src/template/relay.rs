@@ -409,6 +409,7 @@ fn claim((status, source): (&NodeStatus, &Source)) -> Claim {
         is_ready: status.state == NodeState::Ready && template.is_some(),
         tip: template.map_or(Hash256::ZERO, |template| template.prevhash),
         chain: source.outlet.chain.borrow().clone(),
+        can_walk: source.outlet.walk.receiver_count() > 0,
     }
 }
 

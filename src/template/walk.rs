@@ -1,9 +1,15 @@
 //! Asks a node for headers below its tip, one after another, while nodes are to be compared.
 
-use bitcoin::Network;
-use tokio::sync::mpsc;
+use std::time::Duration;
 
-use super::{HeaderFault, NodeError, Outlet, conn::RpcClient, rpc};
+use bitcoin::Network;
+use tokio::{sync::mpsc, time::sleep};
+
+use super::{
+    HeaderFault, NodeError, Outlet,
+    conn::{RpcClient, RpcError, is_busy},
+    rpc,
+};
 
 /// Follows the node's chain down whenever that is wanted; an error, through `answers`, ends it.
 pub(super) async fn run<T>(
@@ -26,6 +32,12 @@ pub(super) async fn run<T>(
             continue;
         };
         let answer = rpc::header(&mut client, next).await;
+        if let Err(NodeError::Rpc(error)) = &answer
+            && is_passing(error)
+        {
+            sleep(PAUSE).await;
+            continue;
+        }
         let missing = || NodeError::Header(next, HeaderFault::Missing);
         // One that is known and not shown whole is as good as none.
         let shown = answer.and_then(|header| header.and_then(|it| it.shown).ok_or_else(missing));
@@ -36,3 +48,14 @@ pub(super) async fn run<T>(
         }
     }
 }
+
+/// A node that has too much to do is no worse a node: headers can wait.
+fn is_passing(error: &RpcError) -> bool {
+    match error {
+        RpcError::Timeout { .. } => true,
+        RpcError::Http { status, .. } => is_busy(*status),
+        _ => false,
+    }
+}
+
+const PAUSE: Duration = Duration::from_secs(1);
