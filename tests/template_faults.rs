@@ -727,6 +727,10 @@ const ALL_WORK: &str = "ffffffffffffffffffffffffffffffffffffffffffffffffffffffff
 #[test]
 fn a_claim_of_work_that_is_not_shown_takes_over_nothing() {
     let (good, liar, blocks) = good_and_other();
+    // Where work costs something; on a regtest none is asked for.
+    for node in [&good, &liar] {
+        node.set(|script| script.chain = "signet");
+    }
     let side = Side::start(&[good.config("good"), liar.config("liar")]);
     side.is_settled();
     // A header without work, and all the work there can be.

@@ -293,7 +293,7 @@ fn position(claims: &[Claim], claim: &Claim) -> Option<usize> {
 }
 
 const SEE_WHAT: &str = "it may be far behind or on another branch (`bitcoin-cli getchaintips` tells), \
-                        or no Bitcoin node of this chain";
+                        or what answers at its rpc_url is no Bitcoin node of this chain";
 /// A header is there in milliseconds.
 const UNSHOWN_MAX: Duration = Duration::from_secs(10);
 /// For thousands of headers, of a node that is slow.
