@@ -219,7 +219,8 @@ async fn outage(habits: Habits, is_kept: bool, count: usize, absence: Duration) 
 fn check(outage: &Outage, is_kept: bool) {
     assert_eq!((outage.lost, outage.pool_rejected, outage.disconnects), (0, 0, 0), "{outage:?}");
     // Late shares on the old terms were refused, and none for anything else.
-    assert!(outage.rejects.keys().all(|why| why.contains("stale-work")), "{outage:?}");
+    let is_late = |why: &String| why.contains("stale-work") || why.contains("stale-share");
+    assert!(outage.rejects.keys().all(is_late), "{outage:?}");
     // What was on the wire when the pool went may have been counted, or not.
     assert!(outage.unanswered <= 2, "{outage:?}");
     assert!(outage.at_pool + outage.unanswered >= outage.received, "{outage:?}");
