@@ -42,6 +42,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("hello.user agent", "each says its own name and version"),
     ("share.job id", "counts the jobs of a connection, which were made at other times"),
     ("job.coinbaser id", "the pool numbers its splits"),
+    ("coinbase.extranonce prefix", "keeps a connection's equal jobs apart: counts them, too"),
     ("validation.short ids", "keyed with the gateway's own long-term key; the pool checks them"),
     ("padding's content", "sealed, and skipped by its reader: only its length has to be random"),
 ];
