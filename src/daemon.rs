@@ -53,9 +53,9 @@ use crate::{
     listener,
     logging::Logging,
     stratum,
-    sv2::noise::AuthorityPublicKey,
+    sv2::noise::{AuthorityPublicKey, Identity},
     template::{self, Templates},
-    work::{Counters, FoundBlock, Roster, Work},
+    work::{Cidr, Counters, FoundBlock, Roster, Work},
 };
 
 /// Why the daemon could not start or go on.
@@ -249,8 +249,7 @@ impl Gateway {
             config: rules.ok_or(DaemonError::NoAddress)?,
             shutdown: miners_stop.clone(),
         };
-        let limits = follow_limits(&live);
-        let hall = listener::Hall { limits, context, roster: Arc::clone(&roster), identity };
+        let hall = hall(&live, context, &roster, identity);
         let threads = serve_miners(sockets, hall, &miners, config)?;
         let stop = abort.disarm();
         Ok(Self {
@@ -382,6 +381,23 @@ fn show_pool(live: &Live, front: &Front, pool: &datum::Pool) {
     });
 }
 
+/// What miners find here, kept up.
+fn hall(
+    live: &Live,
+    context: stratum::Context,
+    roster: &Arc<Roster>,
+    identity: watch::Receiver<Arc<Identity>>,
+) -> listener::Hall {
+    let trusted_proxies = follow_proxies(live);
+    listener::Hall {
+        limits: follow_limits(live),
+        trusted_proxies,
+        context,
+        roster: Arc::clone(roster),
+        identity,
+    }
+}
+
 fn follow_limits(live: &Live) -> watch::Receiver<listener::Limits> {
     let (sender, receiver) = watch::channel(limits(&live.now()));
     let mut wanted = 0;
@@ -391,6 +407,14 @@ fn follow_limits(live: &Live) -> watch::Receiver<listener::Limits> {
             files::tell_room_for(wanted);
         }
         sender.send_replace(limits(config));
+    });
+    receiver
+}
+
+fn follow_proxies(live: &Live) -> watch::Receiver<Arc<[Cidr]>> {
+    let (sender, receiver) = watch::channel(Arc::clone(&live.now().stratum.trusted_proxies));
+    live.follow(move |config| {
+        sender.send_replace(Arc::clone(&config.stratum.trusted_proxies));
     });
     receiver
 }

@@ -6,7 +6,9 @@
 mod browser;
 mod first;
 mod gate;
+mod header;
 mod places;
+mod proxy;
 
 use std::{
     future, io,
@@ -26,12 +28,13 @@ use tracing::{debug, error, info, warn};
 use self::{
     first::Session,
     gate::{Channels, Complaint, Gate, Kind},
+    proxy::Proxies,
 };
 use crate::{
     stratum::{Close, Config, Conn, ConnError, Context, Lease, Seat},
     sv2::noise::Identity,
     validate::Shelf,
-    work::{Door, Refused, Roster, Work, roster::Eviction},
+    work::{Cidr, Door, Refused, Roster, Work, roster::Eviction},
 };
 
 /// `stratum.max_connections` and `stratum.max_connections_per_ip`.
@@ -45,6 +48,8 @@ pub struct Limits {
 pub struct Hall {
     /// May change at any time; those that are in stay.
     pub limits: watch::Receiver<Limits>,
+    /// Networks whose PROXY header is believed. They too.
+    pub trusted_proxies: watch::Receiver<Arc<[Cidr]>>,
     pub context: Context,
     pub roster: Arc<Roster>,
     /// Shown to Stratum V2 miners.
@@ -102,7 +107,7 @@ fn bind_to(addr: SocketAddr) -> io::Result<Bound> {
 
 /// Listens, accepts and serves miners until `hall.context.shutdown`. Every connection is one of `tasks`.
 pub fn spawn(sockets: Vec<Bound>, hall: Hall, tasks: &TaskTracker) -> io::Result<()> {
-    let Hall { limits, context, roster, identity } = hall;
+    let Hall { limits, trusted_proxies, context, roster, identity } = hall;
     // Connections see the end by an atomic: a token would cost them a lock with each read.
     let (ending, stop) = watch::channel(());
     let shutdown = context.shutdown.clone();
@@ -113,6 +118,7 @@ pub fn spawn(sockets: Vec<Bound>, hall: Hall, tasks: &TaskTracker) -> io::Result
     let context = Arc::new(context);
     let gate = Arc::new(Gate::new(limits, Arc::clone(&context.counters), rand::random()));
     let shelf = Arc::<Shelf>::default();
+    let proxies = Arc::new(Proxies::new(trusted_proxies));
     for Bound { socket, addr, rules } in sockets {
         socket.listen(BACKLOG)?;
         let listener = TcpListener::from_std(socket.into())?;
@@ -123,13 +129,14 @@ pub fn spawn(sockets: Vec<Bound>, hall: Hall, tasks: &TaskTracker) -> io::Result
                 None => Arc::clone(&context),
             },
             gate: Arc::clone(&gate),
+            proxies: Arc::clone(&proxies),
             roster: Arc::clone(&roster),
             shelf: Arc::clone(&shelf),
             identity: identity.clone(),
             stop: stop.clone(),
             tasks: tasks.clone(),
         };
-        tasks.spawn(acceptor.run(listener));
+        tasks.spawn(Arc::new(acceptor).run(listener));
     }
     Ok(())
 }
@@ -138,6 +145,7 @@ pub fn spawn(sockets: Vec<Bound>, hall: Hall, tasks: &TaskTracker) -> io::Result
 struct Acceptor {
     context: Arc<Context>,
     gate: Arc<Gate>,
+    proxies: Arc<Proxies>,
     roster: Arc<Roster>,
     shelf: Arc<Shelf>,
     identity: watch::Receiver<Arc<Identity>>,
@@ -146,7 +154,7 @@ struct Acceptor {
 }
 
 impl Acceptor {
-    async fn run(self, mut listener: TcpListener) {
+    async fn run(self: Arc<Self>, mut listener: TcpListener) {
         let mut work = self.context.work.clone();
         let shutdown = self.context.shutdown.clone();
         let mut can_refuse = can_refuse();
@@ -158,6 +166,9 @@ impl Acceptor {
                 accepted = listener.accept() => Some(accepted),
             };
             match accepted {
+                Some(Ok((socket, peer))) if self.proxies.trusts(peer) => {
+                    self.tasks.spawn(Arc::clone(&self).admit_by_way_of(socket, peer));
+                }
                 Some(Ok((socket, peer))) => self.admit(socket, peer),
                 Some(Err(error)) => self.pause_after(&error).await,
                 None => {
@@ -169,6 +180,27 @@ impl Acceptor {
                         Ok((again, has_refused)) => (listener, can_refuse) = (again, has_refused),
                         Err(error) => return error!(%error, "cannot listen for miners again"),
                     }
+                }
+            }
+        }
+    }
+
+    /// Waits for what the proxy has to say, and admits whom it names.
+    async fn admit_by_way_of(self: Arc<Self>, mut socket: TcpStream, proxy: SocketAddr) {
+        let mut stop = self.stop.clone();
+        let read = tokio::select! {
+            _ = stop.changed() => return,
+            read = self.proxies.client(&mut socket, proxy) => read,
+        };
+        match read {
+            Ok(client) => {
+                debug!(peer = %client, %proxy, "connected by way of a proxy");
+                self.admit(socket, client);
+            }
+            Err(error) if error.is_quiet() => debug!(%proxy, "no connection: the proxy {error}"),
+            Err(error) => {
+                if let Some(unsaid) = self.gate.may_say(Complaint::Proxy) {
+                    warn!(%proxy, unsaid, "refused a connection: the proxy {error}");
                 }
             }
         }

@@ -74,6 +74,7 @@ fn open(limits: Limits) -> House {
     let (addr, tasks) = (bound.addr(), TaskTracker::new());
     let hall = Hall {
         limits: watch::channel(limits).1,
+        trusted_proxies: watch::channel(Arc::default()).1,
         context,
         roster: Roster::new(now()),
         identity: identity(),

@@ -33,6 +33,7 @@ const ADAPTERS: &[&str] = &[
     "logging/daily.rs",
     "logging/queue.rs",
     "listener/gate.rs",
+    "listener/proxy.rs",
     "net.rs",
     "api/clock.rs",
     "api/events.rs",

@@ -250,6 +250,7 @@ impl Check {
         if raw.listen.is_empty() {
             self.note::<()>("stratum.listen", "is empty: miners need an address to connect to");
         }
+        let trusted_proxies = self.networks("stratum.trusted_proxies", &raw.trusted_proxies);
         let difficulty_min = self.difficulty("stratum.difficulty_min", raw.difficulty_min);
         let difficulty_start = self.difficulty("stratum.difficulty_start", raw.difficulty_start);
         let difficulty_max = self.difficulty_max(raw.difficulty_max, difficulty_min);
@@ -278,6 +279,7 @@ impl Check {
         self.ports_differ(&listen, &ports);
         Some(Stratum {
             listen,
+            trusted_proxies: trusted_proxies.into(),
             max_connections: raw.max_connections,
             max_connections_per_ip: raw.max_connections_per_ip,
             difficulty_min: difficulty_min?,

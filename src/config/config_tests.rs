@@ -474,6 +474,27 @@ fn rules_are_allowed_by_name() {
 }
 
 #[test]
+fn proxies_are_trusted_by_address_or_network() {
+    let proxies = |list: &str| {
+        let toml = format!("{MINIMAL}[stratum]\ntrusted_proxies = {list}");
+        Config::parse(&toml).map(|config| config.stratum.trusted_proxies)
+    };
+    assert!(Config::parse(MINIMAL).unwrap().stratum.trusted_proxies.is_empty());
+    let both = proxies("[\"10.0.0.5\", \"2001:db8::/32\"]").unwrap();
+    assert!(both[0].contains("10.0.0.5".parse().unwrap()));
+    assert!(both[1].contains("2001:db8::5".parse().unwrap()));
+    for (wrong, advice) in [
+        ("[\"haproxy\"]", "not a name"),
+        ("[\"10.0.0.5/24\"]", "10.0.0.0/24"),
+        ("[\"10.0.0.5:80\"]", "is no address"),
+        ("\"10.0.0.5\"", "a list in square brackets"),
+    ] {
+        let error = proxies(wrong).unwrap_err().to_string();
+        assert!(error.contains("stratum.trusted_proxies") && error.contains(advice), "{error}");
+    }
+}
+
+#[test]
 fn ports_have_rules_of_their_own() {
     let parse = |stratum: &str| Config::parse(&format!("{MINIMAL}[stratum]\n{stratum}"));
     let config = parse(

@@ -29,7 +29,7 @@ pub use module::Module;
 pub use problem::Problem;
 pub use raw::{Raw, Secret};
 
-use crate::work::{Difficulty, WhenDown};
+use crate::work::{Cidr, Difficulty, WhenDown};
 
 /// What the operator wants, checked.
 #[derive(Clone, Debug)]
@@ -137,6 +137,8 @@ pub enum Usernames {
 #[derive(Clone, Debug)]
 pub struct Stratum {
     pub listen: Vec<SocketAddr>,
+    /// Whose PROXY header is believed.
+    pub trusted_proxies: Arc<[Cidr]>,
     pub max_connections: usize,
     pub max_connections_per_ip: usize,
     pub difficulty_min: Difficulty,

@@ -144,6 +144,7 @@ impl Default for Pooling {
 #[serde(deny_unknown_fields, default)]
 pub struct Stratum {
     pub listen: Vec<String>,
+    pub trusted_proxies: Vec<String>,
     pub max_connections: usize,
     pub max_connections_per_ip: usize,
     pub difficulty_min: f64,
@@ -182,6 +183,7 @@ impl Default for Stratum {
     fn default() -> Self {
         Self {
             listen: vec!["0.0.0.0:23334".into(), "[::]:23334".into()],
+            trusted_proxies: Vec::new(),
             max_connections: 50_000,
             max_connections_per_ip: 5_000,
             difficulty_min: 16_384.0,

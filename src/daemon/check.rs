@@ -36,6 +36,7 @@ pub async fn check(config: &Config, hashrate: Option<f64>) -> usize {
         report.tell("mining.address", Err(missing.into()));
     }
     addresses(config, &mut report).await;
+    proxies(config, &mut report);
     paths(config, &mut report);
     nodes(config, &mut report).await;
     if config.pools.is_empty() {
@@ -107,6 +108,18 @@ async fn addresses(config: &Config, report: &mut Report) {
             report.tell(&format!("api.listen {addr}"), free(bound, is_running));
         }
         None => report.tell("api.listen", Ok("empty: no dashboard".into())),
+    }
+}
+
+fn proxies(config: &Config, report: &mut Report) {
+    if let Some(all) = config.stratum.trusted_proxies.iter().find(|it| it.is_everybody()) {
+        report.notice(
+            "stratum.trusted_proxies",
+            &format!(
+                "{all} is everybody: each miner must begin with a PROXY header, and may claim to be \
+                 from any address; list your proxies' own addresses"
+            ),
+        );
     }
 }
 

@@ -82,7 +82,10 @@ impl Visitor {
                 Err(Close::Violation(Cow::Borrowed(HTTP)))
             }
             Speaks::Tls => Err(Close::Violation(Cow::Borrowed(NO_TLS))),
-            Speaks::Proxy => Err(Close::Violation(Cow::Borrowed(NO_PROXY))),
+            Speaks::Proxy => {
+                seat.roster.oddities().note(seat.peer, Oddity::ProxyHeader, now);
+                Err(Close::Violation(Cow::Borrowed(NO_PROXY)))
+            }
         }
     }
 }
@@ -243,7 +246,8 @@ const GREETING_LEN_MIN: usize = 12;
 const PROXY_HEADS: [&[u8]; 2] = [b"PROXY TCP", b"\r\n\r\n\0\r\nQUIT"];
 const HTTP: &str = "is a web browser: the dashboard is at another port (api.listen)";
 const NO_TLS: &str = "speaks TLS, which is off here: give it a stratum+tcp:// address";
-const NO_PROXY: &str = "is behind a proxy that sends a PROXY header: switch that off in the proxy";
+const NO_PROXY: &str =
+    "sends a PROXY header from an address that is not in stratum.trusted_proxies";
 
 #[cfg(test)]
 mod tests {

@@ -40,7 +40,7 @@ struct Guests {
     /// By [`Kind`].
     places: [Places; 2],
     /// A flood of connections must not flood the log.
-    complaints: [Ration; 4],
+    complaints: [Ration; 5],
 }
 
 /// What a stranger could fill the log with.
@@ -49,6 +49,8 @@ pub(super) enum Complaint {
     Refused,
     Accept,
     Closed,
+    /// Of a proxy that is trusted.
+    Proxy,
     /// Places run short.
     Short,
 }

@@ -5,6 +5,7 @@
 mod assembler;
 mod block;
 mod builder;
+mod cidr;
 mod coinbase;
 mod counters;
 mod hash;
@@ -28,6 +29,7 @@ pub mod vardiff;
 
 pub use assembler::{Assembler, AssemblerConfig, PoolHealth, WhenDown};
 pub use builder::{BuildJob, JobBuilder};
+pub use cidr::{Cidr, CidrError};
 pub use coinbase::{Coinbase, CoinbaseId, Variant, push_varint};
 pub use counters::{Counters, CountersView, PlacesView, Refused, SharesView};
 pub use hash::Hash256;

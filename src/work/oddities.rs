@@ -19,6 +19,8 @@ pub enum Oddity {
     Browser { dashboard: Option<SocketAddr> },
     /// A miner speaks to the dashboard's port: in which protocol, and the port that it wants.
     MinerAtDashboard { protocol: &'static str, port: Option<u16> },
+    /// A proxy that is not trusted says whom it is for.
+    ProxyHeader,
     /// A miner asks for a lower difficulty than it may have.
     LowWish { wanted: Difficulty, floor: Difficulty, is_pools: bool },
     /// A miner floods the gateway at a fixed difficulty, which was raised; `is_set`: by the operator's
@@ -49,6 +51,7 @@ impl Oddity {
             Self::MinerAtDashboard { .. } => 1,
             Self::LowWish { .. } => 2,
             Self::Flood { .. } => 3,
+            Self::ProxyHeader => 4,
         }
     }
 
@@ -59,6 +62,7 @@ impl Oddity {
             Self::MinerAtDashboard { .. } => "miner-at-dashboard",
             Self::LowWish { .. } => "difficulty-wish",
             Self::Flood { .. } => "difficulty-flood",
+            Self::ProxyHeader => "proxy-not-trusted",
         }
     }
 
@@ -77,6 +81,9 @@ impl Oddity {
             Self::MinerAtDashboard { port: None, .. } => {
                 "set the miner's port to that of stratum.listen".into()
             }
+            Self::ProxyHeader => "if that is your proxy, add its address to \
+                                  stratum.trusted_proxies, else switch the header off there"
+                .into(),
             Self::LowWish { is_pools: true, .. } => {
                 "the pool takes no less, so a miner that is too small for it mines solo or elsewhere"
                     .into()
@@ -103,6 +110,9 @@ impl fmt::Display for Oddity {
             Self::Browser { .. } => f.write_str("opened a port for miners with a web browser"),
             Self::MinerAtDashboard { protocol, .. } => {
                 write!(f, "speaks {protocol}, as miners do, to the dashboard's port (api.listen)")
+            }
+            Self::ProxyHeader => {
+                f.write_str("sends a PROXY header from an address that is not trusted")
             }
             Self::LowWish { wanted, floor, .. } => {
                 write!(f, "asks for shares of difficulty {wanted}, but {floor} is the least here")
@@ -153,7 +163,7 @@ impl Oddities {
     }
 }
 
-const KINDS: usize = 4;
+const KINDS: usize = 5;
 /// A scanner or a hundred small miners that come back must not fill the log.
 const SAY_EACH: Duration = Duration::from_secs(300);
 const RECENT: Duration = Duration::from_secs(3600);

@@ -13,6 +13,7 @@
 pub mod bitcoind;
 pub mod blvm;
 pub mod gateway;
+pub mod haproxy;
 pub mod http;
 pub mod openapi;
 

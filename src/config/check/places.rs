@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::Check;
-use crate::config::raw;
+use crate::{config::raw, work::Cidr};
 
 /// A host, and a port if there is one.
 #[derive(Debug, Eq, PartialEq)]
@@ -187,6 +187,14 @@ impl Check {
         };
         let form = "should read tcp://host:port, as in bitcoin.conf's zmqpubhashblock";
         self.note("node.zmq_hashblock", &format!("\"{text}\" {form}: {why}"))
+    }
+
+    /// Networks and addresses.
+    pub(super) fn networks(&mut self, key: &'static str, written: &[String]) -> Vec<Cidr> {
+        self.each(key, written, |check, text| match text.parse() {
+            Ok(network) => Some(network),
+            Err(error) => check.note(key, &format!("\"{text}\" {error}")),
+        })
     }
 
     /// An address to listen on.

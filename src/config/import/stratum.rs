@@ -45,8 +45,8 @@ fn connections(source: &mut Source, out: &mut Writer) {
         Some(..=-1) => out.note(PROXY, "is off, and so it is in gatewayd"),
         Some(_) => out.note(
             PROXY,
-            "is not carried over: it believes a PROXY header from anybody. Connections behind a \
-             proxy show the proxy's address, and count against max_connections_per_ip",
+            "is not carried over: it believes a PROXY header from anybody. List your proxies' \
+             addresses in stratum.trusted_proxies, like [\"10.0.0.5\"]",
         ),
     }
 }

@@ -1,0 +1,110 @@
+//! Connections by way of a proxy that is trusted: whom they are from, before anything else of them
+//! counts. Such a connection has no place yet, so those that have said nothing are few.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use thiserror::Error;
+use tokio::{io::AsyncReadExt, net::TcpStream, sync::watch, time::timeout};
+
+use super::header::{self, HEADER_LEN_MAX, Header, NoHeader};
+use crate::work::Cidr;
+
+/// `stratum.trusted_proxies`, and who is being waited for.
+#[derive(Debug)]
+pub(super) struct Proxies {
+    trusted: watch::Receiver<Arc<[Cidr]>>,
+    waiting: AtomicUsize,
+}
+
+/// Why a proxy's connection has no client. Reads on after "the proxy".
+#[derive(Debug, Error)]
+pub(super) enum Unknown {
+    #[error(transparent)]
+    Header(#[from] NoHeader),
+    #[error("sent no PROXY header within {HEADER_TIMEOUT:?}: {}", NoHeader::Missing)]
+    Late,
+    #[error("has {WAITING_MAX} connections that have sent no PROXY header yet")]
+    Crowd,
+    /// As health checks do that only connect.
+    #[error("hung up before it had said whom the connection is from")]
+    Gone,
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl Unknown {
+    /// Nobody is to be told of it.
+    pub(super) fn is_quiet(&self) -> bool {
+        matches!(self, Self::Gone | Self::Io(_))
+    }
+}
+
+/// One that is being waited for.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Proxies {
+    pub(super) fn new(trusted: watch::Receiver<Arc<[Cidr]>>) -> Self {
+        Self { trusted, waiting: AtomicUsize::new(0) }
+    }
+
+    /// Whether what this peer says of its client is believed.
+    pub(super) fn trusts(&self, peer: SocketAddr) -> bool {
+        self.trusted.borrow().iter().any(|network| network.contains(peer.ip()))
+    }
+
+    /// Reads the header that `proxy` begins with, and nothing behind it: whom the connection is from.
+    pub(super) async fn client(
+        &self,
+        socket: &mut TcpStream,
+        proxy: SocketAddr,
+    ) -> Result<SocketAddr, Unknown> {
+        let count = self.waiting.fetch_add(1, Ordering::Relaxed);
+        let _waiting = Waiting(&self.waiting);
+        if count >= WAITING_MAX {
+            return Err(Unknown::Crowd);
+        }
+        let read = timeout(HEADER_TIMEOUT, read(socket)).await;
+        Ok(read.map_err(|_| Unknown::Late)??.unwrap_or(proxy))
+    }
+}
+
+async fn read(socket: &mut TcpStream) -> Result<Option<SocketAddr>, Unknown> {
+    let mut bytes = [0; HEADER_LEN_MAX];
+    let mut len = 0;
+    loop {
+        let seen = len + socket.peek(&mut bytes[len..]).await?;
+        if seen == len {
+            return Err(Unknown::Gone);
+        }
+        // What is behind the header is the session's. It has been seen, so this does not wait.
+        let (end, client) = match header::read(&bytes[..seen])? {
+            Header::Partial => (seen, None),
+            Header::Whole(end, client) => (end, Some(client)),
+        };
+        socket.read_exact(&mut bytes[len..end]).await?;
+        len = end;
+        if let Some(client) = client {
+            return Ok(client);
+        }
+    }
+}
+
+/// Proxies send the header with the connection; a lost packet is sent again after one second and
+/// after three.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Some 2 kB each. A farm that comes back by way of a proxy is through in milliseconds.
+const WAITING_MAX: usize = 4096;
