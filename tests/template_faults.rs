@@ -775,6 +775,35 @@ fn a_node_that_is_ahead_and_shows_it_leads_at_once() {
     side.template(|template| &*template.source == "stuck" && template.height == 12);
 }
 
+/// Until the headers between are here, its work is not known; miners once went back meanwhile.
+#[test]
+fn work_does_not_go_back_while_a_node_takes_several_blocks_at_once() {
+    let (quick, slow, mut blocks) = good_and_other();
+    let side = Side::start(&[quick.config("quick"), slow.config("slow")]);
+    side.is_settled();
+    let mut news = side.templates.templates.clone();
+    news.mark_unchanged();
+    for _ in 0..5 {
+        let height = blocks.last().unwrap().height;
+        let asked = quick.called("getblockheader");
+        blocks = chain(&blocks, height + 1..=height + 3, 0);
+        quick.set(|script| script.blocks.clone_from(&blocks));
+        let mut heights = Vec::new();
+        side.runtime.block_on(async {
+            while heights.last() != Some(&(height + 4)) {
+                timeout(PATIENCE, news.changed()).await.expect("no such template").unwrap();
+                let template = news.borrow_and_update().clone().unwrap();
+                heights.push(template.height);
+                assert_eq!(&*template.source, "quick", "{heights:?}");
+            }
+        });
+        assert!(heights.is_sorted(), "work went back: {heights:?}");
+        common::eventually("the headers between are asked for", PATIENCE, || {
+            (quick.called("getblockheader") >= asked + 3).then_some(())
+        });
+    }
+}
+
 /// The headers down to where the chains parted are asked for.
 #[test]
 fn a_longer_chain_that_parted_long_ago_is_followed() {

@@ -54,6 +54,17 @@ impl Claim {
         headers.fold(ChainWork::NONE, |sum, shown| sum.saturating_add(shown.work()))
     }
 
+    /// The last block whose place is known, of a source whose standing this is.
+    pub(super) fn placed_at(&self, standing: Standing) -> Option<Hash256> {
+        match standing {
+            Standing::Placed { is_tip: true, .. } => Some(self.tip),
+            Standing::Placed { is_tip: false, .. } => {
+                self.chain.as_ref().map(|chain| chain.tip().hash)
+            }
+            _ => None,
+        }
+    }
+
     fn height(&self) -> Option<u32> {
         self.chain.as_ref().map(|chain| chain.tip().height)
     }
@@ -176,6 +187,11 @@ impl Beliefs {
             return (self.place_all(claims, network), false);
         }
         (standings, false)
+    }
+
+    /// The work up to a block, where that is known.
+    pub(super) fn work(&self, block: &Hash256) -> Option<ChainWork> {
+        self.known.get(block).map(|known| known.work)
     }
 
     fn place_all(&mut self, claims: &[Claim], network: Network) -> Vec<Standing> {

@@ -19,7 +19,7 @@ use tracing::{debug, error, info, warn};
 use super::{
     AllowedRules, Bitcoind, Blvm, NodeConfig, NodeKind, NodeState, NodeStatus, NotifyHandle,
     Outlet, TemplateConfig, TemplateSource,
-    belief::{Beliefs, Claim, doubt, unshown},
+    belief::{Beliefs, Claim, Standing, doubt, unshown},
     chain::ChainChoice,
     header::ChainWork,
     probe::LATE_AFTER,
@@ -74,6 +74,8 @@ struct Source {
     outlet: Outlet,
     /// It has not shown what its work builds on since then, and others have.
     unshown_since: Option<Instant>,
+    /// The last block of its chain whose place among the others' is known.
+    placed_at: Option<Hash256>,
     _running: DropGuard,
 }
 
@@ -199,7 +201,13 @@ impl Relay {
         let token = self.token.child_token();
         let running = token.clone().drop_guard();
         self.tracker.spawn(async move { token.run_until_cancelled(run).await });
-        Source { node: node.clone(), outlet, unshown_since: None, _running: running }
+        Source {
+            node: node.clone(),
+            outlet,
+            unshown_since: None,
+            placed_at: None,
+            _running: running,
+        }
     }
 
     fn step(&mut self, now: Instant) {
@@ -338,7 +346,21 @@ impl Relay {
             node.state = NodeState::WrongChain;
             node.last_error = Some(why.into());
         }
-        standings.iter().map(|standing| standing.work(shown > 0)).collect()
+        let works = self.sources.iter_mut().zip(&claims).zip(standings).map(
+            |((source, claim), standing)| {
+                source.placed_at = claim.placed_at(standing).or(source.placed_at);
+                match standing {
+                    // Blocks may come faster than their headers: until those are here, it is no
+                    // further than it was, and no less far either.
+                    Standing::Apart => {
+                        let work = source.placed_at.and_then(|block| self.beliefs.work(&block));
+                        work.or_else(|| standing.work(shown > 0))
+                    }
+                    _ => standing.work(shown > 0),
+                }
+            },
+        );
+        works.collect()
     }
 
     /// Marks nodes that give templates of a chain that others know a longer one of.
