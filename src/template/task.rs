@@ -6,7 +6,10 @@ use std::{
 };
 
 use bitcoin::Network;
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    time::timeout,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -85,6 +88,12 @@ impl Templates {
     /// Asks a node whether it would take this block but for its work: the active one, or another
     /// that is well where that one cannot tell or has gone silent.
     pub async fn propose(&self, block_hex: &str) -> Result<(), ProposeError> {
+        if self.judge(&[]).is_none() {
+            // The first work goes out an instant before its node is said to be well.
+            let mut status = self.status.clone();
+            let is_any = |status: &Vec<NodeStatus>| status.iter().any(is_ready);
+            let _ = timeout(SAID_WELL_MAX, status.wait_for(is_any)).await;
+        }
         let mut asked = Vec::new();
         let mut last = ProposeError::Unanswered("no node is configured that can tell".into());
         while let Some(node) = self.judge(&asked) {
@@ -135,8 +144,15 @@ impl Templates {
 }
 
 fn is_well(status: &[NodeStatus], name: &Arc<str>) -> bool {
-    status.iter().any(|node| node.name == *name && node.state == NodeState::Ready)
+    status.iter().any(|node| node.name == *name && is_ready(node))
 }
+
+fn is_ready(node: &NodeStatus) -> bool {
+    node.state == NodeState::Ready
+}
+
+/// Between work and the word that its node is well there is no wait, only another task's turn.
+const SAID_WELL_MAX: Duration = Duration::from_secs(2);
 
 /// New full work this often between blocks; may change.
 pub type Refresh = watch::Receiver<Duration>;
