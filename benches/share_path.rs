@@ -31,7 +31,7 @@ use gatewayd::{
     work::{
         Announce, BlockLimits, BuildJob, CoinbaseId, Coinbaser, CoinbaserRequest, Difficulty, Door,
         Hash256, Job, JobBuilder, Nbits, Payout, PayoutOutput, PoolTerms, Submission, Target,
-        Template, TemplateKind, Username, Version, Work, merkle,
+        Template, TemplateKind, Username, Version, VoidNow, Work, merkle,
     },
 };
 
@@ -87,6 +87,7 @@ fn payout() -> Arc<Payout> {
             epoch: 1,
             series: 1,
             void_series: 0,
+            void_now: VoidNow::default(),
         }),
     })
 }

@@ -18,7 +18,7 @@ use gatewayd::{
             ShareReason, ShareStatus, ToGateway, ToPool, Validation, ValidationError, Wanted,
         },
     },
-    work::{BuildJob, Hash256, JobBuilder, Payout, PoolTerms, TemplateKind},
+    work::{BuildJob, Hash256, JobBuilder, Payout, PoolTerms, TemplateKind, VoidNow},
 };
 use proptest::prelude::*;
 
@@ -114,6 +114,7 @@ fn payout() -> Arc<Payout> {
             epoch: 1,
             series: 1,
             void_series: 0,
+            void_now: VoidNow::default(),
         }),
     })
 }

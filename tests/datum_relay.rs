@@ -359,6 +359,26 @@ fn work_is_void_as_soon_as_a_pool_of_unknown_habits_goes() {
 }
 
 #[test]
+fn shares_of_void_work_can_be_refused_before_new_work_is_made() {
+    let mut rig = Rig::up();
+    rig.drop_connection();
+    rig.connect("pool:1");
+    configure_as(&mut rig, 7);
+    assert_eq!(rig.relay.status().keeps_prime_id, Some(false));
+    // What miners work on, and what their shares are judged by.
+    let job = rig.job(1);
+    let given = terms(&job.payout);
+    assert!(!given.is_void());
+    rig.drop_connection();
+    assert!(given.is_void(), "the same job knows it");
+    rig.connect("pool:1");
+    configure_as(&mut rig, 8);
+    assert!(given.is_void(), "and for good");
+    assert!(!terms(rig.relay.payout().unwrap()).is_void());
+    rig.check_accounts();
+}
+
+#[test]
 fn nothing_waits_for_a_pool_that_gives_each_connection_an_id_of_its_own() {
     let mut rig = Rig::up();
     let job = rig.job(1);

@@ -25,7 +25,7 @@ use super::{
     status::{PoolStatus, Talk},
     usernames::Usernames,
 };
-use crate::work::{Payout, Share, Template, TemplateKind, Work};
+use crate::work::{Payout, Share, Template, TemplateKind, VoidNow, Work};
 
 /// What stays when connections come and go.
 pub struct Relay {
@@ -45,6 +45,8 @@ pub struct Relay {
     /// See [`PoolTerms::series`]; shares of series up to the second are worth nothing any more.
     series: u64,
     void_series: u64,
+    /// The same for those who judge shares.
+    void_now: VoidNow,
     prime_ids: PrimeIds,
     /// Whether the pool that was last up keeps its prime ids; not one that is only being tried.
     keeps_ids: Option<bool>,
@@ -98,6 +100,7 @@ impl Relay {
             epoch: 0,
             series: 0,
             void_series: 0,
+            void_now: VoidNow::default(),
             prime_ids: PrimeIds::default(),
             keeps_ids: None,
             payout: None,
@@ -302,6 +305,12 @@ impl Relay {
         self.on_events(&mut events);
         self.events = events;
         result
+    }
+
+    /// Nobody takes shares of series up to this one any more.
+    fn void_up_to(&mut self, series: u64) {
+        self.void_series = self.void_series.max(series);
+        self.void_now.set(self.void_series);
     }
 
     /// True when the pool, which is away, will not take the share when it is back.

@@ -250,6 +250,8 @@ impl Task {
 
     /// The current try or connection is over: on to the next.
     fn end(&mut self, ended: Ended, why: &str) {
+        // What was accepted before this was known is on its way, like what the connection has had.
+        self.take_shares();
         let now = now();
         self.out.clear();
         let backoff = self.config.backoff;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use crate::{
     validate::fixture,
-    work::{Coinbaser, CoinbaserRequest, Payout, PayoutOutput, PoolTerms, Target, Template},
+    work::{
+        Coinbaser, CoinbaserRequest, Payout, PayoutOutput, PoolTerms, Target, Template, VoidNow,
+    },
 };
 
 /// What a screen says of a coinbase.
@@ -137,6 +139,7 @@ pub(crate) fn pooled(tip: u8, splits: usize) -> Arc<Payout> {
         epoch: 1,
         series: 1,
         void_series: 0,
+        void_now: VoidNow::default(),
     };
     Arc::new(Payout {
         script: [&[0x51, 32][..], &[9; 32]].concat().into(),

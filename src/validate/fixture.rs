@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::work::{
     Announce, BlockLimits, BuildJob, Door, Hash256, Job, JobBuilder, Nbits, Payout, PoolTerms,
-    Template, TemplateKind, TemplateTx, TipHeader, Work,
+    Template, TemplateKind, TemplateTx, TipHeader, VoidNow, Work,
 };
 
 pub(crate) const CURTIME: u32 = 1_700_000_000;
@@ -82,6 +82,7 @@ pub(crate) fn pooled(min_difficulty: u64) -> Arc<Payout> {
         epoch: 1,
         series: 1,
         void_series: 0,
+        void_now: VoidNow::default(),
     });
     Arc::new(payout)
 }

@@ -1,5 +1,7 @@
 use super::*;
-use crate::work::{BlockLimits, CoinbaseId, Coinbaser, Hash256, Nbits, PayoutOutput, TipHeader};
+use crate::work::{
+    BlockLimits, CoinbaseId, Coinbaser, Hash256, Nbits, PayoutOutput, TipHeader, VoidNow,
+};
 
 fn full(tip: u8, value: u64) -> Arc<Template> {
     let mut template = tip_template(tip);
@@ -54,6 +56,7 @@ fn pooled(epoch: u64, settled: Option<&Template>) -> Arc<Payout> {
         epoch,
         series: 1,
         void_series: 0,
+        void_now: VoidNow::default(),
     });
     Arc::new(payout)
 }

@@ -28,7 +28,7 @@ use bitcoin::consensus::Decodable;
 use proptest::prelude::*;
 
 use crate::work::{
-    BlockLimits, Coinbaser, CoinbaserRequest, Nbits, PoolTerms, Template, TemplateKind,
+    BlockLimits, Coinbaser, CoinbaserRequest, Nbits, PoolTerms, Template, TemplateKind, VoidNow,
 };
 
 /// What most templates here can pay.
@@ -75,6 +75,7 @@ fn payout(tags: (Vec<u8>, Vec<u8>), splits: Option<Vec<(u64, Vec<u8>)>>) -> Payo
         epoch: 1,
         series: 1,
         void_series: 0,
+        void_now: VoidNow::default(),
     });
     Payout {
         script: [&[0, 20][..], &[1; 20]].concat().into(),

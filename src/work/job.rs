@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    Coinbase, CoinbaseId, Coinbaser, Hash256, Payout, Target, Template, Upcoming,
+    Coinbase, CoinbaseId, Coinbaser, Hash256, Payout, PoolTerms, Target, Template, Upcoming,
     VERSION_ROLLING_MASK,
 };
 
@@ -189,7 +189,8 @@ impl Work {
 
     /// True when nobody pays for shares of `job` any more.
     pub fn is_void(&self, job: &Job) -> bool {
-        job.payout.pooled.as_ref().is_some_and(|terms| terms.series <= self.void_series)
+        let is_void = |terms: &PoolTerms| terms.is_void() || terms.series <= self.void_series;
+        job.payout.pooled.as_ref().is_some_and(is_void)
     }
 
     /// True when a miner that works on `job` should drop it for the latest one at once.

@@ -35,7 +35,7 @@ pub use counters::{Counters, CountersView, PlacesView, Refused, SharesView};
 pub use hash::Hash256;
 pub use job::{Announce, Door, Job, JobId, RENDER_SLOTS, Work};
 pub use nbits::Nbits;
-pub use payout::{Coinbaser, CoinbaserRequest, Payout, PayoutOutput, PoolTerms};
+pub use payout::{Coinbaser, CoinbaserRequest, Payout, PayoutOutput, PoolTerms, VoidNow};
 pub use printable::{printable, printable_bytes};
 pub use pulse::{PULSE_EACH, Pulse};
 pub use ration::Ration;

@@ -1,6 +1,9 @@
 //! Whom a coinbase pays, and under which marks.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use super::{Hash256, Template};
 
@@ -40,7 +43,41 @@ pub struct PoolTerms {
     /// The last series that is worth nothing any more. This one's own: the pool has gone, and takes
     /// none of its shares when it is back.
     pub void_series: u64,
+    /// The same as it is at this moment.
+    pub void_now: VoidNow,
 }
+
+impl PoolTerms {
+    /// True when nobody pays for shares of this work any more, whether new work has gone out since
+    /// or not.
+    pub fn is_void(&self) -> bool {
+        self.series <= self.void_now.get()
+    }
+}
+
+/// The last series that is worth nothing any more, shared by all terms of a pool client, which alone
+/// moves it. New work needs milliseconds to reach miners; who judges their shares knows at once.
+#[derive(Clone, Debug, Default)]
+pub struct VoidNow(Arc<AtomicU64>);
+
+impl VoidNow {
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub fn set(&self, series: u64) {
+        self.0.store(series, Ordering::Relaxed);
+    }
+}
+
+/// Terms are told apart by what they said when they were given.
+impl PartialEq for VoidNow {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for VoidNow {}
 
 /// What a coinbaser was asked for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

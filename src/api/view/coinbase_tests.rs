@@ -7,7 +7,7 @@ use crate::{
     api::shapes::Class,
     work::{
         BlockLimits, Coinbaser, CoinbaserRequest, Hash256, Nbits, PayoutOutput, PoolTerms,
-        Template, TemplateKind,
+        Template, TemplateKind, VoidNow,
     },
 };
 
@@ -71,6 +71,7 @@ fn pooled() -> Payout {
             epoch: 1,
             series: 1,
             void_series: 0,
+            void_now: VoidNow::default(),
         }),
         ..solo(&p2wpkh(2))
     }

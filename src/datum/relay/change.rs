@@ -160,7 +160,7 @@ impl Relay {
         info!(%pool, "pool {pool}: left, as the configuration says now");
         self.put_back(*client);
         // From here on nobody takes shares of its work.
-        self.void_series = self.void_series.max(series);
+        self.void_up_to(series);
         if let Some(mut payout) = self.payout.as_deref().cloned() {
             if let Some(terms) = &mut payout.pooled {
                 terms.void_series = self.void_series;

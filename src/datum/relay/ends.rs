@@ -32,7 +32,7 @@ impl Relay {
         if is_last {
             self.end_leaving();
             self.stats.add_lost(Lost::TermsChanged, self.hold.clear());
-            self.void_series = self.series;
+            self.void_up_to(self.series);
             self.payout = None;
             self.is_left = true;
             self.news.payout = true;
@@ -51,7 +51,7 @@ impl Relay {
         if was_up {
             self.status.state = PoolState::Down { since: now };
             if self.keeps_ids != Some(true) || !holds {
-                self.void_series = self.series;
+                self.void_up_to(self.series);
             }
         }
         if was_up && self.keeps_ids == Some(false) {

@@ -102,6 +102,7 @@ impl Relay {
                 epoch: self.epoch,
                 series: self.series,
                 void_series: self.void_series,
+                void_now: self.void_now.clone(),
             }),
         };
         let last = self.payout.as_deref().filter(|last| last.same_terms(&payout));
@@ -152,7 +153,7 @@ impl Relay {
     /// is being left still takes.
     fn begin_series(&mut self, payout: &mut Payout) {
         if self.leaving.is_none() {
-            self.void_series = self.series;
+            self.void_up_to(self.series);
         }
         self.series += 1;
         if let Some(terms) = &mut payout.pooled {

@@ -20,7 +20,8 @@ use crate::{
     devnet::pool::{PoolConfig, Probe, ValidationPlan, ledger::STALE_GRACE, test_now},
     work::{
         BlockLimits, BuildJob, Coinbase, CoinbaseId, Coinbaser, CoinbaserRequest, Hash256, Job,
-        JobBuilder, Nbits, Payout, PoolTerms, Template, TemplateKind, TemplateTx, Variant, merkle,
+        JobBuilder, Nbits, Payout, PoolTerms, Template, TemplateKind, TemplateTx, Variant, VoidNow,
+        merkle,
     },
 };
 
@@ -197,6 +198,7 @@ impl Rig {
                 epoch: 1,
                 series: 1,
                 void_series: 0,
+                void_now: VoidNow::default(),
             }),
         };
         self.jobs.build(what, template, &Arc::new(payout))
