@@ -262,8 +262,12 @@ impl Relay {
                 self.stats.add_lost(Lost::Solo, 1);
             } else if self.hold.len() == 0 && self.can_send(&share, out) {
                 self.send(Held { share, since: now, replay: false }, now, out);
-            } else if self.is_left || self.is_worthless(&share) {
+            } else if self.is_left {
                 self.stats.add_lost(Lost::TermsChanged, 1);
+            } else if self.is_worthless(&share) {
+                // Whoever judged it looked at `void_now` before: it was on its way when the
+                // connection ended, like what the socket had taken.
+                self.note_unanswered(1);
             } else if !self.up && self.options.hold_shares.is_zero() && !share.is_block {
                 self.stats.add_lost(Lost::Expired, 1);
             } else {
@@ -368,7 +372,8 @@ impl Relay {
         self.stats.set_waiting(self.hold.len(), self.awaiting());
     }
 
-    /// Counts shares that the pool was sent and has not answered.
+    /// Counts shares that the pool was sent, or was to be sent when its connection ended, and that it
+    /// has not answered.
     fn note_unanswered(&self, count: usize) {
         if count == 0 {
             return;

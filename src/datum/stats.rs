@@ -69,7 +69,8 @@ pub struct PoolStatsView {
     pub accepted_difficulty: u64,
     pub rejected: Vec<(ShareReason, u64)>,
     pub lost: Vec<(Lost, u64)>,
-    /// Sent, and given up without an answer: whether the pool counted them is not known.
+    /// Sent, or on their way when the connection ended, and given up without an answer: whether the
+    /// pool counted them is not known.
     pub unanswered: u64,
     /// Waiting for the pool to come back, or for room.
     pub held: u64,

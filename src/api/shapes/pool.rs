@@ -77,7 +77,7 @@ pub struct Relay {
     pub received: u64,
     pub accepted: u64,
     pub rejected: u64,
-    /// Sent, and given up after a minute without an answer.
+    /// Sent, and given up after a minute without an answer, or when the connection ended.
     pub unanswered: u64,
     /// Waiting for the pool to come back.
     pub held: u64,
