@@ -1,0 +1,207 @@
+//! Networks as people write them: `203.0.113.0/24`, `2001:db8::/32`, or one address.
+
+use std::{
+    collections::HashSet,
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    str::FromStr,
+};
+
+/// All addresses that begin alike. IPv4 is inside IPv6, as `::ffff:0:0/96`, so that an address is the
+/// same however a socket shows it.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Network {
+    first: u128,
+    len: u8,
+}
+
+/// Why a text is no network.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error(
+    "is no address and no network: write \"203.0.113.7\", \"203.0.113.0/24\" or \"2001:db8::/32\""
+)]
+pub struct NotANetwork;
+
+impl Network {
+    /// One address alone.
+    pub fn host(ip: IpAddr) -> Self {
+        Self::within(bits(ip), 128)
+    }
+
+    /// One party's, as a rule: a /24, or a /64 of IPv6.
+    pub fn around(ip: IpAddr) -> Self {
+        let bits = bits(ip);
+        Self::within(bits, if is_v4(bits) { V4_LEN + 24 } else { 64 })
+    }
+
+    fn within(bits: u128, len: u8) -> Self {
+        Self { first: bits & mask(len), len }
+    }
+
+    pub fn contains(self, ip: IpAddr) -> bool {
+        bits(ip) & mask(self.len) == self.first
+    }
+
+    /// It is one address alone.
+    pub fn is_host(self) -> bool {
+        self.len == 128
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ip = Ipv6Addr::from_bits(self.first);
+        let (ip, len) = match ip.to_ipv4_mapped() {
+            Some(v4) if self.len >= V4_LEN => (IpAddr::V4(v4), self.len - V4_LEN),
+            _ => (IpAddr::V6(ip), self.len),
+        };
+        if self.is_host() { write!(f, "{ip}") } else { write!(f, "{ip}/{len}") }
+    }
+}
+
+impl FromStr for Network {
+    type Err = NotANetwork;
+
+    /// Bits behind the length may be set, as in `192.168.1.7/24`: they do not count.
+    fn from_str(text: &str) -> Result<Self, NotANetwork> {
+        let text = text.trim();
+        let Some((ip, len)) = text.split_once('/') else {
+            return text.parse().map(Self::host).map_err(|_| NotANetwork);
+        };
+        let ip: IpAddr = ip.parse().map_err(|_| NotANetwork)?;
+        let is_number = !len.is_empty() && len.bytes().all(|byte| byte.is_ascii_digit());
+        let len: u8 = len.parse().ok().filter(|_| is_number).ok_or(NotANetwork)?;
+        match ip {
+            IpAddr::V4(_) if len <= 32 => Ok(Self::within(bits(ip), V4_LEN + len)),
+            IpAddr::V6(_) if len <= 128 => Ok(Self::within(bits(ip), len)),
+            _ => Err(NotANetwork),
+        }
+    }
+}
+
+/// A list of them, which may be long.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Networks {
+    /// By their lengths, the longest first.
+    by_len: Vec<(u8, HashSet<u128>)>,
+}
+
+impl Networks {
+    /// How long the closest network around `ip` is; none: it is in none.
+    pub fn closest(&self, ip: IpAddr) -> Option<u8> {
+        let bits = bits(ip);
+        let around = |(len, all): &&(u8, HashSet<u128>)| all.contains(&(bits & mask(*len)));
+        self.by_len.iter().find(around).map(|(len, _)| *len)
+    }
+
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        self.closest(ip).is_some()
+    }
+}
+
+impl FromIterator<Network> for Networks {
+    fn from_iter<T: IntoIterator<Item = Network>>(networks: T) -> Self {
+        let mut by_len: Vec<(u8, HashSet<u128>)> = Vec::new();
+        for Network { first, len } in networks {
+            match by_len.iter_mut().find(|(known, _)| *known == len) {
+                Some((_, all)) => {
+                    all.insert(first);
+                }
+                None => by_len.push((len, HashSet::from([first]))),
+            }
+        }
+        by_len.sort_by_key(|(len, _)| std::cmp::Reverse(*len));
+        Self { by_len }
+    }
+}
+
+fn bits(ip: IpAddr) -> u128 {
+    match ip {
+        IpAddr::V4(ip) => Ipv4Addr::to_ipv6_mapped(&ip).to_bits(),
+        IpAddr::V6(ip) => ip.to_bits(),
+    }
+}
+
+fn is_v4(bits: u128) -> bool {
+    bits >> 32 == 0xFFFF
+}
+
+fn mask(len: u8) -> u128 {
+    u128::MAX.checked_shl(128 - u32::from(len.min(128))).unwrap_or(0)
+}
+
+/// Of `::ffff:0:0/96`.
+const V4_LEN: u8 = 96;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn network(text: &str) -> Network {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn networks_read_and_show_as_people_write_them() {
+        for (text, shown) in [
+            ("203.0.113.7", "203.0.113.7"),
+            ("203.0.113.7/32", "203.0.113.7"),
+            (" 192.168.1.7/24 ", "192.168.1.0/24"),
+            ("0.0.0.0/0", "0.0.0.0/0"),
+            ("2001:DB8::1", "2001:db8::1"),
+            ("2001:db8::1/32", "2001:db8::/32"),
+            ("::/0", "::/0"),
+            ("::ffff:10.0.0.1", "10.0.0.1"),
+        ] {
+            assert_eq!(network(text).to_string(), shown, "{text}");
+            assert_eq!(network(shown), network(text), "{text}");
+        }
+        for wrong in [
+            "",
+            "/",
+            "10.0.0/8",
+            "10.0.0.0/",
+            "10.0.0.0/33",
+            "10.0.0.0/+8",
+            "10.0.0.0/255.0.0.0",
+            "fe80::1%eth0",
+            "fe80::/129",
+            "example.org",
+            "10.0.0.1:3333",
+            "10.0.0.0/8/8",
+        ] {
+            assert_eq!(wrong.parse::<Network>(), Err(NotANetwork), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_in_its_networks_and_in_no_other() {
+        assert!(network("10.0.0.0/8").contains(ip("10.255.0.1")));
+        assert!(network("10.0.0.0/8").contains(ip("::ffff:10.0.0.1")));
+        assert!(!network("10.0.0.0/8").contains(ip("11.0.0.1")));
+        assert!(!network("::/8").contains(ip("2001:db8::1")));
+        assert!(network("0.0.0.0/0").contains(ip("255.255.255.255")));
+        assert!(!network("0.0.0.0/0").contains(ip("2001:db8::1")));
+        assert_eq!(Network::around(ip("10.0.0.7")), network("10.0.0.0/24"));
+        assert_eq!(Network::around(ip("::ffff:10.0.0.7")), network("10.0.0.0/24"));
+        assert_eq!(Network::around(ip("2001:db8::7")), network("2001:db8::/64"));
+    }
+
+    #[test]
+    fn the_closest_network_of_a_list_is_found() {
+        let list: Networks = ["10.0.0.0/8", "10.1.0.0/16", "10.1.2.3", "2001:db8::/32"]
+            .map(network)
+            .into_iter()
+            .collect();
+        assert_eq!(list.closest(ip("10.1.2.3")), Some(128));
+        assert_eq!(list.closest(ip("10.1.2.4")), Some(112));
+        assert_eq!(list.closest(ip("10.2.2.4")), Some(104));
+        assert_eq!(list.closest(ip("2001:db8:1::")), Some(32));
+        assert_eq!(list.closest(ip("11.0.0.1")), None);
+        assert_eq!(Networks::default().closest(ip("10.0.0.1")), None);
+    }
+}
