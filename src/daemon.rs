@@ -7,6 +7,7 @@ mod convert;
 mod files;
 mod history;
 mod identity;
+mod limits;
 mod live;
 mod parts;
 mod propose;
@@ -249,6 +250,7 @@ impl Gateway {
             config: rules.ok_or(DaemonError::NoAddress)?,
             shutdown: miners_stop.clone(),
         };
+        limits::follow_rules(&live, &roster);
         let hall = hall(&live, context, &roster, identity);
         let threads = serve_miners(sockets, hall, &miners, config)?;
         let stop = abort.disarm();

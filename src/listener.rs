@@ -31,17 +31,19 @@ use self::{
     proxy::Proxies,
 };
 use crate::{
-    stratum::{Close, Config, Conn, ConnError, Context, Lease, Seat},
+    stratum::{Close, Config, Conn, ConnError, Context, Lease, Seat, Toll},
     sv2::noise::Identity,
     validate::Shelf,
     work::{Cidr, Door, Refused, Roster, Work, roster::Eviction},
 };
 
-/// `stratum.max_connections` and `stratum.max_connections_per_ip`.
+/// `stratum.max_connections`, `stratum.max_connections_per_ip` and `limits.unproven_places`.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     pub connections: usize,
     pub connections_per_ip: usize,
+    /// Of an address, by miners without a share; a network has four times as many. 0: no limit.
+    pub unproven: usize,
 }
 
 /// What every miner finds when it comes in.
@@ -116,7 +118,12 @@ pub fn spawn(sockets: Vec<Bound>, hall: Hall, tasks: &TaskTracker) -> io::Result
         drop(ending);
     });
     let context = Arc::new(context);
-    let gate = Arc::new(Gate::new(limits, Arc::clone(&context.counters), rand::random()));
+    let gate = Arc::new(Gate::new(
+        limits,
+        Arc::clone(&context.counters),
+        Arc::clone(&roster),
+        rand::random(),
+    ));
     let shelf = Arc::<Shelf>::default();
     let proxies = Arc::new(Proxies::new(trusted_proxies));
     for Bound { socket, addr, rules } in sockets {
@@ -209,9 +216,14 @@ impl Acceptor {
     /// Serves the miner in a task of its own, or lets it go at once: then it tries its next pool.
     fn admit(&self, socket: TcpStream, peer: SocketAddr) {
         let eviction = Arc::<Eviction>::default();
-        let refused = match self.gate.enter(peer.ip(), Kind::Connection, &eviction) {
+        let warden = self.roster.warden();
+        // The cheapest question first.
+        let admitted = warden
+            .admit(peer.ip(), gate::now())
+            .and_then(|wait| Ok((self.gate.enter(peer.ip(), Kind::Connection, &eviction)?, wait)));
+        let refused = match admitted {
             Ok(_) if self.context.work.borrow().door != Door::Open => Refused::NoWork,
-            Ok(place) => {
+            Ok((place, wait)) => {
                 if let Err(error) = tune(&socket) {
                     debug!(%peer, %error, "cannot tune the connection");
                 }
@@ -228,12 +240,14 @@ impl Acceptor {
                     eviction: Arc::clone(&eviction),
                     shelf: Arc::clone(&self.shelf),
                 };
+                let toll = Toll::new(Arc::clone(&self.roster), peer.ip(), wait, gate::now());
                 let context = Arc::clone(&self.context);
                 let identity = Arc::clone(&self.identity.borrow());
                 let stop = self.stop.clone();
                 let conn = Conn::new(context, socket, eviction, stop, |config, _, now| {
                     Session::new(config, identity, seat, now)
                 });
+                let conn = conn.with_toll(toll);
                 self.tasks.spawn(serve_miner(conn, peer, Arc::clone(&self.gate)));
                 return;
             }

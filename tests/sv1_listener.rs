@@ -94,7 +94,7 @@ fn now() -> std::time::Instant {
     tokio::time::Instant::now().into_std()
 }
 
-const ROOMY: Limits = Limits { connections: 10_000, connections_per_ip: 10_000 };
+const ROOMY: Limits = Limits { connections: 10_000, connections_per_ip: 10_000, unproven: 0 };
 
 /// A miner with its first work, and its extranonce1.
 async fn subscribe(addr: SocketAddr) -> Option<(BufReader<TcpStream>, String)> {
@@ -138,7 +138,7 @@ async fn a_crowd_gets_work_at_once_each_in_its_own_space() {
 
 #[tokio::test]
 async fn those_too_many_are_let_go_and_the_others_stay() {
-    let house = open(Limits { connections: 10, connections_per_ip: 2 });
+    let house = open(Limits { connections: 10, connections_per_ip: 2, unproven: 0 });
     let first = subscribe(house.addr).await.unwrap();
     let _second = subscribe(house.addr).await.unwrap();
     assert!(timeout(Duration::from_secs(5), subscribe(house.addr)).await.unwrap().is_none());

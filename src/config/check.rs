@@ -1,5 +1,6 @@
 //! From the file as written to what it means. Finds everything that is wrong before it answers.
 
+mod limits;
 mod miners;
 mod places;
 mod pooling;
@@ -52,6 +53,7 @@ impl Check {
             self.job_life(template, stratum);
         }
         let api = self.api(&raw.api);
+        let limits = self.limits(&raw.limits);
         let data_dir = self.path("ledger.data_dir", &raw.ledger.data_dir);
         let keep_history = self.keep_history(&raw.ledger);
         let log = self.log(raw.log);
@@ -65,6 +67,7 @@ impl Check {
             pooling: pooling?,
             stratum: stratum?,
             api: api?,
+            limits: limits?,
             data_dir: data_dir?,
             keep_history: keep_history?,
             log: log?,

@@ -29,7 +29,7 @@ pub use module::Module;
 pub use problem::Problem;
 pub use raw::{Raw, Secret};
 
-use crate::work::{Cidr, Difficulty, WhenDown};
+use crate::work::{Cidr, Difficulty, WhenDown, limits::Rules};
 
 /// What the operator wants, checked.
 #[derive(Clone, Debug)]
@@ -45,6 +45,7 @@ pub struct Config {
     pub pooling: Pooling,
     pub stratum: Stratum,
     pub api: Api,
+    pub limits: Limits,
     pub data_dir: PathBuf,
     /// How long the ledger remembers.
     pub keep_history: Duration,
@@ -193,6 +194,14 @@ pub struct Api {
     pub base_path: Arc<str>,
     /// Names that the dashboard goes by, in lower case; "*.x" for all below x.
     pub allowed_hosts: Arc<[Box<str>]>,
+}
+
+/// `[limits]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    pub rules: Rules,
+    /// 0: no limit.
+    pub unproven_places: usize,
 }
 
 #[derive(Clone, Debug)]

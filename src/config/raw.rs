@@ -18,6 +18,7 @@ pub struct Raw {
     pub pooling: Pooling,
     pub stratum: Stratum,
     pub api: Api,
+    pub limits: Limits,
     pub ledger: Ledger,
     pub log: Log,
 }
@@ -279,6 +280,36 @@ impl Default for Api {
             metrics: true,
             base_path: String::new(),
             allowed_hosts: Vec::new(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    pub connections_per_minute: u32,
+    pub logins_per_minute: u32,
+    pub bad_shares_per_minute: u32,
+    pub bytes_per_second: u32,
+    pub unproven_places: usize,
+    pub ban_first: String,
+    pub ban_longest: String,
+    pub allow: Vec<String>,
+    pub deny: Vec<String>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_per_minute: 12_000,
+            logins_per_minute: 24_000,
+            bad_shares_per_minute: 600,
+            bytes_per_second: 2_000_000,
+            unproven_places: 5_000,
+            ban_first: "60s".into(),
+            ban_longest: "24h".into(),
+            allow: Vec::new(),
+            deny: Vec::new(),
         }
     }
 }

@@ -132,6 +132,7 @@ pub(super) fn limits(config: &Config) -> listener::Limits {
     listener::Limits {
         connections: files::room_for(config.stratum.max_connections),
         connections_per_ip: config.stratum.max_connections_per_ip,
+        unproven: config.limits.unproven_places,
     }
 }
 

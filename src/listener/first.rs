@@ -228,6 +228,14 @@ impl Protocol for Session {
         }
     }
 
+    fn on_limit(&mut self, why: &'static str, out: &mut Vec<u8>) {
+        match self {
+            Self::Sv1(session) => session.on_limit(why, out),
+            Self::Sv2(link) => link.on_limit(why, out),
+            Self::Unknown(_) => {}
+        }
+    }
+
     fn on_stop(&mut self, out: &mut Vec<u8>) {
         match self {
             Self::Sv1(session) => session.on_stop(out),

@@ -4,7 +4,10 @@
 use std::{
     collections::HashSet,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Instant,
 };
 
@@ -14,7 +17,7 @@ use tracing::warn;
 use super::{Limits, places::Places};
 use crate::{
     stratum::{Lease, Leases},
-    work::{Counters, PlacesView, Ration, Refused, roster::Eviction},
+    work::{Counters, PlacesView, Ration, Refused, Roster, roster::Eviction},
 };
 
 /// Keeps count of all connections and channels.
@@ -22,6 +25,7 @@ use crate::{
 pub(super) struct Gate {
     limits: watch::Receiver<Limits>,
     counters: Arc<Counters>,
+    roster: Arc<Roster>,
     guests: Mutex<Guests>,
 }
 
@@ -62,6 +66,12 @@ pub(super) const fn text(refused: Refused) -> &'static str {
         Refused::FullForIp => "stratum.max_connections_per_ip are connected from there",
         Refused::NoWork => "there is no work",
         Refused::FullForConnection => "one connection may have no more: give the proxy another",
+        Refused::FullOfUnproven => {
+            "limits.unproven_places are taken from there by miners that have sent no share"
+        }
+        Refused::TooOften => "more come from there than limits.connections_per_minute",
+        Refused::Banned => "it is shut out for crossing limits again and again",
+        Refused::Denied => "limits.deny has it",
     }
 }
 
@@ -70,6 +80,7 @@ impl Gate {
     pub(super) fn new(
         limits: watch::Receiver<Limits>,
         counters: Arc<Counters>,
+        roster: Arc<Roster>,
         first: u32,
     ) -> Self {
         let guests = Guests {
@@ -78,7 +89,7 @@ impl Gate {
             places: Default::default(),
             complaints: Default::default(),
         };
-        Self { limits, counters, guests: Mutex::new(guests) }
+        Self { limits, counters, roster, guests: Mutex::new(guests) }
     }
 
     /// A place of this kind; `eviction` sends its connection away.
@@ -88,7 +99,11 @@ impl Gate {
         kind: Kind,
         eviction: &Arc<Eviction>,
     ) -> Result<Place, Refused> {
-        let limits = *self.limits.borrow();
+        let mut limits = *self.limits.borrow();
+        if self.roster.warden().exempts(ip) {
+            limits.unproven = 0;
+        }
+        eviction.come(now());
         let mut guests = self.guests();
         let number = guests.places[kind as usize].enter(ip, limits, eviction, now())?;
         // Far fewer are taken than there are; a freed one is not used again for 2^32 arrivals.
@@ -107,10 +122,11 @@ impl Gate {
             let PlacesView { taken, most, unproven } = view;
             warn!(
                 "{taken} of {most} places for miners are taken (stratum.max_connections), {unproven} \
-                of them by miners that have sent no share; those go first when there are no more"
+                of them by miners that have sent no share: they are disconnected first when places run out"
             );
         }
-        Ok(Place { gate: Arc::clone(self), ip, kind, number, extranonce1 })
+        let is_proven = AtomicBool::new(false);
+        Ok(Place { gate: Arc::clone(self), ip, kind, number, extranonce1, is_proven })
     }
 
     /// Shows how many places are taken to whoever looks.
@@ -141,6 +157,8 @@ pub(super) struct Place {
     kind: Kind,
     number: u64,
     extranonce1: u32,
+    /// The warden knows of it.
+    is_proven: AtomicBool,
 }
 
 impl Lease for Place {
@@ -152,6 +170,10 @@ impl Lease for Place {
         let mut guests = self.gate.guests();
         guests.places[self.kind as usize].prove(self.number, self.ip);
         self.gate.show(&guests);
+        drop(guests);
+        if matches!(self.kind, Kind::Connection) && !self.is_proven.swap(true, Relaxed) {
+            self.gate.roster.warden().prove(self.ip);
+        }
     }
 }
 
@@ -195,11 +217,15 @@ impl Drop for Place {
         guests.taken.remove(&self.extranonce1);
         guests.places[self.kind as usize].leave(self.number, self.ip);
         self.gate.show(&guests);
+        drop(guests);
+        if self.is_proven.load(Relaxed) {
+            self.gate.roster.warden().leave(self.ip);
+        }
     }
 }
 
 /// Tokio's clock, so that tests can hold it.
-fn now() -> Instant {
+pub(super) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
@@ -211,7 +237,11 @@ mod tests {
     const THERE: IpAddr = IpAddr::V6(std::net::Ipv6Addr::LOCALHOST);
 
     fn gate(limits: Limits, first: u32) -> Arc<Gate> {
-        Arc::new(Gate::new(watch::channel(limits).1, Arc::default(), first))
+        Arc::new(Gate::new(watch::channel(limits).1, Arc::default(), Roster::new(now()), first))
+    }
+
+    fn limits(connections: usize, connections_per_ip: usize) -> Limits {
+        Limits { connections, connections_per_ip, unproven: 0 }
     }
 
     fn enter(gate: &Arc<Gate>, ip: IpAddr) -> Result<Place, Refused> {
@@ -220,7 +250,7 @@ mod tests {
 
     #[test]
     fn places_are_limited_unique_and_returned() {
-        let gate = gate(Limits { connections: 3, connections_per_ip: 2 }, u32::MAX);
+        let gate = gate(limits(3, 2), u32::MAX);
         let first = enter(&gate, HERE).unwrap();
         let second = enter(&gate, HERE).unwrap();
         assert_eq!((first.extranonce1, second.extranonce1), (u32::MAX, 0));
@@ -237,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_taken_extranonce_is_passed_over() {
-        let gate = gate(Limits { connections: 9, connections_per_ip: 9 }, 7);
+        let gate = gate(limits(9, 9), 7);
         let seven = enter(&gate, HERE).unwrap();
         gate.guests().next = 7;
         assert_eq!(enter(&gate, HERE).unwrap().extranonce1, 8);
@@ -246,7 +276,7 @@ mod tests {
 
     #[test]
     fn a_channel_that_finds_no_place_is_counted() {
-        let gate = gate(Limits { connections: 2, connections_per_ip: 1 }, 0);
+        let gate = gate(limits(2, 1), 0);
         let peer = SocketAddr::new(HERE, 1);
         let channels = Channels { gate: Arc::clone(&gate), peer, eviction: Arc::default() };
         let _first = channels.lease().unwrap();
@@ -262,7 +292,7 @@ mod tests {
 
     #[test]
     fn it_is_seen_how_many_places_are_taken_and_by_whom() {
-        let gate = gate(Limits { connections: 10, connections_per_ip: 10 }, 0);
+        let gate = gate(limits(10, 10), 0);
         let places: Vec<_> = (0..9).map(|_| enter(&gate, HERE).unwrap()).collect();
         places[0].prove();
         let view = gate.counters.view().places;

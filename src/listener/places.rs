@@ -11,13 +11,13 @@ use std::{
 };
 
 use super::Limits;
-use crate::work::{Refused, roster::Eviction};
+use crate::work::{Refused, limits::NETWORK_TIMES, roster::Eviction};
 
 /// Places of one kind: connections', or channels'.
 #[derive(Debug, Default)]
 pub(super) struct Places {
     taken: usize,
-    per_ip: HashMap<IpAddr, usize>,
+    per_ip: HashMap<IpAddr, FromThere>,
     /// Those without a share, by where they are from, the oldest first.
     unproven: HashMap<Network, BTreeMap<u64, Unproven>>,
     /// How many of those each network has; the last has the most.
@@ -29,9 +29,22 @@ pub(super) struct Places {
     next: u64,
 }
 
+/// Places of one address.
+#[derive(Debug, Default)]
+struct FromThere {
+    /// The oldest first.
+    all: BTreeMap<u64, Arc<Eviction>>,
+    unproven: usize,
+    /// Up to where it was looked for silent ones.
+    looked: u64,
+    /// When all were looked at, and none was.
+    in_vain: Option<Instant>,
+}
+
 #[derive(Debug)]
 struct Unproven {
     since: Instant,
+    ip: IpAddr,
     eviction: Arc<Eviction>,
 }
 
@@ -63,20 +76,31 @@ impl Places {
         eviction: &Arc<Eviction>,
         now: Instant,
     ) -> Result<u64, Refused> {
-        let from_there = self.per_ip.get(&ip).copied().unwrap_or_default();
+        let from_there = self.per_ip.get(&ip);
+        let count = from_there.map_or(0, |it| it.all.len());
+        let unproven = from_there.map_or(0, |it| it.unproven);
         let is_full = self.taken >= limits.connections;
-        if from_there >= limits.connections_per_ip {
+        let network = Network::of(ip);
+        if self.has_unproven(network, unproven, limits) {
+            return Err(Refused::FullOfUnproven);
+        }
+        let is_full_there = count >= limits.connections_per_ip;
+        // A farm comes back, and those that it left behind are not known to be gone yet.
+        let gave_way =
+            (is_full || is_full_there) && self.silent_gives_way(ip, limits, eviction, now);
+        if is_full_there && !gave_way {
             return Err(if is_full { Refused::Full } else { Refused::FullForIp });
         }
-        let network = Network::of(ip);
-        if is_full && !self.make_room(network, eviction, now) {
+        if is_full && !gave_way && !self.make_room(network, eviction, now) {
             return Err(Refused::Full);
         }
         let number = self.next;
         self.next += 1;
         self.taken += 1;
-        *self.per_ip.entry(ip).or_default() += 1;
-        let unproven = Unproven { since: now, eviction: Arc::clone(eviction) };
+        let from_there = self.per_ip.entry(ip).or_default();
+        from_there.all.insert(number, Arc::clone(eviction));
+        from_there.unproven += 1;
+        let unproven = Unproven { since: now, ip, eviction: Arc::clone(eviction) };
         self.unproven.entry(network).or_default().insert(number, unproven);
         self.ages.insert(number, network);
         self.resize(network, 1);
@@ -85,20 +109,81 @@ impl Places {
 
     /// The miner of this place has had a share accepted.
     pub(super) fn prove(&mut self, number: u64, ip: IpAddr) {
-        self.take_out(number, Network::of(ip));
+        self.take_out(number, ip);
     }
 
     pub(super) fn leave(&mut self, number: u64, ip: IpAddr) {
-        self.take_out(number, Network::of(ip));
+        self.take_out(number, ip);
         if !self.leaving.remove(&number) {
-            self.taken -= 1;
+            self.give_up(number, ip);
         }
+    }
+
+    /// The place is free for somebody else.
+    fn give_up(&mut self, number: u64, ip: IpAddr) {
+        self.taken -= 1;
         if let Some(from_there) = self.per_ip.get_mut(&ip) {
-            *from_there -= 1;
-            if *from_there == 0 {
+            from_there.all.remove(&number);
+            if from_there.all.is_empty() {
                 self.per_ip.remove(&ip);
             }
         }
+    }
+
+    /// `from_there`: those without a share of the newcomer's address.
+    fn has_unproven(&self, network: Network, from_there: usize, limits: Limits) -> bool {
+        let most = limits.unproven;
+        let around = self.unproven.get(&network).map_or(0, BTreeMap::len);
+        most > 0 && (from_there >= most || around >= most.saturating_mul(NETWORK_TIMES as usize))
+    }
+
+    /// Sends away a connection of the newcomer's own address that has been silent, and will be the
+    /// longest, as one that is cut off is: a router that was restarted has forgotten them all.
+    fn silent_gives_way(
+        &mut self,
+        ip: IpAddr,
+        limits: Limits,
+        own: &Arc<Eviction>,
+        now: Instant,
+    ) -> bool {
+        let files = self.taken + self.leaving.len();
+        if files >= limits.connections && self.leaving.len() >= LEAVING_MAX {
+            return false;
+        }
+        let Some(from_there) = self.per_ip.get_mut(&ip) else { return false };
+        if from_there.in_vain.is_some_and(|at| now < at + LOOK_EACH) {
+            return false;
+        }
+        let looked = from_there.looked;
+        let (before, behind) = (from_there.all.range(..looked), from_there.all.range(looked..));
+        let mut silent: Option<(Duration, u64)> = None;
+        for (at, (number, eviction)) in behind.chain(before).enumerate() {
+            from_there.looked = *number + 1;
+            if silent.is_some() && at >= LOOK_MIN {
+                break;
+            }
+            let silence = eviction.silence(now);
+            if Arc::ptr_eq(eviction, own) || silence < SILENT {
+                continue;
+            }
+            if silent.is_none_or(|(longest, _)| silence > longest) {
+                silent = Some((silence, *number));
+            }
+            if silence >= GONE {
+                break;
+            }
+        }
+        let Some((_, number)) = silent else {
+            from_there.in_vain = Some(now);
+            return false;
+        };
+        if let Some(eviction) = from_there.all.get(&number) {
+            eviction.want();
+        }
+        self.take_out(number, ip);
+        self.leaving.insert(number);
+        self.give_up(number, ip);
+        true
     }
 
     pub(super) fn taken(&self) -> usize {
@@ -131,15 +216,29 @@ impl Places {
         if self.unproven.get(&network).and_then(|all| all.get(&number)).is_some_and(is_own) {
             return false;
         }
-        if let Some(sent) = self.take_out(number, network) {
+        if let Some(sent) = self.take_out_of(number, network) {
             sent.eviction.want();
+            self.leaving.insert(number);
+            self.note_proven(sent.ip);
+            self.give_up(number, sent.ip);
         }
-        self.leaving.insert(number);
-        self.taken -= 1;
         true
     }
 
-    fn take_out(&mut self, number: u64, network: Network) -> Option<Unproven> {
+    /// It is not without a share any more, or not here.
+    fn take_out(&mut self, number: u64, ip: IpAddr) {
+        if self.take_out_of(number, Network::of(ip)).is_some() {
+            self.note_proven(ip);
+        }
+    }
+
+    fn note_proven(&mut self, ip: IpAddr) {
+        if let Some(from_there) = self.per_ip.get_mut(&ip) {
+            from_there.unproven -= 1;
+        }
+    }
+
+    fn take_out_of(&mut self, number: u64, network: Network) -> Option<Unproven> {
         let sent = self.unproven.get_mut(&network)?.remove(&number)?;
         self.ages.remove(&number);
         self.resize(network, -1);
@@ -160,6 +259,15 @@ impl Places {
 
 /// That are cut off and have not ended: each still holds a file.
 const LEAVING_MAX: usize = 128;
+/// At the limit of its address a miner gives way to another after so long without a word. Live ones send
+/// a share each seven seconds, as a rule; firmware takes longer than this to notice that it is cut off.
+const SILENT: Duration = Duration::from_secs(30);
+/// Nobody who is there is silent for so long, but for the smallest.
+const GONE: Duration = Duration::from_secs(90);
+/// Places that are looked at for a newcomer at least, and more while none is silent.
+const LOOK_MIN: usize = 64;
+/// Looking at all again sooner would find nobody.
+const LOOK_EACH: Duration = Duration::from_secs(1);
 /// An ASIC finds its first share within seconds, a Bitaxe within a minute, as a rule.
 const CHANCE: Duration = Duration::from_secs(60);
 
@@ -178,12 +286,13 @@ mod tests {
         fn new(connections: usize, connections_per_ip: usize) -> Self {
             #[expect(clippy::disallowed_methods, reason = "any origin will do")]
             let now = Instant::now();
-            let limits = Limits { connections, connections_per_ip };
+            let limits = Limits { connections, connections_per_ip, unproven: 0 };
             Self { places: Places::default(), limits, now, all: Vec::new() }
         }
 
         fn enter(&mut self, ip: &str) -> Result<u64, Refused> {
             let (ip, eviction) = (ip.parse().unwrap(), Arc::<Eviction>::default());
+            eviction.come(self.now);
             let number = self.places.enter(ip, self.limits, &eviction, self.now)?;
             self.all.push((number, ip, eviction));
             Ok(number)
@@ -249,6 +358,66 @@ mod tests {
         let sent = bench.all.iter().find(|(_, _, eviction)| eviction.is_wanted()).unwrap();
         assert_eq!(sent.0, first);
         assert_eq!(bench.enter("192.0.3.1"), Err(Refused::Full));
+    }
+
+    /// 4,000 miners behind a router that was restarted: their old connections are not known to be gone.
+    #[test]
+    fn the_silent_of_an_address_give_way_to_those_that_come_back_there() {
+        let mut bench = Bench::new(50_000, 5000);
+        let minute = Duration::from_secs(60);
+        for _ in 0..4000 {
+            let number = bench.enter("203.0.113.7").unwrap();
+            bench.prove(number);
+        }
+        let neighbour = bench.enter("203.0.113.8").unwrap();
+        bench.prove(neighbour);
+        bench.now += minute;
+        // Some are behind another line, and alive.
+        let alive: Vec<_> = bench
+            .all
+            .iter()
+            .take(900)
+            .map(|(number, _, it)| {
+                it.hear(bench.now);
+                *number
+            })
+            .collect();
+        let came = (0..4000).filter(|_| bench.enter("203.0.113.7").is_ok()).count();
+        assert_eq!(came, 4000);
+        let sent: Vec<_> = bench
+            .all
+            .iter()
+            .filter(|(_, _, it)| it.is_wanted())
+            .map(|(number, ..)| *number)
+            .collect();
+        assert_eq!(sent.len(), 3000, "as many as there was no room for");
+        assert!(sent.iter().all(|number| !alive.contains(number) && *number != neighbour));
+        assert_eq!(bench.places.taken(), 5001);
+        bench.clear("");
+        assert_eq!((bench.places.taken(), bench.places.leaving.len()), (5001, 0));
+        // All that are here are heard now, so there is no more room.
+        bench.all.iter().for_each(|(_, _, it)| it.hear(bench.now));
+        while bench.enter("203.0.113.7").is_ok() {}
+        bench.now += Duration::from_secs(20);
+        assert_eq!(bench.enter("203.0.113.7"), Err(Refused::FullForIp));
+    }
+
+    #[test]
+    fn an_address_and_its_network_have_only_so_many_without_a_share() {
+        let mut bench = Bench::new(1000, 1000);
+        bench.limits.unproven = 10;
+        let mut first = None;
+        for _ in 0..10 {
+            first = Some(bench.enter("203.0.113.7").unwrap());
+        }
+        assert_eq!(bench.enter("203.0.113.7"), Err(Refused::FullOfUnproven));
+        bench.prove(first.unwrap());
+        bench.enter("203.0.113.7").unwrap();
+        for at in 0..30 {
+            bench.enter(&format!("203.0.113.{}", 100 + at)).unwrap();
+        }
+        assert_eq!(bench.enter("203.0.113.200"), Err(Refused::FullOfUnproven), "of its network");
+        bench.enter("203.0.114.1").unwrap();
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! connection owns no buffer, and a share crosses no task, lock or allocation on its way.
 
 use std::{
+    borrow::Cow,
     cell::RefCell,
     future::{Future, poll_fn},
     io,
@@ -23,7 +24,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Close, Config, Effects, Protocol, alarm::Alarm, allowance::Allowance};
+use super::{Close, Config, Effects, Protocol, Tally, Toll, alarm::Alarm, allowance::Allowance};
 use crate::work::{Counters, FoundBlock, ShareBatch, ShareLane, Work, roster::Eviction};
 
 /// Takes a block to the nodes. Must not block: it runs in the miner's connection.
@@ -77,6 +78,7 @@ pub struct Conn<S, P> {
     /// When a miner that does not read is given up.
     write_by: Option<Instant>,
     allowance: Allowance,
+    toll: Toll,
 }
 
 /// Buffers of a thread, for the connection that it is working for.
@@ -125,7 +127,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
             unsent: Vec::new(),
             write_by: None,
             allowance: Allowance::new(now()),
+            toll: Toll::default(),
         }
+    }
+
+    /// With limits.
+    pub fn with_toll(mut self, toll: Toll) -> Self {
+        self.toll = toll;
+        self
     }
 
     /// Serves the miner until it leaves, misbehaves or the daemon stops.
@@ -262,7 +271,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
         &mut self,
         cx: &mut TaskContext<'_>,
     ) -> Poll<Result<ControlFlow<()>, ConnError>> {
-        if !self.session.is_proven() && self.allowance.pause(now()).is_some() {
+        if self.pause(now()).is_some() {
             return Poll::Pending;
         }
         self.poll_read(cx)
@@ -298,10 +307,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
                 counters.submits.observe(now().saturating_duration_since(began));
             }
             self.relay(effects);
-            effects.tally.settle(counters);
+            let paid = self.pay(read, out.len(), &effects.tally, began);
+            effects.tally.settle(&self.context.counters);
             answered?;
             written?;
+            paid?;
             Poll::Ready(Ok(ControlFlow::Continue(())))
+        })
+    }
+
+    /// What a stranger is answered counts as well.
+    fn pay(&mut self, read: usize, out: usize, tally: &Tally, now: Instant) -> Result<(), Close> {
+        let is_proven = self.session.is_proven();
+        self.eviction.hear(now);
+        let bytes = if is_proven { read } else { read + out };
+        self.toll.pay(bytes, tally, is_proven, now).inspect_err(|why| {
+            if let Close::Violation(Cow::Borrowed(why)) = why {
+                self.session.on_limit(why, &mut self.unsent);
+            }
         })
     }
 
@@ -413,8 +436,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
         Poll::Ready(Ok(()))
     }
 
+    /// When the next read may be, if not now.
+    fn pause(&self, now: Instant) -> Option<Instant> {
+        let held = self.toll.pause(now);
+        if self.session.is_proven() { held } else { held.max(self.allowance.pause(now)) }
+    }
+
     fn deadline(&self) -> Instant {
-        let pause = if self.session.is_proven() { None } else { self.allowance.pause(now()) };
+        let pause = self.pause(now());
         let own = self.write_by.into_iter().chain(pause);
         own.fold(self.session.deadline(), Instant::min)
     }
@@ -448,6 +477,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
 
 impl<S, P> Drop for Conn<S, P> {
     fn drop(&mut self) {
+        self.toll.end(now());
         self.context.counters.disconnected();
     }
 }

@@ -40,6 +40,8 @@ pub struct Tally {
     pub blocks: u64,
     /// Shares that name their worker in a way that cannot be read.
     pub nameless: u64,
+    /// Refused for what no miner does that works.
+    bad: u32,
 }
 
 /// What goes to the counters of one protocol.
@@ -67,6 +69,7 @@ impl Tally {
         tally.rejected_difficulty += difficulty;
         tally.rejected[reject as usize] += 1;
         tally.rejected_any = true;
+        self.bad += u32::from(reject.is_bad());
     }
 
     pub fn accepted(&self) -> u64 {
@@ -76,6 +79,10 @@ impl Tally {
     /// Σ credited difficulty.
     pub fn difficulty(&self) -> f64 {
         self.shares.iter().map(|tally| tally.difficulty).sum()
+    }
+
+    pub fn bad(&self) -> u32 {
+        self.bad
     }
 
     pub fn rejected(&self, reject: Reject) -> u32 {
@@ -104,6 +111,7 @@ impl Tally {
                 *tally = ShareTally::default();
             }
         }
+        self.bad = 0;
         for _ in 0..std::mem::take(&mut self.blocks) {
             counters.add_block();
         }

@@ -17,6 +17,7 @@ mod names;
 mod protocol;
 mod seat;
 mod terms;
+mod toll;
 
 pub use account::{Account, Claim, place_in};
 pub use classes::{ClassRule, Classes};
@@ -28,3 +29,4 @@ pub use names::{Named, Names};
 pub use protocol::{Close, Protocol};
 pub use seat::{Lease, Leases, Seat};
 pub use terms::{Asked, Terms, block_difficulty};
+pub use toll::Toll;

@@ -39,8 +39,17 @@ pub trait Protocol {
     /// True once a share was accepted here: whoever it is, it does work.
     fn is_proven(&self) -> bool;
 
+    /// Says why it is cut off, if the protocol has words for it.
+    fn on_limit(&mut self, _why: &'static str, _out: &mut Vec<u8>) {}
+
     /// Says good-bye, if the protocol has words for it: this process is about to end.
     fn on_stop(&mut self, out: &mut Vec<u8>);
+}
+
+impl Close {
+    pub const TOO_MANY_LOGINS: Self = Self::Violation(Cow::Borrowed(
+        "logged in more often than limits.logins_per_minute allows from its address",
+    ));
 }
 
 /// Why a session must end. Reads on after "the miner".

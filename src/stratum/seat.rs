@@ -7,6 +7,7 @@ use crate::{
     validate::{SeenShares, Shelf},
     work::{
         CoinbaseId, Protocol, Roster,
+        limits::Limit,
         roster::{About, Eviction, Presence},
     },
 };
@@ -56,6 +57,13 @@ impl Seat {
     ) -> Presence {
         let about = About { user_agent: user_agent.into(), class, workers: Vec::new() };
         self.roster.enter(self.peer, protocol, about, &self.eviction, now)
+    }
+
+    /// Whether somebody may log in, as often as it has been done from there.
+    pub fn may_log_in(&self, is_proven: bool, now: Instant) -> bool {
+        let own_proof = usize::from(is_proven);
+        let warden = self.roster.warden();
+        warden.take(Limit::Logins, self.peer.ip(), 1, own_proof, now).is_ok()
     }
 
     /// A seat in an empty room: for a session that no listener accepted.

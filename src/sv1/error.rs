@@ -27,6 +27,19 @@ pub(super) fn write_bad_params(id: &[u8], out: &mut Vec<u8>) {
     write_error(id, b"[-2,\"Invalid parameters\",null]", out);
 }
 
+pub(super) fn write_too_many_logins(id: &[u8], out: &mut Vec<u8>) {
+    write_error(id, b"[20,\"too-many-logins\",null]", out);
+}
+
+/// Says why the connection ends; `why` goes on after "you".
+pub(super) fn write_notice(why: &str, out: &mut Vec<u8>) {
+    for part in [&b"{\"id\":null,\"result\":null,\"error\":[20,\"closed: you "[..], why.as_bytes()]
+    {
+        out.extend_from_slice(part);
+    }
+    out.extend_from_slice(b"\",null]}\n");
+}
+
 fn write_error(id: &[u8], error: &[u8], out: &mut Vec<u8>) {
     for part in [b"{\"id\":", id, b",\"result\":null,\"error\":", error, b"}\n"] {
         out.extend_from_slice(part);

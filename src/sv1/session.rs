@@ -9,7 +9,10 @@ mod wishes;
 use std::{borrow::Cow, io::Write, sync::Arc, time::Instant};
 
 use super::{
-    error::{write_bad_params, write_method_not_found, write_reject, write_result, write_true},
+    error::{
+        write_bad_params, write_method_not_found, write_notice, write_reject, write_result,
+        write_true,
+    },
     message::{Request, printable, scan_submit, trimmed},
     method::{configure::Configure, submit::Submit, subscribe},
     notify::{self, Rendering, WireJobId},
@@ -125,7 +128,7 @@ impl Session {
                 self.on_submit(request.id, &fields, work, now, out, effects);
             }
             "mining.subscribe" => self.on_subscribe(&request, work, now, out),
-            "mining.authorize" => self.on_authorize(&request, work, now, out),
+            "mining.authorize" => return self.on_authorize(&request, work, now, out),
             "mining.configure" => self.on_configure(&request, work, now, out),
             "mining.suggest_difficulty" => self.on_suggest(&request, work, now, out),
             "mining.suggest_target" => self.on_suggest_target(&request, work, now, out),
@@ -450,6 +453,10 @@ impl stratum::Protocol for Session {
 
     fn is_proven(&self) -> bool {
         self.is_proven
+    }
+
+    fn on_limit(&mut self, why: &'static str, out: &mut Vec<u8>) {
+        write_notice(why, out);
     }
 
     fn on_stop(&mut self, _: &mut Vec<u8>) {

@@ -179,6 +179,14 @@ impl Protocol for Link {
         self.session.is_proven()
     }
 
+    fn on_limit(&mut self, _: &'static str, out: &mut Vec<u8>) {
+        // It is the end anyhow.
+        let _ = self.speak(out, |session, plain| {
+            session.on_limit(plain);
+            Ok(())
+        });
+    }
+
     fn on_stop(&mut self, out: &mut Vec<u8>) {
         // It is the end anyhow.
         let _ = self.speak(out, |session, plain| {

@@ -253,6 +253,14 @@ impl Session {
         self.is_proven
     }
 
+    /// Ends its channels, since a limit was crossed.
+    pub(super) fn on_limit(&self, out: &mut Vec<u8>) {
+        for channel in &self.channels {
+            let reason_code = codes::LIMIT_CROSSED;
+            CloseChannel { channel_id: channel.id, reason_code }.append(out);
+        }
+    }
+
     /// Asks the client to come back: to this address, at once, when a new process listens.
     pub(super) fn on_stop(&self, out: &mut Vec<u8>) {
         if self.setup.is_some() {
@@ -295,6 +303,9 @@ impl Session {
         now: Instant,
     ) -> Result<usize, Str255<'static>> {
         let setup = self.setup.as_ref().ok_or(codes::UNSUPPORTED_PROTOCOL)?;
+        if !self.seat.may_log_in(self.is_proven, now) {
+            return Err(codes::TOO_MANY_LOGINS);
+        }
         if wish.kind == Kind::Extended && setup.requires_standard_jobs {
             return Err(codes::EXTENDED_CHANNELS_NOT_SUPPORTED_FOR_STANDARD_JOBS);
         }

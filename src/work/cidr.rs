@@ -33,6 +33,11 @@ impl Cidr {
         }
     }
 
+    /// Its first address, and how many bits all begin with.
+    pub fn parts(&self) -> (IpAddr, u8) {
+        (self.first, self.bits)
+    }
+
     /// Every address of its family.
     pub fn is_everybody(&self) -> bool {
         self.bits == 0

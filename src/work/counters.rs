@@ -51,6 +51,14 @@ pub enum Refused {
     NoWork,
     /// The connection has as many channels as one may.
     FullForConnection,
+    /// `limits.unproven_places`.
+    FullOfUnproven,
+    /// `limits.connections_per_minute`.
+    TooOften,
+    /// It is shut out, for crossing limits again and again.
+    Banned,
+    /// `limits.deny`.
+    Denied,
 }
 
 /// Shares of one protocol.
@@ -94,7 +102,16 @@ pub struct SharesView {
 }
 
 impl Refused {
-    pub const ALL: [Self; 4] = [Self::Full, Self::FullForIp, Self::NoWork, Self::FullForConnection];
+    pub const ALL: [Self; 8] = [
+        Self::Full,
+        Self::FullForIp,
+        Self::NoWork,
+        Self::FullForConnection,
+        Self::FullOfUnproven,
+        Self::TooOften,
+        Self::Banned,
+        Self::Denied,
+    ];
 
     /// As metrics say it.
     pub const fn name(self) -> &'static str {
@@ -103,6 +120,10 @@ impl Refused {
             Self::FullForIp => "max-connections-per-ip",
             Self::NoWork => "no-work",
             Self::FullForConnection => "max-channels-per-connection",
+            Self::FullOfUnproven => "unproven-places",
+            Self::TooOften => "connections-per-minute",
+            Self::Banned => "banned",
+            Self::Denied => "denied",
         }
     }
 }

@@ -1,11 +1,13 @@
-//! Networks as people write them: `203.0.113.0/24`, `2001:db8::/32`, or one address.
+//! Networks to count by and to look up: IPv4 inside IPv6, and long lists. `cidr` has them as people
+//! write them.
 
 use std::{
     collections::HashSet,
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    str::FromStr,
 };
+
+use super::Cidr;
 
 /// All addresses that begin alike. IPv4 is inside IPv6, as `::ffff:0:0/96`, so that an address is the
 /// same however a socket shows it.
@@ -14,13 +16,6 @@ pub struct Network {
     first: u128,
     len: u8,
 }
-
-/// Why a text is no network.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error(
-    "is no address and no network: write \"203.0.113.7\", \"203.0.113.0/24\" or \"2001:db8::/32\""
-)]
-pub struct NotANetwork;
 
 impl Network {
     /// One address alone.
@@ -59,23 +54,10 @@ impl fmt::Display for Network {
     }
 }
 
-impl FromStr for Network {
-    type Err = NotANetwork;
-
-    /// Bits behind the length may be set, as in `192.168.1.7/24`: they do not count.
-    fn from_str(text: &str) -> Result<Self, NotANetwork> {
-        let text = text.trim();
-        let Some((ip, len)) = text.split_once('/') else {
-            return text.parse().map(Self::host).map_err(|_| NotANetwork);
-        };
-        let ip: IpAddr = ip.parse().map_err(|_| NotANetwork)?;
-        let is_number = !len.is_empty() && len.bytes().all(|byte| byte.is_ascii_digit());
-        let len: u8 = len.parse().ok().filter(|_| is_number).ok_or(NotANetwork)?;
-        match ip {
-            IpAddr::V4(_) if len <= 32 => Ok(Self::within(bits(ip), V4_LEN + len)),
-            IpAddr::V6(_) if len <= 128 => Ok(Self::within(bits(ip), len)),
-            _ => Err(NotANetwork),
-        }
+impl From<Cidr> for Network {
+    fn from(cidr: Cidr) -> Self {
+        let (first, len) = cidr.parts();
+        Self::within(bits(first), if first.is_ipv4() { V4_LEN + len } else { len })
     }
 }
 
@@ -142,39 +124,22 @@ mod tests {
     }
 
     fn network(text: &str) -> Network {
-        text.parse().unwrap()
+        text.parse::<Cidr>().unwrap().into()
     }
 
     #[test]
-    fn networks_read_and_show_as_people_write_them() {
+    fn networks_show_as_people_write_them() {
         for (text, shown) in [
             ("203.0.113.7", "203.0.113.7"),
             ("203.0.113.7/32", "203.0.113.7"),
-            (" 192.168.1.7/24 ", "192.168.1.0/24"),
+            ("192.168.1.0/24", "192.168.1.0/24"),
             ("0.0.0.0/0", "0.0.0.0/0"),
             ("2001:DB8::1", "2001:db8::1"),
-            ("2001:db8::1/32", "2001:db8::/32"),
+            ("2001:db8::/32", "2001:db8::/32"),
             ("::/0", "::/0"),
-            ("::ffff:10.0.0.1", "10.0.0.1"),
         ] {
             assert_eq!(network(text).to_string(), shown, "{text}");
             assert_eq!(network(shown), network(text), "{text}");
-        }
-        for wrong in [
-            "",
-            "/",
-            "10.0.0/8",
-            "10.0.0.0/",
-            "10.0.0.0/33",
-            "10.0.0.0/+8",
-            "10.0.0.0/255.0.0.0",
-            "fe80::1%eth0",
-            "fe80::/129",
-            "example.org",
-            "10.0.0.1:3333",
-            "10.0.0.0/8/8",
-        ] {
-            assert_eq!(wrong.parse::<Network>(), Err(NotANetwork), "{wrong}");
         }
     }
 

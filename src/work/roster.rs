@@ -7,14 +7,18 @@ use std::{
     collections::HashMap,
     net::SocketAddr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     task::Waker,
     time::{Duration, Instant},
 };
 
-use super::{CoinbaseId, Difficulty, Reject, Username, oddities::Oddities};
+use super::{
+    CoinbaseId, Difficulty, Reject, Username,
+    limits::{Rules, Warden},
+    oddities::Oddities,
+};
 
 /// How a miner speaks.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -51,6 +55,7 @@ pub struct Roster {
     /// Takes the shares of names beyond [`WORKERS_MAX`].
     others: Arc<Worker>,
     oddities: Oddities,
+    warden: Warden,
 }
 
 /// One live SV1 connection or SV2 channel.
@@ -71,6 +76,10 @@ pub struct Miner {
 #[derive(Debug, Default)]
 pub struct Eviction {
     wanted: AtomicBool,
+    /// When it came in; not known: nothing is known of its silence.
+    came: OnceLock<Instant>,
+    /// Milliseconds from then to when it was last heard.
+    heard: AtomicU64,
     waker: Mutex<Option<Waker>>,
 }
 
@@ -132,6 +141,7 @@ impl Roster {
             workers: Mutex::default(),
             others: Arc::new(others),
             oddities: Oddities::default(),
+            warden: Warden::new(Rules::none(), now),
         })
     }
 
@@ -142,6 +152,11 @@ impl Roster {
     /// Who came to the wrong door, or asked for too much.
     pub fn oddities(&self) -> &Oddities {
         &self.oddities
+    }
+
+    /// Who may come in, and how much they may ask for.
+    pub fn warden(&self) -> &Warden {
+        &self.warden
     }
 
     /// Takes a miner in; it leaves when the answer is dropped.
@@ -293,6 +308,27 @@ impl Eviction {
         if let Some(waker) = lock(&self.waker).as_ref() {
             waker.wake_by_ref();
         }
+    }
+
+    /// The connection comes in.
+    pub fn come(&self, now: Instant) {
+        // Once is enough.
+        let _ = self.came.set(now);
+    }
+
+    /// Something has come from it.
+    pub fn hear(&self, now: Instant) {
+        if let Some(came) = self.came.get() {
+            let after = now.saturating_duration_since(*came).as_millis();
+            self.heard.store(after.try_into().unwrap_or(u64::MAX), Relaxed);
+        }
+    }
+
+    /// How long nothing has come from it.
+    pub fn silence(&self, now: Instant) -> Duration {
+        let Some(came) = self.came.get() else { return Duration::ZERO };
+        let heard = Duration::from_millis(self.heard.load(Relaxed));
+        now.saturating_duration_since(*came).saturating_sub(heard)
     }
 
     pub fn is_wanted(&self) -> bool {

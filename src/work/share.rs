@@ -148,6 +148,19 @@ impl Reject {
         Self::Malformed,
     ];
 
+    /// Nobody who mines comes by this: not by lateness, and not by coming back.
+    pub const fn is_bad(self) -> bool {
+        matches!(
+            self,
+            Self::HighHash
+                | Self::HashNotZero
+                | Self::BadVersion
+                | Self::BadExtranonce
+                | Self::NotSubscribed
+                | Self::Malformed
+        )
+    }
+
     /// As miners, metrics and the API are told.
     pub const fn name(self) -> &'static str {
         match self {

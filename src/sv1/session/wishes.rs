@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use super::Session;
 use crate::{
-    stratum::Asked,
+    stratum::{Asked, Close},
     sv1::{
-        error::{write_bad_params, write_true},
+        error::{write_bad_params, write_too_many_logins, write_true},
         message::Request,
         method::{authorize::Login, suggest_difficulty},
     },
@@ -22,14 +22,18 @@ impl Session {
         work: &Work,
         now: Instant,
         out: &mut Vec<u8>,
-    ) {
+    ) -> Result<(), Close> {
+        if !self.seat.may_log_in(self.is_proven, now) {
+            write_too_many_logins(request.id, out);
+            return Err(Close::TOO_MANY_LOGINS);
+        }
         write_true(request.id, out);
         let Login { name, asked } = Login::read(request);
         let before = self.terms;
         self.terms.want(self.config.difficulty_of(&name), asked.or(before.asked));
         self.worker = name;
         if self.terms == before {
-            return;
+            return Ok(());
         }
         self.apply_rules(work, now);
         if let Some(asked) = self.terms.asked.filter(|asked| before.asked != Some(*asked)) {
@@ -37,6 +41,7 @@ impl Session {
             self.tell_if_low(asked.difficulty(), work, now);
         }
         self.renew(work, now, out);
+        Ok(())
     }
 
     pub(super) fn on_suggest(

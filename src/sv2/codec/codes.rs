@@ -31,6 +31,13 @@ pub const EXTENDED_CHANNELS_NOT_SUPPORTED_FOR_STANDARD_JOBS: Str255<'_> =
 pub const STANDARD_CHANNELS_NOT_SUPPORTED_FOR_CUSTOM_WORK: Str255<'_> =
     code("standard-channels-not-supported-for-custom-work");
 
+/// Ours.
+pub const TOO_MANY_LOGINS: Str255<'_> = code("too-many-logins");
+
+// CloseChannel
+/// Ours.
+pub const LIMIT_CROSSED: Str255<'_> = code("limit-crossed");
+
 // SubmitShares.Error
 /// Also UpdateChannel.Error and SetCustomMiningJob.Error.
 pub const INVALID_CHANNEL_ID: Str255<'_> = code("invalid-channel-id");

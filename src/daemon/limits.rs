@@ -1,0 +1,64 @@
+//! `[limits]`, kept up with the configuration.
+
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
+
+use super::{live::Live, now};
+use crate::work::{Roster, limits::Rules};
+
+/// Tells the warden what the configuration says, now and after each change; who is denied then is
+/// disconnected.
+pub(super) fn follow_rules(live: &Live, roster: &Arc<Roster>) {
+    let roster = Arc::clone(roster);
+    live.follow(move |config| {
+        let rules = Rules { gateways: gateways(), ..config.limits.rules.clone() };
+        roster.warden().set_rules(rules, now());
+        for miner in roster.miners() {
+            if roster.warden().denies(miner.peer.ip()) {
+                miner.evict();
+            }
+        }
+    });
+}
+
+/// The routers next to this machine. In a container that is the host, which Docker's proxy lets
+/// everybody speak through.
+fn gateways() -> Vec<IpAddr> {
+    // None on other systems.
+    let routes = fs::read_to_string("/proc/net/route").unwrap_or_default();
+    gateways_of(&routes).collect()
+}
+
+/// Of lines with the interface, the destination, the gateway, the flags…, as the kernel keeps them.
+fn gateways_of(routes: &str) -> impl Iterator<Item = IpAddr> {
+    routes.lines().filter_map(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        let destination = fields.next()?;
+        let gateway = u32::from_str_radix(fields.next()?, 16).ok()?;
+        let is_default = destination == "00000000" && gateway != 0;
+        is_default.then(|| IpAddr::V4(Ipv4Addr::from(gateway.to_ne_bytes())))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_route_names_the_gateway() {
+        let gateway = |ip: [u8; 4]| format!("{:08X}", u32::from_ne_bytes(ip));
+        let routes = format!(
+            "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\n\
+             eth0\t00000000\t{}\t0003\t0\t0\t0\t00000000\t0\t0\t0\n\
+             eth0\t000011AC\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n\
+             eth1\t{}\t{}\t0003\t0\t0\t0\t0000FFFF\t0\t0\t0\n\nnonsense\n",
+            gateway([172, 17, 0, 1]),
+            gateway([10, 9, 0, 0]),
+            gateway([10, 0, 0, 254]),
+        );
+        assert_eq!(gateways_of(&routes).collect::<Vec<_>>(), [IpAddr::from([172, 17, 0, 1])]);
+    }
+}

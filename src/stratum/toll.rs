@@ -1,0 +1,221 @@
+//! What a connection has cost lately, told to the warden of limits now and then: never for a share.
+
+use std::{
+    borrow::Cow,
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{Close, Tally};
+use crate::work::{
+    Roster,
+    limits::{Crossed, Limit},
+};
+
+/// What is held against a connection; nothing where there is nobody to tell. Small: there are tens of
+/// thousands.
+#[derive(Debug, Default)]
+pub struct Toll(Option<Box<Bill>>);
+
+#[derive(Debug)]
+struct Bill {
+    roster: Arc<Roster>,
+    ip: IpAddr,
+    /// As of the last read.
+    is_proven: bool,
+    bytes: u32,
+    bad: u32,
+    good: u64,
+    /// Until when nothing is read.
+    until: Option<Instant>,
+}
+
+impl Toll {
+    /// `wait`: before the first answer.
+    pub fn new(roster: Arc<Roster>, ip: IpAddr, wait: Option<Duration>, now: Instant) -> Self {
+        let until = wait.map(|wait| now + wait.clamp(HOLD_MIN, HOLD_MAX));
+        let bill = Bill { roster, ip, is_proven: false, bytes: 0, bad: 0, good: 0, until };
+        Self(Some(Box::new(bill)))
+    }
+
+    /// Takes note of a read: of `bytes`, sent or asked for, and of shares.
+    pub(super) fn pay(
+        &mut self,
+        bytes: usize,
+        tally: &Tally,
+        is_proven: bool,
+        now: Instant,
+    ) -> Result<(), Close> {
+        let Some(bill) = &mut self.0 else { return Ok(()) };
+        bill.is_proven = is_proven;
+        bill.bytes = bill.bytes.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+        bill.good = bill.good.saturating_add(tally.accepted());
+        bill.bad = bill.bad.saturating_add(tally.bad());
+        let bytes_most = if is_proven { BYTES_EACH } else { BYTES_EACH_UNPROVEN };
+        if bill.bytes < bytes_most && bill.bad < BAD_EACH {
+            return Ok(());
+        }
+        bill.settle(bytes_most, BAD_EACH, now)
+    }
+
+    /// When the next read may be, if not now.
+    pub(super) fn pause(&self, now: Instant) -> Option<Instant> {
+        self.0.as_ref()?.until.filter(|until| *until > now)
+    }
+
+    /// The connection has ended: what is left is told as well, or coming again would be free.
+    pub(super) fn end(&mut self, now: Instant) {
+        if let Some(bill) = &mut self.0 {
+            // It is too late to close it.
+            let _ = bill.settle(1, 1, now);
+        }
+    }
+}
+
+impl Bill {
+    fn settle(&mut self, bytes_least: u32, bad_least: u32, now: Instant) -> Result<(), Close> {
+        let own_proof = usize::from(self.is_proven);
+        let (warden, ip) = (self.roster.warden(), self.ip);
+        let take = |limit, count| warden.take(limit, ip, count, own_proof, now);
+        if self.bad >= bad_least {
+            let bad = std::mem::take(&mut self.bad);
+            let good = std::mem::take(&mut self.good);
+            // Some firmware has many shares refused, and works all the same.
+            if u64::from(bad) * GOOD_EACH_BAD > good {
+                take(Limit::BadShares, bad).map_err(|_| TOO_MANY_BAD)?;
+            }
+        }
+        if self.bytes >= bytes_least {
+            match take(Limit::Bytes, self.bytes) {
+                Ok(()) => self.bytes = 0,
+                Err(Crossed::Wait(wait)) => {
+                    self.until = Some(now + wait.clamp(HOLD_MIN, HOLD_MAX));
+                }
+                Err(Crossed::Banned) => return Err(TOO_MANY_BYTES),
+            }
+        }
+        Ok(())
+    }
+}
+
+const TOO_MANY_BAD: Close = Close::Violation(Cow::Borrowed(
+    "sent more bad shares than limits.bad_shares_per_minute allows from its address",
+));
+const TOO_MANY_BYTES: Close = Close::Violation(Cow::Borrowed(
+    "sent or asked for more than limits.bytes_per_second allows from its address",
+));
+/// An hour of an honest miner.
+const BYTES_EACH: u32 = 1 << 16;
+/// Half of a large job: a stranger's bytes are counted early.
+const BYTES_EACH_UNPROVEN: u32 = 1 << 13;
+const BAD_EACH: u32 = 16;
+/// With so many good ones for each bad one, bad shares are not held against a miner.
+const GOOD_EACH_BAD: u64 = 4;
+/// Thousands that wait must not wake up all the time.
+const HOLD_MIN: Duration = Duration::from_millis(500);
+/// Well below what TCP keeps a connection that nobody reads from for.
+const HOLD_MAX: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::work::{Protocol, Reject, limits::Rules};
+
+    const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 7));
+
+    fn start() -> Instant {
+        #[expect(clippy::disallowed_methods, reason = "any origin will do")]
+        Instant::now()
+    }
+
+    fn roster(now: Instant) -> Arc<Roster> {
+        let roster = Roster::new(now);
+        let rules = Rules {
+            bad_shares_per_minute: 100,
+            bytes_per_second: 100_000,
+            ban_first: Duration::ZERO,
+            ..Rules::default()
+        };
+        roster.warden().set_rules(rules, now);
+        roster
+    }
+
+    fn read(good: u32, bad: &[Reject]) -> Tally {
+        let mut tally = Tally::default();
+        (0..good).for_each(|_| tally.accept(Protocol::Sv1, 1.0));
+        bad.iter().for_each(|reject| tally.reject(Protocol::Sv1, *reject, 1.0));
+        tally
+    }
+
+    #[test]
+    fn a_flood_of_bad_shares_ends_the_connection_and_stale_ones_never_do() {
+        let now = start();
+        let roster = roster(now);
+        let mut toll = Toll::new(Arc::clone(&roster), PEER, None, now);
+        // A tip that came late, and a miner that sends all again after it has come back.
+        let harmless = [
+            Reject::StalePrevblk,
+            Reject::StaleWork,
+            Reject::UnknownJob,
+            Reject::Duplicate,
+            Reject::TooMany,
+            Reject::NtimeTooOld,
+            Reject::Unauthorized,
+        ];
+        for _ in 0..10_000 {
+            toll.pay(0, &read(0, &harmless), false, now).unwrap();
+        }
+        let bad = [Reject::HighHash, Reject::Malformed, Reject::HashNotZero, Reject::BadVersion];
+        let mut reads = 0;
+        while toll.pay(0, &read(0, &bad), false, now).is_ok() {
+            reads += 1;
+            assert!(reads < 100);
+        }
+        assert!(reads * 4 >= 96 && reads * 4 <= 116, "{reads}");
+    }
+
+    #[test]
+    fn firmware_with_many_refusals_that_works_is_let_be() {
+        let now = start();
+        let roster = roster(now);
+        let mut toll = Toll::new(Arc::clone(&roster), PEER, None, now);
+        for _ in 0..10_000 {
+            toll.pay(0, &read(4, &[Reject::HighHash]), true, now).unwrap();
+        }
+        assert_eq!(roster.warden().view(now).crossed, [0; 4]);
+    }
+
+    #[test]
+    fn what_an_ended_connection_has_cost_is_not_forgotten() {
+        let now = start();
+        let roster = roster(now);
+        for _ in 0..20 {
+            let mut toll = Toll::new(Arc::clone(&roster), PEER, None, now);
+            toll.pay(100, &read(0, &[Reject::HighHash; 10]), false, now).unwrap();
+            toll.end(now);
+        }
+        assert!(roster.warden().view(now).crossed[Limit::BadShares as usize] > 0);
+    }
+
+    #[test]
+    fn who_sends_too_much_is_read_later_and_still_owes_it() {
+        let now = start();
+        let roster = roster(now);
+        let mut toll = Toll::new(Arc::clone(&roster), PEER, None, now);
+        let none = Tally::default();
+        let mut sent = 0;
+        while toll.pause(now).is_none() {
+            toll.pay(8192, &none, false, now).unwrap();
+            sent += 8192;
+            assert!(sent < 10_000_000);
+        }
+        assert!(sent > 5_900_000, "a minute's worth at once");
+        let until = toll.pause(now).unwrap();
+        assert_eq!(until, now + HOLD_MIN);
+        // It is let through when what it owes has been made good.
+        toll.pay(1, &none, false, until).unwrap();
+        assert_eq!(toll.pause(until), None);
+        assert_eq!(toll.0.unwrap().bytes, 0);
+    }
+}

@@ -1,0 +1,404 @@
+//! How much strangers may ask for, and who is shut out for asking too much again and again.
+//!
+//! `rate` counts, `records` remembers who crossed a limit; [`Warden`] is asked by whoever accepts and
+//! serves miners, and by whoever looks. It is locked when miners come, go and log in, and once for
+//! many shares; never for a share alone.
+
+mod rate;
+mod records;
+#[cfg(test)]
+mod warden_tests;
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tracing::warn;
+
+pub use self::records::Ban;
+use self::{
+    rate::{Rate, Time},
+    records::{Records, Struck},
+};
+use super::{
+    Ration, Refused,
+    networks::{Network, Networks},
+};
+
+/// `[limits]`, but for `unproven_places`. 0 is no limit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rules {
+    pub connections_per_minute: u32,
+    pub logins_per_minute: u32,
+    pub bad_shares_per_minute: u32,
+    pub bytes_per_second: u32,
+    /// Zero: nobody is shut out.
+    pub ban_first: Duration,
+    pub ban_longest: Duration,
+    /// No limit touches these.
+    pub allow: Networks,
+    pub deny: Networks,
+    /// The machine's gateways: what comes from their address comes through them, from anybody.
+    pub gateways: Vec<IpAddr>,
+}
+
+/// What there are limits for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub enum Limit {
+    Connections,
+    Logins,
+    BadShares,
+    Bytes,
+}
+
+impl Limit {
+    pub const ALL: [Self; 4] = [Self::Connections, Self::Logins, Self::BadShares, Self::Bytes];
+
+    /// As metrics and the API say it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::Logins => "logins",
+            Self::BadShares => "bad-shares",
+            Self::Bytes => "bytes",
+        }
+    }
+
+    /// Its key below `[limits]`.
+    const fn key(self) -> &'static str {
+        match self {
+            Self::Connections => "connections_per_minute",
+            Self::Logins => "logins_per_minute",
+            Self::BadShares => "bad_shares_per_minute",
+            Self::Bytes => "bytes_per_second",
+        }
+    }
+
+    const fn deed(self) -> &'static str {
+        match self {
+            Self::Connections => "connects",
+            Self::Logins => "logs in",
+            Self::BadShares => "sends bad shares",
+            Self::Bytes => "sends or asks for bytes",
+        }
+    }
+
+    const fn remedy(self) -> &'static str {
+        match self {
+            Self::Connections => "such connections are refused",
+            Self::Logins => "such logins are refused",
+            Self::BadShares => "the connection is closed",
+            Self::Bytes => "its connections wait",
+        }
+    }
+}
+
+/// Keeps all of it, by address and by the network around it.
+#[derive(Debug)]
+pub struct Warden(Mutex<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    began: Instant,
+    time: Time,
+    rules: Rules,
+    /// By [`Limit`]: of an address, of a network.
+    rates: [[Rate; 2]; Limit::ALL.len()],
+    records: Records,
+    /// Connections that have had a share accepted.
+    proven: HashMap<Network, usize>,
+    crossed: [u64; Limit::ALL.len()],
+    /// A flood must not flood the log.
+    complaints: [Ration; Limit::ALL.len()],
+    bans_said: Ration,
+}
+
+/// A moment's figures.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LimitsView {
+    /// By [`Limit`]: how often one was crossed.
+    pub crossed: [u64; Limit::ALL.len()],
+    /// In force now.
+    pub banned: usize,
+    /// Since the start.
+    pub bans: u64,
+}
+
+/// A limit was crossed: this much came too soon.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Crossed {
+    /// It may be done after this.
+    Wait(Duration),
+    /// Whoever it is, is shut out.
+    Banned,
+}
+
+/// Those of gatewayd.toml: a farm of 5,000 behind one address may come back at once, twice.
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            connections_per_minute: 12_000,
+            logins_per_minute: 24_000,
+            bad_shares_per_minute: 600,
+            bytes_per_second: 2_000_000,
+            ban_first: Duration::from_secs(60),
+            ban_longest: Duration::from_secs(86_400),
+            ..Self::none()
+        }
+    }
+}
+
+impl Rules {
+    /// Nobody is held up.
+    pub fn none() -> Self {
+        Self {
+            connections_per_minute: 0,
+            logins_per_minute: 0,
+            bad_shares_per_minute: 0,
+            bytes_per_second: 0,
+            ban_first: Duration::ZERO,
+            ban_longest: Duration::ZERO,
+            allow: Networks::default(),
+            deny: Networks::default(),
+            gateways: Vec::new(),
+        }
+    }
+
+    /// Where a network is in both lists, the closer one counts, so that a list can have exceptions.
+    fn denies(&self, ip: IpAddr) -> bool {
+        self.deny.closest(ip).is_some_and(|len| self.allow.closest(ip) < Some(len))
+    }
+
+    /// A proxy or a NAT on this machine, or before it, speaks for everybody.
+    fn exempts(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)].contains(&ip)
+            || self.gateways.contains(&ip)
+            || self.allow.contains(ip)
+    }
+
+    fn rates(&self, time: &Time) -> [[Rate; 2]; Limit::ALL.len()] {
+        Limit::ALL.map(|limit| {
+            let (amount, each, bursts) = match limit {
+                Limit::Connections => (self.connections_per_minute, MINUTE, 1),
+                Limit::Logins => (self.logins_per_minute, MINUTE, 1),
+                Limit::BadShares => (self.bad_shares_per_minute, MINUTE, 1),
+                Limit::Bytes => (self.bytes_per_second, SECOND, BYTES_BURST_S),
+            };
+            [1, NETWORK_TIMES].map(|times| {
+                let amount = amount.saturating_mul(times);
+                Rate::new(amount, each, amount.saturating_mul(bursts), time)
+            })
+        })
+    }
+}
+
+impl Warden {
+    pub fn new(rules: Rules, now: Instant) -> Self {
+        let time = Time::default();
+        Self(Mutex::new(Inner {
+            began: now,
+            rates: rules.rates(&time),
+            time,
+            rules,
+            records: Records::default(),
+            proven: HashMap::new(),
+            crossed: Default::default(),
+            complaints: Default::default(),
+            bans_said: Ration::default(),
+        }))
+    }
+
+    /// Bans stay; what was counted towards a limit that changes is forgotten.
+    pub fn set_rules(&self, rules: Rules, now: Instant) {
+        let mut inner = self.inner(now);
+        if inner.rules != rules {
+            inner.rates = rules.rates(&inner.time);
+            inner.rules = rules;
+        }
+    }
+
+    /// Whether somebody from there may connect; how long it has to wait for its first answer.
+    pub fn admit(&self, ip: IpAddr, now: Instant) -> Result<Option<Duration>, Refused> {
+        let mut inner = self.inner(now);
+        if inner.rules.denies(ip) {
+            return Err(Refused::Denied);
+        }
+        if inner.rules.exempts(ip) {
+            return Ok(None);
+        }
+        if inner.is_banned(ip, now) {
+            return Err(Refused::Banned);
+        }
+        if let Err(crossed) = inner.take(Limit::Connections, ip, 1, 0, now) {
+            let is_banned = crossed == Crossed::Banned;
+            return Err(if is_banned { Refused::Banned } else { Refused::TooOften });
+        }
+        // Where an address is in debt, another connection gets it no more.
+        let bytes = &inner.rates[Limit::Bytes as usize];
+        let keys = [Network::host(ip), Network::around(ip)];
+        let waits = bytes.iter().zip(keys).filter_map(|(rate, key)| rate.take(key, 1).err());
+        Ok(waits.max())
+    }
+
+    /// Takes note of something that costs. `own_proof`: 1 if who does it has had a share accepted.
+    pub fn take(
+        &self,
+        limit: Limit,
+        ip: IpAddr,
+        count: u32,
+        own_proof: usize,
+        now: Instant,
+    ) -> Result<(), Crossed> {
+        let mut inner = self.inner(now);
+        if inner.rules.denies(ip) {
+            return Err(Crossed::Banned);
+        }
+        if inner.rules.exempts(ip) {
+            return Ok(());
+        }
+        // Those that came in before the ban and do not mine go with it.
+        if own_proof == 0 && inner.is_banned(ip, now) {
+            return Err(Crossed::Banned);
+        }
+        inner.take(limit, ip, count, own_proof, now)
+    }
+
+    /// A connection from there has had a share accepted.
+    pub fn prove(&self, ip: IpAddr) {
+        let mut inner = self.lock();
+        for key in [Network::host(ip), Network::around(ip)] {
+            *inner.proven.entry(key).or_default() += 1;
+        }
+    }
+
+    /// Such a connection has ended.
+    pub fn leave(&self, ip: IpAddr) {
+        let mut inner = self.lock();
+        for key in [Network::host(ip), Network::around(ip)] {
+            if let Some(count) = inner.proven.get_mut(&key) {
+                *count -= 1;
+                if *count == 0 {
+                    inner.proven.remove(&key);
+                }
+            }
+        }
+    }
+
+    /// Those that are in force, the latest first.
+    pub fn bans(&self, now: Instant) -> Vec<Ban> {
+        self.inner(now).records.bans(now)
+    }
+
+    /// Lifts a ban, and forgets what led to it; false when there is none.
+    pub fn lift(&self, network: Network, now: Instant) -> bool {
+        self.inner(now).records.lift(network, now)
+    }
+
+    /// Whether `[limits] deny` has this address.
+    pub fn denies(&self, ip: IpAddr) -> bool {
+        self.lock().rules.denies(ip)
+    }
+
+    /// Whether no limit touches this address.
+    pub fn exempts(&self, ip: IpAddr) -> bool {
+        self.lock().rules.exempts(ip)
+    }
+
+    pub fn view(&self, now: Instant) -> LimitsView {
+        let inner = self.inner(now);
+        LimitsView {
+            crossed: inner.crossed,
+            banned: inner.records.banned(now),
+            bans: inner.records.bans_ever(),
+        }
+    }
+
+    fn inner(&self, now: Instant) -> MutexGuard<'_, Inner> {
+        let inner = self.lock();
+        inner.time.set(now.saturating_duration_since(inner.began));
+        inner
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Nothing under the lock can leave it half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn is_banned(&mut self, ip: IpAddr, now: Instant) -> bool {
+        let keys = [Network::host(ip), Network::around(ip)];
+        !self.rules.ban_first.is_zero()
+            && keys.into_iter().any(|key| self.records.turn_away(key, now))
+    }
+
+    fn take(
+        &mut self,
+        limit: Limit,
+        ip: IpAddr,
+        count: u32,
+        own_proof: usize,
+        now: Instant,
+    ) -> Result<(), Crossed> {
+        let [of_host, of_network] = &self.rates[limit as usize];
+        let (host, network) = (Network::host(ip), Network::around(ip));
+        let crossed = of_host
+            .take(host, count)
+            .map_err(|wait| (host, wait))
+            .and_then(|()| of_network.take(network, count).map_err(|wait| (network, wait)));
+        let Err((key, wait)) = crossed else { return Ok(()) };
+        self.crossed[limit as usize] += 1;
+        // Whoever mines there is not shut out for what a neighbour does.
+        let others = self.proven.get(&key).copied().unwrap_or_default().saturating_sub(own_proof);
+        let can_ban = others == 0 && !self.rules.ban_first.is_zero();
+        if can_ban && self.strike(key, limit, now) {
+            return Err(Crossed::Banned);
+        }
+        if let Some(similar_not_logged) = self.complaints[limit as usize].may_say(now) {
+            let (deed, name, remedy) = (limit.deed(), limit.key(), limit.remedy());
+            warn!(similar_not_logged, "{key} {deed} more than limits.{name} allows: {remedy}");
+        }
+        Err(Crossed::Wait(wait))
+    }
+
+    /// True when that was once too often.
+    fn strike(&mut self, key: Network, limit: Limit, now: Instant) -> bool {
+        let Rules { ban_first, ban_longest, .. } = self.rules;
+        match self.records.strike(key, limit, ban_first, ban_longest, now) {
+            Struck::Noted => false,
+            Struck::Banned(length) => {
+                if let Some(similar_not_logged) = self.bans_said.may_say(now) {
+                    warn!(
+                        similar_not_logged,
+                        "{key} is shut out for {length:?}: it crossed limits.{} again and again; the \
+                         dashboard lists such bans, and can lift them",
+                        limit.key()
+                    );
+                }
+                true
+            }
+            Struck::Full => {
+                if let Some(similar_not_logged) = self.bans_said.may_say(now) {
+                    warn!(
+                        similar_not_logged,
+                        "{key} cannot be shut out: {} are",
+                        records::BANS_MAX
+                    );
+                }
+                false
+            }
+        }
+    }
+}
+
+/// A network may have so many times what an address may.
+pub const NETWORK_TIMES: u32 = 4;
+/// A farm that comes back gets all its first jobs at once: 4,000 of 16 kB.
+const BYTES_BURST_S: u32 = 60;
+const MINUTE: Duration = Duration::from_secs(60);
+const SECOND: Duration = Duration::from_secs(1);

@@ -1,0 +1,284 @@
+//! Who crossed limits, and who is shut out for it, for how long.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use super::{Limit, Network};
+
+/// A ban that is in force.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Ban {
+    pub network: Network,
+    /// The limit that was crossed last.
+    pub limit: Limit,
+    pub since: Instant,
+    pub until: Instant,
+    /// Which one it is of a row: each is twice as long as the one before.
+    pub row: u32,
+    /// Connections that were turned away for it.
+    pub refused: u64,
+}
+
+/// What a strike has led to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Struck {
+    Noted,
+    Banned(Duration),
+    /// It should be banned, but the table is full of bans.
+    Full,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Records {
+    all: HashMap<Network, Record>,
+    bans_ever: u64,
+    /// Looking for room again sooner would find none.
+    swept: Option<Instant>,
+}
+
+#[derive(Clone, Debug)]
+struct Record {
+    strikes: u32,
+    struck: Instant,
+    /// Bans before, as far as they are remembered.
+    row: u32,
+    ban: Option<Ban>,
+}
+
+impl Record {
+    fn live(&self, now: Instant) -> Option<&Ban> {
+        self.ban.as_ref().filter(|ban| now < ban.until)
+    }
+
+    /// What time has made good.
+    fn mellow(&mut self, now: Instant) {
+        if now >= self.struck + STRIKES_KEPT {
+            self.strikes = 0;
+        }
+        let Some(ban) = &self.ban else { return };
+        let quiet = now.saturating_duration_since(ban.until.max(self.struck));
+        let hours = u32::try_from(quiet.as_secs() / ROW_KEPT.as_secs()).unwrap_or(u32::MAX);
+        if hours > 0 && now >= ban.until {
+            self.row = self.row.saturating_sub(hours);
+            if self.row == 0 {
+                self.ban = None;
+            }
+        }
+    }
+}
+
+impl Records {
+    /// Notes that a limit was crossed. The first bans last `first`, each next one twice as long as
+    /// the last, up to `longest`.
+    pub(super) fn strike(
+        &mut self,
+        key: Network,
+        limit: Limit,
+        first: Duration,
+        longest: Duration,
+        now: Instant,
+    ) -> Struck {
+        if !self.has_room(key, now) {
+            return Struck::Full;
+        }
+        let fresh = Record { strikes: 0, struck: now, row: 0, ban: None };
+        let record = self.all.entry(key).or_insert(fresh);
+        if record.live(now).is_some() {
+            return Struck::Noted;
+        }
+        record.mellow(now);
+        // What happens at once is one crossing, however many connections take part.
+        if record.strikes > 0 && now < record.struck + STRIKE_EACH {
+            return Struck::Noted;
+        }
+        (record.strikes, record.struck) = (record.strikes + 1, now);
+        if record.strikes < STRIKES_MAX {
+            return Struck::Noted;
+        }
+        let times = 1_u32.checked_shl(record.row).unwrap_or(u32::MAX);
+        let length = first.saturating_mul(times).min(longest.max(first)).min(LENGTH_MAX);
+        record.row += 1;
+        record.strikes = 0;
+        let row = record.row;
+        let ban = Ban { network: key, limit, since: now, until: now + length, row, refused: 0 };
+        record.ban = Some(ban);
+        self.bans_ever += 1;
+        Struck::Banned(length)
+    }
+
+    /// Whether it is banned; counts that it came.
+    pub(super) fn turn_away(&mut self, key: Network, now: Instant) -> bool {
+        let Some(record) = self.all.get_mut(&key) else { return false };
+        let Some(ban) = record.ban.as_mut().filter(|ban| now < ban.until) else { return false };
+        ban.refused += 1;
+        true
+    }
+
+    pub(super) fn bans(&self, now: Instant) -> Vec<Ban> {
+        let mut bans: Vec<_> = self.all.values().filter_map(|it| it.live(now)).cloned().collect();
+        bans.sort_by_key(|ban| (std::cmp::Reverse(ban.since), ban.network));
+        bans
+    }
+
+    pub(super) fn banned(&self, now: Instant) -> usize {
+        self.all.values().filter(|it| it.live(now).is_some()).count()
+    }
+
+    pub(super) fn bans_ever(&self) -> u64 {
+        self.bans_ever
+    }
+
+    pub(super) fn lift(&mut self, key: Network, now: Instant) -> bool {
+        let is_banned = self.all.get(&key).is_some_and(|it| it.live(now).is_some());
+        if is_banned {
+            self.all.remove(&key);
+        }
+        is_banned
+    }
+
+    /// Makes room for a key. A ban in force is never forgotten for it.
+    fn has_room(&mut self, key: Network, now: Instant) -> bool {
+        if self.all.len() < BANS_MAX || self.all.contains_key(&key) {
+            return true;
+        }
+        if self.swept.is_some_and(|swept| now < swept + SWEEP_EACH) {
+            return false;
+        }
+        self.swept = Some(now);
+        self.all.values_mut().for_each(|record| record.mellow(now));
+        self.all.retain(|_, it| it.strikes > 0 || it.ban.is_some());
+        if self.all.len() >= BANS_MAX {
+            self.all.retain(|_, it| it.live(now).is_some());
+        }
+        self.all.len() < BANS_MAX
+    }
+}
+
+/// Crossings that lead to a ban.
+const STRIKES_MAX: u32 = 3;
+/// They count once in so long: a farm that all comes at once crosses a limit once.
+const STRIKE_EACH: Duration = Duration::from_secs(10);
+/// And are forgotten after so long without another.
+const STRIKES_KEPT: Duration = Duration::from_secs(600);
+/// For each of these without a crossing after a ban, the next one is half as long.
+const ROW_KEPT: Duration = Duration::from_secs(3600);
+/// Addresses and networks that crossed a limit lately; some 10 MB.
+pub(super) const BANS_MAX: usize = 1 << 16;
+/// Looks at all of them.
+const SWEEP_EACH: Duration = Duration::from_secs(1);
+/// A year: keeps sums with the clock from overflowing.
+const LENGTH_MAX: Duration = Duration::from_secs(31_536_000);
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+
+    const FIRST: Duration = Duration::from_secs(60);
+    const LONGEST: Duration = Duration::from_secs(86_400);
+
+    fn start() -> Instant {
+        #[expect(clippy::disallowed_methods, reason = "any origin will do")]
+        Instant::now()
+    }
+
+    fn host(number: u32) -> Network {
+        Network::host(IpAddr::V4(Ipv4Addr::from_bits(number)))
+    }
+
+    /// Strikes until there is a ban; its length.
+    fn offend(records: &mut Records, key: Network, now: &mut Instant) -> Duration {
+        for _ in 0..10 {
+            let struck = records.strike(key, Limit::Logins, FIRST, LONGEST, *now);
+            if let Struck::Banned(length) = struck {
+                return length;
+            }
+            *now += STRIKE_EACH;
+        }
+        panic!("no ban");
+    }
+
+    #[test]
+    fn a_burst_is_one_crossing_and_three_lead_to_a_ban() {
+        let (mut records, now) = (Records::default(), start());
+        for ms in 0..9_000 {
+            let at = now + Duration::from_millis(ms);
+            let struck = records.strike(host(1), Limit::Logins, FIRST, LONGEST, at);
+            assert_eq!(struck, Struck::Noted);
+        }
+        let at = |s| now + Duration::from_secs(s);
+        let mut strike = |s| records.strike(host(1), Limit::Logins, FIRST, LONGEST, at(s));
+        assert_eq!(strike(10), Struck::Noted);
+        assert_eq!(strike(20), Struck::Banned(FIRST));
+        assert!(records.turn_away(host(1), at(79)) && !records.turn_away(host(1), at(80)));
+        assert!(!records.turn_away(host(2), at(30)));
+        // Seldom enough, it comes to nothing.
+        for at in (1..100).map(|each| at(1000 * each)) {
+            let struck = records.strike(host(3), Limit::Logins, FIRST, LONGEST, at);
+            assert_eq!(struck, Struck::Noted);
+        }
+    }
+
+    #[test]
+    fn bans_grow_to_the_longest_and_shrink_again_with_time() {
+        let (mut records, mut now) = (Records::default(), start());
+        let mut lengths = Vec::new();
+        for _ in 0..13 {
+            let length = offend(&mut records, host(1), &mut now);
+            lengths.push(length.as_secs());
+            now += length;
+        }
+        assert_eq!(lengths[..5], [60, 120, 240, 480, 960]);
+        assert_eq!(lengths[11..], [86_400, 86_400]);
+        now += ROW_KEPT * 11;
+        assert_eq!(offend(&mut records, host(1), &mut now).as_secs(), 240, "11 of 13 are forgiven");
+        now += ROW_KEPT * 20;
+        assert_eq!(offend(&mut records, host(1), &mut now), FIRST);
+    }
+
+    #[test]
+    fn a_ban_is_seen_and_lifted() {
+        let (mut records, mut now) = (Records::default(), start());
+        offend(&mut records, host(1), &mut now);
+        records.turn_away(host(1), now);
+        let bans = records.bans(now);
+        assert_eq!(bans.len(), 1);
+        let Ban { network, until, row, refused, .. } = bans[0].clone();
+        assert_eq!((network, until, row, refused), (host(1), now + FIRST, 1, 1));
+        assert!(!records.lift(host(2), now));
+        assert!(records.lift(host(1), now) && !records.turn_away(host(1), now));
+        assert!(records.bans(now).is_empty());
+        assert_eq!(offend(&mut records, host(1), &mut now), FIRST, "it begins anew");
+    }
+
+    /// A guard never forgets under load.
+    #[test]
+    fn a_ban_in_force_outlives_any_crowd() {
+        let (mut records, mut now) = (Records::default(), start());
+        offend(&mut records, host(0), &mut now);
+        for number in 1..300_000 {
+            records.strike(host(number), Limit::Bytes, FIRST, LONGEST, now);
+            assert!(records.all.len() <= BANS_MAX);
+            now += Duration::from_micros(10);
+        }
+        assert!(records.turn_away(host(0), now));
+        // Full of bans: the next is not one, and none goes for it.
+        let (mut records, now) = (Records::default(), start());
+        let at = |times| now + STRIKE_EACH * times;
+        for number in 0..u32::try_from(BANS_MAX).unwrap() {
+            for times in 0..STRIKES_MAX {
+                records.strike(host(number), Limit::Bytes, FIRST, LONGEST, at(times));
+            }
+        }
+        assert_eq!(records.banned(at(3)), BANS_MAX);
+        let struck = records.strike(host(u32::MAX), Limit::Bytes, FIRST, LONGEST, at(3));
+        assert_eq!(struck, Struck::Full);
+        assert!(records.turn_away(host(0), at(3)));
+        let later = at(3) + FIRST;
+        let struck = records.strike(host(u32::MAX), Limit::Bytes, FIRST, LONGEST, later);
+        assert_eq!(struck, Struck::Noted, "there is room when bans have ended");
+    }
+}

@@ -1,0 +1,184 @@
+use super::*;
+use crate::work::Cidr;
+
+fn rules() -> Rules {
+    Rules {
+        connections_per_minute: 100,
+        logins_per_minute: 100,
+        bad_shares_per_minute: 100,
+        bytes_per_second: 1000,
+        ban_first: Duration::from_secs(60),
+        ban_longest: Duration::from_secs(3600),
+        ..Rules::none()
+    }
+}
+
+struct Bench {
+    warden: Warden,
+    now: Instant,
+}
+
+impl Bench {
+    fn new(rules: Rules) -> Self {
+        #[expect(clippy::disallowed_methods, reason = "any origin will do")]
+        let now = Instant::now();
+        Self { warden: Warden::new(rules, now), now }
+    }
+
+    fn admit(&self, from: &str) -> Result<Option<Duration>, Refused> {
+        self.warden.admit(ip(from), self.now)
+    }
+
+    fn bad(&self, from: &str, count: u32, own_proof: usize) -> Result<(), Crossed> {
+        self.warden.take(Limit::BadShares, ip(from), count, own_proof, self.now)
+    }
+
+    /// Floods with bad shares for a minute; whether there is a ban then.
+    fn flood(&mut self, from: &str, own_proof: usize) -> bool {
+        for _ in 0..60 {
+            for _ in 0..10 {
+                let _ = self.bad(from, 20, own_proof);
+            }
+            self.now += Duration::from_secs(1);
+        }
+        self.warden.view(self.now).banned > 0
+    }
+}
+
+fn list(texts: &[&str]) -> Networks {
+    texts.iter().map(|text| text.parse::<Cidr>().unwrap().into()).collect()
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+#[test]
+fn a_flood_of_connections_is_refused_then_shut_out_and_nobody_else_is() {
+    let mut bench = Bench::new(rules());
+    let first = (0..1000).filter(|_| bench.admit("203.0.113.7").is_ok()).count();
+    assert_eq!(first, 100);
+    assert_eq!(bench.admit("203.0.113.7"), Err(Refused::TooOften));
+    for _ in 0..30 {
+        bench.now += Duration::from_secs(1);
+        for _ in 0..1000 {
+            let _ = bench.admit("203.0.113.7");
+        }
+    }
+    assert_eq!(bench.admit("203.0.113.7"), Err(Refused::Banned));
+    assert_eq!(bench.admit("203.0.113.8"), Ok(None), "a neighbour");
+    assert_eq!(bench.admit("198.51.100.1"), Ok(None));
+    let view = bench.warden.view(bench.now);
+    assert_eq!((view.banned, view.bans), (1, 1));
+    assert!(view.crossed[Limit::Connections as usize] > 10_000);
+    bench.now += Duration::from_secs(61);
+    assert_eq!(bench.admit("203.0.113.7"), Ok(None), "it has ended");
+}
+
+#[test]
+fn a_network_has_four_times_what_an_address_has() {
+    let bench = Bench::new(rules());
+    let admitted = |net: &str| {
+        let from = |at: u32| format!("{net}{}", at % 200);
+        (0..4000).filter(|at| bench.admit(&from(*at)).is_ok()).count()
+    };
+    assert_eq!(admitted("203.0.113."), 400);
+    assert_eq!(admitted("2001:db8::"), 400);
+    assert_eq!(admitted("2001:db8:0:1::"), 400, "another /64");
+}
+
+#[test]
+fn who_mines_is_not_shut_out_for_a_neighbour() {
+    let mut bench = Bench::new(rules());
+    bench.warden.prove(ip("203.0.113.7"));
+    assert!(!bench.flood("203.0.113.7", 0), "another behind the same address works");
+    let crosses = (0..10).any(|_| bench.bad("203.0.113.7", 20, 0).is_err());
+    assert!(crosses, "but the flooder is closed");
+    assert!(bench.flood("203.0.113.7", 1), "who works there is the flooder itself");
+    bench.warden.leave(ip("203.0.113.7"));
+    assert!(bench.warden.0.lock().unwrap().proven.is_empty());
+    let mut bench = Bench::new(rules());
+    assert!(bench.flood("203.0.113.7", 0));
+    assert_eq!(bench.admit("203.0.113.7"), Err(Refused::Banned));
+    assert_eq!(bench.bad("203.0.113.7", 20, 0), Err(Crossed::Banned));
+}
+
+/// A proxy or a NAT speaks for everybody.
+#[test]
+fn no_limit_touches_a_proxy_on_this_machine_a_gateway_or_whom_the_operator_allows() {
+    let gateways = vec![ip("172.17.0.1")];
+    let allow = list(&["198.51.100.0/24"]);
+    let mut bench = Bench::new(Rules { gateways, allow, ..rules() });
+    for free in ["127.0.0.1", "::1", "::ffff:127.0.0.1", "172.17.0.1", "198.51.100.9"] {
+        assert!(!bench.flood(free, 0), "{free}");
+        assert!((0..1000).all(|_| bench.admit(free) == Ok(None)), "{free}");
+    }
+    for limited in ["127.0.1.1", "172.17.0.2", "192.168.0.9"] {
+        assert!(!(0..1000).all(|_| bench.admit(limited) == Ok(None)), "{limited}");
+    }
+}
+
+#[test]
+fn who_is_denied_is_refused_and_lists_may_have_exceptions() {
+    let bench = Bench::new(Rules {
+        allow: list(&["203.0.113.7", "10.0.0.0/8"]),
+        deny: list(&["203.0.113.0/24", "10.6.0.0/16", "127.0.0.1"]),
+        ..Rules::none()
+    });
+    for denied in ["203.0.113.8", "10.6.1.1", "127.0.0.1"] {
+        assert_eq!(bench.admit(denied), Err(Refused::Denied), "{denied}");
+        assert_eq!(bench.bad(denied, 1, 0), Err(Crossed::Banned), "{denied}");
+    }
+    for welcome in ["203.0.113.7", "10.7.1.1", "198.51.100.1", "::1"] {
+        assert_eq!(bench.admit(welcome), Ok(None), "{welcome}");
+    }
+}
+
+#[test]
+fn a_ban_outlives_other_settings_and_ends_when_bans_are_off() {
+    let mut bench = Bench::new(rules());
+    bench.flood("203.0.113.7", 0);
+    assert_eq!(bench.admit("203.0.113.7"), Err(Refused::Banned));
+    bench.warden.set_rules(Rules { logins_per_minute: 7, ..rules() }, bench.now);
+    assert_eq!(bench.admit("203.0.113.7"), Err(Refused::Banned));
+    bench.warden.set_rules(Rules { ban_first: Duration::ZERO, ..rules() }, bench.now);
+    assert_eq!(bench.admit("203.0.113.7"), Ok(None));
+    bench.warden.set_rules(rules(), bench.now);
+    assert!(bench.warden.lift(Network::host(ip("203.0.113.7")), bench.now));
+    assert_eq!(bench.admit("203.0.113.7"), Ok(None));
+}
+
+#[test]
+fn who_has_used_up_its_bytes_waits_with_every_new_connection() {
+    let mut bench = Bench::new(rules());
+    let take = |bench: &Bench, count| {
+        bench.warden.take(Limit::Bytes, ip("203.0.113.7"), count, 0, bench.now)
+    };
+    assert_eq!(take(&bench, 60_000), Ok(()), "a minute's at once");
+    assert_eq!(take(&bench, 5_000), Err(Crossed::Wait(Duration::from_secs(5))));
+    assert!(bench.admit("203.0.113.7").unwrap().is_some());
+    bench.now += Duration::from_secs(5);
+    assert_eq!(take(&bench, 4_000), Ok(()));
+    bench.now += Duration::from_secs(5);
+    assert_eq!(bench.admit("203.0.113.7"), Ok(None));
+}
+
+/// 4,000 miners behind one address, with the defaults.
+#[test]
+fn a_farm_behind_one_address_comes_back_at_once() {
+    let mut bench = Bench::new(Rules::default());
+    let farm = "203.0.113.7";
+    for times in 0..2 {
+        for at in 0..5000 {
+            assert_eq!(bench.admit(farm), Ok(None), "{at}, {times}");
+            let first_job = bench.warden.take(Limit::Bytes, ip(farm), 9_000, 0, bench.now);
+            assert_eq!(first_job, Ok(()), "{at}, {times}");
+            for _ in 0..2 {
+                let login = bench.warden.take(Limit::Logins, ip(farm), 1, 0, bench.now);
+                assert_eq!(login, Ok(()), "{at}, {times}");
+            }
+        }
+        bench.now += Duration::from_secs(60);
+    }
+    assert_eq!(bench.warden.view(bench.now), LimitsView::default());
+}
