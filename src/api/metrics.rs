@@ -21,7 +21,10 @@ use super::{
     view,
 };
 use crate::logging::Sink;
-use crate::work::{CountersView, Histogram, HistogramView, Protocol, Refused, Reject, TipClock};
+use crate::work::{
+    CountersView, Histogram, HistogramView, Protocol, Refused, Reject, TipClock,
+    limits::{Limit, LimitsView},
+};
 
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -50,6 +53,7 @@ struct Figures {
     submissions: Vec<(String, &'static str, u64)>,
     blocks_found: u64,
     events_dropped: u64,
+    limits: LimitsView,
     log_lines_dropped: [(&'static str, u64); Sink::ALL.len()],
 }
 
@@ -70,6 +74,7 @@ impl Figures {
             submissions: submissions.map(|((node, it), n)| (node.to_string(), it, n)).collect(),
             blocks_found: handles.blocks.found(),
             events_dropped: state.hub.dropped(),
+            limits: handles.roster.warden().view(moment.now),
             log_lines_dropped: Sink::ALL.map(|sink| (sink.name(), sink.dropped())),
         }
     }
@@ -148,6 +153,13 @@ impl Figures {
         for (reason, count) in Refused::ALL.into_iter().zip(self.counters.refused) {
             refused.counter(&[("reason", reason.name())], count)?;
         }
+        let mut crossed = page.counters("limits_crossed", "How often a limit was crossed")?;
+        for (limit, count) in Limit::ALL.into_iter().zip(self.limits.crossed) {
+            crossed.counter(&[("limit", limit.name())], count)?;
+        }
+        let banned = self.limits.banned as f64;
+        page.gauge("banned", "Addresses and networks that are shut out now", banned)?;
+        page.counter("bans", "Times that somebody was shut out", self.limits.bans)?;
         let help = "From the news of a tip to the first and the last miner's work on it";
         let mut notify = page.histograms("notify_seconds", help)?;
         for (kind, view) in &self.notify {

@@ -10,6 +10,7 @@
 mod admin;
 mod assets;
 pub mod auth;
+mod bans;
 mod budget;
 mod clock;
 mod compat;

@@ -21,7 +21,7 @@ use utoipa::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{admin, assets, budget, compat, door, extract, prefix, read, state::State};
+use super::{admin, assets, bans, budget, compat, door, extract, prefix, read, state::State};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -93,6 +93,8 @@ fn endpoints() -> OpenApiRouter<Arc<State>> {
         .routes(routes!(admin::reload))
         .routes(routes!(admin::notify))
         .routes(routes!(admin::disconnect))
+        .routes(routes!(bans::bans))
+        .routes(routes!(bans::lift))
         .routes(routes!(compat::notify, compat::notify_post))
         .routes(routes!(compat::umbrel))
 }
@@ -160,6 +162,8 @@ mod tests {
             "/api/v1/session",
             "/api/v1/config",
             "/api/v1/miners/{id}/disconnect",
+            "/api/v1/bans",
+            "/api/v1/bans/{address}",
             "/api/v1/reload",
             "/api/v1/notify",
         ] {

@@ -228,7 +228,7 @@ impl Protocol for Session {
         }
     }
 
-    fn on_limit(&mut self, why: &'static str, out: &mut Vec<u8>) {
+    fn on_limit(&mut self, why: &Close, out: &mut Vec<u8>) {
         match self {
             Self::Sv1(session) => session.on_limit(why, out),
             Self::Sv2(link) => link.on_limit(why, out),

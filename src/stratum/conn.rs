@@ -4,7 +4,6 @@
 //! connection owns no buffer, and a share crosses no task, lock or allocation on its way.
 
 use std::{
-    borrow::Cow,
     cell::RefCell,
     future::{Future, poll_fn},
     io,
@@ -307,7 +306,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
                 counters.submits.observe(now().saturating_duration_since(began));
             }
             self.relay(effects);
-            let paid = self.pay(read, out.len(), &effects.tally, began);
+            let paid = self.pay([read, out.len()], &effects.tally, began);
             effects.tally.settle(&self.context.counters);
             answered?;
             written?;
@@ -316,16 +315,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
         })
     }
 
-    /// What a stranger is answered counts as well.
-    fn pay(&mut self, read: usize, out: usize, tally: &Tally, now: Instant) -> Result<(), Close> {
-        let is_proven = self.session.is_proven();
+    fn pay(&mut self, bytes: [usize; 2], tally: &Tally, now: Instant) -> Result<(), Close> {
         self.eviction.hear(now);
-        let bytes = if is_proven { read } else { read + out };
-        self.toll.pay(bytes, tally, is_proven, now).inspect_err(|why| {
-            if let Close::Violation(Cow::Borrowed(why)) = why {
-                self.session.on_limit(why, &mut self.unsent);
-            }
-        })
+        let paid = self.toll.pay(bytes, tally, self.session.is_proven(), now);
+        paid.inspect_err(|why| self.session.on_limit(why, &mut self.unsent))
     }
 
     /// Answers what is complete in `inbox` and keeps what is left of it.

@@ -40,7 +40,7 @@ pub trait Protocol {
     fn is_proven(&self) -> bool;
 
     /// Says why it is cut off, if the protocol has words for it.
-    fn on_limit(&mut self, _why: &'static str, _out: &mut Vec<u8>) {}
+    fn on_limit(&mut self, _why: &Close, _out: &mut Vec<u8>) {}
 
     /// Says good-bye, if the protocol has words for it: this process is about to end.
     fn on_stop(&mut self, out: &mut Vec<u8>);

@@ -39,16 +39,18 @@ impl Toll {
         Self(Some(Box::new(bill)))
     }
 
-    /// Takes note of a read: of `bytes`, sent or asked for, and of shares.
+    /// Takes note of a read: of bytes that came and that were answered, and of shares. What a stranger
+    /// is answered counts as well.
     pub(super) fn pay(
         &mut self,
-        bytes: usize,
+        [read, answered]: [usize; 2],
         tally: &Tally,
         is_proven: bool,
         now: Instant,
     ) -> Result<(), Close> {
         let Some(bill) = &mut self.0 else { return Ok(()) };
         bill.is_proven = is_proven;
+        let bytes = if is_proven { read } else { read + answered };
         bill.bytes = bill.bytes.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
         bill.good = bill.good.saturating_add(tally.accepted());
         bill.bad = bill.bad.saturating_add(tally.bad());
@@ -164,11 +166,11 @@ mod tests {
             Reject::Unauthorized,
         ];
         for _ in 0..10_000 {
-            toll.pay(0, &read(0, &harmless), false, now).unwrap();
+            toll.pay([0, 0], &read(0, &harmless), false, now).unwrap();
         }
         let bad = [Reject::HighHash, Reject::Malformed, Reject::HashNotZero, Reject::BadVersion];
         let mut reads = 0;
-        while toll.pay(0, &read(0, &bad), false, now).is_ok() {
+        while toll.pay([0, 0], &read(0, &bad), false, now).is_ok() {
             reads += 1;
             assert!(reads < 100);
         }
@@ -181,7 +183,7 @@ mod tests {
         let roster = roster(now);
         let mut toll = Toll::new(Arc::clone(&roster), PEER, None, now);
         for _ in 0..10_000 {
-            toll.pay(0, &read(4, &[Reject::HighHash]), true, now).unwrap();
+            toll.pay([0, 0], &read(4, &[Reject::HighHash]), true, now).unwrap();
         }
         assert_eq!(roster.warden().view(now).crossed, [0; 4]);
     }
@@ -192,7 +194,7 @@ mod tests {
         let roster = roster(now);
         for _ in 0..20 {
             let mut toll = Toll::new(Arc::clone(&roster), PEER, None, now);
-            toll.pay(100, &read(0, &[Reject::HighHash; 10]), false, now).unwrap();
+            toll.pay([100, 0], &read(0, &[Reject::HighHash; 10]), false, now).unwrap();
             toll.end(now);
         }
         assert!(roster.warden().view(now).crossed[Limit::BadShares as usize] > 0);
@@ -206,7 +208,7 @@ mod tests {
         let none = Tally::default();
         let mut sent = 0;
         while toll.pause(now).is_none() {
-            toll.pay(8192, &none, false, now).unwrap();
+            toll.pay([8192, 0], &none, false, now).unwrap();
             sent += 8192;
             assert!(sent < 10_000_000);
         }
@@ -214,7 +216,7 @@ mod tests {
         let until = toll.pause(now).unwrap();
         assert_eq!(until, now + HOLD_MIN);
         // It is let through when what it owes has been made good.
-        toll.pay(1, &none, false, until).unwrap();
+        toll.pay([1, 0], &none, false, until).unwrap();
         assert_eq!(toll.pause(until), None);
         assert_eq!(toll.0.unwrap().bytes, 0);
     }

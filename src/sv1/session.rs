@@ -455,7 +455,7 @@ impl stratum::Protocol for Session {
         self.is_proven
     }
 
-    fn on_limit(&mut self, why: &'static str, out: &mut Vec<u8>) {
+    fn on_limit(&mut self, why: &Close, out: &mut Vec<u8>) {
         write_notice(why, out);
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::{
     validate::fixture::{CURTIME, Desk, EASY, HARD, pooled, solo, template},
-    work::{BuildJob, Door, Hash256, Target},
+    work::{BuildJob, Door, Hash256, Target, limits::Rules},
 };
 
 /// A session, and a miner that takes it at its word.
@@ -730,3 +730,26 @@ mod firmware;
 
 #[path = "reports_tests.rs"]
 mod reports;
+
+#[test]
+fn a_flood_of_logins_is_told_so_and_ended() {
+    let mut bench = Bench::subscribed();
+    let rules = Rules { logins_per_minute: 10, ..Rules::default() };
+    bench.session.seat.roster.warden().set_rules(rules, bench.now);
+    bench.session.seat.peer = "203.0.113.7:5".parse().unwrap();
+    let login = r#"{"id":4,"method":"mining.authorize","params":["bc1qme.a","x"]}"#;
+    (0..10).for_each(|_| assert!(bench.say(login).contains("\"result\":true")));
+    assert_eq!(bench.try_say(login), Err(Close::TOO_MANY_LOGINS));
+    assert!(
+        bench.heard().contains(r#"{"id":4,"result":null,"error":[20,"too-many-logins",null]}"#)
+    );
+    bench.later(6);
+    assert!(bench.say(login).contains("\"result\":true"), "ten a minute");
+    bench.out.clear();
+    stratum::Protocol::on_limit(&mut bench.session, &Close::TOO_MANY_LOGINS, &mut bench.out);
+    let told = bench.heard();
+    assert!(
+        told.contains("\"error\":[20,\"closed: you logged in more often than limits."),
+        "{told}"
+    );
+}

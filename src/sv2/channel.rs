@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    codec::{Message, SubmitSharesStandard, SubmitSharesSuccess},
+    codec::{CloseChannel, Message, Str255, SubmitSharesStandard, SubmitSharesSuccess},
     jobs,
 };
 use crate::{
@@ -344,6 +344,11 @@ impl Channel {
         {
             lease.prove();
         }
+    }
+
+    /// Says that it ends.
+    pub(super) fn close(&self, reason_code: Str255<'_>, out: &mut Vec<u8>) {
+        CloseChannel { channel_id: self.id, reason_code }.append(out);
     }
 
     /// Appends one answer to all shares accepted since the last.

@@ -179,7 +179,7 @@ impl Protocol for Link {
         self.session.is_proven()
     }
 
-    fn on_limit(&mut self, _: &'static str, out: &mut Vec<u8>) {
+    fn on_limit(&mut self, _: &Close, out: &mut Vec<u8>) {
         // It is the end anyhow.
         let _ = self.speak(out, |session, plain| {
             session.on_limit(plain);

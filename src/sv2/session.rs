@@ -255,10 +255,7 @@ impl Session {
 
     /// Ends its channels, since a limit was crossed.
     pub(super) fn on_limit(&self, out: &mut Vec<u8>) {
-        for channel in &self.channels {
-            let reason_code = codes::LIMIT_CROSSED;
-            CloseChannel { channel_id: channel.id, reason_code }.append(out);
-        }
+        self.channels.iter().for_each(|channel| channel.close(codes::LIMIT_CROSSED, out));
     }
 
     /// Asks the client to come back: to this address, at once, when a new process listens.

@@ -17,7 +17,8 @@ use crate::{
     stratum::{ClassRule, Classes, Lease, Leases},
     validate::fixture::{CURTIME, Desk, EASY, HARD, pooled, solo, template, tip},
     work::{
-        BuildJob, CoinbaseId, Difficulty, Door, Hash256, Payout, Share, Template, Username, merkle,
+        BuildJob, CoinbaseId, Difficulty, Door, Hash256, Payout, Share, Template, Username,
+        limits::Rules, merkle,
     },
 };
 
@@ -1024,4 +1025,26 @@ fn an_update_that_says_the_same_again_changes_nothing() {
     assert!(eased < asked, "it has been silent for two minutes: {eased} of {asked}");
     bench.say(&update(200.0)).unwrap();
     assert!(bench.session.channels[0].vardiff.difficulty() > asked, "another one counts");
+}
+
+/// 128 bytes that open a channel bring back 16 kB: as often as one may log in.
+#[test]
+fn channels_that_open_and_close_without_end_are_refused_by_name() {
+    let mut bench = Bench::solo();
+    let rules = Rules { logins_per_minute: 10, ..Rules::default() };
+    bench.session.seat.roster.warden().set_rules(rules, bench.now);
+    bench.session.seat.peer = "203.0.113.7:5".parse().unwrap();
+    for _ in 0..10 {
+        let channel_id = bench.extended();
+        bench.say(&CloseChannel { channel_id, reason_code: Str255::default() }).unwrap();
+    }
+    for _ in 0..1000 {
+        let refused = bench.open(Kind::Extended, 0.0, Target::MAX);
+        assert_eq!(refused, Err("too-many-logins".into()));
+        assert_eq!(bench.heard, ["OpenMiningChannelError"]);
+    }
+    bench.later(6);
+    let channel = bench.extended();
+    bench.session.on_limit(&mut bench.out);
+    assert_eq!(bench.listen(), ["CloseChannel"], "{channel}");
 }

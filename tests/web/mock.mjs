@@ -144,6 +144,7 @@ export async function startMock({
 } = {}) {
   const world = {
     state,
+    bans: makeBans(),
     miners: makeMiners(state === "quiet" || isUnset({ state }) ? 0 : miners),
     started: now() - 93_784,
     height: 924_511,
@@ -303,6 +304,15 @@ function admin(world, method, path, body) {
   if (path === "/config") return change(world, body);
   if (path === "/reload") return [200, { applied: [], needs_restart: [], revision: null }];
   if (path === "/notify") return [200, { done: true, message: "The nodes are being asked." }];
+  const lifted = /^\/bans\/(.+)$/.exec(path);
+  if (lifted && method === "DELETE") {
+    const address = decodeURIComponent(lifted[1]);
+    const before = world.bans.length;
+    world.bans = world.bans.filter((ban) => ban.address !== address);
+    return before === world.bans.length
+      ? failure(404, "not-found", `${address} is not banned: it may have ended.`)
+      : [200, { done: true, message: `${address} may connect again.` }];
+  }
   const found = /^\/miners\/(\d+)\/disconnect$/.exec(path);
   if (!found || method !== "POST") return null;
   const before = world.miners.length;
@@ -361,6 +371,7 @@ function read(world, path, query) {
     return [200, { total: world.miners.length, miners: world.miners, next_after: null }];
   }
   if (path === "/workers") return [200, workersOf(world)];
+  if (path === "/bans") return [200, bansOf(world)];
   if (path === "/history") return [200, historyOf(world, query)];
   if (path === "/work") return [200, workOf(world)];
   if (path === "/pool") return [200, poolOf(world)];
@@ -743,6 +754,28 @@ function nodesOf(world) {
       },
       { ...none, name: "192.168.1.10:8332", state: "submit-only" },
     ],
+  };
+}
+
+function makeBans() {
+  const ban = (address, limit, row, refused) => ({
+    address,
+    limit,
+    since_at_unix_s: Math.floor(now() - 30),
+    ends_in_s: 60 * 2 ** (row - 1),
+    row,
+    refused,
+  });
+  return [ban("203.0.113.7", "bad-shares", 3, 1204), ban("2001:db8:1:2::/64", "connections", 1, 7)];
+}
+
+function bansOf(world) {
+  const crossed = { connections: 41, logins: 0, "bad-shares": 12, bytes: 3 };
+  return {
+    total: world.bans.length,
+    bans: world.bans,
+    crossed: Object.entries(crossed).map(([limit, times]) => ({ limit, times })),
+    bans_session: 5,
   };
 }
 

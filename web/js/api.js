@@ -33,6 +33,7 @@ export class ApiError extends Error {
 export const get = (path) => ask("GET", path);
 export const post = (path, body) => ask("POST", path, body);
 export const put = (path, body) => ask("PUT", path, body);
+export const remove = (path) => ask("DELETE", path);
 
 export async function session() {
   if (!csrfToken) await askTabs();

@@ -7,6 +7,7 @@ import { lineState, look, onBlock, onChange, start as startLive, want } from "./
 import { askSession, isSignedIn, onSession } from "./session.js";
 import { workerParts } from "./parts.js";
 import { themeButton } from "./theme.js";
+import { bans } from "./views/bans.js";
 import { blocks } from "./views/blocks.js";
 import { login } from "./views/login.js";
 import { miners } from "./views/miners.js";
@@ -17,11 +18,22 @@ import { start } from "./views/start.js";
 import { work } from "./views/work.js";
 import { workers } from "./views/workers.js";
 
-const VIEWS = { "": overview, miners, workers, work, network, blocks, settings, login, start };
+const VIEWS = {
+  "": overview,
+  miners,
+  workers,
+  bans,
+  work,
+  network,
+  blocks,
+  settings,
+  login,
+  start,
+};
 // [pages of it, name, drawing]: the first is where the link goes.
 const WAYS = [
   [[""], "Overview", "overview"],
-  [["miners", "workers"], "Miners", "miners"],
+  [["miners", "workers", "bans"], "Miners", "miners"],
   [["work"], "Work", "work"],
   [["network"], "Pool & node", "network"],
   [["blocks"], "Blocks", "blocks"],

@@ -4,6 +4,7 @@
 //! null, never left out. Not here: where the figures come from.
 
 mod admin;
+mod bans;
 mod blocks;
 mod history;
 mod miners;
@@ -14,7 +15,9 @@ mod work;
 
 use std::collections::BTreeMap;
 
-pub use self::{admin::*, blocks::*, history::*, miners::*, nodes::*, pool::*, status::*, work::*};
+pub use self::{
+    admin::*, bans::*, blocks::*, history::*, miners::*, nodes::*, pool::*, status::*, work::*,
+};
 
 /// Reason -> how often.
 pub type Reasons = BTreeMap<&'static str, u64>;

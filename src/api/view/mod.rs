@@ -1,5 +1,6 @@
 //! From what runs to what the API says of it. Pure: handles and a moment in, shapes out.
 
+mod bans;
 mod blocks;
 mod coinbase;
 mod history;
@@ -11,6 +12,7 @@ mod warnings;
 mod work;
 
 pub(super) use self::{
+    bans::bans,
     blocks::{block, blocks},
     history::{HistoryRequest, history},
     miners::{miners, workers},

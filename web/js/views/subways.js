@@ -1,10 +1,11 @@
-// The two lists of miners, beside each other.
+// The lists of miners, beside each other.
 
 import { h } from "../dom.js";
 
 const WAYS = [
   ["miners", "Connected now"],
   ["workers", "Workers, ever"],
+  ["bans", "Shut out"],
 ];
 
 export function subways(current) {

@@ -1,0 +1,37 @@
+//! Who is shut out.
+
+use crate::{
+    api::{
+        handles::{Handles, Moment},
+        shapes::{self, Bans, Crossed},
+    },
+    work::limits::{Ban, Limit},
+};
+
+pub(crate) fn bans(handles: &Handles, moment: &Moment) -> Bans {
+    let warden = handles.roster.warden();
+    let (all, view) = (warden.bans(moment.now), warden.view(moment.now));
+    let crossed = Limit::ALL.into_iter().zip(view.crossed);
+    Bans {
+        total: all.len() as u64,
+        bans: all.iter().take(BANS_MAX).map(|it| ban(it, moment)).collect(),
+        crossed: crossed.map(|(limit, times)| Crossed { limit: limit.name(), times }).collect(),
+        bans_session: view.bans,
+    }
+}
+
+fn ban(ban: &Ban, moment: &Moment) -> shapes::Ban {
+    let left = ban.until.saturating_duration_since(moment.now);
+    shapes::Ban {
+        address: ban.network.to_string(),
+        limit: ban.limit.name(),
+        since_at_unix_s: moment.unix_s_of(ban.since),
+        // Never 0 while it is in force.
+        ends_in_s: left.as_secs() + 1,
+        row: ban.row,
+        refused: ban.refused,
+    }
+}
+
+/// Of one answer: nobody reads more.
+const BANS_MAX: usize = 1000;
