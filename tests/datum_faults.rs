@@ -4,7 +4,7 @@
 
 mod datum_support;
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use datum_support::{
     Jobs, SCRIPT, SECOND, ScriptedPool, TAG, configuration, encoded, output, pool_key, share,
@@ -319,6 +319,34 @@ fn a_coinbaser_that_does_not_come_is_given_up_after_five_seconds() {
     assert_eq!(request.value, 10_000);
 }
 
+/// Two blocks without fees have the same value, and an answer names no more than that.
+#[test]
+fn a_late_coinbaser_is_not_taken_for_the_next_tip_of_the_same_value() {
+    let mut rig = Rig::asking();
+    rig.now += 5 * SECOND;
+    rig.client.on_deadline(rig.now, &mut rig.events).unwrap();
+    assert!(matches!(rig.events[..], [Event::CoinbaserLate { .. }]));
+    rig.client.on_template(&template(2, 10_000), rig.now, &mut rig.out).unwrap();
+    for (id, tip) in [(3, 1), (4, 2)] {
+        rig.events.clear();
+        let bytes = rig.pool.coinbaser(10_000, id, &[output(10_000, 1)]);
+        rig.hear(&bytes).unwrap();
+        let [Event::Coinbaser { coinbaser, .. }] = &rig.events[..] else { panic!() };
+        assert_eq!((coinbaser.id, coinbaser.request.prevhash), (id, Hash256([tip; 32])));
+    }
+    // One that never comes is waited for no longer than a minute.
+    rig.client.on_template(&template(3, 10_000), rig.now, &mut rig.out).unwrap();
+    rig.now += 5 * SECOND;
+    rig.client.on_deadline(rig.now, &mut rig.events).unwrap();
+    rig.now += 60 * SECOND;
+    rig.client.on_template(&template(4, 10_000), rig.now, &mut rig.out).unwrap();
+    rig.events.clear();
+    let bytes = rig.pool.coinbaser(10_000, 5, &[output(10_000, 1)]);
+    rig.hear(&bytes).unwrap();
+    let [Event::Coinbaser { coinbaser, .. }] = &rig.events[..] else { panic!() };
+    assert_eq!(coinbaser.request.prevhash, Hash256([4; 32]));
+}
+
 #[test]
 fn silence_ends_the_connection_and_keep_alives_keep_it() {
     let mut rig = Rig::configured();
@@ -548,6 +576,40 @@ fn the_subsidy_only_and_the_blank_job_of_a_tip_share_a_slot() {
             (0, 0xFF, None, None),
         ]
     );
+}
+
+/// A reorganisation that goes back to a tip makes a second job of the same kind on it, with a coinbase
+/// of its own; the pool rebuilt its shares with that of the first, and refused them.
+#[test]
+fn each_subsidy_only_job_of_a_tip_is_told_with_its_own_coinbase() {
+    let mut rig = Rig::configured();
+    let mut builder = JobBuilder::new(1);
+    let full = template(1, 10_000);
+    let mut tip = Arc::into_inner(template(1, 7000)).unwrap();
+    (tip.kind, tip.fees) = (TemplateKind::Tip, 0);
+    (tip.transactions, tip.merkle_branches) = (Box::default(), Box::default());
+    let tip = Arc::new(tip);
+    let first = builder.build(BuildJob::SubsidyOnly, &tip, &payout());
+    let blank = builder.build(BuildJob::Blank, &full, &payout());
+    let second = builder.build(BuildJob::SubsidyOnly, &tip, &payout());
+    for order in [[&first, &blank, &first, &second], [&blank, &first, &second, &first]] {
+        let mut rig = std::mem::replace(&mut rig, Rig::configured());
+        for (nonce, job) in (0..).zip(order) {
+            rig.client.submit(share(job, nonce), "me", false, rig.now, &mut rig.out).unwrap();
+        }
+        let mut known = HashMap::new();
+        for (message, job) in rig.sent().iter().zip(order) {
+            let Ok(ToPool::Share(share)) = ToPool::decode(message) else { panic!() };
+            if share.job.is_some() {
+                known.retain(|(slot, _), _| *slot != share.slot);
+            }
+            let place = (share.slot, share.coinbase_id);
+            if let Some(coinbase) = share.coinbase {
+                known.insert(place, coinbase.coinb1.to_vec());
+            }
+            assert_eq!(known[&place], &job.coinbases()[0].coinb1[..], "{}", job.id);
+        }
+    }
 }
 
 #[test]

@@ -42,6 +42,9 @@ pub struct Client {
     rng: StdRng,
     slots: Slots,
     asked: VecDeque<Asked>,
+    /// Those that were given up, and until when their answers may still come: before all others of
+    /// the same value.
+    late: VecDeque<Asked>,
     awaiting: Awaiting,
     /// Shares that were given up since the last [`Self::take_unanswered`].
     unanswered: usize,
@@ -80,6 +83,7 @@ impl Client {
             rng,
             slots: Slots::default(),
             asked: VecDeque::new(),
+            late: VecDeque::new(),
             awaiting: Awaiting::default(),
             unanswered: 0,
             liveness: Liveness::new(timeout, now),
@@ -208,8 +212,9 @@ impl Client {
         events: &mut Vec<Event>,
     ) -> Result<(), ClientError> {
         while let Some(asked) = self.asked.front().filter(|asked| now >= asked.deadline) {
-            events.push(Event::CoinbaserLate { request: asked.request });
-            self.asked.pop_front();
+            let request = asked.request;
+            events.push(Event::CoinbaserLate { request });
+            self.give_up_oldest(now);
         }
         self.unanswered += self.awaiting.expire(now);
         self.liveness.on_deadline(now).map_err(|dead| match dead {
@@ -280,7 +285,7 @@ impl Client {
             Ok(ToGateway::Configuration(configuration)) => {
                 self.on_configuration(&configuration, signed, now, out, events)?;
             }
-            Ok(ToGateway::Coinbaser(answer)) => self.on_coinbaser(&answer, events),
+            Ok(ToGateway::Coinbaser(answer)) => self.on_coinbaser(&answer, now, events),
             Ok(ToGateway::ShareResponse(response)) => self.on_response(response, now, events),
             Ok(ToGateway::NewBlock) => events.push(Event::NewBlock),
             Ok(ToGateway::Validate { slot, wanted, indexes }) => {
@@ -333,16 +338,35 @@ impl Client {
         let message = ToPool::FetchCoinbaser { request, padding: self.padding() };
         self.link.write_channel(None, out, |out| message.encode(out))?;
         if self.asked.len() == ASKED_MAX {
-            self.asked.pop_front();
+            self.give_up_oldest(now);
         }
         self.asked.push_back(Asked { request, deadline: now + COINBASER_LIMIT });
         Ok(())
     }
 
-    /// Answers repeat the value only, so the oldest request of that value is the one answered.
-    fn on_coinbaser(&mut self, answer: &CoinbaserMessage<'_>, events: &mut Vec<Event>) {
-        let at = self.asked.iter().position(|asked| asked.request.value == answer.value);
-        let Some(asked) = at.and_then(|at| self.asked.remove(at)) else {
+    /// The oldest coinbaser that was asked for is not waited for any more.
+    fn give_up_oldest(&mut self, now: Instant) {
+        let Some(Asked { request, .. }) = self.asked.pop_front() else { return };
+        if self.late.len() == ASKED_MAX {
+            self.late.pop_front();
+        }
+        self.late.push_back(Asked { request, deadline: now + LATE_LIMIT });
+    }
+
+    /// Answers repeat the value only, so the oldest request of that value is the one answered, late as
+    /// it may be: two blocks without fees have the same value, and each a split of its own.
+    fn on_coinbaser(
+        &mut self,
+        answer: &CoinbaserMessage<'_>,
+        now: Instant,
+        events: &mut Vec<Event>,
+    ) {
+        self.late.retain(|late| now < late.deadline);
+        let take = |all: &mut VecDeque<Asked>| {
+            let at = all.iter().position(|asked| asked.request.value == answer.value)?;
+            all.remove(at)
+        };
+        let Some(asked) = take(&mut self.late).or_else(|| take(&mut self.asked)) else {
             // Perhaps it was late. What is outstanding may still be answered.
             let got = answer.value;
             let fault = match self.asked.front() {
@@ -447,6 +471,8 @@ pub enum ClientError {
 pub(super) const OUT_MAX: usize = 16 << 20;
 /// After this the template is mined with the pool's single output.
 const COINBASER_LIMIT: Duration = Duration::from_secs(5);
+/// Whatever is on its way to or from a pool has arrived by then.
+const LATE_LIMIT: Duration = Duration::from_secs(60);
 /// Coinbasers that may be outstanding: each lasts 5 s, and templates come seconds apart.
 const ASKED_MAX: usize = 16;
 static PADDING: [u8; 80] = [0; 80];

@@ -22,7 +22,8 @@ pub(super) struct Slots {
 struct Slot {
     /// What the pool was last told of: spot checks are for it.
     told: Arc<Job>,
-    /// The subsidy-only job, where `told` is the blank one of the same tip.
+    /// The subsidy-only job, where `told` is the blank one of the same tip. One at most: another one of
+    /// that tip has another coinbase.
     shared: Option<Arc<Job>>,
     /// A bit for each class, and one for the subsidy-only coinbase.
     coinbases_sent: u8,
@@ -58,6 +59,9 @@ impl Slots {
             }
         };
         let slot = self.slots.get_mut(at)?.as_mut()?;
+        if slot.told.id != job.id && slot.shared.is_none() {
+            slot.shared = Some(Arc::clone(job));
+        }
         let bit = match coinbase.id {
             CoinbaseId::EMPTY => 0x80,
             class => 1 << class.index().min(6),
@@ -94,10 +98,14 @@ impl Slots {
 impl Slot {
     /// The pool can rebuild shares of `job` with what it was told in this slot.
     fn has(&self, job: &Arc<Job>) -> bool {
-        self.told.id == job.id
-            || self.shared.as_ref().is_some_and(|shared| shared.id == job.id)
+        if self.told.id == job.id {
+            return true;
+        }
+        match &self.shared {
+            Some(shared) => shared.id == job.id,
             // What it knows of the blank job is more than a subsidy-only share needs.
-            || job.is_empty() && is_blank(&self.told, job)
+            None => job.is_empty() && is_blank(&self.told, job),
+        }
     }
 }
 
