@@ -18,7 +18,7 @@ pub mod ledger;
 pub mod listener;
 pub mod logging;
 mod net;
-mod reply;
+pub mod reply;
 pub mod stratum;
 pub mod sv1;
 pub mod sv2;

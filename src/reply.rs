@@ -4,16 +4,16 @@
 
 /// A whole answer.
 #[derive(Debug, Eq, PartialEq)]
-pub(crate) struct Reply {
-    pub(crate) status: u16,
-    pub(crate) body: Vec<u8>,
+pub struct Reply {
+    pub status: u16,
+    pub body: Vec<u8>,
     /// The connection may be used again.
-    pub(crate) keeps: bool,
+    pub keeps: bool,
 }
 
 /// Why an answer is none.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub(crate) enum ReplyError {
+pub enum ReplyError {
     #[error("the response is not HTTP")]
     NotHttp,
     #[error("the response's {0} is longer than any that a node sends")]
@@ -32,7 +32,7 @@ pub(crate) enum ReplyError {
 
 /// Reads one answer.
 #[derive(Debug)]
-pub(crate) struct Reader {
+pub struct Reader {
     /// What has come of the head; empty once that is read.
     start: Vec<u8>,
     head: Option<Head>,
@@ -58,12 +58,12 @@ enum Way {
 
 impl Reader {
     /// A body may have up to `body_max` bytes.
-    pub(crate) fn new(body_max: usize) -> Self {
+    pub fn new(body_max: usize) -> Self {
         Self { start: Vec::new(), head: None, body: Vec::new(), body_max }
     }
 
     /// Takes what came. The answer, once it is whole; what follows it is nobody's.
-    pub(crate) fn on_bytes(&mut self, bytes: &[u8]) -> Result<Option<Reply>, ReplyError> {
+    pub fn on_bytes(&mut self, bytes: &[u8]) -> Result<Option<Reply>, ReplyError> {
         if self.head.is_some() {
             return self.on_body(bytes);
         }
@@ -88,7 +88,7 @@ impl Reader {
     }
 
     /// The connection has ended: that is the end of an answer that does not tell its own.
-    pub(crate) fn on_end(&mut self) -> Result<Reply, ReplyError> {
+    pub fn on_end(&mut self) -> Result<Reply, ReplyError> {
         match self.head.take() {
             Some(Head { status, way: Way::Close, .. }) => {
                 Ok(Reply { status, body: std::mem::take(&mut self.body), keeps: false })

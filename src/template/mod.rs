@@ -5,7 +5,7 @@
 
 mod belief;
 mod bitcoind;
-mod blvm;
+pub mod blvm;
 mod chain;
 mod conn;
 mod fork;
@@ -24,7 +24,7 @@ mod submit_only;
 mod task;
 mod walk;
 mod zmq;
-mod zmtp;
+pub mod zmtp;
 
 use std::{
     fmt,

@@ -11,7 +11,7 @@ use crate::work::{Hash256, printable_bytes};
 
 /// One talk with a publisher.
 #[derive(Debug)]
-pub(super) struct Subscriber {
+pub struct Subscriber {
     state: State,
     /// What came and is not read yet: less than the greeting, or than a frame.
     inbox: Vec<u8>,
@@ -49,10 +49,10 @@ enum Message {
 
 /// A new block, as a node publishes it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Block {
-    pub(super) hash: Hash256,
+pub struct Block {
+    pub hash: Hash256,
     /// Messages between this and the one before it that never came.
-    pub(super) missed: u32,
+    pub missed: u32,
 }
 
 /// Counts commands.
@@ -64,7 +64,7 @@ struct Commands {
 
 /// Why a talk is over.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub(super) enum ZmtpError {
+pub enum ZmtpError {
     #[error("what answers there does not speak ZeroMQ: it begins with {0:?}")]
     NotZmtp(String),
     #[error("it speaks version {0} of ZeroMQ's protocol, and 3 is the least that will do")]
@@ -91,12 +91,12 @@ pub(super) enum ZmtpError {
 
 impl ZmtpError {
     /// True for what no node does, however busy it is.
-    pub(super) fn is_fault(&self) -> bool {
+    pub fn is_fault(&self) -> bool {
         !matches!(self, Self::Slow { what: HANDSHAKE, .. } | Self::Silent)
     }
 
     /// What the operator can do.
-    pub(super) fn advice(&self) -> &'static str {
+    pub fn advice(&self) -> &'static str {
         match self {
             Self::Slow { what: HANDSHAKE, .. } | Self::Silent => {
                 "see whether the node hangs, and whether zmq_hashblock is the address of its \
@@ -116,7 +116,7 @@ impl ZmtpError {
 
 impl Subscriber {
     /// Begins a talk; what is to be sent comes to `out`.
-    pub(super) fn new(now: Instant, out: &mut Vec<u8>) -> Self {
+    pub fn new(now: Instant, out: &mut Vec<u8>) -> Self {
         out.extend_from_slice(&SIGNATURE);
         out.extend_from_slice(&VERSION);
         out.extend_from_slice(&NULL);
@@ -137,7 +137,7 @@ impl Subscriber {
     }
 
     /// Takes what came. An error ends the talk; what was told before it counts.
-    pub(super) fn on_bytes(
+    pub fn on_bytes(
         &mut self,
         bytes: &[u8],
         now: Instant,
@@ -157,17 +157,17 @@ impl Subscriber {
     }
 
     /// The last block of those that were told of since this was asked.
-    pub(super) fn take_block(&mut self) -> Option<Block> {
+    pub fn take_block(&mut self) -> Option<Block> {
         self.block.take()
     }
 
     /// True once the publisher knows what is wanted.
-    pub(super) fn is_open(&self) -> bool {
+    pub fn is_open(&self) -> bool {
         matches!(self.state, State::Open { .. })
     }
 
     /// When to call [`Self::on_deadline`].
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    pub fn deadline(&self) -> Option<Instant> {
         let State::Open { minor } = self.state else {
             return Some(self.opened_at + HANDSHAKE_MAX);
         };
@@ -181,7 +181,7 @@ impl Subscriber {
     }
 
     /// Asks a peer that is silent whether it is there; an error where it let a time pass.
-    pub(super) fn on_deadline(&mut self, now: Instant, out: &mut Vec<u8>) -> Result<(), ZmtpError> {
+    pub fn on_deadline(&mut self, now: Instant, out: &mut Vec<u8>) -> Result<(), ZmtpError> {
         let is_over = |since: Instant, limit| now.saturating_duration_since(since) >= limit;
         let State::Open { minor } = self.state else {
             let late = is_over(self.opened_at, HANDSHAKE_MAX);

@@ -13,7 +13,7 @@ use crate::work::{Hash256, printable};
 
 /// What the node said.
 #[derive(Debug, Eq, PartialEq)]
-pub(super) enum Said {
+pub enum Said {
     /// It takes us as a module; this is its version, and what that means for messages.
     Welcome {
         version: String,
@@ -38,7 +38,7 @@ pub(super) enum Said {
 
 /// Why a conversation must end.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub(super) enum ClientError {
+pub enum ClientError {
     #[error("its message does not parse: {0}")]
     Wire(#[from] WireError),
     #[error("it refuses us as a module: {0}")]
@@ -49,7 +49,7 @@ pub(super) enum ClientError {
 
 /// Our side of the conversation.
 #[derive(Debug)]
-pub(super) struct Client {
+pub struct Client {
     identity: (Box<str>, Box<str>),
     layout: Layout,
     frames: Frames,
@@ -60,7 +60,7 @@ pub(super) struct Client {
 
 impl Client {
     /// Begins with the handshake, which goes into `out`.
-    pub(super) fn new(module_id: &str, module_name: &str, out: &mut Vec<u8>) -> Self {
+    pub fn new(module_id: &str, module_name: &str, out: &mut Vec<u8>) -> Self {
         let mut client = Self {
             identity: (module_id.into(), module_name.into()),
             layout: Layout::B,
@@ -73,7 +73,7 @@ impl Client {
     }
 
     /// Asks, unless the same is asked already or the node is behind with its answers.
-    pub(super) fn ask(&mut self, ask: Ask, out: &mut Vec<u8>) {
+    pub fn ask(&mut self, ask: Ask, out: &mut Vec<u8>) {
         if self.asked.len() >= ASKED_MAX || self.asked.iter().any(|(_, asked)| *asked == ask) {
             return;
         }
@@ -85,12 +85,12 @@ impl Client {
     }
 
     /// True while an answer is due.
-    pub(super) fn is_waiting(&self) -> bool {
+    pub fn is_waiting(&self) -> bool {
         !self.asked.is_empty()
     }
 
     /// Takes what came in; appends what it says to `said`, and answers to `out`.
-    pub(super) fn on_bytes(
+    pub fn on_bytes(
         &mut self,
         bytes: &[u8],
         said: &mut Vec<Said>,

@@ -9,7 +9,7 @@ use crate::work::{Hash256, Template, printable};
 
 /// Which tags the node's enums have.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Layout {
+pub enum Layout {
     /// 0.1.5 to 0.1.55.
     A,
     /// Since 0.1.56.
@@ -40,7 +40,7 @@ impl Layout {
 
 /// What can be asked. All but the template have the same tags in both layouts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Ask {
+pub enum Ask {
     Handshake,
     ChainTip,
     SubscribeEvents,
@@ -103,7 +103,7 @@ pub(super) enum Incoming<'a> {
 
 /// News of the chain.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Event {
+pub enum Event {
     NewBlock { hash: Hash256, height: u64 },
     BlockDisconnected { hash: Hash256, height: u64 },
     ChainReorg { old_tip: Hash256, new_tip: Hash256 },
@@ -187,7 +187,7 @@ pub(super) fn subscribed(tag: u32, _body: &mut Reader<'_>) -> Result<(), WireErr
 
 /// What the node says about its chain, as far as all its versions say the same.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct ChainInfo {
+pub struct ChainInfo {
     pub(super) tip: Hash256,
     pub(super) height: u64,
     pub(super) is_synced: bool,
@@ -214,7 +214,7 @@ pub(super) const CHAIN_INFO_WIDTHS: [(usize, usize); 4] = [(8, 8), (4, 8), (8, 1
 /// The node's template, as far as it can be held against another one. It has no witnesses, so it
 /// cannot be mined on.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct ApiTemplate {
+pub struct ApiTemplate {
     pub(super) prevhash: Hash256,
     pub(super) bits: u64,
     pub(super) height: u64,

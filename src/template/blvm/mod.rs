@@ -21,6 +21,11 @@ mod wire;
 use std::pin::Pin;
 
 use self::task::Company;
+pub use self::{
+    client::{Client, ClientError, Said},
+    message::{ApiTemplate, Ask, ChainInfo, Event, Layout},
+    wire::WireError,
+};
 use super::{BlvmConfig, NodeConfig, Notices, Outlet, Refresh, RulesWatch, TemplateSource};
 
 /// One blvm-node as a source of templates.

@@ -7,7 +7,7 @@ use crate::work::Hash256;
 
 /// Why a message cannot be read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub(super) enum WireError {
+pub enum WireError {
     #[error("it ends too early")]
     Short,
     #[error("{0} bytes are left over")]
