@@ -17,6 +17,7 @@ mod setup;
 mod signals;
 mod systemd;
 mod threads;
+mod tls;
 
 use std::{
     net::SocketAddr,
@@ -211,6 +212,7 @@ impl Gateway {
         let mut live = Live::new(settings.configs(), &stop, &tasks);
         let config = &live.now();
         let (authority, identity) = identity::spawn(config, &stop, &tasks)?;
+        let (tls, tls_facts) = tls::spawn(settings.configs(), &stop, &tasks);
         let sockets = listen_all(&live)?;
         let stratum: Vec<_> = sockets.iter().map(listener::Bound::addr).collect();
         let templates = template::spawn(template_config(config), &stop, &tasks);
@@ -228,6 +230,7 @@ impl Gateway {
             templates: templates.clone(),
             blocks: Arc::clone(&blocks),
             work: work.clone(),
+            tls: tls_facts,
         };
         // Before anything is waited for: it says what is waited for.
         let facts = facts(config, &stratum, Some(authority.to_string()));
@@ -236,22 +239,21 @@ impl Gateway {
         let shown = Shown::new(&front, &stratum, authority, settings);
         set_up(&mut live, &templates, &shown, &stop, &tasks).await?;
         let relay = start_pool(&live, &templates, work.clone(), &stop)?;
-        let pool = &relay.pool;
-        show_pool(&live, &front, pool);
+        show_pool(&live, &front, &relay.pool);
         // Before the work is told: it brings miners their new rules.
         let rules = live.view(|config| Some(stratum_config(config)));
-        let essential = start_work(&live, &templates, pool, work_sender, &stop, &tasks)?;
+        let essential = start_work(&live, &templates, &relay.pool, work_sender, &stop, &tasks)?;
         let (miners_stop, miners) = (CancellationToken::new(), TaskTracker::new());
         let context = stratum::Context {
             work: first_work(work.clone(), &tasks).await.ok_or(DaemonError::Stopped)?,
             blocks: block_sink(block_sender.clone()),
-            shares: Some(pool.shares.clone()),
+            shares: Some(relay.pool.shares.clone()),
             counters: Arc::clone(&counters),
             config: rules.ok_or(DaemonError::NoAddress)?,
             shutdown: miners_stop.clone(),
         };
         limits::follow_rules(&live, &roster);
-        let hall = hall(&live, context, &roster, identity);
+        let hall = hall(&live, context, &roster, identity, tls);
         let threads = serve_miners(sockets, hall, &miners, config)?;
         let stop = abort.disarm();
         Ok(Self {
@@ -389,11 +391,13 @@ fn hall(
     context: stratum::Context,
     roster: &Arc<Roster>,
     identity: watch::Receiver<Arc<Identity>>,
+    tls: watch::Receiver<listener::Shown>,
 ) -> listener::Hall {
     let trusted_proxies = follow_proxies(live);
     listener::Hall {
         limits: follow_limits(live),
         trusted_proxies,
+        tls,
         context,
         roster: Arc::clone(roster),
         identity,

@@ -9,9 +9,10 @@ mod gate;
 mod header;
 mod places;
 mod proxy;
+mod tls;
 
 use std::{
-    future, io,
+    fmt, future, io,
     net::{Shutdown, SocketAddr},
     sync::Arc,
     time::Duration,
@@ -25,10 +26,12 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info, warn};
 
+pub use self::tls::Shown;
 use self::{
     first::Session,
     gate::{Channels, Complaint, Gate, Kind},
     proxy::Proxies,
+    tls::{Stream, Tls},
 };
 use crate::{
     stratum::{Close, Config, Conn, ConnError, Context, Lease, Seat, Toll},
@@ -52,6 +55,8 @@ pub struct Hall {
     pub limits: watch::Receiver<Limits>,
     /// Networks whose PROXY header is believed. They too.
     pub trusted_proxies: watch::Receiver<Arc<[Cidr]>>,
+    /// For those who speak TLS. It too.
+    pub tls: watch::Receiver<Shown>,
     pub context: Context,
     pub roster: Arc<Roster>,
     /// Shown to Stratum V2 miners.
@@ -109,7 +114,7 @@ fn bind_to(addr: SocketAddr) -> io::Result<Bound> {
 
 /// Listens, accepts and serves miners until `hall.context.shutdown`. Every connection is one of `tasks`.
 pub fn spawn(sockets: Vec<Bound>, hall: Hall, tasks: &TaskTracker) -> io::Result<()> {
-    let Hall { limits, trusted_proxies, context, roster, identity } = hall;
+    let Hall { limits, trusted_proxies, tls, context, roster, identity } = hall;
     // Connections see the end by an atomic: a token would cost them a lock with each read.
     let (ending, stop) = watch::channel(());
     let shutdown = context.shutdown.clone();
@@ -126,6 +131,7 @@ pub fn spawn(sockets: Vec<Bound>, hall: Hall, tasks: &TaskTracker) -> io::Result
     ));
     let shelf = Arc::<Shelf>::default();
     let proxies = Arc::new(Proxies::new(trusted_proxies));
+    let tls = Arc::new(Tls::new(tls));
     for Bound { socket, addr, rules } in sockets {
         socket.listen(BACKLOG)?;
         let listener = TcpListener::from_std(socket.into())?;
@@ -137,6 +143,7 @@ pub fn spawn(sockets: Vec<Bound>, hall: Hall, tasks: &TaskTracker) -> io::Result
             },
             gate: Arc::clone(&gate),
             proxies: Arc::clone(&proxies),
+            tls: Arc::clone(&tls),
             roster: Arc::clone(&roster),
             shelf: Arc::clone(&shelf),
             identity: identity.clone(),
@@ -153,6 +160,7 @@ struct Acceptor {
     context: Arc<Context>,
     gate: Arc<Gate>,
     proxies: Arc<Proxies>,
+    tls: Arc<Tls>,
     roster: Arc<Roster>,
     shelf: Arc<Shelf>,
     identity: watch::Receiver<Arc<Identity>>,
@@ -239,13 +247,15 @@ impl Acceptor {
                     }),
                     eviction: Arc::clone(&eviction),
                     shelf: Arc::clone(&self.shelf),
+                    is_secured: false,
                 };
                 let toll = Toll::new(Arc::clone(&self.roster), peer.ip(), wait, gate::now());
                 let context = Arc::clone(&self.context);
                 let identity = Arc::clone(&self.identity.borrow());
                 let stop = self.stop.clone();
-                let conn = Conn::new(context, socket, eviction, stop, |config, _, now| {
-                    Session::new(config, identity, seat, now)
+                let (stream, secured) = self.tls.take(socket, peer.ip(), &eviction);
+                let conn = Conn::new(context, stream, eviction, stop, |config, _, now| {
+                    Session::new(config, identity, seat, secured, now)
                 });
                 let conn = conn.with_toll(toll);
                 self.tasks.spawn(serve_miner(conn, peer, Arc::clone(&self.gate)));
@@ -324,17 +334,24 @@ const fn can_refuse() -> bool {
 }
 
 /// One connection, from its first byte to its last.
-async fn serve_miner(conn: Conn<TcpStream, Session>, peer: SocketAddr, gate: Arc<Gate>) {
+async fn serve_miner(conn: Conn<Stream, Session>, peer: SocketAddr, gate: Arc<Gate>) {
     debug!(%peer, "connected");
     match conn.serve().await {
         Ok(()) => debug!(%peer, "disconnected"),
-        Err(error @ ConnError::Io(_)) => debug!(%peer, %error, "disconnected"),
+        Err(ConnError::Io(error)) => match tls::complaint(&error) {
+            Some(told) => tell_closed(&gate, Complaint::Tls, peer, &told),
+            None => debug!(%peer, %error, "disconnected"),
+        },
         // A door that closes is one event, and is logged where it is decided.
         Err(ConnError::Close(error @ Close::Door(_))) => debug!(%peer, %error, "disconnected"),
-        Err(error) => match gate.may_say(Complaint::Closed) {
-            Some(unsaid) => info!(%peer, unsaid, "closed a connection: the miner {error}"),
-            None => debug!(%peer, "closed a connection: the miner {error}"),
-        },
+        Err(error) => tell_closed(&gate, Complaint::Closed, peer, &error),
+    }
+}
+
+fn tell_closed(gate: &Gate, complaint: Complaint, peer: SocketAddr, error: &dyn fmt::Display) {
+    match gate.may_say(complaint) {
+        Some(unsaid) => info!(%peer, unsaid, "closed a connection: the miner {error}"),
+        None => debug!(%peer, "closed a connection: the miner {error}"),
     }
 }
 

@@ -8,6 +8,8 @@
 mod common;
 #[path = "front/haproxy.rs"]
 mod haproxy;
+#[path = "front/tls.rs"]
+mod tls;
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -28,7 +30,7 @@ fn toml(node: &NodeHandle, stratum: &str) -> String {
         "[[node]]\nrpc_url = \"{}\"\nrpc_user = \"{}\"\nrpc_password = \"{}\"\n\
          [mining]\naddress = \"{ADDRESS}\"\n[api]\nlisten = \"127.0.0.1:0\"\n\
          [ledger]\ndata_dir = \"{{dir}}\"\n[stratum]\nlisten = [\"127.0.0.1:0\"]\n\
-         difficulty_min = 0.00025\ndifficulty_start = 0.00025\n{stratum}",
+         difficulty_min = 0.00001\ndifficulty_start = 0.00001\n{stratum}",
         node.rpc_url(),
         node.user(),
         node.password()

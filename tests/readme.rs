@@ -17,6 +17,8 @@ enum Check {
     Here,
     /// A test runs it against a gateway.
     Api,
+    /// Another one, against a gateway with TLS, in the order of README.
+    Tls,
     /// Nothing runs it as it stands, for this reason.
     Not(&'static str),
 }
@@ -33,6 +35,11 @@ const COMMANDS: &[(&str, Check)] = &[
     (
         "target/release/gatewayd --config my-gateway.toml run",
         Check::Not("needs the reader's address and node; tests with a real bitcoind stand for it"),
+    ),
+    ("curl -o gatewayd-ca.pem http://127.0.0.1:7152/api/v1/stratum/ca.pem", Check::Tls),
+    (
+        "openssl s_client -connect 127.0.0.1:23334 -CAfile gatewayd-ca.pem -verify_ip 127.0.0.1 -verify_return_error -brief < /dev/null",
+        Check::Tls,
     ),
     ("curl http://127.0.0.1:7152/api/v1/status", Check::Api),
     ("curl http://127.0.0.1:7152/api/v1/miners", Check::Api),
@@ -81,7 +88,7 @@ fn ci_runs_the_commands_that_it_is_said_to_run() {
         match check {
             Check::Ci => assert!(ci.contains(command), ".ci does not have: {command}"),
             Check::Not(reason) => assert!(!reason.is_empty()),
-            Check::Here | Check::Api => {}
+            Check::Here | Check::Api | Check::Tls => {}
         }
     }
 }
@@ -141,6 +148,30 @@ async fn the_api_answers_as_readme_asks_it() {
             assert!(is_json, "{command}: {output:?}");
             output.status.success().then_some(())
         });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_is_as_readme_says() {
+    let node = Node::start(NodeOptions::default(), ([127, 0, 0, 1], 0).into()).await.unwrap();
+    let readme = fs::read_to_string("README.md").unwrap();
+    let tls = readme.split("```toml\n").find(|it| it.starts_with("[stratum.tls]")).unwrap();
+    let (url, user, password) = (node.rpc_url(), node.user(), node.password());
+    let gateway = Gateway::start(&format!(
+        "[[node]]\nrpc_url = \"{url}\"\nrpc_user = \"{user}\"\nrpc_password = \"{password}\"\n\
+         [mining]\naddress = \"bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080\"\n\
+         [api]\nlisten = \"127.0.0.1:0\"\n[ledger]\ndata_dir = \"{{dir}}\"\n\
+         [stratum]\nlisten = [\"127.0.0.1:0\"]\n{}",
+        tls.split("```").next().unwrap()
+    ));
+    let (api, door) = (gateway.addr("http").to_string(), gateway.addr("stratum").to_string());
+    let dir = TempDir::new().unwrap();
+    for (command, _) in COMMANDS.iter().filter(|(_, check)| matches!(check, Check::Tls)) {
+        let script = command.replace("127.0.0.1:7152", &api).replace("127.0.0.1:23334", &door);
+        let script = script.replace("curl ", "curl --silent --show-error --fail-with-body ");
+        let output =
+            Command::new("sh").args(["-ec", &script]).current_dir(dir.path()).output().unwrap();
+        assert!(output.status.success(), "{command}: {output:?}");
     }
 }
 

@@ -75,6 +75,7 @@ fn open(limits: Limits) -> House {
     let hall = Hall {
         limits: watch::channel(limits).1,
         trusted_proxies: watch::channel(Arc::default()).1,
+        tls: watch::channel(None).1,
         context,
         roster: Roster::new(now()),
         identity: identity(),

@@ -34,6 +34,7 @@ const ADAPTERS: &[&str] = &[
     "logging/queue.rs",
     "listener/gate.rs",
     "listener/proxy.rs",
+    "listener/tls.rs",
     "net.rs",
     "api/clock.rs",
     "api/events.rs",

@@ -30,6 +30,7 @@ pub struct Handles {
     /// None: solo, or not started yet.
     pub pool: watch::Receiver<Option<datum::Pool>>,
     pub facts: watch::Receiver<Arc<Facts>>,
+    pub tls: watch::Receiver<Arc<TlsFacts>>,
     pub settings: Arc<dyn Settings>,
     /// For whoever makes the first settings.
     pub setup_code: Arc<SetupCode>,
@@ -60,6 +61,19 @@ pub struct Facts {
     pub base_path: Arc<str>,
     /// Names that the dashboard goes by besides those that no stranger can have.
     pub allowed_hosts: Arc<[Box<str>]>,
+}
+
+/// What miners are shown that speak TLS.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TlsFacts {
+    /// There is a certificate to show.
+    pub is_on: bool,
+    /// That of the gateway's own authority, as PEM, for miners.
+    pub authority: Option<Arc<str>>,
+    /// What that one has signed for.
+    pub names: Arc<[String]>,
+    /// Why there is no certificate, or no new one.
+    pub trouble: Option<Arc<str>>,
 }
 
 /// A port with rules of its own.

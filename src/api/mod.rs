@@ -38,7 +38,7 @@ mod view;
 pub use self::{
     auth::SetupCode,
     conn::{Api, spawn},
-    handles::{Facts, Handles, Moment, PortFacts},
+    handles::{Facts, Handles, Moment, PortFacts, TlsFacts},
     settings::{Answer, Applied, Change, Edit, MASK, Settings, SettingsError, SettingsView},
     task::try_password_file,
 };

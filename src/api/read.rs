@@ -52,6 +52,28 @@ pub(super) async fn readyz(extract::State(state): Shared) -> (StatusCode, Json<R
     (status, Json(readiness))
 }
 
+/// The certificate of the gateway's own authority for TLS (`stratum.tls`), as PEM: what a miner needs
+/// to know the gateway by.
+#[utoipa::path(
+    get, path = "/api/v1/stratum/ca.pem", tag = "reading",
+    responses(
+        (status = 200, body = String, content_type = CA_TYPE),
+        (status = 404, body = ErrorBody, description = "TLS is off, or its certificate is another's"),
+    ),
+)]
+pub(super) async fn stratum_ca(extract::State(state): Shared) -> Result<Response, ApiError> {
+    let Some(certificate) = state.handles.tls.borrow().authority.clone() else {
+        return Err(ApiError::not_found(
+            "There is no authority: stratum.tls.enabled is false, or certificate_file is set.",
+        ));
+    };
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(CA_TYPE)),
+        (header::CONTENT_DISPOSITION, HeaderValue::from_static(CA_NAME)),
+    ];
+    Ok((headers, certificate.to_string()).into_response())
+}
+
 /// Metrics in the text format of OpenMetrics, for Prometheus.
 #[utoipa::path(
     get, path = "/metrics", tag = "health",
@@ -289,3 +311,6 @@ const WORKER_LEN_MAX: usize = 256;
 const WINDOW_MIN: Duration = Duration::from_secs(60);
 /// Ten years: the ledger keeps no more.
 const WINDOW_MAX: Duration = Duration::from_secs(315_360_000);
+/// As browsers save it, and AxeOS takes it.
+const CA_TYPE: &str = "application/x-pem-file";
+const CA_NAME: &str = "attachment; filename=\"gatewayd-ca.pem\"";

@@ -87,6 +87,7 @@ fn endpoints() -> OpenApiRouter<Arc<State>> {
         .routes(routes!(read::pool))
         .routes(routes!(read::nodes))
         .routes(routes!(read::blocks))
+        .routes(routes!(read::stratum_ca))
         .routes(routes!(read::events))
         .routes(routes!(admin::session, admin::sign_in, admin::sign_out))
         .routes(routes!(admin::config, admin::set_config))

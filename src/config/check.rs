@@ -276,6 +276,7 @@ impl Check {
                 "and max_connections_per_ip must be at least 1",
             );
         }
+        let tls = self.tls(&raw.tls);
         let sv2 = self.sv2(&raw.sv2);
         let classes = self.each("stratum.class", raw.class, Self::class);
         let ports = self.each("stratum.port", raw.port, Self::port);
@@ -296,6 +297,7 @@ impl Check {
             fingerprint: raw.fingerprint,
             classes,
             ports,
+            tls: tls?,
             sv2: sv2?,
         })
     }

@@ -495,6 +495,32 @@ fn proxies_are_trusted_by_address_or_network() {
 }
 
 #[test]
+fn tls_is_off_by_files_or_by_an_authority_of_its_own() {
+    let tls = |keys: &str| {
+        let toml = format!("{MINIMAL}[stratum.tls]\n{keys}");
+        Config::parse(&toml).map(|config| config.stratum.tls)
+    };
+    let files = "certificate_file = \"/a.crt\"\nkey_file = \"/a.key\"\n";
+    assert_eq!(tls("").unwrap(), Tls::Off);
+    assert_eq!(tls(files).unwrap(), Tls::Off);
+    let names = vec!["*.example.org".to_owned(), "203.0.113.5".to_owned()];
+    let own = "enabled = true\nnames = [\"*.example.org\", \"203.0.113.5\"]";
+    assert_eq!(tls(own).unwrap(), Tls::Own { names });
+    let (certificate, key) = ("/a.crt".into(), "/a.key".into());
+    assert_eq!(tls(&format!("{files}enabled = true")).unwrap(), Tls::Files { certificate, key });
+    for (wrong, key) in [
+        ("certificate_file = \"/a.crt\"", "stratum.tls.key_file"),
+        ("key_file = \"/a.key\"", "stratum.tls.certificate_file"),
+        ("names = [\"https://example.org\"]", "stratum.tls.names"),
+        ("names = [\"example.org:23334\"]", "stratum.tls.names"),
+        ("enabled = \"yes\"", "stratum.tls.enabled"),
+    ] {
+        let error = tls(wrong).unwrap_err().to_string();
+        assert!(error.contains(key), "{error}");
+    }
+}
+
+#[test]
 fn ports_have_rules_of_their_own() {
     let parse = |stratum: &str| Config::parse(&format!("{MINIMAL}[stratum]\n{stratum}"));
     let config = parse(

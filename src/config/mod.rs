@@ -155,7 +155,22 @@ pub struct Stratum {
     pub fingerprint: bool,
     pub classes: Vec<Class>,
     pub ports: Vec<Port>,
+    pub tls: Tls,
     pub sv2: Sv2,
+}
+
+/// `[stratum.tls]`: what Stratum V1 miners are shown that speak TLS.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Tls {
+    Off,
+    /// Signed by an authority of the gateway's own, for these names too.
+    Own {
+        names: Vec<String>,
+    },
+    Files {
+        certificate: PathBuf,
+        key: PathBuf,
+    },
 }
 
 /// `[[stratum.port]]`; none is as for all ports.

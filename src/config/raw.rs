@@ -164,7 +164,17 @@ pub struct Stratum {
     pub worker_difficulty: BTreeMap<String, f64>,
     /// Modifier -> address ("" is the miner's own) -> fraction.
     pub username_modifiers: BTreeMap<String, BTreeMap<String, f64>>,
+    pub tls: Tls,
     pub sv2: Sv2,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tls {
+    pub enabled: bool,
+    pub certificate_file: String,
+    pub key_file: String,
+    pub names: Vec<String>,
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -199,6 +209,7 @@ impl Default for Stratum {
             port: Vec::new(),
             worker_difficulty: BTreeMap::new(),
             username_modifiers: BTreeMap::new(),
+            tls: Tls::default(),
             sv2: Sv2::default(),
         }
     }

@@ -8,7 +8,7 @@ use tracing::error;
 
 use super::settings::FileSettings;
 use crate::{
-    api::{self, Api, Facts, Handles, PortFacts, SetupCode},
+    api::{self, Api, Facts, Handles, PortFacts, SetupCode, TlsFacts},
     blocks::BlockStats,
     config::{self, Config},
     datum,
@@ -38,6 +38,7 @@ pub(super) struct Sights {
     pub(super) templates: Templates,
     pub(super) blocks: Arc<BlockStats>,
     pub(super) work: watch::Receiver<Option<Arc<Work>>>,
+    pub(super) tls: watch::Receiver<Arc<TlsFacts>>,
 }
 
 /// Starts the API if there is to be one. It ends with `stop`.
@@ -51,7 +52,7 @@ pub(super) fn start_api(
     let (facts, facts_watch) = watch::channel(Arc::new(facts));
     let (pool, pool_watch) = watch::channel(None);
     let setup_code = Arc::new(SetupCode::make());
-    let Sights { counters, roster, ledger, templates, blocks, work } = sights;
+    let Sights { counters, roster, ledger, templates, blocks, work, tls } = sights;
     let handles = Handles {
         counters,
         roster,
@@ -61,6 +62,7 @@ pub(super) fn start_api(
         work,
         pool: pool_watch,
         facts: facts_watch,
+        tls,
         settings: Arc::new(settings),
         setup_code: Arc::clone(&setup_code),
     };

@@ -70,7 +70,7 @@ fn create(path: &Path) -> Result<AuthorityKey, AuthorityError> {
 }
 
 /// Whole or not at all, for its owner only, and never over a file that is there.
-fn write(path: &Path, text: &str) -> io::Result<()> {
+pub(super) fn write(path: &Path, text: &str) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or_else(|| Path::new("."));
     fs::create_dir_all(folder)?;

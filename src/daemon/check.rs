@@ -142,6 +142,9 @@ fn free(bound: io::Result<()>, is_running: bool) -> Result<String, String> {
 fn paths(config: &Config, report: &mut Report) {
     report.tell("ledger.data_dir", try_folder(&config.data_dir, "found blocks could not be kept"));
     report.tell("stratum.sv2", authority(config));
+    if let Some(told) = super::tls::check(config) {
+        report.tell("stratum.tls", told);
+    }
     if let Some(file) = &config.api.admin_password_file {
         let read = api::try_password_file(file);
         report.tell("api.admin_password_file", read.map(|()| "is understood".into()));

@@ -14,7 +14,9 @@ use crate::work::{Roster, limits::Rules};
 pub(super) fn follow_rules(live: &Live, roster: &Arc<Roster>) {
     let roster = Arc::clone(roster);
     live.follow(move |config| {
-        let rules = Rules { gateways: gateways(), ..config.limits.rules.clone() };
+        let mut rules = Rules { gateways: gateways(), ..config.limits.rules.clone() };
+        // Each of their connections counts for whom it names; what they do by themselves is checking.
+        rules.allow.extend(config.stratum.trusted_proxies.iter().copied());
         roster.warden().set_rules(rules, now());
         for miner in roster.miners() {
             if roster.warden().denies(miner.peer.ip()) {

@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use super::convert::template_config;
+use super::{convert::template_config, tls::try_files};
 use crate::{
     api::{Answer, Applied, Change, Edit, Settings, SettingsError, SettingsView},
     config::{
@@ -195,6 +195,9 @@ impl Inner {
         let file = Config::preview(text, path)?;
         let config = file.without_restart(running)?;
         self.check_address(&config, running)?;
+        if config.written.stratum.tls != running.stratum.tls {
+            try_files(&config).map_err(|error| vec![error.to_string()])?;
+        }
         let applied = changed(running, &*config.written);
         let needs_restart = changed(&*config.written, &*file.written);
         Ok(Next { config: Arc::new(config), applied, needs_restart })

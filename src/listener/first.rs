@@ -3,9 +3,13 @@
 //! A Stratum V2 client begins with a 64-byte EllSwift key, which is noise: it may begin like JSON,
 //! like TLS or like anything else. So nothing is decided by a first byte alone.
 
-use std::{borrow::Cow, sync::Arc, time::Instant};
+use std::{
+    borrow::Cow,
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
 
-use super::browser;
+use super::{browser, tls::Secured};
 use crate::{
     stratum::{Close, Config, Effects, Protocol, Seat},
     sv1,
@@ -29,6 +33,8 @@ pub(super) struct Visitor {
     identity: Arc<Identity>,
     /// Taken along by the session that it becomes.
     seat: Option<Seat>,
+    /// Says when he is heard by TLS; none: he never is.
+    secured: Option<Secured>,
     began: Instant,
 }
 
@@ -47,9 +53,11 @@ impl Session {
         config: Arc<Config>,
         identity: Arc<Identity>,
         seat: Seat,
+        secured: Option<Secured>,
         now: Instant,
     ) -> Self {
-        Self::Unknown(Box::new(Visitor { config, identity, seat: Some(seat), began: now }))
+        let seat = Some(seat);
+        Self::Unknown(Box::new(Visitor { config, identity, seat, secured, began: now }))
     }
 }
 
@@ -63,9 +71,13 @@ impl Visitor {
         out: &mut Vec<u8>,
     ) -> Result<Option<Session>, Close> {
         let Some(speaks) = tell(inbox) else { return Ok(None) };
-        let Some(seat) = self.seat.take() else { return Ok(None) };
+        let Some(mut seat) = self.seat.take() else { return Ok(None) };
         let config = Arc::clone(&self.config);
+        seat.is_secured = self.secured.take().is_some_and(|it| it.load(Ordering::Relaxed));
         match speaks {
+            Speaks::Sv2 | Speaks::Tls | Speaks::Proxy if seat.is_secured => {
+                Err(Close::Violation(Cow::Borrowed(V1_ALONE)))
+            }
             Speaks::Sv1 => {
                 Ok(Some(Session::Sv1(Box::new(sv1::Session::new(config, seat, work, now)))))
             }
@@ -81,7 +93,10 @@ impl Visitor {
                 seat.roster.oddities().note(seat.peer, Oddity::Browser { dashboard }, now);
                 Err(Close::Violation(Cow::Borrowed(HTTP)))
             }
-            Speaks::Tls => Err(Close::Violation(Cow::Borrowed(NO_TLS))),
+            Speaks::Tls => {
+                seat.roster.oddities().note(seat.peer, Oddity::Tls, now);
+                Err(Close::Violation(Cow::Borrowed(NO_TLS)))
+            }
             Speaks::Proxy => {
                 seat.roster.oddities().note(seat.peer, Oddity::ProxyHeader, now);
                 Err(Close::Violation(Cow::Borrowed(NO_PROXY)))
@@ -160,6 +175,35 @@ fn is_client_hello(first: &[u8]) -> bool {
     };
     let record = u16::from_be_bytes([len_high, len_low]);
     record.checked_sub(4) == Some(u16::from_be_bytes([hello_high, hello_low]))
+}
+
+/// How much of a ClientHello has come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Hello {
+    /// It is something else.
+    Other,
+    /// It may be one, or is, and more must come.
+    Begins,
+    Whole,
+}
+
+pub(super) fn hello(first: &[u8]) -> Hello {
+    let fits = |(at, byte): (usize, &u8)| match at {
+        0 => *byte == 0x16,
+        1 => *byte == 3,
+        2 => *byte <= 4,
+        5 => *byte == 1,
+        6 => *byte == 0,
+        _ => true,
+    };
+    let Some(&[_, _, _, high, low, ..]) = first.first_chunk::<HELLO_HEAD_LEN>() else {
+        return if first.iter().enumerate().all(fits) { Hello::Begins } else { Hello::Other };
+    };
+    if !is_client_hello(first) {
+        return Hello::Other;
+    }
+    let record = usize::from(u16::from_be_bytes([high, low]));
+    if first.len() < RECORD_HEAD_LEN + record { Hello::Begins } else { Hello::Whole }
 }
 
 impl Protocol for Session {
@@ -245,6 +289,9 @@ impl Protocol for Session {
     }
 }
 
+/// Of a TLS record; with that of a ClientHello in it.
+const RECORD_HEAD_LEN: usize = 5;
+const HELLO_HEAD_LEN: usize = 9;
 /// An EllSwift encoding.
 const KEY_LEN: usize = 64;
 /// So many of a key's bytes are printable once in 10^5 times, and then it would
@@ -253,7 +300,9 @@ const GREETING_LEN_MIN: usize = 12;
 /// Versions 1 and 2 of HAProxy's header; the latter's last byte is not in it.
 const PROXY_HEADS: [&[u8]; 2] = [b"PROXY TCP", b"\r\n\r\n\0\r\nQUIT"];
 const HTTP: &str = "is a web browser: the dashboard is at another port (api.listen)";
-const NO_TLS: &str = "speaks TLS, which is off here: give it a stratum+tcp:// address";
+const NO_TLS: &str = "speaks TLS, which is off here (stratum.tls.enabled)";
+const V1_ALONE: &str = "speaks something else than Stratum V1 inside TLS: V2 is secret by itself, so give it \
+                        a stratum2+tcp:// address";
 const NO_PROXY: &str =
     "sends a PROXY header from an address that is not in stratum.trusted_proxies";
 
@@ -319,6 +368,27 @@ mod tests {
         let long = [b"GET /".as_slice(), &[b'a'; 90]].concat();
         assert_eq!(case(&long), Some((64, Speaks::Http)));
         assert_eq!(case(b"some scanner's greeting\r\n"), Some((25, Speaks::Sv1)));
+    }
+
+    #[test]
+    fn a_client_hello_is_told_early_and_waited_for() {
+        let begun = b"\x16\x03\x01\x00\x08\x01\x00\x00\x04\x03\x03\xAA\xBB";
+        for len in 0..begun.len() {
+            assert_eq!(hello(&begun[..len]), Hello::Begins, "{len}");
+        }
+        assert_eq!(hello(begun), Hello::Whole);
+        assert_eq!(hello(&[begun.as_slice(), b"more"].concat()), Hello::Whole);
+        for (len, other) in [
+            (1, b"{\"id\":1,\"m".as_slice()),
+            (1, b"\xE7\xE7"),
+            (2, b"\x16\xE7"),
+            (3, b"\x16\x03\x05"),
+            (6, b"\x16\x03\x01\x00\x08\x02\x00\x00\x04"),
+            (9, b"\x16\x03\x01\x00\x08\x01\x00\x00\x05"),
+        ] {
+            let told = (1..=other.len()).find(|len| hello(&other[..*len]) == Hello::Other);
+            assert_eq!(told, Some(len), "{other:x?}");
+        }
     }
 
     #[test]

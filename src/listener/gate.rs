@@ -44,7 +44,7 @@ struct Guests {
     /// By [`Kind`].
     places: [Places; 2],
     /// A flood of connections must not flood the log.
-    complaints: [Ration; 5],
+    complaints: [Ration; 6],
 }
 
 /// What a stranger could fill the log with.
@@ -55,6 +55,8 @@ pub(super) enum Complaint {
     Closed,
     /// Of a proxy that is trusted.
     Proxy,
+    /// Handshakes that failed.
+    Tls,
     /// Places run short.
     Short,
 }

@@ -26,6 +26,8 @@ pub struct Seat {
     pub eviction: Arc<Eviction>,
     /// Where miners with many shares have room for them.
     pub shelf: Arc<Shelf>,
+    /// What it says comes by TLS.
+    pub is_secured: bool,
 }
 
 /// Hands out beginnings of extranonces.
@@ -66,6 +68,11 @@ impl Seat {
         warden.take(Limit::Logins, self.peer.ip(), 1, own_proof, now).is_ok()
     }
 
+    /// What a miner of Stratum V1 speaks here.
+    pub fn v1(&self) -> Protocol {
+        if self.is_secured { Protocol::Sv1Tls } else { Protocol::Sv1 }
+    }
+
     /// A seat in an empty room: for a session that no listener accepted.
     pub fn alone(extranonce1: [u8; 4], now: Instant) -> Self {
         Self {
@@ -76,6 +83,7 @@ impl Seat {
             leases: Arc::new(NoLeases),
             eviction: Arc::default(),
             shelf: Arc::default(),
+            is_secured: false,
         }
     }
 

@@ -23,7 +23,7 @@ use crate::{
     },
     validate::{Assignment, SeenShares, Source},
     work::{
-        Announce, CoinbaseId, Difficulty, JobId, Protocol, Reject, VERSION_ROLLING_MASK, Work,
+        Announce, CoinbaseId, Difficulty, JobId, Reject, VERSION_ROLLING_MASK, Work,
         vardiff::{Change, Vardiff},
     },
 };
@@ -234,7 +234,7 @@ impl Session {
         self.user_agent = subscribe::user_agent(request);
         (self.class, self.terms.class_floor) = self.config.class_of(&self.user_agent);
         let agent = &self.user_agent;
-        self.account = Some(Account::open(&self.seat, Protocol::Sv1, agent, self.class, now));
+        self.account = Some(Account::open(&self.seat, self.seat.v1(), agent, self.class, now));
         self.last_share = now;
         self.vardiff.restart_at(now);
         self.apply_rules(work, now);
@@ -289,7 +289,7 @@ impl Session {
                 write_reject(id, reject, out);
                 match &self.account {
                     Some(account) => account.refuse(reject, effects),
-                    None => effects.tally.reject(Protocol::Sv1, reject, 0.0),
+                    None => effects.tally.reject(self.seat.v1(), reject, 0.0),
                 }
                 let is_told = self.told == Some(self.vardiff.difficulty());
                 if reject == Reject::TooMany && is_told && self.vardiff.on_excess(now).is_some() {

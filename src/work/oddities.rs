@@ -19,6 +19,8 @@ pub enum Oddity {
     Browser { dashboard: Option<SocketAddr> },
     /// A miner speaks to the dashboard's port: in which protocol, and the port that it wants.
     MinerAtDashboard { protocol: &'static str, port: Option<u16> },
+    /// A miner speaks TLS, which is off.
+    Tls,
     /// A proxy that is not trusted says whom it is for.
     ProxyHeader,
     /// A miner asks for a lower difficulty than it may have.
@@ -52,6 +54,7 @@ impl Oddity {
             Self::LowWish { .. } => 2,
             Self::Flood { .. } => 3,
             Self::ProxyHeader => 4,
+            Self::Tls => 5,
         }
     }
 
@@ -63,6 +66,7 @@ impl Oddity {
             Self::LowWish { .. } => "difficulty-wish",
             Self::Flood { .. } => "difficulty-flood",
             Self::ProxyHeader => "proxy-not-trusted",
+            Self::Tls => "tls-is-off",
         }
     }
 
@@ -81,6 +85,9 @@ impl Oddity {
             Self::MinerAtDashboard { port: None, .. } => {
                 "set the miner's port to that of stratum.listen".into()
             }
+            Self::Tls => "set stratum.tls.enabled = true, or give the miner an address that begins \
+                          with stratum+tcp://"
+                .into(),
             Self::ProxyHeader => "if that is your proxy, add its address to \
                                   stratum.trusted_proxies, else switch the header off there"
                 .into(),
@@ -111,6 +118,7 @@ impl fmt::Display for Oddity {
             Self::MinerAtDashboard { protocol, .. } => {
                 write!(f, "speaks {protocol}, as miners do, to the dashboard's port (api.listen)")
             }
+            Self::Tls => f.write_str("speaks TLS, which is off here (stratum.tls.enabled)"),
             Self::ProxyHeader => {
                 f.write_str("sends a PROXY header from an address that is not trusted")
             }
@@ -163,7 +171,7 @@ impl Oddities {
     }
 }
 
-const KINDS: usize = 5;
+const KINDS: usize = 6;
 /// A scanner or a hundred small miners that come back must not fill the log.
 const SAY_EACH: Duration = Duration::from_secs(300);
 const RECENT: Duration = Duration::from_secs(3600);

@@ -28,7 +28,6 @@ pub struct HaProxy {
 impl HaProxy {
     #[track_caller]
     pub fn start(ways: &[Way<'_>]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
         let mut free = (0..=ways.len()).map(|_| free_addr());
         let figures = free.next().unwrap();
         let addrs: Vec<_> = free.collect();
@@ -40,6 +39,18 @@ impl HaProxy {
             let Way { to, server } = way;
             config += &format!("listen way{at}\nbind {addr}\nserver gatewayd {to} {server}\n");
         }
+        Self::run(&config, addrs, figures)
+    }
+
+    /// One with a configuration of its own, that has listened at `addr` when this returns.
+    #[track_caller]
+    pub fn start_with(config: &str, addr: SocketAddr) -> Self {
+        Self::run(config, vec![addr], addr)
+    }
+
+    #[track_caller]
+    fn run(config: &str, addrs: Vec<SocketAddr>, figures: SocketAddr) -> Self {
+        let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("haproxy.cfg");
         fs::write(&file, config).unwrap();
         let program = ["/usr/sbin/haproxy", "/usr/local/sbin/haproxy", "/opt/homebrew/bin/haproxy"]
@@ -74,7 +85,7 @@ impl Drop for HaProxy {
     }
 }
 
-fn free_addr() -> SocketAddr {
+pub fn free_addr() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 

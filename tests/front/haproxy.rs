@@ -15,7 +15,7 @@ use super::{
     common::{
         eventually,
         gateway::Gateway,
-        haproxy::{HaProxy, Way},
+        haproxy::{HaProxy, Way, free_addr},
     },
     doors, node, peers, toml,
 };
@@ -46,7 +46,7 @@ fn answer(socket: &mut TcpStream, said: &[u8]) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn miners_behind_haproxy_mine_as_themselves_and_its_checks_are_no_miners() {
     let node = node().await;
-    let port = "[[stratum.port]]\nlisten = [\"127.0.0.1:0\"]\ndifficulty_min = 0.0005\n";
+    let port = "[[stratum.port]]\nlisten = [\"127.0.0.1:0\"]\ndifficulty_min = 0.00002\n";
     let trusted = format!("trusted_proxies = [\"{PROXY}\"]\n{port}");
     let gateway = Gateway::start(&toml(&node, &trusted));
     let [main, other] = doors(&gateway, 2)[..] else { panic!("two ports") };
@@ -69,7 +69,7 @@ async fn miners_behind_haproxy_mine_as_themselves_and_its_checks_are_no_miners()
                 connect: addr.to_string(),
                 protocol,
                 username: format!("{ADDRESS}.way{at}"),
-                hashrate_max: Some(1_500_000.0),
+                hashrate_max: Some(100_000.0),
                 ..MinerOptions::default()
             };
             miners.push(Miner::start(options).unwrap());
@@ -167,4 +167,25 @@ async fn check_notices_that_everybody_is_trusted() {
     let output = Gateway::command().arg("--config").arg(&path).arg("check").output().unwrap();
     let told = String::from_utf8(output.stdout).unwrap();
     assert!(told.contains("NOTICE  stratum.trusted_proxies: ::/0 is everybody"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn haproxy_works_as_readme_says() {
+    let readme = fs::read_to_string("README.md").unwrap();
+    let block = |kind: &str, has: &str| {
+        let fence = format!("```{kind}\n");
+        let mut all = readme.split(&fence).skip(1);
+        let block = all.find(|it| it.split("```").next().unwrap().contains(has)).unwrap();
+        block.split("```").next().unwrap().to_owned()
+    };
+    let node = node().await;
+    let trusted = block("toml", "trusted_proxies").replace("[stratum]\n", "");
+    let gateway = Gateway::start(&toml(&node, &trusted.replace("10.0.0.5", "127.0.0.1")));
+    let (door, addr) = (gateway.addr("stratum"), free_addr());
+    let config = block("haproxy", "bind").replace(":23334\n", &format!("{addr}\n"));
+    let proxy = HaProxy::start_with(&config.replace("10.0.0.9:23334", &door.to_string()), addr);
+    let mut miner = connect("127.0.0.77", proxy.addrs[0]);
+    assert!(answer(&mut miner, SUBSCRIBE).contains("result"));
+    let seen = peers(gateway.addr("http"));
+    assert!(seen.iter().any(|peer| peer.starts_with("127.0.0.77:")), "{seen:?}");
 }

@@ -450,6 +450,7 @@ function statusOf(world) {
         },
       ],
       sv2_authority_key: "9auqWEzQDVyd2oe1JVGFLMLHZtCo2FFqZwtKA5gd9xbuEu7PH72",
+      tls: { own_authority: true, names: ["localhost", "farm", "farm.local", "192.168.1.20"] },
     },
     warnings: warningsOf(world),
   };

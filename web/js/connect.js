@@ -1,6 +1,7 @@
 // What to enter in a miner.
 
-import { copyButton, h } from "./dom.js";
+import { BASE } from "./api.js";
+import { copyButton, h, p } from "./dom.js";
 import * as format from "./format.js";
 
 // An address of a port with rules of its own, and the rules.
@@ -15,6 +16,29 @@ function portText(port, host) {
   return rules.length ? `${places}: ${rules.join(", ")}` : places;
 }
 
+// How a miner is told to know this gateway by TLS: AxeOS' own words are in quotation marks.
+function tlsHelp(tls, port) {
+  const name = location.hostname.replace(/[[\]]/g, "");
+  const isNamed = tls.names.some((it) => it.toLowerCase() === name.toLowerCase());
+  const isFar = (it) => !["localhost", "127.0.0.1", "::1"].includes(it);
+  const best = isNamed && isFar(name) ? name : (tls.names.find(isFar) ?? tls.names[0]);
+  const steps = [
+    `On its page, enter ${best} and port ${port} as the pool.`,
+    "Under “Connection Security” choose “TLS (Custom CA certificate)”. A pasted stratum+ssl:// address \
+chooses “System certificate”, which does not know this gateway: choose again.",
+    "Paste the certificate, or choose the file, and save. It stays good when this gateway restarts or \
+moves to another address.",
+  ];
+  return h(
+    "details",
+    { class: "tls-help" },
+    h("summary", null, "TLS with a Bitaxe"),
+    h("ol", null, ...steps.map((step) => h("li", null, step))),
+    p("hint", `Miners must connect to one of these names: ${tls.names.join(", ")}.`),
+    !isNamed && p("hint", `For ${name}, add it to stratum.tls.names in the settings.`),
+  );
+}
+
 export function connectHelp(status) {
   const host = location.hostname.includes(":")
     ? `[${location.hostname.replace(/[[\]]/g, "")}]`
@@ -24,14 +48,18 @@ export function connectHelp(status) {
   ];
   const port = ports[0] ?? "23334";
   const key = status.stratum.sv2_authority_key;
+  const tls = status.stratum.tls;
+  const file = h("a", { href: `${BASE}/stratum/ca.pem`, download: "gatewayd-ca.pem" }, CA_FILE);
   const rows = [
     ["Stratum V1", `stratum+tcp://${host}:${port}`],
+    tls && ["Stratum V1, TLS", `stratum+ssl://${host}:${port}`],
+    tls?.own_authority && ["TLS certificate", file, true],
     key && ["Stratum V2", `stratum2+tcp://${host}:${port}/${key}`],
     ["User", "your payout address, a dot, and a name for the miner", true],
     ["Password", "anything; d=65536 asks for that difficulty", true],
     ...status.stratum.ports.map((port) => ["A port of its own", portText(port, host), true]),
   ].filter(Boolean);
-  return h(
+  const list = h(
     "dl",
     { class: "connect" },
     rows.map(([label, value, isWords]) =>
@@ -43,4 +71,7 @@ export function connectHelp(status) {
       ),
     ),
   );
+  return tls?.own_authority ? h("div", null, list, tlsHelp(tls, port)) : list;
 }
+
+const CA_FILE = "gatewayd-ca.pem";

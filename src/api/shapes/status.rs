@@ -98,6 +98,17 @@ pub struct StratumAccess {
     pub ports: Vec<StratumPort>,
     /// What Stratum V2 miners are given to know the gateway by.
     pub sv2_authority_key: Option<String>,
+    /// Null: miners cannot use TLS (`stratum.tls.enabled`).
+    pub tls: Option<StratumTls>,
+}
+
+/// What miners are shown that speak TLS.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct StratumTls {
+    /// By the gateway's own authority, whose certificate (`/api/v1/stratum/ca.pem`) they need.
+    pub own_authority: bool,
+    /// What that one has signed for: miners connect to one of these. Empty: see the certificate.
+    pub names: Vec<String>,
 }
 
 /// A `[[stratum.port]]`; null: as on all ports.

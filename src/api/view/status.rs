@@ -8,7 +8,7 @@ use crate::{
         handles::{Handles, Moment, PortFacts},
         shapes::{
             BestShare, Mode, ProtocolCount, Readiness, Shares, Status, StratumAccess, StratumPort,
-            Warning,
+            StratumTls, Warning,
         },
     },
     ledger::Totals,
@@ -72,9 +72,16 @@ pub(crate) fn status(handles: &Handles, warnings: Vec<Warning>, moment: &Moment)
             listen: facts.stratum.iter().map(ToString::to_string).collect(),
             ports: facts.ports.iter().map(port).collect(),
             sv2_authority_key: facts.sv2_authority_key.clone(),
+            tls: tls(handles),
         },
         warnings,
     }
+}
+
+fn tls(handles: &Handles) -> Option<StratumTls> {
+    let tls = handles.tls.borrow();
+    let (own_authority, names) = (tls.authority.is_some(), tls.names.to_vec());
+    tls.is_on.then_some(StratumTls { own_authority, names })
 }
 
 fn port(facts: &PortFacts) -> StratumPort {

@@ -29,6 +29,7 @@ pub(crate) fn warnings(
                     missing from the history.";
         all.push(warning("ledger", Severity::Warning, text, reason));
     }
+    tls(handles, &mut all);
     places(handles, &mut all);
     oddities(handles, moment, &mut all);
     if let Some(problem) = admin_problem {
@@ -37,6 +38,17 @@ pub(crate) fn warnings(
     }
     all.sort_by_key(|warning| warning.severity);
     all
+}
+
+fn tls(handles: &Handles, all: &mut Vec<Warning>) {
+    let tls = handles.tls.borrow();
+    let Some(trouble) = &tls.trouble else { return };
+    let text = if tls.is_on {
+        "Miners that speak TLS are shown the old certificate: the new one cannot be used."
+    } else {
+        "Miners cannot use TLS: there is no certificate to show them."
+    };
+    all.push(warning("tls-certificate", Severity::Warning, text, sentence(trouble)));
 }
 
 fn warning(

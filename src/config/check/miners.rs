@@ -1,10 +1,14 @@
-//! Kinds of miners: [stratum.sv2], [[stratum.class]], [[stratum.port]], [stratum.worker_difficulty].
+//! Kinds of miners: [stratum.tls], [stratum.sv2], [[stratum.class]], [[stratum.port]], [stratum.worker_difficulty].
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use super::Check;
 use crate::{
-    config::{Class, Port, Sv2, raw},
+    config::{Class, Port, Sv2, Tls, raw},
     work::Difficulty,
 };
 
@@ -22,6 +26,36 @@ impl Check {
             Some(self.path("stratum.sv2.authority_key_file", file)?)
         };
         Some(Sv2 { authority_key_file, certificate_lifetime })
+    }
+
+    pub(super) fn tls(&mut self, raw: &raw::Tls) -> Option<Tls> {
+        let is_part = |part: &str| {
+            !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
+        };
+        let is_name = |name: &String| {
+            let plain = name.strip_prefix("*.").unwrap_or(name);
+            name.parse::<IpAddr>().is_ok() || plain.split('.').all(is_part)
+        };
+        if let Some(name) = raw.names.iter().find(|name| !is_name(name)) {
+            return self.note(
+                "stratum.tls.names",
+                &format!(
+                    "\"{name}\" should be a name or an address that miners connect to, like \
+                     \"mine.example.org\" or \"203.0.113.5\", without a scheme and a port"
+                ),
+            );
+        }
+        let files = match (raw.certificate_file.as_str(), raw.key_file.as_str()) {
+            ("", "") => None,
+            ("", _) => return self.note("stratum.tls.certificate_file", ALONE),
+            (_, "") => return self.note("stratum.tls.key_file", ALONE),
+            (certificate, key) => Some(Tls::Files {
+                certificate: self.path("stratum.tls.certificate_file", certificate)?,
+                key: self.path("stratum.tls.key_file", key)?,
+            }),
+        };
+        let tls = files.unwrap_or_else(|| Tls::Own { names: raw.names.clone() });
+        Some(if raw.enabled { tls } else { Tls::Off })
     }
 
     pub(super) fn class(&mut self, raw: raw::Class) -> Option<Class> {
@@ -119,4 +153,6 @@ impl Check {
     }
 }
 
+const ALONE: &str = "is missing: set certificate_file and key_file, or neither for a certificate that \
+                     gatewayd makes";
 const CERTIFICATE_LIFETIME_MIN: Duration = Duration::from_secs(600);

@@ -1,0 +1,264 @@
+//! What miners that speak TLS are shown: a certificate by an authority of this gateway's own, or
+//! files, and the new one when it is time or they have changed. Connections keep what they have.
+
+mod authority;
+mod files;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use rustls::{
+    ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer},
+    server::NoServerSessionStorage,
+};
+use tokio::{sync::watch, time::sleep};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{error, info};
+
+use self::{
+    authority::{Authority, authority_file, names},
+    files::Files,
+};
+use crate::{
+    api::TlsFacts,
+    config::{Config, Tls},
+    listener::Shown,
+};
+
+/// Why there is no certificate to show.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TlsError {
+    #[error("{path} ({key}) cannot be read: {error}. Let gatewayd's user read that file", path = .path.display())]
+    Read { key: &'static str, path: PathBuf, error: std::io::Error },
+    #[error(
+        "{path} (stratum.tls.certificate_file) holds no certificate: it should begin with \
+         -----BEGIN CERTIFICATE-----, the server's own first, then those that it is signed by",
+        path = .0.display()
+    )]
+    NoCertificate(PathBuf),
+    #[error(
+        "{path} (stratum.tls.key_file) holds no private key: it should begin with \
+         -----BEGIN PRIVATE KEY-----",
+        path = .0.display()
+    )]
+    NoKey(PathBuf),
+    #[error(
+        "{path} (stratum.tls.key_file) is locked by a passphrase, which nobody is there to enter: \
+         unlock it with `openssl pkey -in {path} -out unlocked.pem`",
+        path = .0.display()
+    )]
+    LockedKey(PathBuf),
+    #[error(
+        "{certificate} and {key} (stratum.tls.certificate_file and key_file) do not go together: \
+         {error}",
+        certificate = .certificate.display(), key = .key.display()
+    )]
+    Unusable { certificate: PathBuf, key: PathBuf, error: rustls::Error },
+    #[error(
+        "the authority for TLS in {path} (ledger.data_dir) {what}: {error}",
+        path = .path.display()
+    )]
+    Authority { path: PathBuf, what: &'static str, error: String },
+}
+
+/// Keeps up what is shown.
+struct Keeper {
+    configs: watch::Receiver<Arc<Config>>,
+    shown: watch::Sender<Shown>,
+    facts: watch::Sender<Arc<TlsFacts>>,
+    source: Source,
+    /// What was wrong when it was last looked at.
+    trouble: Option<String>,
+    is_trouble_told: bool,
+}
+
+/// Where that which is shown is from.
+enum Source {
+    Nothing,
+    Files(Files),
+    Own(Box<Authority>),
+}
+
+/// What is shown to miners, and what is told of it on the dashboard; kept up until `stop`.
+///
+/// Mining goes on whatever is wrong with a certificate: that is said, and TLS is off.
+pub(super) fn spawn(
+    configs: watch::Receiver<Arc<Config>>,
+    stop: &CancellationToken,
+    tasks: &TaskTracker,
+) -> (watch::Receiver<Shown>, watch::Receiver<Arc<TlsFacts>>) {
+    let (shown, shown_watch) = watch::channel(None);
+    let (facts, facts_watch) = watch::channel(Arc::default());
+    let source = Source::Nothing;
+    let mut keeper =
+        Keeper { configs, shown, facts, source, trouble: None, is_trouble_told: false };
+    keeper.look(true);
+    tasks.spawn(stop.clone().run_until_cancelled_owned(keep(keeper)));
+    (shown_watch, facts_watch)
+}
+
+async fn keep(mut keeper: Keeper) {
+    loop {
+        let is_asked = tokio::select! {
+            changed = keeper.configs.changed() => match changed {
+                Ok(()) => true,
+                Err(_) => return,
+            },
+            () = sleep(LOOK_EACH) => false,
+        };
+        let looked = tokio::task::spawn_blocking(move || {
+            keeper.look(is_asked);
+            keeper
+        });
+        // An error: the process ends.
+        let Ok(same) = looked.await else { return };
+        keeper = same;
+    }
+}
+
+impl Keeper {
+    /// `is_asked`: somebody waits for what is said.
+    fn look(&mut self, is_asked: bool) {
+        let config = Arc::clone(&self.configs.borrow_and_update());
+        let looked = match &config.stratum.tls {
+            Tls::Off => {
+                self.show(None, Source::Nothing);
+                Ok(())
+            }
+            Tls::Files { certificate, key } => self.look_at_files(certificate, key),
+            Tls::Own { names } => self.look_at_own(&config, names),
+        };
+        self.note(looked.err().map(|error| error.to_string()), is_asked);
+        self.tell(&config);
+    }
+
+    fn look_at_files(&mut self, certificate: &Path, key: &Path) -> Result<(), TlsError> {
+        let files = Files::read(certificate, key)?;
+        if matches!(&self.source, Source::Files(known) if *known == files) {
+            return Ok(());
+        }
+        let shown = files.server_config()?;
+        info!(certificate = %certificate.display(), "new connections by TLS are shown this certificate");
+        self.show(Some(shown), Source::Files(files));
+        Ok(())
+    }
+
+    fn look_at_own(&mut self, config: &Config, more: &[String]) -> Result<(), TlsError> {
+        let (names, now) = (names(config, more), unix_now());
+        if let Source::Own(known) = &mut self.source
+            && known.path() == authority_file(config)
+        {
+            if !known.is_current(&names, now) {
+                let shown = known.issue(names, now)?;
+                self.shown.send_replace(Some(shown));
+            }
+            return Ok(());
+        }
+        let mut authority = Authority::load_or_create(authority_file(config))?;
+        let shown = authority.issue(names, now)?;
+        self.show(Some(shown), Source::Own(Box::new(authority)));
+        Ok(())
+    }
+
+    fn show(&mut self, shown: Shown, source: Source) {
+        self.source = source;
+        // Nobody is to wake for what is off as it was.
+        if shown.is_some() || self.shown.borrow().is_some() {
+            self.shown.send_replace(shown);
+        }
+    }
+
+    fn note(&mut self, trouble: Option<String>, is_asked: bool) {
+        let is_same = trouble == self.trouble;
+        if is_asked || !is_same {
+            self.is_trouble_told = false;
+        }
+        // A pair of files may be caught half renewed: that has passed when it is looked at again.
+        if let Some(text) = trouble.as_ref().filter(|_| is_asked || is_same)
+            && !self.is_trouble_told
+        {
+            let old = if self.shown.borrow().is_some() { "the old one stays" } else { OFF };
+            error!("no new certificate for TLS, {old}: {text}");
+            self.is_trouble_told = true;
+        }
+        self.trouble = trouble;
+    }
+
+    /// For the dashboard.
+    fn tell(&self, config: &Config) {
+        let is_shown = self.shown.borrow().is_some();
+        let (authority, names) = match &self.source {
+            Source::Own(own) => (Some(own.certificate()), own.names()),
+            Source::Nothing | Source::Files(_) => (None, Arc::default()),
+        };
+        let is_wanted = !matches!(config.stratum.tls, Tls::Off);
+        let trouble = self.trouble.as_deref().filter(|_| is_wanted).map(Arc::from);
+        let facts = TlsFacts { is_on: is_shown, authority, names, trouble };
+        self.facts.send_if_modified(|known| {
+            let is_new = **known != facts;
+            if is_new {
+                *known = Arc::new(facts);
+            }
+            is_new
+        });
+    }
+}
+
+/// Tries the files that are configured, if any are.
+pub(super) fn try_files(config: &Config) -> Result<(), TlsError> {
+    let Tls::Files { certificate, key } = &config.stratum.tls else { return Ok(()) };
+    Files::read(certificate, key)?.server_config().map(drop)
+}
+
+/// What `gatewayd check` says of it; none: it is off.
+pub(super) fn check(config: &Config) -> Option<Result<String, String>> {
+    let names_of = |more: &[String]| names(config, more).join(", ");
+    match &config.stratum.tls {
+        Tls::Off => None,
+        Tls::Files { certificate, .. } => Some(match try_files(config) {
+            Ok(()) => Ok(format!("miners are shown {}", certificate.display())),
+            Err(error) => Err(error.to_string()),
+        }),
+        Tls::Own { names } => Some(match authority::look(authority_file(config)) {
+            Ok(is_made) => Ok(format!(
+                "{} for {}",
+                if is_made {
+                    "an authority of its own"
+                } else {
+                    "makes an authority when it starts"
+                },
+                names_of(names)
+            )),
+            Err(error) => Err(error.to_string()),
+        }),
+    }
+}
+
+/// What a certificate and its key make. Sessions are not resumed: mbedTLS, which is in most miners,
+/// takes a ticket for an error.
+fn server_config(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<Arc<ServerConfig>, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
+    config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    Ok(Arc::new(config))
+}
+
+#[expect(clippy::disallowed_methods, reason = "time enters here")]
+fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// Whoever renews a certificate waits for it; two files of a few kB are read.
+const LOOK_EACH: Duration = Duration::from_secs(10);
+const OFF: &str = "so TLS is off";
