@@ -252,7 +252,6 @@ impl Gateway {
             config: rules.ok_or(DaemonError::NoAddress)?,
             shutdown: miners_stop.clone(),
         };
-        limits::follow_rules(&live, &roster);
         let hall = hall(&live, context, &roster, identity, tls);
         let threads = serve_miners(sockets, hall, &miners, config)?;
         let stop = abort.disarm();
@@ -393,6 +392,7 @@ fn hall(
     identity: watch::Receiver<Arc<Identity>>,
     tls: watch::Receiver<listener::Shown>,
 ) -> listener::Hall {
+    limits::follow_rules(live, roster);
     let trusted_proxies = follow_proxies(live);
     listener::Hall {
         limits: follow_limits(live),

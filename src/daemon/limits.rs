@@ -16,7 +16,7 @@ pub(super) fn follow_rules(live: &Live, roster: &Arc<Roster>) {
     live.follow(move |config| {
         let mut rules = Rules { gateways: gateways(), ..config.limits.rules.clone() };
         // Each of their connections counts for whom it names; what they do by themselves is checking.
-        rules.allow.extend(config.stratum.trusted_proxies.iter().copied());
+        config.stratum.trusted_proxies.iter().for_each(|it| rules.allow.add((*it).into()));
         roster.warden().set_rules(rules, now());
         for miner in roster.miners() {
             if roster.warden().denies(miner.peer.ip()) {

@@ -79,21 +79,26 @@ impl Networks {
     pub fn contains(&self, ip: IpAddr) -> bool {
         self.closest(ip).is_some()
     }
+
+    pub fn add(&mut self, network: Network) {
+        let Network { first, len } = network;
+        match self.by_len.iter_mut().find(|(known, _)| *known == len) {
+            Some((_, all)) => {
+                all.insert(first);
+            }
+            None => {
+                self.by_len.push((len, HashSet::from([first])));
+                self.by_len.sort_by_key(|(len, _)| std::cmp::Reverse(*len));
+            }
+        }
+    }
 }
 
 impl FromIterator<Network> for Networks {
     fn from_iter<T: IntoIterator<Item = Network>>(networks: T) -> Self {
-        let mut by_len: Vec<(u8, HashSet<u128>)> = Vec::new();
-        for Network { first, len } in networks {
-            match by_len.iter_mut().find(|(known, _)| *known == len) {
-                Some((_, all)) => {
-                    all.insert(first);
-                }
-                None => by_len.push((len, HashSet::from([first]))),
-            }
-        }
-        by_len.sort_by_key(|(len, _)| std::cmp::Reverse(*len));
-        Self { by_len }
+        let mut all = Self::default();
+        networks.into_iter().for_each(|network| all.add(network));
+        all
     }
 }
 
