@@ -2,6 +2,7 @@
 //! files, and the new one when it is time or they have changed. Connections keep what they have.
 
 mod authority;
+mod expiry;
 mod files;
 
 use std::{
@@ -58,6 +59,12 @@ pub(super) enum TlsError {
         certificate = .certificate.display(), key = .key.display()
     )]
     Unusable { certificate: PathBuf, key: PathBuf, error: rustls::Error },
+    #[error(
+        "the certificate in {path} (stratum.tls.certificate_file) {}: renew it, or miners will refuse \
+         it",
+        ends(*.days), path = .path.display()
+    )]
+    Ends { path: PathBuf, days: i64 },
     #[error(
         "the authority for TLS in {path} (ledger.data_dir) {what}: {error}",
         path = .path.display()
@@ -139,12 +146,13 @@ impl Keeper {
     fn look_at_files(&mut self, certificate: &Path, key: &Path) -> Result<(), TlsError> {
         let files = Files::read(certificate, key)?;
         if matches!(&self.source, Source::Files(known) if *known == files) {
-            return Ok(());
+            return files.check_end(unix_now());
         }
         let shown = files.server_config()?;
         info!(certificate = %certificate.display(), "new connections by TLS are shown this certificate");
+        let end = files.check_end(unix_now());
         self.show(Some(shown), Source::Files(files));
-        Ok(())
+        end
     }
 
     fn look_at_own(&mut self, config: &Config, more: &[String]) -> Result<(), TlsError> {
@@ -181,8 +189,8 @@ impl Keeper {
         if let Some(text) = trouble.as_ref().filter(|_| is_asked || is_same)
             && !self.is_trouble_told
         {
-            let old = if self.shown.borrow().is_some() { "the old one stays" } else { OFF };
-            error!("no new certificate for TLS, {old}: {text}");
+            let old = if self.shown.borrow().is_some() { STAYS } else { OFF };
+            error!("{old}: {text}");
             self.is_trouble_told = true;
         }
         self.trouble = trouble;
@@ -211,7 +219,16 @@ impl Keeper {
 /// Tries the files that are configured, if any are.
 pub(super) fn try_files(config: &Config) -> Result<(), TlsError> {
     let Tls::Files { certificate, key } = &config.stratum.tls else { return Ok(()) };
-    Files::read(certificate, key)?.server_config().map(drop)
+    tried(certificate, key).map(drop)
+}
+
+fn tried(certificate: &Path, key: &Path) -> Result<Files, TlsError> {
+    let files = Files::read(certificate, key)?;
+    files.server_config().map(|_| files)
+}
+
+fn ends(days: i64) -> String {
+    if days < 0 { "has ended".into() } else { format!("ends in {days} days") }
 }
 
 /// What `gatewayd check` says of it; none: it is off.
@@ -219,8 +236,11 @@ pub(super) fn check(config: &Config) -> Option<Result<String, String>> {
     let names_of = |more: &[String]| names(config, more).join(", ");
     match &config.stratum.tls {
         Tls::Off => None,
-        Tls::Files { certificate, .. } => Some(match try_files(config) {
-            Ok(()) => Ok(format!("miners are shown {}", certificate.display())),
+        Tls::Files { certificate, key } => Some(match tried(certificate, key) {
+            Ok(files) => match files.check_end(unix_now()) {
+                Ok(()) => Ok(format!("miners are shown {}", certificate.display())),
+                Err(error) => Err(error.to_string()),
+            },
             Err(error) => Err(error.to_string()),
         }),
         Tls::Own { names } => Some(match authority::look(authority_file(config)) {
@@ -261,4 +281,5 @@ fn unix_now() -> u64 {
 
 /// Whoever renews a certificate waits for it; two files of a few kB are read.
 const LOOK_EACH: Duration = Duration::from_secs(10);
-const OFF: &str = "so TLS is off";
+const OFF: &str = "no certificate for TLS, so it is off";
+const STAYS: &str = "TLS goes on with the certificate that it has";

@@ -203,7 +203,8 @@ impl Fresh {
     }
 
     fn begin(&mut self) -> io::Result<Stream> {
-        let limits = Limits { connections: HANDSHAKES_MAX, connections_per_ip: HANDSHAKES_MAX, unproven: 0 };
+        let limits =
+            Limits { connections: HANDSHAKES_MAX, connections_per_ip: HANDSHAKES_MAX, unproven: 0 };
         let entered = self.tls.begun().enter(self.peer, limits, &self.eviction, now());
         let number = entered.map_err(|_| io::Error::new(io::ErrorKind::QuotaExceeded, CROWD))?;
         let begun = Begun { tls: Arc::clone(&self.tls), number, peer: self.peer };

@@ -14,7 +14,7 @@ use rustls::{
 };
 use zeroize::Zeroizing;
 
-use super::{TlsError, server_config};
+use super::{TlsError, expiry::not_after, server_config};
 
 /// What was read. Equal: nothing is new.
 #[derive(PartialEq)]
@@ -32,6 +32,17 @@ impl Files {
             ),
             key: (key.to_owned(), Zeroizing::new(read("stratum.tls.key_file", key)?)),
         })
+    }
+
+    /// Whether it holds for some days more.
+    pub(super) fn check_end(&self, now: u64) -> Result<(), TlsError> {
+        let (path, pem) = &self.certificate;
+        let first = CertificateDer::pem_slice_iter(pem).next().and_then(Result::ok);
+        // Who makes it knows better; what cannot be read here may be right.
+        let Some(end) = first.and_then(|it| not_after(&it)) else { return Ok(()) };
+        let left_s = i128::from(end) - i128::from(now);
+        let days = i64::try_from(left_s.div_euclid(DAY_S)).unwrap_or(i64::MAX);
+        if days >= DAYS_LEFT { Ok(()) } else { Err(TlsError::Ends { path: path.clone(), days }) }
     }
 
     pub(super) fn server_config(&self) -> Result<Arc<ServerConfig>, TlsError> {
@@ -63,6 +74,9 @@ fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
     }
 }
 
+const DAY_S: i128 = 86_400;
+/// Certificates of 6 days are renewed with 3 left, those of 90 with 30.
+const DAYS_LEFT: i64 = 2;
 /// A chain has some 6 kB.
 const LEN_MAX: u64 = 1 << 20;
 
@@ -106,6 +120,12 @@ mod tests {
             assert!(told.contains(what), "{told}");
             assert!(told.contains("tls.crt") || told.contains("tls.key"), "{told}");
         }
+        let end = |at| Files::read(&certificate, &key).and_then(|it| it.check_end(at));
+        fs::write(&certificate, pair("one.example").0).unwrap();
+        // rcgen's are for ever, nearly.
+        assert!(end(0).is_ok());
+        let told = end(1 << 40).unwrap_err().to_string();
+        assert!(told.contains("certificate_file) has ended: renew it"), "{told}");
         fs::remove_file(&key).unwrap();
         let told = Files::read(&certificate, &key).err().unwrap().to_string();
         assert!(told.contains("tls.key (stratum.tls.key_file) cannot be read"), "{told}");
