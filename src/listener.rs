@@ -6,7 +6,7 @@
 mod browser;
 mod first;
 mod gate;
-mod header;
+pub mod header;
 mod places;
 mod proxy;
 mod tls;

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 /// How far a header has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Header {
+pub enum Header {
     /// All that has come is of it, and more must follow.
     Partial,
     /// So many bytes were of it, and it is about this client; none: the proxy speaks for itself, as
@@ -18,7 +18,7 @@ pub(super) enum Header {
 
 /// Why there is no header. Reads on after "the proxy".
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
-pub(super) enum NoHeader {
+pub enum NoHeader {
     #[error(
         "did not begin with a PROXY header: switch it on there (HAProxy: send-proxy-v2; nginx: \
          proxy_protocol on), or take its network out of stratum.trusted_proxies"
@@ -31,7 +31,7 @@ pub(super) enum NoHeader {
 }
 
 /// What `bytes` begin with.
-pub(super) fn read(bytes: &[u8]) -> Result<Header, NoHeader> {
+pub fn read(bytes: &[u8]) -> Result<Header, NoHeader> {
     let len = match bytes.first() {
         None => return Ok(Header::Partial),
         Some(b'P') => len_v1(bytes)?,
@@ -81,7 +81,7 @@ const V2_HEAD: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 const V2_HEAD_LEN: usize = 16;
 /// The specification wants a header to fit into a segment of 536 bytes; fields about TLS make some
 /// longer.
-pub(super) const HEADER_LEN_MAX: usize = 1024;
+pub const HEADER_LEN_MAX: usize = 1024;
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,23 @@
+//! What strangers may say, said by a fuzzer: a function for each target in `fuzz_targets`.
+//!
+//! Each takes bytes as they would come from a socket, a file or a browser, and lets the part that
+//! reads them do so. None may panic, and each checks what else must hold of the answer. Not here:
+//! orders of events that only make sense together (`tests/simulation`).
+
+mod datum;
+mod miners;
+mod nodes;
+mod operator;
+mod work;
+
+pub use datum::{datum_frames, datum_messages, datum_relay};
+pub use miners::{proxy, sv1_session, sv2_messages, sv2_noise, sv2_session};
+pub use nodes::{nodeapi, reply, template, zmtp};
+pub use operator::{config, settings};
+
+/// The input as a socket would bring it: whole, or in pieces whose length the first byte says.
+fn pieces(data: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let (first, rest) = data.split_first().unwrap_or((&0, data));
+    let len = if *first == 0 { rest.len() } else { usize::from(*first) };
+    rest.chunks(len.max(1))
+}

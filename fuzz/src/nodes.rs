@@ -1,0 +1,102 @@
+//! What a node, or whoever stands in its place, may say.
+
+use std::sync::Arc;
+
+use gatewayd::{
+    reply::Reader,
+    template::{
+        blvm::{Client, Said},
+        gbt::{Fit, RawTemplate, TRANSACTIONS_MAX},
+        zmtp::Subscriber,
+    },
+    work::{BuildJob, JobBuilder, Payout},
+};
+
+use crate::{pieces, work::start};
+
+/// An answer to `getblocktemplate`; a job is made of whatever is taken for one.
+pub fn template(data: &[u8]) {
+    let Ok(raw) = serde_json::from_slice::<RawTemplate<'_>>(data) else { return };
+    let Ok(parsed) = raw.into_template_that_fits("fuzz".into(), &Fit::POOL) else { return };
+    let template = Arc::new(parsed.template);
+    assert!(template.transactions.len() <= TRANSACTIONS_MAX);
+    assert!(
+        template.fees <= template.coinbase_value,
+        "{} {}",
+        template.fees,
+        template.coinbase_value
+    );
+    let payout = Arc::new(Payout {
+        script: [0x51; 22].into(),
+        tag_primary: b"fuzz".as_slice().into(),
+        tag_secondary: [].into(),
+        unique_id: 1,
+        own_script: None,
+        pooled: None,
+    });
+    let mut builder = JobBuilder::new(1);
+    let job = builder.build(BuildJob::Classes, &template, &payout);
+    assert!(!job.coinbases().is_empty());
+    let _ = builder.build_upcoming(&job, 210_000, None);
+}
+
+/// A publisher of hashblock messages. Nothing is kept of it that is longer than a message.
+pub fn zmtp(data: &[u8]) {
+    let (now, mut out) = (start(), Vec::new());
+    let mut subscriber = Subscriber::new(now, &mut out);
+    for piece in pieces(data) {
+        if subscriber.on_bytes(piece, now, &mut out).is_err() {
+            break;
+        }
+        // Answers are to its greeting, its READY and its PINGs, and no longer than those.
+        assert!(out.len() <= 512 + 2 * data.len(), "{}", out.len());
+        if let Some(block) = subscriber.take_block() {
+            assert!(subscriber.is_open(), "{block:?}");
+        }
+        let Some(deadline) = subscriber.deadline() else { continue };
+        let _ = subscriber.on_deadline(deadline.min(now), &mut out);
+    }
+}
+
+/// blvm-node's NodeAPI.
+pub fn nodeapi(data: &[u8]) {
+    let mut out = Vec::new();
+    let mut client = Client::new("module", "gatewayd", &mut out);
+    let mut said = Vec::new();
+    for piece in pieces(data) {
+        if client.on_bytes(piece, &mut said, &mut out).is_err() {
+            break;
+        }
+        if let Some(Said::Subscribed) = said.last() {
+            client.ask(gatewayd::template::blvm::Ask::BlockTemplate, &mut out);
+        }
+        assert!(out.len() < 4096, "it asks without end");
+    }
+    let _ = client.is_waiting();
+}
+
+/// An HTTP answer: the same in one piece as in many.
+pub fn reply(data: &[u8]) {
+    let mut reader = Reader::new(BODY_MAX);
+    let mut read = Ok(None);
+    for piece in pieces(data) {
+        read = reader.on_bytes(piece);
+        if !matches!(read, Ok(None)) {
+            break;
+        }
+    }
+    let ended = if matches!(read, Ok(None)) { reader.on_end().ok() } else { None };
+    let mut whole = Reader::new(BODY_MAX);
+    let once = whole.on_bytes(data.get(1..).unwrap_or_default());
+    match (read, once) {
+        (Ok(read), Ok(once)) => assert_eq!(read, once),
+        // A limit may be noticed sooner or later.
+        (Err(_), _) | (_, Err(_)) => return,
+    }
+    if let Some(reply) = ended {
+        assert!(reply.body.len() <= BODY_MAX);
+        assert_eq!(Some(reply), whole.on_end().ok());
+    }
+}
+
+const BODY_MAX: usize = 4096;
