@@ -270,11 +270,19 @@ async fn who_cannot_use_tls_here_is_told_why_in_the_log() {
     assert!(status["warnings"].to_string().contains("tls-is-off"), "{status}");
     assert_eq!(get(api, CA).status, 404);
 
+    // With files that are not there, nothing of the new settings holds.
+    let change = |tls: &str| {
+        let toml = toml(&node, &format!("login_timeout = \"2s\"\n{tls}"));
+        let toml = toml.replace("{dir}", gateway.dir().to_str().unwrap());
+        fs::write(gateway.dir().join("gatewayd.toml"), toml).unwrap();
+        gateway.signal("HUP");
+    };
+    change(&format!("{ENABLED}certificate_file = \"/none.crt\"\nkey_file = \"/none.key\"\n"));
+    let line = gateway.wait_for_line("/none.crt", SOON);
+    assert!(line.contains("stratum.tls.certificate_file) cannot be read"), "{line}");
+
     // Switched on while it runs, for whoever knows the authority.
-    let file = gateway.dir().join("gatewayd.toml");
-    let toml = toml(&node, &format!("login_timeout = \"2s\"\n{ENABLED}"));
-    fs::write(&file, toml.replace("{dir}", gateway.dir().to_str().unwrap())).unwrap();
-    gateway.signal("HUP");
+    change(ENABLED);
     let ca = eventually("the authority", SOON, || Some(get(api, CA)).filter(|it| it.status == 200));
     assert!(answer(&mut connect(door, "localhost", &stranger), SUBSCRIBE).is_err());
     let line = gateway.wait_for_line("does not know who signed", SOON);

@@ -21,7 +21,10 @@ function tlsHelp(tls, port) {
   const name = location.hostname.replace(/[[\]]/g, "");
   const isNamed = tls.names.some((it) => it.toLowerCase() === name.toLowerCase());
   const isFar = (it) => !["localhost", "127.0.0.1", "::1"].includes(it);
-  const best = isNamed && isFar(name) ? name : (tls.names.find(isFar) ?? tls.names[0]);
+  // Few miners know names of a home's own network.
+  const near = tls.names.filter(isFar);
+  const address = near.find((it) => /^\d+(\.\d+){3}$/.test(it)) ?? near[0];
+  const best = isNamed && isFar(name) ? name : (address ?? tls.names[0]);
   const steps = [
     `On its page, enter ${best} and port ${port} as the pool.`,
     "Under “Connection Security” choose “TLS (Custom CA certificate)”. A pasted stratum+ssl:// address \
