@@ -6,24 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Module -> the other modules it may name. Arrows point one way: towards `work`. What is not in
-/// the table (`devnet`, `daemon.rs`, `main.rs`, ...) stands above it, and may name all that is.
-const ALLOWED: &[(&str, &[&str])] = &[
-    ("work", &[]),
-    ("net", &[]),
-    ("reply", &[]),
-    ("config", &["work"]),
-    ("validate", &["work"]),
-    ("template", &["net", "reply", "work"]),
-    ("datum", &["net", "work"]),
-    ("blocks", &["net", "reply", "work"]),
-    ("stratum", &["validate", "work"]),
-    ("sv1", &["stratum", "validate", "work"]),
-    ("sv2", &["stratum", "validate", "work"]),
-    ("ledger", &["work"]),
-    ("logging", &["config", "work"]),
-    ("api", &["blocks", "config", "datum", "ledger", "logging", "template", "work"]),
-];
+/// Where ARCHITECTURE.md says what each module may name: arrows point one way, towards `work`.
+const TABLE: &str = "ARCHITECTURE.md";
 /// Files, and one folder, that may touch tokio, sockets, threads or the clock.
 const ADAPTERS: &[&str] = &[
     "main.rs",
@@ -109,13 +93,51 @@ const RAW_FIELDS: &[&str] = &[
 ];
 const LOG_MACROS: &[&str] = &["trace!(", "debug!(", "info!(", "warn!(", "error!("];
 
+/// A module, and the other ones that it may name; none where that is all of them.
+type Layer = (String, Option<Vec<String>>);
+
+/// The rows of the table that are of source code.
+fn layers(table: &str) -> Vec<Layer> {
+    let rows = table.lines().filter_map(|line| {
+        let cells: Vec<_> = line.strip_prefix("| ")?.split(" | ").collect();
+        let [places, _, uses] = cells[..] else { return None };
+        let uses = match uses.trim_end_matches('|').trim() {
+            "all" => None,
+            "nothing of ours" => Some(Vec::new()),
+            uses => Some(in_ticks(uses)),
+        };
+        let modules = in_ticks(places).into_iter().map(|place| module_of(&place));
+        Some(modules.map(move |module| (module, uses.clone())).collect::<Vec<_>>())
+    });
+    let mut layers = rows.flatten().collect::<Vec<_>>();
+    layers.dedup();
+    layers
+}
+
+fn in_ticks(text: &str) -> Vec<String> {
+    text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+fn module_of(place: &str) -> String {
+    place.trim_end_matches('/').trim_end_matches(".rs").to_owned()
+}
+
 #[test]
 fn tidy() {
+    let layers = layers(&fs::read_to_string(TABLE).unwrap());
     let mut errors = Vec::new();
+    for entry in fs::read_dir("src").unwrap() {
+        let place = entry.unwrap().file_name().into_string().unwrap();
+        if !layers.iter().any(|(name, _)| *name == module_of(&place))
+            && !place.ends_with("tests.rs")
+        {
+            errors.push(format!("{TABLE}: src/{place} is not in the table"));
+        }
+    }
     for path in rust_files(Path::new("src")) {
         let text = fs::read_to_string(&path).unwrap();
         let mut complain = |at, what: &str| errors.push(format!("{}:{at}: {what}", path.display()));
-        check_layers(&path, &text, &mut complain);
+        check_layers(&layers, &path, &text, &mut complain);
         check_sans_io(&path, &text, &mut complain);
         check_words(&path, &text, &mut complain);
         check_length(&text, &mut complain);
@@ -123,15 +145,15 @@ fn tidy() {
     assert!(errors.is_empty(), "untidy:\n{}", errors.join("\n"));
 }
 
-fn check_layers(path: &Path, text: &str, complain: &mut impl FnMut(usize, &str)) {
-    let module = path.iter().nth(1).unwrap().to_str().unwrap().trim_end_matches(".rs");
-    let Some((_, allowed)) = ALLOWED.iter().find(|(name, _)| *name == module) else {
+fn check_layers(layers: &[Layer], path: &Path, text: &str, complain: &mut impl FnMut(usize, &str)) {
+    let module = module_of(path.iter().nth(1).unwrap().to_str().unwrap());
+    let Some((_, Some(allowed))) = layers.iter().find(|(name, _)| *name == module) else {
         return;
     };
     for (at, used) in names_of_the_crate(path, text) {
-        let is_module = used.starts_with(|c: char| c.is_ascii_lowercase());
-        if is_module && used != module && !allowed.contains(&used.as_str()) {
-            let is_layer = ALLOWED.iter().any(|(name, _)| *name == used);
+        let is_module = used.starts_with(|c: char| c.is_ascii_lowercase()) && used != "self";
+        if is_module && used != module && !allowed.contains(&used) {
+            let is_layer = layers.iter().any(|(name, uses)| *name == used && uses.is_some());
             let above = if is_layer { "" } else { ", which stands above it" };
             complain(at, &format!("`{module}` must not use `{used}`{above}"));
         }
@@ -208,9 +230,9 @@ fn names_raw(call: &str, name: &str) -> bool {
 }
 
 fn check_length(text: &str, complain: &mut impl FnMut(usize, &str)) {
-    let lines = text.lines().take_while(|line| *line != "#[cfg(test)]").count();
+    let lines = without_tests(text).count();
     if lines > FILE_LINES_MAX {
-        complain(lines, &format!("file exceeds {FILE_LINES_MAX} lines before its tests"));
+        complain(lines, &format!("file exceeds {FILE_LINES_MAX} lines without its tests"));
     }
 }
 
@@ -218,7 +240,10 @@ fn check_length(text: &str, complain: &mut impl FnMut(usize, &str)) {
 /// one in `crate::work::Job`, several in `crate::{datum, work::{Job, Work}}`.
 fn names_of_the_crate(path: &Path, text: &str) -> Vec<(usize, String)> {
     let supers = path.iter().count() - if path.ends_with("mod.rs") { 2 } else { 1 };
-    let roots = ["crate::".to_owned(), "super::".repeat(supers)];
+    let roots = match path.ends_with("src/main.rs") {
+        true => vec!["gatewayd::".to_owned()],
+        false => vec!["crate::".to_owned(), "super::".repeat(supers)],
+    };
     let mut source = String::new();
     let mut starts = Vec::new();
     for (at, line) in code(text) {
@@ -271,12 +296,35 @@ fn first_segments(tail: &str) -> Vec<(usize, &str)> {
     found
 }
 
-/// Lines before the test module, numbered from 1, without comments.
+/// Lines that are neither comments nor tests, numbered from 1.
 fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    (1..)
-        .zip(text.lines())
-        .take_while(|(_, line)| *line != "#[cfg(test)]")
-        .filter(|(_, line)| !line.trim_start().starts_with("//"))
+    without_tests(text).filter(|(_, line)| !line.trim_start().starts_with("//"))
+}
+
+/// Lines outside the items that are only compiled for tests, numbered from 1. Of items laid out as
+/// rustfmt does: one begins at the depth of its attribute, and ends there, by a brace or, if it is of
+/// one line, by a semicolon.
+fn without_tests(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut skipped: Option<(usize, bool)> = None;
+    (1..).zip(text.lines()).filter(move |(_, line)| {
+        let (depth, line) = (line.len() - line.trim_start().len(), line.trim());
+        let Some((of_item, has_begun)) = &mut skipped else {
+            if line == "#[cfg(test)]" {
+                skipped = Some((depth, false));
+            }
+            return skipped.is_none();
+        };
+        let is_attribute = !*has_begun && (line.starts_with("#[") || line.starts_with("//"));
+        let ends = match has_begun {
+            false => !is_attribute && (line.ends_with(';') || line.ends_with('}')),
+            true => depth == *of_item && line.starts_with('}'),
+        };
+        *has_begun |= !is_attribute;
+        if ends {
+            skipped = None;
+        }
+        false
+    })
 }
 
 fn has_word(line: &str, word: &str) -> bool {
@@ -298,7 +346,8 @@ fn rust_files(dir: &Path) -> Vec<PathBuf> {
 fn complaints(path: &str, text: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut complain = |at, what: &str| found.push(format!("{at}: {what}"));
-    check_layers(Path::new(path), text, &mut complain);
+    let layers = layers(&fs::read_to_string(TABLE).unwrap());
+    check_layers(&layers, Path::new(path), text, &mut complain);
     check_sans_io(Path::new(path), text, &mut complain);
     check_words(Path::new(path), text, &mut complain);
     found
@@ -322,6 +371,56 @@ fn layers_are_told_apart_by_first_segment_only() {
     let up = complaints("src/work/job.rs", "use crate::daemon::Daemon;");
     assert_eq!(up, ["1: `work` must not use `daemon`, which stands above it"]);
     assert_eq!(complaints("src/daemon.rs", "use crate::{sv1, work};"), Vec::<String>::new());
+}
+
+#[test]
+fn every_row_of_the_table_is_held() {
+    for (path, text, what) in [
+        ("src/listener.rs", "use crate::datum::Pool;", "`listener` must not use `datum`"),
+        ("src/main.rs", "use gatewayd::sv1::Session;", "`main` must not use `sv1`"),
+        ("src/healthcheck.rs", "use crate::api::Api;", "`healthcheck` must not use `api`"),
+        ("src/logging/queue.rs", "use crate::api::Api;", "`logging` must not use `api`"),
+        ("src/api/mod.rs", "use crate::sv2::Session;", "`api` must not use `sv2`"),
+        ("src/net.rs", "use crate::work::Job;", "`net` must not use `work`"),
+    ] {
+        assert_eq!(complaints(path, text), [format!("1: {what}")], "{path}");
+    }
+    let above = complaints("src/listener.rs", "use crate::devnet::Node;");
+    assert_eq!(above, ["1: `listener` must not use `devnet`, which stands above it"]);
+    assert_eq!(complaints("src/devnet/mod.rs", "use crate::datum::Pool;"), Vec::<String>::new());
+    let rows =
+        "| `a/`, `b.rs` | text | `c`, `d` |\n| `c/` | `x` | nothing of ours |\n| `e/` | x | all |";
+    let uses = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect());
+    let wanted: [(&str, Option<Vec<String>>); 4] =
+        [("a", uses(&["c", "d"])), ("b", uses(&["c", "d"])), ("c", uses(&[])), ("e", None)];
+    assert_eq!(layers(rows), wanted.map(|(name, uses)| (name.to_owned(), uses)));
+}
+
+#[test]
+fn what_follows_an_item_for_tests_is_held_too() {
+    let datum = "use crate::datum::Pool;";
+    let items = [
+        "#[cfg(test)]\nmod tests;\n",
+        "#[cfg(test)]\n#[path = \"x_tests.rs\"]\nmod tests;\n",
+        "#[cfg(test)]\nuse crate::{\n    datum::Pool,\n};\n",
+        "#[cfg(test)]\npub(crate) fn fixture(\n    a: u8,\n) -> u8 {\n    crate::datum::f(a)\n}\n",
+        "#[cfg(test)]\n/// Of use.\nmod tests {\n    use crate::datum::Pool;\n    fn f() {}\n}\n",
+        "#[cfg(test)]\nstruct Empty {}\n",
+    ];
+    for item in items {
+        let text = format!("{item}{datum}\n");
+        let at = text.lines().count();
+        let found = complaints("src/sv1/session.rs", &text);
+        assert_eq!(found, [format!("{at}: `sv1` must not use `datum`")], "{text}");
+    }
+    let inside = "impl A {\n    #[cfg(test)]\n    fn f() {\n        Instant::now();\n    }\n\n    fn g() {\n        \
+                  Instant::now();\n    }\n}\n";
+    let found = complaints("src/sv1/session.rs", inside);
+    assert_eq!(found, ["8: `Instant::now` belongs in conn.rs or task.rs"]);
+    let long = format!("{}{}", items[0], "x\n".repeat(FILE_LINES_MAX + 1));
+    let mut errors = Vec::new();
+    check_length(&long, &mut |at, _: &str| errors.push(at));
+    assert_eq!(errors.len(), 1);
 }
 
 #[test]
