@@ -12,7 +12,7 @@ use std::{
     fmt::Write as _,
     io::{BufRead, BufReader, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard},
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -64,6 +64,9 @@ struct Script {
     publishes: bool,
     /// A method, and the HTTP status that it is answered with.
     refused: Option<(&'static str, u16)>,
+    /// Its templates can be waited for; that many waits are under way, as nodes do not see that
+    /// somebody has hung up.
+    longpolls: Option<usize>,
     /// Closes connections instead of answering.
     hangs_up: bool,
     calls: Vec<String>,
@@ -98,6 +101,7 @@ impl FakeNode {
             fork: None,
             publishes: false,
             refused: None,
+            longpolls: None,
             hangs_up: false,
             calls: Vec::new(),
         }));
@@ -140,10 +144,26 @@ impl FakeNode {
     }
 }
 
-fn serve(stream: &TcpStream, script: &Mutex<Script>) {
+/// Answers when the tip is another one.
+fn long_poll<'a>(
+    mut script: MutexGuard<'a, Script>,
+    mutex: &'a Mutex<Script>,
+) -> MutexGuard<'a, Script> {
+    let tip = script.tip;
+    *script.longpolls.as_mut().unwrap() += 1;
+    while script.tip == tip {
+        drop(script);
+        thread::sleep(Duration::from_millis(20));
+        script = mutex.lock().unwrap();
+    }
+    *script.longpolls.as_mut().unwrap() -= 1;
+    script
+}
+
+fn serve(stream: &TcpStream, mutex: &Mutex<Script>) {
     let mut reader = BufReader::new(stream);
     while let Some((authorization, body)) = request(&mut reader) {
-        let mut script = script.lock().unwrap();
+        let mut script = mutex.lock().unwrap();
         let method = body.split("\"method\":\"").nth(1).unwrap().split('"').next().unwrap();
         if script.hangs_up {
             script.calls.push(format!("hung up on {method}"));
@@ -151,6 +171,9 @@ fn serve(stream: &TcpStream, script: &Mutex<Script>) {
         }
         let expected = bitcoincore_rpc::jsonrpc::base64::encode(format!("u:{}", script.password));
         script.calls.push(method.to_owned());
+        if method == "getblocktemplate" && body.contains("longpollid") {
+            script = long_poll(script, mutex);
+        }
         let refused = script.refused.filter(|(refused, _)| *refused == method);
         let (status, answer) = match refused {
             Some((_, status)) => (status, "no".into()),
@@ -297,8 +320,12 @@ fn template(script: &Script, tip: &str, height: u32) -> String {
     } else {
         ""
     };
+    let longpollid = match script.longpolls {
+        Some(_) => format!(r#""longpollid":"{tip}0","#),
+        None => String::new(),
+    };
     format!(
-        r#"{{"version":4,"rules":["!segwit","{rule}"],"previousblockhash":"{tip}","transactions":[{transactions}],
+        r#"{{{longpollid}"version":4,"rules":["!segwit","{rule}"],"previousblockhash":"{tip}","transactions":[{transactions}],
         "coinbasevalue":{},"mintime":{mintime},"curtime":{curtime},{commitment}"bits":"{bits}","height":{height}}}"#,
         5_000_000_000_u64
             .wrapping_add(script.transactions as u64)
@@ -452,6 +479,37 @@ fn a_new_cookie_is_read_when_the_old_one_is_refused() {
         status.state == NodeState::Down
             && told.is_some_and(|told| told.contains("holds no user:password"))
     });
+}
+
+/// A node behind a liar once lost all of its RPC threads in seconds: a long poll that is left holds
+/// one until there is a new tip.
+#[test]
+fn one_long_poll_at_most_is_left_at_a_node_upon_a_tip() {
+    let node = FakeNode::start();
+    node.set(|script| script.longpolls = Some(0));
+    let side = Side::start(&[node.config("polled")]);
+    let polls = |node: &FakeNode| node.script.lock().unwrap().longpolls.unwrap();
+    for tip in 2..4 {
+        common::eventually("a long poll", PATIENCE, || (polls(&node) == 1).then_some(()));
+        for _ in 0..4 {
+            node.hang_up();
+            side.status(0, |status| status.state == NodeState::Down);
+            let refused = node.called("waitforblockheight");
+            node.set(|script| script.hangs_up = false);
+            common::eventually("another session waits", PATIENCE, || {
+                (node.called("waitforblockheight") > refused).then_some(())
+            });
+            // A long poll follows on that refusal, if any does.
+            let asked = node.called("getbestblockhash");
+            common::eventually("it is asked", PATIENCE, || {
+                (node.called("getbestblockhash") >= asked + 2).then_some(())
+            });
+            assert_eq!(polls(&node), 1);
+        }
+        // Without it, the node is asked.
+        node.set(|script| (script.tip, script.height) = (tip, script.height + 1));
+        side.template(|it| it.height == 10 + u32::from(tip) && it.kind == TemplateKind::Full);
+    }
 }
 
 #[test]

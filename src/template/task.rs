@@ -15,6 +15,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     AllowedRules, NodeConfig, NodeError, NodeKind, NodeState, NodeStatus, ProposeError,
     TemplateConfig,
+    bitcoind::LeftPoll,
     header::Header,
     headers::{Chain, Shown},
     relay::Relay,
@@ -208,6 +209,8 @@ pub struct Outlet {
     pub(super) chain: watch::Sender<Option<Arc<Chain>>>,
     /// It is to show more.
     pub(super) walk: watch::Sender<bool>,
+    /// What earlier sessions have left at the node.
+    pub(super) left_poll: LeftPoll,
     changed: Arc<Notify>,
 }
 
@@ -215,7 +218,8 @@ impl Outlet {
     pub(super) fn new(name: Arc<str>, changed: Arc<Notify>) -> Self {
         let status = watch::Sender::new(NodeStatus::new(name));
         let (templates, chain) = (watch::Sender::new(None), watch::Sender::new(None));
-        Self { templates, status, chain, walk: watch::Sender::new(false), changed }
+        let (walk, left_poll) = (watch::Sender::new(false), LeftPoll::default());
+        Self { templates, status, chain, walk, left_poll, changed }
     }
 
     /// Notes a header if it is of the tip; an error where it does not follow from the one before.

@@ -20,6 +20,7 @@ use std::{pin::Pin, sync::Arc};
 
 use bitcoin::Network;
 
+pub(super) use self::wait::LeftPoll;
 use super::{
     Fork, NodeConfig, Notices, Outlet, Refresh, RulesWatch, TemplateSource, conn::RpcError,
     gbt::GbtError, headers::HeaderFault,

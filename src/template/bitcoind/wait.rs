@@ -4,7 +4,13 @@
 //! not stand in line behind it. So a wait is short, it is given up where the node shows that it has
 //! no thread to spare, and there is none while ZeroMQ tells of tips.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use bitcoin::Network;
 use serde::Deserialize;
@@ -48,6 +54,23 @@ pub(super) struct Waiter {
     pub(super) is_waiting: watch::Sender<bool>,
     pub(super) hints: mpsc::Sender<Hint>,
     pub(super) outlet: Outlet,
+}
+
+/// A long poll that the node was asked for and has not answered: it holds one of its RPC threads
+/// until there is a new tip, or for ever on a quiet test network, wherever the connection went. So no
+/// other one is begun upon the same tip, in whichever session.
+#[derive(Clone, Debug, Default)]
+pub(in crate::template) struct LeftPoll(Arc<AtomicU32>);
+
+impl LeftPoll {
+    /// The height of the tip; 0: there is none.
+    fn height(&self) -> u32 {
+        self.0.load(Relaxed)
+    }
+
+    fn set(&self, height: u32) {
+        self.0.store(height, Relaxed);
+    }
 }
 
 /// How a wait ended.
@@ -196,8 +219,17 @@ impl Waiter {
         while !self.hints.is_closed() {
             self.until_wanted().await;
             let from = self.from.wait_for(|from| from.longpollid.is_some()).await;
-            let Ok(WaitFrom { longpollid, .. }) = from.map(|from| from.clone()) else { return };
+            let Ok(WaitFrom { longpollid, height }) = from.map(|from| from.clone()) else { return };
+            if self.outlet.left_poll.height() == height {
+                debug!(node = %self.node, height, "a long poll is left at the node: asking it instead");
+                self.set_waiting(false);
+                if self.from.wait_for(|from| from.height != height).await.is_err() {
+                    return;
+                }
+                continue;
+            }
             let id = longpollid.unwrap_or_default();
+            self.outlet.left_poll.set(height);
             self.set_waiting(true);
             let started = Instant::now();
             let poll =
@@ -210,6 +242,9 @@ impl Waiter {
                     return self.say_short();
                 }
             };
+            if polled.as_ref().is_some_and(is_answer) {
+                self.outlet.left_poll.set(0);
+            }
             let mut is_news = false;
             match polled {
                 Some(Ok(tip)) => {
@@ -235,6 +270,11 @@ impl Waiter {
             }
         }
     }
+}
+
+/// The node has done with a poll, or never began it.
+fn is_answer<T>(polled: &Result<T, NodeError>) -> bool {
+    !matches!(polled, Err(NodeError::Rpc(RpcError::Io { .. } | RpcError::Timeout { .. })))
 }
 
 /// Returns when the node does not answer for so long.
