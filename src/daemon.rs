@@ -213,7 +213,7 @@ impl Gateway {
         let config = &live.now();
         let (authority, identity) = identity::spawn(config, &stop, &tasks)?;
         let (tls, tls_facts) = tls::spawn(settings.configs(), &stop, &tasks);
-        let sockets = listen_all(&live)?;
+        let sockets = listen_all(&live, &stop, &tasks)?;
         let stratum: Vec<_> = sockets.iter().map(listener::Bound::addr).collect();
         let templates = template::spawn(template_config(config), &stop, &tasks);
         settings.ask(templates.clone());

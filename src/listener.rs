@@ -71,12 +71,19 @@ pub struct Bound {
     addr: SocketAddr,
     /// None: the same as everywhere.
     rules: Option<watch::Receiver<Arc<Config>>>,
+    /// None: the same as everywhere.
+    identity: Option<watch::Receiver<Arc<Identity>>>,
 }
 
 impl Bound {
     /// With rules of its own for the miners that come in here.
     pub fn with_rules(self, rules: watch::Receiver<Arc<Config>>) -> Self {
         Self { rules: Some(rules), ..self }
+    }
+
+    /// With an authority of its own for Stratum V2.
+    pub fn with_identity(self, identity: watch::Receiver<Arc<Identity>>) -> Self {
+        Self { identity: Some(identity), ..self }
     }
 
     /// The real address: the port is known even where 0 was asked for.
@@ -109,7 +116,7 @@ fn bind_to(addr: SocketAddr) -> io::Result<Bound> {
     socket.set_nonblocking(true)?;
     socket.bind(&addr.into())?;
     let addr = socket.local_addr()?.as_socket().unwrap_or(addr);
-    Ok(Bound { socket, addr, rules: None })
+    Ok(Bound { socket, addr, rules: None, identity: None })
 }
 
 /// Listens, accepts and serves miners until `hall.context.shutdown`. Every connection is one of `tasks`.
@@ -132,7 +139,7 @@ pub fn spawn(sockets: Vec<Bound>, hall: Hall, tasks: &TaskTracker) -> io::Result
     let shelf = Arc::<Shelf>::default();
     let proxies = Arc::new(Proxies::new(trusted_proxies));
     let tls = Arc::new(Tls::new(tls));
-    for Bound { socket, addr, rules } in sockets {
+    for Bound { socket, addr, rules, identity: own } in sockets {
         socket.listen(BACKLOG)?;
         let listener = TcpListener::from_std(socket.into())?;
         info!(protocol = %"stratum", %addr, "listening");
@@ -146,7 +153,7 @@ pub fn spawn(sockets: Vec<Bound>, hall: Hall, tasks: &TaskTracker) -> io::Result
             tls: Arc::clone(&tls),
             roster: Arc::clone(&roster),
             shelf: Arc::clone(&shelf),
-            identity: identity.clone(),
+            identity: own.unwrap_or_else(|| identity.clone()),
             stop: stop.clone(),
             tasks: tasks.clone(),
         };

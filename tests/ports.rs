@@ -14,7 +14,10 @@ use std::{
 
 use common::{eventually, gateway::Gateway, http::get};
 use gatewayd::{
-    devnet::node::{Node, NodeHandle, NodeOptions},
+    devnet::{
+        miner::{Miner, MinerHandle, MinerOptions, MinerProtocol},
+        node::{Node, NodeHandle, NodeOptions},
+    },
     work::Nbits,
 };
 use serde_json::Value;
@@ -117,6 +120,43 @@ async fn each_port_has_its_rules_and_they_change_while_it_runs() {
     let line = gateway.wait_for_line("that need a restart", SOON);
     assert!(line.contains("stratum.port"), "{line}");
     assert_eq!(told(small, "bc1qme.rig", "x"), 8.0, "the old rules stay");
+}
+
+/// What a Stratum V2 miner says that knows one key alone.
+fn miner(addr: SocketAddr, key: &str) -> MinerHandle {
+    Miner::start(MinerOptions {
+        connect: addr.to_string(),
+        username: format!("{ADDRESS}.moved"),
+        protocol: MinerProtocol::Sv2Standard,
+        hashrate_max: Some(1000.0),
+        authority: Some(key.parse().unwrap()),
+        ..MinerOptions::default()
+    })
+    .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn miners_are_moved_to_a_new_authority_key_while_the_old_one_holds() {
+    let node = node().await;
+    let port =
+        "[[stratum.port]]\nlisten = [\"127.0.0.1:0\"]\nauthority_key_file = \"{dir}/new.key\"\n";
+    let gateway = Gateway::start(&toml(&node, port));
+    let [old, new] = doors(&gateway, 2)[..] else { panic!("two ports") };
+    let api = gateway.addr("http");
+    let access = get(api, "/api/v1/status").json()["stratum"].clone();
+    let old_key = access["sv2_authority_key"].as_str().unwrap();
+    let new_key = access["ports"][0]["sv2_authority_key"].as_str().unwrap();
+    assert_ne!(old_key, new_key);
+    gateway.wait_for_line(new_key, SOON);
+    let miners = [miner(old, old_key), miner(new, new_key), miner(new, old_key)];
+    eventually("two of them mine, and one hangs up", SOON, || {
+        let [old, new, wrong] = miners.each_ref().map(MinerHandle::stats);
+        assert_eq!(wrong.jobs, 0, "it is shown a key that it does not know");
+        (old.jobs > 0 && new.jobs > 0 && wrong.disconnects > 0).then_some(())
+    });
+    for miner in miners {
+        miner.stop().await;
+    }
 }
 
 /// All that is answered until the other end closes.

@@ -84,6 +84,7 @@ pub struct PortFacts {
     pub difficulty_start: Option<f64>,
     pub difficulty_max: Option<f64>,
     pub max_coinbase: Option<usize>,
+    pub sv2_authority_key: Option<String>,
 }
 
 /// The time, as answers need it.

@@ -181,6 +181,8 @@ pub struct Port {
     pub difficulty_start: Option<Difficulty>,
     pub difficulty_max: Option<Difficulty>,
     pub max_coinbase: Option<usize>,
+    /// Its own Stratum V2 authority key.
+    pub authority_key_file: Option<PathBuf>,
 }
 
 /// `[stratum.sv2]`.

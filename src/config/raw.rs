@@ -220,7 +220,8 @@ impl Raw {
     pub fn without_restart(mut self, running: &Self) -> Self {
         self.stratum.listen.clone_from(&running.stratum.listen);
         let listens = |stratum: &Stratum| -> Vec<_> {
-            stratum.port.iter().map(|port| port.listen.clone()).collect()
+            let ports = stratum.port.iter();
+            ports.map(|port| (port.listen.clone(), port.authority_key_file.clone())).collect()
         };
         if listens(&self.stratum) != listens(&running.stratum) {
             self.stratum.port.clone_from(&running.stratum.port);
@@ -271,6 +272,8 @@ pub struct Port {
     pub difficulty_max: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_coinbase: Option<usize>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub authority_key_file: String,
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]

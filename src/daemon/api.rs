@@ -106,5 +106,10 @@ fn port_facts(port: &config::Port) -> PortFacts {
         difficulty_start: port.difficulty_start.map(Difficulty::get),
         difficulty_max: port.difficulty_max.map(Difficulty::get),
         max_coinbase: port.max_coinbase,
+        sv2_authority_key: port.authority_key_file.as_deref().and_then(|file| {
+            // What is wrong with it was said when it was to be used.
+            let key = super::authority::look(file).ok().flatten()?;
+            Some(key.public().to_string())
+        }),
     }
 }

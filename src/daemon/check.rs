@@ -141,7 +141,10 @@ fn free(bound: io::Result<()>, is_running: bool) -> Result<String, String> {
 
 fn paths(config: &Config, report: &mut Report) {
     report.tell("ledger.data_dir", try_folder(&config.data_dir, "found blocks could not be kept"));
-    report.tell("stratum.sv2", authority(config));
+    report.tell("stratum.sv2", authority(&super::identity::authority_file(config)));
+    for file in config.stratum.ports.iter().filter_map(|port| port.authority_key_file.as_deref()) {
+        report.tell("stratum.port.authority_key_file", authority(file));
+    }
     if let Some(told) = super::tls::check(config) {
         report.tell("stratum.tls", told);
     }
@@ -229,8 +232,8 @@ fn floors(config: &Config, block: f64, report: &mut Report) {
     }
 }
 
-fn authority(config: &Config) -> Result<String, String> {
-    match super::authority::look(&super::identity::authority_file(config)) {
+fn authority(file: &Path) -> Result<String, String> {
+    match super::authority::look(file) {
         Ok(Some(key)) => Ok(format!("miners may check the authority key {}", key.public())),
         Ok(None) => Ok("no authority key yet: gatewayd makes one when it first starts".into()),
         Err(error) => Err(error.to_string()),

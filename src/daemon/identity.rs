@@ -1,7 +1,7 @@
 //! Who this gateway is to Stratum V2 miners: a certificate, renewed long before it ends.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -28,9 +28,32 @@ pub(super) fn spawn(
     stop: &CancellationToken,
     tasks: &TaskTracker,
 ) -> Result<(AuthorityPublicKey, watch::Receiver<Arc<Identity>>), AuthorityError> {
-    let authority = load_or_create(&authority_file(config))?;
-    let public = authority.public();
+    let (public, receiver) = spawn_from(&authority_file(config), config, stop, tasks)?;
     info!(public_key = %public, "Stratum V2 authority key");
+    Ok((public, receiver))
+}
+
+/// The same for a key of a port's own: so miners are moved from one key to another while both hold.
+pub(super) fn spawn_for_port(
+    file: &Path,
+    config: &Config,
+    stop: &CancellationToken,
+    tasks: &TaskTracker,
+) -> Result<watch::Receiver<Arc<Identity>>, AuthorityError> {
+    let (public, receiver) = spawn_from(file, config, stop, tasks)?;
+    let file = file.display();
+    info!(public_key = %public, %file, "Stratum V2 authority key of a port (stratum.port)");
+    Ok(receiver)
+}
+
+fn spawn_from(
+    file: &Path,
+    config: &Config,
+    stop: &CancellationToken,
+    tasks: &TaskTracker,
+) -> Result<(AuthorityPublicKey, watch::Receiver<Arc<Identity>>), AuthorityError> {
+    let authority = load_or_create(file)?;
+    let public = authority.public();
     let lifetime = config.stratum.sv2.certificate_lifetime;
     let issued = Arc::new(Identity::issue(&authority, unix_now(), lifetime));
     let (sender, receiver) = watch::channel(issued);

@@ -18,7 +18,7 @@ use tracing::warn;
 use super::{
     DaemonError,
     convert::{assembler_config, datum_config, node_config, port_config},
-    files,
+    files, identity,
     live::Live,
     propose::{Questions, propose},
 };
@@ -137,16 +137,27 @@ pub(super) fn limits(config: &Config) -> listener::Limits {
 }
 
 /// Takes all addresses for miners, each with its rules.
-pub(super) fn listen_all(live: &Live) -> Result<Vec<listener::Bound>, DaemonError> {
-    let stratum = &live.now().stratum;
+pub(super) fn listen_all(
+    live: &Live,
+    stop: &CancellationToken,
+    tasks: &TaskTracker,
+) -> Result<Vec<listener::Bound>, DaemonError> {
+    let config = live.now();
+    let stratum = &config.stratum;
     let mut all = listen(&stratum.listen)?;
     for (at, port) in stratum.ports.iter().enumerate() {
         let rules = live.view(move |config| port_config(config, at));
-        for bound in listen(&port.listen)? {
-            all.push(match &rules {
-                Some(rules) => bound.with_rules(rules.clone()),
-                None => bound,
-            });
+        let own_key = port.authority_key_file.as_deref();
+        let identity = own_key.map(|file| identity::spawn_for_port(file, &config, stop, tasks));
+        let identity = identity.transpose()?;
+        for mut bound in listen(&port.listen)? {
+            if let Some(rules) = &rules {
+                bound = bound.with_rules(rules.clone());
+            }
+            if let Some(identity) = &identity {
+                bound = bound.with_identity(identity.clone());
+            }
+            all.push(bound);
         }
     }
     Ok(all)

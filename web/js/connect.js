@@ -11,6 +11,7 @@ function portText(port, host) {
     port.difficulty_min !== null && `difficulty from ${format.difficulty(port.difficulty_min)}`,
     port.difficulty_max !== null && `up to ${format.difficulty(port.difficulty_max)}`,
     port.max_coinbase_bytes !== null && `coinbase up to ${port.max_coinbase_bytes} bytes`,
+    port.sv2_authority_key && `Stratum V2 with the key ${port.sv2_authority_key}`,
   ].filter(Boolean);
   const places = [...addresses].map((port) => `${host}:${port}`).join(", ");
   return rules.length ? `${places}: ${rules.join(", ")}` : places;

@@ -120,6 +120,8 @@ pub struct StratumPort {
     pub difficulty_start: Option<f64>,
     pub difficulty_max: Option<f64>,
     pub max_coinbase_bytes: Option<u64>,
+    /// Its own, by which Stratum V2 miners know it.
+    pub sv2_authority_key: Option<String>,
 }
 
 /// Something that someone should look at.

@@ -91,6 +91,7 @@ fn port(facts: &PortFacts) -> StratumPort {
         difficulty_start: facts.difficulty_start,
         difficulty_max: facts.difficulty_max,
         max_coinbase_bytes: facts.max_coinbase.map(|bytes| bytes as u64),
+        sv2_authority_key: facts.sv2_authority_key.clone(),
     }
 }
 

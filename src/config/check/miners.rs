@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -19,12 +20,8 @@ impl Check {
         if certificate_lifetime < CERTIFICATE_LIFETIME_MIN {
             return self.note(key, "is too short: clocks differ by minutes; set at least \"10m\"");
         }
-        let file = &raw.authority_key_file;
-        let authority_key_file = if file.is_empty() {
-            None
-        } else {
-            Some(self.path("stratum.sv2.authority_key_file", file)?)
-        };
+        let authority_key_file =
+            self.key_file("stratum.sv2.authority_key_file", &raw.authority_key_file)?;
         Some(Sv2 { authority_key_file, certificate_lifetime })
     }
 
@@ -56,6 +53,11 @@ impl Check {
         };
         let tls = files.unwrap_or_else(|| Tls::Own { names: raw.names.clone() });
         Some(if raw.enabled { tls } else { Tls::Off })
+    }
+
+    #[expect(clippy::option_option, reason = "none is not wrong")]
+    fn key_file(&mut self, key: &str, file: &str) -> Option<Option<PathBuf>> {
+        if file.is_empty() { Some(None) } else { self.path(key, file).map(Some) }
     }
 
     pub(super) fn class(&mut self, raw: raw::Class) -> Option<Class> {
@@ -125,12 +127,15 @@ impl Check {
             self.listen("stratum.port.listen", &text, "0.0.0.0:23335 or [::]:23335")
         });
         let listen = listen.collect();
+        let key = "stratum.port.authority_key_file";
+        let authority_key_file = self.key_file(key, &raw.authority_key_file);
         (self.problems.len() == before).then_some(Port {
             listen,
             difficulty_min,
             difficulty_start,
             difficulty_max,
             max_coinbase: raw.max_coinbase,
+            authority_key_file: authority_key_file?,
         })
     }
 
