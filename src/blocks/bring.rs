@@ -146,13 +146,13 @@ fn log_answer(block: &Outgoing, node: &str, answer: &Answer) {
         Answer::Rejected(reason) if reason == OTHER_CHAIN => {
             info!(
                 height, %hash, node,
-                "the block is none for this node: it follows the BLAKE2b chain ({reason})"
+                "this node cannot take the block: it follows the BLAKE2b chain ({reason})"
             );
         }
         Answer::Rejected(reason) if reason == TOO_EASY && block.has_its_work() => {
             warn!(
                 height, %hash, node,
-                "the block is none for this node: it was mined for an easier network than the node \
+                "this node cannot take the block: it was mined for an easier network than the node \
                  is on now ({reason}). The node was moved to another network, or this file is of \
                  before; on the old network the block was good, on this one it is worth nothing"
             );
@@ -282,7 +282,7 @@ impl Way {
         let is_saved = saved.is_ok();
         if is_displaced && !is_accepted {
             let (height, hash) = (block.height, block.hash);
-            warn!(height, %hash, "no node took the block before better ones came; let go");
+            warn!(height, %hash, "gave up on this block: better ones were found before a node took it");
         } else if !is_decided {
             log_open(&block, saved, is_over);
         }

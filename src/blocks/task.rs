@@ -1,7 +1,7 @@
 //! Runs submissions: one short-lived task a block and node, none waiting for another.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     error::Error,
     io,
     sync::{
@@ -14,7 +14,7 @@ use std::{
 
 use tokio::{
     sync::{Semaphore, mpsc, oneshot, watch},
-    task::{JoinSet, spawn_blocking},
+    task::{Id, JoinError, JoinSet, spawn_blocking},
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -187,7 +187,9 @@ struct Flight {
 struct Traffic {
     submitter: Submitter,
     line: Line<Waiting, Flight>,
-    running: JoinSet<Rank>,
+    running: JoinSet<()>,
+    /// Of those running.
+    ranks: HashMap<Id, Rank>,
     dropped: u64,
 }
 
@@ -224,22 +226,33 @@ impl Traffic {
         let (stop, is_taken) = (self.submitter.stop.child_token(), Arc::default());
         let flight = Flight { stop: stop.clone(), is_taken: Arc::clone(&is_taken) };
         let submitter = Submitter { flight: stop, is_taken, ..self.submitter.clone() };
-        self.running.spawn(async move {
+        let task = self.running.spawn(async move {
             match block {
                 Waiting::Found(block) => submitter.begin(block).await,
                 Waiting::Resumed(block) => submitter.bring(*block).await,
             }
-            rank
         });
+        self.ranks.insert(task.id(), rank);
         flight
     }
 
     async fn arrived(&mut self) -> Option<()> {
-        if let Ok(rank) = self.running.join_next().await? {
-            self.line.arrived(&rank);
-        }
+        let over = self.running.join_next_with_id().await?;
+        self.over(over);
         self.set_out();
         Some(())
+    }
+
+    /// A block's way is over, or it broke off: its place is free again.
+    fn over(&mut self, over: Result<(Id, ()), JoinError>) {
+        let id = over.map(|(id, ())| id).unwrap_or_else(|error| {
+            error!("a block's way broke off, by a fault of gatewayd: {error}");
+            self.submitter.settle();
+            error.id()
+        });
+        if let Some(rank) = self.ranks.remove(&id) {
+            self.line.arrived(&rank);
+        }
     }
 
     /// What is undecided gets to disk yet.
@@ -251,7 +264,8 @@ impl Traffic {
 async fn run(submitter: Submitter, mut incoming: mpsc::Receiver<Box<FoundBlock>>) {
     let resumed = submitter.resume().await;
     let (line, running) = (Line::default(), JoinSet::new());
-    let mut traffic = Traffic { submitter, line, running, dropped: 0 };
+    let ranks = HashMap::new();
+    let mut traffic = Traffic { submitter, line, running, ranks, dropped: 0 };
     for block in resumed {
         traffic.submitter.pending.send_modify(|pending| *pending += 1);
         let (bits, height) = (block.bits(), block.height);
@@ -363,3 +377,54 @@ const QUEUE_MAX: usize = 256;
 const TURNS: usize = 4;
 /// A miner may send one solution twice.
 const RECENT_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EASY: u32 = 0x207f_ffff;
+
+    fn traffic(folder: &std::path::Path) -> Traffic {
+        let stop = CancellationToken::new();
+        let submitter = Submitter {
+            store: Store::new(folder),
+            nodes: watch::Sender::new(Arc::default()).subscribe(),
+            on_accepted: Arc::new(|_| ()),
+            stats: Arc::default(),
+            pending: watch::Sender::new(9),
+            flight: stop.clone(),
+            stop,
+            is_taken: Arc::default(),
+        };
+        let (line, running, ranks) = (Line::default(), JoinSet::new(), HashMap::new());
+        Traffic { submitter, line, running, ranks, dropped: 0 }
+    }
+
+    /// Eight such faults would have kept all places for ever.
+    #[tokio::test]
+    async fn a_flight_that_breaks_off_gives_its_place_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut traffic = traffic(folder.path());
+        let bits = Nbits::new(EASY).unwrap();
+        let block =
+            || Waiting::Resumed(Box::new(Outgoing::found(7, Hash256([7; 32]), "c0").unwrap()));
+        for _ in 0..8 {
+            traffic.line.add(bits, 7, block());
+            let (rank, _, _) = traffic.line.next(|_| false).unwrap();
+            let flight = Flight { stop: CancellationToken::new(), is_taken: Arc::default() };
+            traffic.line.set_out(rank, flight);
+            let task = traffic.running.spawn(async { panic!("a fault of ours") });
+            traffic.ranks.insert(task.id(), rank);
+        }
+        traffic.line.add(bits, 7, block());
+        assert!(traffic.line.next(|_| false).is_none(), "all places are taken");
+        for _ in 0..8 {
+            // Not `arrived`, which would let the block set out that waits.
+            let error = traffic.running.join_next_with_id().await.unwrap().unwrap_err();
+            traffic.over(Err(error));
+        }
+        assert!(traffic.line.next(|_| false).is_some(), "none is lost");
+        assert_eq!(*traffic.submitter.pending.borrow(), 1);
+        assert!(traffic.ranks.is_empty());
+    }
+}
