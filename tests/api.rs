@@ -25,6 +25,7 @@ use gatewayd::devnet::{
 };
 use gatewayd::work::Nbits;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Regtest's; nobody has its key.
 const ADDRESS: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
@@ -450,6 +451,65 @@ async fn a_disconnected_miner_is_really_gone() {
     // It comes back by itself, as miners do.
     house.eventually("/api/v1/miners", is_there);
     miner.stop().await;
+}
+
+/// Connects from another address than the rest of the house; whether anything was said.
+async fn knock(door: SocketAddr) -> bool {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.1.1:0".parse().unwrap()).unwrap();
+    let Ok(mut stream) = socket.connect(door).await else { return false };
+    let hello = b"{\"id\":1,\"method\":\"mining.subscribe\",\"params\":[]}\n";
+    let said = async {
+        stream.write_all(hello).await.ok()?;
+        stream.read_u8().await.ok()
+    };
+    said.await.is_some()
+}
+
+/// Three crossings lead to a ban, ten seconds apart.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_connects_too_often_is_shut_out_seen_and_let_in_again() {
+    let house = House::open().await;
+    let door = house.gateway.addr("stratum");
+    let set = |change: &str| {
+        let body = format!("{{\"changes\": {{{change}}}}}");
+        assert_eq!(house.admin("PUT", "/api/v1/config", Some(&body)).status, 200, "{change}");
+    };
+    set("\"limits.connections_per_minute\": 1");
+    let nobody = house.get("/api/v1/bans");
+    assert_eq!(nobody["total"], 0, "{nobody}");
+    let began = Instant::now();
+    let bans = loop {
+        knock(door).await;
+        let bans = house.get("/api/v1/bans");
+        if bans["total"] == 1 {
+            break bans;
+        }
+        assert!(began.elapsed() < 4 * SOON, "{bans}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
+    let api = house.get("/api/v1/openapi.json");
+    conforms(&api, "get", "/api/v1/bans", 200, &bans);
+    assert_eq!(bans["bans"][0]["address"], "127.0.1.1");
+    assert_eq!(bans["bans"][0]["limit"], "connections");
+    // It is none of the settings' business.
+    set("\"limits.connections_per_minute\": 1000");
+    assert_eq!(house.get("/api/v1/bans")["total"], 1);
+    assert!(!knock(door).await);
+    let path = "/api/v1/bans/127.0.1.1";
+    assert_eq!(ask(house.api, "DELETE", path, &[], None).status, 401);
+    assert_eq!(house.admin("DELETE", "/api/v1/bans/nobody", None).status, 400);
+    assert_eq!(house.admin("DELETE", "/api/v1/bans/127.0.1.0%2F24", None).status, 404);
+    assert_eq!(house.admin("DELETE", path, None).status, 200);
+    assert_eq!(house.admin("DELETE", path, None).status, 404);
+    assert!(knock(door).await);
+    set("\"limits.deny\": [\"127.0.1.0/24\"]");
+    assert!(!knock(door).await);
+    let metrics = get(house.api, "/metrics");
+    for line in ["gatewayd_bans_total 1", "gatewayd_connections_refused_total{reason=\"denied\"} 1"]
+    {
+        assert!(metrics.text().contains(line), "{line}: {}", metrics.text());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,7 +16,7 @@ import {
 } from "./support.mjs";
 import { startMock } from "./mock.mjs";
 
-const PAGES = ["", "miners", "workers", "work", "network", "blocks", "settings", "login"];
+const PAGES = ["", "miners", "workers", "bans", "work", "network", "blocks", "settings", "login"];
 const REFUSED = /status of 401/; // the browser's own line about a wrong password
 let browser;
 let url = process.env.GATEWAYD_URL?.replace(/\/$/, "");
