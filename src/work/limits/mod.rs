@@ -359,7 +359,10 @@ impl Inner {
         if can_ban && self.strike(key, limit, now) {
             return Err(Crossed::Banned);
         }
-        if let Some(similar_not_logged) = self.complaints[limit as usize].may_say(now) {
+        // Connections are refused at the door, which says so.
+        if limit != Limit::Connections
+            && let Some(similar_not_logged) = self.complaints[limit as usize].may_say(now)
+        {
             let (deed, name, remedy) = (limit.deed(), limit.key(), limit.remedy());
             warn!(similar_not_logged, "{key} {deed} more than limits.{name} allows: {remedy}");
         }
