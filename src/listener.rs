@@ -221,8 +221,8 @@ impl Acceptor {
             }
             Err(error) if error.is_quiet() => debug!(%proxy, "no connection: the proxy {error}"),
             Err(error) => {
-                if let Some(unsaid) = self.gate.may_say(Complaint::Proxy) {
-                    warn!(%proxy, unsaid, "refused a connection: the proxy {error}");
+                if let Some(similar_not_logged) = self.gate.may_say(Complaint::Proxy) {
+                    warn!(%proxy, similar_not_logged, "refused a connection: the proxy {error}");
                 }
             }
         }
@@ -271,18 +271,18 @@ impl Acceptor {
             Err(refused) => refused,
         };
         self.context.counters.add_refused(refused);
-        if let Some(unsaid) = self.gate.may_say(Complaint::Refused) {
-            warn!(%peer, unsaid, "refused a connection: {}", gate::text(refused));
+        if let Some(similar_not_logged) = self.gate.may_say(Complaint::Refused) {
+            warn!(%peer, similar_not_logged, "refused a connection: {}", gate::text(refused));
         }
     }
 
     /// Out of descriptors or memory: accepting again at once would spin. Others concern only the
     /// connection that failed.
     async fn pause_after(&self, error: &io::Error) {
-        if let Some(unsaid) = self.gate.may_say(Complaint::Accept) {
+        if let Some(similar_not_logged) = self.gate.may_say(Complaint::Accept) {
             warn!(
                 %error,
-                unsaid,
+                similar_not_logged,
                 "cannot accept a connection: if files are short, raise `ulimit -n` or LimitNOFILE"
             );
         }
@@ -357,7 +357,9 @@ async fn serve_miner(conn: Conn<Stream, Session>, peer: SocketAddr, gate: Arc<Ga
 
 fn tell_closed(gate: &Gate, complaint: Complaint, peer: SocketAddr, error: &dyn fmt::Display) {
     match gate.may_say(complaint) {
-        Some(unsaid) => info!(%peer, unsaid, "closed a connection: the miner {error}"),
+        Some(similar_not_logged) => {
+            info!(%peer, similar_not_logged, "closed a connection: the miner {error}")
+        }
         None => debug!(%peer, "closed a connection: the miner {error}"),
     }
 }

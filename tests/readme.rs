@@ -41,6 +41,11 @@ const COMMANDS: &[(&str, Check)] = &[
         "openssl s_client -connect 127.0.0.1:23334 -CAfile gatewayd-ca.pem -verify_ip 127.0.0.1 -verify_return_error -brief < /dev/null",
         Check::Tls,
     ),
+    ("curl http://127.0.0.1:7152/api/v1/bans", Check::Api),
+    (
+        "curl -X DELETE -H \"Authorization: Bearer $(cat admin-password)\" http://127.0.0.1:7152/api/v1/bans/203.0.113.7",
+        Check::Not("needs somebody who is shut out; tests/api.rs lifts a ban"),
+    ),
     ("curl http://127.0.0.1:7152/api/v1/status", Check::Api),
     ("curl http://127.0.0.1:7152/api/v1/miners", Check::Api),
     ("curl 'http://127.0.0.1:7152/api/v1/history?metric=hashrate&window=24h'", Check::Api),

@@ -61,13 +61,13 @@ impl State {
             Denied::WrongPassword | Denied::WrongCode => {
                 let what =
                     if denied == Denied::WrongCode { "set-up code" } else { "admin password" };
-                if let Some(unsaid) = wrong.may_say(now) {
-                    warn!(%ip, unsaid, "API: a wrong {what}");
+                if let Some(similar_not_logged) = wrong.may_say(now) {
+                    warn!(%ip, similar_not_logged, "API: a wrong {what}");
                 }
             }
             Denied::Wait(wait) => {
-                if let Some(unsaid) = early.may_say(now) {
-                    info!(%ip, ?wait, unsaid, "API: too many wrong admin passwords");
+                if let Some(similar_not_logged) = early.may_say(now) {
+                    info!(%ip, ?wait, similar_not_logged, "API: too many wrong admin passwords");
                 }
             }
             Denied::ReadOnly | Denied::Busy => {}

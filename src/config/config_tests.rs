@@ -566,3 +566,26 @@ fn ports_have_rules_of_their_own() {
         assert!(all.len() == 1 && all[0].starts_with(told), "{wrong}: {all:#?}");
     }
 }
+
+#[test]
+fn limits_are_read_and_what_cannot_be_is_explained() {
+    let parse = |limits: &str| Config::parse(&format!("{MINIMAL}[limits]\n{limits}"));
+    let limits = Config::parse(MINIMAL).unwrap().limits;
+    assert_eq!(limits.rules, crate::work::limits::Rules::default(), "the defaults are one");
+    let list = "allow = [\"198.51.100.0/24\", \"2001:db8::1\"]\nconnections_per_minute = 0";
+    let rules = parse(list).unwrap().limits.rules;
+    assert!(rules.allow.contains("198.51.100.9".parse().unwrap()));
+    assert!(!rules.allow.contains("198.51.101.9".parse().unwrap()));
+    assert_eq!(rules.connections_per_minute, 0);
+    for (wrong, told) in [
+        ("deny = [\"10.0.0.0/33\"]", "limits.deny"),
+        ("allow = [\"myfarm.example\"]", "limits.allow"),
+        ("ban_first = \"2h\"\nban_longest = \"1h\"", "limits.ban_longest is shorter"),
+        ("ban_first = \"60\"", "limits.ban_first"),
+        ("bad_shares_per_minute = -1", "limits.bad_shares_per_minute"),
+        ("bad_shares = 1", "limits.bad_shares"),
+    ] {
+        let error = parse(wrong).unwrap_err().to_string();
+        assert!(error.contains(told), "{wrong}: {error}");
+    }
+}

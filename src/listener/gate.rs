@@ -207,8 +207,8 @@ impl Leases for Channels {
 impl Channels {
     fn refuse(&self, refused: Refused) {
         self.gate.counters.add_refused(refused);
-        if let Some(unsaid) = self.gate.may_say(Complaint::Refused) {
-            warn!(peer = %self.peer, unsaid, "refused a channel: {}", text(refused));
+        if let Some(similar_not_logged) = self.gate.may_say(Complaint::Refused) {
+            warn!(peer = %self.peer, similar_not_logged, "refused a channel: {}", text(refused));
         }
     }
 }

@@ -155,7 +155,7 @@ impl Oddities {
             unsaid: if said.is_some() { unsaid } else { 0 },
         });
         if said.is_none() {
-            info!(%peer, unsaid, "somebody {}: {}", odd.oddity, odd.oddity.advice());
+            info!(%peer, similar_not_logged = unsaid, "somebody {}: {}", odd.oddity, odd.oddity.advice());
         }
     }
 

@@ -35,6 +35,8 @@ def main():
 def mine(gateway, at, end, answers, told, lost):
     try:
         miner = sv1.Miner(gateway, f"honest{at}")
+        # Vardiff asks for a share each few seconds in the long run, which this is slow to find.
+        miner.socket.settimeout(120)
         pending = {}
         reader = (miner, end, pending, answers, told, lost)
         threading.Thread(target=listen, args=reader, daemon=True).start()
