@@ -40,7 +40,7 @@ pub(super) async fn bans(extract::State(state): Shared) -> Json<Bans> {
         (status = 400, body = ErrorBody),
         (status = 401, body = ErrorBody),
         (status = 403, body = ErrorBody),
-        (status = 404, body = ErrorBody, description = "It is not banned, or not any more"),
+        (status = 404, body = ErrorBody, description = "Nothing of that name is banned, or not any more"),
         (status = 429, body = ErrorBody),
     ),
 )]
@@ -50,7 +50,7 @@ pub(super) async fn lift(
     Path(address): Path<String>,
 ) -> Result<Json<Done>, ApiError> {
     let network = address.parse::<Cidr>().map(Network::from).map_err(|_| {
-        ApiError::bad_request("This is no address or network, as /api/v1/bans has them.")
+        ApiError::not_found("This is no address or network, as /api/v1/bans has them.")
     })?;
     if !state.handles.roster.warden().lift(network, moment().now) {
         return Err(ApiError::not_found(format!("{network} is not banned: it may have ended.")));
