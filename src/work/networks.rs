@@ -34,7 +34,8 @@ impl Network {
     }
 
     pub fn contains(self, ip: IpAddr) -> bool {
-        bits(ip) & mask(self.len) == self.first
+        let bits = bits(ip);
+        bits & mask(self.len) == self.first && may_hold(self.len, bits)
     }
 
     /// It is one address alone.
@@ -72,7 +73,9 @@ impl Networks {
     /// How long the closest network around `ip` is; none: it is in none.
     pub fn closest(&self, ip: IpAddr) -> Option<u8> {
         let bits = bits(ip);
-        let around = |(len, all): &&(u8, HashSet<u128>)| all.contains(&(bits & mask(*len)));
+        let around = |(len, all): &&(u8, HashSet<u128>)| {
+            all.contains(&(bits & mask(*len))) && may_hold(*len, bits)
+        };
         self.by_len.iter().find(around).map(|(len, _)| *len)
     }
 
@@ -111,6 +114,11 @@ fn bits(ip: IpAddr) -> u128 {
 
 fn is_v4(bits: u128) -> bool {
     bits >> 32 == 0xFFFF
+}
+
+/// `::/0` is all of IPv6, and none of IPv4, whose addresses have their place in it.
+fn may_hold(len: u8, bits: u128) -> bool {
+    len >= V4_LEN || !is_v4(bits)
 }
 
 fn mask(len: u8) -> u128 {
@@ -156,6 +164,9 @@ mod tests {
         assert!(!network("::/8").contains(ip("2001:db8::1")));
         assert!(network("0.0.0.0/0").contains(ip("255.255.255.255")));
         assert!(!network("0.0.0.0/0").contains(ip("2001:db8::1")));
+        assert!(network("::/0").contains(ip("2001:db8::1")));
+        assert!(!network("::/0").contains(ip("203.0.113.7")), "whoever denies IPv6 keeps IPv4");
+        assert!(!network("::/64").contains(ip("203.0.113.7")));
         assert_eq!(Network::around(ip("10.0.0.7")), network("10.0.0.0/24"));
         assert_eq!(Network::around(ip("::ffff:10.0.0.7")), network("10.0.0.0/24"));
         assert_eq!(Network::around(ip("2001:db8::7")), network("2001:db8::/64"));
@@ -172,6 +183,9 @@ mod tests {
         assert_eq!(list.closest(ip("10.2.2.4")), Some(104));
         assert_eq!(list.closest(ip("2001:db8:1::")), Some(32));
         assert_eq!(list.closest(ip("11.0.0.1")), None);
+        let list: Networks = ["::/0", "10.0.0.0/8"].map(network).into_iter().collect();
+        assert_eq!(list.closest(ip("2001:db8::1")), Some(0));
+        assert_eq!((list.closest(ip("10.0.0.1")), list.closest(ip("11.0.0.1"))), (Some(104), None));
         assert_eq!(Networks::default().closest(ip("10.0.0.1")), None);
     }
 }
