@@ -86,12 +86,16 @@ impl Places {
         }
         let is_full_there = count >= limits.connections_per_ip;
         // A farm comes back, and those that it left behind are not known to be gone yet.
-        let gave_way =
-            (is_full || is_full_there) && self.silent_gives_way(ip, limits, eviction, now);
+        let gave_way = is_full_there && self.silent_gives_way(ip, limits, eviction, now);
         if is_full_there && !gave_way {
             return Err(if is_full { Refused::Full } else { Refused::FullForIp });
         }
-        if is_full && !gave_way && !self.make_room(network, eviction, now) {
+        // Strangers before those of the same farm.
+        if is_full
+            && !gave_way
+            && !self.make_room(network, eviction, now)
+            && !self.silent_gives_way(ip, limits, eviction, now)
+        {
             return Err(Refused::Full);
         }
         let number = self.next;
@@ -150,6 +154,7 @@ impl Places {
         if files >= limits.connections && self.leaving.len() >= LEAVING_MAX {
             return false;
         }
+        let unproven = self.unproven.get(&Network::of(ip));
         let Some(from_there) = self.per_ip.get_mut(&ip) else { return false };
         if from_there.in_vain.is_some_and(|at| now < at + LOOK_EACH) {
             return false;
@@ -163,7 +168,9 @@ impl Places {
                 break;
             }
             let silence = eviction.silence(now);
-            if Arc::ptr_eq(eviction, own) || silence < SILENT {
+            let is_unproven = unproven.is_some_and(|all| all.contains_key(number));
+            let least = if is_unproven { SILENT } else { GONE };
+            if Arc::ptr_eq(eviction, own) || silence < least {
                 continue;
             }
             if silent.is_none_or(|(longest, _)| silence > longest) {
@@ -259,10 +266,11 @@ impl Places {
 
 /// That are cut off and have not ended: each still holds a file.
 const LEAVING_MAX: usize = 128;
-/// At the limit of its address a miner gives way to another after so long without a word. Live ones send
-/// a share each seven seconds, as a rule; firmware takes longer than this to notice that it is cut off.
+/// At the limit of its address one without a share gives way to another after so long without a word.
+/// Firmware takes longer than this to notice that it is cut off.
 const SILENT: Duration = Duration::from_secs(30);
-/// Nobody who is there is silent for so long, but for the smallest.
+/// Nobody who mines is silent for so long, but for the smallest: of shares that come each seven seconds,
+/// as a rule, none comes in 30 s to one miner in sixty, and in 90 s to one in 400,000.
 const GONE: Duration = Duration::from_secs(90);
 /// Places that are looked at for a newcomer at least, and more while none is silent.
 const LOOK_MIN: usize = 64;
@@ -364,14 +372,13 @@ mod tests {
     #[test]
     fn the_silent_of_an_address_give_way_to_those_that_come_back_there() {
         let mut bench = Bench::new(50_000, 5000);
-        let minute = Duration::from_secs(60);
         for _ in 0..4000 {
             let number = bench.enter("203.0.113.7").unwrap();
             bench.prove(number);
         }
         let neighbour = bench.enter("203.0.113.8").unwrap();
         bench.prove(neighbour);
-        bench.now += minute;
+        bench.now += GONE;
         // Some are behind another line, and alive.
         let alive: Vec<_> = bench
             .all
@@ -400,6 +407,26 @@ mod tests {
         while bench.enter("203.0.113.7").is_ok() {}
         bench.now += Duration::from_secs(20);
         assert_eq!(bench.enter("203.0.113.7"), Err(Refused::FullForIp));
+    }
+
+    #[test]
+    fn strangers_give_way_before_a_farms_own_miners_who_are_there() {
+        let mut bench = Bench::new(100, 100);
+        for _ in 0..40 {
+            let number = bench.enter("203.0.113.7").unwrap();
+            bench.prove(number);
+        }
+        while bench.enter("198.51.100.1").is_ok() {}
+        // At 8 shares a minute, one miner in sixty is silent for so long.
+        bench.now += SILENT + Duration::from_secs(10);
+        for _ in 0..20 {
+            bench.enter("203.0.113.7").unwrap();
+        }
+        let sent = |from: &str| {
+            let from: IpAddr = from.parse().unwrap();
+            bench.all.iter().filter(|(_, ip, it)| *ip == from && it.is_wanted()).count()
+        };
+        assert_eq!((sent("203.0.113.7"), sent("198.51.100.1")), (0, 20));
     }
 
     #[test]
