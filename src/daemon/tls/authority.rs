@@ -60,7 +60,9 @@ impl Authority {
         let read = File::open(&path).and_then(|file| file.take(LEN_MAX).read_to_string(&mut text));
         read.map_err(|error| failed(&path, "cannot be read", &error))?;
         let broken = |error: &dyn ToString| failed(&path, BROKEN, &error.to_string());
-        let certificate = text.find(BEGIN).map(|at| text[at..].trim_end().to_owned() + "\n");
+        // Alone: what follows it may be another key, and this is given to anybody.
+        let certificate = text.split_once(BEGIN).and_then(|(_, rest)| rest.split_once(END));
+        let certificate = certificate.map(|(body, _)| format!("{BEGIN}{body}{END}\n"));
         let certificate = certificate.ok_or_else(|| broken(&"it holds no certificate"))?;
         let key = KeyPair::from_pem(&text).map_err(|error| broken(&error))?;
         Self::new(path, key, &certificate)
@@ -213,6 +215,7 @@ const OUTSIDE: [(IpAddr, IpAddr); 2] = [
     (IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::new(0x2001, 0xDB8, 0, 0, 0, 0, 0, 1))),
 ];
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+const END: &str = "-----END CERTIFICATE-----";
 const BROKEN: &str = "is none; restore the file from a copy. Without one, move it away: the next \
                       start makes a new authority, whose certificate every miner then needs";
 const LEN_MAX: u64 = 16_384;
