@@ -134,6 +134,8 @@ impl Rig {
         let assignment = Assignment::new(class, difficulty(), quickdiff);
         let username = Username("addr.rig".into());
         let (mut shares, mut scratch) = (Vec::new(), Vec::new());
+        // Of another miner each time: one alone may have only so many on a job.
+        self.seen = SeenShares::default();
         while shares.len() < count {
             self.nonce += 1;
             let submission = Submission {
