@@ -1,7 +1,15 @@
 //! A real blvm-node on regtest, for `benches/tips`. Runs until its standard input ends. Needs what
 //! `.ci/blvm-node` builds.
 
-#[path = "../tests/common/mod.rs"]
+#[path = "../tests/it/common/mod.rs"]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the tests' harness, of which this needs a part"
+)]
 mod common;
 
 use std::{

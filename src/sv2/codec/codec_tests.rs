@@ -1,5 +1,5 @@
 //! Bytes written by hand from the specification's tables, so that not everything rests on the
-//! reference implementation (see tests/sv2_codec.rs).
+//! reference implementation (see tests/it/sv2_codec.rs).
 
 use super::{extension::id, *};
 use crate::work::{Hash256, Target};

@@ -1,0 +1,30 @@
+//! What integration tests share: a real node and the real gateway, each a process of its own.
+//!
+//! Nothing here sleeps to let time pass: waiting means polling a condition until its deadline.
+
+pub mod bitcoind;
+pub mod blvm;
+pub mod gateway;
+pub mod haproxy;
+pub mod http;
+pub mod openapi;
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Polls `condition` until it gives a value; panics, saying what was awaited, at the deadline.
+#[track_caller]
+pub fn eventually<T>(what: &str, timeout: Duration, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + timeout;
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "not within {timeout:?}: {what}");
+        thread::sleep(POLL_INTERVAL);
+    }
+}
+
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
