@@ -232,12 +232,15 @@ impl Acceptor {
     fn admit(&self, socket: TcpStream, peer: SocketAddr) {
         let eviction = Arc::<Eviction>::default();
         let warden = self.roster.warden();
-        // The cheapest question first.
-        let admitted = warden
-            .admit(peer.ip(), gate::now())
+        // The cheapest question first; without work nothing is held against whoever comes.
+        let admitted = match self.context.work.borrow().door {
+            Door::Open => Ok(()),
+            _ => Err(Refused::NoWork),
+        };
+        let admitted = admitted
+            .and_then(|()| warden.admit(peer.ip(), gate::now()))
             .and_then(|wait| Ok((self.gate.enter(peer.ip(), Kind::Connection, &eviction)?, wait)));
         let refused = match admitted {
-            Ok(_) if self.context.work.borrow().door != Door::Open => Refused::NoWork,
             Ok((place, wait)) => {
                 if let Err(error) = tune(&socket) {
                     debug!(%peer, %error, "cannot tune the connection");

@@ -2,7 +2,7 @@
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Instant};
 
-use super::Config;
+use super::{Close, Config, toll::close_for};
 use crate::{
     validate::{SeenShares, Shelf},
     work::{
@@ -61,11 +61,12 @@ impl Seat {
         self.roster.enter(self.peer, protocol, about, &self.eviction, now)
     }
 
-    /// Whether somebody may log in, as often as it has been done from there.
-    pub fn may_log_in(&self, is_proven: bool, now: Instant) -> bool {
+    /// Whether somebody may log in, as often as it has been done from there; why not.
+    pub fn may_log_in(&self, is_proven: bool, now: Instant) -> Result<(), Close> {
         let own_proof = usize::from(is_proven);
         let warden = self.roster.warden();
-        warden.take(Limit::Logins, self.peer.ip(), 1, own_proof, now).is_ok()
+        let taken = warden.take(Limit::Logins, self.peer.ip(), 1, own_proof, now);
+        taken.map_err(|crossed| close_for(crossed, Close::TOO_MANY_LOGINS))
     }
 
     /// What a miner of Stratum V1 speaks here.

@@ -85,7 +85,7 @@ impl Bill {
             let good = std::mem::take(&mut self.good);
             // Some firmware has many shares refused, and works all the same.
             if u64::from(bad) * GOOD_EACH_BAD > good {
-                take(Limit::BadShares, bad).map_err(|_| TOO_MANY_BAD)?;
+                take(Limit::BadShares, bad).map_err(|crossed| close_for(crossed, TOO_MANY_BAD))?;
             }
         }
         if self.bytes >= bytes_least {
@@ -94,18 +94,33 @@ impl Bill {
                 Err(Crossed::Wait(wait)) => {
                     self.until = Some(now + wait.clamp(HOLD_MIN, HOLD_MAX));
                 }
-                Err(Crossed::Banned) => return Err(TOO_MANY_BYTES),
+                Err(crossed) => return Err(close_for(crossed, TOO_MANY_BYTES)),
             }
         }
         Ok(())
     }
 }
 
-const TOO_MANY_BAD: Close = Close::Violation(Cow::Borrowed(
-    "sent more bad shares than limits.bad_shares_per_minute allows from its address",
-));
+/// Why whoever has crossed a limit is sent away; `asked` is what the limit asked about has to say.
+pub(super) fn close_for(crossed: Crossed, asked: Close) -> Close {
+    match crossed {
+        Crossed::Wait(_) => asked,
+        // Another than the one asked about, as a rule.
+        Crossed::Banned(limit) => Close::Violation(Cow::Owned(format!(
+            "crossed limits.{} again and again, alone or with others of the same address: that is \
+             shut out for a while",
+            limit.key()
+        ))),
+        Crossed::Denied => DENIED,
+    }
+}
+
+const DENIED: Close = Close::Violation(Cow::Borrowed("was put into limits.deny"));
 const TOO_MANY_BYTES: Close = Close::Violation(Cow::Borrowed(
     "sent or asked for more than limits.bytes_per_second allows from its address",
+));
+const TOO_MANY_BAD: Close = Close::Violation(Cow::Borrowed(
+    "sent more bad shares than limits.bad_shares_per_minute allows from its address",
 ));
 /// An hour of an honest miner.
 const BYTES_EACH: u32 = 1 << 16;
@@ -219,5 +234,25 @@ mod tests {
         toll.pay([1, 0], &none, false, until).unwrap();
         assert_eq!(toll.pause(until), None);
         assert_eq!(toll.0.unwrap().bytes, 0);
+    }
+
+    #[test]
+    fn the_banned_are_told_which_limit_it_was() {
+        let mut now = start();
+        let roster = Roster::new(now);
+        let rules = Rules { logins_per_minute: 10, ..Rules::default() };
+        roster.warden().set_rules(rules, now);
+        let mut toll = Toll::new(Arc::clone(&roster), PEER, None, now);
+        for _ in 0..4 {
+            for _ in 0..100 {
+                let _ = roster.warden().take(Limit::Logins, PEER, 1, 0, now);
+            }
+            now += Duration::from_secs(10);
+        }
+        assert_eq!(roster.warden().view(now).banned, 1);
+        let told = toll.pay([100_000, 0], &read(0, &[]), false, now).unwrap_err().to_string();
+        assert!(told.contains("limits.logins_per_minute"), "{told}");
+        let told = toll.pay([0, 0], &read(0, &[Reject::HighHash; 20]), false, now).unwrap_err();
+        assert!(told.to_string().contains("limits.logins_per_minute"), "{told}");
     }
 }

@@ -300,7 +300,7 @@ impl Session {
         now: Instant,
     ) -> Result<usize, Str255<'static>> {
         let setup = self.setup.as_ref().ok_or(codes::UNSUPPORTED_PROTOCOL)?;
-        if !self.seat.may_log_in(self.is_proven, now) {
+        if self.seat.may_log_in(self.is_proven, now).is_err() {
             return Err(codes::TOO_MANY_LOGINS);
         }
         if wish.kind == Kind::Extended && setup.requires_standard_jobs {

@@ -453,12 +453,18 @@ async fn a_disconnected_miner_is_really_gone() {
 
 /// Connects from another address than the rest of the house; whether anything was said.
 fn knock(door: SocketAddr) -> bool {
+    knock_with(door, "")
+}
+
+/// `more` follows the first request.
+fn knock_with(door: SocketAddr, more: &str) -> bool {
     let say = || -> std::io::Result<usize> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         socket.bind(&SocketAddr::from(([127, 0, 1, 1], 0)).into())?;
         socket.connect(&door.into())?;
         let mut stream = TcpStream::from(socket);
-        stream.write_all(b"{\"id\":1,\"method\":\"mining.subscribe\",\"params\":[]}\n")?;
+        let subscribe = "{\"id\":1,\"method\":\"mining.subscribe\",\"params\":[]}\n";
+        stream.write_all(format!("{subscribe}{more}").as_bytes())?;
         stream.read(&mut [0])
     };
     say().is_ok_and(|said| said > 0)
@@ -466,25 +472,26 @@ fn knock(door: SocketAddr) -> bool {
 
 /// Three crossings lead to a ban, ten seconds apart.
 #[tokio::test(flavor = "multi_thread")]
-async fn who_connects_too_often_is_shut_out_seen_and_let_in_again() {
+async fn who_logs_in_too_often_is_shut_out_seen_and_let_in_again() {
     let house = House::open().await;
     let door = house.gateway.addr("stratum");
     let set = |change: &str| {
         let body = format!("{{\"changes\": {{{change}}}}}");
         assert_eq!(house.admin("PUT", "/api/v1/config", Some(&body)).status, 200, "{change}");
     };
-    set("\"limits.connections_per_minute\": 1");
+    set("\"limits.logins_per_minute\": 1");
     assert_eq!(house.get("/api/v1/bans")["total"], 0);
+    let login = "{\"id\":2,\"method\":\"mining.authorize\",\"params\":[\"a\",\"x\"]}\n".repeat(2);
     let bans = eventually("a ban", 4 * SOON, || {
-        knock(door);
+        knock_with(door, &login);
         Some(house.get("/api/v1/bans")).filter(|bans| bans["total"] == 1)
     });
     let api = house.get("/api/v1/openapi.json");
     conforms(&api, "get", "/api/v1/bans", 200, &bans);
     assert_eq!(bans["bans"][0]["address"], "127.0.1.1");
-    assert_eq!(bans["bans"][0]["limit"], "connections");
+    assert_eq!(bans["bans"][0]["limit"], "logins");
     // It is none of the settings' business.
-    set("\"limits.connections_per_minute\": 1000");
+    set("\"limits.logins_per_minute\": 1000");
     assert_eq!(house.get("/api/v1/bans")["total"], 1);
     assert!(!knock(door));
     let path = "/api/v1/bans/127.0.1.1";

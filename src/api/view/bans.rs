@@ -10,11 +10,11 @@ use crate::{
 
 pub(crate) fn bans(handles: &Handles, moment: &Moment) -> Bans {
     let warden = handles.roster.warden();
-    let (all, view) = (warden.bans(moment.now), warden.view(moment.now));
+    let (latest, view) = (warden.bans(BANS_MAX, moment.now), warden.view(moment.now));
     let crossed = Limit::ALL.into_iter().zip(view.crossed);
     Bans {
-        total: all.len() as u64,
-        bans: all.iter().take(BANS_MAX).map(|it| ban(it, moment)).collect(),
+        total: view.banned as u64,
+        bans: latest.iter().map(|it| ban(it, moment)).collect(),
         crossed: crossed.map(|(limit, times)| Crossed { limit: limit.name(), times }).collect(),
         bans_session: view.bans,
     }

@@ -23,9 +23,9 @@ impl Session {
         now: Instant,
         out: &mut Vec<u8>,
     ) -> Result<(), Close> {
-        if !self.seat.may_log_in(self.is_proven, now) {
+        if let Err(why) = self.seat.may_log_in(self.is_proven, now) {
             write_too_many_logins(request.id, out);
-            return Err(Close::TOO_MANY_LOGINS);
+            return Err(why);
         }
         write_true(request.id, out);
         let Login { name, asked } = Login::read(request);

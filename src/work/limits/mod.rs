@@ -68,8 +68,14 @@ impl Limit {
         }
     }
 
+    /// Whether whoever crosses it again and again is shut out. Not for connections: a farm whose
+    /// handshakes all fail comes back just as often, and to refuse one costs the same either way.
+    const fn leads_to_bans(self) -> bool {
+        !matches!(self, Self::Connections)
+    }
+
     /// Its key below `[limits]`.
-    const fn key(self) -> &'static str {
+    pub const fn key(self) -> &'static str {
         match self {
             Self::Connections => "connections_per_minute",
             Self::Logins => "logins_per_minute",
@@ -106,8 +112,8 @@ struct Inner {
     began: Instant,
     time: Time,
     rules: Rules,
-    /// By [`Limit`]: of an address, of a network.
-    rates: [[Rate; 2]; Limit::ALL.len()],
+    /// By [`Limit`]: of an address, of a network; for strangers, and for those who mine.
+    rates: [[[Rate; 2]; 2]; Limit::ALL.len()],
     records: Records,
     /// Connections that have had a share accepted.
     proven: HashMap<Network, usize>,
@@ -133,8 +139,10 @@ pub struct LimitsView {
 pub enum Crossed {
     /// It may be done after this.
     Wait(Duration),
-    /// Whoever it is, is shut out.
-    Banned,
+    /// Whoever it is, is shut out for crossing this limit again and again.
+    Banned(Limit),
+    /// `[limits] deny` has it.
+    Denied,
 }
 
 /// Those of gatewayd.toml: a farm of 5,000 behind one address may come back at once, twice.
@@ -181,7 +189,7 @@ impl Rules {
             || self.allow.contains(ip)
     }
 
-    fn rates(&self, time: &Time) -> [[Rate; 2]; Limit::ALL.len()] {
+    fn rates(&self, time: &Time) -> [[[Rate; 2]; 2]; Limit::ALL.len()] {
         Limit::ALL.map(|limit| {
             let (amount, each, bursts) = match limit {
                 Limit::Connections => (self.connections_per_minute, MINUTE, 1),
@@ -189,10 +197,13 @@ impl Rules {
                 Limit::BadShares => (self.bad_shares_per_minute, MINUTE, 1),
                 Limit::Bytes => (self.bytes_per_second, SECOND, BYTES_BURST_S),
             };
-            [1, NETWORK_TIMES].map(|times| {
-                let amount = amount.saturating_mul(times);
-                Rate::new(amount, each, amount.saturating_mul(bursts), time)
-            })
+            let rates = || {
+                [1, NETWORK_TIMES].map(|times| {
+                    let amount = amount.saturating_mul(times);
+                    Rate::new(amount, each, amount.saturating_mul(bursts), time)
+                })
+            };
+            [rates(), rates()]
         })
     }
 }
@@ -231,15 +242,12 @@ impl Warden {
         if inner.rules.exempts(ip) {
             return Ok(None);
         }
-        if inner.is_banned(ip, now) {
+        if inner.ban(ip, now).is_some() {
             return Err(Refused::Banned);
         }
-        if let Err(crossed) = inner.take(Limit::Connections, ip, 1, 0, now) {
-            let is_banned = crossed == Crossed::Banned;
-            return Err(if is_banned { Refused::Banned } else { Refused::TooOften });
-        }
+        inner.take(Limit::Connections, ip, 1, 0, now).map_err(|_| Refused::TooOften)?;
         // Where an address is in debt, another connection gets it no more.
-        let bytes = &inner.rates[Limit::Bytes as usize];
+        let [bytes, _] = &inner.rates[Limit::Bytes as usize];
         let keys = [Network::host(ip), Network::around(ip)];
         let waits = bytes.iter().zip(keys).filter_map(|(rate, key)| rate.take(key, 1).err());
         Ok(waits.max())
@@ -256,14 +264,16 @@ impl Warden {
     ) -> Result<(), Crossed> {
         let mut inner = self.inner(now);
         if inner.rules.denies(ip) {
-            return Err(Crossed::Banned);
+            return Err(Crossed::Denied);
         }
         if inner.rules.exempts(ip) {
             return Ok(());
         }
         // Those that came in before the ban and do not mine go with it.
-        if own_proof == 0 && inner.is_banned(ip, now) {
-            return Err(Crossed::Banned);
+        if own_proof == 0
+            && let Some(limit) = inner.ban(ip, now)
+        {
+            return Err(Crossed::Banned(limit));
         }
         inner.take(limit, ip, count, own_proof, now)
     }
@@ -289,9 +299,9 @@ impl Warden {
         }
     }
 
-    /// Those that are in force, the latest first.
-    pub fn bans(&self, now: Instant) -> Vec<Ban> {
-        self.inner(now).records.bans(now)
+    /// The latest of those that are in force, `most` of them.
+    pub fn bans(&self, most: usize, now: Instant) -> Vec<Ban> {
+        self.inner(now).records.bans(most, now)
     }
 
     /// Lifts a ban, and forgets what led to it; false when there is none.
@@ -310,7 +320,7 @@ impl Warden {
     }
 
     pub fn view(&self, now: Instant) -> LimitsView {
-        let inner = self.inner(now);
+        let mut inner = self.inner(now);
         LimitsView {
             crossed: inner.crossed,
             banned: inner.records.banned(now),
@@ -331,10 +341,11 @@ impl Warden {
 }
 
 impl Inner {
-    fn is_banned(&mut self, ip: IpAddr, now: Instant) -> bool {
+    /// What it is banned for.
+    fn ban(&mut self, ip: IpAddr, now: Instant) -> Option<Limit> {
         let keys = [Network::host(ip), Network::around(ip)];
-        !self.rules.ban_first.is_zero()
-            && keys.into_iter().any(|key| self.records.turn_away(key, now))
+        let has_bans = !self.rules.ban_first.is_zero();
+        keys.into_iter().filter(|_| has_bans).find_map(|key| self.records.turn_away(key, now))
     }
 
     fn take(
@@ -345,7 +356,8 @@ impl Inner {
         own_proof: usize,
         now: Instant,
     ) -> Result<(), Crossed> {
-        let [of_host, of_network] = &self.rates[limit as usize];
+        // Whoever mines is not held up by what strangers of the same address owe.
+        let [of_host, of_network] = &self.rates[limit as usize][usize::from(own_proof > 0)];
         let (host, network) = (Network::host(ip), Network::around(ip));
         let crossed = of_host
             .take(host, count)
@@ -355,9 +367,9 @@ impl Inner {
         self.crossed[limit as usize] += 1;
         // Whoever mines there is not shut out for what a neighbour does.
         let others = self.proven.get(&key).copied().unwrap_or_default().saturating_sub(own_proof);
-        let can_ban = others == 0 && !self.rules.ban_first.is_zero();
+        let can_ban = others == 0 && limit.leads_to_bans() && !self.rules.ban_first.is_zero();
         if can_ban && self.strike(key, limit, now) {
-            return Err(Crossed::Banned);
+            return Err(Crossed::Banned(limit));
         }
         // Connections are refused at the door, which says so.
         if limit != Limit::Connections

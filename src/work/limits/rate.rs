@@ -115,7 +115,7 @@ fn forget(known: &mut HashMap<Network, Nanos>, now: Nanos) {
     known.retain(|_, debt| *debt > least);
 }
 
-/// A table of 2 MiB; there are eight.
+/// A table of 2 MiB; there are sixteen.
 const KEYS_MAX: usize = 1 << 15;
 
 #[cfg(test)]

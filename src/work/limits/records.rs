@@ -1,7 +1,8 @@
 //! Who crossed limits, and who is shut out for it, for how long.
 
 use std::{
-    collections::HashMap,
+    cmp::Reverse,
+    collections::{BTreeSet, HashMap},
     time::{Duration, Instant},
 };
 
@@ -33,6 +34,9 @@ pub(super) enum Struck {
 #[derive(Debug, Default)]
 pub(super) struct Records {
     all: HashMap<Network, Record>,
+    /// Bans in force: the latest first, and by when they end.
+    latest: BTreeSet<(Reverse<Instant>, Network)>,
+    ends: BTreeSet<(Instant, Network)>,
     bans_ever: u64,
     /// Looking for room again sooner would find none.
     swept: Option<Instant>,
@@ -44,6 +48,8 @@ struct Record {
     struck: Instant,
     /// Bans before, as far as they are remembered.
     row: u32,
+    /// How many of those have been forgiven since the last ban or crossing.
+    forgiven: u32,
     ban: Option<Ban>,
 }
 
@@ -60,12 +66,19 @@ impl Record {
         let Some(ban) = &self.ban else { return };
         let quiet = now.saturating_duration_since(ban.until.max(self.struck));
         let hours = u32::try_from(quiet.as_secs() / ROW_KEPT.as_secs()).unwrap_or(u32::MAX);
-        if hours > 0 && now >= ban.until {
-            self.row = self.row.saturating_sub(hours);
+        if now >= ban.until {
+            // Once for each hour, however often it is looked at.
+            self.row = self.row.saturating_sub(hours.saturating_sub(self.forgiven));
+            self.forgiven = hours;
             if self.row == 0 {
                 self.ban = None;
             }
         }
+    }
+
+    /// Those with less of it are forgotten first.
+    fn weight(&self) -> (u32, u32, Instant) {
+        (self.row, self.strikes, self.struck)
     }
 }
 
@@ -80,10 +93,11 @@ impl Records {
         longest: Duration,
         now: Instant,
     ) -> Struck {
+        self.expire(now);
         if !self.has_room(key, now) {
             return Struck::Full;
         }
-        let fresh = Record { strikes: 0, struck: now, row: 0, ban: None };
+        let fresh = Record { strikes: 0, struck: now, row: 0, forgiven: 0, ban: None };
         let record = self.all.entry(key).or_insert(fresh);
         if record.live(now).is_some() {
             return Struck::Noted;
@@ -93,7 +107,7 @@ impl Records {
         if record.strikes > 0 && now < record.struck + STRIKE_EACH {
             return Struck::Noted;
         }
-        (record.strikes, record.struck) = (record.strikes + 1, now);
+        (record.strikes, record.struck, record.forgiven) = (record.strikes + 1, now, 0);
         if record.strikes < STRIKES_MAX {
             return Struck::Noted;
         }
@@ -103,27 +117,43 @@ impl Records {
         record.strikes = 0;
         let row = record.row;
         let ban = Ban { network: key, limit, since: now, until: now + length, row, refused: 0 };
+        self.latest.insert((Reverse(ban.since), key));
+        self.ends.insert((ban.until, key));
         record.ban = Some(ban);
         self.bans_ever += 1;
         Struck::Banned(length)
     }
 
-    /// Whether it is banned; counts that it came.
-    pub(super) fn turn_away(&mut self, key: Network, now: Instant) -> bool {
-        let Some(record) = self.all.get_mut(&key) else { return false };
-        let Some(ban) = record.ban.as_mut().filter(|ban| now < ban.until) else { return false };
+    /// What it is banned for; counts that it came.
+    pub(super) fn turn_away(&mut self, key: Network, now: Instant) -> Option<Limit> {
+        let record = self.all.get_mut(&key)?;
+        let ban = record.ban.as_mut().filter(|ban| now < ban.until)?;
         ban.refused += 1;
-        true
+        Some(ban.limit)
     }
 
-    pub(super) fn bans(&self, now: Instant) -> Vec<Ban> {
-        let mut bans: Vec<_> = self.all.values().filter_map(|it| it.live(now)).cloned().collect();
-        bans.sort_by_key(|ban| (std::cmp::Reverse(ban.since), ban.network));
-        bans
+    /// The latest `most`. Everybody waits meanwhile, so no others are looked at.
+    pub(super) fn bans(&mut self, most: usize, now: Instant) -> Vec<Ban> {
+        self.expire(now);
+        let latest = self.latest.iter().take(most);
+        latest.filter_map(|(_, key)| self.all.get(key)?.live(now).cloned()).collect()
     }
 
-    pub(super) fn banned(&self, now: Instant) -> usize {
-        self.all.values().filter(|it| it.live(now).is_some()).count()
+    pub(super) fn banned(&mut self, now: Instant) -> usize {
+        self.expire(now);
+        self.latest.len()
+    }
+
+    /// Those that have ended are in force no more.
+    fn expire(&mut self, now: Instant) {
+        while let Some((until, key)) = self.ends.first().copied()
+            && now >= until
+        {
+            self.ends.pop_first();
+            if let Some(ban) = self.all.get(&key).and_then(|it| it.ban.as_ref()) {
+                self.latest.remove(&(Reverse(ban.since), key));
+            }
+        }
     }
 
     pub(super) fn bans_ever(&self) -> u64 {
@@ -131,14 +161,15 @@ impl Records {
     }
 
     pub(super) fn lift(&mut self, key: Network, now: Instant) -> bool {
-        let is_banned = self.all.get(&key).is_some_and(|it| it.live(now).is_some());
-        if is_banned {
-            self.all.remove(&key);
-        }
-        is_banned
+        let Some(ban) = self.all.get(&key).and_then(|it| it.live(now)) else { return false };
+        self.latest.remove(&(Reverse(ban.since), key));
+        self.ends.remove(&(ban.until, key));
+        self.all.remove(&key);
+        true
     }
 
-    /// Makes room for a key. A ban in force is never forgotten for it.
+    /// Makes room for a key: those that have least against them go. A ban in force is never forgotten
+    /// for it.
     fn has_room(&mut self, key: Network, now: Instant) -> bool {
         if self.all.len() < BANS_MAX || self.all.contains_key(&key) {
             return true;
@@ -149,10 +180,18 @@ impl Records {
         self.swept = Some(now);
         self.all.values_mut().for_each(|record| record.mellow(now));
         self.all.retain(|_, it| it.strikes > 0 || it.ban.is_some());
-        if self.all.len() >= BANS_MAX {
-            self.all.retain(|_, it| it.live(now).is_some());
-        }
+        self.forget_least(now);
         self.all.len() < BANS_MAX
+    }
+
+    fn forget_least(&mut self, now: Instant) {
+        let not_live = self.all.values().filter(|it| it.live(now).is_none());
+        let mut weights: Vec<_> = not_live.map(Record::weight).collect();
+        let most = (BANS_MAX - BANS_MAX / 4).saturating_sub(self.all.len() - weights.len());
+        let Some(at) = weights.len().checked_sub(most.max(1)) else { return };
+        let (_, least, _) = weights.select_nth_unstable(at);
+        let least = *least;
+        self.all.retain(|_, it| it.live(now).is_some() || it.weight() > least);
     }
 }
 
@@ -213,8 +252,11 @@ mod tests {
         let mut strike = |s| records.strike(host(1), Limit::Logins, FIRST, LONGEST, at(s));
         assert_eq!(strike(10), Struck::Noted);
         assert_eq!(strike(20), Struck::Banned(FIRST));
-        assert!(records.turn_away(host(1), at(79)) && !records.turn_away(host(1), at(80)));
-        assert!(!records.turn_away(host(2), at(30)));
+        assert!(
+            records.turn_away(host(1), at(79)).is_some()
+                && records.turn_away(host(1), at(80)).is_none()
+        );
+        assert!(records.turn_away(host(2), at(30)).is_none());
         // Seldom enough, it comes to nothing.
         for at in (1..100).map(|each| at(1000 * each)) {
             let struck = records.strike(host(3), Limit::Logins, FIRST, LONGEST, at);
@@ -243,15 +285,55 @@ mod tests {
     fn a_ban_is_seen_and_lifted() {
         let (mut records, mut now) = (Records::default(), start());
         offend(&mut records, host(1), &mut now);
-        records.turn_away(host(1), now);
-        let bans = records.bans(now);
+        let _ = records.turn_away(host(1), now);
+        let bans = records.bans(9, now);
         assert_eq!(bans.len(), 1);
         let Ban { network, until, row, refused, .. } = bans[0].clone();
         assert_eq!((network, until, row, refused), (host(1), now + FIRST, 1, 1));
         assert!(!records.lift(host(2), now));
-        assert!(records.lift(host(1), now) && !records.turn_away(host(1), now));
-        assert!(records.bans(now).is_empty());
+        assert!(records.lift(host(1), now) && records.turn_away(host(1), now).is_none());
+        assert!(records.bans(9, now).is_empty());
         assert_eq!(offend(&mut records, host(1), &mut now), FIRST, "it begins anew");
+    }
+
+    /// Bans that have ended make the next one longer; the flood looks for room once a second.
+    #[test]
+    fn earlier_bans_are_not_forgotten_for_a_crowd() {
+        let (mut records, mut now) = (Records::default(), start());
+        for _ in 0..6 {
+            let length = offend(&mut records, host(0), &mut now);
+            now += length;
+        }
+        now += ROW_KEPT;
+        for number in 1..200_000 {
+            records.strike(host(number), Limit::Bytes, FIRST, LONGEST, now);
+            now += Duration::from_millis(5);
+        }
+        assert_eq!(offend(&mut records, host(0), &mut now), FIRST * 32, "one of six is forgiven");
+    }
+
+    #[test]
+    fn the_latest_bans_in_force_are_shown() {
+        let (mut records, mut now) = (Records::default(), start());
+        for number in 0..30 {
+            offend(&mut records, host(number), &mut now);
+            now += Duration::from_millis(1);
+        }
+        // Each took 20 s, and lasts 60.
+        assert_eq!(records.banned(now), 3);
+        let shown = |records: &mut Records, most, now| {
+            let bans = records.bans(most, now);
+            bans.into_iter().map(|ban| ban.network).collect::<Vec<_>>()
+        };
+        assert_eq!(shown(&mut records, 9, now), [host(29), host(28), host(27)]);
+        assert_eq!(shown(&mut records, 2, now), [host(29), host(28)]);
+        assert!(records.lift(host(28), now));
+        assert_eq!(shown(&mut records, 9, now), [host(29), host(27)]);
+        offend(&mut records, host(27), &mut (now + FIRST));
+        assert_eq!(shown(&mut records, 9, now + FIRST), [host(27)]);
+        let later = now + LONGEST;
+        assert_eq!((records.banned(later), shown(&mut records, 9, later)), (0, Vec::new()));
+        assert!(records.ends.is_empty() && records.latest.is_empty());
     }
 
     /// A guard never forgets under load.
@@ -264,7 +346,7 @@ mod tests {
             assert!(records.all.len() <= BANS_MAX);
             now += Duration::from_micros(10);
         }
-        assert!(records.turn_away(host(0), now));
+        assert!(records.turn_away(host(0), now).is_some());
         // Full of bans: the next is not one, and none goes for it.
         let (mut records, now) = (Records::default(), start());
         let at = |times| now + STRIKE_EACH * times;
@@ -276,7 +358,7 @@ mod tests {
         assert_eq!(records.banned(at(3)), BANS_MAX);
         let struck = records.strike(host(u32::MAX), Limit::Bytes, FIRST, LONGEST, at(3));
         assert_eq!(struck, Struck::Full);
-        assert!(records.turn_away(host(0), at(3)));
+        assert!(records.turn_away(host(0), at(3)).is_some());
         let later = at(3) + FIRST;
         let struck = records.strike(host(u32::MAX), Limit::Bytes, FIRST, LONGEST, later);
         assert_eq!(struck, Struck::Noted, "there is room when bans have ended");
