@@ -48,6 +48,14 @@ struct Unproven {
     eviction: Arc<Eviction>,
 }
 
+/// Whose place is looked for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Whose {
+    Anybodys,
+    /// Of one without a share.
+    Unproven,
+}
+
 /// A /24 or a /64: one party's, as a rule.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 struct Network(u64);
@@ -81,12 +89,18 @@ impl Places {
         let unproven = from_there.map_or(0, |it| it.unproven);
         let is_full = self.taken >= limits.connections;
         let network = Network::of(ip);
+        // A farm comes back, and those that it left behind are not known to be gone yet.
+        let mut gave_way = false;
         if self.has_unproven(network, unproven, limits) {
-            return Err(Refused::FullOfUnproven);
+            gave_way = self.silent_gives_way(ip, Whose::Unproven, limits, eviction, now);
+            if !gave_way {
+                return Err(Refused::FullOfUnproven);
+            }
         }
         let is_full_there = count >= limits.connections_per_ip;
-        // A farm comes back, and those that it left behind are not known to be gone yet.
-        let gave_way = is_full_there && self.silent_gives_way(ip, limits, eviction, now);
+        if is_full_there && !gave_way {
+            gave_way = self.silent_gives_way(ip, Whose::Anybodys, limits, eviction, now);
+        }
         if is_full_there && !gave_way {
             return Err(if is_full { Refused::Full } else { Refused::FullForIp });
         }
@@ -94,7 +108,7 @@ impl Places {
         if is_full
             && !gave_way
             && !self.make_room(network, eviction, now)
-            && !self.silent_gives_way(ip, limits, eviction, now)
+            && !self.silent_gives_way(ip, Whose::Anybodys, limits, eviction, now)
         {
             return Err(Refused::Full);
         }
@@ -146,6 +160,7 @@ impl Places {
     fn silent_gives_way(
         &mut self,
         ip: IpAddr,
+        whose: Whose,
         limits: Limits,
         own: &Arc<Eviction>,
         now: Instant,
@@ -170,7 +185,8 @@ impl Places {
             let silence = eviction.silence(now);
             let is_unproven = unproven.is_some_and(|all| all.contains_key(number));
             let least = if is_unproven { SILENT } else { GONE };
-            if Arc::ptr_eq(eviction, own) || silence < least {
+            let is_asked = is_unproven || whose == Whose::Anybodys;
+            if Arc::ptr_eq(eviction, own) || silence < least || !is_asked {
                 continue;
             }
             if silent.is_none_or(|(longest, _)| silence > longest) {
@@ -445,6 +461,24 @@ mod tests {
         }
         assert_eq!(bench.enter("203.0.113.200"), Err(Refused::FullOfUnproven), "of its network");
         bench.enter("203.0.114.1").unwrap();
+    }
+
+    /// A farm whose miners have sent no share yet, behind a router that was restarted.
+    #[test]
+    fn those_who_have_gone_without_a_share_give_way_to_those_who_come_back() {
+        let mut bench = Bench::new(1000, 1000);
+        bench.limits.unproven = 10;
+        let number = bench.enter("203.0.113.7").unwrap();
+        bench.prove(number);
+        while bench.enter("203.0.113.7").is_ok() {}
+        bench.now += SILENT;
+        let heard = Arc::clone(&bench.all[1].2);
+        heard.hear(bench.now);
+        let came = (0..20).filter(|_| bench.enter("203.0.113.7").is_ok()).count();
+        assert_eq!(came, 9);
+        assert!(!heard.is_wanted() && !bench.all[0].2.is_wanted());
+        assert_eq!(bench.clear("203.0.113.7"), 9);
+        assert_eq!((bench.places.taken(), bench.places.unproven()), (11, 10));
     }
 
     #[test]
