@@ -70,6 +70,11 @@ impl FromStr for Cidr {
             Some(Ok(bits)) if bits <= most => bits,
             Some(_) => return Err(CidrError::Length(most)),
         };
+        // Sockets for both families show IPv4 inside IPv6, and people copy that from logs.
+        let (ip, bits) = match (ip.to_canonical(), bits.checked_sub(V6_BITS - V4_BITS)) {
+            (short @ IpAddr::V4(_), Some(bits)) if ip.is_ipv6() => (short, bits),
+            _ => (ip, bits),
+        };
         let first = masked(ip, bits);
         let network = Self { first, bits };
         if first == ip { Ok(network) } else { Err(CidrError::Host(network, ip)) }
@@ -109,6 +114,23 @@ mod tests {
             assert!(!has(network, outside), "{network} {outside}");
         }
         assert!(has("10.0.0.0/8", "::ffff:10.1.2.3"));
+    }
+
+    /// As a socket for both families shows it.
+    #[test]
+    fn ipv4_may_be_written_in_its_ipv6_form() {
+        for (network, shown) in [
+            ("::ffff:10.0.0.5", "10.0.0.5/32"),
+            ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+            ("::ffff:a00:5/128", "10.0.0.5/32"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+        ] {
+            assert_eq!(network.parse::<Cidr>().unwrap().to_string(), shown, "{network}");
+            assert!(has(network, "10.0.0.5") && has(network, "::ffff:10.0.0.5"), "{network}");
+        }
+        assert!(!has("::ffff:10.0.0.5", "10.0.0.6"));
+        let error = "::ffff:10.1.2.3/104".parse::<Cidr>().unwrap_err().to_string();
+        assert!(error.contains("10.0.0.0/8"), "{error}");
     }
 
     #[test]
