@@ -263,9 +263,9 @@ impl Acceptor {
                 let context = Arc::clone(&self.context);
                 let identity = Arc::clone(&self.identity.borrow());
                 let stop = self.stop.clone();
-                let (stream, secured) = self.tls.take(socket, peer.ip(), &eviction);
+                let (stream, tls) = self.tls.take(socket, peer.ip(), &eviction);
                 let conn = Conn::new(context, stream, eviction, stop, |config, _, now| {
-                    Session::new(config, identity, seat, secured, now)
+                    Session::new(config, identity, seat, tls, now)
                 });
                 let conn = conn.with_toll(toll);
                 self.tasks.spawn(serve_miner(conn, peer, Arc::clone(&self.gate)));

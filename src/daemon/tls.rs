@@ -98,7 +98,7 @@ pub(super) fn spawn(
     stop: &CancellationToken,
     tasks: &TaskTracker,
 ) -> (watch::Receiver<Shown>, watch::Receiver<Arc<TlsFacts>>) {
-    let (shown, shown_watch) = watch::channel(None);
+    let (shown, shown_watch) = watch::channel(Shown::Off);
     let (facts, facts_watch) = watch::channel(Arc::default());
     let source = Source::Nothing;
     let mut keeper =
@@ -131,9 +131,12 @@ impl Keeper {
     /// `is_asked`: somebody waits for what is said.
     fn look(&mut self, is_asked: bool) {
         let config = Arc::clone(&self.configs.borrow_and_update());
+        if !matches!(config.stratum.tls, Tls::Off) && matches!(*self.shown.borrow(), Shown::Off) {
+            self.shown.send_replace(Shown::NoCertificate);
+        }
         let looked = match &config.stratum.tls {
             Tls::Off => {
-                self.show(None, Source::Nothing);
+                self.show(Shown::Off, Source::Nothing);
                 Ok(())
             }
             Tls::Files { certificate, key } => self.look_at_files(certificate, key),
@@ -151,7 +154,7 @@ impl Keeper {
         let shown = files.server_config()?;
         info!(certificate = %certificate.display(), "new connections by TLS are shown this certificate");
         let end = files.check_end(unix_now());
-        self.show(Some(shown), Source::Files(files));
+        self.show(Shown::Certificate(shown), Source::Files(files));
         end
     }
 
@@ -162,22 +165,19 @@ impl Keeper {
         {
             if !known.is_current(&names, now) {
                 let shown = known.issue(names, now)?;
-                self.shown.send_replace(Some(shown));
+                self.shown.send_replace(Shown::Certificate(shown));
             }
             return Ok(());
         }
         let mut authority = Authority::load_or_create(authority_file(config))?;
         let shown = authority.issue(names, now)?;
-        self.show(Some(shown), Source::Own(Box::new(authority)));
+        self.show(Shown::Certificate(shown), Source::Own(Box::new(authority)));
         Ok(())
     }
 
     fn show(&mut self, shown: Shown, source: Source) {
         self.source = source;
-        // Nobody is to wake for what is off as it was.
-        if shown.is_some() || self.shown.borrow().is_some() {
-            self.shown.send_replace(shown);
-        }
+        self.shown.send_replace(shown);
     }
 
     fn note(&mut self, trouble: Option<String>, is_asked: bool) {
@@ -189,16 +189,20 @@ impl Keeper {
         if let Some(text) = trouble.as_ref().filter(|_| is_asked || is_same)
             && !self.is_trouble_told
         {
-            let old = if self.shown.borrow().is_some() { STAYS } else { OFF };
+            let old = if self.has_certificate() { STAYS } else { OFF };
             error!("{old}: {text}");
             self.is_trouble_told = true;
         }
         self.trouble = trouble;
     }
 
+    fn has_certificate(&self) -> bool {
+        matches!(*self.shown.borrow(), Shown::Certificate(_))
+    }
+
     /// For the dashboard.
     fn tell(&self, config: &Config) {
-        let is_shown = self.shown.borrow().is_some();
+        let is_shown = self.has_certificate();
         let (authority, names) = match &self.source {
             Source::Own(own) => (Some(own.certificate()), own.names()),
             Source::Nothing | Source::Files(_) => (None, Arc::default()),

@@ -3,13 +3,9 @@
 //! A Stratum V2 client begins with a 64-byte EllSwift key, which is noise: it may begin like JSON,
 //! like TLS or like anything else. So nothing is decided by a first byte alone.
 
-use std::{
-    borrow::Cow,
-    sync::{Arc, atomic::Ordering},
-    time::Instant,
-};
+use std::{borrow::Cow, sync::Arc, time::Instant};
 
-use super::{browser, tls::Secured};
+use super::{browser, tls::TlsHere};
 use crate::{
     stratum::{Close, Config, Effects, Protocol, Seat},
     sv1,
@@ -33,8 +29,7 @@ pub(super) struct Visitor {
     identity: Arc<Identity>,
     /// Taken along by the session that it becomes.
     seat: Option<Seat>,
-    /// Says when he is heard by TLS; none: he never is.
-    secured: Option<Secured>,
+    tls: TlsHere,
     began: Instant,
 }
 
@@ -53,11 +48,11 @@ impl Session {
         config: Arc<Config>,
         identity: Arc<Identity>,
         seat: Seat,
-        secured: Option<Secured>,
+        tls: TlsHere,
         now: Instant,
     ) -> Self {
         let seat = Some(seat);
-        Self::Unknown(Box::new(Visitor { config, identity, seat, secured, began: now }))
+        Self::Unknown(Box::new(Visitor { config, identity, seat, tls, began: now }))
     }
 }
 
@@ -73,7 +68,7 @@ impl Visitor {
         let Some(speaks) = tell(inbox) else { return Ok(None) };
         let Some(mut seat) = self.seat.take() else { return Ok(None) };
         let config = Arc::clone(&self.config);
-        seat.is_secured = self.secured.take().is_some_and(|it| it.load(Ordering::Relaxed));
+        seat.is_secured = self.tls.is_secured();
         match speaks {
             Speaks::Sv2 | Speaks::Tls | Speaks::Proxy if seat.is_secured => {
                 Err(Close::Violation(Cow::Borrowed(V1_ALONE)))
@@ -94,8 +89,10 @@ impl Visitor {
                 Err(Close::Violation(Cow::Borrowed(HTTP)))
             }
             Speaks::Tls => {
-                seat.roster.oddities().note(seat.peer, Oddity::Tls, now);
-                Err(Close::Violation(Cow::Borrowed(NO_TLS)))
+                let is_enabled = !matches!(self.tls, TlsHere::Off);
+                seat.roster.oddities().note(seat.peer, Oddity::Tls { is_enabled }, now);
+                let why = if is_enabled { NO_CERTIFICATE } else { NO_TLS };
+                Err(Close::Violation(Cow::Borrowed(why)))
             }
             Speaks::Proxy => {
                 seat.roster.oddities().note(seat.peer, Oddity::ProxyHeader, now);
@@ -301,6 +298,8 @@ const GREETING_LEN_MIN: usize = 12;
 const PROXY_HEADS: [&[u8]; 2] = [b"PROXY TCP", b"\r\n\r\n\0\r\nQUIT"];
 const HTTP: &str = "is a web browser: the dashboard is at another port (api.listen)";
 const NO_TLS: &str = "speaks TLS, which is off here (stratum.tls.enabled)";
+const NO_CERTIFICATE: &str =
+    "speaks TLS, for which there is no certificate here (stratum.tls): the dashboard says why";
 const V1_ALONE: &str = "speaks something else than Stratum V1 inside TLS: V2 is secret by itself, so give it \
                         a stratum2+tcp:// address";
 const NO_PROXY: &str =

@@ -31,8 +31,16 @@ use super::{
 };
 use crate::work::roster::Eviction;
 
-/// What this gateway shows to those who speak TLS; nothing while `stratum.tls.enabled` is false.
-pub type Shown = Option<Arc<ServerConfig>>;
+/// What this gateway shows to those who speak TLS.
+#[derive(Clone, Debug, Default)]
+pub enum Shown {
+    /// `stratum.tls.enabled` is false.
+    #[default]
+    Off,
+    /// It is true, but there is no certificate that could be shown: the log says why.
+    NoCertificate,
+    Certificate(Arc<ServerConfig>),
+}
 
 /// The part of TLS that all connections share.
 #[derive(Debug)]
@@ -47,6 +55,21 @@ pub(super) struct Tls {
 /// Told to the session by its socket: what it hears came by TLS.
 pub(super) type Secured = Arc<AtomicBool>;
 
+/// What a session is told of TLS.
+#[derive(Debug)]
+pub(super) enum TlsHere {
+    Off,
+    NoCertificate,
+    /// It is spoken, and this says whether by this miner.
+    Spoken(Secured),
+}
+
+impl TlsHere {
+    pub(super) fn is_secured(&self) -> bool {
+        matches!(self, Self::Spoken(secured) if secured.load(Ordering::Relaxed))
+    }
+}
+
 impl Tls {
     pub(super) fn new(shown: watch::Receiver<Shown>) -> Self {
         let cores = thread::available_parallelism().map_or(1, usize::from);
@@ -54,16 +77,17 @@ impl Tls {
         Self { shown, turns, begun: Mutex::default() }
     }
 
-    /// The socket as its session uses it, and what tells the session whether that is by TLS; none: it
-    /// never is.
+    /// The socket as its session uses it, and what tells the session whether that is by TLS.
     pub(super) fn take(
         self: &Arc<Self>,
         socket: TcpStream,
         peer: IpAddr,
         eviction: &Arc<Eviction>,
-    ) -> (Stream, Option<Secured>) {
-        let Some(config) = self.shown.borrow().clone() else {
-            return (Stream::Plain(socket), None);
+    ) -> (Stream, TlsHere) {
+        let config = match &*self.shown.borrow() {
+            Shown::Off => return (Stream::Plain(socket), TlsHere::Off),
+            Shown::NoCertificate => return (Stream::Plain(socket), TlsHere::NoCertificate),
+            Shown::Certificate(config) => Arc::clone(config),
         };
         let secured = Secured::default();
         let fresh = Fresh {
@@ -75,7 +99,7 @@ impl Tls {
             secured: Arc::clone(&secured),
             tls: Arc::clone(self),
         };
-        (Stream::Fresh(Box::new(fresh)), Some(secured))
+        (Stream::Fresh(Box::new(fresh)), TlsHere::Spoken(secured))
     }
 
     fn begun(&self) -> MutexGuard<'_, Places> {

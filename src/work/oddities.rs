@@ -19,8 +19,8 @@ pub enum Oddity {
     Browser { dashboard: Option<SocketAddr> },
     /// A miner speaks to the dashboard's port: in which protocol, and the port that it wants.
     MinerAtDashboard { protocol: &'static str, port: Option<u16> },
-    /// A miner speaks TLS, which is off.
-    Tls,
+    /// A miner speaks TLS, which is off, or on but without a certificate.
+    Tls { is_enabled: bool },
     /// A proxy that is not trusted says whom it is for.
     ProxyHeader,
     /// A miner asks for a lower difficulty than it may have.
@@ -54,7 +54,7 @@ impl Oddity {
             Self::LowWish { .. } => 2,
             Self::Flood { .. } => 3,
             Self::ProxyHeader => 4,
-            Self::Tls => 5,
+            Self::Tls { .. } => 5,
         }
     }
 
@@ -66,7 +66,7 @@ impl Oddity {
             Self::LowWish { .. } => "difficulty-wish",
             Self::Flood { .. } => "difficulty-flood",
             Self::ProxyHeader => "proxy-not-trusted",
-            Self::Tls => "tls-is-off",
+            Self::Tls { .. } => "tls-is-off",
         }
     }
 
@@ -85,7 +85,10 @@ impl Oddity {
             Self::MinerAtDashboard { port: None, .. } => {
                 "set the miner's port to that of stratum.listen".into()
             }
-            Self::Tls => "set stratum.tls.enabled = true, or give the miner an address that begins \
+            Self::Tls { is_enabled: true } => "mend its certificate: the log and the dashboard say what is wrong \
+                                               with it (stratum.tls)"
+                .into(),
+            Self::Tls { .. } => "set stratum.tls.enabled = true, or give the miner an address that begins \
                           with stratum+tcp://"
                 .into(),
             Self::ProxyHeader => "if that is your proxy, add its address to \
@@ -118,7 +121,10 @@ impl fmt::Display for Oddity {
             Self::MinerAtDashboard { protocol, .. } => {
                 write!(f, "speaks {protocol}, as miners do, to the dashboard's port (api.listen)")
             }
-            Self::Tls => f.write_str("speaks TLS, which is off here (stratum.tls.enabled)"),
+            Self::Tls { is_enabled: true } => {
+                f.write_str("speaks TLS, for which there is no certificate here (stratum.tls)")
+            }
+            Self::Tls { .. } => f.write_str("speaks TLS, which is off here (stratum.tls.enabled)"),
             Self::ProxyHeader => {
                 f.write_str("sends a PROXY header from an address that is not trusted")
             }

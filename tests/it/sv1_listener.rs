@@ -3,7 +3,7 @@
 use std::{collections::HashSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use gatewayd::{
-    listener::{self, Hall, Limits},
+    listener::{self, Hall, Limits, Shown},
     stratum::{Config, Context},
     sv2::noise::{AuthorityKey, Identity},
     work::{
@@ -74,7 +74,7 @@ fn open(limits: Limits) -> House {
     let hall = Hall {
         limits: watch::channel(limits).1,
         trusted_proxies: watch::channel(Arc::default()).1,
-        tls: watch::channel(None).1,
+        tls: watch::channel(Shown::Off).1,
         context,
         roster: Roster::new(now()),
         identity: identity(),

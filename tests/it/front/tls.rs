@@ -254,6 +254,21 @@ async fn a_renewed_certificate_is_shown_and_nobody_is_dropped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_speaks_tls_where_its_certificate_is_missing_is_not_told_to_switch_it_on() {
+    let node = node().await;
+    let files = "certificate_file = \"/none.crt\"\nkey_file = \"/none.key\"\n";
+    let gateway = Gateway::start(&toml(&node, &format!("{ENABLED}{files}")));
+    let (door, api) = (gateway.addr("stratum"), gateway.addr("http"));
+    gateway.wait_for_line("/none.crt", SOON);
+    let mut miner = TcpStream::connect(door).unwrap();
+    miner.write_all(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").unwrap();
+    let line = gateway.wait_for_line("speaks TLS", SOON);
+    assert!(line.contains("certificate") && !line.contains("enabled"), "{line}");
+    let status = get(api, "/api/v1/status").json()["warnings"].to_string();
+    assert!(status.contains("tls-is-off") && !status.contains("tls.enabled"), "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_cannot_use_tls_here_is_told_why_in_the_log() {
     let node = node().await;
     let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
