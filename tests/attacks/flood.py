@@ -4,7 +4,8 @@ logins (mining.authorize again and again) or bad-shares (nothing of them is ever
 
 For a gateway with a difficulty that is next to nothing (stratum.difficulty_start = 1e-9). 127.0.0.1 itself
 is touched by no limit, so the flood comes from 127.0.1.1 and the miner is 127.0.2.1. The attack has worked
-if the miner loses a share, or the flood has not been cut down when it ends."""
+if the miner loses a share, or the flood has not been cut down when it ends: bad shares and logins lead to
+a ban, and of connections no more are served than limits.connections_per_minute says."""
 
 import sys
 import threading
@@ -16,7 +17,8 @@ FLOODER, HONEST = "127.0.1.1", "127.0.2.1"
 
 
 def main():
-    options = sv1.arguments(__doc__, kind=("connections", "or logins, or bad-shares"), threads=(8, "at once"))
+    options = sv1.arguments(__doc__, kind=("connections", "or logins, or bad-shares"), threads=(8, "at once"),
+                            limit=(12000, "limits.connections_per_minute"))
     flood = {"connections": connections, "logins": logins, "bad-shares": bad_shares}[options.kind]
     end = time.time() + options.seconds
     did, honest = [], {"accepted": 0, "lost": [], "slowest": 0.0}
@@ -33,7 +35,10 @@ def main():
           f"slowest answer {honest['slowest'] * 1000:.0f} ms")
     if honest["lost"] or not honest["accepted"]:
         sys.exit("an honest miner was hurt")
-    if options.seconds >= 45 and late and sum(late) > len(late) / 10:
+    if options.kind == "connections":
+        if sum(what for _, what in did) > 1.1 * options.limit * (1 + options.seconds / 60):
+            sys.exit("more connections are served than a minute may have")
+    elif options.seconds >= 45 and late and sum(late) > len(late) / 10:
         sys.exit("the flooder is not shut out")
 
 

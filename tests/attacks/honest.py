@@ -4,6 +4,7 @@
 For a gateway with a difficulty that is next to nothing. With --tips, a file to which the node's tips
 are written, as `gatewayd devnet node --block-every 500ms` prints them."""
 
+import sys
 import threading
 import time
 
@@ -11,6 +12,8 @@ import sv1
 
 
 def main():
+    # Who searches must not keep those waiting who listen: they have one interpreter between them.
+    sys.setswitchinterval(0.0002)
     options = sv1.arguments(__doc__, tips=("", "file that `devnet node` writes to"), miners=(4, "miners"))
     end = time.time() + options.seconds
     tips, answers, told, lost = {}, [], [], []
