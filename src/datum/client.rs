@@ -2,7 +2,6 @@
 //! events out. Knows no socket and no other connection.
 
 use std::{
-    collections::VecDeque,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -23,6 +22,7 @@ use super::{
         CoinbaserMessage, Configuration, ShareFlags, ShareMessage, ShareReason, ShareResponse,
         ToGateway, ToPool, Validation, Wanted,
     },
+    owed::{Answered, Owed},
     proof::ShortIds,
     slots::Slots,
     validation,
@@ -41,23 +41,13 @@ pub struct Client {
     short_ids: ShortIds,
     rng: StdRng,
     slots: Slots,
-    asked: VecDeque<Asked>,
-    /// Those that were given up, and until when their answers may still come: before all others of
-    /// the same value.
-    late: VecDeque<Asked>,
+    owed: Owed,
     awaiting: Awaiting,
     /// Shares that were given up since the last [`Self::take_unanswered`].
     unanswered: usize,
     liveness: Liveness,
     template: Option<Arc<Template>>,
     unknown_seen: UnknownSeen,
-}
-
-/// A coinbaser that the pool owes.
-#[derive(Debug)]
-struct Asked {
-    request: CoinbaserRequest,
-    deadline: Instant,
 }
 
 impl Client {
@@ -82,8 +72,7 @@ impl Client {
             short_ids: ShortIds::new(keys.public(), &pool),
             rng,
             slots: Slots::default(),
-            asked: VecDeque::new(),
-            late: VecDeque::new(),
+            owed: Owed::default(),
             awaiting: Awaiting::default(),
             unanswered: 0,
             liveness: Liveness::new(timeout, now),
@@ -201,8 +190,7 @@ impl Client {
 
     /// When `on_deadline` is due.
     pub fn deadline(&self) -> Instant {
-        let asked = self.asked.front().map(|asked| asked.deadline);
-        let owed = asked.into_iter().chain(self.awaiting.deadline());
+        let owed = self.owed.deadline().into_iter().chain(self.awaiting.deadline());
         owed.fold(self.liveness.deadline(), Instant::min)
     }
 
@@ -211,10 +199,8 @@ impl Client {
         now: Instant,
         events: &mut Vec<Event>,
     ) -> Result<(), ClientError> {
-        while let Some(asked) = self.asked.front().filter(|asked| now >= asked.deadline) {
-            let request = asked.request;
+        while let Some(request) = self.owed.give_up(now) {
             events.push(Event::CoinbaserLate { request });
-            self.give_up_oldest(now);
         }
         self.unanswered += self.awaiting.expire(now);
         self.liveness.on_deadline(now).map_err(|dead| match dead {
@@ -334,55 +320,45 @@ impl Client {
 
     fn ask(&mut self, now: Instant, out: &mut Vec<u8>) -> Result<(), ClientError> {
         let Some(template) = &self.template else { return Ok(()) };
+        if !self.owed.may_ask(now) {
+            return Ok(());
+        }
         let request = CoinbaserRequest::of(template);
         let message = ToPool::FetchCoinbaser { request, padding: self.padding() };
         self.link.write_channel(None, out, |out| message.encode(out))?;
-        if self.asked.len() == ASKED_MAX {
-            self.give_up_oldest(now);
-        }
-        self.asked.push_back(Asked { request, deadline: now + COINBASER_LIMIT });
+        self.owed.ask(request, now);
         Ok(())
     }
 
-    /// The oldest coinbaser that was asked for is not waited for any more.
-    fn give_up_oldest(&mut self, now: Instant) {
-        let Some(Asked { request, .. }) = self.asked.pop_front() else { return };
-        if self.late.len() == ASKED_MAX {
-            self.late.pop_front();
-        }
-        self.late.push_back(Asked { request, deadline: now + LATE_LIMIT });
-    }
-
-    /// Answers repeat the value only, so the oldest request of that value is the one answered, late as
-    /// it may be: two blocks without fees have the same value, and each a split of its own.
     fn on_coinbaser(
         &mut self,
         answer: &CoinbaserMessage<'_>,
         now: Instant,
         events: &mut Vec<Event>,
     ) {
-        self.late.retain(|late| now < late.deadline);
-        let take = |all: &mut VecDeque<Asked>| {
-            let at = all.iter().position(|asked| asked.request.value == answer.value)?;
-            all.remove(at)
-        };
-        let Some(asked) = take(&mut self.late).or_else(|| take(&mut self.asked)) else {
-            // Perhaps it was late. What is outstanding may still be answered.
-            let got = answer.value;
-            let fault = match self.asked.front() {
-                Some(Asked { request, .. }) => CoinbaserFault::Value { asked: request.value, got },
-                None => CoinbaserFault::Unasked { got },
-            };
-            events.push(Event::CoinbaserRefused { request: None, fault });
-            return;
-        };
-        let request = asked.request;
-        events.push(match coinbaser::check(answer, request) {
-            Ok(checked) => {
-                Event::Coinbaser { coinbaser: Arc::new(checked.coinbaser), cut_at: checked.cut_at }
+        let got = answer.value;
+        let current = self.template.as_deref().map(CoinbaserRequest::of);
+        let (request, fault) = match self.owed.answer(got, now) {
+            Answered::Doubtful(request) if current == Some(request) => {
+                (Some(request), CoinbaserFault::Doubtful { got })
             }
-            Err(fault) => Event::CoinbaserRefused { request: Some(request), fault },
-        });
+            // One for an earlier template is not mined on in any case.
+            Answered::For(request) | Answered::Doubtful(request) => {
+                match coinbaser::check(answer, request) {
+                    Ok(checked) => {
+                        let (coinbaser, cut_at) = (Arc::new(checked.coinbaser), checked.cut_at);
+                        return events.push(Event::Coinbaser { coinbaser, cut_at });
+                    }
+                    Err(fault) => (Some(request), fault),
+                }
+            }
+            // What is outstanding may still be answered.
+            Answered::Unasked(Some(asked)) => {
+                (None, CoinbaserFault::Value { asked: asked.value, got })
+            }
+            Answered::Unasked(None) => (None, CoinbaserFault::Unasked { got }),
+        };
+        events.push(Event::CoinbaserRefused { request, fault });
     }
 
     fn on_response(&mut self, response: ShareResponse, now: Instant, events: &mut Vec<Event>) {
@@ -469,11 +445,5 @@ pub enum ClientError {
 
 /// Above this, a pool that reads nothing is given up: two whole blocks, and shares besides.
 pub(super) const OUT_MAX: usize = 16 << 20;
-/// After this the template is mined with the pool's single output.
-const COINBASER_LIMIT: Duration = Duration::from_secs(5);
-/// Whatever is on its way to or from a pool has arrived by then.
-const LATE_LIMIT: Duration = Duration::from_secs(60);
-/// Coinbasers that may be outstanding: each lasts 5 s, and templates come seconds apart.
-const ASKED_MAX: usize = 16;
 static PADDING: [u8; 80] = [0; 80];
 const INFO_MAX: usize = 1024;

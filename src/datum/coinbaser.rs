@@ -68,6 +68,8 @@ pub enum CoinbaserFault {
     Overpays { value: u64 },
     #[error("a coinbaser that was not asked for, of {got} sats")]
     Unasked { got: u64 },
+    #[error("a coinbaser of {got} sats that may be of one tip or of another")]
+    Doubtful { got: u64 },
 }
 
 /// What the C gateway's buffer holds.

@@ -30,6 +30,7 @@ mod liveness;
 mod memory;
 pub mod message;
 mod options;
+mod owed;
 mod prime_ids;
 mod proof;
 mod rebuild;
