@@ -17,6 +17,7 @@ use gatewayd::{
 use crate::{
     chance::Chance,
     lane::{Due, Expected, Lane, Lives},
+    record::Promise,
     v1::V1,
     v2::{Scene, V2},
     world::{Event, Parcel, World},
@@ -136,8 +137,11 @@ impl World {
     }
 
     fn short_lag(&mut self) -> u64 {
-        let most = if self.chance.one_in(30) { 5000 } else { 100 };
-        self.chance.below(most)
+        let is_slow = self.chance.one_in(30);
+        if is_slow {
+            self.tally.mishap("a miner's wire stalls for up to 5 s");
+        }
+        self.chance.below(if is_slow { 5000 } else { 100 })
     }
 
     /// A miner says something, which arrives in one piece or in several.
@@ -189,9 +193,11 @@ impl World {
             _ => {}
         }
         if !is_calm && self.chance.one_in(4000) {
+            self.tally.mishap("a miner says nonsense");
             self.say_nonsense(rig);
         }
         if !is_calm && self.chance.one_in(1500) {
+            self.tally.mishap("a miner's connection breaks");
             return self.drop_rig(rig);
         }
         let wait = self.time_to_share(rig);
@@ -278,8 +284,12 @@ impl World {
         let is_for_pool =
             |due: &&Due| due.is_pooled && (due.expected == Expected::Accepted || due.is_new_block);
         assert_eq!(shares.len(), due.iter().filter(is_for_pool).count(), "{due:?}");
+        for _ in &due {
+            self.tally.checked(Promise::Answers);
+        }
         let mut tip = false;
         for block in &blocks {
+            self.tally.checked(Promise::Blocks);
             tip |= self.node.submit(block);
         }
         if tip {
@@ -338,7 +348,8 @@ impl World {
     }
 
     /// Whoever mines at all mines on the tip, as soon as its connection knows of it.
-    fn check_on_tip(&self, rig: usize) {
+    fn check_on_tip(&mut self, rig: usize) {
+        self.tally.checked(Promise::Tip);
         let Rig { client, conn: Some(conn), .. } = &self.rigs[rig] else { return };
         let tip = conn.work.tip();
         let is_on_tip = |lane: &Lane| lane.jobs.last().is_none_or(|job| job.prevhash == *tip);
@@ -365,6 +376,7 @@ impl World {
 
     fn close(&mut self, rig: usize, close: &Close) {
         let is_rude = self.rigs[rig].conn.as_ref().is_some_and(|conn| conn.is_rude);
+        self.tally.checked(Promise::Honest);
         if let Close::Violation(what) = close {
             assert!(is_rude, "an honest miner is sent away: {what}");
         }

@@ -46,6 +46,20 @@ impl Plan {
         }
     }
 
+    /// The same, with a site's rates instead of everything at once: blocks of its own each half hour
+    /// or less often, and mishaps each ten to forty minutes. For whole days.
+    pub fn of_days(seed: u64) -> Self {
+        let chance = &mut Chance::new(!seed);
+        Self {
+            hardness: [12, 14, 16][chance.index(3)],
+            rigs: 1 + chance.index(4),
+            shares_per_minute: [1, 2, 4][chance.index(3)],
+            block_each: [300_000.0, 600_000.0, 600_000.0][chance.index(3)],
+            trouble_each: [600_000.0, 1_200_000.0, 2_400_000.0][chance.index(3)],
+            ..Self::of(seed)
+        }
+    }
+
     pub fn stratum(&self) -> Config {
         let mut config = Config::with_address(ADDRESS);
         let least = Difficulty::new(1e-9).unwrap();

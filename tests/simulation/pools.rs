@@ -84,26 +84,27 @@ impl SimPool {
     }
 
     /// From now on it does something wrong, or nothing.
-    pub fn misbehave(&mut self, chance: &mut Chance) {
+    pub fn misbehave(&mut self, chance: &mut Chance) -> &'static str {
         let faults = [
-            Fault::OverpayingCoinbaser,
-            Fault::LyingCoinbaser,
-            Fault::ImpossibleScripts,
-            Fault::SilentCoinbaser,
-            Fault::UnaskedCoinbaser,
-            Fault::Silence,
-            Fault::SilentShares,
-            Fault::DisconnectOnShare,
-            Fault::RejectShares,
-            Fault::Tentative,
-            Fault::RefuseConnections,
-            Fault::BadMac,
-            Fault::BadResponseSignature,
-            Fault::WrongEcho,
-            Fault::TruncatedConfiguration,
-            Fault::UnsignedConfiguration,
+            (Fault::OverpayingCoinbaser, "a pool's splits pay more than there is"),
+            (Fault::LyingCoinbaser, "a pool lies about its splits' length"),
+            (Fault::ImpossibleScripts, "a pool's splits have impossible scripts"),
+            (Fault::SilentCoinbaser, "a pool gives no splits"),
+            (Fault::UnaskedCoinbaser, "a pool gives splits that nobody asked for"),
+            (Fault::Silence, "a pool says nothing any more"),
+            (Fault::SilentShares, "a pool answers no shares"),
+            (Fault::DisconnectOnShare, "a pool hangs up at a share"),
+            (Fault::RejectShares, "a pool refuses all shares"),
+            (Fault::Tentative, "a pool accepts shares tentatively"),
+            (Fault::RefuseConnections, "a pool refuses connections"),
+            (Fault::BadMac, "a pool's frames are forged"),
+            (Fault::BadResponseSignature, "a pool's handshake is signed wrong"),
+            (Fault::WrongEcho, "a pool's handshake echoes another key"),
+            (Fault::TruncatedConfiguration, "a pool's configuration is cut off"),
+            (Fault::UnsignedConfiguration, "a pool's configuration is not signed"),
         ];
-        self.control.fault = Some(faults[chance.index(faults.len())]);
+        let (fault, what) = faults[chance.index(faults.len())];
+        self.control.fault = Some(fault);
         if self.control.fault == Some(Fault::RejectShares) {
             self.allowed.push(ShareReason::OTHER);
         }
@@ -111,6 +112,7 @@ impl SimPool {
         if self.control.fault == Some(Fault::OverpayingCoinbaser) {
             self.allowed.extend([ShareReason::BAD_OUTPUTS, ShareReason::BAD_COINBASER_ID]);
         }
+        what
     }
 
     /// Habits that are no faults.

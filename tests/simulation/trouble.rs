@@ -15,42 +15,53 @@ impl World {
             0 if self.chance.one_in(4) => self.restart(),
             1 if self.chance.one_in(4) => self.sleep(),
             2 => self.wrong_clock(),
-            3 => self.node.change_bits(self.plan.hardness + 1 - self.chance.word() % 2),
+            3 => {
+                self.tally.mishap("blocks get harder or easier on the same tip");
+                self.node.change_bits(self.plan.hardness + 1 - self.chance.word() % 2);
+            }
             4 => {
                 let rig = self.chance.index(self.rigs.len());
+                self.tally.mishap("a miner's connection breaks");
                 self.drop_rig(rig);
             }
             5 => {
                 // A template that somebody has held back: of a tip that is none any more, perhaps.
                 let template = self.node.full_template(self.unix(), &mut self.chance);
+                self.tally.mishap("a template comes up to two minutes late, of an old tip perhaps");
                 let wait = self.chance.below(120_000);
                 self.after(wait, Event::Template(template));
             }
             _ if self.pools.is_empty() => {}
             6 | 7 => self.cut_main(),
             8 | 9 => {
-                self.pools[pool].misbehave(&mut self.chance);
+                let what = self.pools[pool].misbehave(&mut self.chance);
+                self.tally.mishap(what);
                 self.heal_later(pool);
             }
             10 => {
+                self.tally.mishap("a pool is away for a while");
                 self.pools[pool].is_away = true;
                 self.cut_pool(pool);
                 self.heal_later(pool);
             }
             11 => {
+                self.tally.mishap("a pool is started anew and has forgotten everything");
                 self.cut_pool(pool);
                 self.pools[pool].forget();
             }
             12 => {
                 // With a new process: within one, answers come in the order of their questions.
+                self.tally.mishap("a pool is started anew with other habits");
                 self.cut_pool(pool);
                 self.pools[pool].change_habits(&mut self.chance);
             }
             13 => {
+                self.tally.mishap("a pool changes its terms: script, tag or splits");
                 self.pools[pool].change_terms(&mut self.chance);
                 self.pool_acts(pool);
             }
             14 => {
+                self.tally.mishap("a pool says that there is a new block");
                 self.pools[pool].control.new_blocks += 1;
                 self.pool_acts(pool);
             }
@@ -60,11 +71,13 @@ impl World {
 
     /// The machine sleeps: its clock goes on, and nothing else does.
     fn sleep(&mut self) {
+        self.tally.mishap("the machine sleeps for minutes or hours");
         self.now += 60_000 * (1 + self.chance.below(300));
     }
 
     fn wrong_clock(&mut self) {
         let offsets = [0, 0, 30, -30, 3000, -3000, 20_000];
+        self.tally.mishap("the node's clock is set wrong, or right again");
         self.node.clock_off = offsets[self.chance.index(offsets.len())];
         self.node.was_off |= self.node.clock_off != 0;
     }

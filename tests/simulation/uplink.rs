@@ -8,7 +8,10 @@ use gatewayd::{
     work::{Share, Template},
 };
 
-use crate::world::{Event, World};
+use crate::{
+    record::Promise,
+    world::{Event, World},
+};
 
 #[derive(Default)]
 pub struct Uplink {
@@ -202,8 +205,11 @@ impl World {
     }
 
     fn lag(&mut self) -> u64 {
-        let most = if self.chance.one_in(40) && !self.is_calm { 20_000 } else { 150 };
-        self.chance.below(most)
+        let is_slow = self.chance.one_in(40) && !self.is_calm;
+        if is_slow {
+            self.tally.mishap("the wire to the pool stalls for up to 20 s");
+        }
+        self.chance.below(if is_slow { 20_000 } else { 150 })
     }
 
     pub fn on_to_pool(&mut self, number: u64, bytes: &[u8]) {
@@ -376,6 +382,7 @@ impl World {
         let wire = self.new_wire(other);
         let (key, seed) = (*self.pools[other].identity.public(), self.chance.bytes());
         self.relay.set_next([name(other)]);
+        self.tally.mishap("the operator wants the other pool");
         let trial = self.relay.try_next(&name(other), key, seed, self.instant()).unwrap();
         self.uplink.trial = Some((wire, trial));
         self.flush();
@@ -384,6 +391,7 @@ impl World {
     /// The wire breaks between the gateway and the pool in use.
     pub fn cut_main(&mut self) {
         if let Some(number) = self.uplink.main.as_ref().map(|wire| wire.number) {
+            self.tally.mishap("the wire to the pool breaks");
             self.on_pool_gone(number);
         }
     }
@@ -410,7 +418,8 @@ impl World {
     }
 
     /// What the pool finds wrong is of its own making.
-    fn check_pool(&self, pool: usize) {
+    fn check_pool(&mut self, pool: usize) {
+        self.tally.checked(Promise::Pool);
         let it = &self.pools[pool];
         let stats = it.ledger.stats();
         assert_eq!(stats.blocks_misflagged, 0, "a share that is no block, or a block");

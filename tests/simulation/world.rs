@@ -16,7 +16,15 @@ use gatewayd::{
     work::{Assembler, Door, Job, JobId, Roster, Share, Template, Work},
 };
 
-use crate::{chance::Chance, floor::Rig, node::Node, plan::Plan, pools::SimPool, uplink::Uplink};
+use crate::{
+    chance::Chance,
+    floor::Rig,
+    node::Node,
+    plan::Plan,
+    pools::SimPool,
+    record::{Promise, Tally},
+    uplink::Uplink,
+};
 
 pub struct World {
     pub plan: Plan,
@@ -43,26 +51,6 @@ pub struct World {
     pub tally: Tally,
     known_jobs: HashMap<JobId, Weak<Job>>,
     deadlines_now: u32,
-}
-
-/// What happened in a run.
-#[derive(Clone, Debug, Default)]
-pub struct Tally {
-    pub events: u64,
-    pub tips: u64,
-    pub works: u64,
-    pub accepted: u64,
-    pub refused: u64,
-    pub blocks: u64,
-    pub blocks_accepted: u64,
-    pub pool_accepted: u64,
-    pub pool_unanswered: u64,
-    pub lost: u64,
-    pub connections: u64,
-    pub restarts: u64,
-    pub troubles: u64,
-    pub takeovers: u64,
-    pub jobs_alive_max: usize,
 }
 
 pub enum Event {
@@ -215,6 +203,7 @@ impl World {
             if due <= event {
                 self.deadlines_now = if self.now == before { self.deadlines_now + 1 } else { 0 };
                 assert!(self.deadlines_now < 1000, "a deadline that never passes");
+                self.tally.checked(Promise::Deadlines);
                 self.on_deadlines();
             } else if let Some(Reverse(Entry(_, _, event))) = self.queue.pop() {
                 self.on_event(event);
@@ -270,6 +259,7 @@ impl World {
 
     fn on_block_elsewhere(&mut self) {
         if self.chance.one_in(12) {
+            self.tally.mishap("the chain is reorganised");
             self.node.reorganise(&mut self.chance);
         } else {
             self.node.extend();
@@ -287,8 +277,14 @@ impl World {
             let late = if self.chance.one_in(10) { 3000 } else { 60 };
             let wait = self.chance.below(late);
             self.after(wait, Event::Template(self.node.tip_template(unix)));
+        } else {
+            self.tally.mishap("the node does not tell of a tip's header");
         }
-        let late = if self.chance.one_in(10) { 30_000 } else { 1500 };
+        let is_late = self.chance.one_in(10);
+        if is_late {
+            self.tally.mishap("the node gives a template up to 30 s late");
+        }
+        let late = if is_late { 30_000 } else { 1500 };
         let wait = self.chance.below(late);
         let template = self.node.full_template(unix, &mut self.chance);
         self.after(wait, Event::Template(template));
@@ -302,6 +298,8 @@ impl World {
             let template = self.node.full_template(self.unix(), &mut self.chance);
             let wait = self.chance.below(200);
             self.after(wait, Event::Template(template));
+        } else {
+            self.tally.mishap("the node gives no template when it is due");
         }
         self.after(40_000, Event::Refresh);
     }
@@ -322,6 +320,11 @@ impl World {
         let accepted = [None, Some(true), Some(true), Some(true), Some(false)];
         let accepted = accepted[self.chance.index(accepted.len())];
         let accepted = if self.is_calm { Some(true) } else { accepted };
+        match accepted {
+            None => self.tally.mishap("the node says nothing of a proposed block"),
+            Some(false) => self.tally.mishap("the node refuses a proposed block"),
+            Some(true) => {}
+        }
         let work = self.assembler.on_verdict(job, accepted, self.instant());
         self.publish(work);
     }
@@ -345,7 +348,11 @@ impl World {
         }
         for rig in 0..self.rigs.len() {
             let Some(conn) = self.rigs[rig].conn_number() else { continue };
-            let wait = if self.chance.one_in(50) { self.chance.below(8000) } else { 0 };
+            let is_slow = self.chance.one_in(50);
+            if is_slow {
+                self.tally.mishap("a connection takes new work up to 8 s late");
+            }
+            let wait = if is_slow { self.chance.below(8000) } else { 0 };
             self.after(wait, Event::TakeWork(rig, conn));
         }
     }
@@ -358,6 +365,8 @@ impl World {
             let known = self.known_jobs.entry(job.id).or_insert_with(|| Arc::downgrade(job));
             assert!(Weak::ptr_eq(known, &Arc::downgrade(job)), "two jobs of one id");
         }
+        self.tally.checked(Promise::Ids);
+        self.tally.checked(Promise::Splits);
         let job = work.latest();
         if let Some(split) = job.split() {
             assert_eq!(
@@ -380,9 +389,11 @@ impl World {
     /// What holds after each step.
     fn check(&mut self) {
         self.check_accounts();
+        self.tally.checked(Promise::Accounts);
         if !self.tally.events.is_multiple_of(64) {
             return;
         }
+        self.tally.checked(Promise::Bounds);
         self.known_jobs.retain(|_, job| job.strong_count() > 0);
         let alive = self.known_jobs.len();
         self.tally.jobs_alive_max = self.tally.jobs_alive_max.max(alive);
@@ -396,6 +407,11 @@ impl World {
     pub fn restart(&mut self) {
         self.tally.restarts += 1;
         let is_clean = self.chance.one_in(2);
+        self.tally.mishap(if is_clean {
+            "the gateway is restarted"
+        } else {
+            "the gateway crashes"
+        });
         if is_clean {
             self.relay.shut_down();
             self.check_accounts();
@@ -430,6 +446,7 @@ impl World {
         }
         self.run_until(Duration::from_millis(self.now) + CALM);
         self.check_calm();
+        self.tally.checked(Promise::Calm);
         self.relay.shut_down();
         self.check_accounts();
         self.close_books();
@@ -456,29 +473,6 @@ impl World {
         assert!(work.latest().payout.pooled.is_some(), "work for the pool");
         let view = self.stats.view();
         assert_eq!(view.held, 0, "shares are held for a pool that is there");
-    }
-}
-
-impl Tally {
-    pub fn add(&mut self, other: &Self) {
-        let pairs = [
-            (&mut self.events, other.events),
-            (&mut self.tips, other.tips),
-            (&mut self.works, other.works),
-            (&mut self.accepted, other.accepted),
-            (&mut self.refused, other.refused),
-            (&mut self.blocks, other.blocks),
-            (&mut self.blocks_accepted, other.blocks_accepted),
-            (&mut self.pool_accepted, other.pool_accepted),
-            (&mut self.pool_unanswered, other.pool_unanswered),
-            (&mut self.lost, other.lost),
-            (&mut self.connections, other.connections),
-            (&mut self.restarts, other.restarts),
-            (&mut self.troubles, other.troubles),
-            (&mut self.takeovers, other.takeovers),
-        ];
-        pairs.into_iter().for_each(|(sum, more)| *sum += more);
-        self.jobs_alive_max = self.jobs_alive_max.max(other.jobs_alive_max);
     }
 }
 
