@@ -54,8 +54,8 @@ struct Conn {
 }
 
 impl Rig {
-    pub fn new(at: usize, chance: &mut Chance) -> Self {
-        let hashrate = [0.3, 1.0, 1.0, 4.0][chance.index(4)];
+    pub fn new(at: usize, hashrate: f64, chance: &mut Chance) -> Self {
+        let hashrate = [0.3, 1.0, 1.0, 4.0][chance.index(4)] * hashrate;
         let (name, speaks) = (format!("bcrt1qsimulated.rig{at}"), chance.below(3));
         Self { name, speaks, hashrate, client: Client::Away, conn: None, accepted: 0, refused: 0 }
     }

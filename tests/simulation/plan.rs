@@ -20,6 +20,8 @@ pub struct Plan {
     pub propose: bool,
     pub hardness: u32,
     pub rigs: usize,
+    /// Hashes a second that a miner makes, or a part or a multiple of that.
+    pub hashrate: f64,
     pub shares_per_minute: u32,
     /// Milliseconds between blocks, and between mishaps, on average.
     pub block_each: f64,
@@ -39,6 +41,7 @@ impl Plan {
             propose: chance.one_in(2),
             hardness: [3, 6, 9][chance.index(3)],
             rigs: 2 + chance.index(6),
+            hashrate: 1.0,
             shares_per_minute: [1, 4, 8][chance.index(3)],
             block_each: [30_000.0, 200_000.0, 600_000.0][chance.index(3)],
             trouble_each: [60_000.0, 400_000.0, 3_600_000.0][chance.index(3)],
@@ -51,8 +54,9 @@ impl Plan {
     pub fn of_days(seed: u64) -> Self {
         let chance = &mut Chance::new(!seed);
         Self {
-            hardness: [12, 14, 16][chance.index(3)],
+            hardness: [10, 12, 14][chance.index(3)],
             rigs: 1 + chance.index(4),
+            hashrate: 0.25,
             shares_per_minute: [1, 2, 4][chance.index(3)],
             block_each: [300_000.0, 600_000.0, 600_000.0][chance.index(3)],
             trouble_each: [600_000.0, 1_200_000.0, 2_400_000.0][chance.index(3)],

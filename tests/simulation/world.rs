@@ -118,7 +118,7 @@ impl World {
         let node = Node::new(plan.hardness);
         let assembler = Assembler::new(plan.assembler(), chance.word(), base);
         let config = Arc::new(plan.stratum());
-        let rigs = (0..plan.rigs).map(|at| Rig::new(at, &mut chance)).collect();
+        let rigs = (0..plan.rigs).map(|at| Rig::new(at, plan.hashrate, &mut chance)).collect();
         let mut world = Self {
             plan,
             chance,
