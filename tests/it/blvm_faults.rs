@@ -251,10 +251,10 @@ fn a_template_that_a_block_came_into_is_not_mined_on() {
         (script.tip, script.height) = (Hash256([2; 32]), 11);
     });
     side.template(|template| template.kind == TemplateKind::Tip && template.height == 12);
-    eventually("it answers with the wrong height", Duration::from_secs(20), || {
-        (node.calls("getblocktemplate").len() > asked).then_some(())
+    // Asked for the second time, it has been judged by the first answer.
+    eventually("it answers with the wrong height", PATIENCE, || {
+        (node.calls("getblocktemplate").len() > asked + 1).then_some(())
     });
-    std::thread::sleep(Duration::from_millis(500));
     let template = side.templates.templates.borrow().clone().unwrap();
     assert_eq!((template.kind, template.height), (TemplateKind::Tip, 12));
     node.set(|script| script.lags_in_height = false);
@@ -481,13 +481,21 @@ fn tips_and_events_come_over_the_nodeapi_in_both_layouts() {
         eventually("templates are compared", PATIENCE, || {
             (api.templates.load(SeqCst) > 0).then_some(())
         });
-        let started = Instant::now();
-        node.set(|script| (script.tip, script.height) = (Hash256([2; 32]), 11));
-        api.set(|script| (script.tip, script.height) = (Hash256([2; 32]), 11));
-        api.send(&block_event(0, Hash256([2; 32]), 11));
-        side.template(|it| it.height == 12);
-        assert!(started.elapsed() < Duration::from_millis(900), "{:?}", started.elapsed());
-        side.full(12);
+        // A tip that is made right after the last one was seen is seen a second later by asking. A
+        // busy machine may take as long for some of them.
+        let (mut quick, mut height) = (0, 10);
+        while quick < 3 && height < 30 {
+            height += 1;
+            let tip = Hash256([u8::try_from(height).unwrap(); 32]);
+            let start = Instant::now();
+            node.set(|script| (script.tip, script.height) = (tip, height));
+            api.set(|script| (script.tip, script.height) = (tip, height.into()));
+            api.send(&block_event(0, tip, height.into()));
+            side.template(|it| it.height == height + 1);
+            quick += u32::from(start.elapsed() < Duration::from_millis(500));
+            side.full(height + 1);
+        }
+        assert_eq!(quick, 3, "{version}: tips are only asked for over RPC");
         assert_eq!(api.nonsense.load(SeqCst), 0, "{version}");
         assert!(api.is_connected());
     }

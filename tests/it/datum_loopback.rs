@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use crate::datum_support::template;
+use crate::{common::until, datum_support::template};
 use gatewayd::{
     datum::{
         self, Backoff, DatumConfig, Inputs, PoolState, PoolStatsView, PublicIdentity,
@@ -182,8 +182,10 @@ impl Rig {
 }
 
 async fn patiently<T>(future: impl Future<Output = T>) -> T {
-    timeout(Duration::from_secs(30), future).await.expect("it took too long")
+    timeout(PATIENCE, future).await.expect("it took too long")
 }
+
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn now() -> u32 {
     u32::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap()
@@ -236,12 +238,7 @@ async fn the_pool_accepts_shares_of_every_class_and_sees_the_template() {
     assert_eq!((pool.accepted, &pool.accepted_by_class), (75, &classes));
     assert_eq!(pool.accepted_by_user["addr.rig"], 75);
     assert!(pool.splits_max == 20 && pool.blocks > 10 && pool.blocks_misflagged == 0, "{pool:?}");
-    let seen = async {
-        while rig.pool.stats().validations_ok < 6 {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    patiently(seen).await;
+    until("templates are checked", PATIENCE, || rig.pool.stats().validations_ok >= 6).await;
     let pool = rig.pool.stats();
     assert_eq!((pool.validations_failed, pool.validations_refused), (0, 0), "{pool:?}");
 }
@@ -259,12 +256,7 @@ async fn a_pool_that_goes_away_and_returns_gets_every_share_once() {
     rig.pool.set_fault(Some(Fault::SilentShares));
     let shares = rig.mine(&job, CoinbaseId::S21, false, 10);
     rig.send(shares).await;
-    let counted = async {
-        while rig.pool.stats().accepted < 30 {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    patiently(counted).await;
+    until("the pool counts them", PATIENCE, || rig.pool.stats().accepted >= 30).await;
     rig.pool.stop().await;
     rig.state(|state| matches!(state, PoolState::Down { .. })).await;
     rig.pool.set_fault(None);
@@ -272,12 +264,7 @@ async fn a_pool_that_goes_away_and_returns_gets_every_share_once() {
     // And these find nobody.
     let shares = rig.mine(&job, CoinbaseId::SMALL, false, 30);
     rig.send(shares).await;
-    patiently(async {
-        while rig.gateway.stats.view().held < 40 {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    })
-    .await;
+    until("they are held", PATIENCE, || rig.gateway.stats.view().held >= 40).await;
     rig.pool.restart().await.unwrap();
     rig.state(|state| *state == PoolState::Up).await;
 
@@ -336,17 +323,11 @@ async fn a_hundred_thousand_shares_of_which_no_third_one_is_answered() {
         }
     }
     let heard = |stats: &gatewayd::devnet::pool::PoolStatsView| stats.accepted + stats.rejected;
-    patiently(async {
-        while heard(&rig.pool.stats()) < SHARES as u64 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await;
+    until("all are heard", PATIENCE, || heard(&rig.pool.stats()) >= SHARES as u64).await;
     let last = std::time::Instant::now();
-    while rig.gateway.stats.view().awaiting > 0 {
-        assert!(last.elapsed() < Duration::from_secs(70), "{:?}", rig.gateway.stats.view());
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+    // Those without an answer are given up after a minute.
+    let none_awaits = || rig.gateway.stats.view().awaiting == 0;
+    until("no share awaits its answer", Duration::from_secs(70), none_awaits).await;
     let view = rig.gateway.stats.view();
     let ended = view.accepted + view.rejected_total() + view.lost_total() + view.unanswered;
     assert_eq!((ended, view.held, view.lost_total()), (SHARES as u64, 0, 0), "{view:?}");
@@ -443,8 +424,10 @@ async fn with_any_fault_of_the_pool_the_gateway_lives_and_recovers() {
             patiently(down).await.unwrap();
         }
         let shares = rig.mine(&job, CoinbaseId::DEFAULT, false, 5);
+        let sent = rig.mined;
         rig.send(shares).await;
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        let taken = || rig.gateway.stats.view().received >= sent;
+        until("the shares are sent or held", PATIENCE, taken).await;
         rig.pool.set_fault(None);
         let view = rig.settled().await;
         assert_eq!((view.accepted, view.lost_total()), (5, 0), "{fault:?}: {view:?}");

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use crate::common::until;
 use crate::datum_support::{
     Jobs, SCRIPT, ScriptedPool, TAG, configuration, pool_key, share, template,
 };
@@ -89,8 +90,10 @@ impl Peer {
 }
 
 async fn patiently<T>(future: impl Future<Output = T>) -> T {
-    timeout(Duration::from_secs(20), future).await.expect("it took too long")
+    timeout(PATIENCE, future).await.expect("it took too long")
 }
+
+const PATIENCE: Duration = Duration::from_secs(20);
 
 struct Gateway {
     configs: watch::Sender<Arc<DatumConfig>>,
@@ -155,12 +158,7 @@ impl Gateway {
     }
 
     async fn stats(&self, good: impl Fn(&gatewayd::datum::PoolStatsView) -> bool) {
-        let settled = async {
-            while !good(&self.pool.stats.view()) {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-        };
-        patiently(settled).await;
+        until("these figures", PATIENCE, || good(&self.pool.stats.view())).await;
     }
 }
 
@@ -224,12 +222,10 @@ async fn a_pool_that_never_stops_talking_holds_up_nothing() {
     gateway.pool.shares.send(vec![share(&job, 1)].into()).await.unwrap();
     gateway.stats(|stats| stats.received == 1).await;
     let began = tokio::time::Instant::now();
-    while gateway.new_blocks.load(Ordering::Relaxed) < 3 {
-        assert!(began.elapsed() < Duration::from_secs(20), "hints stopped");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let hints = || gateway.new_blocks.load(Ordering::Relaxed);
+    until("hints go on", PATIENCE, || hints() >= 3).await;
     // At most one each 250 ms.
-    let hints = gateway.new_blocks.load(Ordering::Relaxed);
+    let hints = hints();
     assert!(hints as u128 <= began.elapsed().as_millis() / 250 + 2, "{hints}");
     flood.abort();
 }

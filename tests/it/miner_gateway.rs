@@ -3,6 +3,7 @@
 
 use std::{path::Path, process::ExitCode, time::Duration};
 
+use crate::common::until;
 use gatewayd::{
     config::Config,
     daemon::Gateway,
@@ -22,12 +23,7 @@ async fn blocks_come_fast_and_nothing_but_late_shares_is_refused() {
     // 2^16 hashes on average: several blocks per second.
     let (node, gateway) = start(0x1f00_ffff, 1e-6, 60_000, folder.path()).await;
     let miners: Vec<_> = [true, false].map(|rolling| miner(&gateway, rolling)).into();
-    let wanted = async {
-        while node.height() < 10 {
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(Duration::from_secs(60), wanted).await.expect("ten blocks within a minute");
+    until("ten blocks", Duration::from_secs(60), || node.height() >= 10).await;
     let mut total = MinerStats::default();
     for miner in miners {
         total.add(&miner.stop().await);
@@ -94,12 +90,7 @@ async fn a_gateway_with_another_key_is_not_trusted() {
         ..options(&gateway)
     })
     .unwrap();
-    let wanted = async {
-        while miner.stats().disconnects == 0 {
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(Duration::from_secs(30), wanted).await.expect("it hangs up");
+    until("it hangs up", Duration::from_secs(30), || miner.stats().disconnects > 0).await;
     let stats = miner.stop().await;
     assert_eq!((stats.jobs, stats.submitted), (0, 0));
     gateway.stop().await;

@@ -2,6 +2,7 @@
 
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
+use crate::common::until;
 use gatewayd::{
     blocks::{self, Answer, BlockNode, BlocksConfig},
     devnet::node::{Node, NodeOptions},
@@ -10,7 +11,7 @@ use gatewayd::{
         BuildJob, FoundBlock, Hash256, JobBuilder, Nbits, Payout, Template, TemplateKind, Username,
     },
 };
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -39,13 +40,7 @@ async fn templates_arrive_and_blocks_are_taken() {
         let proposal = FoundBlock::proposal(&job).serialize();
         templates.propose(&faster_hex::hex_string(&proposal)).await.unwrap();
         sender.submit(Box::new(solve(&job)));
-        timeout(SOON, async {
-            while node.height() < height {
-                sleep(Duration::from_millis(5)).await;
-            }
-        })
-        .await
-        .expect("the node takes the block");
+        until("the node takes the block", SOON, || node.height() >= height).await;
     }
     assert!(node.rejected().is_empty(), "{:?}", node.rejected());
     assert!(node.blocks()[1].transactions > 25);
@@ -53,13 +48,7 @@ async fn templates_arrive_and_blocks_are_taken() {
     let late = job(&full_at(&templates, 21).await);
     node.mine_one();
     sender.submit(Box::new(solve(&late)));
-    timeout(SOON, async {
-        while stats.recent().len() < 21 {
-            sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await
-    .expect("the late block's story ends");
+    until("the late block's story ends", SOON, || stats.recent().len() >= 21).await;
     let report = stats.recent().pop().unwrap();
     assert!(matches!(report.answers[0].1, Answer::Stale), "{report:?}");
     assert_eq!(stats.accepted(), 20);

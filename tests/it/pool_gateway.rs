@@ -7,6 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use crate::common::until;
 use crate::datum_support::{Jobs, template};
 use gatewayd::{
     datum::{
@@ -105,20 +106,17 @@ impl Gateway {
 
     /// Waits until `count` shares were accepted.
     async fn accepted(&self, count: u64) {
-        let settled = async {
-            while self.client.stats.view().accepted < count {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-        };
-        patiently(settled).await;
+        until("shares are accepted", PATIENCE, || self.client.stats.view().accepted >= count).await;
         let view = self.client.stats.view();
         assert_eq!((view.accepted, view.rejected.as_slice()), (count, [].as_slice()));
     }
 }
 
 async fn patiently<T>(future: impl Future<Output = T>) -> T {
-    timeout(Duration::from_secs(20), future).await.expect("it took too long")
+    timeout(PATIENCE, future).await.expect("it took too long")
 }
+
+const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn pool() -> PoolHandle {
     let listen = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -147,13 +145,11 @@ async fn every_class_is_accepted_and_the_template_validated() {
         }
     }
     gateway.accepted(18).await;
-    let validated = async {
-        while pool.stats().validations_by_form != [3, 3, 3] {
-            assert_eq!(pool.stats().last_validation_failure, None);
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    patiently(validated).await;
+    until("all forms are checked", PATIENCE, || {
+        assert_eq!(pool.stats().last_validation_failure, None);
+        pool.stats().validations_by_form == [3, 3, 3]
+    })
+    .await;
     let stats = pool.stats();
     assert_eq!((stats.accepted, stats.rejected, stats.blocks), (18, 0, 18));
     assert_eq!((stats.splits_max, stats.accepted_by_class.len()), (20, 6));
@@ -176,12 +172,7 @@ async fn shares_survive_a_pool_that_dies_and_one_that_hangs_up() {
     // Counted, but not answered: sent again, it is a duplicate, which means accepted.
     pool.set_fault(Some(Fault::DisconnectOnShare));
     gateway.submit(&job, CoinbaseId::HUGE).await;
-    let counted = async {
-        while pool.stats().accepted < 4 {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    patiently(counted).await;
+    until("the pool counts it", PATIENCE, || pool.stats().accepted >= 4).await;
     pool.set_fault(None);
     gateway.accepted(4).await;
     assert_eq!(pool.stats().accepted, 4);

@@ -228,7 +228,7 @@ fn coinbase(node: &Bitcoind, height: u64) -> bitcoin::Transaction {
 
 /// The pool dies with miners at work and comes back: nobody is sent away, nothing is lost.
 #[tokio::test(flavor = "multi_thread")]
-async fn shares_outlive_a_pool_that_keeps_its_ids_and_goes_for_twenty_seconds() {
+async fn shares_outlive_a_pool_that_keeps_its_ids_and_goes_for_a_while() {
     // Difficulty 1: no block makes a held share stale.
     let nbits = Nbits::new(0x1d00_ffff).unwrap();
     let options = NodeOptions { nbits, ..NodeOptions::default() };
@@ -242,9 +242,10 @@ async fn shares_outlive_a_pool_that_keeps_its_ids_and_goes_for_twenty_seconds() 
     });
     pool.stop().await;
     let (known, before) = (pool.stats().accepted, accepted(&miners));
-    tokio::time::sleep(Duration::from_secs(20)).await;
-    let held = accepted(&miners) - before;
-    assert!(held > 5, "miners mine on: {held}");
+    // Two in a second are what three such miners find.
+    let held = eventually("miners mine on", Duration::from_secs(120), || {
+        Some(accepted(&miners) - before).filter(|held| *held >= 30)
+    });
     pool.restart().await.unwrap();
     eventually("the pool to get what was held, and more", Duration::from_secs(45), || {
         (pool.stats().accepted > known + held + 2).then_some(())

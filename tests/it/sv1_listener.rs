@@ -2,6 +2,7 @@
 
 use std::{collections::HashSet, net::SocketAddr, sync::Arc, time::Duration};
 
+use crate::common::until;
 use gatewayd::{
     listener::{self, Hall, Limits, Shown},
     stratum::{Config, Context},
@@ -111,15 +112,6 @@ async fn subscribe(addr: SocketAddr) -> Option<(BufReader<TcpStream>, String)> {
     Some((reader, extranonce1))
 }
 
-async fn until(mut condition: impl FnMut() -> bool) {
-    let wait = async {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(Duration::from_secs(10), wait).await.unwrap();
-}
-
 #[tokio::test]
 async fn a_crowd_gets_work_at_once_each_in_its_own_space() {
     let house = open(ROOMY);
@@ -133,7 +125,7 @@ async fn a_crowd_gets_work_at_once_each_in_its_own_space() {
     assert!(spaces.iter().all(|extranonce1| extranonce1.len() == 8), "{spaces:?}");
     assert_eq!(house.counters.view().connections, 300);
     drop(all);
-    until(|| house.counters.view().connections == 0).await;
+    until("connections end", PATIENCE, || house.counters.view().connections == 0).await;
 }
 
 #[tokio::test]
@@ -144,7 +136,7 @@ async fn those_too_many_are_let_go_and_the_others_stay() {
     assert!(timeout(Duration::from_secs(5), subscribe(house.addr)).await.unwrap().is_none());
     assert_eq!(house.counters.view().connections, 2);
     drop(first);
-    until(|| house.counters.view().connections == 1).await;
+    until("connections end", PATIENCE, || house.counters.view().connections == 1).await;
     assert!(subscribe(house.addr).await.is_some());
 }
 
@@ -224,3 +216,5 @@ async fn strangers_do_no_harm() {
     }
     assert!(subscribe(house.addr).await.is_some());
 }
+
+const PATIENCE: Duration = Duration::from_secs(10);

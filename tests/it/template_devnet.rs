@@ -155,15 +155,20 @@ async fn a_long_poll_tells_of_tips_and_of_reorganisations() {
     let node = start_node().await;
     let templates = start_templates(&node);
     template_on(&templates, node.best_hash(), TemplateKind::Full).await;
-    for _ in 0..3 {
+    // A tip that is made right after the last one was seen is seen a second later by asking. A busy
+    // machine may take as long for some of them.
+    let (mut quick, mut mined) = (0, 0);
+    while quick < 3 && mined < 20 {
+        mined += 1;
         let hash = node.mine_one();
         let start = Instant::now();
         template_on(&templates, hash, TemplateKind::Full).await;
-        assert!(start.elapsed() < Duration::from_millis(900), "{:?}", start.elapsed());
+        quick += u32::from(start.elapsed() < Duration::from_millis(500));
     }
+    assert_eq!(quick, 3, "tips are only asked for");
     assert!(node.forget_tip());
     let back = template_on(&templates, node.best_hash(), TemplateKind::Full).await;
-    assert_eq!(back.height, 148);
+    assert_eq!(back.height, 145 + mined);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -27,4 +27,14 @@ pub fn eventually<T>(what: &str, timeout: Duration, mut condition: impl FnMut() 
     }
 }
 
+/// `eventually`, for a test that runs in tokio.
+pub async fn until(what: &str, timeout: Duration, mut condition: impl FnMut() -> bool) {
+    let met = async {
+        while !condition() {
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+    };
+    assert!(tokio::time::timeout(timeout, met).await.is_ok(), "not within {timeout:?}: {what}");
+}
+
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
