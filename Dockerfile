@@ -38,7 +38,8 @@ case "$TARGETARCH" in
   arm64) target=aarch64-unknown-linux-gnu ;;
 esac
 rustup target add "$target"
-cargo build --locked --profile dist --target "$target"
+# Without the devnet: an image has no CPU miner and no load generator.
+cargo build --locked --no-default-features --profile dist --target "$target"
 install -D "target/$target/dist/gatewayd" /out/gatewayd
 install -d /out/data
 EOF

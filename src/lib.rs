@@ -12,6 +12,10 @@ pub mod blocks;
 pub mod config;
 pub mod daemon;
 pub mod datum;
+#[cfg(feature = "devnet")]
+pub mod devnet;
+#[cfg(not(feature = "devnet"))]
+#[path = "devnet/absent.rs"]
 pub mod devnet;
 pub mod healthcheck;
 pub mod ledger;

@@ -42,10 +42,11 @@ enum Command {
         file: PathBuf,
     },
     /// Runs a whole network in this process and mines on it: nothing else is needed.
-    Demo(devnet::demo::DemoArgs),
+    #[cfg_attr(not(feature = "devnet"), command(hide = true))]
+    Demo(devnet::DemoArgs),
     /// Parts of a test network, one at a time.
-    #[command(subcommand)]
-    Devnet(devnet::cli::Devnet),
+    #[cfg_attr(not(feature = "devnet"), command(hide = true))]
+    Devnet(devnet::DevnetArgs),
     /// Asks a running gateway whether miners get work: exits with 0, or says why not (for Docker).
     Healthcheck,
     /// Writes man pages and shell completions into a folder, for packages.
@@ -111,11 +112,11 @@ fn dispatch(args: Args) -> anyhow::Result<ExitCode> {
         Command::Generate { folder } => generate(&folder),
         Command::Demo(demo) => {
             let _logging = logging::init(&Log::text("warn"))?;
-            runtime()?.block_on(devnet::demo::run(demo))
+            runtime()?.block_on(devnet::run_demo(demo))
         }
-        Command::Devnet(part) => {
+        Command::Devnet(args) => {
             let _logging = logging::init(&Log::text("info"))?;
-            runtime()?.block_on(devnet::cli::run(part))
+            runtime()?.block_on(devnet::run_devnet(args))
         }
         Command::Healthcheck => with_config(&args.config, |config| {
             Ok(match healthcheck(&config, HEALTHCHECK_TIMEOUT) {

@@ -6,6 +6,7 @@
 //! that job ids are unique and no split is used for another tip or value, that nothing grows, and
 //! that deadlines pass; a strict pool checks all that it is sent. By hand, with more time:
 //! `benches/simulation`.
+#![cfg(feature = "devnet")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a panic is how a test fails")]
 #![allow(unreachable_pub, reason = "modules of one test")]
 

@@ -70,6 +70,7 @@ def dockerfile():
           "the image is not asked by `gatewayd healthcheck`")
     check(re.search(r'^ENTRYPOINT \["gatewayd"', last, re.M), "signals would not reach gatewayd")
     check("RUN " not in last, "the last stage runs something: an emulated build would be slow")
+    check("cargo build --locked --no-default-features " in text, "the image would carry a CPU miner")
     for arch in ["amd64", "arm64"]:
         check(f"  {arch}) target=" in text, f"no build for {arch}")
     rust = re.search(r"rust:(\d+\.\d+)", text).group(1)

@@ -4,8 +4,14 @@ use std::process::ExitCode;
 
 use super::{load, miner, node, pool};
 
+#[derive(clap::Args, Clone, Debug)]
+pub struct DevnetArgs {
+    #[command(subcommand)]
+    part: Part,
+}
+
 #[derive(clap::Subcommand, Clone, Debug)]
-pub enum Devnet {
+enum Part {
     /// A Bitcoin node of a network of its own, with JSON-RPC.
     Node(node::NodeArgs),
     /// A DATUM pool with splits that checks every share. Prints its public key.
@@ -16,12 +22,12 @@ pub enum Devnet {
     Load(load::LoadArgs),
 }
 
-pub async fn run(part: Devnet) -> anyhow::Result<ExitCode> {
-    match part {
-        Devnet::Node(args) => node::run_cli(args).await?,
-        Devnet::Pool(args) => pool::run_cli(args).await?,
-        Devnet::Load(args) => return Ok(load::run_cli(args).await),
-        Devnet::Miner(args) => return Ok(miner::run_cli(args).await),
+pub async fn run(args: DevnetArgs) -> anyhow::Result<ExitCode> {
+    match args.part {
+        Part::Node(args) => node::run_cli(args).await?,
+        Part::Pool(args) => pool::run_cli(args).await?,
+        Part::Load(args) => return Ok(load::run_cli(args).await),
+        Part::Miner(args) => return Ok(miner::run_cli(args).await),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,9 +1,12 @@
 //! A whole network in the process: for tests, for the demo, and to be run by hand.
 
-pub mod cli;
-pub mod demo;
+mod cli;
+mod demo;
 pub mod load;
 pub mod miner;
 pub mod node;
 pub mod pool;
 mod real_node;
+
+pub use cli::{DevnetArgs, run as run_devnet};
+pub use demo::{DemoArgs, run as run_demo};

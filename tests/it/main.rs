@@ -3,6 +3,7 @@
 //!
 //! `cargo test --test it solo::` runs the tests of one module. All tests share a process, a thread
 //! each: they change neither its environment, its working directory nor its limits.
+#![cfg(feature = "devnet")]
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
