@@ -4,7 +4,7 @@
 use std::{fmt::Write, hint::black_box};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use gatewayd::template::gbt::RawTemplate;
+use gatewayd::node::gbt::RawTemplate;
 
 fn parse(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("template");

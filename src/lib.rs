@@ -22,6 +22,7 @@ pub mod ledger;
 pub mod listener;
 pub mod logging;
 mod net;
+pub mod node;
 pub mod reply;
 pub mod stratum;
 pub mod sv1;

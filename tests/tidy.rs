@@ -33,11 +33,14 @@ const ADAPTERS: &[&str] = &[
     "template/bitcoind/wait.rs",
     "template/probe.rs",
     "template/relay.rs",
-    "template/rpc.rs",
     "template/walk.rs",
     "template/blvm/look.rs",
-    "template/blvm/rpc.rs",
-    "template/zmq.rs",
+    "template/blvm/feeds.rs",
+    "node/blvm/rpc.rs",
+    "node/hint.rs",
+    "node/mod.rs",
+    "node/rpc.rs",
+    "node/zmq.rs",
     "work/share_queue.rs",
     "blocks/bring.rs",
     "blocks/http.rs",
@@ -65,8 +68,10 @@ const IO_PATHS: &[&str] = &[
 const FILE_LINES_MAX: usize = 500;
 /// What listens to strangers: their words are made printable where they enter (`work::printable`),
 /// so that none of them begins a line of the log or commands a terminal.
-const HEARS_STRANGERS: &[&str] =
-    &["api", "blocks", "datum", "listener", "net", "reply", "stratum", "sv1", "sv2", "template"];
+const HEARS_STRANGERS: &[&str] = &[
+    "api", "blocks", "datum", "listener", "net", "node", "reply", "stratum", "sv1", "sv2",
+    "template",
+];
 /// Ways to make text of bytes, and a name of text, that leave everything in it.
 const RAW_TEXT: &[&str] =
     &["from_utf8_lossy", "utf8_chunks", "to_str_lossy", "String::from_utf8(", " Username("];
@@ -430,7 +435,7 @@ fn io_stays_in_adapters() {
         complaints("src/sv1/session.rs", text),
         ["1: `tokio` belongs in conn.rs or task.rs"]
     );
-    for adapter in ["src/sv1/conn.rs", "src/devnet/node.rs", "src/template/rpc.rs", "src/main.rs"] {
+    for adapter in ["src/sv1/conn.rs", "src/devnet/node.rs", "src/node/rpc.rs", "src/main.rs"] {
         assert_eq!(complaints(adapter, text), Vec::<String>::new(), "{adapter}");
     }
     assert_eq!(complaints("src/datum/rpc.rs", text).len(), 1);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gatewayd::{
     reply::Reader,
-    template::{
+    node::{
         blvm::{Client, Said},
         gbt::{Fit, RawTemplate, TRANSACTIONS_MAX},
         zmtp::Subscriber,
@@ -68,7 +68,7 @@ pub fn nodeapi(data: &[u8]) {
             break;
         }
         if let Some(Said::Subscribed) = said.last() {
-            client.ask(gatewayd::template::blvm::Ask::BlockTemplate, &mut out);
+            client.ask(gatewayd::node::blvm::Ask::BlockTemplate, &mut out);
         }
         assert!(out.len() < 4096, "it asks without end");
     }

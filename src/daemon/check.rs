@@ -23,7 +23,8 @@ use crate::{
     healthcheck::is_gatewayd,
     listener,
     net::HostPort,
-    template::{self, Fork, NodeState, NodeStatus},
+    node::Fork,
+    template::{self, NodeState, NodeStatus},
 };
 
 /// Tries what the configuration names, and says what it found; of a miner of this hashrate too,

@@ -6,31 +6,29 @@ use bitcoin::Network;
 
 use crate::{
     config::{self, Config},
-    datum, stratum, template,
+    datum, node, stratum, template,
     work::{AssemblerConfig, CoinbaseId, Payout, Username},
 };
 
-pub(super) fn node_config(node: &config::Node) -> template::NodeConfig {
-    template::NodeConfig {
+pub(super) fn node_config(node: &config::Node) -> node::NodeConfig {
+    node::NodeConfig {
         name: node.name.as_str().into(),
         rpc_url: node.rpc_url.clone(),
         auth: match &node.auth {
-            config::NodeAuth::Cookie(path) => template::Auth::CookieFile(path.clone()),
+            config::NodeAuth::Cookie(path) => node::Auth::CookieFile(path.clone()),
             config::NodeAuth::Password { user, password } => {
-                template::Auth::UserPass(user.clone(), password.expose().to_owned())
+                node::Auth::UserPass(user.clone(), password.expose().to_owned())
             }
         },
         zmq_hashblock: node.zmq_hashblock.clone(),
         submit_only: node.submit_only,
         kind: match &node.kind {
-            config::NodeKind::Bitcoind => template::NodeKind::Bitcoind,
-            config::NodeKind::Blvm { nodeapi_socket } => {
-                template::NodeKind::Blvm(template::BlvmConfig {
-                    nodeapi_socket: nodeapi_socket.clone(),
-                    module_id: config::Module::of_environment()
-                        .map_or_else(|| "gatewayd".into(), |module| module.id.into()),
-                })
-            }
+            config::NodeKind::Bitcoind => node::NodeKind::Bitcoind,
+            config::NodeKind::Blvm { nodeapi_socket } => node::NodeKind::Blvm(node::BlvmConfig {
+                nodeapi_socket: nodeapi_socket.clone(),
+                module_id: config::Module::of_environment()
+                    .map_or_else(|| "gatewayd".into(), |module| module.id.into()),
+            }),
         },
     }
 }
@@ -86,7 +84,7 @@ pub(super) fn assembler_config(
         reconnect_grace: config.pooling.reconnect_grace,
         refresh: config.template.refresh,
         stale_after: config.template.stale_after,
-        halving_interval: network.and_then(template::empty_blocks),
+        halving_interval: network.and_then(node::empty_blocks),
         job_life: config.stratum.stale_after + config.template.refresh,
         propose: config.template.propose,
     })

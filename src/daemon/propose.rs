@@ -16,7 +16,8 @@ use tokio::{
 use tracing::{debug, error};
 
 use crate::{
-    template::{ProposeError, Templates},
+    node::ProposeError,
+    template::Templates,
     work::{FoundBlock, Hash256, Job, Payout, Work, task::Verdict},
 };
 

@@ -12,11 +12,13 @@ use std::{
 
 use bitcoin::Network;
 
-use super::{
-    header::ChainWork,
-    headers::{Chain, HeaderFault, Shown, bits_follow},
+use crate::{
+    node::{
+        ChainWork, HeaderFault,
+        headers::{Chain, Shown, bits_follow},
+    },
+    work::{Hash256, Template},
 };
-use crate::work::{Hash256, Template};
 
 /// Blocks that are known to exist.
 #[derive(Debug, Default)]
@@ -319,10 +321,8 @@ const KNOWN_MAX: usize = 20_000;
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::headers::tests::{EASY, mined},
-        *,
-    };
+    use super::*;
+    use crate::node::headers::tests::{EASY, mined};
 
     const NETWORK: Network = Network::Regtest;
 

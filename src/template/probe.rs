@@ -12,11 +12,8 @@ use tokio::{
 };
 use tracing::debug;
 
-use super::{
-    Hint, Outlet,
-    conn::{RpcClient, RpcError},
-    rpc,
-};
+use super::Outlet;
+use crate::node::{Hint, HintFrom, RpcError, conn::RpcClient, hint::look_soon};
 
 /// Keeps [`NodeStatus::late_since`](super::NodeStatus::late_since) true.
 pub(super) async fn watch(mut client: RpcClient, outlet: Outlet, hints: mpsc::Sender<Hint>) {
@@ -50,7 +47,7 @@ pub(super) async fn watch(mut client: RpcClient, outlet: Outlet, hints: mpsc::Se
             ) => {
                 debug!(node = %outlet.status().name, %error, "no sign of life");
                 set_late(&outlet, Some(asked_at));
-                rpc::look_soon(&hints);
+                look_soon(&hints, HintFrom::SlowPoll);
             }
             // Any answer is one.
             Ok(_) | Err(_) => set_late(&outlet, None),

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use bitcoin::Network;
 
-use super::header::{self, Header, Learned};
-use crate::work::{Hash256, Template};
+use crate::{
+    node::header::{self, Header, Learned},
+    work::{Hash256, Template},
+};
 
 /// How far work on a node's tip has got.
 #[derive(Debug)]

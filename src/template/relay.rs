@@ -17,16 +17,17 @@ use tokio_util::{
 use tracing::{debug, error, info, warn};
 
 use super::{
-    AllowedRules, Bitcoind, Blvm, NodeConfig, NodeKind, NodeState, NodeStatus, NotifyHandle,
-    Outlet, TemplateConfig, TemplateSource,
+    Bitcoind, Blvm, NodeState, NodeStatus, NotifyHandle, Outlet, TemplateConfig, TemplateSource,
     belief::{Beliefs, Claim, Standing, doubt, unshown},
     chain::ChainChoice,
-    header::ChainWork,
     probe::LATE_AFTER,
     select::{BEHIND_MAX, Candidate, Chooser, Place},
     submit_only::SubmitOnly,
 };
-use crate::work::{Hash256, Template, TemplateKind};
+use crate::{
+    node::{AllowedRules, ChainWork, NodeConfig, NodeKind},
+    work::{Hash256, Template, TemplateKind},
+};
 
 /// From many sources to one stream.
 pub(super) struct Relay {

@@ -7,8 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::header::ChainWork;
-use crate::work::Hash256;
+use crate::{node::ChainWork, work::Hash256};
 
 /// What choosing looks at.
 #[derive(Clone, Copy, Debug)]

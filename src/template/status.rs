@@ -7,8 +7,10 @@ use std::{
 
 use bitcoin::Network;
 
-use super::{fork::Fork, header::ChainWork};
-use crate::work::Hash256;
+use crate::{
+    node::{ChainWork, Fork},
+    work::Hash256,
+};
 
 /// A moment's view of one node.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -12,16 +12,16 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{
-    AllowedRules, NodeConfig, NodeError, NodeKind, NodeState, NodeStatus, ProposeError,
-    TemplateConfig,
-    bitcoind::LeftPoll,
-    header::Header,
-    headers::{Chain, Shown},
-    relay::Relay,
-    rpc::propose,
+use super::{NodeState, NodeStatus, TemplateConfig, bitcoind::LeftPoll, relay::Relay};
+use crate::{
+    node::{
+        AllowedRules, NodeConfig, NodeError, NodeKind, ProposeError,
+        header::Header,
+        headers::{Chain, Shown},
+        rpc::propose,
+    },
+    work::{Hash256, Template},
 };
-use crate::work::{Hash256, Template};
 
 /// A node on a chain that the payout address is not of.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -5,11 +5,8 @@ use std::time::Duration;
 use bitcoin::Network;
 use tokio::{sync::mpsc, time::sleep};
 
-use super::{
-    HeaderFault, NodeError, Outlet,
-    conn::{RpcClient, RpcError, is_busy},
-    rpc,
-};
+use super::Outlet;
+use crate::node::{HeaderFault, NodeError, RpcError, conn::RpcClient, error::is_busy, rpc};
 
 /// Follows the node's chain down whenever that is wanted; an error, through `answers`, ends it.
 pub(super) async fn run<T>(

@@ -17,7 +17,8 @@ use bitcoin::Network;
 use bitcoincore_rpc::RpcApi;
 use gatewayd::{
     devnet::miner::{Miner, MinerHandle, MinerOptions},
-    template::{NodeConfig, NodeKind, NodeState, TemplateConfig, Templates},
+    node::{NodeConfig, NodeKind},
+    template::{NodeState, TemplateConfig, Templates},
     work::Template,
 };
 use tokio::runtime::Runtime;

@@ -11,7 +11,8 @@ use crate::common::{bitcoind::Bitcoind, eventually};
 use bitcoincore_rpc::RpcApi;
 use gatewayd::{
     blocks::{Answer, Auth, BlockNode, BlockSender, BlockStats, BlocksConfig, Event, News},
-    template::{NodeConfig, NodeKind, TemplateConfig},
+    node::{NodeConfig, NodeKind},
+    template::TemplateConfig,
     work::{BuildJob, FoundBlock, Hash256, JobBuilder, Payout, Template, TemplateKind, Username},
 };
 use tokio::{runtime::Runtime, time::timeout};

@@ -17,9 +17,8 @@ use bitcoin::{
 use gatewayd::{
     blocks::{Answer, BlockSender, BlockStats, BlocksConfig},
     devnet::node::{Node, NodeOptions},
-    template::{
-        Auth, NodeConfig, NodeKind, NodeState, NodeStatus, ProposeError, TemplateConfig, Templates,
-    },
+    node::{Auth, NodeConfig, NodeKind, ProposeError},
+    template::{NodeState, NodeStatus, TemplateConfig, Templates},
     work::{
         BuildJob, FoundBlock, Hash256, JobBuilder, Payout, Template, TemplateKind, Username, merkle,
     },

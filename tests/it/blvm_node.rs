@@ -56,7 +56,7 @@ fn config(node: &BlvmNode) -> String {
         [ledger]
         data_dir = "{{dir}}"
         [log]
-        level = "info,gatewayd::template::blvm=debug"
+        level = "info,gatewayd::template::blvm=debug,gatewayd::node::blvm=debug"
         "#,
         node.node_toml(),
         address(node),

@@ -6,7 +6,8 @@ use crate::common::until;
 use gatewayd::{
     blocks::{self, Answer, BlockNode, BlocksConfig},
     devnet::node::{Node, NodeOptions},
-    template::{self, NodeConfig, NodeKind, TemplateConfig, Templates},
+    node::{self, NodeConfig, NodeKind},
+    template::{self, TemplateConfig, Templates},
     work::{
         BuildJob, FoundBlock, Hash256, JobBuilder, Nbits, Payout, Template, TemplateKind, Username,
     },
@@ -59,7 +60,7 @@ fn template_config(rpc_url: &str) -> TemplateConfig {
     let node = NodeConfig {
         name: "devnet".into(),
         rpc_url: rpc_url.into(),
-        auth: template::Auth::UserPass("devnet".into(), "devnet".into()),
+        auth: node::Auth::UserPass("devnet".into(), "devnet".into()),
         zmq_hashblock: None,
         submit_only: false,
         kind: NodeKind::Bitcoind,

@@ -12,7 +12,8 @@ use bitcoin::{BlockHash, Network};
 use bitcoincore_rpc::RpcApi;
 use gatewayd::{
     devnet::miner::{Miner, MinerHandle, MinerOptions},
-    template::{NodeConfig, NodeKind, NodeState, NodeStatus, TemplateConfig, Templates},
+    node::{NodeConfig, NodeKind},
+    template::{NodeState, NodeStatus, TemplateConfig, Templates},
     work::Template,
 };
 use tokio::runtime::Runtime;

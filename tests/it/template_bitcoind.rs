@@ -10,9 +10,8 @@ use crate::common::bitcoind::Bitcoind;
 use bitcoin::Network;
 use bitcoincore_rpc::RpcApi;
 use gatewayd::{
-    template::{
-        Auth, NodeConfig, NodeKind, NodeState, NodeStatus, ProposeError, TemplateConfig, Templates,
-    },
+    node::{Auth, NodeConfig, NodeKind, ProposeError},
+    template::{NodeState, NodeStatus, TemplateConfig, Templates},
     work::{Hash256, Template, TemplateKind},
 };
 use tokio::{runtime::Runtime, sync::watch, time::timeout};

@@ -9,7 +9,8 @@ use std::{
 use gatewayd::{
     blocks::{BlockNode, BlockSender, BlockStats, BlocksConfig},
     devnet::node::{Node, NodeHandle, NodeOptions},
-    template::{Auth, NodeConfig, NodeKind, NodeState, TemplateConfig, Templates},
+    node::{Auth, NodeConfig, NodeKind},
+    template::{NodeState, TemplateConfig, Templates},
     work::{
         BuildJob, FoundBlock, Hash256, JobBuilder, Nbits, Payout, Template, TemplateKind, Username,
     },

@@ -16,9 +16,8 @@ use bitcoin::{
     hashes::Hash as _,
 };
 use gatewayd::{
-    template::{
-        Auth, Fork, NodeConfig, NodeKind, NodeState, NodeStatus, TemplateConfig, Templates,
-    },
+    node::{Auth, Fork, NodeConfig, NodeKind},
+    template::{NodeState, NodeStatus, TemplateConfig, Templates},
     work::{Template, TemplateKind},
 };
 use tokio::{runtime::Runtime, time::timeout};

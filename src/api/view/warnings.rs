@@ -7,7 +7,8 @@ use crate::{
     },
     datum::{NextPool, PoolState},
     ledger::LedgerState,
-    template::{Fork, Misfit, NodeState, NodeStatus},
+    node::Fork,
+    template::{Misfit, NodeState, NodeStatus},
     work::{Door, PlacesView},
 };
 

@@ -1,8 +1,20 @@
-//! Which of those that fetch templates is asked for one. Pure but for the channel to them.
+//! Fetches templates on request, and which of those that do is asked for one.
 
-use tokio::sync::watch;
+use std::sync::Arc;
 
-use crate::template::rpc::Request;
+use bitcoin::Network;
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
+
+use crate::{
+    node::{NodeError, conn::RpcClient, rpc},
+    template::{
+        RulesWatch,
+        fetch::{Fetched, Request},
+    },
+};
 
 /// Two, so that what is on its way of an old tip keeps no template of a new one waiting.
 #[derive(Debug, Default)]
@@ -45,6 +57,28 @@ impl Fetchers {
     pub(super) fn on_fetched(&mut self, request: Request) {
         if let Some(fetcher) = self.0.get_mut(request.lane) {
             fetcher.done = request;
+        }
+    }
+}
+
+/// Asks for a template whenever `requests` changes. Ends at the first error.
+pub(super) async fn fetch_on_request(
+    mut client: RpcClient,
+    source: Arc<str>,
+    (network, allowed): (Network, RulesWatch),
+    mut requests: watch::Receiver<Request>,
+    fetched: mpsc::Sender<Result<Fetched, NodeError>>,
+) {
+    while requests.changed().await.is_ok() {
+        let request = *requests.borrow_and_update();
+        let started = Instant::now();
+        let rules = (network, Arc::clone(&allowed.borrow()));
+        let parsed = rpc::template(&mut client, Arc::clone(&source), rules, None).await;
+        let took = started.elapsed();
+        let result = parsed.map(|parsed| Fetched { request, parsed, took });
+        let is_end = result.is_err();
+        if fetched.send(result).await.is_err() || is_end {
+            return;
         }
     }
 }

@@ -4,10 +4,10 @@
 use bitcoin::Network;
 use tokio::{sync::mpsc, task::JoinSet};
 
-use super::{NodeError, meet::see_move};
+use super::meet::see_move;
 use crate::{
-    template::{
-        Fork, Hint, HintFrom,
+    node::{
+        Fork, Hint, HintFrom, NodeError,
         conn::RpcClient,
         header::Header,
         rpc::{self, NodeInfo, Told},

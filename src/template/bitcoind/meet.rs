@@ -6,18 +6,16 @@ use std::time::Duration;
 use bitcoin::Network;
 use tokio::time::Instant;
 
-use super::{
-    speaker::{Speaker, advice, introduce},
-    task::unix_now,
-};
+use super::speaker::{Speaker, introduce};
 use crate::{
-    template::{
-        Fork, HintFrom, NodeConfig, NodeError, NodeState, Outlet,
-        conn::{NOT_CONNECTED, RpcClient, RpcError, SYNCING, WARMING_UP},
+    node::{
+        Fork, HintFrom, NodeConfig, NodeError, RpcError,
+        conn::RpcClient,
+        error::{NOT_CONNECTED, SYNCING, WARMING_UP},
         header::{self, Header},
-        rpc::{self, NodeInfo, Told},
-        silence::Silence,
+        rpc::{self, NodeInfo, Told, unix_now},
     },
+    template::{NodeState, Outlet, silence::Silence},
     work::Template,
 };
 
@@ -96,7 +94,7 @@ pub(super) fn say_down(outlet: &Outlet, error: &NodeError) {
     outlet.update(|status| {
         status.state = state_after(error);
         status.late_since = None;
-        status.last_error = Some(format!("{error}: {}", advice(error)).into());
+        status.last_error = Some(format!("{error}: {}", error.advice()).into());
         if let NodeError::Fork(fork) = error {
             status.fork = Some(*fork);
         }

@@ -5,12 +5,10 @@ use std::{mem::discriminant, sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::NodeError;
 use crate::{
+    node::{Fork, NodeConfig, NodeError, rpc::NodeInfo},
     template::{
-        Fork, NodeConfig, Outlet,
-        gbt::GbtError,
-        rpc::NodeInfo,
+        Outlet,
         sparing::{OFTEN, QUIET_OFTEN, Sparing},
     },
     work::Template,
@@ -75,7 +73,7 @@ impl Speaker {
             debug!(%node, error = %what, "still no work from the node");
             return;
         }
-        let advice = advice(error);
+        let advice = error.advice();
         warn!(%node, error = %what, advice, "no work from the node; trying until it gives some");
         self.is_outage_said = true;
         let old = old.map(|at| self.said.swap_remove(at));
@@ -199,26 +197,6 @@ pub(in crate::template) fn introduce(node: &NodeConfig, info: &NodeInfo, outlet:
     });
 }
 
-/// What the operator can do.
-pub(in crate::template) fn advice(error: &NodeError) -> &'static str {
-    match error {
-        NodeError::Rpc(error) => error.advice(),
-        NodeError::Fork(_) => Fork::ADVICE,
-        NodeError::Template(GbtError::Rule(_)) => {
-            "update gatewayd; or, if you know that the rule asks nothing of a block's maker, allow \
-             it by its name in template.allow_rules"
-        }
-        NodeError::Header(..) => {
-            "what answers there is no Bitcoin node, or one that lies: see what it is, and correct \
-             rpc_url"
-        }
-        NodeError::RuleAsked(_) | NodeError::Template(GbtError::VersionBits(_)) => {
-            "update gatewayd"
-        }
-        _ => "see the node's log",
-    }
-}
-
 fn is_same_trouble(said: &NodeError, error: &NodeError) -> bool {
     match (said, error) {
         (NodeError::Rpc(said), NodeError::Rpc(error)) => {
@@ -238,7 +216,7 @@ const WAITING_MIN: u64 = 100_000;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::template::RpcError;
+    use crate::node::RpcError;
 
     fn error(code: i32) -> NodeError {
         RpcError::Node { code, message: "m".into() }.into()

@@ -1,9 +1,6 @@
 //! The life of one node as a source: connect, serve, lose it, connect again.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{sync::Arc, time::Duration};
 
 use bitcoin::Network;
 use tokio::{
@@ -14,8 +11,7 @@ use tokio::{
 use tracing::debug;
 
 use super::{
-    NodeError,
-    fetch::Fetchers,
+    fetch::{Fetchers, fetch_on_request},
     look::{Answer, Look, Lookers, Question},
     meet::{
         easy_at, heard, is_light, is_refused_password, meet, say_down, see_fork, see_side,
@@ -25,16 +21,20 @@ use super::{
     wait::{WaitFrom, Waiter},
 };
 use crate::{
-    template::{
-        Fork, Hint, HintFrom, NodeConfig, Notices, Outlet, Refresh, RulesWatch,
+    node::{
+        Fork, Hint, HintFrom, NodeConfig, NodeError,
         conn::RpcClient,
         header::{Header, Learned},
+        rpc::{Told, unix_now},
+        zmq::{self, ZmqWatch},
+    },
+    template::{
+        Notices, Outlet, Refresh, RulesWatch,
+        fetch::{Fetched, Request},
         probe,
         progress::{FullNews, HeaderNews, Progress},
-        rpc::{self, Fetched, Request, Told},
         silence::Silence,
         walk,
-        zmq::{self, ZmqWatch},
     },
     work::{Hash256, Template},
 };
@@ -143,7 +143,7 @@ impl<'a> Session<'a> {
         for requests in fetchers.subscribe() {
             let (name, sender) = (Arc::clone(name), fetched_sender.clone());
             let rules = (network, allowed.clone());
-            helpers.spawn(rpc::fetch_on_request(connect()?, name, rules, requests, sender));
+            helpers.spawn(fetch_on_request(connect()?, name, rules, requests, sender));
         }
         let zmq = ZmqWatch::new();
         let waiter = Waiter {
@@ -164,7 +164,7 @@ impl<'a> Session<'a> {
             node.clone(),
             hint_sender,
             zmq.is_telling.clone(),
-            (zmq_said.clone(), outlet.clone()),
+            (zmq_said.clone(), on_zmq_fault(outlet.clone())),
         ));
         Ok(Self {
             outlet,
@@ -215,7 +215,7 @@ impl<'a> Session<'a> {
                     Err(error) => return error,
                 },
                 Some(hint) = self.hints.recv() => self.on_hint(hint, speaker),
-                tip = notices.next() => self.on_hint(hint(HintFrom::Notice, tip), speaker),
+                tip = notices.next() => self.on_hint(Hint::new(HintFrom::Notice, tip), speaker),
                 Ok(()) = self.refresh_news.changed() => {
                     let period = *self.refresh_news.borrow_and_update();
                     self.refresh = ticks(period, period);
@@ -253,7 +253,7 @@ impl<'a> Session<'a> {
         }
         self.polled_at = Instant::now();
         see_silence(self.silence.as_mut(), self.outlet, speaker);
-        self.look(Look::new(hint(HintFrom::SlowPoll, None)), true);
+        self.look(Look::new(Hint::new(HintFrom::SlowPoll, None)), true);
         if let Some(weight) = self.thin.take().filter(|_| speaker.wants_mempool()) {
             self.lookers.ask_aside(Question::Mempool(weight));
         }
@@ -436,7 +436,7 @@ impl<'a> Session<'a> {
         if is_new_tip {
             self.header_wanted = true;
             self.zmq.on_tip(tip);
-            self.look(Look::new(hint(HintFrom::SlowPoll, Some(tip))), true);
+            self.look(Look::new(Hint::new(HintFrom::SlowPoll, Some(tip))), true);
         }
         self.wait_from.send_modify(|wait| {
             wait.height = height;
@@ -451,8 +451,9 @@ impl<'a> Session<'a> {
     }
 }
 
-pub(in crate::template) fn hint(from: HintFrom, tip: Option<Hash256>) -> Hint {
-    Hint { from, tip, at: Instant::now().into_std() }
+/// Shows what is wrong with the node's ZeroMQ.
+fn on_zmq_fault(outlet: Outlet) -> impl Fn(Arc<str>) {
+    move |why| outlet.update(|status| status.zmq_trouble = Some(why))
 }
 
 pub(in crate::template) async fn until(moment: Option<Instant>) {
@@ -471,12 +472,6 @@ pub(in crate::template) fn ticks(after: Duration, period: Duration) -> Interval 
     let mut ticks = interval_at(Instant::now() + after, period.max(PERIOD_MIN));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
-}
-
-#[expect(clippy::disallowed_methods, reason = "a task may read the clock")]
-pub(in crate::template) fn unix_now() -> u32 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u32::try_from(now.as_secs()).unwrap_or(u32::MAX)
 }
 
 /// Waits between tries to reach a node: it is back in work within the last one and its template.

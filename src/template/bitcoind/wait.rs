@@ -21,13 +21,15 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use super::NodeError;
 use crate::{
-    template::{
-        Hint, HintFrom, Outlet, RulesWatch,
-        conn::{METHOD_NOT_FOUND, RpcClient, RpcError},
+    node::{
+        Hint, HintFrom, NodeError, RpcError,
+        conn::RpcClient,
+        error::METHOD_NOT_FOUND,
+        hint::look_soon,
         rpc::{self, LONG_POLL_MAX, QUICK_MAX},
     },
+    template::{Outlet, RulesWatch},
     work::Hash256,
 };
 
@@ -117,7 +119,7 @@ impl Waiter {
                 }
                 Err(error) => {
                     debug!(node = %self.node, %error, "waiting for a block failed");
-                    rpc::look_soon(&self.hints);
+                    look_soon(&self.hints, HintFrom::SlowPoll);
                     sleep(PAUSE).await;
                 }
             }
@@ -162,12 +164,8 @@ impl Waiter {
     }
 
     async fn pass_on(&self, reached: &Reached) -> bool {
-        let hint = Hint {
-            from: HintFrom::LongPoll,
-            tip: Hash256::from_display_hex(&reached.hash),
-            at: Instant::now().into_std(),
-        };
-        self.hints.send(hint).await.is_ok()
+        let tip = Hash256::from_display_hex(&reached.hash);
+        self.hints.send(Hint::new(HintFrom::LongPoll, tip)).await.is_ok()
     }
 
     /// Leaves the node alone for a while if it has no thread to spare.
@@ -232,8 +230,8 @@ impl Waiter {
             self.outlet.left_poll.set(height);
             self.set_waiting(true);
             let started = Instant::now();
-            let poll =
-                rpc::long_poll(&mut self.client, &self.node, (self.network, &self.allowed), &id);
+            let rules = (self.network, Arc::clone(&self.allowed.borrow()));
+            let poll = rpc::template(&mut self.client, Arc::clone(&self.node), rules, Some(&id));
             let polled = select! {
                 polled = timeout(LONG_POLL_MAX, poll) => polled.ok(),
                 Ok(()) = self.is_told.changed() => continue,
@@ -247,11 +245,10 @@ impl Waiter {
             }
             let mut is_news = false;
             match polled {
-                Some(Ok(tip)) => {
+                Some(Ok(parsed)) => {
+                    let tip = parsed.template.prevhash;
                     is_news = last.replace(tip) != Some(tip);
-                    let at = Instant::now().into_std();
-                    let hint = Hint { from: HintFrom::LongPoll, tip: Some(tip), at };
-                    if self.hints.send(hint).await.is_err() {
+                    if self.hints.send(Hint::new(HintFrom::LongPoll, Some(tip))).await.is_err() {
                         return;
                     }
                     // An old id would be answered at once, with the same tip again.
@@ -260,7 +257,7 @@ impl Waiter {
                 }
                 Some(Err(error)) => {
                     debug!(node = %self.node, %error, "the long poll failed");
-                    rpc::look_soon(&self.hints);
+                    look_soon(&self.hints, HintFrom::SlowPoll);
                 }
                 None => {}
             }

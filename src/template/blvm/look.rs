@@ -10,15 +10,15 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::rpc::{Rpc, tip_header};
 use crate::{
-    template::{
-        Hint, NodeError, Outlet,
-        conn::{RpcClient, RpcError},
+    node::{
+        Hint, NodeError, RpcError,
+        blvm::rpc::{Rpc, tip_header},
+        conn::RpcClient,
         header::Header,
-        probe::LATE_AFTER,
         rpc::{NodeInfo, best_hash, node_info},
     },
+    template::{Outlet, probe::LATE_AFTER},
     work::Hash256,
 };
 

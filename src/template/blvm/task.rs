@@ -18,23 +18,30 @@ use tracing::{debug, warn};
 
 use super::{
     Blvm,
-    conn::NodeApi,
+    feeds::{fetch_on_request, probe_limit, wait_for_tips},
     look::{Answer, Looker, Tip, is_too_much},
-    message::Expected,
-    rpc::{self, Fetched, RequestMax, Rpc},
 };
 use crate::{
+    node::{
+        Hint, HintFrom, NodeConfig, NodeError, RpcError,
+        blvm::{
+            conn::NodeApi,
+            message::Expected,
+            rpc::{RequestMax, Rpc},
+        },
+        error::SYNCING,
+        header::Header,
+        rpc::{NodeInfo, unix_now},
+    },
     template::{
-        Hint, HintFrom, NodeConfig, NodeError, Notices, Outlet, Refresh,
+        Notices, Outlet, Refresh,
         bitcoind::{
             meet::{is_refused_password, state_after},
-            speaker::{Speaker, advice, introduce},
-            task::{HEAD_START, hint, micros, ticks, unix_now, until},
+            speaker::{Speaker, introduce},
+            task::{HEAD_START, micros, ticks, until},
         },
-        conn::{RpcError, SYNCING},
-        header::Header,
+        fetch::{Fetched, Request},
         progress::{FullNews, HeaderNews, Progress},
-        rpc::{NodeInfo, Request},
     },
     work::{Hash256, Template},
 };
@@ -79,7 +86,7 @@ fn say_down(outlet: &Outlet, error: &NodeError) {
     outlet.update(|status| {
         status.state = state_after(error);
         status.late_since = None;
-        status.last_error = Some(format!("{error}: {}", advice(error)).into());
+        status.last_error = Some(format!("{error}: {}", error.advice()).into());
     });
 }
 
@@ -127,13 +134,8 @@ impl<'a> Source<'a> {
         let is_connected = Arc::new(AtomicBool::new(false));
         let mut helpers = JoinSet::new();
         let looker = Looker::spawn(&rpc, outlet.clone(), &mut helpers)?;
-        helpers.spawn(rpc::probe_limit(
-            rpc.clone(),
-            begun.subscribe(),
-            company.clone(),
-            limit_sender,
-        ));
-        helpers.spawn(rpc::fetch_on_request(
+        helpers.spawn(probe_limit(rpc.clone(), begun.subscribe(), company.clone(), limit_sender));
+        helpers.spawn(fetch_on_request(
             rpc.clone(),
             (limit.clone(), company.clone(), allowed),
             requests.subscribe(),
@@ -147,7 +149,7 @@ impl<'a> Source<'a> {
             is_connected: Arc::clone(&is_connected),
         };
         helpers.spawn(api.run());
-        helpers.spawn(rpc::wait_for_tips(rpc, is_connected, hint_sender));
+        helpers.spawn(wait_for_tips(rpc, is_connected, hint_sender));
         Ok(Self {
             node,
             outlet,
@@ -185,7 +187,7 @@ impl<'a> Source<'a> {
                 Some(fetched) = self.fetched.recv() => self.on_fetch(fetched, speaker),
                 Some(answer) = self.looker.next() => self.on_answer(answer, speaker),
                 Some(hint) = self.hints.recv() => self.on_hint(hint),
-                tip = notices.next() => self.on_hint(hint(HintFrom::Notice, tip)),
+                tip = notices.next() => self.on_hint(Hint::new(HintFrom::Notice, tip)),
                 Ok(()) = self.limit.changed() => self.request_template(),
                 Ok(()) = self.company.changed() => self.request_template(),
                 Ok(()) = self.refresh_news.changed() => {
@@ -200,7 +202,7 @@ impl<'a> Source<'a> {
                     }
                     self.request_template()
                 }
-                _ = self.poll.tick() => self.on_hint(hint(HintFrom::SlowPoll, None)),
+                _ = self.poll.tick() => self.on_hint(Hint::new(HintFrom::SlowPoll, None)),
             };
             if let Err(error) = step {
                 return error;
@@ -260,7 +262,7 @@ impl<'a> Source<'a> {
             }
             Answer::Info(Err(error)) | Answer::Tip(_, Err(error)) if is_too_much(&error) => {
                 debug!(node = %self.node.name, "asked too much of the node in a short time");
-                self.on_hint(hint(HintFrom::SlowPoll, None))
+                self.on_hint(Hint::new(HintFrom::SlowPoll, None))
             }
             Answer::Info(Err(error)) | Answer::Tip(_, Err(error)) => Err(error),
         }
@@ -369,7 +371,7 @@ impl<'a> Source<'a> {
         if is_old && ahead.is_some_and(|(ahead, _)| Some(ahead) == tip) {
             self.request_template()?;
         }
-        self.looker.ask_tip(hint(HintFrom::SlowPoll, None), tip, true);
+        self.looker.ask_tip(Hint::new(HintFrom::SlowPoll, None), tip, true);
         self.held = Some(fetched);
         Ok(())
     }

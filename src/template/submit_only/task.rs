@@ -5,12 +5,15 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
-use crate::template::{
-    Fork, NodeConfig, NodeError, NodeKind, NodeState, Notices, Outlet, RpcError, TemplateSource,
-    bitcoind::{meet::known_fork, speaker::advice},
-    conn::{Ration, RpcClient},
-    rpc::{NodeInfo, Told, fork, node_info},
-    sparing::Sparing,
+use crate::{
+    node::{
+        Fork, NodeConfig, NodeError, NodeKind, RpcError,
+        conn::{Ration, RpcClient},
+        rpc::{NodeInfo, Told, fork, node_info},
+    },
+    template::{
+        NodeState, Notices, Outlet, TemplateSource, bitcoind::meet::known_fork, sparing::Sparing,
+    },
 };
 
 /// A node that blocks go to, and no templates come from.
@@ -147,7 +150,7 @@ fn say_up(outlet: &Outlet, info: Option<NodeInfo>) {
 }
 
 fn say_down(outlet: &Outlet, name: &Arc<str>, error: &NodeError, is_new: bool) {
-    let advice = advice(error);
+    let advice = error.advice();
     if is_new {
         warn!(node = %name, %error, advice, "a found block would not reach this node");
     }

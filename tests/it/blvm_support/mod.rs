@@ -14,7 +14,7 @@ use std::{
 
 use gatewayd::{
     blocks::BlockNode,
-    template::{Auth, BlvmConfig, NodeConfig, NodeKind},
+    node::{Auth, BlvmConfig, NodeConfig, NodeKind},
     work::Hash256,
 };
 use tempfile::TempDir;

@@ -25,12 +25,12 @@ impl Fork {
     }
 
     /// The first block that takes another proof of work, once known.
-    pub(super) fn height(self) -> Option<u32> {
+    pub(crate) fn height(self) -> Option<u32> {
         if let Self::Blake2b { from, .. } = self { from } else { None }
     }
 
     /// True when a block at `height` is not one for SHA-256 miners.
-    pub(super) fn takes(self, height: u32) -> bool {
+    pub(crate) fn takes(self, height: u32) -> bool {
         self.is_here() || self.height().is_some_and(|from| height >= from)
     }
 
@@ -62,7 +62,7 @@ impl Fork {
 
 /// `getdeploymentinfo`, the part that counts.
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct RawDeployments {
+pub(crate) struct RawDeployments {
     blake2b: Option<RawFork>,
     #[serde(default)]
     deployments: Known,
@@ -84,7 +84,7 @@ struct RawFork {
 }
 
 impl RawDeployments {
-    pub(super) fn fork(&self, network: Network) -> Option<Fork> {
+    pub(crate) fn fork(&self, network: Network) -> Option<Fork> {
         if let Some(fork) = self.blake2b.or(self.deployments.blake2b) {
             return Some(Fork::Blake2b { from: fork.height, is_here: fork.active });
         }
@@ -95,14 +95,14 @@ impl RawDeployments {
 
 /// The rule's name in a node's refusal: "Support for 'blake2b' rule requires explicit client
 /// support".
-pub(super) fn refused_rule(message: &str) -> Option<Arc<str>> {
+pub(crate) fn refused_rule(message: &str) -> Option<Arc<str>> {
     let (_, rest) = message.split_once("Support for '")?;
     let (rule, rest) = rest.split_once('\'')?;
     rest.contains("requires explicit client support").then(|| rule.into())
 }
 
 /// As the rule is called in templates and refusals.
-pub(super) const BLAKE2B: &str = "blake2b";
+pub(crate) const BLAKE2B: &str = "blake2b";
 /// The first block that had to signal for it, on the main network; most did not.
 const RDTS_FROM: u32 = 961_632;
 

@@ -13,23 +13,23 @@ use crate::work::{Hash256, Nbits};
 
 /// A header, seen to have the hash that it is known by.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Shown {
-    pub(super) hash: Hash256,
-    pub(super) prevhash: Hash256,
-    pub(super) height: u32,
-    pub(super) bits: Nbits,
-    pub(super) time: u32,
+pub(crate) struct Shown {
+    pub(crate) hash: Hash256,
+    pub(crate) prevhash: Hash256,
+    pub(crate) height: u32,
+    pub(crate) bits: Nbits,
+    pub(crate) time: u32,
 }
 
 /// The fields of a header of 80 bytes, as a node tells them.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Fields {
-    pub(super) version: i32,
-    pub(super) prevhash: Hash256,
-    pub(super) merkle_root: Hash256,
-    pub(super) time: u32,
-    pub(super) bits: Nbits,
-    pub(super) nonce: u32,
+pub(crate) struct Fields {
+    pub(crate) version: i32,
+    pub(crate) prevhash: Hash256,
+    pub(crate) merkle_root: Hash256,
+    pub(crate) time: u32,
+    pub(crate) bits: Nbits,
+    pub(crate) nonce: u32,
 }
 
 /// Why a node's headers are not believed.
@@ -51,7 +51,7 @@ pub enum HeaderFault {
 
 impl Fields {
     /// The header, if its hash is this one.
-    pub(super) fn prove(&self, hash: Hash256, height: u32) -> Result<Shown, HeaderFault> {
+    pub(crate) fn prove(&self, hash: Hash256, height: u32) -> Result<Shown, HeaderFault> {
         let mut header = [0; 80];
         header[..4].copy_from_slice(&self.version.to_le_bytes());
         header[4..36].copy_from_slice(&self.prevhash.0);
@@ -68,7 +68,7 @@ impl Fields {
 }
 
 impl Shown {
-    pub(super) fn work(&self) -> ChainWork {
+    pub(crate) fn work(&self) -> ChainWork {
         let target = bitcoin::Target::from_compact(CompactTarget::from_consensus(self.bits.get()));
         ChainWork::from_be_bytes(target.to_work().to_be_bytes())
     }
@@ -81,7 +81,7 @@ impl Shown {
     }
 
     /// What is wrong with this one upon that one.
-    pub(super) fn follows(&self, parent: &Self, network: Network) -> Result<(), HeaderFault> {
+    pub(crate) fn follows(&self, parent: &Self, network: Network) -> Result<(), HeaderFault> {
         if self.prevhash != parent.hash {
             return Err(HeaderFault::Link);
         }
@@ -94,7 +94,7 @@ impl Shown {
 }
 
 /// Whether a block of this height and time may have these bits, as far as its parent alone tells.
-pub(super) fn bits_follow(
+pub(crate) fn bits_follow(
     bits: Nbits,
     (height, time): (u32, u32),
     parent: &Shown,
@@ -120,7 +120,7 @@ pub(super) fn bits_follow(
 
 /// A node's headers from its tip down, each the parent of the one before it. Never empty.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Chain {
+pub(crate) struct Chain {
     shown: VecDeque<Shown>,
     /// There is no more to be asked for.
     is_whole: bool,
@@ -133,7 +133,7 @@ impl Chain {
     }
 
     /// The chain with a new tip: longer than `old` where it builds on that, else begun anew.
-    pub(super) fn with_tip(
+    pub(crate) fn with_tip(
         old: Option<&Self>,
         tip: Shown,
         network: Network,
@@ -150,18 +150,18 @@ impl Chain {
         Ok(Self { shown, is_whole })
     }
 
-    pub(super) fn tip(&self) -> &Shown {
+    pub(crate) fn tip(&self) -> &Shown {
         self.shown.front().expect("a chain has a tip")
     }
 
     /// The block before the last one that was shown, to be asked for next.
-    pub(super) fn wanted(&self) -> Option<Hash256> {
+    pub(crate) fn wanted(&self) -> Option<Hash256> {
         let last = self.shown.back().filter(|_| !self.is_whole)?;
         Some(last.prevhash)
     }
 
     /// Takes the header that was asked for.
-    pub(super) fn lengthen(&mut self, parent: Shown, network: Network) -> Result<(), HeaderFault> {
+    pub(crate) fn lengthen(&mut self, parent: Shown, network: Network) -> Result<(), HeaderFault> {
         parent.check_work(network)?;
         if let Some(last) = self.shown.back() {
             last.follows(&parent, network)?;
@@ -171,11 +171,11 @@ impl Chain {
         Ok(())
     }
 
-    pub(super) fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.is_whole
     }
 
-    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Shown> + ExactSizeIterator {
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &Shown> + ExactSizeIterator {
         self.shown.iter()
     }
 }
@@ -193,11 +193,11 @@ const EASIEST: u32 = 0x1d00_ffff;
 const EASY_AFTER: u32 = 1200;
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// A header of a block that really has the work of its bits, which should be little.
-    pub(in crate::template) fn mined(prevhash: Hash256, height: u32, bits: u32, mark: u8) -> Shown {
+    pub(crate) fn mined(prevhash: Hash256, height: u32, bits: u32, mark: u8) -> Shown {
         let merkle_root = Hash256([mark; 32]);
         let bits = Nbits::new(bits).unwrap();
         let time = 1_700_000_000 + height * 600;
@@ -219,7 +219,7 @@ pub(super) mod tests {
             .unwrap()
     }
 
-    pub(in crate::template) const EASY: u32 = 0x207f_ffff;
+    pub(crate) const EASY: u32 = 0x207f_ffff;
 
     /// The genesis block of the main network.
     fn genesis() -> Fields {

@@ -1,20 +1,19 @@
-//! The calls that are made of a node, typed, and the loop that fetches its templates.
+//! The calls that are made of a node, typed.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use bitcoin::Network;
 use serde::{Deserialize, de::DeserializeOwned};
-use tokio::{
-    sync::{mpsc, watch},
-    task::spawn_blocking,
-    time::Instant,
-};
+use tokio::task::spawn_blocking;
 use tracing::debug;
 
 use super::{
-    Fork, Hint, HintFrom, NodeConfig, NodeError, ProposeError, RulesWatch,
-    bitcoind::task::unix_now,
-    conn::{Answer, METHOD_NOT_FOUND, RpcClient, RpcError, is_busy},
+    AllowedRules, Fork, NodeConfig,
+    conn::{Answer, RpcClient},
+    error::{METHOD_NOT_FOUND, NodeError, RpcError, is_busy},
     fork::{BLAKE2B, RawDeployments, refused_rule},
     gbt::{GbtError, Parsed, RawTemplate},
     header::{Header, RawHeader},
@@ -24,15 +23,15 @@ use crate::work::{Hash256, printable};
 
 /// What a node says about itself.
 #[derive(Debug)]
-pub(super) struct NodeInfo {
-    pub(super) network: Network,
-    pub(super) version: Arc<str>,
-    pub(super) height: u32,
-    pub(super) headers: u32,
-    pub(super) is_in_initial_download: bool,
+pub(crate) struct NodeInfo {
+    pub(crate) network: Network,
+    pub(crate) version: Arc<str>,
+    pub(crate) height: u32,
+    pub(crate) headers: u32,
+    pub(crate) is_in_initial_download: bool,
 }
 
-pub(super) async fn node_info(client: &mut RpcClient) -> Result<NodeInfo, NodeError> {
+pub(crate) async fn node_info(client: &mut RpcClient) -> Result<NodeInfo, NodeError> {
     #[derive(Deserialize)]
     struct Chain<'a> {
         chain: &'a str,
@@ -59,7 +58,7 @@ pub(super) async fn node_info(client: &mut RpcClient) -> Result<NodeInfo, NodeEr
 
 /// What a node says of something, if it does.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Told<T> {
+pub(crate) enum Told<T> {
     Yes(T),
     /// It does not know the call.
     Unknown,
@@ -101,7 +100,7 @@ async fn told<T: DeserializeOwned>(
 }
 
 /// The other chain that the node is on, or will go to. Older nodes do not know the call.
-pub(super) async fn fork(
+pub(crate) async fn fork(
     client: &mut RpcClient,
     network: Network,
 ) -> Result<Told<Option<Fork>>, NodeError> {
@@ -111,7 +110,7 @@ pub(super) async fn fork(
 
 /// Whether the node publishes new blocks' hashes. One that was built without ZeroMQ does not know
 /// the call.
-pub(super) async fn publishes_blocks(client: &mut RpcClient) -> Result<Told<bool>, NodeError> {
+pub(crate) async fn publishes_blocks(client: &mut RpcClient) -> Result<Told<bool>, NodeError> {
     #[derive(Deserialize)]
     struct Publisher {
         #[serde(rename = "type")]
@@ -121,13 +120,13 @@ pub(super) async fn publishes_blocks(client: &mut RpcClient) -> Result<Told<bool
     Ok(told.map(|all| all.iter().any(|it| it.kind == "pubhashblock")))
 }
 
-pub(super) async fn best_hash(client: &mut RpcClient) -> Result<Hash256, NodeError> {
+pub(crate) async fn best_hash(client: &mut RpcClient) -> Result<Hash256, NodeError> {
     let answer = client.call("getbestblockhash", "[]", QUICK_MAX).await?;
     Hash256::from_display_hex(answer.parse()?).ok_or(NodeError::Answer("best block hash"))
 }
 
 /// What waits in the node's mempool, in virtual bytes.
-pub(super) async fn mempool_vbytes(client: &mut RpcClient) -> Result<u64, NodeError> {
+pub(crate) async fn mempool_vbytes(client: &mut RpcClient) -> Result<u64, NodeError> {
     #[derive(Deserialize)]
     struct Mempool {
         bytes: u64,
@@ -137,7 +136,7 @@ pub(super) async fn mempool_vbytes(client: &mut RpcClient) -> Result<u64, NodeEr
 }
 
 /// None when the node does not know the block.
-pub(super) async fn header(
+pub(crate) async fn header(
     client: &mut RpcClient,
     hash: Hash256,
 ) -> Result<Option<Header>, NodeError> {
@@ -158,16 +157,24 @@ pub(super) async fn header(
     }
 }
 
-/// A template, parsed off the tasks that miners wait for.
-async fn template(
+/// A template, parsed off the tasks that miners wait for; `longpollid`: once the node has another
+/// one than that.
+pub(crate) async fn template(
     client: &mut RpcClient,
     source: Arc<str>,
-    params: &str,
-    (network, allowed): (Network, &RulesWatch),
-    limit: Duration,
+    (network, allowed): (Network, AllowedRules),
+    longpollid: Option<&str>,
 ) -> Result<Box<Parsed>, NodeError> {
-    let allowed = Arc::clone(&allowed.borrow());
-    let answer: Answer = client.call("getblocktemplate", params, limit).await?;
+    let rules = if network == Network::Signet { r#"["segwit","signet"]"# } else { r#"["segwit"]"# };
+    let (params, limit) = match longpollid {
+        None => (format!(r#"[{{"rules":{rules}}}]"#), TEMPLATE_MAX),
+        Some(id) => {
+            // The id is the node's own text: quoted again, it stays one string.
+            let id = serde_json::to_string(id).map_err(|_| NodeError::Answer("longpollid"))?;
+            (format!(r#"[{{"rules":{rules},"longpollid":{id}}}]"#), LONG_POLL_MAX)
+        }
+    };
+    let answer: Answer = client.call("getblocktemplate", &params, limit).await?;
     let parse = move || -> Result<Box<Parsed>, NodeError> {
         let raw = answer.parse::<RawTemplate<'_>>()?.allowing(&allowed);
         let mut parsed = Box::new(raw.into_template(source)?);
@@ -199,77 +206,22 @@ fn asks_rule(error: NodeError) -> NodeError {
     }
 }
 
-fn rules(network: Network) -> &'static str {
-    if network == Network::Signet { r#"["segwit","signet"]"# } else { r#"["segwit"]"# }
-}
-
-/// For a template.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) struct Request {
-    /// Who fetches it.
-    pub(super) lane: usize,
-    /// Of this one, counted in its lane.
-    pub(super) id: u64,
-    /// What [`Progress`](super::progress::Progress) counts, when it was made.
-    pub(super) generation: u64,
-}
-
-/// A template that came in.
-#[derive(Debug)]
-pub(super) struct Fetched {
-    pub(super) request: Request,
-    pub(super) parsed: Box<Parsed>,
-    pub(super) took: Duration,
-}
-
-/// Asks for a template whenever `requests` changes. Ends at the first error.
-pub(super) async fn fetch_on_request(
-    mut client: RpcClient,
-    source: Arc<str>,
-    (network, allowed): (Network, RulesWatch),
-    mut requests: watch::Receiver<Request>,
-    fetched: mpsc::Sender<Result<Fetched, NodeError>>,
-) {
-    let params = format!(r#"[{{"rules":{}}}]"#, rules(network));
-    while requests.changed().await.is_ok() {
-        let request = *requests.borrow_and_update();
-        let started = Instant::now();
-        let name = Arc::clone(&source);
-        let parsed = template(&mut client, name, &params, (network, &allowed), TEMPLATE_MAX).await;
-        let took = started.elapsed();
-        let result = parsed.map(|parsed| Fetched { request, parsed, took });
-        let is_end = result.is_err();
-        if fetched.send(result).await.is_err() || is_end {
-            return;
-        }
-    }
-}
-
-/// Waits until the node has another template than the one of `longpollid`; gives its tip.
-pub(super) async fn long_poll(
-    client: &mut RpcClient,
-    source: &Arc<str>,
-    (network, allowed): (Network, &RulesWatch),
-    longpollid: &str,
-) -> Result<Hash256, NodeError> {
-    // The id is the node's own text: quoted again, it stays one string.
-    let quoted = serde_json::to_string(longpollid).map_err(|_| NodeError::Answer("longpollid"))?;
-    let params = format!(r#"[{{"rules":{},"longpollid":{quoted}}}]"#, rules(network));
-    let name = Arc::clone(source);
-    let parsed = template(client, name, &params, (network, allowed), LONG_POLL_MAX).await?;
-    Ok(parsed.template.prevhash)
-}
-
-/// A broken wait may be all the news that there will be of a dead node: makes the session see.
-pub(super) fn look_soon(hints: &mpsc::Sender<Hint>) {
-    let hint = Hint { from: HintFrom::SlowPoll, tip: None, at: Instant::now().into_std() };
-    // A full queue makes it look as well.
-    let _ = hints.try_send(hint);
+/// What became of a block proposal.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ProposeError {
+    /// The node would refuse such a block, for this reason.
+    #[error("the node would refuse the block: {0}")]
+    Refused(String),
+    /// The proposal was made for a tip that is none any more: neither good nor bad.
+    #[error("the block is not on the node's tip")]
+    Stale,
+    #[error("the node gave no verdict: {0}")]
+    Unanswered(String),
 }
 
 /// Asks `node` whether it would take a block but for its work. Not for blvm-node: it ignores the
 /// mode, makes a template instead, and says nothing of the block.
-pub(super) async fn propose(node: &NodeConfig, block_hex: &str) -> Result<(), ProposeError> {
+pub(crate) async fn propose(node: &NodeConfig, block_hex: &str) -> Result<(), ProposeError> {
     let unanswered = |error: RpcError| ProposeError::Unanswered(error.to_string());
     let mut client = RpcClient::new(&node.rpc_url, &node.auth).map_err(unanswered)?;
     let params =
@@ -283,16 +235,22 @@ pub(super) async fn propose(node: &NodeConfig, block_hex: &str) -> Result<(), Pr
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "an adapter may read the clock")]
+pub(crate) fn unix_now() -> u32 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u32::try_from(now.as_secs()).unwrap_or(u32::MAX)
+}
+
 /// RPC_INVALID_PARAMETER.
 const INVALID_PARAMETER: i32 = -8;
 /// RPC_INVALID_ADDRESS_OR_KEY: no such block.
 const NOT_FOUND: i32 = -5;
 /// For calls that a node answers at once, unless it connects a block or makes a template on a slow
 /// machine: these hold the lock that it needs. `probe` sees sooner when it is frozen.
-pub(super) const QUICK_MAX: Duration = Duration::from_secs(10);
+pub(crate) const QUICK_MAX: Duration = Duration::from_secs(10);
 /// A template of a full mempool on a slow machine.
 const TEMPLATE_MAX: Duration = Duration::from_secs(30);
 /// The node answers when there is something new; the session ends the wait if the node dies.
-pub(super) const LONG_POLL_MAX: Duration = Duration::from_secs(3600);
+pub(crate) const LONG_POLL_MAX: Duration = Duration::from_secs(3600);
 /// A whole block's validation on a slow machine.
 const PROPOSE_MAX: Duration = Duration::from_secs(60);

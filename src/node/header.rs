@@ -8,7 +8,7 @@ use crate::work::{Hash256, Nbits, Template, TipHeader};
 
 /// `getblockheader`, the part that counts.
 #[derive(Debug, Deserialize)]
-pub(super) struct RawHeader<'a> {
+pub(crate) struct RawHeader<'a> {
     hash: &'a str,
     /// 1 for the tip, more below it, -1 off the best chain.
     confirmations: i64,
@@ -36,7 +36,7 @@ pub(super) struct RawHeader<'a> {
 pub struct ChainWork([u8; 32]);
 
 impl ChainWork {
-    pub(super) fn from_hex(hex: &str) -> Option<Self> {
+    pub(crate) fn from_hex(hex: &str) -> Option<Self> {
         let padded = format!("{hex:0>64}");
         let mut bytes = [0; 32];
         let is_good = !hex.is_empty()
@@ -48,18 +48,18 @@ impl ChainWork {
     }
 
     /// Half of all there can be: nothing that is added or taken away comes to an end.
-    pub(super) const MIDDLE: Self = {
+    pub(crate) const MIDDLE: Self = {
         let mut bytes = [0; 32];
         bytes[0] = 0x80;
         Self(bytes)
     };
-    pub(super) const NONE: Self = Self([0; 32]);
+    pub(crate) const NONE: Self = Self([0; 32]);
 
-    pub(super) fn from_be_bytes(bytes: [u8; 32]) -> Self {
+    pub(crate) fn from_be_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    pub(super) fn saturating_add(self, other: Self) -> Self {
+    pub(crate) fn saturating_add(self, other: Self) -> Self {
         let mut carry = false;
         let mut sum = self.0;
         for (byte, other) in sum.iter_mut().zip(other.0).rev() {
@@ -70,7 +70,7 @@ impl ChainWork {
         if carry { Self([0xFF; 32]) } else { Self(sum) }
     }
 
-    pub(super) fn saturating_sub(self, other: Self) -> Self {
+    pub(crate) fn saturating_sub(self, other: Self) -> Self {
         let mut borrow = false;
         let mut rest = self.0;
         for (byte, other) in rest.iter_mut().zip(other.0).rev() {
@@ -83,31 +83,31 @@ impl ChainWork {
 
     /// For tests: small numbers.
     #[cfg(test)]
-    pub(super) fn of(number: u8) -> Self {
+    pub(crate) fn of(number: u8) -> Self {
         Self(std::array::from_fn(|at| if at == 31 { number } else { 0 }))
     }
 }
 
 /// A block header, checked.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Header {
-    pub(super) hash: Hash256,
-    pub(super) confirmations: i64,
-    pub(super) height: u32,
-    pub(super) bits: Nbits,
-    pub(super) mediantime: u32,
+pub(crate) struct Header {
+    pub(crate) hash: Hash256,
+    pub(crate) confirmations: i64,
+    pub(crate) height: u32,
+    pub(crate) bits: Nbits,
+    pub(crate) mediantime: u32,
     /// 0 where the node does not say it.
-    pub(super) time: u32,
-    pub(super) work: Option<ChainWork>,
+    pub(crate) time: u32,
+    pub(crate) work: Option<ChainWork>,
     /// Of another proof of work than SHA-256.
-    pub(super) is_foreign: bool,
+    pub(crate) is_foreign: bool,
     /// None where the node does not show it whole.
-    pub(super) shown: Option<Shown>,
+    pub(crate) shown: Option<Shown>,
 }
 
 impl RawHeader<'_> {
     /// None when a field is not what it should be.
-    pub(super) fn check(&self) -> Option<Header> {
+    pub(crate) fn check(&self) -> Option<Header> {
         Some(Header {
             hash: Hash256::from_display_hex(self.hash)?,
             confirmations: self.confirmations,
@@ -122,7 +122,7 @@ impl RawHeader<'_> {
     }
 
     /// The header as it proves itself; none where the node does not show all of it.
-    pub(super) fn prove(&self, header: &Header) -> Result<Option<Shown>, HeaderFault> {
+    pub(crate) fn prove(&self, header: &Header) -> Result<Option<Shown>, HeaderFault> {
         let fields = || {
             let prevhash = match self.previousblockhash {
                 Some(hash) => Hash256::from_display_hex(hash)?,
@@ -142,15 +142,15 @@ impl RawHeader<'_> {
 
 /// What the last full template taught about the chain.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Learned {
-    pub(super) height: u32,
+pub(crate) struct Learned {
+    pub(crate) height: u32,
     /// In sats, exact.
-    pub(super) subsidy: u64,
-    pub(super) version: u32,
+    pub(crate) subsidy: u64,
+    pub(crate) version: u32,
 }
 
 impl Learned {
-    pub(super) fn of(template: &Template) -> Self {
+    pub(crate) fn of(template: &Template) -> Self {
         Self { height: template.height, subsidy: template.subsidy(), version: template.version }
     }
 
@@ -164,7 +164,7 @@ impl Learned {
 }
 
 /// All that subsidy-only work on `tip` needs; none where only a template can tell.
-pub(super) fn next_block(
+pub(crate) fn next_block(
     tip: &Header,
     learned: &Learned,
     network: Network,
@@ -188,7 +188,7 @@ pub(super) fn next_block(
 }
 
 /// The unix time from which a block on `tip` may be of minimum difficulty, where there are such.
-pub(super) fn easy_from(tip: &Header, network: Network) -> Option<u32> {
+pub(crate) fn easy_from(tip: &Header, network: Network) -> Option<u32> {
     let is_known = tip.time > 0 && matches!(network, Network::Testnet | Network::Testnet4);
     is_known.then(|| tip.time.saturating_add(EASY_AFTER + 1))
 }
@@ -211,7 +211,7 @@ pub fn empty_blocks(network: Network) -> Option<u32> {
 }
 
 /// All that a block at this height may make, in sats.
-pub(super) fn subsidy_max(height: u32, network: Network) -> u64 {
+pub(crate) fn subsidy_max(height: u32, network: Network) -> u64 {
     FIRST_SUBSIDY.checked_shr(height / halving_interval(network)).unwrap_or(0)
 }
 

@@ -21,14 +21,14 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use super::{
-    Hint, HintFrom, NodeConfig, Outlet,
+    Hint, HintFrom, NodeConfig,
     zmtp::{Subscriber, ZmtpError},
 };
 use crate::{net, work::Hash256};
 
 /// What was said last of a node's ZeroMQ: how it is now is news only if that is something else.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Said(Arc<AtomicU8>);
+pub(crate) struct Said(Arc<AtomicU8>);
 
 impl Said {
     fn is_news(&self, now: u8) -> bool {
@@ -74,12 +74,12 @@ impl ZmqError {
 }
 
 /// Subscribes to what the node publishes, if it does, for as long as the receiver of `hints` lives.
-/// `is_telling` is no longer true when the subscription fails.
-pub(super) async fn listen(
+/// `is_telling` is no longer true when the subscription fails; `on_fault` hears of what no node does.
+pub(crate) async fn listen(
     node: NodeConfig,
     hints: mpsc::Sender<Hint>,
     is_telling: watch::Sender<bool>,
-    (said, outlet): (Said, Outlet),
+    (said, on_fault): (Said, impl Fn(Arc<str>)),
 ) {
     let (node, Some(endpoint)) = (node.name, node.zmq_hashblock) else { return };
     let mut wait = WAIT_MIN;
@@ -113,7 +113,7 @@ pub(super) async fn listen(
         }
         if is_fault {
             let why = format!("zmq_hashblock {endpoint}: {error}: {advice}");
-            outlet.update(|status| status.zmq_trouble = Some(why.into()));
+            on_fault(why.into());
         }
         sleep(wait).await;
         let is_odd = is_fault || was_connected && error.is_end() && since.elapsed() < STEADY;
@@ -122,32 +122,32 @@ pub(super) async fn listen(
 }
 
 /// Whether ZeroMQ tells of tips: then nothing else has to.
-pub(super) struct ZmqWatch {
-    pub(super) is_telling: watch::Sender<bool>,
+pub(crate) struct ZmqWatch {
+    pub(crate) is_telling: watch::Sender<bool>,
     /// When it should have told of a tip that came another way.
-    pub(super) due: Option<Instant>,
+    pub(crate) due: Option<Instant>,
     /// The last tip that it told of.
     last: Option<Hash256>,
 }
 
 impl ZmqWatch {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { is_telling: watch::Sender::new(false), due: None, last: None }
     }
 
-    pub(super) fn on_hint(&mut self, tip: Option<Hash256>) {
+    pub(crate) fn on_hint(&mut self, tip: Option<Hash256>) {
         (self.last, self.due) = (tip, None);
         self.tell(tip.is_some());
     }
 
     /// There is a new tip, whoever told of it.
-    pub(super) fn on_tip(&mut self, tip: Hash256) {
+    pub(crate) fn on_tip(&mut self, tip: Hash256) {
         if self.last != Some(tip) && *self.is_telling.borrow() {
             self.due.get_or_insert_with(|| Instant::now() + GRACE);
         }
     }
 
-    pub(super) fn on_silence(&mut self) {
+    pub(crate) fn on_silence(&mut self) {
         self.due = None;
         self.tell(false);
     }
@@ -207,9 +207,8 @@ async fn receive(
             if block.missed > 0 {
                 debug!(missed = block.missed, "ZeroMQ: messages were lost on their way");
             }
-            let at = Instant::now().into_std();
             // A full queue has a hint in it already, and one is enough.
-            let _ = hints.try_send(Hint { from: HintFrom::Zmq, tip: Some(block.hash), at });
+            let _ = hints.try_send(Hint::new(HintFrom::Zmq, Some(block.hash)));
         }
         if let Err(error) = done {
             return error.into();

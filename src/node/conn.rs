@@ -15,8 +15,7 @@ use std::{
     time::Duration,
 };
 
-pub use bitcoincore_rpc::Auth;
-use bitcoincore_rpc::jsonrpc::base64;
+use bitcoincore_rpc::{Auth, jsonrpc::base64};
 use serde::Deserialize;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -24,93 +23,16 @@ use tokio::{
     time::{Instant, timeout},
 };
 
+use super::error::{COOKIE, RpcError};
 use crate::{
     net,
     reply::{Reader, Reply, ReplyError},
     work::{printable, printable_bytes},
 };
 
-/// Why a call came to nothing.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum RpcError {
-    #[error("rpc_url {0:?} is not of the form http://host:port")]
-    Url(Arc<str>),
-    #[error("nothing answers at {address} ({why})")]
-    Connect { address: Arc<str>, why: Arc<str> },
-    #[error("the connection to {address} broke ({why})")]
-    Io { address: Arc<str>, why: Arc<str> },
-    #[error("{address} takes {max} connections a minute; the next one is due in {wait:?}")]
-    Rationed { address: Arc<str>, max: usize, wait: Duration },
-    #[error("{address} closes new connections without a word; the next try is in {wait:?}")]
-    TurnedAway { address: Arc<str>, wait: Duration },
-    #[error("no answer to {method} within {limit:?}")]
-    Timeout { method: &'static str, limit: Duration },
-    #[error("cannot read the cookie file {path} ({why})")]
-    Cookie { path: Arc<str>, why: Arc<str> },
-    #[error("the node refuses the {0}")]
-    Unauthorized(&'static str),
-    #[error("the node does not let this machine or this user call {0}")]
-    Forbidden(&'static str),
-    #[error("HTTP status {status} ({text})")]
-    Http { status: u16, text: Arc<str> },
-    #[error("{message} (error {code})")]
-    Node { code: i32, message: Arc<str> },
-    #[error("the answer to {method} does not parse ({why})")]
-    Parse { method: &'static str, why: Arc<str> },
-}
-
-impl RpcError {
-    /// The code that the node gave, if it answered.
-    pub fn code(&self) -> Option<i32> {
-        if let Self::Node { code, .. } = self { Some(*code) } else { None }
-    }
-
-    /// What the operator can do, where that is known.
-    pub fn advice(&self) -> &'static str {
-        match self {
-            Self::Url(_) => "correct rpc_url",
-            Self::Connect { .. } => "start the node with server=1, or correct rpc_url",
-            Self::Cookie { .. } => {
-                "the node writes it when it starts: start the node, correct rpc_cookie_file, or \
-                 let this user read it"
-            }
-            Self::Rationed { .. } => {
-                "connections to it break too often: see its log, or raise \
-                 max_connections_per_ip_per_minute in its [rpc]"
-            }
-            Self::TurnedAway { .. } => {
-                "it takes few in a minute, and somebody has used them up, such as a gatewayd that \
-                 was restarted: wait, or raise max_connections_per_ip_per_minute in its [rpc]"
-            }
-            Self::Unauthorized(COOKIE) => {
-                "it has another cookie: set rpc_cookie_file to the file in this node's data folder, \
-                 of the network that it is on"
-            }
-            Self::Unauthorized(_) => "correct rpc_user and rpc_password, or use rpc_cookie_file",
-            Self::Forbidden(_) => {
-                "if it refuses every call, allow this machine's address with rpcallowip in the \
-                 node's bitcoin.conf; else allow the call with rpcwhitelist, or use another rpc_user"
-            }
-            Self::Timeout { .. } => {
-                "its machine is overloaded, or other programs hold all of its RPC threads: see its \
-                 log, and raise rpcthreads in its bitcoin.conf"
-            }
-            Self::Http { status: QUEUE_FULL, .. } => {
-                "more calls wait there than it takes: raise rpcthreads and rpcworkqueue in its \
-                 bitcoin.conf, and see which programs ask so much of it"
-            }
-            Self::Node { code: WARMING_UP, .. } => "it is starting: wait",
-            Self::Node { code: SYNCING | NOT_CONNECTED, .. } => {
-                "it gives no work before it has caught up with its peers: wait"
-            }
-            _ => "see the node's log",
-        }
-    }
-}
-
 /// A node's answer, held for borrowed parsing.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     method: &'static str,
     body: Vec<u8>,
 }
@@ -131,7 +53,7 @@ struct Fault<'a> {
 
 impl Answer {
     /// The result; `None` when it is null.
-    pub(super) fn parse_optional<'a, T: Deserialize<'a>>(&'a self) -> Result<Option<T>, RpcError> {
+    pub(crate) fn parse_optional<'a, T: Deserialize<'a>>(&'a self) -> Result<Option<T>, RpcError> {
         let wrong = |why: String| RpcError::Parse { method: self.method, why: why.into() };
         let text = std::str::from_utf8(&self.body).map_err(|e| wrong(e.to_string()))?;
         let envelope: Envelope<'a, T> =
@@ -145,7 +67,7 @@ impl Answer {
         }
     }
 
-    pub(super) fn parse<'a, T: Deserialize<'a>>(&'a self) -> Result<T, RpcError> {
+    pub(crate) fn parse<'a, T: Deserialize<'a>>(&'a self) -> Result<T, RpcError> {
         self.parse_optional()?.ok_or_else(|| RpcError::Parse {
             method: self.method,
             why: "the result is null".into(),
@@ -155,31 +77,31 @@ impl Answer {
 
 /// A node's address and key, and at most one connection to it.
 #[derive(Debug)]
-pub(super) struct RpcClient {
+pub(crate) struct RpcClient {
     target: Target,
     connection: Option<Connection>,
 }
 
 impl RpcClient {
-    pub(super) fn new(url: &str, auth: &Auth) -> Result<Self, RpcError> {
+    pub(crate) fn new(url: &str, auth: &Auth) -> Result<Self, RpcError> {
         let target = Target::parse(url, auth).ok_or_else(|| RpcError::Url(url.into()))?;
         Ok(Self { target, connection: None })
     }
 
     /// A client that connects only as often as `ration` allows.
-    pub(super) fn rationed(url: &str, auth: &Auth, ration: Arc<Ration>) -> Result<Self, RpcError> {
+    pub(crate) fn rationed(url: &str, auth: &Auth, ration: Arc<Ration>) -> Result<Self, RpcError> {
         let mut client = Self::new(url, auth)?;
         client.target.ration = Some(ration);
         Ok(client)
     }
 
     /// How often it has connected: on a new connection there may be another node.
-    pub(super) fn connections(&self) -> u32 {
+    pub(crate) fn connections(&self) -> u32 {
         self.target.connections.load(Relaxed)
     }
 
     /// Calls `method` with `params`, a JSON array. Every call here may be repeated without harm.
-    pub(super) async fn call(
+    pub(crate) async fn call(
         &mut self,
         method: &'static str,
         params: &str,
@@ -358,7 +280,7 @@ impl Connection {
 
 /// How many more connections a node takes: blvm-node closes those beyond its limit without a word.
 #[derive(Debug)]
-pub(super) struct Ration {
+pub(crate) struct Ration {
     max: usize,
     opened: Mutex<VecDeque<Instant>>,
     /// The node takes none before then: others had theirs from it too.
@@ -366,7 +288,7 @@ pub(super) struct Ration {
 }
 
 impl Ration {
-    pub(super) fn new(max: usize) -> Arc<Self> {
+    pub(crate) fn new(max: usize) -> Arc<Self> {
         Arc::new(Self { max, opened: Mutex::default(), paused_until: Mutex::default() })
     }
 
@@ -416,12 +338,6 @@ async fn read_reply(stream: &mut TcpStream) -> io::Result<Reply> {
     }
 }
 
-/// Whether a call may go through soon that was answered with this status.
-pub(super) fn is_busy(status: u16) -> bool {
-    // Or a proxy does not reach the node at the moment.
-    matches!(status, QUEUE_FULL | TOO_MANY | 502 | 504)
-}
-
 fn io_error(error: ReplyError) -> io::Error {
     match error {
         ReplyError::Ended => io::ErrorKind::UnexpectedEof.into(),
@@ -429,21 +345,8 @@ fn io_error(error: ReplyError) -> io::Error {
     }
 }
 
-/// Bitcoin Core's RPC_IN_WARMUP.
-pub(super) const WARMING_UP: i32 = -28;
-/// RPC_CLIENT_IN_INITIAL_DOWNLOAD.
-pub(super) const SYNCING: i32 = -10;
-/// RPC_CLIENT_NOT_CONNECTED.
-pub(super) const NOT_CONNECTED: i32 = -9;
-/// RPC_METHOD_NOT_FOUND.
-pub(super) const METHOD_NOT_FOUND: i32 = -32601;
-/// HTTP's status of a node whose work queue is full.
-const QUEUE_FULL: u16 = 503;
-/// HTTP's status where too much was asked in a short time.
-const TOO_MANY: u16 = 429;
 /// blvm-node counts in whole seconds.
 const RATION_PERIOD: Duration = Duration::from_secs(61);
-const COOKIE: &str = "cookie";
 /// Six tries a minute: fewer than a node takes that counts those it turns away.
 const PAUSE: Duration = Duration::from_secs(10);
 /// A call without a block in it.
@@ -458,7 +361,7 @@ const MESSAGE_LEN_MAX: usize = 300;
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::error::WARMING_UP, *};
 
     #[test]
     fn urls() {

@@ -22,17 +22,17 @@ use super::{
     client::{Client, ClientError, Said},
     message::{Ask, Event, Expected},
 };
-use crate::template::{BlvmConfig, Hint, HintFrom};
+use crate::node::{BlvmConfig, Hint, HintFrom, hint::look_soon};
 
 /// The NodeAPI and whoever listens to it.
-pub(super) struct NodeApi {
-    pub(super) node: Arc<str>,
-    pub(super) config: BlvmConfig,
-    pub(super) hints: mpsc::Sender<Hint>,
+pub(crate) struct NodeApi {
+    pub(crate) node: Arc<str>,
+    pub(crate) config: BlvmConfig,
+    pub(crate) hints: mpsc::Sender<Hint>,
     /// The latest template that came over RPC.
-    pub(super) templates: watch::Receiver<Option<Arc<Expected>>>,
+    pub(crate) templates: watch::Receiver<Option<Arc<Expected>>>,
     /// True while tips come over the NodeAPI.
-    pub(super) is_connected: Arc<AtomicBool>,
+    pub(crate) is_connected: Arc<AtomicBool>,
 }
 
 /// Why there is no conversation.
@@ -54,7 +54,7 @@ enum ApiError {
 
 impl NodeApi {
     /// Listens for as long as it is not dropped.
-    pub(super) async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         let Some(socket) = self.config.nodeapi_socket.clone() else { return };
         let mut is_said = false;
         while !self.hints.is_closed() {
@@ -68,7 +68,7 @@ impl NodeApi {
             }
             is_said = true;
             // The node hears of a lost connection here, and perhaps of its own end.
-            look_soon(&self.hints);
+            look_soon(&self.hints, HintFrom::NodeApi);
             sleep(RETRY).await;
         }
     }
@@ -203,11 +203,6 @@ struct Talk {
     tip: Option<crate::work::Hash256>,
     checked: Option<crate::work::Hash256>,
     contradicted: bool,
-}
-
-fn look_soon(hints: &mpsc::Sender<Hint>) {
-    let hint = Hint { from: HintFrom::NodeApi, tip: None, at: Instant::now().into_std() };
-    let _ = hints.try_send(hint);
 }
 
 const MODULE_NAME: &str = "gatewayd";

@@ -119,7 +119,7 @@ pub enum GbtError {
 impl Parsed {
     /// Checks what the chain and the clock have to say; true where the template has this machine's
     /// time now instead of the node's.
-    pub(super) fn check(&mut self, network: Network, unix_now: u32) -> Result<bool, GbtError> {
+    pub(crate) fn check(&mut self, network: Network, unix_now: u32) -> Result<bool, GbtError> {
         let template = &mut self.template;
         let (subsidy, height) = (template.subsidy(), template.height);
         let max = header::subsidy_max(height, network);

@@ -1,5 +1,5 @@
 use super::*;
-use crate::template::blvm::wire::Frames;
+use crate::node::blvm::wire::Frames;
 
 const TIP: Hash256 = Hash256([7; 32]);
 const NOBODY: Identity<'_> = Identity { module_id: "gw_1", module_name: "gatewayd" };

@@ -327,16 +327,16 @@ impl ApiTemplate {
 
 /// What the NodeAPI's template should agree with: the one that came over RPC.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(super) struct Expected {
-    pub(super) prevhash: Hash256,
-    pub(super) height: u32,
-    pub(super) nbits: u32,
-    pub(super) coinbase_value: u64,
-    pub(super) txids: Vec<Hash256>,
+pub(crate) struct Expected {
+    pub(crate) prevhash: Hash256,
+    pub(crate) height: u32,
+    pub(crate) nbits: u32,
+    pub(crate) coinbase_value: u64,
+    pub(crate) txids: Vec<Hash256>,
 }
 
 impl Expected {
-    pub(super) fn of(template: &Template) -> Self {
+    pub(crate) fn of(template: &Template) -> Self {
         Self {
             prevhash: template.prevhash,
             height: template.height,

@@ -1,0 +1,156 @@
+//! What can be wrong with a node or with a call to it, and what its operator can do.
+
+use std::{sync::Arc, time::Duration};
+
+use bitcoin::Network;
+
+use super::{Fork, gbt::GbtError, headers::HeaderFault};
+use crate::work::Hash256;
+
+/// Why a call came to nothing.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum RpcError {
+    #[error("rpc_url {0:?} is not of the form http://host:port")]
+    Url(Arc<str>),
+    #[error("nothing answers at {address} ({why})")]
+    Connect { address: Arc<str>, why: Arc<str> },
+    #[error("the connection to {address} broke ({why})")]
+    Io { address: Arc<str>, why: Arc<str> },
+    #[error("{address} takes {max} connections a minute; the next one is due in {wait:?}")]
+    Rationed { address: Arc<str>, max: usize, wait: Duration },
+    #[error("{address} closes new connections without a word; the next try is in {wait:?}")]
+    TurnedAway { address: Arc<str>, wait: Duration },
+    #[error("no answer to {method} within {limit:?}")]
+    Timeout { method: &'static str, limit: Duration },
+    #[error("cannot read the cookie file {path} ({why})")]
+    Cookie { path: Arc<str>, why: Arc<str> },
+    #[error("the node refuses the {0}")]
+    Unauthorized(&'static str),
+    #[error("the node does not let this machine or this user call {0}")]
+    Forbidden(&'static str),
+    #[error("HTTP status {status} ({text})")]
+    Http { status: u16, text: Arc<str> },
+    #[error("{message} (error {code})")]
+    Node { code: i32, message: Arc<str> },
+    #[error("the answer to {method} does not parse ({why})")]
+    Parse { method: &'static str, why: Arc<str> },
+}
+
+impl RpcError {
+    /// The code that the node gave, if it answered.
+    pub fn code(&self) -> Option<i32> {
+        if let Self::Node { code, .. } = self { Some(*code) } else { None }
+    }
+
+    /// What the operator can do, where that is known.
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::Url(_) => "correct rpc_url",
+            Self::Connect { .. } => "start the node with server=1, or correct rpc_url",
+            Self::Cookie { .. } => {
+                "the node writes it when it starts: start the node, correct rpc_cookie_file, or \
+                 let this user read it"
+            }
+            Self::Rationed { .. } => {
+                "connections to it break too often: see its log, or raise \
+                 max_connections_per_ip_per_minute in its [rpc]"
+            }
+            Self::TurnedAway { .. } => {
+                "it takes few in a minute, and somebody has used them up, such as a gatewayd that \
+                 was restarted: wait, or raise max_connections_per_ip_per_minute in its [rpc]"
+            }
+            Self::Unauthorized(COOKIE) => {
+                "it has another cookie: set rpc_cookie_file to the file in this node's data folder, \
+                 of the network that it is on"
+            }
+            Self::Unauthorized(_) => "correct rpc_user and rpc_password, or use rpc_cookie_file",
+            Self::Forbidden(_) => {
+                "if it refuses every call, allow this machine's address with rpcallowip in the \
+                 node's bitcoin.conf; else allow the call with rpcwhitelist, or use another rpc_user"
+            }
+            Self::Timeout { .. } => {
+                "its machine is overloaded, or other programs hold all of its RPC threads: see its \
+                 log, and raise rpcthreads in its bitcoin.conf"
+            }
+            Self::Http { status: QUEUE_FULL, .. } => {
+                "more calls wait there than it takes: raise rpcthreads and rpcworkqueue in its \
+                 bitcoin.conf, and see which programs ask so much of it"
+            }
+            Self::Node { code: WARMING_UP, .. } => "it is starting: wait",
+            Self::Node { code: SYNCING | NOT_CONNECTED, .. } => {
+                "it gives no work before it has caught up with its peers: wait"
+            }
+            _ => "see the node's log",
+        }
+    }
+}
+
+/// Why a node gives no work.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum NodeError {
+    #[error(transparent)]
+    Rpc(#[from] RpcError),
+    #[error("its template cannot be used: {0}")]
+    Template(#[from] GbtError),
+    #[error("this node {}", Fork::what(*.0))]
+    Fork(Fork),
+    #[error("it gives templates only to those who keep the rule {0:?}, which is not known here")]
+    RuleAsked(Arc<str>),
+    #[error("it has gone over to the chain \"{0}\"")]
+    Moved(Network),
+    #[error("it is on {0:?}, a chain that is not known here")]
+    Chain(Arc<str>),
+    #[error("its {0} does not parse")]
+    Answer(&'static str),
+    #[error("its header of block {0} is false: {1}")]
+    Header(Hash256, HeaderFault),
+}
+
+impl NodeError {
+    /// True when the next block is none that can be made here, however much is known of it.
+    pub(crate) fn forbids_work(&self) -> bool {
+        match self {
+            Self::Fork(_) | Self::RuleAsked(_) => true,
+            Self::Template(error) => matches!(error, GbtError::Rule(_) | GbtError::VersionBits(_)),
+            _ => false,
+        }
+    }
+
+    /// What the operator can do.
+    pub(crate) fn advice(&self) -> &'static str {
+        match self {
+            Self::Rpc(error) => error.advice(),
+            Self::Fork(_) => Fork::ADVICE,
+            Self::Template(GbtError::Rule(_)) => {
+                "update gatewayd; or, if you know that the rule asks nothing of a block's maker, allow \
+                 it by its name in template.allow_rules"
+            }
+            Self::Header(..) => {
+                "what answers there is no Bitcoin node, or one that lies: see what it is, and correct \
+                 rpc_url"
+            }
+            Self::RuleAsked(_) | Self::Template(GbtError::VersionBits(_)) => "update gatewayd",
+            _ => "see the node's log",
+        }
+    }
+}
+
+/// Whether a call may go through soon that was answered with this status.
+pub(crate) fn is_busy(status: u16) -> bool {
+    // Or a proxy does not reach the node at the moment.
+    matches!(status, QUEUE_FULL | TOO_MANY | 502 | 504)
+}
+
+/// Bitcoin Core's RPC_IN_WARMUP.
+pub(crate) const WARMING_UP: i32 = -28;
+/// RPC_CLIENT_IN_INITIAL_DOWNLOAD.
+pub(crate) const SYNCING: i32 = -10;
+/// RPC_CLIENT_NOT_CONNECTED.
+pub(crate) const NOT_CONNECTED: i32 = -9;
+/// RPC_METHOD_NOT_FOUND.
+pub(crate) const METHOD_NOT_FOUND: i32 = -32601;
+/// HTTP's status of a node whose work queue is full.
+const QUEUE_FULL: u16 = 503;
+/// HTTP's status where too much was asked in a short time.
+const TOO_MANY: u16 = 429;
+pub(super) const COOKIE: &str = "cookie";

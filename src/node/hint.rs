@@ -1,0 +1,40 @@
+//! News of a tip, by whichever way a node tells of it.
+
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+
+use crate::work::Hash256;
+
+/// News that the tip may have changed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hint {
+    pub(crate) from: HintFrom,
+    /// When whoever says it knows it.
+    pub(crate) tip: Option<Hash256>,
+    pub(crate) at: Instant,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum HintFrom {
+    Zmq,
+    /// blvm-node's events and tips.
+    NodeApi,
+    LongPoll,
+    SlowPoll,
+    Notice,
+}
+
+impl Hint {
+    #[expect(clippy::disallowed_methods, reason = "an adapter may read the clock")]
+    pub(crate) fn new(from: HintFrom, tip: Option<Hash256>) -> Self {
+        Self { from, tip, at: Instant::now() }
+    }
+}
+
+/// A broken wait or connection may be all the news that there will be of a dead node: makes whoever
+/// listens see.
+pub(crate) fn look_soon(hints: &mpsc::Sender<Hint>, from: HintFrom) {
+    // A full queue makes it look as well.
+    let _ = hints.try_send(Hint::new(from, None));
+}

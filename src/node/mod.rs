@@ -1,0 +1,80 @@
+//! Talking to a node: its configuration, its errors, one client, and what it says in each of its
+//! languages.
+//!
+//! `conn` is the client, `rpc` the calls that are made through it, `gbt`, `header` and `headers` what
+//! comes of them, `zmq` and `zmtp` the subscription to new blocks, `blvm` blvm-node's dialect and its
+//! NodeAPI. Not here: which node is believed, and what becomes of a block.
+
+pub mod blvm;
+pub(crate) mod conn;
+pub(crate) mod error;
+pub(crate) mod fork;
+pub mod gbt;
+pub(crate) mod header;
+pub(crate) mod headers;
+pub(crate) mod hint;
+pub(crate) mod rpc;
+pub(crate) mod zmq;
+pub mod zmtp;
+
+use std::{fmt, path::PathBuf, sync::Arc};
+
+pub use bitcoincore_rpc::Auth;
+
+pub(crate) use self::hint::{Hint, HintFrom};
+pub use self::{
+    error::{NodeError, RpcError},
+    fork::Fork,
+    header::{ChainWork, empty_blocks},
+    headers::HeaderFault,
+    rpc::ProposeError,
+};
+
+/// Names of rules, without the mark of those that are demanded.
+pub type AllowedRules = Arc<[Box<str>]>;
+
+/// One node.
+#[derive(Clone, Eq, PartialEq)]
+pub struct NodeConfig {
+    /// As it is named in logs.
+    pub name: Arc<str>,
+    pub rpc_url: String,
+    pub auth: Auth,
+    /// `tcp://host:port` of the node's hashblock messages.
+    pub zmq_hashblock: Option<String>,
+    /// Only gets found blocks: no templates are asked of it.
+    pub submit_only: bool,
+    pub kind: NodeKind,
+}
+
+/// What speaks there.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum NodeKind {
+    /// Bitcoin Core, Knots.
+    #[default]
+    Bitcoind,
+    /// blvm-node.
+    Blvm(BlvmConfig),
+}
+
+/// What only a blvm-node needs.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct BlvmConfig {
+    /// Of its NodeAPI; none: all goes over RPC.
+    pub nodeapi_socket: Option<PathBuf>,
+    /// As whom its NodeAPI knows us.
+    pub module_id: Arc<str>,
+}
+
+impl fmt::Debug for NodeConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not `auth`: it holds a password.
+        f.debug_struct("NodeConfig")
+            .field("name", &self.name)
+            .field("rpc_url", &self.rpc_url)
+            .field("zmq_hashblock", &self.zmq_hashblock)
+            .field("submit_only", &self.submit_only)
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
+    }
+}

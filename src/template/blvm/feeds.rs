@@ -1,0 +1,154 @@
+//! What comes of a blvm-node all the time: templates, tips, and how long a request it takes.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, sleep},
+};
+use tracing::{debug, info, warn};
+
+use super::{
+    look::{PAUSE_TOO_MANY, is_too_much},
+    task::Company,
+};
+use crate::{
+    node::{
+        Hint, HintFrom, NodeError, RpcError,
+        blvm::rpc::{RequestMax, Rpc, WAIT, full_template, longest_request, wait_for_new_block},
+        hint::look_soon,
+    },
+    template::{
+        RulesWatch,
+        fetch::{Fetched, Request},
+    },
+};
+
+/// Asks for a template whenever `requests` changes.
+pub(super) async fn fetch_on_request(
+    rpc: Rpc,
+    (limit, company, allowed): (watch::Receiver<RequestMax>, Company, RulesWatch),
+    mut requests: watch::Receiver<Request>,
+    fetched: mpsc::Sender<Result<Fetched, NodeError>>,
+) {
+    let Ok(mut client) = rpc.client() else { return };
+    while requests.changed().await.is_ok() {
+        let request = *requests.borrow_and_update();
+        let started = Instant::now();
+        let limit = limit.borrow().0.filter(|_| !*company.borrow());
+        let rules = Arc::clone(&allowed.borrow());
+        let parsed = full_template(&mut client, Arc::clone(rpc.name()), limit, rules).await;
+        let took = started.elapsed();
+        let result = parsed.map(|parsed| Fetched { request, parsed, took });
+        let is_too_much = result.as_ref().is_err_and(is_too_much);
+        if fetched.send(result).await.is_err() {
+            return;
+        }
+        if is_too_much {
+            sleep(PAUSE_TOO_MANY).await;
+        }
+    }
+}
+
+/// Waits for tips in calls that the node answers when there is one, while the NodeAPI is away: that
+/// one is quicker. A tip between two calls is left to the poll.
+pub(super) async fn wait_for_tips(
+    rpc: Rpc,
+    has_nodeapi: Arc<AtomicBool>,
+    hints: mpsc::Sender<Hint>,
+) {
+    let Ok(mut client) = rpc.client() else { return };
+    let mut last = None;
+    while !hints.is_closed() {
+        if has_nodeapi.load(Relaxed) {
+            sleep(PAUSE).await;
+            continue;
+        }
+        let started = Instant::now();
+        match wait_for_new_block(&mut client).await {
+            Ok(tip) if last != Some(tip) => {
+                last = Some(tip);
+                if hints.send(Hint::new(HintFrom::LongPoll, Some(tip))).await.is_err() {
+                    return;
+                }
+            }
+            Ok(_) => {}
+            Err(error) => {
+                debug!(node = %rpc.name(), %error, "waiting for a block failed");
+                look_soon(&hints, HintFrom::SlowPoll);
+                sleep(WAIT).await;
+            }
+        }
+        if started.elapsed() < PAUSE {
+            sleep(PAUSE).await;
+        }
+    }
+}
+
+/// Finds out how long a request may be, each time that the node was reached, and says what that
+/// means for found blocks.
+pub(super) async fn probe_limit(
+    rpc: Rpc,
+    mut begun: watch::Receiver<u64>,
+    company: Company,
+    limit: watch::Sender<RequestMax>,
+) {
+    let mut said = None;
+    while begun.changed().await.is_ok() {
+        let found = loop {
+            match longest_request(&rpc).await {
+                Ok(found) => break found,
+                Err(error) => {
+                    debug!(node = %rpc.name(), %error, "cannot tell how long a request may be yet");
+                    sleep(probe_pause(&error)).await;
+                }
+            }
+        };
+        if said.replace(found) != Some(found) {
+            match found {
+                None => {
+                    info!(node = %rpc.name(), "a block of any size can be submitted to the node");
+                }
+                Some(bytes) => warn_of_limit(&rpc, bytes, *company.borrow()),
+            }
+        }
+        limit.send_if_modified(|limit| {
+            std::mem::replace(limit, RequestMax(found)) != RequestMax(found)
+        });
+    }
+}
+
+fn probe_pause(error: &RpcError) -> Duration {
+    match error {
+        // A node that is not there yet counts no connections.
+        RpcError::Connect { .. } | RpcError::Cookie { .. } => WAIT_AWAY,
+        RpcError::Rationed { wait, .. } | RpcError::TurnedAway { wait, .. } => *wait,
+        _ => PROBE_PAUSE,
+    }
+}
+
+fn warn_of_limit(rpc: &Rpc, bytes: usize, has_company: bool) {
+    let block = bytes / 2;
+    let consequence = if has_company {
+        "so a larger one goes to the other nodes only, and templates are cut while none answers"
+    } else {
+        "so templates are cut to what it takes, and fees are lost"
+    };
+    warn!(
+        node = %rpc.name(), request_max = bytes, block_max = block,
+        "the node refuses longer requests, and a found block is one: {consequence}. Set \
+         max_request_size_bytes = 8500000 in [rpc] of its configuration and restart it; blvm-node \
+         0.1.83 does not heed it over HTTP: for that, add a bitcoind as another [[node]], \
+         submit_only if you like"
+    );
+}
+
+const PAUSE: Duration = Duration::from_millis(500);
+const WAIT_AWAY: Duration = Duration::from_millis(500);
+const PROBE_PAUSE: Duration = Duration::from_secs(65);
