@@ -49,6 +49,7 @@ use self::{
 };
 use crate::{
     blocks::{BlockSender, BlockStats},
+    books::{Counters, Roster},
     config::Config,
     datum,
     ledger::Ledger,
@@ -57,7 +58,7 @@ use crate::{
     stratum,
     sv2::noise::{AuthorityPublicKey, Identity},
     template::{self, Templates},
-    work::{Cidr, Counters, FoundBlock, Roster, Work},
+    work::{Cidr, FoundBlock, Work},
 };
 
 /// Why the daemon could not start or go on.

@@ -9,6 +9,7 @@
 //! `ARCHITECTURE.md` says who owns what and why.
 pub mod api;
 pub mod blocks;
+pub mod books;
 pub mod config;
 pub mod daemon;
 pub mod datum;

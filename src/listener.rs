@@ -34,10 +34,11 @@ use self::{
     tls::{Stream, Tls},
 };
 use crate::{
+    books::{Roster, roster::Eviction},
     stratum::{Close, Config, Conn, ConnError, Context, Lease, Seat, Toll},
     sv2::noise::Identity,
     validate::Shelf,
-    work::{Cidr, Door, Refused, Roster, Work, roster::Eviction},
+    work::{Cidr, Door, Refused, Work},
 };
 
 /// `stratum.max_connections`, `stratum.max_connections_per_ip` and `limits.unproven_places`.

@@ -48,7 +48,7 @@ use super::{
     state::State,
     stranger, task,
 };
-use crate::work::oddities::Oddity;
+use crate::books::oddities::Oddity;
 
 /// The running API.
 #[derive(Clone, Debug)]

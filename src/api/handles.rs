@@ -12,10 +12,11 @@ use tokio::sync::watch;
 use super::{auth::SetupCode, settings::Settings};
 use crate::{
     blocks::BlockStats,
+    books::{Counters, Roster},
     datum,
     ledger::Ledger,
     template::Templates,
-    work::{Counters, Roster, Work},
+    work::Work,
 };
 
 #[derive(Clone)]

@@ -20,10 +20,13 @@ use super::{
     state::State,
     view,
 };
-use crate::logging::Sink;
-use crate::work::{
-    CountersView, Histogram, HistogramView, Protocol, Refused, Reject, TipClock,
-    limits::{Limit, LimitsView},
+use crate::{
+    books::{CountersView, Histogram, HistogramView, MinerProtocol, TipClock},
+    logging::Sink,
+    work::{
+        Refused, Reject,
+        limits::{Limit, LimitsView},
+    },
 };
 
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -122,7 +125,7 @@ impl Figures {
 
     fn shares(&self, page: &mut Page<'_>) -> fmt::Result {
         let mut shares = page.counters("shares", "Shares of miners")?;
-        for (protocol, counts) in Protocol::ALL.into_iter().zip(&self.counters.by_protocol) {
+        for (protocol, counts) in MinerProtocol::ALL.into_iter().zip(&self.counters.by_protocol) {
             let protocol = ("protocol", protocol.name());
             let accepted = [("result", "accepted"), ("reason", ""), protocol];
             shares.counter(&accepted, counts.accepted)?;
@@ -145,7 +148,8 @@ impl Figures {
     fn miners(&self, page: &mut Page<'_>) -> fmt::Result {
         let help = "SV1 connections and SV2 channels now";
         let mut connections = page.gauges("connections", help)?;
-        for (protocol, count) in Protocol::ALL.into_iter().zip(&self.status.miners_by_protocol) {
+        for (protocol, count) in MinerProtocol::ALL.into_iter().zip(&self.status.miners_by_protocol)
+        {
             connections.gauge(&[("protocol", protocol.name())], count.miners as f64)?;
         }
         let mut refused =

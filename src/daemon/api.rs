@@ -10,12 +10,13 @@ use super::settings::FileSettings;
 use crate::{
     api::{self, Api, Facts, Handles, PortFacts, SetupCode, TlsFacts},
     blocks::BlockStats,
+    books::{Counters, Roster},
     config::{self, Config},
     datum,
     ledger::Ledger,
     net::HostPort,
     template::Templates,
-    work::{Counters, Difficulty, Roster, Work},
+    work::{Difficulty, Work},
 };
 
 /// The API's side of what the daemon changes while it runs.

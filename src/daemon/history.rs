@@ -6,10 +6,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     blocks::{Answer, BlockStats, Event, News},
+    books::{Counters, Roster},
     config::Config,
     ledger::{self, BlockEvent, BlockNews, Fate, Ledger, LedgerConfig},
     template::Templates,
-    work::{Counters, Roster},
 };
 
 pub(super) fn start_ledger(

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{live::Live, now};
-use crate::work::{Roster, limits::Rules};
+use crate::{books::Roster, work::limits::Rules};
 
 /// Tells the warden what the configuration says, now and after each change; who is denied then is
 /// disconnected.

@@ -10,9 +10,10 @@ use tracing::info;
 
 use super::systemd;
 use crate::{
+    books::{Counters, CountersView, Roster},
     datum::{self, PoolState},
     template::NodeStatus,
-    work::{Counters, CountersView, Door, Reject, Roster, Work},
+    work::{Door, Reject, Work},
 };
 
 /// What the line is made of.

@@ -7,13 +7,14 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::{
-    datum::{PoolStats, PoolStatus, Verdict},
-    template::NodeState,
-    validate::fixture::{Desk, HARD, pooled, solo},
-    work::{
-        CoinbaseId, Hash256, Payout, PoolHealth, Protocol,
+    books::{
+        MinerProtocol,
         roster::{About, Presence},
     },
+    datum::{PoolStats, PoolStatus, Verdict},
+    template::NodeState,
+    work::fixture::{HARD, WorkFeed, pooled, solo},
+    work::{CoinbaseId, Hash256, Payout, PoolHealth},
 };
 
 /// Keeps what is logged.
@@ -80,7 +81,7 @@ impl House {
     }
 
     fn mine(&self, payout: &Arc<Payout>, door: Door) {
-        let work = Desk::new(HARD, payout).work;
+        let work = WorkFeed::new(HARD, payout).work;
         self.work.send_replace(Some(Arc::new(Work { door, ..work })));
     }
 
@@ -122,7 +123,7 @@ impl House {
         let about =
             About { user_agent: "bitaxe".into(), class: CoinbaseId::TINY, workers: Vec::new() };
         let (peer, now) = (([10, 0, 0, 1], 1).into(), Instant::now().into_std());
-        self.roster.enter(peer, Protocol::Sv1, about, &Arc::default(), now)
+        self.roster.enter(peer, MinerProtocol::Sv1, about, &Arc::default(), now)
     }
 
     /// The lines of the next minutes.
@@ -144,8 +145,8 @@ async fn a_good_minute_has_what_matters_and_nothing_else() {
     let difficulty = 1e13 * 60.0 / HASHES_PER_DIFFICULTY;
     for _ in 0..2 {
         house.node(Duration::from_millis(252_500));
-        house.counters.add_accepted(Protocol::Sv1, 40, difficulty / 2.0);
-        house.counters.add_accepted(Protocol::Sv2Extended, 2, difficulty / 2.0);
+        house.counters.add_accepted(MinerProtocol::Sv1, 40, difficulty / 2.0);
+        house.counters.add_accepted(MinerProtocol::Sv2Extended, 2, difficulty / 2.0);
         let round_trip = Duration::from_millis(43);
         house.stats.add_answer(&"pool:1".into(), Verdict::default(), round_trip);
         assert_eq!(
@@ -163,8 +164,8 @@ async fn a_bad_minute_says_what_is_bad() {
     house.node(Duration::from_secs(7200));
     house.pool(PoolState::Down { since: Instant::now().into_std() });
     tokio::time::sleep(Duration::from_millis(1)).await;
-    house.counters.add_rejected(Protocol::Sv1, Reject::StaleWork, 7);
-    house.counters.add_rejected(Protocol::Sv1, Reject::Duplicate, 2);
+    house.counters.add_rejected(MinerProtocol::Sv1, Reject::StaleWork, 7);
+    house.counters.add_rejected(MinerProtocol::Sv1, Reject::Duplicate, 2);
     house.counters.add_relay_dropped(3);
     house.counters.add_block();
     assert_eq!(

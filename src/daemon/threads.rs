@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::now;
-use crate::work::{Counters, PULSE_EACH};
+use crate::books::{Counters, PULSE_EACH};
 
 /// A runtime of their own; it ends, without waiting for anybody, when this is dropped.
 pub(super) struct MinerThreads(Option<Runtime>);

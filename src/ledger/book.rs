@@ -18,7 +18,7 @@ use super::{
     minute::{ClockWatch, Minute, Row, Waiting},
     sum::Sum,
 };
-use crate::work::{
+use crate::books::{
     CountersView,
     roster::{Miner, Worker},
 };

@@ -1,10 +1,11 @@
 use super::*;
 use crate::{
-    ledger::BlockEvent,
-    work::{
-        CoinbaseId, Counters, Protocol, Reject, Roster, Username,
+    books::{
+        Counters, MinerProtocol, Roster,
         roster::{About, Presence},
     },
+    ledger::BlockEvent,
+    work::{CoinbaseId, Reject, Username},
 };
 
 /// A gateway with a clock of its own.
@@ -32,7 +33,7 @@ impl World {
             About { user_agent: "x/1".into(), class: CoinbaseId::DEFAULT, workers: Vec::new() };
         let peer = "127.0.0.1:1".parse().unwrap();
         let eviction = Arc::default();
-        let miner = self.roster.enter(peer, Protocol::Sv1, about, &eviction, self.at.now);
+        let miner = self.roster.enter(peer, MinerProtocol::Sv1, about, &eviction, self.at.now);
         let id = miner.miner().id;
         self.miners.push(miner);
         id
@@ -42,13 +43,13 @@ impl World {
     fn share(&self, name: &str, difficulty: f64, real: f64) {
         let worker = self.roster.worker(&Username(name.into()));
         self.miners[0].accept(&worker, difficulty, real, false, self.at.now);
-        self.counters.add_accepted(Protocol::Sv1, 1, difficulty);
+        self.counters.add_accepted(MinerProtocol::Sv1, 1, difficulty);
     }
 
     fn refuse(&self, name: &str, reject: Reject) {
         let worker = self.roster.worker(&Username(name.into()));
         self.miners[0].reject(Some(&worker), reject);
-        self.counters.add_rejected(Protocol::Sv1, reject, 1);
+        self.counters.add_rejected(MinerProtocol::Sv1, reject, 1);
     }
 
     /// Time goes on for both clocks, a sample at its end.

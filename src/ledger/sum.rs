@@ -1,6 +1,9 @@
 //! Shares added up.
 
-use crate::work::{CountersView, Reject, roster::ScoreView};
+use crate::{
+    books::{CountersView, roster::ScoreView},
+    work::Reject,
+};
 
 /// How many shares, of what worth. Of a moment, a minute or for ever.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -28,7 +28,7 @@ use super::{
     keeper::{Keeper, lock},
     read::{Reader, Unread},
 };
-use crate::work::{Counters, Roster};
+use crate::books::{Counters, Roster};
 
 #[derive(Clone, Debug)]
 pub struct LedgerConfig {

@@ -7,10 +7,11 @@ use std::{borrow::Cow, sync::Arc, time::Instant};
 
 use super::{browser, tls::TlsHere};
 use crate::{
+    books::oddities::Oddity,
     stratum::{Close, Config, Effects, Protocol, Seat},
     sv1,
     sv2::{self, noise::Identity},
-    work::{Work, oddities::Oddity},
+    work::Work,
 };
 
 /// A connection's session, whatever it speaks.

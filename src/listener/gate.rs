@@ -16,8 +16,9 @@ use tracing::warn;
 
 use super::{Limits, places::Places};
 use crate::{
+    books::{Counters, PlacesView, Roster, roster::Eviction},
     stratum::{Lease, Leases},
-    work::{Counters, PlacesView, Ration, Refused, Roster, roster::Eviction},
+    work::{Ration, Refused},
 };
 
 /// Keeps count of all connections and channels.

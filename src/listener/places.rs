@@ -11,7 +11,10 @@ use std::{
 };
 
 use super::Limits;
-use crate::work::{Refused, limits::NETWORK_TIMES, roster::Eviction};
+use crate::{
+    books::roster::Eviction,
+    work::{Refused, limits::NETWORK_TIMES},
+};
 
 /// Places of one kind: connections', or channels'.
 #[derive(Debug, Default)]

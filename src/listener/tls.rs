@@ -29,7 +29,7 @@ use super::{
     first::{Hello, hello},
     places::Places,
 };
-use crate::work::roster::Eviction;
+use crate::books::roster::Eviction;
 
 /// What this gateway shows to those who speak TLS.
 #[derive(Clone, Debug, Default)]

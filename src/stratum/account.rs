@@ -7,12 +7,13 @@ use std::{
 
 use super::{Config, Effects, Names, Seat};
 use crate::{
-    validate::{self, Assignment, Moment, SeenShares, Source},
-    work::{
-        CoinbaseId, Job, Protocol, Reject, Roster, Share, Submission, Work, hash_difficulty,
+    books::{
+        MinerProtocol, Roster,
         oddities::Oddity,
         roster::{Miner, Presence},
     },
+    validate::{self, Assignment, Moment, SeenShares, Source},
+    work::{CoinbaseId, Job, Reject, Share, Submission, Work, hash_difficulty},
 };
 
 /// One miner's place in the roster and the names that it uses. Owned by its session.
@@ -40,7 +41,7 @@ impl Account {
     /// Enters a miner of `seat` in the roster.
     pub fn open(
         seat: &Seat,
-        protocol: Protocol,
+        protocol: MinerProtocol,
         user_agent: &str,
         class: CoinbaseId,
         now: Instant,

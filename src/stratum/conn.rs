@@ -24,7 +24,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{Close, Config, Effects, Protocol, Tally, Toll, alarm::Alarm, allowance::Allowance};
-use crate::work::{Counters, FoundBlock, ShareBatch, ShareLane, Work, roster::Eviction};
+use crate::{
+    books::{Counters, roster::Eviction},
+    work::{FoundBlock, ShareBatch, ShareLane, Work},
+};
 
 /// Takes a block to the nodes. Must not block: it runs in the miner's connection.
 pub type BlockSink = Arc<dyn Fn(Box<FoundBlock>) + Send + Sync>;

@@ -1,6 +1,9 @@
 //! What words from a miner lead to, beside the answers.
 
-use crate::work::{Counters, FoundBlock, Protocol, Reject, Share};
+use crate::{
+    books::{Counters, MinerProtocol},
+    work::{FoundBlock, Reject, Share},
+};
 
 /// Collected over one read and acted on by the connection, blocks first. Owned by
 /// the caller and reused.
@@ -36,7 +39,7 @@ impl Turn {
 /// What goes to the counters.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tally {
-    shares: [ShareTally; Protocol::ALL.len()],
+    shares: [ShareTally; MinerProtocol::ALL.len()],
     pub blocks: u64,
     /// Shares that name their worker in a way that cannot be read.
     pub nameless: u64,
@@ -57,14 +60,14 @@ struct ShareTally {
 }
 
 impl Tally {
-    pub fn accept(&mut self, protocol: Protocol, difficulty: f64) {
+    pub fn accept(&mut self, protocol: MinerProtocol, difficulty: f64) {
         let tally = &mut self.shares[protocol as usize];
         tally.accepted += 1;
         tally.difficulty += difficulty;
     }
 
     /// `difficulty` is what the share had to have; 0: that is not known.
-    pub fn reject(&mut self, protocol: Protocol, reject: Reject, difficulty: f64) {
+    pub fn reject(&mut self, protocol: MinerProtocol, reject: Reject, difficulty: f64) {
         let tally = &mut self.shares[protocol as usize];
         tally.rejected_difficulty += difficulty;
         tally.rejected[reject as usize] += 1;
@@ -96,7 +99,7 @@ impl Tally {
 
     /// Adds everything to `counters` and starts again.
     pub fn settle(&mut self, counters: &Counters) {
-        for (protocol, tally) in Protocol::ALL.into_iter().zip(&mut self.shares) {
+        for (protocol, tally) in MinerProtocol::ALL.into_iter().zip(&mut self.shares) {
             if tally.accepted > 0 {
                 counters.add_accepted(protocol, tally.accepted, tally.difficulty);
                 (tally.accepted, tally.difficulty) = (0, 0.0);

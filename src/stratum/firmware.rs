@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::{
-    validate::fixture,
+    work::fixture,
     work::{
         Coinbaser, CoinbaserRequest, Payout, PayoutOutput, PoolTerms, Target, Template, VoidNow,
     },

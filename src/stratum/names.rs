@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::work::{
-    Roster, Username,
-    roster::{Miner, Worker},
+use crate::{
+    books::{
+        Roster,
+        roster::{Miner, Worker},
+    },
+    work::Username,
 };
 
 /// A small cache, so that a share's username costs no allocation and no lock.
@@ -85,14 +88,14 @@ const NAMES_MAX: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::{super::Seat, *};
-    use crate::work::{CoinbaseId, Protocol};
+    use crate::{books::MinerProtocol, work::CoinbaseId};
 
     #[test]
     fn cache_is_bounded_and_right() {
         #[expect(clippy::disallowed_methods, reason = "any origin will do")]
         let seat = Seat::alone([0; 4], std::time::Instant::now());
         let presence =
-            seat.enter(Protocol::Sv1, "test/1", CoinbaseId::DEFAULT, seat.roster.began());
+            seat.enter(MinerProtocol::Sv1, "test/1", CoinbaseId::DEFAULT, seat.roster.began());
         let mut names = Names::default();
         for round in 0..3 {
             for i in 0..200 {

@@ -4,12 +4,12 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::Instant};
 
 use super::{Close, Config, toll::close_for};
 use crate::{
-    validate::{SeenShares, Shelf},
-    work::{
-        CoinbaseId, Protocol, Roster,
-        limits::Limit,
+    books::{
+        MinerProtocol, Roster,
         roster::{About, Eviction, Presence},
     },
+    validate::{SeenShares, Shelf},
+    work::{CoinbaseId, limits::Limit},
 };
 
 /// A session's place among all. Owned by it.
@@ -52,7 +52,7 @@ impl Seat {
     /// Enters a miner of this connection in the roster.
     pub fn enter(
         &self,
-        protocol: Protocol,
+        protocol: MinerProtocol,
         user_agent: &str,
         class: CoinbaseId,
         now: Instant,
@@ -70,8 +70,8 @@ impl Seat {
     }
 
     /// What a miner of Stratum V1 speaks here.
-    pub fn v1(&self) -> Protocol {
-        if self.is_secured { Protocol::Sv1Tls } else { Protocol::Sv1 }
+    pub fn v1(&self) -> MinerProtocol {
+        if self.is_secured { MinerProtocol::Sv1Tls } else { MinerProtocol::Sv1 }
     }
 
     /// A seat in an empty room: for a session that no listener accepted.

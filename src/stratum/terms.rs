@@ -3,10 +3,12 @@
 use std::time::Instant;
 
 use super::Config;
-use crate::work::{
-    Difficulty, Work,
-    oddities::Oddity,
-    vardiff::{Vardiff, VardiffConfig},
+use crate::{
+    books::oddities::Oddity,
+    work::{
+        Difficulty, Work,
+        vardiff::{Vardiff, VardiffConfig},
+    },
 };
 
 /// What sets one miner's difficulty apart from the others'. Owned by its session.

@@ -1,8 +1,8 @@
 use super::*;
 use crate::{
     stratum::ClassRule,
-    validate::fixture::{Desk, pooled, solo},
     work::CoinbaseId,
+    work::fixture::{WorkFeed, pooled, solo},
 };
 
 /// A block takes 65,536.
@@ -13,8 +13,8 @@ fn d(value: f64) -> Difficulty {
 }
 
 /// Floor and ceiling.
-fn rules(config: &Config, desk: &Desk, terms: Terms) -> (f64, f64) {
-    let rules = config.vardiff_rules(&desk.work, &terms);
+fn rules(config: &Config, feed: &WorkFeed, terms: Terms) -> (f64, f64) {
+    let rules = config.vardiff_rules(&feed.work, &terms);
     assert!(rules.floor <= rules.ceiling.unwrap());
     (rules.floor.get(), rules.ceiling.unwrap().get())
 }
@@ -27,7 +27,7 @@ fn a_miner_is_never_asked_for_more_than_a_block_or_less_than_a_pool_takes() {
     let set = |value| Terms { set: Some(d(value)), ..Terms::default() };
     let own = |value| Terms { own_floor: Some(d(value)), ..Terms::default() };
     let block = 65_535.0;
-    let desk = Desk::new(BLOCK, &solo());
+    let feed = WorkFeed::new(BLOCK, &solo());
     for (terms, wanted) in [
         (Terms::default(), (16_384.0, block)),
         (kind(524_288.0), (block, block)),
@@ -50,35 +50,35 @@ fn a_miner_is_never_asked_for_more_than_a_block_or_less_than_a_pool_takes() {
         (Terms { lift: Some(d(3e4)), ..asked(Asked::AtLeast(d(20_000.0))) }, (20_000.0, block)),
         (Terms { lift: Some(d(3e4)), ..Terms::default() }, (16_384.0, block)),
     ] {
-        assert_eq!(rules(&config, &desk, terms), wanted, "{terms:?}");
+        assert_eq!(rules(&config, &feed, terms), wanted, "{terms:?}");
     }
     // Powers of two, as a pool credits them, and its floor.
-    let desk = Desk::new(BLOCK, &pooled(1024));
+    let feed = WorkFeed::new(BLOCK, &pooled(1024));
     for (terms, wanted) in [
         (Terms::default(), (16_384.0, 32_768.0)),
         (set(2.0), (1024.0, 1024.0)),
         (set(5000.0), (4096.0, 4096.0)),
         (asked(Asked::Fixed(d(20_000.0))), (16_384.0, 16_384.0)),
     ] {
-        assert_eq!(rules(&config, &desk, terms), wanted, "{terms:?}");
+        assert_eq!(rules(&config, &feed, terms), wanted, "{terms:?}");
     }
-    let desk = Desk::new(BLOCK, &pooled(1 << 20));
-    assert_eq!(rules(&config, &desk, Terms::default()), (1_048_576.0, 1_048_576.0));
+    let feed = WorkFeed::new(BLOCK, &pooled(1 << 20));
+    assert_eq!(rules(&config, &feed, Terms::default()), (1_048_576.0, 1_048_576.0));
 }
 
 #[test]
 fn the_operators_most_holds_wishes_and_kinds() {
     let mut config = Config::with_address("bc1qnobody");
     config.difficulty_max = Some(d(32_768.0));
-    let desk = Desk::new(BLOCK, &solo());
+    let feed = WorkFeed::new(BLOCK, &solo());
     let terms = Terms {
         class_floor: Some(d(524_288.0)),
         asked: Some(Asked::AtLeast(d(60_000.0))),
         ..Terms::default()
     };
-    assert_eq!(rules(&config, &desk, terms), (32_768.0, 32_768.0));
+    assert_eq!(rules(&config, &feed, terms), (32_768.0, 32_768.0));
     let flood = Terms { lift: Some(d(1e9)), asked: Some(Asked::Fixed(d(1.0))), ..terms };
-    assert_eq!(rules(&config, &desk, flood), (32_768.0, 32_768.0));
+    assert_eq!(rules(&config, &feed, flood), (32_768.0, 32_768.0));
 }
 
 #[test]
@@ -86,12 +86,12 @@ fn a_flood_that_may_not_be_raised_is_not_told_of() {
     let mut config = Config::with_address("bc1qnobody");
     #[expect(clippy::disallowed_methods, reason = "any origin will do")]
     let now = Instant::now();
-    let desk = Desk::new(BLOCK, &solo());
+    let feed = WorkFeed::new(BLOCK, &solo());
     for (most, raised) in [(None, Some(20_000.0)), (Some(d(16_384.0)), None)] {
         config.difficulty_max = most;
         let mut terms = Terms { asked: Some(Asked::Fixed(d(1.0))), ..Terms::default() };
-        let mut vardiff = Vardiff::new(config.vardiff_rules(&desk.work, &terms), now);
-        let told = config.lift(&mut terms, &mut vardiff, d(20_000.0), &desk.work, now);
+        let mut vardiff = Vardiff::new(config.vardiff_rules(&feed.work, &terms), now);
+        let told = config.lift(&mut terms, &mut vardiff, d(20_000.0), &feed.work, now);
         assert_eq!(told.is_some(), raised.is_some());
         assert_eq!(vardiff.difficulty().get(), raised.unwrap_or(16_384.0));
     }

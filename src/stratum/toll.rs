@@ -8,9 +8,9 @@ use std::{
 };
 
 use super::{Close, Tally};
-use crate::work::{
-    Roster,
-    limits::{Crossed, Limit},
+use crate::{
+    books::Roster,
+    work::limits::{Crossed, Limit},
 };
 
 /// What is held against a connection; nothing where there is nobody to tell. Small: there are tens of
@@ -137,7 +137,10 @@ const HOLD_MAX: Duration = Duration::from_secs(10);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::work::{Protocol, Reject, limits::Rules};
+    use crate::{
+        books::MinerProtocol,
+        work::{Reject, limits::Rules},
+    };
 
     const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 7));
 
@@ -160,8 +163,8 @@ mod tests {
 
     fn read(good: u32, bad: &[Reject]) -> Tally {
         let mut tally = Tally::default();
-        (0..good).for_each(|_| tally.accept(Protocol::Sv1, 1.0));
-        bad.iter().for_each(|reject| tally.reject(Protocol::Sv1, *reject, 1.0));
+        (0..good).for_each(|_| tally.accept(MinerProtocol::Sv1, 1.0));
+        bad.iter().for_each(|reject| tally.reject(MinerProtocol::Sv1, *reject, 1.0));
         tally
     }
 

@@ -19,13 +19,13 @@ use tokio_util::sync::CancellationToken;
 use super::Session;
 use crate::{
     stratum::{Close, Config, Conn, ConnError, Context, Seat},
-    validate::fixture::{Desk, EASY, HARD, pooled, solo, template},
+    work::fixture::{EASY, HARD, WorkFeed, pooled, solo, template},
     work::{Announce, BuildJob, Difficulty, Door, Payout, ShareBatch, Work},
 };
 
 /// A connection over a pipe, and everything around it.
 struct Bench {
-    desk: Desk,
+    feed: WorkFeed,
     work: watch::Sender<Arc<Work>>,
     stop: Option<watch::Sender<()>>,
     context: Arc<Context>,
@@ -50,8 +50,8 @@ fn submits(range: std::ops::Range<u32>) -> String {
 
 impl Bench {
     fn new(nbits: u32, payout: &Arc<Payout>, pipe: usize) -> Self {
-        let desk = Desk::new(nbits, payout);
-        let (work, work_out) = watch::channel(Arc::new(desk.work.clone()));
+        let feed = WorkFeed::new(nbits, payout);
+        let (work, work_out) = watch::channel(Arc::new(feed.work.clone()));
         let (shares, relay) = mpsc::channel(2);
         let (stop, stop_out) = watch::channel(());
         let blocks = Arc::new(Mutex::new(Vec::new()));
@@ -78,7 +78,7 @@ impl Bench {
         let served = tokio::spawn(conn.serve());
         let (read, miner) = split(miner);
         let lines = BufReader::new(read).lines();
-        Self { desk, work, stop: Some(stop), context, relay, blocks, served, lines, miner }
+        Self { feed, work, stop: Some(stop), context, relay, blocks, served, lines, miner }
     }
 
     fn solo() -> Self {
@@ -111,9 +111,9 @@ impl Bench {
     }
 
     fn publish(&mut self, tip: u8) {
-        let payout = Arc::clone(&self.desk.work.latest().payout);
-        self.desk.publish(BuildJob::Classes, &template(tip, HARD, 3), &payout, Announce::Now);
-        self.work.send_replace(Arc::new(self.desk.work.clone()));
+        let payout = Arc::clone(&self.feed.work.latest().payout);
+        self.feed.publish(BuildJob::Classes, &template(tip, HARD, 3), &payout, Announce::Now);
+        self.work.send_replace(Arc::new(self.feed.work.clone()));
     }
 
     /// The rest of what the miner is told, and how the connection ended.
@@ -251,8 +251,8 @@ async fn new_work_reaches_a_silent_miner() {
 async fn a_closed_door_ends_the_connection() {
     let mut bench = Bench::solo();
     bench.subscribe().await;
-    bench.desk.work.door = Door::Closed("no node".into());
-    bench.work.send_replace(Arc::new(bench.desk.work.clone()));
+    bench.feed.work.door = Door::Closed("no node".into());
+    bench.work.send_replace(Arc::new(bench.feed.work.clone()));
     let ended = bench.end().await.1;
     assert!(matches!(ended, Err(ConnError::Close(Close::Door(_)))));
 }
@@ -324,10 +324,10 @@ async fn paced_work_comes_in_time() {
     let mut bench = Bench::solo();
     bench.subscribe().await;
     let (start, interval) = (now(), Duration::from_secs(40));
-    let payout = Arc::clone(&bench.desk.work.latest().payout);
+    let payout = Arc::clone(&bench.feed.work.latest().payout);
     let paced = Announce::Paced(interval);
-    bench.desk.publish(BuildJob::Classes, &template(1, HARD, 3), &payout, paced);
-    bench.work.send_replace(Arc::new(bench.desk.work.clone()));
+    bench.feed.publish(BuildJob::Classes, &template(1, HARD, 3), &payout, paced);
+    bench.work.send_replace(Arc::new(bench.feed.work.clone()));
     assert!(bench.line().await.ends_with("false]}"));
     let waited = now() - start;
     assert!(waited > Duration::ZERO && waited <= interval, "{waited:?}");

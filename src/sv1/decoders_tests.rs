@@ -386,8 +386,8 @@ fn bench_of(kind: Kind, bytes: usize, splits: usize, most: f64) -> Bench {
     config.difficulty_max = Difficulty::new(most);
     let own = stratum::ClassRule::within(&format!("^{}", kind.agent()), bytes, None);
     config.classes = stratum::Classes::new(true, vec![own]);
-    let mut bench = Bench::new(config, Desk::new(HARD, &pooled(1, splits)));
-    bench.desk.publish(BuildJob::Classes, &template(1), &pooled(1, splits), Announce::Now);
+    let mut bench = Bench::new(config, WorkFeed::new(HARD, &pooled(1, splits)));
+    bench.feed.publish(BuildJob::Classes, &template(1), &pooled(1, splits), Announce::Now);
     bench
 }
 
@@ -468,7 +468,7 @@ fn the_same_job_on_a_new_connection_is_mined_in_its_own_space() {
         for round in 2..5 {
             let seat = Seat::alone([0xab, 0xcd, 0, round], bench.now);
             let config = Arc::clone(&bench.session.config);
-            bench.session = Session::new(config, seat, &bench.desk.work, bench.now);
+            bench.session = Session::new(config, seat, &bench.feed.work, bench.now);
             program.log_in(&mut bench);
             assert_eq!(program.job.as_ref().unwrap().notify.id, id);
             assert_ne!(program.extranonce1, space);

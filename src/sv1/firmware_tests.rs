@@ -12,14 +12,14 @@ use crate::stratum::firmware::{
 /// Says `agent`, and what it was answered.
 fn arrives(agent: &str, config: Config, splits: usize) -> (Bench, String) {
     let payout = pooled(1, splits);
-    let mut bench = Bench::new(config, Desk::new(HARD, &payout));
-    bench.desk.publish(BuildJob::Classes, &template(1), &payout, Announce::Now);
+    let mut bench = Bench::new(config, WorkFeed::new(HARD, &payout));
+    bench.feed.publish(BuildJob::Classes, &template(1), &payout, Announce::Now);
     let said = bench.say(&SUBSCRIBE.replace("test/1", agent));
     (bench, said)
 }
 
 fn publish(bench: &mut Bench, tip: u8, splits: usize, what: BuildJob) -> String {
-    bench.desk.publish(what, &template(tip), &pooled(tip, splits), Announce::Now);
+    bench.feed.publish(what, &template(tip), &pooled(tip, splits), Announce::Now);
     bench.on_work()
 }
 
@@ -159,15 +159,15 @@ fn every_class_but_the_default_can_be_read() {
 fn difficulties_of_one_and_more_are_whole_numbers() {
     let mut config = config();
     config.difficulty_min = Difficulty::new(0.001).unwrap();
-    let mut bench = Bench::new(config, Desk::new(FAR, &solo()));
+    let mut bench = Bench::new(config, WorkFeed::new(FAR, &solo()));
     bench.say(SUBSCRIBE);
     for (wanted, given) in [(1746.23, 1746.0), (1.5, 1.0), (0.75, 0.75), (7.999, 7.0)] {
         let said = bench.say(&format!(
             r#"{{"id":4,"method":"mining.suggest_difficulty","params":[{wanted}]}}"#
         ));
         assert_eq!(told(&said), Some(given), "{said}");
-        let far = crate::validate::fixture::template(1, FAR, 5);
-        bench.desk.publish(BuildJob::Classes, &far, &solo(), Announce::Now);
+        let far = crate::work::fixture::template(1, FAR, 5);
+        bench.feed.publish(BuildJob::Classes, &far, &solo(), Announce::Now);
         bench.on_work();
     }
 }

@@ -69,9 +69,9 @@ fn version_rolling_is_granted_only_with_bits_enough() {
 impl Bench {
     fn say_bytes(&mut self, bytes: &[u8]) -> Result<String, Close> {
         self.out.clear();
-        let Self { session, desk, now, out, effects } = self;
+        let Self { session, feed, now, out, effects } = self;
         let mut inbox = bytes.to_vec();
-        stratum::Protocol::on_bytes(session, &mut inbox, &desk.work, *now, out, effects)?;
+        stratum::Protocol::on_bytes(session, &mut inbox, &feed.work, *now, out, effects)?;
         Ok(self.heard())
     }
 }
@@ -137,16 +137,16 @@ fn an_extranonce2_is_called_too_long_only_when_it_is() {
 #[test]
 fn no_miner_is_asked_for_more_than_a_block_takes() {
     let with = |nbits, payout: &Arc<crate::work::Payout>| {
-        Bench::new(Config::with_address("bc1qnobody"), Desk::new(nbits, payout))
+        Bench::new(Config::with_address("bc1qnobody"), WorkFeed::new(nbits, payout))
     };
     let mut bench = with(HARD, &solo());
     assert_eq!(told(&bench.say(SUBSCRIBE)), Some(1.0));
     assert_eq!(told(&bench.say(&suggest(5000.0))), None, "nor is it if it asks for it");
     // A harder tip, and an easier one again: each brings its difficulty along, at once.
     let pace = Announce::Paced(Duration::from_secs(30));
-    bench.desk.publish(BuildJob::Classes, &template(2, 0x1b00_ffff, 5), &solo(), pace);
+    bench.feed.publish(BuildJob::Classes, &template(2, 0x1b00_ffff, 5), &solo(), pace);
     assert_eq!(told(&bench.on_work()), Some(16_384.0));
-    bench.desk.publish(BuildJob::Classes, &template(3, HARD, 5), &solo(), pace);
+    bench.feed.publish(BuildJob::Classes, &template(3, HARD, 5), &solo(), pace);
     assert_eq!(told(&bench.on_work()), Some(1.0));
     // A pool takes nothing below its floor.
     assert_eq!(told(&with(HARD, &pooled(64)).say(SUBSCRIBE)), Some(64.0));
@@ -159,7 +159,7 @@ fn no_miner_is_asked_for_more_than_a_block_takes() {
 fn a_job_is_repeated_before_firmware_hangs_up() {
     let mut slow = config();
     slow.refresh = Duration::from_secs(900);
-    let mut bench = Bench::new(slow, Desk::new(HARD, &solo()));
+    let mut bench = Bench::new(slow, WorkFeed::new(HARD, &solo()));
     let first = notify(&bench.say(SUBSCRIBE));
     let begun = bench.now;
     let mut heard = bench.now;
@@ -188,7 +188,7 @@ fn login(password: &str) -> String {
 
 /// Solo, where blocks are as hard as they are.
 fn roomy(config: Config) -> Bench {
-    Bench::new(config, Desk::new(FAR, &solo()))
+    Bench::new(config, WorkFeed::new(FAR, &solo()))
 }
 
 #[test]
@@ -236,11 +236,11 @@ fn a_workers_difficulty_in_the_settings_goes_before_its_wishes() {
     // Taken out while it mines, and put in again.
     config.worker_difficulty.clear();
     let without = Arc::new(config.clone());
-    stratum::Protocol::on_config(&mut bench.session, &without, &bench.desk.work, bench.now);
+    stratum::Protocol::on_config(&mut bench.session, &without, &bench.feed.work, bench.now);
     assert_eq!(bench.session.difficulty().get(), 65_536.0);
     config.worker_difficulty.insert("bc1qme.rig".into(), Difficulty::new(7.0).unwrap());
     let with = Arc::new(config);
-    stratum::Protocol::on_config(&mut bench.session, &with, &bench.desk.work, bench.now);
+    stratum::Protocol::on_config(&mut bench.session, &with, &bench.feed.work, bench.now);
     assert_eq!(bench.session.difficulty().get(), 7.0);
     let mut other = roomy(Config::with_address("bc1qnobody"));
     other.say(SUBSCRIBE);
@@ -259,7 +259,7 @@ fn a_wish_below_the_floor_is_told_to_the_operator() {
     assert_eq!(odd.oddity.code(), "difficulty-wish");
     let text = format!("{}: {}", odd.oddity, odd.oddity.advice());
     assert!(text.contains("1000") && text.contains("16384") && text.contains("[[stratum.port]]"));
-    let mut bench = Bench::new(config(), Desk::new(FAR, &pooled(64)));
+    let mut bench = Bench::new(config(), WorkFeed::new(FAR, &pooled(64)));
     bench.say(SUBSCRIBE);
     bench.say(&login("d=2"));
     assert!(recent(&bench).remove(0).oddity.advice().contains("the pool takes no less"));
@@ -274,7 +274,7 @@ fn a_flood_at_a_fixed_difficulty_is_ended_and_told_of() {
         if is_set {
             config.worker_difficulty.insert("bc1qme.rig".into(), fixed);
         }
-        let mut bench = Bench::new(config, Desk::new(FAR, &solo()));
+        let mut bench = Bench::new(config, WorkFeed::new(FAR, &solo()));
         let job = notify(&bench.say(SUBSCRIBE));
         let password = if is_set { "x" } else { "fd=1e-9" };
         bench.say(&login(password));
@@ -313,7 +313,7 @@ fn a_flood_at_a_fixed_difficulty_is_ended_and_told_of() {
             bench.say(&login("fd=2e-9"));
         }
         let other = Arc::new(other);
-        stratum::Protocol::on_config(&mut bench.session, &other, &bench.desk.work, bench.now);
+        stratum::Protocol::on_config(&mut bench.session, &other, &bench.feed.work, bench.now);
         bench.publish(1, BuildJob::Classes, Announce::Now);
         assert_eq!(bench.session.terms.lift, None);
     }
@@ -328,7 +328,7 @@ fn no_more_bits_are_granted_than_the_pool_takes() {
     {
         let mut config = config();
         config.pooled_version_mask = pools;
-        let mut bench = Bench::new(config, Desk::new(HARD, &pooled(0)));
+        let mut bench = Bench::new(config, WorkFeed::new(HARD, &pooled(0)));
         let said = bench.say(
             r#"{"id":2,"method":"mining.configure","params":[["version-rolling"],{"version-rolling.mask":"ffffffff"}]}"#,
         );

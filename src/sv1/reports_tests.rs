@@ -2,7 +2,7 @@
 //! report stands above it as repository#number, of GitHub.
 
 use super::*;
-use crate::validate::fixture::MINTIME;
+use crate::work::fixture::MINTIME;
 
 /// What came as an answer to something.
 #[derive(Deserialize)]
@@ -26,7 +26,7 @@ impl Bench {
     fn steady() -> Self {
         let mut config = config();
         config.difficulty_max = Some(config.difficulty_min);
-        Self::new(config, Desk::new(HARD, &solo()))
+        Self::new(config, WorkFeed::new(HARD, &solo()))
     }
 
     /// On full work as it comes again, every kind of it, with a change of difficulty now and then.
@@ -40,7 +40,7 @@ impl Bench {
                 let mut template = template(step - step % 9, HARD, 5);
                 let passed = u32::try_from((self.now - began).as_secs()).unwrap();
                 Arc::get_mut(&mut template).unwrap().curtime += passed;
-                self.desk.publish(what, &template, &solo(), announce);
+                self.feed.publish(what, &template, &solo(), announce);
                 self.on_work()
             };
             let said = match step % 9 {
@@ -361,7 +361,7 @@ fn bits_that_a_node_signals_with_are_out_of_the_way_of_those_that_roll() {
     bench.say(SUBSCRIBE);
     let mut signalling = template(2, HARD, 5);
     Arc::get_mut(&mut signalling).unwrap().version = 0x3080_2001;
-    bench.desk.publish(BuildJob::Classes, &signalling, &solo(), Announce::Now);
+    bench.feed.publish(BuildJob::Classes, &signalling, &solo(), Announce::Now);
     let job = notify(&bench.on_work());
     assert_eq!(job.version, "20000001");
     for (extranonce2, rolled) in [0x0080_2000, 0x1000_0000, 0x1fff_e000, 0].into_iter().enumerate()

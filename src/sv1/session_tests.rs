@@ -8,13 +8,13 @@ use super::*;
 use std::time::Duration;
 
 use crate::{
-    validate::fixture::{CURTIME, Desk, EASY, HARD, pooled, solo, template},
+    work::fixture::{CURTIME, EASY, HARD, WorkFeed, pooled, solo, template},
     work::{BuildJob, Door, Hash256, Target, limits::Rules},
 };
 
 /// A session, and a miner that takes it at its word.
 struct Bench {
-    desk: Desk,
+    feed: WorkFeed,
     session: Session,
     now: Instant,
     out: Vec<u8>,
@@ -55,16 +55,16 @@ fn config() -> Config {
 }
 
 impl Bench {
-    fn new(config: Config, desk: Desk) -> Self {
+    fn new(config: Config, feed: WorkFeed) -> Self {
         #[expect(clippy::disallowed_methods, reason = "any origin will do")]
         let now = Instant::now();
         let seat = Seat::alone(EXTRANONCE1, now);
-        let session = Session::new(Arc::new(config), seat, &desk.work, now);
-        Self { desk, session, now, out: Vec::new(), effects: Effects::default() }
+        let session = Session::new(Arc::new(config), seat, &feed.work, now);
+        Self { feed, session, now, out: Vec::new(), effects: Effects::default() }
     }
 
     fn solo() -> Self {
-        Self::new(config(), Desk::new(HARD, &solo()))
+        Self::new(config(), WorkFeed::new(HARD, &solo()))
     }
 
     fn subscribed() -> Self {
@@ -80,8 +80,8 @@ impl Bench {
 
     fn try_say(&mut self, line: &str) -> Result<String, Close> {
         self.out.clear();
-        let Self { session, desk, now, out, effects } = self;
-        session.on_line(line.as_bytes(), &desk.work, *now, out, effects)?;
+        let Self { session, feed, now, out, effects } = self;
+        session.on_line(line.as_bytes(), &feed.work, *now, out, effects)?;
         Ok(self.heard())
     }
 
@@ -91,13 +91,13 @@ impl Bench {
 
     fn on_work(&mut self) -> String {
         self.out.clear();
-        self.session.on_work(&self.desk.work, self.now, &mut self.out).unwrap();
+        self.session.on_work(&self.feed.work, self.now, &mut self.out).unwrap();
         self.heard()
     }
 
     fn on_deadline(&mut self) -> Result<String, Close> {
         self.out.clear();
-        self.session.on_deadline(&self.desk.work, self.now, &mut self.out)?;
+        self.session.on_deadline(&self.feed.work, self.now, &mut self.out)?;
         Ok(self.heard())
     }
 
@@ -112,8 +112,8 @@ impl Bench {
     }
 
     fn publish(&mut self, tip: u8, what: BuildJob, announce: Announce) -> String {
-        let payout = Arc::clone(&self.desk.work.latest().payout);
-        self.desk.publish(what, &template(tip, HARD, 5), &payout, announce);
+        let payout = Arc::clone(&self.feed.work.latest().payout);
+        self.feed.publish(what, &template(tip, HARD, 5), &payout, announce);
         self.on_work()
     }
 
@@ -242,10 +242,10 @@ fn a_second_subscribe_gets_the_same_answer_and_changes_nothing() {
 
 #[test]
 fn mined_shares_are_accepted_on_every_kind_of_work() {
-    for (config, desk) in
-        [(config(), Desk::new(HARD, &solo())), (config(), Desk::new(HARD, &pooled(0)))]
+    for (config, feed) in
+        [(config(), WorkFeed::new(HARD, &solo())), (config(), WorkFeed::new(HARD, &pooled(0)))]
     {
-        let mut bench = Bench::new(config, desk);
+        let mut bench = Bench::new(config, feed);
         let notify_1 = notify(&bench.say(SUBSCRIBE));
         assert_eq!(bench.share(&notify_1, 0), TRUE_9);
         let notify_2 = notify(&bench.publish(2, BuildJob::SubsidyOnly, Announce::Now));
@@ -269,7 +269,7 @@ fn each_class_gets_its_own_coinbase() {
     for (agent, limit) in [("NiceHash/1", 500), ("bitaxe/BM1370", 6500), ("xminer-1.0", 16000)] {
         let mut config = config();
         config.classes = stratum::Classes::new(true, Vec::new());
-        let mut bench = Bench::new(config, Desk::new(FAR, &solo()));
+        let mut bench = Bench::new(config, WorkFeed::new(FAR, &solo()));
         let said = bench.say(&SUBSCRIBE.replace("test/1", agent));
         assert!(notify(&said).coinbase(0).len() <= limit);
         assert_eq!(bench.session.user_agent(), agent);
@@ -382,7 +382,7 @@ fn version_bits_are_taken_without_negotiation() {
 
 #[test]
 fn a_block_is_an_effect_even_when_the_share_is_stale() {
-    let mut bench = Bench::new(config(), Desk::new(EASY, &solo()));
+    let mut bench = Bench::new(config(), WorkFeed::new(EASY, &solo()));
     let old = notify(&bench.say(SUBSCRIBE));
     bench.publish(2, BuildJob::Classes, Announce::Now);
     bench.later(1000);
@@ -399,7 +399,7 @@ fn a_block_is_an_effect_even_when_the_share_is_stale() {
 #[test]
 fn subsidy_only_work_has_no_twin() {
     let suggest = r#"{"id":4,"method":"mining.suggest_difficulty","params":[1e-3]}"#;
-    let mut bench = Bench::new(config(), Desk::new(HARD, &pooled(0)));
+    let mut bench = Bench::new(config(), WorkFeed::new(HARD, &pooled(0)));
     bench.say(SUBSCRIBE);
     // On full work the suggestion takes effect at once.
     assert!(bench.say(&suggest.replace("1e-3", "1e-6")).contains("mining.notify"));
@@ -412,7 +412,7 @@ fn subsidy_only_work_has_no_twin() {
 /// As a share that counts, as its duplicate, and when its own success has made it stale.
 #[test]
 fn a_block_that_is_claimed_again_goes_out_again_and_counts_once() {
-    let mut bench = Bench::new(config(), Desk::new(EASY, &solo()));
+    let mut bench = Bench::new(config(), WorkFeed::new(EASY, &solo()));
     let job = notify(&bench.say(SUBSCRIBE));
     for nonce in 0..32 {
         bench.submit(&job, 0, nonce);
@@ -474,23 +474,23 @@ fn a_suggestion_takes_effect_at_once_on_work_that_repeats_nothing() {
 
 #[test]
 fn a_suggestion_before_the_subscribe_starts_there() {
-    let mut bench = Bench::new(config(), Desk::new(FAR, &solo()));
+    let mut bench = Bench::new(config(), WorkFeed::new(FAR, &solo()));
     bench.say(r#"{"id":4,"method":"mining.suggest_difficulty","params":[1000]}"#);
     assert_eq!(told(&bench.say(SUBSCRIBE)), Some(1000.0));
 }
 
 #[test]
 fn the_pools_minimum_rules() {
-    let mut bench = Bench::new(config(), Desk::new(HARD, &pooled(0)));
+    let mut bench = Bench::new(config(), WorkFeed::new(HARD, &pooled(0)));
     let said = bench.say(SUBSCRIBE);
     // A power of two not below the floor.
     assert_eq!(told(&said), Some(2f64.powi(-29)));
     let strict = pooled(65536);
     let paced = Announce::Paced(Duration::from_secs(40));
-    bench.desk.publish(BuildJob::Classes, &template(1, HARD, 5), &strict, paced);
+    bench.feed.publish(BuildJob::Classes, &template(1, HARD, 5), &strict, paced);
     let said = bench.on_work();
     assert_eq!(told(&said), Some(65536.0));
-    let target_byte = bench.desk.work.latest().coinbase(CoinbaseId::DEFAULT).target_byte_index;
+    let target_byte = bench.feed.work.latest().coinbase(CoinbaseId::DEFAULT).target_byte_index;
     assert_eq!(&notify(&said).coinb1[2 * target_byte..2 * target_byte + 2], "10");
 }
 
@@ -498,7 +498,7 @@ fn the_pools_minimum_rules() {
 fn a_much_too_fast_miner_is_moved_by_quickdiff() {
     let mut config = config();
     config.shares_per_minute = 8;
-    let mut bench = Bench::new(config, Desk::new(HARD, &solo()));
+    let mut bench = Bench::new(config, WorkFeed::new(HARD, &solo()));
     let plain = notify(&bench.say(SUBSCRIBE));
     let mut said = String::new();
     for extranonce2 in 0..8 {
@@ -558,7 +558,7 @@ fn a_flood_on_easy_terms_ends_before_its_grace() {
 fn a_miner_with_too_many_shares_is_refused_and_asked_for_more() {
     let mut config = config();
     config.shares_per_minute = u32::MAX;
-    let mut bench = Bench::new(config, Desk::new(HARD, &solo()));
+    let mut bench = Bench::new(config, WorkFeed::new(HARD, &solo()));
     bench.session.seen.expect(0);
     let plain = notify(&bench.say(SUBSCRIBE));
     let mut good = nonces(&plain, 1, Difficulty::new(1e-9).unwrap());
@@ -588,7 +588,7 @@ fn a_miner_with_too_many_shares_is_refused_and_asked_for_more() {
     }
     // There is room again when the job is over.
     bench.publish(2, BuildJob::Classes, Announce::Now);
-    bench.desk.work.jobs = [Arc::clone(bench.desk.work.latest())].into();
+    bench.feed.work.jobs = [Arc::clone(bench.feed.work.latest())].into();
     let said = bench.publish(2, BuildJob::Classes, Announce::Now);
     assert_eq!(bench.share(&notify(&said), 1), TRUE_9);
 }
@@ -608,7 +608,7 @@ fn paced_work_is_spread_and_tips_are_not() {
     bench.publish(1, BuildJob::Classes, Announce::Paced(interval));
     assert!(notify(&bench.publish(2, BuildJob::Classes, Announce::Paced(interval))).clean);
     // So does work after a publication that was missed, and work in place of empty work.
-    bench.desk.work.sequence += 1;
+    bench.feed.work.sequence += 1;
     assert!(!notify(&bench.publish(2, BuildJob::SubsidyOnly, Announce::Paced(interval))).clean);
     assert!(!notify(&bench.publish(2, BuildJob::Classes, Announce::Paced(interval))).clean);
 }
@@ -632,8 +632,8 @@ fn the_same_work_is_told_once() {
 #[test]
 fn miners_are_sent_away_with_the_reason() {
     let mut bench = Bench::subscribed();
-    bench.desk.work.door = Door::Closed("no node answers".into());
-    let away = bench.session.on_work(&bench.desk.work, bench.now, &mut bench.out);
+    bench.feed.work.door = Door::Closed("no node answers".into());
+    let away = bench.session.on_work(&bench.feed.work, bench.now, &mut bench.out);
     assert_eq!(away, Err(Close::Door("no node answers".into())));
 }
 
@@ -645,7 +645,7 @@ fn silence_ends_a_session_and_first_lowers_its_difficulty() {
     assert_eq!(bench.later(1).on_deadline(), Err(Close::LoginTimeout(Duration::from_secs(15))));
     let mut config = config();
     config.difficulty_start = Difficulty::ONE;
-    let mut bench = Bench::new(config, Desk::new(HARD, &solo()));
+    let mut bench = Bench::new(config, WorkFeed::new(HARD, &solo()));
     bench.say(SUBSCRIBE);
     bench.later(60).on_deadline().unwrap();
     assert_eq!(told(&bench.publish(2, BuildJob::Classes, Announce::Now)), Some(0.5));
@@ -707,7 +707,7 @@ fn years_pass_in_a_moment() {
     let mut config = config();
     config.difficulty_min = Difficulty::ONE;
     config.difficulty_start = Difficulty::pow2(30);
-    let mut bench = Bench::new(config, Desk::new(HARD, &solo()));
+    let mut bench = Bench::new(config, WorkFeed::new(HARD, &solo()));
     bench.say(SUBSCRIBE);
     for i in 0..20_000u32 {
         let tip = u8::try_from(i / 10 % 251).unwrap();
@@ -715,7 +715,7 @@ fn years_pass_in_a_moment() {
         if bench.session.deadline() <= bench.now {
             // It never sends a share, so it is let go every two hours and comes back.
             if bench.on_deadline().is_err() {
-                let work = &bench.desk.work;
+                let work = &bench.feed.work;
                 let config = Arc::clone(&bench.session.config);
                 bench.session =
                     Session::new(config, Seat::alone(EXTRANONCE1, bench.now), work, bench.now);

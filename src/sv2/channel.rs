@@ -7,10 +7,11 @@ use super::{
     jobs,
 };
 use crate::{
+    books::MinerProtocol,
     stratum::{Account, Claim, Config, Effects, Given, GivenJobs, Lease, Terms},
     validate::{Assignment, SeenShares, Source},
     work::{
-        CoinbaseId, Difficulty, Hash256, Job, JobId, Protocol, Reject, Submission, Version, Work,
+        CoinbaseId, Difficulty, Hash256, Job, JobId, Reject, Submission, Version, Work,
         vardiff::{Change, Vardiff},
     },
 };
@@ -25,10 +26,10 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) const fn protocol(self) -> Protocol {
+    pub(super) const fn protocol(self) -> MinerProtocol {
         match self {
-            Self::Standard => Protocol::Sv2Standard,
-            Self::Extended => Protocol::Sv2Extended,
+            Self::Standard => MinerProtocol::Sv2Standard,
+            Self::Extended => MinerProtocol::Sv2Extended,
         }
     }
 }

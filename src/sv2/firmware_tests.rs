@@ -137,7 +137,7 @@ struct Pair {
 impl Pair {
     fn new(vendor: &str, splits: usize) -> Self {
         let mut bench = Bench::with(config(), HARD, &pooled(1, splits));
-        bench.desk.publish(BuildJob::Classes, &template(1), &pooled(1, splits), Announce::Now);
+        bench.feed.publish(BuildJob::Classes, &template(1), &pooled(1, splits), Announce::Now);
         bench.tap = Some(Vec::new());
         bench.setup(0, vendor);
         let mut pair = Self { bench, axe: Axe::default(), splits };
@@ -153,9 +153,9 @@ impl Pair {
     fn publish(&mut self, tip_at: u8, what: BuildJob) {
         let template =
             if what == BuildJob::SubsidyOnly { tip(tip_at, HARD) } else { template(tip_at) };
-        let Bench { desk, session, now, out, .. } = &mut self.bench;
-        desk.publish(what, &template, &pooled(tip_at, self.splits), Announce::Now);
-        session.on_work(&desk.work, *now, out).unwrap();
+        let Bench { feed, session, now, out, .. } = &mut self.bench;
+        feed.publish(what, &template, &pooled(tip_at, self.splits), Announce::Now);
+        session.on_work(&feed.work, *now, out).unwrap();
         self.bench.listen();
         self.hears();
     }

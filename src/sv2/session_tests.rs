@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     stratum::{ClassRule, Classes, Lease, Leases},
-    validate::fixture::{CURTIME, Desk, EASY, HARD, pooled, solo, template, tip},
+    work::fixture::{CURTIME, EASY, HARD, WorkFeed, pooled, solo, template, tip},
     work::{
         BuildJob, CoinbaseId, Difficulty, Door, Hash256, Payout, Share, Template, Username,
         limits::Rules, merkle,
@@ -24,7 +24,7 @@ use crate::{
 
 /// A session, the work that reaches it, and a client that holds it to the specification.
 struct Bench {
-    desk: Desk,
+    feed: WorkFeed,
     payout: Arc<Payout>,
     session: Session,
     peer: Peer,
@@ -79,13 +79,13 @@ impl Bench {
     fn with(config: Config, nbits: u32, payout: &Arc<Payout>) -> Self {
         #[expect(clippy::disallowed_methods, reason = "any origin will do")]
         let now = Instant::now();
-        let mut desk = Desk::new(nbits, payout);
-        desk.publish(BuildJob::Classes, &template(1, nbits, 5), payout, Announce::Now);
+        let mut feed = WorkFeed::new(nbits, payout);
+        feed.publish(BuildJob::Classes, &template(1, nbits, 5), payout, Announce::Now);
         let mut seat = Seat::alone([9, 9, 9, 9], now);
         seat.leases = Arc::new(Counter(1.into(), 2000, Arc::default()));
-        let session = Session::new(Arc::new(config), seat, &desk.work, now);
+        let session = Session::new(Arc::new(config), seat, &feed.work, now);
         Self {
-            desk,
+            feed,
             payout: Arc::clone(payout),
             session,
             peer: Peer::default(),
@@ -119,10 +119,10 @@ impl Bench {
 
     fn say_frame(&mut self, frame: &[u8]) -> Result<(), Close> {
         let (header, payload) = frame.split_first_chunk::<HEADER_LEN>().unwrap();
-        let Self { session, desk, out, effects, .. } = self;
+        let Self { session, feed, out, effects, .. } = self;
         let extensions = session.extensions();
         let message = read(Header::decode(*header), payload, extensions, &mut effects.tally);
-        session.on_message(&message.unwrap(), &desk.work, self.now, out, effects)
+        session.on_message(&message.unwrap(), &feed.work, self.now, out, effects)
     }
 
     /// What the session has said since the last time.
@@ -190,8 +190,8 @@ impl Bench {
         };
         let payout = Arc::clone(&self.payout);
         self.published = self.now;
-        self.desk.publish(what, &template, &payout, announce);
-        self.session.on_work(&self.desk.work, self.now, &mut self.out).unwrap();
+        self.feed.publish(what, &template, &payout, announce);
+        self.session.on_work(&self.feed.work, self.now, &mut self.out).unwrap();
         self.listen();
     }
 
@@ -209,7 +209,7 @@ impl Bench {
     /// Does what time has brought.
     fn tick(&mut self) {
         if self.session.deadline() <= self.now && !self.session.channels.is_empty() {
-            self.session.on_deadline(&self.desk.work, self.now, &mut self.out).unwrap();
+            self.session.on_deadline(&self.feed.work, self.now, &mut self.out).unwrap();
             self.listen();
         }
     }
@@ -334,8 +334,8 @@ fn other_bits_come_with_the_tip_once_more() {
     let channels = [bench.standard(), bench.extended(), bench.extended()];
     let payout = Arc::clone(&bench.payout);
     for bits in [HARD - 1, HARD] {
-        bench.desk.publish(BuildJob::Classes, &template(1, bits, 3), &payout, Announce::Now);
-        bench.session.on_work(&bench.desk.work, bench.now, &mut bench.out).unwrap();
+        bench.feed.publish(BuildJob::Classes, &template(1, bits, 3), &payout, Announce::Now);
+        bench.session.on_work(&bench.feed.work, bench.now, &mut bench.out).unwrap();
         assert!(bench.listen().contains(&"SetNewPrevHash"), "{:?}", bench.heard);
         for channel in channels {
             // One that hashes other bits than its job's is right once in four times.
@@ -652,8 +652,8 @@ fn a_connection_without_channels_has_the_time_of_a_miner_without_shares() {
     let mut bench = Bench::solo();
     let idle = |bench: &mut Bench, seconds| {
         bench.later(seconds);
-        let Bench { session, desk, now, out, .. } = bench;
-        session.on_deadline(&desk.work, *now, out)
+        let Bench { session, feed, now, out, .. } = bench;
+        session.on_deadline(&feed.work, *now, out)
     };
     idle(&mut bench, 7199).unwrap();
     let channel = bench.extended();
@@ -707,7 +707,7 @@ fn extensions_are_agreed_on_and_name_workers() {
     let (header, payload) = refused.split_first_chunk::<HEADER_LEN>().unwrap();
     let message =
         ClientMessage::decode(Header::decode(*header), payload, Extensions::default()).unwrap();
-    let work = bench.desk.work.clone();
+    let work = bench.feed.work.clone();
     let Bench { session, out, effects, now, .. } = &mut bench;
     session.on_message(&message, &work, *now, out, effects).unwrap();
     assert_eq!(bench.listen(), ["RequestExtensionsError"]);
@@ -748,7 +748,7 @@ fn extensions_are_agreed_on_and_name_workers() {
 fn custom_jobs_are_refused_by_name() {
     let mut bench = Bench::solo();
     let refused = ClientMessage::Unknown { extension: 7, msg_type: 9 };
-    let work = bench.desk.work.clone();
+    let work = bench.feed.work.clone();
     let Bench { session, out, effects, now, .. } = &mut bench;
     session.on_message(&refused, &work, *now, out, effects).unwrap();
     assert!(bench.listen().is_empty(), "what is unknown is ignored");
@@ -760,9 +760,9 @@ fn a_closed_door_ends_the_session_and_a_stop_says_come_back() {
     bench.standard();
     bench.session.on_stop(&mut bench.out);
     assert_eq!(bench.listen(), ["Reconnect"]);
-    bench.desk.work.door = Door::Closed("no node".into());
-    let Bench { session, desk, now, out, .. } = &mut bench;
-    assert_eq!(session.on_work(&desk.work, *now, out), Err(Close::Door("no node".into())));
+    bench.feed.work.door = Door::Closed("no node".into());
+    let Bench { session, feed, now, out, .. } = &mut bench;
+    assert_eq!(session.on_work(&feed.work, *now, out), Err(Close::Door("no node".into())));
 }
 
 #[test]
@@ -802,8 +802,8 @@ fn frames_to_a_bitaxe_stay_under_2048_bytes() {
         bench.extended();
         for template in &templates {
             let payout = Arc::clone(&bench.payout);
-            bench.desk.publish(BuildJob::Classes, template, &payout, Announce::Now);
-            bench.session.on_work(&bench.desk.work, bench.now, &mut bench.out).unwrap();
+            bench.feed.publish(BuildJob::Classes, template, &payout, Announce::Now);
+            bench.session.on_work(&bench.feed.work, bench.now, &mut bench.out).unwrap();
             bench.listen();
         }
         let longest = bench.peer.longest_payload();
@@ -979,7 +979,7 @@ proptest! {
                 }
             }
             for channel in bench.peer.channels() {
-                prop_assert_eq!(bench.peer.tip(channel), *bench.desk.work.tip());
+                prop_assert_eq!(bench.peer.tip(channel), *bench.feed.work.tip());
             }
         }
     }
@@ -993,8 +993,8 @@ fn no_channel_is_asked_for_more_than_a_block_takes() {
         let one = Target::from_difficulty(Difficulty::ONE);
         let channel = bench.open(kind, 1e15, Target::MAX).unwrap();
         assert_eq!(bench.peer.target(channel), one);
-        bench.desk.publish(BuildJob::Classes, &template(2, 0x1b00_ffff, 5), &solo(), Announce::Now);
-        bench.session.on_work(&bench.desk.work, bench.now, &mut bench.out).unwrap();
+        bench.feed.publish(BuildJob::Classes, &template(2, 0x1b00_ffff, 5), &solo(), Announce::Now);
+        bench.session.on_work(&bench.feed.work, bench.now, &mut bench.out).unwrap();
         bench.listen();
         assert!(bench.peer.target(channel) < one, "a harder tip takes the floor again");
         bench.publish(3, BuildJob::Classes, Announce::Now);

@@ -170,9 +170,9 @@ proptest! {
                 let full = template(at, HARD, transactions);
                 let template = if what == BuildJob::SubsidyOnly { tip(at, HARD) } else { full };
                 let payout = Arc::clone(&bench.payout);
-                bench.desk.publish(what, &template, &payout, Announce::Now);
-                let Bench { session, desk, now, out, .. } = &mut bench;
-                session.on_work(&desk.work, *now, out).unwrap();
+                bench.feed.publish(what, &template, &payout, Announce::Now);
+                let Bench { session, feed, now, out, .. } = &mut bench;
+                session.on_work(&feed.work, *now, out).unwrap();
                 bench.listen();
                 jobs.push(bench.peer.running(id));
             }

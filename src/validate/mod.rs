@@ -1,8 +1,6 @@
 //! Decides whether a submission is a share, and whether it is a block. Pure: no I/O, no clock, no
 //! locks.
 
-#[cfg(test)]
-pub(crate) mod fixture;
 mod seen;
 
 use std::sync::Arc;

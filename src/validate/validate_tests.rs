@@ -1,11 +1,11 @@
 use bitcoin::hashes::Hash as _;
 use proptest::prelude::*;
 
-use super::{
+use super::*;
+use crate::work::{
+    BuildJob, JobBuilder, Payout, VERSION_ROLLING_MASK as MASK,
     fixture::{CURTIME, EASY, HARD, MINTIME, pooled, solo, template},
-    *,
 };
-use crate::work::{BuildJob, JobBuilder, Payout, VERSION_ROLLING_MASK as MASK};
 
 struct Bench {
     job: Arc<Job>,

@@ -11,15 +11,16 @@ use std::{
 
 use crate::common::{bitcoind::Bitcoind, eventually, gateway::Gateway};
 use gatewayd::{
+    books::{
+        Counters, MinerProtocol, Roster,
+        roster::{About, Presence},
+    },
     devnet::miner::{Miner, MinerOptions},
     ledger::{
         self, BlockEvent, BlockNews, Fate, HistoryQuery, Inputs, Ledger, LedgerConfig, LedgerState,
         Metric,
     },
-    work::{
-        CoinbaseId, Counters, Protocol, Reject, Roster, Username,
-        roster::{About, Presence},
-    },
+    work::{CoinbaseId, Reject, Username},
 };
 use rusqlite::{Connection, OpenFlags};
 
@@ -53,7 +54,7 @@ impl Side {
         let about =
             About { user_agent: "x/1".into(), class: CoinbaseId::DEFAULT, workers: Vec::new() };
         let peer = "127.0.0.1:1".parse().unwrap();
-        let miner = roster.enter(peer, Protocol::Sv1, about, &Arc::default(), now());
+        let miner = roster.enter(peer, MinerProtocol::Sv1, about, &Arc::default(), now());
         Self { ledger, roster, counters, miner, _news: sender }
     }
 
@@ -62,9 +63,9 @@ impl Side {
         for _ in 0..shares {
             self.miner.accept(&worker, 1024.0, best, false, now());
         }
-        self.counters.add_accepted(Protocol::Sv1, shares, 1024.0 * shares as f64);
+        self.counters.add_accepted(MinerProtocol::Sv1, shares, 1024.0 * shares as f64);
         self.miner.reject(Some(&worker), Reject::Duplicate);
-        self.counters.add_rejected(Protocol::Sv1, Reject::Duplicate, 1);
+        self.counters.add_rejected(MinerProtocol::Sv1, Reject::Duplicate, 1);
     }
 
     /// What is wrong, once something is.

@@ -4,12 +4,12 @@ use std::{collections::HashSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use crate::common::until;
 use gatewayd::{
+    books::{Counters, Roster},
     listener::{self, Hall, Limits, Shown},
     stratum::{Config, Context},
     sv2::noise::{AuthorityKey, Identity},
     work::{
-        Announce, BuildJob, Counters, Door, Hash256, JobBuilder, Nbits, Payout, Roster, Template,
-        TipHeader, Work,
+        Announce, BuildJob, Door, Hash256, JobBuilder, Nbits, Payout, Template, TipHeader, Work,
     },
 };
 use tokio::{

@@ -8,12 +8,13 @@ use std::{
 };
 
 use gatewayd::{
+    books::Roster,
     datum::{Identity, PoolMemory, PoolStats, Relay},
     devnet::pool::Moment,
     stratum::Config,
     sv2::noise::{AuthorityKey, Identity as NoiseIdentity},
     validate::Shelf,
-    work::{Assembler, Door, Job, JobId, Roster, Share, Template, Work},
+    work::{Assembler, Door, Job, JobId, Share, Template, Work},
 };
 
 use crate::{

@@ -8,8 +8,8 @@ use crate::{
         handles::{Handles, Moment},
         shapes::{self, Miners, Workers},
     },
+    books::roster,
     ledger::WorkerRecord,
-    work::roster,
 };
 
 /// Up to `limit` miners with ids above `after`, by id.

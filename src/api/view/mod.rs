@@ -23,7 +23,10 @@ pub(super) use self::{
     work::{template, work},
 };
 use super::shapes::{Class, Protocol, Reasons};
-use crate::work::{CoinbaseId, Protocol as Spoken, Reject};
+use crate::{
+    books::MinerProtocol as Spoken,
+    work::{CoinbaseId, Reject},
+};
 
 /// Counts by reason, without those that did not occur.
 fn reasons(counts: impl IntoIterator<Item = (&'static str, u64)>) -> Reasons {

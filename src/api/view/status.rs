@@ -11,9 +11,10 @@ use crate::{
             StratumTls, Warning,
         },
     },
+    books::{CountersView, MinerProtocol},
     ledger::Totals,
     template::{NodeState, NodeStatus},
-    work::{CountersView, Door, Protocol, Work},
+    work::{Door, Work},
 };
 
 pub(crate) fn mode(work: Option<&Work>) -> Mode {
@@ -53,7 +54,7 @@ pub(crate) fn status(handles: &Handles, warnings: Vec<Warning>, moment: &Moment)
         hashrate_1h_h_per_s: hashrate.h1,
         connections: counters.connections,
         miners: miners.len() as u64,
-        miners_by_protocol: Protocol::ALL
+        miners_by_protocol: MinerProtocol::ALL
             .map(|it| ProtocolCount { protocol: super::protocol(it), miners: count(it) })
             .into(),
         shares: shares_of_session(&counters),

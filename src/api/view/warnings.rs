@@ -5,11 +5,12 @@ use crate::{
         handles::{Handles, Moment},
         shapes::{Mode, Severity, Warning},
     },
+    books::PlacesView,
     datum::{NextPool, PoolState},
     ledger::LedgerState,
     node::Fork,
     template::{Misfit, NodeState, NodeStatus},
-    work::{Door, PlacesView},
+    work::Door,
 };
 
 /// Worst first. `admin_problem`: why there is no admin password though one was asked for.

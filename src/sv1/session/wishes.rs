@@ -4,13 +4,14 @@ use std::time::Instant;
 
 use super::Session;
 use crate::{
+    books::oddities::Oddity,
     stratum::{Asked, Close},
     sv1::{
         error::{write_bad_params, write_too_many_logins, write_true},
         message::Request,
         method::{authorize::Login, suggest_difficulty},
     },
-    work::{Difficulty, Work, oddities::Oddity},
+    work::{Difficulty, Work},
 };
 
 impl Session {

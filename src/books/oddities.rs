@@ -10,7 +10,7 @@ use std::{
 
 use tracing::info;
 
-use super::Difficulty;
+use crate::work::Difficulty;
 
 /// What somebody got wrong.
 #[derive(Clone, Debug, PartialEq)]

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Hash256, Work};
+use crate::work::{Hash256, Work};
 
 /// Times, counted by how long they are. Adding one is two atomic additions.
 #[derive(Debug, Default)]
@@ -174,7 +174,7 @@ const SETTLED: Duration = Duration::from_secs(5);
 mod tests {
     use super::*;
     use crate::{
-        validate::fixture::{Desk, HARD, solo, template},
+        work::fixture::{HARD, WorkFeed, solo, template},
         work::{Announce, BuildJob},
     };
 
@@ -192,9 +192,9 @@ mod tests {
     }
 
     fn tip_work(tip: u8, sequence: u64) -> Work {
-        let mut desk = Desk::new(HARD, &solo());
-        desk.publish(BuildJob::Classes, &template(tip, HARD, 0), &solo(), Announce::Now);
-        Work { sequence, ..desk.work }
+        let mut feed = WorkFeed::new(HARD, &solo());
+        feed.publish(BuildJob::Classes, &template(tip, HARD, 0), &solo(), Announce::Now);
+        Work { sequence, ..feed.work }
     }
 
     fn counts(clock: &TipClock) -> [(u64, u128); 2] {

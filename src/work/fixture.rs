@@ -88,12 +88,12 @@ pub(crate) fn pooled(min_difficulty: u64) -> Arc<Payout> {
 }
 
 /// Publishes work as the assembler would.
-pub(crate) struct Desk {
+pub(crate) struct WorkFeed {
     builder: JobBuilder,
     pub(crate) work: Work,
 }
 
-impl Desk {
+impl WorkFeed {
     pub(crate) fn new(nbits: u32, payout: &Arc<Payout>) -> Self {
         let mut builder = JobBuilder::new(0x1f);
         let job = builder.build(BuildJob::Classes, &template(1, nbits, 5), payout);

@@ -14,23 +14,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
+use super::oddities::Oddities;
+use crate::work::{
     CoinbaseId, Difficulty, Reject, Username,
     limits::{Rules, Warden},
-    oddities::Oddities,
 };
 
 /// How a miner speaks.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[repr(u8)]
-pub enum Protocol {
+pub enum MinerProtocol {
     Sv1,
     Sv1Tls,
     Sv2Standard,
     Sv2Extended,
 }
 
-impl Protocol {
+impl MinerProtocol {
     pub const ALL: [Self; 4] = [Self::Sv1, Self::Sv1Tls, Self::Sv2Standard, Self::Sv2Extended];
 
     /// As the API and the metrics say it.
@@ -64,7 +64,7 @@ pub struct Miner {
     /// Unique for the life of this process.
     pub id: u64,
     pub peer: SocketAddr,
-    pub protocol: Protocol,
+    pub protocol: MinerProtocol,
     pub connected: Instant,
     pub score: Score,
     difficulty: AtomicU64,
@@ -163,7 +163,7 @@ impl Roster {
     pub fn enter(
         self: &Arc<Self>,
         peer: SocketAddr,
-        protocol: Protocol,
+        protocol: MinerProtocol,
         about: About,
         eviction: &Arc<Eviction>,
         now: Instant,
@@ -438,8 +438,8 @@ mod tests {
     fn shares_count_for_the_miner_and_for_its_worker() {
         let (roster, now) = roster();
         let peer = "127.0.0.1:1".parse().unwrap();
-        let first = roster.enter(peer, Protocol::Sv1, about(), &Arc::default(), now);
-        let second = roster.enter(peer, Protocol::Sv2Standard, about(), &Arc::default(), now);
+        let first = roster.enter(peer, MinerProtocol::Sv1, about(), &Arc::default(), now);
+        let second = roster.enter(peer, MinerProtocol::Sv2Standard, about(), &Arc::default(), now);
         let worker = roster.worker(&Username("a.b".into()));
         let later = now + Duration::from_millis(1500);
         first.accept(&worker, 2.0, 7.5, false, later);
@@ -460,7 +460,7 @@ mod tests {
         let (roster, now) = roster();
         let presence = roster.enter(
             "127.0.0.1:1".parse().unwrap(),
-            Protocol::Sv1,
+            MinerProtocol::Sv1,
             about(),
             &Arc::default(),
             now,
@@ -487,7 +487,7 @@ mod tests {
     fn names_that_nobody_has_any_more_make_room_oldest_first() {
         let (roster, now) = roster();
         let peer = "127.0.0.1:1".parse().unwrap();
-        let presence = roster.enter(peer, Protocol::Sv1, about(), &Arc::default(), now);
+        let presence = roster.enter(peer, MinerProtocol::Sv1, about(), &Arc::default(), now);
         let name = |n| Username(format!("w{n}").into());
         let mut first = None;
         for n in 0..WORKERS_MAX {
@@ -512,7 +512,7 @@ mod tests {
         let (roster, now) = roster();
         let presence = roster.enter(
             "127.0.0.1:1".parse().unwrap(),
-            Protocol::Sv1,
+            MinerProtocol::Sv1,
             about(),
             &Arc::default(),
             now,

@@ -2,12 +2,13 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use super::{Histogram, Protocol, Pulse, Reject, TipClock};
+use super::{Histogram, MinerProtocol, Pulse, TipClock};
+use crate::work::{Refused, Reject};
 
 /// Totals over all miners.
 #[derive(Debug, Default)]
 pub struct Counters {
-    shares: [ShareCounters; Protocol::ALL.len()],
+    shares: [ShareCounters; MinerProtocol::ALL.len()],
     blocks: AtomicU64,
     connections: AtomicU64,
     /// Shares that never reached a pool though a miner saw them accepted, by this side's fault.
@@ -39,28 +40,6 @@ impl PlacesView {
     }
 }
 
-/// Why a connection or a channel was not let in.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[repr(u8)]
-pub enum Refused {
-    /// `stratum.max_connections`.
-    Full,
-    /// `stratum.max_connections_per_ip`.
-    FullForIp,
-    /// There is no work to give.
-    NoWork,
-    /// The connection has as many channels as one may.
-    FullForConnection,
-    /// `limits.unproven_places`.
-    FullOfUnproven,
-    /// `limits.connections_per_minute`.
-    TooOften,
-    /// It is shut out, for crossing limits again and again.
-    Banned,
-    /// `limits.deny`.
-    Denied,
-}
-
 /// Shares of one protocol.
 #[derive(Debug, Default)]
 struct ShareCounters {
@@ -79,8 +58,8 @@ pub struct CountersView {
     pub accepted_difficulty: f64,
     pub rejected_difficulty: f64,
     pub rejected: [u64; Reject::ALL.len()],
-    /// The same shares, each protocol for itself, in the order of `Protocol::ALL`.
-    pub by_protocol: [SharesView; Protocol::ALL.len()],
+    /// The same shares, each protocol for itself, in the order of `MinerProtocol::ALL`.
+    pub by_protocol: [SharesView; MinerProtocol::ALL.len()],
     pub blocks: u64,
     /// Miners connected now.
     pub connections: u64,
@@ -101,45 +80,18 @@ pub struct SharesView {
     pub rejected_difficulty: f64,
 }
 
-impl Refused {
-    pub const ALL: [Self; 8] = [
-        Self::Full,
-        Self::FullForIp,
-        Self::NoWork,
-        Self::FullForConnection,
-        Self::FullOfUnproven,
-        Self::TooOften,
-        Self::Banned,
-        Self::Denied,
-    ];
-
-    /// As metrics say it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Full => "max-connections",
-            Self::FullForIp => "max-connections-per-ip",
-            Self::NoWork => "no-work",
-            Self::FullForConnection => "max-channels-per-connection",
-            Self::FullOfUnproven => "unproven-places",
-            Self::TooOften => "connections-per-minute",
-            Self::Banned => "banned",
-            Self::Denied => "denied",
-        }
-    }
-}
-
 impl Counters {
-    pub fn add_accepted(&self, protocol: Protocol, shares: u64, difficulty: f64) {
+    pub fn add_accepted(&self, protocol: MinerProtocol, shares: u64, difficulty: f64) {
         let counters = &self.shares[protocol as usize];
         counters.accepted.fetch_add(shares, Relaxed);
         add(&counters.difficulty, difficulty);
     }
 
-    pub fn add_rejected(&self, protocol: Protocol, reject: Reject, shares: u64) {
+    pub fn add_rejected(&self, protocol: MinerProtocol, reject: Reject, shares: u64) {
         self.shares[protocol as usize].rejected[reject as usize].fetch_add(shares, Relaxed);
     }
 
-    pub fn add_rejected_difficulty(&self, protocol: Protocol, difficulty: f64) {
+    pub fn add_rejected_difficulty(&self, protocol: MinerProtocol, difficulty: f64) {
         add(&self.shares[protocol as usize].rejected_difficulty, difficulty);
     }
 

@@ -1,0 +1,15 @@
+//! The live books: who mines here, what they have done, how long answers and tips take, and who came
+//! to the wrong place. Written as it happens, read by whoever looks; nothing here decides anything.
+//!
+//! Not here: what outlives the process (`ledger`), and who may come in (`work::limits`).
+
+mod counters;
+pub mod oddities;
+mod pulse;
+pub mod roster;
+mod timing;
+
+pub use counters::{Counters, CountersView, PlacesView, SharesView};
+pub use pulse::{PULSE_EACH, Pulse};
+pub use roster::{MinerProtocol, Roster};
+pub use timing::{Histogram, HistogramView, TipClock};
