@@ -29,20 +29,20 @@ use gatewayd::{
     },
     validate::{self, Assignment, Moment, SeenShares},
     work::{
-        Announce, BlockLimits, BuildJob, CoinbaseId, Coinbaser, CoinbaserRequest, Difficulty, Door,
-        Hash256, Job, JobBuilder, Nbits, Payout, PayoutOutput, PoolTerms, Submission, Target,
+        Announce, BlockLimits, BuildJob, CoinbaseClass, Coinbaser, CoinbaserRequest, Difficulty,
+        Door, Hash256, Job, JobBuilder, Nbits, Payout, PayoutOutput, PoolTerms, Submission, Target,
         Template, TemplateKind, Username, Version, VoidNow, Work, merkle,
     },
 };
 
 const PREVHASH: Hash256 = Hash256([7; 32]);
 const VALUE: u64 = 312_500_000;
-const AGENTS: [(&str, CoinbaseId); 5] = [
-    ("NiceHash/1", CoinbaseId::SMALL),
-    ("cgminer/4", CoinbaseId::DEFAULT),
-    ("Antminer S21/1", CoinbaseId::S21),
-    ("bitaxe/1", CoinbaseId::RESPECTABLE),
-    ("xminer-1.0", CoinbaseId::HUGE),
+const AGENTS: [(&str, CoinbaseClass); 5] = [
+    ("NiceHash/1", CoinbaseClass::Small),
+    ("cgminer/4", CoinbaseClass::Default),
+    ("Antminer S21/1", CoinbaseClass::S21),
+    ("bitaxe/1", CoinbaseClass::Respectable),
+    ("xminer-1.0", CoinbaseClass::Huge),
 ];
 
 fn template(branches: usize) -> Arc<Template> {

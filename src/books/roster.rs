@@ -16,7 +16,7 @@ use std::{
 
 use super::oddities::Oddities;
 use crate::work::{
-    CoinbaseId, Difficulty, Reject, Username,
+    CoinbaseClass, Difficulty, Reject, Username,
     limits::{Rules, Warden},
 };
 
@@ -88,7 +88,7 @@ pub struct Eviction {
 pub struct About {
     /// SV1's user agent; SV2's vendor and hardware, `vendor/hardware/firmware`.
     pub user_agent: Box<str>,
-    pub class: CoinbaseId,
+    pub class: CoinbaseClass,
     /// Names it has sent shares with, latest last; bounded.
     pub workers: Vec<Username>,
 }
@@ -275,12 +275,12 @@ impl Miner {
         lock(&self.about).clone()
     }
 
-    pub fn class(&self) -> CoinbaseId {
+    pub fn class(&self) -> CoinbaseClass {
         lock(&self.about).class
     }
 
     /// Replaces what the miner says of itself.
-    pub fn describe(&self, user_agent: &str, class: CoinbaseId) {
+    pub fn describe(&self, user_agent: &str, class: CoinbaseClass) {
         let mut about = lock(&self.about);
         about.user_agent = user_agent.into();
         about.class = class;
@@ -431,7 +431,7 @@ mod tests {
     }
 
     fn about() -> About {
-        About { user_agent: "x/1".into(), class: CoinbaseId::DEFAULT, workers: Vec::new() }
+        About { user_agent: "x/1".into(), class: CoinbaseClass::Default, workers: Vec::new() }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use bitcoin::Network;
 use crate::{
     config::{self, Config},
     datum, node, stratum, template,
-    work::{AssemblerConfig, CoinbaseId, Payout, Username},
+    work::{AssemblerConfig, CoinbaseClass, Payout, Username},
 };
 
 pub(super) fn node_config(node: &config::Node) -> node::NodeConfig {
@@ -131,7 +131,7 @@ pub(super) fn port_config(config: &Config, at: usize) -> Option<stratum::Config>
             .or(port.difficulty_min)
             .unwrap_or(all.difficulty_start),
         difficulty_max: port.difficulty_max.or(all.difficulty_max),
-        class_most: port.max_coinbase.map(CoinbaseId::within),
+        class_most: port.max_coinbase.map(CoinbaseClass::within),
         ..all
     })
 }

@@ -14,7 +14,7 @@ use crate::{
     datum::{PoolStats, PoolStatus, Verdict},
     template::NodeState,
     work::fixture::{HARD, WorkFeed, pooled, solo},
-    work::{CoinbaseId, Hash256, Payout, PoolHealth},
+    work::{CoinbaseClass, Hash256, Payout, PoolHealth},
 };
 
 /// Keeps what is logged.
@@ -121,7 +121,7 @@ impl House {
 
     fn miner(&self) -> Presence {
         let about =
-            About { user_agent: "bitaxe".into(), class: CoinbaseId::TINY, workers: Vec::new() };
+            About { user_agent: "bitaxe".into(), class: CoinbaseClass::Tiny, workers: Vec::new() };
         let (peer, now) = (([10, 0, 0, 1], 1).into(), Instant::now().into_std());
         self.roster.enter(peer, MinerProtocol::Sv1, about, &Arc::default(), now)
     }

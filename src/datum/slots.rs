@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use super::message::{CoinbaseContext, JobContext};
-use crate::work::{Coinbase, CoinbaseId, Job};
+use crate::work::{Coinbase, CoinbaseClass, Job};
 
 /// Which jobs have which slots.
 #[derive(Debug, Default)]
@@ -62,10 +62,7 @@ impl Slots {
         if slot.told.id != job.id && slot.shared.is_none() {
             slot.shared = Some(Arc::clone(job));
         }
-        let bit = match coinbase.id {
-            CoinbaseId::EMPTY => 0x80,
-            class => 1 << class.index().min(6),
-        };
+        let bit = 1 << coinbase.id.slot();
         if slot.coinbases_sent & bit == 0 {
             slot.coinbases_sent |= bit;
             contexts.coinbase = Some(CoinbaseContext {
@@ -145,5 +142,7 @@ fn job_context<'a>(job: &'a Job, coinbase: &Coinbase) -> JobContext<'a> {
     }
 }
 
+const _: () =
+    assert!(CoinbaseClass::COUNT <= u8::BITS as usize, "a bit for each in `coinbases_sent`");
 /// Jobs that the pool keeps for a gateway.
 pub(super) const SLOTS: usize = 8;

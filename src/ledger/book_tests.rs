@@ -5,7 +5,7 @@ use crate::{
         roster::{About, Presence},
     },
     ledger::BlockEvent,
-    work::{CoinbaseId, Reject, Username},
+    work::{CoinbaseClass, Reject, Username},
 };
 
 /// A gateway with a clock of its own.
@@ -30,7 +30,7 @@ impl World {
 
     fn connect(&mut self) -> u64 {
         let about =
-            About { user_agent: "x/1".into(), class: CoinbaseId::DEFAULT, workers: Vec::new() };
+            About { user_agent: "x/1".into(), class: CoinbaseClass::Default, workers: Vec::new() };
         let peer = "127.0.0.1:1".parse().unwrap();
         let eviction = Arc::default();
         let miner = self.roster.enter(peer, MinerProtocol::Sv1, about, &eviction, self.at.now);

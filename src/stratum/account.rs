@@ -13,7 +13,7 @@ use crate::{
         roster::{Miner, Presence},
     },
     validate::{self, Assignment, Moment, SeenShares, Source},
-    work::{CoinbaseId, Job, Reject, Share, Submission, Work, hash_difficulty},
+    work::{CoinbaseClass, Job, Reject, Share, Submission, Work, hash_difficulty},
 };
 
 /// One miner's place in the roster and the names that it uses. Owned by its session.
@@ -43,7 +43,7 @@ impl Account {
         seat: &Seat,
         protocol: MinerProtocol,
         user_agent: &str,
-        class: CoinbaseId,
+        class: CoinbaseClass,
         now: Instant,
     ) -> Self {
         let presence = seat.enter(protocol, user_agent, class, now);

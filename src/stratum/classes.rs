@@ -3,7 +3,7 @@
 //! A pattern is plain text, compared without regard to case: `^text` matches a user agent that
 //! begins with it, `text` one that contains it. The first rule that matches decides.
 
-use crate::work::{CoinbaseId, Difficulty};
+use crate::work::{CoinbaseClass, Difficulty};
 
 /// One `[[stratum.class]]`, or one that is built in.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,15 +11,15 @@ pub struct ClassRule {
     pattern: Box<str>,
     /// The pattern must stand at the beginning.
     anchored: bool,
-    class: CoinbaseId,
+    class: CoinbaseClass,
     /// For SV2's extended channels.
-    extended: CoinbaseId,
+    extended: CoinbaseClass,
     difficulty_min: Option<Difficulty>,
     shows_newest_job: bool,
 }
 
 impl ClassRule {
-    pub fn new(pattern: &str, class: CoinbaseId, difficulty_min: Option<Difficulty>) -> Self {
+    pub fn new(pattern: &str, class: CoinbaseClass, difficulty_min: Option<Difficulty>) -> Self {
         let (anchored, text) = match pattern.strip_prefix('^') {
             Some(text) => (true, text),
             None => (false, pattern),
@@ -36,7 +36,7 @@ impl ClassRule {
 
     /// As the operator writes it: the roomiest class that keeps within `max_coinbase` bytes.
     pub fn within(pattern: &str, max_coinbase: usize, difficulty_min: Option<Difficulty>) -> Self {
-        Self::new(pattern, CoinbaseId::within(max_coinbase), difficulty_min)
+        Self::new(pattern, CoinbaseClass::within(max_coinbase), difficulty_min)
     }
 
     fn built_in(known: &Known) -> Self {
@@ -69,15 +69,15 @@ impl Classes {
     }
 
     /// The class for a user agent, and the least difficulty that comes with it.
-    pub fn of(&self, user_agent: &str) -> (CoinbaseId, Option<Difficulty>) {
+    pub fn of(&self, user_agent: &str) -> (CoinbaseClass, Option<Difficulty>) {
         let rule = self.rule(user_agent);
-        rule.map_or((CoinbaseId::DEFAULT, None), |rule| (rule.class, rule.difficulty_min))
+        rule.map_or((CoinbaseClass::Default, None), |rule| (rule.class, rule.difficulty_min))
     }
 
     /// The same for an SV2 extended channel, whose user agent is vendor, hardware and firmware.
-    pub fn of_extended(&self, user_agent: &str) -> (CoinbaseId, Option<Difficulty>) {
+    pub fn of_extended(&self, user_agent: &str) -> (CoinbaseClass, Option<Difficulty>) {
         let rule = self.rule(user_agent);
-        rule.map_or((CoinbaseId::DEFAULT, None), |rule| (rule.extended, rule.difficulty_min))
+        rule.map_or((CoinbaseClass::Default, None), |rule| (rule.extended, rule.difficulty_min))
     }
 
     /// Whether the miner shows what an SV2 job for later says as if it were being worked on. No
@@ -96,36 +96,36 @@ impl Classes {
 /// What is known of a kind of miner.
 struct Known {
     pattern: &'static str,
-    sv1: CoinbaseId,
+    sv1: CoinbaseClass,
     /// Over SV2's extended channels; standard ones see no coinbase.
-    sv2: CoinbaseId,
+    sv2: CoinbaseClass,
     log2_difficulty_min: Option<i32>,
     shows_newest_job: bool,
 }
 
 impl Known {
-    const fn new(pattern: &'static str, class: CoinbaseId) -> Self {
+    const fn new(pattern: &'static str, class: CoinbaseClass) -> Self {
         Self { pattern, sv1: class, sv2: class, log2_difficulty_min: None, shows_newest_job: false }
     }
 
     /// Shows or checks whom each coinbase pays, so the extranonce must be in the scriptSig; its SV2
     /// frames have 2,048 bytes, of which 20 branches take 640.
     const fn payout_reader(pattern: &'static str) -> Self {
-        let known = Self::new(pattern, CoinbaseId::RESPECTABLE);
-        Self { sv2: CoinbaseId::SMALL, shows_newest_job: true, ..known }
+        let known = Self::new(pattern, CoinbaseClass::Respectable);
+        Self { sv2: CoinbaseClass::Small, shows_newest_job: true, ..known }
     }
 }
 
 /// Where the firmware is closed, its class is what datum_gateway 0.4.1 gives it.
 const BUILT_IN: &[Known] = &[
     // Closed. Its market refuses less than 500,000.
-    Known { log2_difficulty_min: Some(19), ..Known::new("^NiceHash/", CoinbaseId::SMALL) },
+    Known { log2_difficulty_min: Some(19), ..Known::new("^NiceHash/", CoinbaseClass::Small) },
     // Closed, as are the five below.
-    Known::new("^Antminer S21/", CoinbaseId::S21),
-    Known::new("bosminer-plus-tuner", CoinbaseId::S21),
-    Known::new("^whatsminer/v1", CoinbaseId::RESPECTABLE),
-    Known::new("^PowerPlay-BM/", CoinbaseId::HUGE),
-    Known::new("^xminer-1.", CoinbaseId::HUGE),
+    Known::new("^Antminer S21/", CoinbaseClass::S21),
+    Known::new("bosminer-plus-tuner", CoinbaseClass::S21),
+    Known::new("^whatsminer/v1", CoinbaseClass::Respectable),
+    Known::new("^PowerPlay-BM/", CoinbaseClass::Huge),
+    Known::new("^xminer-1.", CoinbaseClass::Huge),
     // ESP-Miner. SV1: components/stratum/stratum_api.c grows its buffer with the line. SV2:
     // main/tasks/stratum_v2_task.c, SV2_MAX_FRAME_SIZE is 2,048 up to 2.14 (8,192 from 2.15 on, which
     // does not say its version). components/stratum/coinbase_decoder.c takes what follows the
@@ -145,8 +145,8 @@ const BUILT_IN: &[Known] = &[
     Known::payout_reader("^Q1373"),
     // NerdMiner_v2 1.8.3: src/utils.cpp prints the coinbase into coinbase_buffer[512] and hashes what
     // is there: 255 bytes of it. Only the class without splits is that small.
-    Known::new("^NerdMinerV2/", CoinbaseId::TINY),
-    Known::new("^HAN_SOLOminer/", CoinbaseId::TINY),
+    Known::new("^NerdMinerV2/", CoinbaseClass::Tiny),
+    Known::new("^HAN_SOLOminer/", CoinbaseClass::Tiny),
 ];
 
 #[cfg(test)]
@@ -154,30 +154,30 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn case(user_agent: &str, class: CoinbaseId) {
+    fn case(user_agent: &str, class: CoinbaseClass) {
         assert_eq!(Classes::new(true, Vec::new()).of(user_agent).0, class, "{user_agent}");
     }
 
     #[test]
     fn built_in_classes() {
-        case("NiceHash/1.0.0", CoinbaseId::SMALL);
-        case("Antminer S21/Mon Dec", CoinbaseId::S21);
-        case("Antminer S21+/Mon Dec", CoinbaseId::DEFAULT);
-        case("BOSer bosminer-plus-tuner 0.2", CoinbaseId::S21);
-        case("whatsminer/v1.1", CoinbaseId::RESPECTABLE);
-        case("bitaxe/BM1370/v2.4", CoinbaseId::RESPECTABLE);
-        case("not a bitaxe", CoinbaseId::DEFAULT);
-        case("PowerPlay-BM/2", CoinbaseId::HUGE);
-        case("xminer-1.2.3", CoinbaseId::HUGE);
-        case("NerdMinerV2/V1.8.3", CoinbaseId::TINY);
-        case("HAN_SOLOminer/V1.8.3", CoinbaseId::TINY);
+        case("NiceHash/1.0.0", CoinbaseClass::Small);
+        case("Antminer S21/Mon Dec", CoinbaseClass::S21);
+        case("Antminer S21+/Mon Dec", CoinbaseClass::Default);
+        case("BOSer bosminer-plus-tuner 0.2", CoinbaseClass::S21);
+        case("whatsminer/v1.1", CoinbaseClass::Respectable);
+        case("bitaxe/BM1370/v2.4", CoinbaseClass::Respectable);
+        case("not a bitaxe", CoinbaseClass::Default);
+        case("PowerPlay-BM/2", CoinbaseClass::Huge);
+        case("xminer-1.2.3", CoinbaseClass::Huge);
+        case("NerdMinerV2/V1.8.3", CoinbaseClass::Tiny);
+        case("HAN_SOLOminer/V1.8.3", CoinbaseClass::Tiny);
         for board in ["NerdQAxe++", "NerdAxe", "NerdOCTAXE-γ", "NerdEKO", "NerdHaxe-γ", "NerdQX"]
         {
-            case(&format!("{board}/BM1370/v1.0.38"), CoinbaseId::RESPECTABLE);
+            case(&format!("{board}/BM1370/v1.0.38"), CoinbaseClass::Respectable);
         }
-        case("Q1370/BM1370/v1.0.38", CoinbaseId::RESPECTABLE);
-        case("Q1373/BM1373/v1.0.38", CoinbaseId::RESPECTABLE);
-        case("", CoinbaseId::DEFAULT);
+        case("Q1370/BM1370/v1.0.38", CoinbaseClass::Respectable);
+        case("Q1373/BM1373/v1.0.38", CoinbaseClass::Respectable);
+        case("", CoinbaseClass::Default);
     }
 
     #[test]
@@ -190,8 +190,8 @@ mod tests {
     fn own_rules_come_first() {
         let own = ClassRule::within("^bitaxe", 755, Difficulty::new(65536.0));
         let classes = Classes::new(true, vec![own]);
-        assert_eq!(classes.of("BitAxe/x"), (CoinbaseId::DEFAULT, Difficulty::new(65536.0)));
-        assert_eq!(classes.of("xminer-1.0").0, CoinbaseId::HUGE);
+        assert_eq!(classes.of("BitAxe/x"), (CoinbaseClass::Default, Difficulty::new(65536.0)));
+        assert_eq!(classes.of("xminer-1.0").0, CoinbaseClass::Huge);
     }
 
     #[test]
@@ -199,11 +199,11 @@ mod tests {
         let extended = |own, agent| Classes::new(true, own).of_extended(agent).0;
         for agent in ["bitaxe/BM1370", "NerdAxeGamma/BM1370", "NerdOCTAXE+/BM1368", "Q1370/BM1370"]
         {
-            assert_eq!(extended(Vec::new(), agent), CoinbaseId::SMALL, "{agent}");
+            assert_eq!(extended(Vec::new(), agent), CoinbaseClass::Small, "{agent}");
         }
         let own = vec![ClassRule::within("^bitaxe", 6500, None)];
-        assert_eq!(extended(own, "bitaxe/BM1370"), CoinbaseId::RESPECTABLE);
-        assert_eq!(extended(Vec::new(), "xminer-1.2"), CoinbaseId::HUGE);
+        assert_eq!(extended(own, "bitaxe/BM1370"), CoinbaseClass::Respectable);
+        assert_eq!(extended(Vec::new(), "xminer-1.2"), CoinbaseClass::Huge);
     }
 
     #[test]
@@ -216,12 +216,12 @@ mod tests {
 
     #[test]
     fn without_fingerprint_own_rules_alone_count() {
-        let default = (CoinbaseId::DEFAULT, None);
+        let default = (CoinbaseClass::Default, None);
         assert_eq!(Classes::new(false, Vec::new()).of("xminer-1."), default);
         let floor = Difficulty::new(65536.0);
         let classes = Classes::new(false, vec![ClassRule::within("^Mine/", 6500, floor)]);
-        assert_eq!(classes.of("mine/2"), (CoinbaseId::RESPECTABLE, floor));
-        assert_eq!(classes.of_extended("mine/2"), (CoinbaseId::RESPECTABLE, floor));
+        assert_eq!(classes.of("mine/2"), (CoinbaseClass::Respectable, floor));
+        assert_eq!(classes.of_extended("mine/2"), (CoinbaseClass::Respectable, floor));
         assert_eq!(classes.of("xminer-1."), default);
         assert_eq!(classes.of_extended("bitaxe/x"), default);
     }

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
 use super::Classes;
-use crate::work::{CoinbaseId, Difficulty, Username, VERSION_ROLLING_MASK};
+use crate::work::{CoinbaseClass, Difficulty, Username, VERSION_ROLLING_MASK};
 
 /// The `[stratum]` section, as sessions use it, with what a `[[stratum.port]]` has of its own.
 #[derive(Clone, Debug)]
@@ -30,7 +30,7 @@ pub struct Config {
     /// protocol allows that.
     pub pooled_version_mask: u32,
     /// The roomiest class that miners of this port may have.
-    pub class_most: Option<CoinbaseId>,
+    pub class_most: Option<CoinbaseClass>,
     /// The dashboard, if there is one, for those who look for it here.
     pub dashboard: Option<SocketAddr>,
     /// Whom shares without a username belong to: `mining.address`.
@@ -73,18 +73,18 @@ impl Config {
 
     /// A user agent's class and the least difficulty that comes with it, as far as this port has
     /// room for it.
-    pub fn class_of(&self, user_agent: &str) -> (CoinbaseId, Option<Difficulty>) {
+    pub fn class_of(&self, user_agent: &str) -> (CoinbaseClass, Option<Difficulty>) {
         let (class, floor) = self.classes.of(user_agent);
         (self.held_class(class), floor)
     }
 
     /// The same for an SV2 extended channel.
-    pub fn class_of_extended(&self, user_agent: &str) -> (CoinbaseId, Option<Difficulty>) {
+    pub fn class_of_extended(&self, user_agent: &str) -> (CoinbaseClass, Option<Difficulty>) {
         let (class, floor) = self.classes.of_extended(user_agent);
         (self.held_class(class), floor)
     }
 
-    fn held_class(&self, class: CoinbaseId) -> CoinbaseId {
+    fn held_class(&self, class: CoinbaseClass) -> CoinbaseClass {
         self.class_most.filter(|most| most.limit() < class.limit()).unwrap_or(class)
     }
 }

@@ -88,14 +88,14 @@ const NAMES_MAX: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::{super::Seat, *};
-    use crate::{books::MinerProtocol, work::CoinbaseId};
+    use crate::{books::MinerProtocol, work::CoinbaseClass};
 
     #[test]
     fn cache_is_bounded_and_right() {
         #[expect(clippy::disallowed_methods, reason = "any origin will do")]
         let seat = Seat::alone([0; 4], std::time::Instant::now());
         let presence =
-            seat.enter(MinerProtocol::Sv1, "test/1", CoinbaseId::DEFAULT, seat.roster.began());
+            seat.enter(MinerProtocol::Sv1, "test/1", CoinbaseClass::Default, seat.roster.began());
         let mut names = Names::default();
         for round in 0..3 {
             for i in 0..200 {

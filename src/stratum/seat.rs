@@ -9,7 +9,7 @@ use crate::{
         roster::{About, Eviction, Presence},
     },
     validate::{SeenShares, Shelf},
-    work::{CoinbaseId, limits::Limit},
+    work::{CoinbaseClass, limits::Limit},
 };
 
 /// A session's place among all. Owned by it.
@@ -54,7 +54,7 @@ impl Seat {
         &self,
         protocol: MinerProtocol,
         user_agent: &str,
-        class: CoinbaseId,
+        class: CoinbaseClass,
         now: Instant,
     ) -> Presence {
         let about = About { user_agent: user_agent.into(), class, workers: Vec::new() };

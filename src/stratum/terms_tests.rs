@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     stratum::ClassRule,
-    work::CoinbaseId,
+    work::CoinbaseClass,
     work::fixture::{WorkFeed, pooled, solo},
 };
 
@@ -100,12 +100,12 @@ fn a_flood_that_may_not_be_raised_is_not_told_of() {
 #[test]
 fn a_ports_coinbase_holds_for_every_class() {
     let mut config = Config::with_address("bc1qnobody");
-    assert_eq!(config.class_of("xminer-1.0").0, CoinbaseId::HUGE);
-    config.class_most = Some(CoinbaseId::within(755));
-    assert_eq!(config.class_of("xminer-1.0").0, CoinbaseId::DEFAULT);
-    assert_eq!(config.class_of_extended("xminer-1.0").0, CoinbaseId::DEFAULT);
-    assert_eq!(config.class_of("NiceHash/1").0, CoinbaseId::SMALL);
+    assert_eq!(config.class_of("xminer-1.0").0, CoinbaseClass::Huge);
+    config.class_most = Some(CoinbaseClass::within(755));
+    assert_eq!(config.class_of("xminer-1.0").0, CoinbaseClass::Default);
+    assert_eq!(config.class_of_extended("xminer-1.0").0, CoinbaseClass::Default);
+    assert_eq!(config.class_of("NiceHash/1").0, CoinbaseClass::Small);
     let own = ClassRule::within("^mine/", 6500, None);
     config.classes = crate::stratum::Classes::new(true, vec![own]);
-    assert_eq!(config.class_of("mine/1").0, CoinbaseId::DEFAULT);
+    assert_eq!(config.class_of("mine/1").0, CoinbaseClass::Default);
 }

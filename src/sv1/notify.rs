@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 
-use crate::work::{Coinbase, CoinbaseId, Job, JobId};
+use crate::work::{Coinbase, CoinbaseClass, Job, JobId, RenderKind};
 
 /// What tells one rendering of a job from another.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Rendering {
-    pub class: CoinbaseId,
+    pub class: CoinbaseClass,
     /// The variant that repeats no work of the plain one.
     pub quickdiff: bool,
     /// Older jobs are to be dropped.
@@ -17,8 +17,10 @@ pub struct Rendering {
 /// Appends the notify line of `job` for a miner with `target_byte`.
 pub fn write(job: &Job, rendering: Rendering, target_byte: u8, out: &mut Vec<u8>) {
     let coinbase = job.coinbase(rendering.class);
-    let line = job.rendered(slot(coinbase.id, rendering), || render(job, coinbase, rendering));
-    let at = out.len() + target_byte_at(job, coinbase, rendering.quickdiff);
+    let Rendering { quickdiff, clean, .. } = rendering;
+    let kind = RenderKind::Notify { quickdiff, clean };
+    let line = job.rendered(coinbase.id, kind, || render(job, coinbase, rendering));
+    let at = out.len() + target_byte_at(job, coinbase, quickdiff);
     out.extend_from_slice(line);
     out[at..at + 2].copy_from_slice(&hex_byte(target_byte));
 }
@@ -63,13 +65,6 @@ pub(super) fn parse_hex_u32(hex: &str) -> Option<u32> {
         return None;
     }
     hex.bytes().try_fold(0, |value, byte| Some(value << 4 | digit(byte)?))
-}
-
-/// Where in `Job::rendered` a line lives: 0 to 27.
-fn slot(coinbase: CoinbaseId, rendering: Rendering) -> usize {
-    coinbase.index().min(6) * 4
-        + usize::from(rendering.quickdiff) * 2
-        + usize::from(rendering.clean)
 }
 
 fn render(job: &Job, coinbase: &Coinbase, rendering: Rendering) -> Bytes {

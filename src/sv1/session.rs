@@ -23,7 +23,7 @@ use crate::{
     },
     validate::{Assignment, SeenShares, Source},
     work::{
-        Announce, CoinbaseId, Difficulty, JobId, Reject, VERSION_ROLLING_MASK, Work,
+        Announce, CoinbaseClass, Difficulty, JobId, Reject, VERSION_ROLLING_MASK, Work,
         vardiff::{Change, Vardiff},
     },
 };
@@ -37,7 +37,7 @@ pub struct Session {
     account: Option<Account>,
     began: Instant,
     user_agent: Box<str>,
-    class: CoinbaseId,
+    class: CoinbaseClass,
     terms: Terms,
     /// The worker that logged in last.
     worker: Box<str>,
@@ -71,7 +71,7 @@ impl Session {
             account: None,
             began: now,
             user_agent: Box::default(),
-            class: CoinbaseId::DEFAULT,
+            class: CoinbaseClass::Default,
             terms: Terms::default(),
             worker: Box::default(),
             suggested: None,

@@ -490,7 +490,7 @@ fn the_pools_minimum_rules() {
     bench.feed.publish(BuildJob::Classes, &template(1, HARD, 5), &strict, paced);
     let said = bench.on_work();
     assert_eq!(told(&said), Some(65536.0));
-    let target_byte = bench.feed.work.latest().coinbase(CoinbaseId::DEFAULT).target_byte_index;
+    let target_byte = bench.feed.work.latest().coinbase(CoinbaseClass::Default).target_byte_index;
     assert_eq!(&notify(&said).coinb1[2 * target_byte..2 * target_byte + 2], "10");
 }
 

@@ -11,7 +11,7 @@ use crate::{
     stratum::{Account, Claim, Config, Effects, Given, GivenJobs, Lease, Terms},
     validate::{Assignment, SeenShares, Source},
     work::{
-        CoinbaseId, Difficulty, Hash256, Job, JobId, Reject, Submission, Version, Work,
+        CoinbaseClass, Difficulty, Hash256, Job, JobId, Reject, Submission, Version, Work,
         vardiff::{Change, Vardiff},
     },
 };
@@ -85,7 +85,7 @@ pub(super) struct Channel {
     lease: Option<Box<dyn Lease>>,
     /// It has had a share accepted.
     is_proven: bool,
-    pub(super) class: CoinbaseId,
+    pub(super) class: CoinbaseClass,
     terms: Terms,
     /// By the hashrate that it told last.
     suggested: Option<Difficulty>,
@@ -107,7 +107,7 @@ pub(super) struct Opening<'a> {
     pub(super) identity: &'a str,
     pub(super) extranonce1: [u8; 4],
     pub(super) lease: Option<Box<dyn Lease>>,
-    pub(super) class: CoinbaseId,
+    pub(super) class: CoinbaseClass,
     pub(super) class_floor: Option<Difficulty>,
     pub(super) own_floor: Option<Difficulty>,
     /// Hashes per second, if the miner says.
@@ -159,7 +159,7 @@ impl Channel {
         self.vardiff.configure(rules, now);
     }
 
-    pub(super) fn set_class(&mut self, (class, floor): (CoinbaseId, Option<Difficulty>)) {
+    pub(super) fn set_class(&mut self, (class, floor): (CoinbaseClass, Option<Difficulty>)) {
         (self.class, self.terms.class_floor) = (class, floor);
     }
 

@@ -7,7 +7,7 @@ use super::codec::{
 };
 use crate::{
     validate::Assignment,
-    work::{Coinbase, Hash256, Job, Upcoming, Variant, merkle},
+    work::{Coinbase, Hash256, Job, RenderKind, Upcoming, Variant, merkle},
 };
 
 /// To whom a job goes, and under which number.
@@ -29,8 +29,9 @@ pub(super) fn ntime(job: &Job) -> u32 {
 pub(super) fn append_extended(job: &Job, assignment: &Assignment, label: Label, out: &mut Vec<u8>) {
     let coinbase = job.coinbase(assignment.class);
     let quickdiff = assignment.quickdiff;
-    let slot = RENDER_FIRST + coinbase.id.index().min(6) * 2 + usize::from(quickdiff);
-    let body = job.rendered(slot, || render(job.version, job.branches(), coinbase, quickdiff));
+    let kind = RenderKind::Extended { quickdiff };
+    let render = || render(job.version, job.branches(), coinbase, quickdiff);
+    let body = job.rendered(coinbase.id, kind, render);
     let at = target_byte_at(job.branches().len(), coinbase);
     append_body(body, at, assignment.target_byte, label, out);
 }
@@ -132,7 +133,5 @@ fn append_body(body: &[u8], at: usize, target_byte: u8, label: Label, out: &mut 
     });
 }
 
-/// Stratum V2's slots in `Job::rendered`: see `RENDER_SLOTS`.
-const RENDER_FIRST: usize = 28;
 /// Channel id, job id and the empty option of a future job come before what is shared.
 const BODY_AT: usize = 4 + 4 + 1;

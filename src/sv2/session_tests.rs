@@ -17,7 +17,7 @@ use crate::{
     stratum::{ClassRule, Classes, Lease, Leases},
     work::fixture::{CURTIME, EASY, HARD, WorkFeed, pooled, solo, template, tip},
     work::{
-        BuildJob, CoinbaseId, Difficulty, Door, Hash256, Payout, Share, Template, Username,
+        BuildJob, CoinbaseClass, Difficulty, Door, Hash256, Payout, Share, Template, Username,
         limits::Rules, merkle,
     },
 };
@@ -279,9 +279,9 @@ fn shares_of_both_kinds_are_accepted_and_attributed() {
 fn a_standard_channel_gets_the_largest_coinbase() {
     let mut bench = Bench::solo();
     let channel = bench.standard();
-    assert_eq!(bench.mine(channel).unwrap().coinbase_id, CoinbaseId::HUGE);
+    assert_eq!(bench.mine(channel).unwrap().coinbase_id, CoinbaseClass::Huge);
     let channel = bench.extended();
-    assert_eq!(bench.mine(channel).unwrap().coinbase_id, CoinbaseId::DEFAULT);
+    assert_eq!(bench.mine(channel).unwrap().coinbase_id, CoinbaseClass::Default);
 }
 
 #[test]
@@ -839,7 +839,7 @@ fn own_rules_choose_the_class_of_an_extended_channel() {
     bench.setup(0, "acme");
     let channel = bench.extended();
     assert!(bench.peer.target(channel).difficulty() >= 0.99e-6);
-    assert_eq!(bench.session.channels[0].class, CoinbaseId::SMALL);
+    assert_eq!(bench.session.channels[0].class, CoinbaseClass::Small);
 }
 
 #[test]

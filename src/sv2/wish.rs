@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     stratum::Config,
-    work::{CoinbaseId, Difficulty, Reject, Target, printable_bytes},
+    work::{CoinbaseClass, Difficulty, Reject, Target, printable_bytes},
 };
 
 /// What the client said of itself.
@@ -84,10 +84,10 @@ pub(super) fn class_of(
     config: &Config,
     setup: &Setup,
     kind: Kind,
-) -> (CoinbaseId, Option<Difficulty>) {
+) -> (CoinbaseClass, Option<Difficulty>) {
     match kind {
         // The miner sees the root alone.
-        Kind::Standard => (CoinbaseId::HUGE, config.class_of(&setup.user_agent).1),
+        Kind::Standard => (CoinbaseClass::Huge, config.class_of(&setup.user_agent).1),
         Kind::Extended => config.class_of_extended(&setup.user_agent),
     }
 }

@@ -8,14 +8,14 @@ use std::sync::Arc;
 pub use seen::{Seen, SeenShares, Shelf};
 
 use crate::work::{
-    CoinbaseId, Difficulty, FoundBlock, Hash256, Job, Reject, Share, Submission, Target, Username,
-    Variant, Version, merkle,
+    CoinbaseClass, Difficulty, FoundBlock, Hash256, Job, Reject, Share, Submission, Target,
+    Username, Variant, Version, merkle,
 };
 
 /// What a connection was given with a job, as far as a share's worth depends on it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Assignment {
-    pub class: CoinbaseId,
+    pub class: CoinbaseClass,
     pub difficulty: Difficulty,
     pub target: Target,
     pub quickdiff: bool,
@@ -24,7 +24,7 @@ pub struct Assignment {
 }
 
 impl Assignment {
-    pub fn new(class: CoinbaseId, difficulty: Difficulty, quickdiff: bool) -> Self {
+    pub fn new(class: CoinbaseClass, difficulty: Difficulty, quickdiff: bool) -> Self {
         let target = Target::from_difficulty(difficulty);
         Self { class, difficulty, target, quickdiff, target_byte: difficulty.target_byte() }
     }

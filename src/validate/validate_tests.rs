@@ -21,7 +21,7 @@ fn least() -> Difficulty {
 impl Bench {
     fn new(what: BuildJob, nbits: u32, payout: &Arc<Payout>, difficulty: Difficulty) -> Self {
         let job = JobBuilder::new(1).build(what, &template(1, nbits, 5), payout);
-        let assignment = Assignment::new(CoinbaseId::DEFAULT, difficulty, false);
+        let assignment = Assignment::new(CoinbaseClass::Default, difficulty, false);
         Self { job, assignment, seen: SeenShares::default() }
     }
 
@@ -101,7 +101,7 @@ proptest! {
         let payout = if quickdiff { pooled(1) } else { solo() };
         let job = JobBuilder::new(1).build(what, &template(1, EASY, transactions), &payout);
         let difficulty = Difficulty::pow2(exponent);
-        let assignment = Assignment::new(CoinbaseId::CLASSES[class], difficulty, quickdiff);
+        let assignment = Assignment::new(CoinbaseClass::CLASSES[class], difficulty, quickdiff);
         let version = [Version::Job, Version::Rolled(bits & MASK), Version::Whole(bits)][how];
         let submission = Submission { extranonce, ntime: CURTIME, nonce, version, version_mask: MASK };
         let moment = Moment { tip: job.prevhash(), expired: false, ntime_max: CURTIME };

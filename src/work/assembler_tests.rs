@@ -1,6 +1,6 @@
 use super::*;
 use crate::work::{
-    BlockLimits, CoinbaseId, Coinbaser, Hash256, Nbits, PayoutOutput, TipHeader, VoidNow,
+    BlockLimits, CoinbaseClass, Coinbaser, Hash256, Nbits, PayoutOutput, TipHeader, VoidNow,
 };
 
 fn full(tip: u8, value: u64) -> Arc<Template> {
@@ -250,7 +250,7 @@ fn a_split_is_for_its_value_alone() {
     let published = bench.pass(5);
     let late = published.last().expect("after 5 s").latest();
     assert_eq!((late.template.coinbase_value, late.split().is_none()), (6_000_000_007, true));
-    let outputs = late.coinbase(CoinbaseId::HUGE);
+    let outputs = late.coinbase(CoinbaseClass::Huge);
     assert!(!outputs.coinb2.windows(2).any(|window| window == [0x52, 0x52]), "no split's output");
     // The first value again, on the same tip: its split is right again.
     let again = bench.template(&first).expect("nothing to wait for");
@@ -435,7 +435,7 @@ fn the_empty_job_of_the_next_tip_is_known_before_it() {
     assert_eq!(same.id, first.id, "a refresh does not change it");
     let work = bench.template(&tip(2)).unwrap();
     assert_eq!(work.latest().id, first.id);
-    assert_eq!(work.latest().coinbase(CoinbaseId::EMPTY), &first.coinbase);
+    assert_eq!(work.latest().coinbase(CoinbaseClass::Empty), &first.coinbase);
     let next = work.upcoming.unwrap();
     assert_eq!(next.height, 103);
     assert!(next.id != first.id && next.coinbase != first.coinbase);

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use super::{
-    CoinbaseId, FoundBlock, Hash256, Job, Username, Variant, coinbase::push_varint, merkle,
+    CoinbaseClass, FoundBlock, Hash256, Job, Username, Variant, coinbase::push_varint, merkle,
 };
 
 impl FoundBlock {
     /// An unsolved block of `job` with its largest coinbase, for a node to look at.
     pub fn proposal(job: &Arc<Job>) -> Self {
-        let coinbase = job.coinbase(CoinbaseId::HUGE);
+        let coinbase = job.coinbase(CoinbaseClass::Huge);
         let mut bytes = Vec::new();
         coinbase.write(Variant { target_byte: 0, quickdiff: false }, &[0; 12], &mut bytes);
         let root = merkle::root(Hash256::sha256d(&bytes), job.branches());

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Coinbase, CoinbaseId, Hash256, Job, JobId, Payout, Template, TemplateKind, TipHeader, Upcoming,
-    VERSION_ROLLING_MASK, job::Coinbases,
+    Coinbase, CoinbaseClass, Hash256, Job, JobId, Payout, Template, TemplateKind, TipHeader,
+    Upcoming, VERSION_ROLLING_MASK, job::Coinbases,
 };
 
 /// Which coinbases a job gets.
@@ -55,7 +55,7 @@ impl JobBuilder {
         };
         let ready = upcoming.filter(|_| what == BuildJob::SubsidyOnly).and_then(|upcoming| {
             let prefix = upcoming.extranonce_prefix;
-            let coinbase = Coinbase::build(CoinbaseId::EMPTY, template, payout, prefix);
+            let coinbase = Coinbase::build(CoinbaseClass::Empty, template, payout, prefix);
             let version = template.version & !VERSION_ROLLING_MASK;
             // What miners may hold of it already is what this would be: all of it, or nothing.
             (coinbase == upcoming.coinbase && version == upcoming.version).then_some((
@@ -71,9 +71,9 @@ impl JobBuilder {
         let (id, prefix) = self.number();
         let one = |id| Coinbase::build(id, template, payout, prefix);
         let coinbases = match what {
-            BuildJob::SubsidyOnly => Coinbases::One(one(CoinbaseId::EMPTY)),
-            BuildJob::Blank => Coinbases::One(one(CoinbaseId::TINY)),
-            BuildJob::Classes => Coinbases::Six(Box::new(CoinbaseId::CLASSES.map(one))),
+            BuildJob::SubsidyOnly => Coinbases::One(one(CoinbaseClass::Empty)),
+            BuildJob::Blank => Coinbases::One(one(CoinbaseClass::Tiny)),
+            BuildJob::Classes => Coinbases::Each(Box::new(CoinbaseClass::CLASSES.map(one))),
         };
         Arc::new(Job::new(id, Arc::clone(template), Arc::clone(payout), prefix, coinbases))
     }
@@ -109,7 +109,7 @@ impl JobBuilder {
             subsidy,
         };
         let tip = Template::tip(Arc::clone(&template.source), &tip);
-        let coinbase = Coinbase::build(CoinbaseId::EMPTY, &tip, &job.payout, prefix);
+        let coinbase = Coinbase::build(CoinbaseClass::Empty, &tip, &job.payout, prefix);
         Some(Arc::new(Upcoming::new(id, known, Arc::clone(&job.payout), prefix, coinbase)))
     }
 

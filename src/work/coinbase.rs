@@ -5,62 +5,12 @@
 
 use bitcoin::Script;
 
-use super::{Hash256, Payout, PayoutOutput, Template};
-
-/// Which of a job's coinbases; also the class of miners that it is made for.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct CoinbaseId(u8);
-
-impl CoinbaseId {
-    /// The payout script alone: blank work while the pool's split is awaited.
-    pub const TINY: Self = Self(0);
-    /// Rentals that refuse larger ones.
-    pub const SMALL: Self = Self(1);
-    /// Old Antminers: a long coinb1, the extranonce in an OP_RETURN.
-    pub const DEFAULT: Self = Self(2);
-    pub const RESPECTABLE: Self = Self(3);
-    pub const HUGE: Self = Self(4);
-    pub const S21: Self = Self(5);
-    /// Subsidy-only work, on which the pool knows no class.
-    pub const EMPTY: Self = Self(0xFF);
-
-    pub const CLASSES: [Self; 6] =
-        [Self::TINY, Self::SMALL, Self::DEFAULT, Self::RESPECTABLE, Self::HUGE, Self::S21];
-
-    /// The id as it crosses the wire: 0 to 5, or 0xFF.
-    pub const fn wire(self) -> u8 {
-        self.0
-    }
-
-    /// 0 to 5 for classes; greater for `EMPTY`.
-    pub fn index(self) -> usize {
-        usize::from(self.0)
-    }
-
-    /// Bytes that a whole coinbase (without witness) may have, so that this firmware lives.
-    pub const fn limit(self) -> usize {
-        match self.0 {
-            1 => 500,
-            2 => 755,
-            3 => 6500,
-            4 => 16000,
-            5 => 2250,
-            // No splits at all: as small as it comes.
-            _ => 0,
-        }
-    }
-
-    /// The roomiest class of at most `bytes`.
-    pub fn within(bytes: usize) -> Self {
-        let fits = Self::CLASSES.into_iter().filter(|class| class.limit() <= bytes);
-        fits.max_by_key(|class| class.limit()).unwrap_or(Self::TINY)
-    }
-}
+use super::{CoinbaseClass, Hash256, Payout, PayoutOutput, Template};
 
 /// One coinbase of a job: `coinb1 ‖ extranonce (12 bytes) ‖ coinb2`, without witness.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Coinbase {
-    pub id: CoinbaseId,
+    pub id: CoinbaseClass,
     /// Holds 0xFF at `target_byte_index`.
     pub coinb1: Box<[u8]>,
     pub coinb2: Box<[u8]>,
@@ -69,9 +19,9 @@ pub struct Coinbase {
 }
 
 impl Coinbase {
-    /// Builds the coinbase of class `id`, or the subsidy-only one for `CoinbaseId::EMPTY`.
+    /// Builds the coinbase of class `id`, or the subsidy-only one for `CoinbaseClass::Empty`.
     pub fn build(
-        id: CoinbaseId,
+        id: CoinbaseClass,
         template: &Template,
         payout: &Payout,
         extranonce_prefix: u16,
@@ -129,7 +79,7 @@ pub struct Variant {
 
 /// A coinbase in the making.
 struct Layout<'a> {
-    id: CoinbaseId,
+    id: CoinbaseClass,
     template: &'a Template,
     payout: &'a Payout,
     extranonce_prefix: u16,
@@ -140,7 +90,7 @@ struct Layout<'a> {
 
 impl<'a> Layout<'a> {
     fn new(
-        id: CoinbaseId,
+        id: CoinbaseClass,
         template: &'a Template,
         payout: &'a Payout,
         extranonce_prefix: u16,
@@ -153,7 +103,7 @@ impl<'a> Layout<'a> {
         let target_byte_at = script_sig.len() + 1;
         push_unique_id(payout, &mut script_sig);
         let extranonce_in_output =
-            id == CoinbaseId::DEFAULT || script_sig.len() + EXTRANONCE_PUSH_LEN > SCRIPT_SIG_MAX;
+            id == CoinbaseClass::Default || script_sig.len() + EXTRANONCE_PUSH_LEN > SCRIPT_SIG_MAX;
         Self {
             id,
             template,
@@ -181,7 +131,7 @@ impl<'a> Layout<'a> {
         if self.extranonce_in_output {
             coinb1.extend_from_slice(&SEQUENCE);
             push_varint(count, &mut coinb1);
-            if self.id == CoinbaseId::DEFAULT {
+            if self.id == CoinbaseClass::Default {
                 while let Some(split) = later.as_slice().first() {
                     if coinb1.len() + output_len(&split.script) > LONG_COINB1_LEN {
                         break;
@@ -223,7 +173,7 @@ impl<'a> Layout<'a> {
     }
 
     fn value(&self) -> u64 {
-        if self.id == CoinbaseId::EMPTY {
+        if self.id == CoinbaseClass::Empty {
             self.template.subsidy()
         } else {
             self.template.coinbase_value
@@ -231,13 +181,13 @@ impl<'a> Layout<'a> {
     }
 
     fn commitment(&self) -> Option<&'a [u8]> {
-        let wanted = self.id != CoinbaseId::EMPTY;
+        let wanted = self.id != CoinbaseClass::Empty;
         self.template.witness_commitment.as_deref().filter(|_| wanted)
     }
 
     /// The pool's outputs that fit the class, the block and the value, in the pool's order.
     fn splits(&self) -> Vec<&'a PayoutOutput> {
-        let wanted = !matches!(self.id, CoinbaseId::EMPTY | CoinbaseId::TINY);
+        let wanted = !matches!(self.id, CoinbaseClass::Empty | CoinbaseClass::Tiny);
         let Some(coinbaser) = self.payout.split(self.template).filter(|_| wanted) else {
             return Vec::new();
         };

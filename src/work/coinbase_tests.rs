@@ -102,7 +102,7 @@ fn decode(coinbase: &Coinbase) -> bitcoin::Transaction {
 fn layout_is_what_pools_are_used_to() {
     let template = template(840_000, VALUE, 0, 0);
     let payout = payout((b"pool".to_vec(), b"me".to_vec()), Some(vec![]));
-    let coinbase = Coinbase::build(CoinbaseId::RESPECTABLE, &template, &payout, 0xB10C);
+    let coinbase = Coinbase::build(CoinbaseClass::Respectable, &template, &payout, 0xB10C);
     let script_sig = decode(&coinbase).input[0].script_sig.to_bytes();
     let expected = [
         &[3, 0x40, 0xd1, 0x0c, 8][..],
@@ -121,7 +121,7 @@ fn the_default_class_has_its_extranonce_in_an_output() {
     let splits = (0..40).map(|i| (1000 + i, vec![0x51; 22])).collect();
     let template = template(840_000, VALUE, 0, 0);
     let payout = payout((b"pool".to_vec(), vec![]), Some(splits));
-    let coinbase = Coinbase::build(CoinbaseId::DEFAULT, &template, &payout, 0xB10C);
+    let coinbase = Coinbase::build(CoinbaseClass::Default, &template, &payout, 0xB10C);
     let transaction = decode(&coinbase);
     let at = transaction.output.iter().position(|out| out.script_pubkey.is_op_return()).unwrap();
     let script = transaction.output[at].script_pubkey.to_bytes();
@@ -145,7 +145,8 @@ fn long_tags_are_cut_for_the_extranonce() {
             (80, 60, false),
         ] {
             let payout = payout((vec![b'p'; primary], vec![b's'; secondary]), splits.clone());
-            for id in CoinbaseId::CLASSES.into_iter().filter(|id| *id != CoinbaseId::DEFAULT) {
+            for id in CoinbaseClass::CLASSES.into_iter().filter(|id| *id != CoinbaseClass::Default)
+            {
                 let coinbase = Coinbase::build(id, &template, &payout, 0xB10C);
                 let decoded = decode(&coinbase);
                 let script = decoded.input[0].script_sig.to_bytes();
@@ -160,7 +161,7 @@ fn long_tags_are_cut_for_the_extranonce() {
                 };
                 assert_eq!(count(b'p'), primary);
                 assert_eq!(count(b's'), secondary.min(most.max(primary + 2) - primary - 2));
-                assert!(!fits || id != CoinbaseId::TINY || coinbase.len() <= 255);
+                assert!(!fits || id != CoinbaseClass::Tiny || coinbase.len() <= 255);
             }
         }
     }
@@ -171,7 +172,7 @@ fn quickdiff_changes_the_end_of_coinb1_whatever_it_was() {
     let template = template(840_000, VALUE, 0, 0);
     let payout = payout((vec![], vec![]), None);
     for prefix in [0xB10C, 0x4451] {
-        let coinbase = Coinbase::build(CoinbaseId::SMALL, &template, &payout, prefix);
+        let coinbase = Coinbase::build(CoinbaseClass::Small, &template, &payout, prefix);
         let mut plain = Vec::new();
         let mut quick = Vec::new();
         coinbase.write_coinb1(9, false, &mut plain);
@@ -188,7 +189,7 @@ fn a_split_of_another_tip_or_value_is_not_paid() {
     template.prevhash = Hash256([8; 32]);
     let payout = payout((vec![], vec![]), Some(vec![(1000, vec![0x51])]));
     let outputs = |template: &Template| {
-        decode(&Coinbase::build(CoinbaseId::HUGE, template, &payout, 0)).output.len()
+        decode(&Coinbase::build(CoinbaseClass::Huge, template, &payout, 0)).output.len()
     };
     assert_eq!(outputs(&template), 2);
     template.prevhash = Hash256([7; 32]);
@@ -206,7 +207,7 @@ fn the_operators_own_split_is_not_cut() {
     own[59].1 = vec![0x52; 22];
     let mut payout = payout((vec![], vec![]), Some(own));
     let paid = |payout: &Payout| {
-        let coinbase = Coinbase::build(CoinbaseId::SMALL, &template, payout, 0);
+        let coinbase = Coinbase::build(CoinbaseClass::Small, &template, payout, 0);
         assert!(coinbase.len() <= 500);
         let outputs = decode(&coinbase).output;
         assert_eq!(outputs[0].value.to_sat(), 1000, "the pool's order stays");
@@ -220,14 +221,14 @@ fn the_operators_own_split_is_not_cut() {
 #[test]
 fn classes_are_chosen_by_bytes() {
     for (bytes, class) in [
-        (0, CoinbaseId::TINY),
-        (499, CoinbaseId::TINY),
-        (500, CoinbaseId::SMALL),
-        (2249, CoinbaseId::DEFAULT),
-        (2250, CoinbaseId::S21),
-        (usize::MAX, CoinbaseId::HUGE),
+        (0, CoinbaseClass::Tiny),
+        (499, CoinbaseClass::Tiny),
+        (500, CoinbaseClass::Small),
+        (2249, CoinbaseClass::Default),
+        (2250, CoinbaseClass::S21),
+        (usize::MAX, CoinbaseClass::Huge),
     ] {
-        assert_eq!(CoinbaseId::within(bytes), class, "{bytes}");
+        assert_eq!(CoinbaseClass::within(bytes), class, "{bytes}");
     }
 }
 
@@ -251,14 +252,14 @@ proptest! {
         if let Some(split) = payout.pooled.as_mut().and_then(|terms| terms.coinbaser.as_mut()) {
             Arc::get_mut(split).unwrap().request = CoinbaserRequest::of(&template);
         }
-        for id in CoinbaseId::CLASSES.into_iter().chain([CoinbaseId::EMPTY]) {
+        for id in CoinbaseClass::CLASSES.into_iter().chain([CoinbaseClass::Empty]) {
             let coinbase = Coinbase::build(id, &template, &payout, prefix);
             let transaction = decode(&coinbase);
             let paid: u64 = transaction.output.iter().map(|output| output.value.to_sat()).sum();
-            let due = if id == CoinbaseId::EMPTY { subsidy } else { subsidy + fees };
+            let due = if id == CoinbaseClass::Empty { subsidy } else { subsidy + fees };
             prop_assert_eq!(paid, due);
             prop_assert!((2..=100).contains(&transaction.input[0].script_sig.len()));
-            let bare = Coinbase::build(CoinbaseId::TINY, &template, &payout, prefix).len() + 25;
+            let bare = Coinbase::build(CoinbaseClass::Tiny, &template, &payout, prefix).len() + 25;
             prop_assert!(coinbase.len() <= id.limit().max(bare), "{id:?} has {}", coinbase.len());
             let block = u32::try_from(4 * (85 + coinbase.len()) + 36).unwrap() + weight;
             let splits = transaction.output.len() > 3;

@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    Coinbase, CoinbaseId, Coinbaser, Hash256, Payout, PoolTerms, Target, Template, Upcoming,
+    Coinbase, CoinbaseClass, Coinbaser, Hash256, Payout, PoolTerms, Target, Template, Upcoming,
     VERSION_ROLLING_MASK,
 };
 
@@ -33,7 +33,7 @@ pub struct Job {
     /// Keeps otherwise equal jobs apart, in front of extranonce1.
     pub extranonce_prefix: u16,
     coinbases: Coinbases,
-    rendered: [OnceLock<Bytes>; RENDER_SLOTS],
+    rendered: [[OnceLock<Bytes>; RenderKind::COUNT]; CoinbaseClass::COUNT],
 }
 
 /// The coinbases that a job offers.
@@ -41,7 +41,7 @@ pub(super) enum Coinbases {
     /// One for everybody: subsidy-only, or the blank one while the pool's split is awaited.
     One(Coinbase),
     /// One for each class.
-    Six(Box<[Coinbase; 6]>),
+    Each(Box<[Coinbase; CoinbaseClass::CLASSES.len()]>),
 }
 
 impl Job {
@@ -58,7 +58,8 @@ impl Job {
             block_target: template.nbits.target(),
             extranonce_prefix,
             coinbases,
-            rendered: [const { OnceLock::new() }; RENDER_SLOTS],
+            rendered: [const { [const { OnceLock::new() }; RenderKind::COUNT] };
+                CoinbaseClass::COUNT],
             template,
             payout,
         }
@@ -66,12 +67,12 @@ impl Job {
 
     /// True for work that pays the subsidy alone.
     pub fn is_empty(&self) -> bool {
-        matches!(&self.coinbases, Coinbases::One(coinbase) if coinbase.id == CoinbaseId::EMPTY)
+        matches!(&self.coinbases, Coinbases::One(coinbase) if coinbase.id == CoinbaseClass::Empty)
     }
 
     /// The pool's split that it pays, if it pays one: not while that is awaited.
     pub fn split(&self) -> Option<&Coinbaser> {
-        let pays_splits = matches!(self.coinbases, Coinbases::Six(_));
+        let pays_splits = matches!(self.coinbases, Coinbases::Each(_));
         self.payout.split(&self.template).filter(|_| pays_splits)
     }
 
@@ -80,10 +81,11 @@ impl Job {
     }
 
     /// The coinbase for a miner of `class`, which may be a simpler one than the class could take.
-    pub fn coinbase(&self, class: CoinbaseId) -> &Coinbase {
+    pub fn coinbase(&self, class: CoinbaseClass) -> &Coinbase {
         match &self.coinbases {
             Coinbases::One(coinbase) => coinbase,
-            Coinbases::Six(all) => &all[class.index().min(all.len() - 1)],
+            // No miner is of the class `Empty`.
+            Coinbases::Each(all) => all.get(class.slot()).unwrap_or(&all[0]),
         }
     }
 
@@ -91,7 +93,7 @@ impl Job {
     pub fn coinbases(&self) -> &[Coinbase] {
         match &self.coinbases {
             Coinbases::One(coinbase) => std::slice::from_ref(coinbase),
-            Coinbases::Six(all) => all.as_slice(),
+            Coinbases::Each(all) => all.as_slice(),
         }
     }
 
@@ -113,11 +115,15 @@ impl Job {
         header
     }
 
-    /// Bytes that a protocol made once of this job, kept for all its connections.
-    ///
-    /// `slot` belongs to the protocol that calls: see `RENDER_SLOTS`.
-    pub fn rendered(&self, slot: usize, render: impl FnOnce() -> Bytes) -> &Bytes {
-        self.rendered[slot].get_or_init(render)
+    /// Bytes that a protocol made once of this job and one of its coinbases, kept for all its
+    /// connections.
+    pub fn rendered(
+        &self,
+        class: CoinbaseClass,
+        kind: RenderKind,
+        render: impl FnOnce() -> Bytes,
+    ) -> &Bytes {
+        self.rendered[class.slot()][kind.index()].get_or_init(render)
     }
 }
 
@@ -130,9 +136,25 @@ impl fmt::Debug for Job {
     }
 }
 
-/// 0 to 27: Stratum V1, one for each class (or empty), plain or quickdiff, clean or not. 28 to 41:
-/// Stratum V2, one for each class (or empty), plain or quickdiff.
-pub const RENDER_SLOTS: usize = 42;
+/// As what a protocol writes a job with one of its coinbases.
+#[derive(Clone, Copy, Debug)]
+pub enum RenderKind {
+    /// Stratum V1's `mining.notify`.
+    Notify { quickdiff: bool, clean: bool },
+    /// Stratum V2's `NewExtendedMiningJob`.
+    Extended { quickdiff: bool },
+}
+
+impl RenderKind {
+    const COUNT: usize = 6;
+
+    const fn index(self) -> usize {
+        match self {
+            Self::Notify { quickdiff, clean } => 2 * quickdiff as usize + clean as usize,
+            Self::Extended { quickdiff } => 4 + quickdiff as usize,
+        }
+    }
+}
 
 /// The latest job and those that may still be submitted to.
 #[derive(Clone, Debug)]
@@ -203,5 +225,33 @@ impl Work {
 
     pub fn job(&self, id: JobId) -> Option<&Arc<Job>> {
         self.jobs.iter().find(|job| job.id == id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::work::{
+        Announce, BuildJob,
+        fixture::{HARD, WorkFeed, solo, template},
+    };
+
+    #[test]
+    fn no_class_and_no_kind_shares_the_bytes_of_another() {
+        let mut feed = WorkFeed::new(HARD, &solo());
+        let template = template(1, HARD, 5);
+        let job = feed.publish(BuildJob::Classes, &template, &solo(), Announce::Now);
+        let kinds = [(false, false), (false, true), (true, false), (true, true)]
+            .map(|(quickdiff, clean)| RenderKind::Notify { quickdiff, clean })
+            .into_iter()
+            .chain([false, true].map(|quickdiff| RenderKind::Extended { quickdiff }));
+        let classes = CoinbaseClass::CLASSES.into_iter().chain([CoinbaseClass::Empty]);
+        let all: Vec<_> =
+            classes.flat_map(|class| kinds.clone().map(move |kind| (class, kind))).collect();
+        assert_eq!(all.len(), CoinbaseClass::COUNT * RenderKind::COUNT);
+        for (number, (class, kind)) in all.iter().enumerate() {
+            let bytes = Bytes::from(number.to_string());
+            assert_eq!(job.rendered(*class, *kind, || bytes.clone()), &bytes, "{class:?} {kind:?}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{CoinbaseId, Hash256, Job, printable};
+use super::{CoinbaseClass, Hash256, Job, printable};
 
 /// A parsed submit, whichever protocol carried it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -34,7 +34,7 @@ pub enum Version {
 #[derive(Clone, Debug)]
 pub struct Share<J = Arc<Job>> {
     pub job: J,
-    pub coinbase_id: CoinbaseId,
+    pub coinbase_id: CoinbaseClass,
     /// Made on the quickdiff variant of the job's coinbase.
     pub quickdiff: bool,
     /// floor(log2(difficulty)), as written into the coinbase.

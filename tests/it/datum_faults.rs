@@ -494,7 +494,7 @@ fn contexts_go_out_once_for_each_slot_and_class_on_a_connection() {
     let mut rig = Rig::configured();
     let mut jobs = Jobs::new();
     let job = jobs.add(&template(1, 10_000), &payout());
-    let small = gatewayd::work::CoinbaseId::SMALL;
+    let small = gatewayd::work::CoinbaseClass::Small;
     let mut sections = Vec::new();
     for nonce in 0..4 {
         let mut share = share(&job, nonce);

@@ -24,7 +24,7 @@ use gatewayd::{
         node::{Node, NodeHandle, NodeOptions},
         pool::{Heard, Pool, PoolConfig, PoolHandle, PoolOptions, Probe},
     },
-    work::{CoinbaseId, Hash256, Nbits},
+    work::{CoinbaseClass, Hash256, Nbits},
 };
 
 /// In base58, because the C gateway knows mainnet's and testnet's addresses only.
@@ -166,7 +166,7 @@ fn full_share(heard: &[Heard]) -> Option<ShareMessage<'_>> {
     heard.iter().find_map(|heard| match ToPool::decode(&heard.plain) {
         Ok(ToPool::Share(share)) => {
             let whole = share.job.is_some() && share.coinbase.is_some();
-            let full = share.coinbase_id == CoinbaseId::RESPECTABLE.wire();
+            let full = share.coinbase_id == CoinbaseClass::Respectable.wire();
             (whole && full).then_some(share)
         }
         _ => None,

@@ -15,8 +15,8 @@ use gatewayd::{
     devnet::pool::{Fault, Habits, Pool, PoolConfig, PoolHandle, PoolOptions},
     validate::{self, Assignment, Moment, SeenShares},
     work::{
-        Announce, BuildJob, CoinbaseId, Difficulty, Door, Hash256, Job, JobBuilder, Payout, Share,
-        Submission, Template, TemplateKind, TemplateTx, Username, Version, Work,
+        Announce, BuildJob, CoinbaseClass, Difficulty, Door, Hash256, Job, JobBuilder, Payout,
+        Share, Submission, Template, TemplateKind, TemplateTx, Username, Version, Work,
     },
 };
 use tokio::{sync::watch, time::timeout};
@@ -118,7 +118,7 @@ impl Rig {
     fn mine(
         &mut self,
         job: &Arc<Job>,
-        class: CoinbaseId,
+        class: CoinbaseClass,
         quickdiff: bool,
         count: usize,
     ) -> Vec<Share> {
@@ -221,14 +221,14 @@ async fn the_pool_accepts_shares_of_every_class_and_sees_the_template() {
     let job = rig.job(BuildJob::Classes, &template, &payout);
     let empty = rig.job(BuildJob::SubsidyOnly, &template, &payout);
     let blank = rig.job(BuildJob::Blank, &template, &payout);
-    for class in CoinbaseId::CLASSES {
+    for class in CoinbaseClass::CLASSES {
         for quickdiff in [false, true] {
             let shares = rig.mine(&job, class, quickdiff, 5);
             rig.send(shares).await;
         }
     }
     for (job, quickdiff) in [(&empty, false), (&empty, true), (&blank, false)] {
-        let shares = rig.mine(job, CoinbaseId::S21, quickdiff, 5);
+        let shares = rig.mine(job, CoinbaseClass::S21, quickdiff, 5);
         rig.send(shares).await;
     }
     let view = rig.settled().await;
@@ -248,13 +248,13 @@ async fn a_pool_that_goes_away_and_returns_gets_every_share_once() {
     let mut rig = Rig::start(PoolConfig::default()).await;
     let (template, payout) = rig.template(1).await;
     let job = rig.job(BuildJob::Classes, &template, &payout);
-    let shares = rig.mine(&job, CoinbaseId::DEFAULT, false, 20);
+    let shares = rig.mine(&job, CoinbaseClass::Default, false, 20);
     rig.send(shares).await;
     rig.settled().await;
 
     // These the pool counts, but its answers never come.
     rig.pool.set_fault(Some(Fault::SilentShares));
-    let shares = rig.mine(&job, CoinbaseId::S21, false, 10);
+    let shares = rig.mine(&job, CoinbaseClass::S21, false, 10);
     rig.send(shares).await;
     until("the pool counts them", PATIENCE, || rig.pool.stats().accepted >= 30).await;
     rig.pool.stop().await;
@@ -262,7 +262,7 @@ async fn a_pool_that_goes_away_and_returns_gets_every_share_once() {
     rig.pool.set_fault(None);
 
     // And these find nobody.
-    let shares = rig.mine(&job, CoinbaseId::SMALL, false, 30);
+    let shares = rig.mine(&job, CoinbaseClass::Small, false, 30);
     rig.send(shares).await;
     until("they are held", PATIENCE, || rig.gateway.stats.view().held >= 40).await;
     rig.pool.restart().await.unwrap();
@@ -292,7 +292,7 @@ async fn new_terms_reach_the_work_and_its_shares_are_accepted() {
     let payout = patiently(rig.gateway.payout.wait_for(changed)).await.unwrap().clone().unwrap();
     let new = rig.job(BuildJob::Classes, &template, &payout);
     for job in [&old, &new] {
-        let shares = rig.mine(job, CoinbaseId::DEFAULT, false, 5);
+        let shares = rig.mine(job, CoinbaseClass::Default, false, 5);
         rig.send(shares).await;
     }
     let view = rig.settled().await;
@@ -314,7 +314,7 @@ async fn a_hundred_thousand_shares_of_which_no_third_one_is_answered() {
     let job = rig.job(BuildJob::Classes, &template, &payout);
     let mut resident = Vec::new();
     for at in 0..SHARES / 500 {
-        let mut shares = rig.mine(&job, CoinbaseId::DEFAULT, false, 500);
+        let mut shares = rig.mine(&job, CoinbaseClass::Default, false, 500);
         // One in ten is refused: its hash is another one.
         shares.iter_mut().step_by(10).for_each(|share| share.extranonce = [9; 12]);
         rig.send(shares).await;
@@ -360,7 +360,7 @@ async fn shares_and_blocks_on_a_tips_first_job_reach_the_pool_however_often_the_
     let upcoming = rig.builder.build_upcoming(&first, 1000, None).unwrap();
     for _ in 0..12 {
         let job = rig.job(BuildJob::Classes, &template, &payout);
-        let shares = rig.mine(&job, CoinbaseId::DEFAULT, false, 1);
+        let shares = rig.mine(&job, CoinbaseClass::Default, false, 1);
         rig.send(shares).await;
     }
     let last = Arc::clone(&rig.jobs[0]);
@@ -374,11 +374,11 @@ async fn shares_and_blocks_on_a_tips_first_job_reach_the_pool_however_often_the_
     assert!(empty.id == upcoming.id && empty.is_empty());
     rig.publish(&empty);
     // All of them are blocks as well: on regtest a share is harder to find.
-    let shares = rig.mine(&empty, CoinbaseId::DEFAULT, false, 12);
+    let shares = rig.mine(&empty, CoinbaseClass::Default, false, 12);
     assert!(shares.iter().all(|share| share.is_block));
     rig.send(shares).await;
     // One on the old tip comes late.
-    let late = rig.mine(&last, CoinbaseId::DEFAULT, false, 1);
+    let late = rig.mine(&last, CoinbaseClass::Default, false, 1);
     let flagged = rig.pool.stats().blocks_flagged;
     rig.send(late).await;
     let view = rig.settled().await;
@@ -423,7 +423,7 @@ async fn with_any_fault_of_the_pool_the_gateway_lives_and_recovers() {
             let down = rig.gateway.status.wait_for(|status| status.last_error.is_some());
             patiently(down).await.unwrap();
         }
-        let shares = rig.mine(&job, CoinbaseId::DEFAULT, false, 5);
+        let shares = rig.mine(&job, CoinbaseClass::Default, false, 5);
         let sent = rig.mined;
         rig.send(shares).await;
         let taken = || rig.gateway.stats.view().received >= sent;

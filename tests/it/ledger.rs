@@ -20,7 +20,7 @@ use gatewayd::{
         self, BlockEvent, BlockNews, Fate, HistoryQuery, Inputs, Ledger, LedgerConfig, LedgerState,
         Metric,
     },
-    work::{CoinbaseId, Reject, Username},
+    work::{CoinbaseClass, Reject, Username},
 };
 use rusqlite::{Connection, OpenFlags};
 
@@ -52,7 +52,7 @@ impl Side {
         let keep_history = Duration::from_secs(90 * 86_400);
         let ledger = ledger::spawn(LedgerConfig { data_dir: dir.to_owned(), keep_history }, inputs);
         let about =
-            About { user_agent: "x/1".into(), class: CoinbaseId::DEFAULT, workers: Vec::new() };
+            About { user_agent: "x/1".into(), class: CoinbaseClass::Default, workers: Vec::new() };
         let peer = "127.0.0.1:1".parse().unwrap();
         let miner = roster.enter(peer, MinerProtocol::Sv1, about, &Arc::default(), now());
         Self { ledger, roster, counters, miner, _news: sender }

@@ -15,7 +15,7 @@ use gatewayd::{
     },
     devnet::pool::{Fault, Pool, PoolHandle, PoolOptions},
     work::{
-        Coinbase, CoinbaseId, Hash256, Job, Payout, Share, Template, Username, Variant, Work,
+        Coinbase, CoinbaseClass, Hash256, Job, Payout, Share, Template, Username, Variant, Work,
         merkle,
     },
 };
@@ -99,7 +99,7 @@ impl Gateway {
         }
     }
 
-    async fn submit(&mut self, job: &Arc<Job>, class: CoinbaseId) {
+    async fn submit(&mut self, job: &Arc<Job>, class: CoinbaseClass) {
         let share = self.mine(job, job.coinbase(class));
         self.client.shares.send(vec![share].into()).await.unwrap();
     }
@@ -140,7 +140,7 @@ async fn every_class_is_accepted_and_the_template_validated() {
     let (mut gateway, mut jobs) = (Gateway::start(&pool), Jobs::new());
     for tip in 1..=3 {
         let job = gateway.job(&mut jobs, &now_template(tip)).await;
-        for class in CoinbaseId::CLASSES {
+        for class in CoinbaseClass::CLASSES {
             gateway.submit(&job, class).await;
         }
     }
@@ -162,16 +162,16 @@ async fn shares_survive_a_pool_that_dies_and_one_that_hangs_up() {
     let pool = pool().await;
     let (mut gateway, mut jobs) = (Gateway::start(&pool), Jobs::new());
     let job = gateway.job(&mut jobs, &now_template(1)).await;
-    gateway.submit(&job, CoinbaseId::HUGE).await;
+    gateway.submit(&job, CoinbaseClass::Huge).await;
     gateway.accepted(1).await;
     pool.stop().await;
-    gateway.submit(&job, CoinbaseId::HUGE).await;
-    gateway.submit(&job, CoinbaseId::SMALL).await;
+    gateway.submit(&job, CoinbaseClass::Huge).await;
+    gateway.submit(&job, CoinbaseClass::Small).await;
     pool.restart().await.unwrap();
     gateway.accepted(3).await;
     // Counted, but not answered: sent again, it is a duplicate, which means accepted.
     pool.set_fault(Some(Fault::DisconnectOnShare));
-    gateway.submit(&job, CoinbaseId::HUGE).await;
+    gateway.submit(&job, CoinbaseClass::Huge).await;
     until("the pool counts it", PATIENCE, || pool.stats().accepted >= 4).await;
     pool.set_fault(None);
     gateway.accepted(4).await;

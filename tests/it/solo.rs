@@ -8,8 +8,8 @@ use gatewayd::{
     devnet::miner::{Miner, MinerOptions},
     validate::{Assignment, Moment, SeenShares, Source, check},
     work::{
-        BuildJob, CoinbaseId, Difficulty, Hash256, JobBuilder, Nbits, Payout, Submission, Template,
-        TipHeader, Username, Version,
+        BuildJob, CoinbaseClass, Difficulty, Hash256, JobBuilder, Nbits, Payout, Submission,
+        Template, TipHeader, Username, Version,
     },
 };
 
@@ -210,7 +210,7 @@ fn subsidy_only_blocks_are_accepted_after_a_halving() {
         pooled: None,
     });
     let job = JobBuilder::new(0).build(BuildJob::SubsidyOnly, &template, &payout);
-    let assignment = Assignment::new(CoinbaseId::DEFAULT, Difficulty::pow2(-30), false);
+    let assignment = Assignment::new(CoinbaseClass::Default, Difficulty::pow2(-30), false);
     let moment = Moment { tip: &header.prevhash, expired: false, ntime_max: u32::MAX };
     let block = (0..).find_map(|nonce| {
         let submission = Submission {

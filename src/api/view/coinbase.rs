@@ -5,7 +5,7 @@ use bitcoin::{Address, Network, Script, Transaction, TxOut, consensus::encode::d
 use super::class;
 use crate::{
     api::shapes::{self, Output, OutputKind},
-    work::{Coinbase, CoinbaseId, Payout, Variant},
+    work::{Coinbase, CoinbaseClass, Payout, Variant},
 };
 
 /// Who is who among the outputs.
@@ -36,7 +36,7 @@ pub(super) fn decode(
         class: class(coinbase.id),
         miners,
         size_bytes: bytes.len() as u64,
-        size_limit_bytes: (limit > 0 && coinbase.id != CoinbaseId::EMPTY).then_some(limit),
+        size_limit_bytes: (limit > 0 && coinbase.id != CoinbaseClass::Empty).then_some(limit),
         value_sats: sum(None),
         yours_sats: sum(Some(OutputKind::Yours)),
         outputs,

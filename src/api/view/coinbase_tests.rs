@@ -77,7 +77,7 @@ fn pooled() -> Payout {
     }
 }
 
-fn decoded(id: CoinbaseId, payout: &Payout) -> shapes::Coinbase {
+fn decoded(id: CoinbaseClass, payout: &Payout) -> shapes::Coinbase {
     let own = p2wpkh(2);
     let parties = Parties { payout, own_script: Some(&own), network: Some(Network::Bitcoin) };
     decode(&Coinbase::build(id, &template(), payout, 5), 3, parties).unwrap()
@@ -86,7 +86,7 @@ fn decoded(id: CoinbaseId, payout: &Payout) -> shapes::Coinbase {
 #[test]
 fn everybody_is_named_and_the_sum_is_right() {
     let payout = pooled();
-    for id in [CoinbaseId::SMALL, CoinbaseId::DEFAULT, CoinbaseId::HUGE] {
+    for id in [CoinbaseClass::Small, CoinbaseClass::Default, CoinbaseClass::Huge] {
         let coinbase = decoded(id, &payout);
         assert_eq!(coinbase.value_sats, SUBSIDY + FEES, "{id:?}");
         assert_eq!(coinbase.yours_sats, 50_000_000);
@@ -94,7 +94,7 @@ fn everybody_is_named_and_the_sum_is_right() {
         let of = |kind| coinbase.outputs.iter().filter(|it| it.kind == kind).count();
         assert_eq!(of(OutputKind::Split), 2, "{id:?}");
         assert_eq!((of(OutputKind::Pool), of(OutputKind::Commitment)), (1, 1));
-        assert_eq!(of(OutputKind::Extranonce), usize::from(id == CoinbaseId::DEFAULT));
+        assert_eq!(of(OutputKind::Extranonce), usize::from(id == CoinbaseClass::Default));
         assert!(coinbase.size_bytes <= coinbase.size_limit_bytes.unwrap());
         let paid = coinbase.outputs.iter().filter(|it| it.value_sats > 0);
         assert!(paid.clone().all(|it| it.address.as_ref().unwrap().starts_with("bc1q")));
@@ -104,9 +104,9 @@ fn everybody_is_named_and_the_sum_is_right() {
 
 #[test]
 fn work_without_a_split_is_the_pools_and_empty_work_pays_the_subsidy() {
-    let tiny = decoded(CoinbaseId::TINY, &pooled());
+    let tiny = decoded(CoinbaseClass::Tiny, &pooled());
     assert_eq!((tiny.class, tiny.size_limit_bytes, tiny.yours_sats), (Class::Tiny, None, 0));
-    let empty = decoded(CoinbaseId::EMPTY, &pooled());
+    let empty = decoded(CoinbaseClass::Empty, &pooled());
     assert_eq!((empty.class, empty.value_sats), (Class::Empty, SUBSIDY));
     assert_eq!(empty.outputs[0].kind, OutputKind::Pool);
 }
@@ -114,7 +114,7 @@ fn work_without_a_split_is_the_pools_and_empty_work_pays_the_subsidy() {
 #[test]
 fn solo_is_all_yours_even_after_the_address_changed() {
     for own in [2, 9] {
-        let coinbase = decoded(CoinbaseId::DEFAULT, &solo(&p2wpkh(own)));
+        let coinbase = decoded(CoinbaseClass::Default, &solo(&p2wpkh(own)));
         assert_eq!(coinbase.yours_sats, SUBSIDY + FEES);
     }
 }

@@ -25,7 +25,7 @@ pub(super) use self::{
 use super::shapes::{Class, Protocol, Reasons};
 use crate::{
     books::MinerProtocol as Spoken,
-    work::{CoinbaseId, Reject},
+    work::{CoinbaseClass, Reject},
 };
 
 /// Counts by reason, without those that did not occur.
@@ -52,15 +52,15 @@ fn protocol(protocol: Spoken) -> Protocol {
     }
 }
 
-fn class(id: CoinbaseId) -> Class {
+fn class(id: CoinbaseClass) -> Class {
     match id {
-        CoinbaseId::TINY => Class::Tiny,
-        CoinbaseId::SMALL => Class::Small,
-        CoinbaseId::RESPECTABLE => Class::Respectable,
-        CoinbaseId::HUGE => Class::Huge,
-        CoinbaseId::S21 => Class::S21,
-        CoinbaseId::EMPTY => Class::Empty,
-        _ => Class::Default,
+        CoinbaseClass::Tiny => Class::Tiny,
+        CoinbaseClass::Small => Class::Small,
+        CoinbaseClass::Respectable => Class::Respectable,
+        CoinbaseClass::Huge => Class::Huge,
+        CoinbaseClass::S21 => Class::S21,
+        CoinbaseClass::Empty => Class::Empty,
+        CoinbaseClass::Default => Class::Default,
     }
 }
 

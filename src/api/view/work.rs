@@ -12,7 +12,7 @@ use crate::{
         shapes::{self, TemplateKind},
     },
     template::NodeStatus,
-    work::{self, CoinbaseId, Door, printable_bytes},
+    work::{self, CoinbaseClass, Door, printable_bytes},
 };
 
 pub(crate) fn work(handles: &Handles, moment: &Moment) -> shapes::Work {
@@ -27,7 +27,7 @@ pub(crate) fn work(handles: &Handles, moment: &Moment) -> shapes::Work {
 }
 
 fn job(handles: &Handles, job: &Arc<work::Job>, moment: &Moment) -> shapes::Job {
-    let mut miners: HashMap<CoinbaseId, u64> = HashMap::new();
+    let mut miners: HashMap<CoinbaseClass, u64> = HashMap::new();
     for miner in handles.roster.miners() {
         // Which of this job's coinbases its class is given.
         *miners.entry(job.coinbase(miner.class()).id).or_default() += 1;

@@ -12,7 +12,7 @@ use bitcoincore_rpc::json::GetBlockTemplateResult;
 
 use super::{check::Refused, gbt, mempool::PoolTx, state::State};
 use crate::work::{
-    BlockLimits, BuildJob, CoinbaseId, FoundBlock, Hash256, JobBuilder, Nbits, Payout, Template,
+    BlockLimits, BuildJob, CoinbaseClass, FoundBlock, Hash256, JobBuilder, Nbits, Payout, Template,
     TemplateKind, TemplateTx, Username, Variant, merkle,
 };
 
@@ -76,7 +76,7 @@ fn payout() -> Arc<Payout> {
 }
 
 /// A solved block of `what`, as gatewayd would submit it.
-fn found(template: &Arc<Template>, what: BuildJob, class: CoinbaseId) -> Vec<u8> {
+fn found(template: &Arc<Template>, what: BuildJob, class: CoinbaseClass) -> Vec<u8> {
     let job = JobBuilder::new(1).build(what, template, &payout());
     let mut coinbase = Vec::new();
     let variant = Variant { target_byte: 3, quickdiff: false };
@@ -90,7 +90,7 @@ fn found(template: &Arc<Template>, what: BuildJob, class: CoinbaseId) -> Vec<u8>
 }
 
 fn good(state: &State) -> Vec<u8> {
-    found(&template(state), BuildJob::Classes, CoinbaseId::HUGE)
+    found(&template(state), BuildJob::Classes, CoinbaseClass::Huge)
 }
 
 /// `block` with a fitting merkle root and work again.
@@ -140,7 +140,7 @@ fn script_sig(block: &mut Block, script: Vec<u8>) {
 fn blocks_of_every_class_and_height_are_taken() {
     let mut state = state(0, 5);
     for height in 1..=155 {
-        let class = CoinbaseId::CLASSES[height as usize % 6];
+        let class = CoinbaseClass::CLASSES[height as usize % 6];
         let template = template(&state);
         assert_eq!(template.transactions.len(), if height == 1 { 5 } else { 3 });
         let what = if height % 7 == 0 { BuildJob::SubsidyOnly } else { BuildJob::Classes };

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     datum::message::{CoinbaseContext, JobContext, ShareFlags, ShareMessage, ShareReason},
-    work::{CoinbaseId, Difficulty, Hash256, Nbits, PayoutOutput, Target},
+    work::{CoinbaseClass, Difficulty, Hash256, Nbits, PayoutOutput, Target},
 };
 
 /// What a connection knows of one job slot.
@@ -152,7 +152,7 @@ pub(super) fn check_form(share: &ShareMessage<'_>) -> Result<(), ShareReason> {
     }
     let subsidy_only = share.flags.has(ShareFlags::SUBSIDY_ONLY);
     let other = share.coinbase.is_some_and(|parts| parts.coinbase_id != share.coinbase_id);
-    if other || subsidy_only != (share.coinbase_id == CoinbaseId::EMPTY.wire()) {
+    if other || subsidy_only != (share.coinbase_id == CoinbaseClass::Empty.wire()) {
         return Err(ShareReason::COINBASE_ID_MISMATCH);
     }
     if share.extranonce.len() != EXTRANONCE_LEN {
@@ -193,8 +193,9 @@ fn check_coinbase(
     config: &PoolConfig,
 ) -> Result<Paid, ShareReason> {
     let len = parts.coinb1.len() + EXTRANONCE_LEN + parts.coinb2.len();
-    let limit = CoinbaseId::CLASSES.get(usize::from(parts.coinbase_id)).map_or(0, |id| id.limit());
-    if len > if limit == 0 { CoinbaseId::HUGE.limit() } else { limit } {
+    let limit =
+        CoinbaseClass::CLASSES.get(usize::from(parts.coinbase_id)).map_or(0, |id| id.limit());
+    if len > if limit == 0 { CoinbaseClass::Huge.limit() } else { limit } {
         return Err(ShareReason::COINBASE_TOO_LARGE);
     }
     let target_byte_index = usize::from(job.target_byte_index);
@@ -213,7 +214,7 @@ fn check_coinbase(
     // Version, input count, null outpoint and a length of one byte come before the scriptSig.
     let blank_at = target_byte_index.checked_sub(4 + 1 + 36 + 1);
     check_script_sig(script, blank_at.ok_or(ShareReason::TARGET_MISMATCH)?, job.height, config)?;
-    let subsidy_only = parts.coinbase_id == CoinbaseId::EMPTY.wire();
+    let subsidy_only = parts.coinbase_id == CoinbaseClass::Empty.wire();
     check_outputs(&coinbase, job.coinbase_value, splits, &config.script, subsidy_only)
 }
 

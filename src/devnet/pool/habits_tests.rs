@@ -55,18 +55,18 @@ fn each_connection_has_a_prime_id_of_its_own_and_work_with_an_earlier_one_is_ref
     let template = template(1, 200, 3);
     let mut seen = vec![rig.prime_id];
     let job = rig.own_job(BuildJob::Classes, &template);
-    let share = rig.mine(&job, job.coinbase(CoinbaseId::HUGE));
+    let share = rig.mine(&job, job.coinbase(CoinbaseClass::Huge));
     assert_eq!(rig.answer(share), Ok(()));
     for reconnection in 1..4 {
         rig.hello();
         assert!(!seen.contains(&rig.prime_id), "{} again", rig.prime_id);
         seen.push(rig.prime_id);
         // With its contexts, as after any reconnection.
-        let share = rig.mine(&job, job.coinbase(CoinbaseId::HUGE));
+        let share = rig.mine(&job, job.coinbase(CoinbaseClass::Huge));
         assert_eq!(rig.answer(share), Err(ShareReason::MISSING_TAG));
         assert_eq!(rig.ledger.stats().foreign_prime_ids, reconnection);
         let new = rig.own_job(BuildJob::Classes, &template);
-        let share = rig.mine(&new, new.coinbase(CoinbaseId::HUGE));
+        let share = rig.mine(&new, new.coinbase(CoinbaseClass::Huge));
         assert_eq!(rig.answer(share), Ok(()));
     }
     // Other terms do not change whose connection it is.
@@ -74,7 +74,7 @@ fn each_connection_has_a_prime_id_of_its_own_and_work_with_an_earlier_one_is_ref
     rig.control().unwrap();
     assert_eq!(Some(&rig.prime_id), seen.last());
     let renamed = rig.own_job(BuildJob::Classes, &template);
-    let share = rig.mine(&renamed, renamed.coinbase(CoinbaseId::HUGE));
+    let share = rig.mine(&renamed, renamed.coinbase(CoinbaseClass::Huge));
     assert_eq!(rig.answer(share), Ok(()));
 }
 
@@ -85,7 +85,7 @@ fn a_kept_prime_id_is_good_on_every_connection() {
     let first = rig.prime_id;
     rig.hello();
     assert_eq!((rig.prime_id, first), (quiet().prime_id, quiet().prime_id));
-    let share = rig.mine(&job, job.coinbase(CoinbaseId::HUGE));
+    let share = rig.mine(&job, job.coinbase(CoinbaseClass::Huge));
     assert_eq!(rig.answer(share), Ok(()));
     assert_eq!(rig.ledger.stats().foreign_prime_ids, 0);
 }
@@ -95,7 +95,7 @@ fn every_third_share_counts_without_an_answer() {
     let mut rig = Rig::with(Habits { unanswered_every: 3, ..KIND });
     let job = rig.own_job(BuildJob::Classes, &template(1, 200, 0));
     let answers = (0..9).map(|_| {
-        let share = rig.mine(&job, job.coinbase(CoinbaseId::TINY));
+        let share = rig.mine(&job, job.coinbase(CoinbaseClass::Tiny));
         rig.say(&ToPool::Share(share)).len()
     });
     assert_eq!(answers.collect::<Vec<_>>(), [1, 1, 0, 1, 1, 0, 1, 1, 0]);
@@ -108,7 +108,7 @@ fn rejections_can_come_with_target_byte_ff() {
     for (blank_rejections, byte) in [(false, 5), (true, 0xFF)] {
         let mut rig = Rig::with(Habits { blank_rejections, ..KIND });
         let job = rig.own_job(BuildJob::Classes, &template(1, 200, 0));
-        let good = rig.mine(&job, job.coinbase(CoinbaseId::TINY));
+        let good = rig.mine(&job, job.coinbase(CoinbaseClass::Tiny));
         let bad = ShareMessage { target_byte: 5, username: b"", ..good.clone() };
         for (share, byte) in [(good, 0), (bad, byte)] {
             let heard = rig.say(&ToPool::Share(share));
@@ -122,7 +122,7 @@ fn rejections_can_come_with_target_byte_ff() {
 fn answers_can_have_a_status_that_nobody_knows() {
     let mut rig = Rig::with(Habits { status: Some(0x77), ..KIND });
     let job = rig.own_job(BuildJob::Classes, &template(1, 200, 0));
-    let share = rig.mine(&job, job.coinbase(CoinbaseId::TINY));
+    let share = rig.mine(&job, job.coinbase(CoinbaseClass::Tiny));
     let (slot, nonce) = (share.slot, share.nonce);
     for (share, reason) in [(share.clone(), 0), (share, ShareReason::DUPLICATE.0)] {
         let reply = rig.send(&ToPool::Share(share)).unwrap();
@@ -149,7 +149,7 @@ fn share_with_split_of(
         rig.hello();
     }
     let job = rig.own_job(BuildJob::Classes, template);
-    let mut share = rig.mine(&job, job.coinbase(CoinbaseId::HUGE));
+    let mut share = rig.mine(&job, job.coinbase(CoinbaseClass::Huge));
     share.job.as_mut().unwrap().coinbaser_id = coinbaser_id;
     (rig.answer(share), rig.ledger.stats().splits_misused)
 }
@@ -236,7 +236,7 @@ fn mine_and_answer(rig: &mut Rig, told: &Arc<Template>, shares: usize, truly: bo
     let job = rig.own_job(BuildJob::Classes, told);
     let mut asked = None;
     for at in 0..shares {
-        let mut share = rig.mine(&job, job.coinbase(CoinbaseId::HUGE));
+        let mut share = rig.mine(&job, job.coinbase(CoinbaseClass::Huge));
         if at > 0 {
             (share.job, share.coinbase) = (None, None);
         }
@@ -280,7 +280,7 @@ fn a_failed_check_takes_back_what_was_accepted_since_the_last_good_one() {
 fn a_probe_that_cannot_be_answered_takes_nothing_back() {
     let mut rig = Rig::with(Habits { voids_unchecked: true, ..KIND });
     let job = rig.own_job(BuildJob::Classes, &template(1, 200, 3));
-    let share = rig.mine(&job, job.coinbase(CoinbaseId::HUGE));
+    let share = rig.mine(&job, job.coinbase(CoinbaseClass::Huge));
     assert_eq!(rig.answer(share), Ok(()));
     let answer = Validation::Error { wanted: Wanted::ShortIds, error: ValidationError::OutOfRange };
     rig.say(&ToPool::Validation { slot: 0, answer, padding: &[8; 6] });
@@ -315,7 +315,7 @@ fn shares_are_counted_by_their_flags_whatever_they_are_worth() {
     let template = template(1, 200, 3);
     let full = rig.own_job(BuildJob::Classes, &template);
     let empty = rig.own_job(BuildJob::SubsidyOnly, &template);
-    let share = rig.mine(&full, full.coinbase(CoinbaseId::HUGE));
+    let share = rig.mine(&full, full.coinbase(CoinbaseClass::Huge));
     let _ = rig.answer(share.clone());
     // Again, so refused.
     let _ = rig.answer(share.clone());

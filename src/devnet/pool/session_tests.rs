@@ -19,7 +19,7 @@ use crate::{
     },
     devnet::pool::{PoolConfig, Probe, ValidationPlan, ledger::STALE_GRACE, test_now},
     work::{
-        BlockLimits, BuildJob, Coinbase, CoinbaseId, Coinbaser, CoinbaserRequest, Hash256, Job,
+        BlockLimits, BuildJob, Coinbase, CoinbaseClass, Coinbaser, CoinbaserRequest, Hash256, Job,
         JobBuilder, Nbits, Payout, PoolTerms, Template, TemplateKind, TemplateTx, Variant, VoidNow,
         merkle,
     },
@@ -373,7 +373,7 @@ fn shares_on_every_coinbase_are_accepted_once() {
 fn quickdiff_work_and_shares_without_contexts_are_accepted() {
     let mut rig = Rig::open(quiet());
     let job = rig.job(BuildJob::Classes, &template(1, 200, 5));
-    let coinbase = job.coinbase(CoinbaseId::HUGE);
+    let coinbase = job.coinbase(CoinbaseClass::Huge);
     let share = rig.mine(&job, coinbase);
     assert_eq!(rig.answer(share), Ok(()));
     let share = ShareMessage { job: None, coinbase: None, ..rig.mine(&job, coinbase) };
@@ -395,7 +395,7 @@ fn each_wrong_share_is_refused_for_its_own_reason() {
     let case = |reason: ShareReason, spoil: fn(&mut ShareMessage<'_>)| {
         let mut rig = Rig::open(quiet());
         let job = rig.job(BuildJob::Classes, &template);
-        let mut share = rig.mine(&job, job.coinbase(CoinbaseId::HUGE));
+        let mut share = rig.mine(&job, job.coinbase(CoinbaseClass::Huge));
         spoil(&mut share);
         assert_eq!(rig.answer(share), Err(reason), "{}", reason.name());
     };
@@ -445,7 +445,7 @@ fn the_pool_insists_on_its_tag_prime_id_script_and_order() {
         rig.control.config = wrong.into();
         let job = rig.job(BuildJob::Classes, &template);
         rig.control.config = right;
-        let share = rig.mine(&job, job.coinbase(CoinbaseId::HUGE));
+        let share = rig.mine(&job, job.coinbase(CoinbaseClass::Huge));
         assert_eq!(rig.answer(share), Err(reason));
     };
     case(ShareReason::MISSING_TAG, |config| config.tag = b"another".to_vec());
@@ -464,7 +464,7 @@ fn splits_in_another_order_are_refused() {
     coinbaser.outputs.swap(2, 3);
     terms.coinbaser = Some(coinbaser.into());
     let job = rig.jobs.build(BuildJob::Classes, &job.template, &Arc::new(payout));
-    let share = rig.mine(&job, job.coinbase(CoinbaseId::HUGE));
+    let share = rig.mine(&job, job.coinbase(CoinbaseClass::Huge));
     assert_eq!(rig.answer(share), Err(ShareReason::BAD_OUTPUTS));
 }
 
@@ -475,10 +475,10 @@ fn a_minimum_difficulty_is_demanded_after_a_grace() {
     let job = rig.job(BuildJob::Classes, &template);
     rig.control.config = PoolConfig { min_difficulty: 3, ..quiet() }.into();
     rig.control().unwrap();
-    let share = rig.mine(&job, job.coinbase(CoinbaseId::HUGE));
+    let share = rig.mine(&job, job.coinbase(CoinbaseClass::Huge));
     assert_eq!(rig.answer(share), Ok(()));
     rig.now.instant += Duration::from_secs(31);
-    let share = rig.mine(&job, job.coinbase(CoinbaseId::HUGE));
+    let share = rig.mine(&job, job.coinbase(CoinbaseClass::Huge));
     assert_eq!(rig.answer(share), Err(ShareReason::BAD_TARGET));
 }
 
@@ -487,7 +487,7 @@ fn a_floor_is_demanded_of_target_byte_zero() {
     let share_floor = crate::work::Difficulty::new(0.01);
     let mut rig = Rig::open(PoolConfig { share_floor, ..quiet() });
     let job = rig.job(BuildJob::Classes, &template(1, 200, 0));
-    let share = rig.mine(&job, job.coinbase(CoinbaseId::HUGE));
+    let share = rig.mine(&job, job.coinbase(CoinbaseClass::Huge));
     assert_eq!(rig.answer(share), Err(ShareReason::HIGH_HASH));
 }
 
@@ -499,9 +499,9 @@ fn work_on_an_old_tip_is_stale_after_ten_seconds() {
     for (age, verdict) in [(STALE_GRACE, Ok(())), (STALE_GRACE * 2, Err(ShareReason::STALE_BLOCK))]
     {
         rig.now.instant += age;
-        let share = rig.mine(&old, old.coinbase(CoinbaseId::TINY));
+        let share = rig.mine(&old, old.coinbase(CoinbaseClass::Tiny));
         assert_eq!(rig.answer(share), verdict);
-        let share = rig.mine(&new, new.coinbase(CoinbaseId::TINY));
+        let share = rig.mine(&new, new.coinbase(CoinbaseClass::Tiny));
         assert_eq!(rig.answer(share), Ok(()));
     }
     // A block counts, stale or not.
@@ -533,7 +533,7 @@ fn validate(told: &Arc<Template>, shown: &Template) -> Rig {
     let mut rig = Rig::open(PoolConfig { validation: ValidationPlan::default(), ..quiet() });
     let ids = ShortIds::new(rig.long_term.public(), rig.pool.public());
     let job = rig.job(BuildJob::Classes, told);
-    let share = rig.mine(&job, job.coinbase(CoinbaseId::HUGE));
+    let share = rig.mine(&job, job.coinbase(CoinbaseClass::Huge));
     let mut heard = rig.say(&ToPool::Share(share));
     assert!(matches!(heard[0], Heard::Response(_)));
     heard.remove(0);
@@ -637,7 +637,7 @@ fn faults_show_in_coinbasers() {
 fn faults_show_in_share_responses() {
     let mut rig = Rig::open(quiet());
     let job = rig.job(BuildJob::Classes, &template(1, 200, 0));
-    let coinbase = job.coinbase(CoinbaseId::TINY);
+    let coinbase = job.coinbase(CoinbaseClass::Tiny);
     rig.control.fault = Some(Fault::RejectShares);
     let share = rig.mine(&job, coinbase);
     assert_eq!(rig.answer(share), Err(ShareReason::OTHER));
@@ -722,7 +722,7 @@ mod hostile {
         ) {
             let mut rig = Rig::open(quiet());
             let job = rig.job(BuildJob::Classes, &template(1, 200, 3));
-            let share = rig.mine(&job, job.coinbase(CoinbaseId::RESPECTABLE));
+            let share = rig.mine(&job, job.coinbase(CoinbaseClass::Respectable));
             let mut plain = Vec::new();
             ToPool::Share(share).encode(&mut plain);
             if let Some(byte) = plain.get_mut(at) {

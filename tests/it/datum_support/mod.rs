@@ -16,8 +16,8 @@ use gatewayd::{
         },
     },
     work::{
-        Announce, BlockLimits, BuildJob, CoinbaseId, Door, Hash256, Job, JobBuilder, Nbits, Payout,
-        PayoutOutput, Share, Template, TemplateKind, TemplateTx, Username, Work,
+        Announce, BlockLimits, BuildJob, CoinbaseClass, Door, Hash256, Job, JobBuilder, Nbits,
+        Payout, PayoutOutput, Share, Template, TemplateKind, TemplateTx, Username, Work,
     },
 };
 use rand::{SeedableRng, rngs::StdRng};
@@ -252,7 +252,7 @@ impl Jobs {
 pub fn share(job: &Arc<Job>, nonce: u32) -> Share {
     Share {
         job: Arc::clone(job),
-        coinbase_id: CoinbaseId::DEFAULT,
+        coinbase_id: CoinbaseClass::Default,
         quickdiff: false,
         target_byte: 0,
         difficulty: 1.0,

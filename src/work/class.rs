@@ -1,0 +1,58 @@
+//! Classes of miners, by the coinbase that they live with.
+
+/// Which of a job's coinbases; also the class of miners that it is made for.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[repr(u8)]
+pub enum CoinbaseClass {
+    /// The payout script alone: blank work while the pool's split is awaited.
+    Tiny,
+    /// Rentals that refuse larger ones.
+    Small,
+    /// Old Antminers: a long coinb1, the extranonce in an OP_RETURN.
+    Default,
+    Respectable,
+    Huge,
+    S21,
+    /// Subsidy-only work, the same for all classes. The last one: it counts them.
+    Empty,
+}
+
+impl CoinbaseClass {
+    /// Those of miners. One that is missing here does not compile.
+    pub const CLASSES: [Self; Self::Empty as usize] =
+        [Self::Tiny, Self::Small, Self::Default, Self::Respectable, Self::Huge, Self::S21];
+    /// With the subsidy-only one.
+    pub const COUNT: usize = Self::CLASSES.len() + 1;
+
+    /// The id as it crosses the wire: 0 to 5, or 0xFF.
+    pub const fn wire(self) -> u8 {
+        match self {
+            Self::Empty => 0xFF,
+            class => class as u8,
+        }
+    }
+
+    /// A place of its own among [`Self::COUNT`].
+    pub const fn slot(self) -> usize {
+        self as usize
+    }
+
+    /// Bytes that a whole coinbase (without witness) may have, so that this firmware lives.
+    pub const fn limit(self) -> usize {
+        match self {
+            // No splits at all: as small as it comes.
+            Self::Tiny | Self::Empty => 0,
+            Self::Small => 500,
+            Self::Default => 755,
+            Self::Respectable => 6500,
+            Self::Huge => 16000,
+            Self::S21 => 2250,
+        }
+    }
+
+    /// The roomiest class of at most `bytes`.
+    pub fn within(bytes: usize) -> Self {
+        let fits = Self::CLASSES.into_iter().filter(|class| class.limit() <= bytes);
+        fits.max_by_key(|class| class.limit()).unwrap_or(Self::Tiny)
+    }
+}
