@@ -126,13 +126,5 @@ impl Account {
     }
 }
 
-/// The place of `extranonce1` in `interval`; consecutive connections spread over it evenly.
-pub fn place_in(interval: Duration, extranonce1: [u8; 4]) -> Duration {
-    let place = u32::from_be_bytes(extranonce1).wrapping_mul(GOLDEN_RATIO);
-    interval.mul_f64(f64::from(place) / f64::from(u32::MAX))
-}
-
 /// Nodes accept blocks up to two hours ahead of their clock.
 const NTIME_AHEAD_S: u32 = 7200;
-/// 2^32 / φ: consecutive numbers land far apart and evenly.
-const GOLDEN_RATIO: u32 = 0x9E37_79B9;

@@ -19,11 +19,12 @@ use super::{
 };
 use crate::{
     stratum::{
-        self, Account, Claim, Close, Config, Effects, Given, GivenJobs, Seat, Terms, Turn, place_in,
+        self, Account, Claim, Close, Config, Effects, Given, GivenJobs, Pacing, Seat, Terms, Turn,
+        is_urgent,
     },
     validate::{Assignment, SeenShares, Source},
     work::{
-        Announce, CoinbaseClass, Difficulty, JobId, Reject, VERSION_ROLLING_MASK, Work,
+        CoinbaseClass, Difficulty, JobId, Reject, VERSION_ROLLING_MASK, Work,
         vardiff::{Change, Vardiff},
     },
 };
@@ -44,18 +45,13 @@ pub struct Session {
     /// What the miner suggested last.
     suggested: Option<Difficulty>,
     vardiff: Vardiff,
-    last_share: Instant,
-    /// It has had a share accepted.
-    is_proven: bool,
+    pacing: Pacing,
     given: GivenJobs,
     seen: SeenShares,
     /// The difficulty that the miner was last told.
     told: Option<Difficulty>,
-    /// When paced work is due.
-    paced: Option<Instant>,
     /// When the miner was last sent a job.
     heard_of_work: Instant,
-    sequence: u64,
     /// A mask to be announced with the next job.
     mask_untold: Option<u32>,
 }
@@ -76,13 +72,10 @@ impl Session {
             worker: Box::default(),
             suggested: None,
             vardiff: Vardiff::new(rules, now),
-            last_share: now,
-            is_proven: false,
+            pacing: Pacing::new(work, now),
             given: GivenJobs::default(),
             told: None,
-            paced: None,
             heard_of_work: now,
-            sequence: work.sequence,
             mask_untold: None,
         }
     }
@@ -146,9 +139,7 @@ impl Session {
 
     /// Takes note of new work, and announces it now or later.
     pub fn on_work(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) -> Result<(), Close> {
-        work.admits().map_err(Close::Door)?;
-        let missed = work.sequence != self.sequence.wrapping_add(1);
-        self.sequence = work.sequence;
+        let missed = self.pacing.see(work)?;
         self.apply_rules(work, now);
         if !self.is_subscribed() {
             return Ok(());
@@ -157,22 +148,13 @@ impl Session {
         self.given.retain(work);
         let given = &self.given;
         self.seen.retain(|job| given.contains(job) && work.job(job).is_some());
-        let last = self.given.last();
-        if last.is_some_and(|last| last.job == latest.id) {
+        let last = self.given.last().map(|last| last.job);
+        if last == Some(latest.id) {
             return Ok(());
         }
-        // A tip, or work that is better than what this miner has (which it may have missed).
-        let current = last.and_then(|last| work.job(last.job));
-        let urgent = missed
-            || current.is_none_or(|job| work.supersedes(job) || job.is_empty())
-            || self.told.is_some_and(|told| !self.vardiff.allows(told));
-        match work.announce {
-            Announce::Paced(interval) if !urgent => {
-                // What is due already keeps its time: pace, do not postpone.
-                let due = now + place_in(interval, self.seat.extranonce1);
-                self.paced.get_or_insert(due);
-            }
-            Announce::Paced(_) | Announce::Now => self.send_latest(work, now, out),
+        let urgent = missed || is_urgent(work, last, self.told, &self.vardiff);
+        if self.pacing.is_now(work, urgent, self.seat.extranonce1, now) {
+            self.send_latest(work, now, out);
         }
         Ok(())
     }
@@ -182,14 +164,7 @@ impl Session {
         if !self.is_subscribed() {
             return self.began + self.config.login_timeout;
         }
-        let mut deadline = self.vardiff.deadline().min(self.quiet_until());
-        if let Some(paced) = self.paced {
-            deadline = deadline.min(paced);
-        }
-        if let Some(patience) = self.config.patience(self.is_proven) {
-            deadline = deadline.min(self.last_share + patience);
-        }
-        deadline
+        self.pacing.deadline(&self.config, self.vardiff.deadline().min(self.quiet_until()))
     }
 
     /// Does what time has brought.
@@ -204,13 +179,10 @@ impl Session {
             let late = now >= self.began + timeout;
             return if late { Err(Close::LoginTimeout(timeout)) } else { Ok(()) };
         }
-        let patience = self.config.patience(self.is_proven);
-        if let Some(patience) = patience.filter(|patience| now >= self.last_share + *patience) {
-            return Err(Close::Idle(patience));
-        }
+        self.pacing.check_silence(&self.config, now)?;
         // A lower difficulty comes with the next job: the present one is not made void for it.
         let _ = self.vardiff.on_deadline(now);
-        if self.paced.is_some_and(|paced| now >= paced) {
+        if self.pacing.is_due(now) {
             self.send_latest(work, now, out);
         }
         if now >= self.quiet_until() {
@@ -235,7 +207,7 @@ impl Session {
         (self.class, self.terms.class_floor) = self.config.class_of(&self.user_agent);
         let agent = &self.user_agent;
         self.account = Some(Account::open(&self.seat, self.seat.v1(), agent, self.class, now));
-        self.last_share = now;
+        self.pacing.restart_at(now);
         self.vardiff.restart_at(now);
         self.apply_rules(work, now);
         self.send_latest(work, now, out);
@@ -274,9 +246,7 @@ impl Session {
         match self.judge(fields, work, now, effects) {
             Ok(difficulty) => {
                 write_true(id, out);
-                self.last_share = now;
-                if !self.is_proven {
-                    self.is_proven = true;
+                if self.pacing.on_share(now) {
                     self.seat.place.prove();
                 }
                 match self.vardiff.on_share(difficulty, now) {
@@ -357,7 +327,7 @@ impl Session {
     }
 
     fn send(&mut self, work: &Work, now: Instant, sending: Sending, out: &mut Vec<u8>) {
-        self.paced = None;
+        self.pacing.sent();
         self.heard_of_work = now;
         if let Some(mask) = self.mask_untold.take()
             && !self.user_agent.starts_with(MASK_HATER)
@@ -452,7 +422,7 @@ impl stratum::Protocol for Session {
     }
 
     fn is_proven(&self) -> bool {
-        self.is_proven
+        self.pacing.is_proven()
     }
 
     fn on_limit(&mut self, why: &Close, out: &mut Vec<u8>) {

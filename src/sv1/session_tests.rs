@@ -614,16 +614,6 @@ fn paced_work_is_spread_and_tips_are_not() {
 }
 
 #[test]
-fn connections_are_spread_over_the_interval() {
-    let interval = Duration::from_secs(40);
-    let mut places: Vec<Duration> =
-        (0..1000u32).map(|i| place_in(interval, (77 + i).to_be_bytes())).collect();
-    places.sort();
-    let widest = places.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
-    assert!(widest < Duration::from_millis(200), "{widest:?}");
-}
-
-#[test]
 fn the_same_work_is_told_once() {
     let mut bench = Bench::subscribed();
     assert_eq!(bench.on_work(), "");

@@ -21,8 +21,8 @@ use super::{
     },
 };
 use crate::{
-    stratum::{Account, Close, Config, Effects, Seat, place_in},
-    work::{Announce, Reject, Target, Work, vardiff::Change},
+    stratum::{Account, Close, Config, Effects, Pacing, Seat, is_urgent},
+    work::{Reject, Target, Work, vardiff::Change},
 };
 
 /// A miner's (or a proxy's) connection, once encrypted. Owned by its [`super::Link`].
@@ -38,12 +38,8 @@ pub(super) struct Session {
     own_lease_used: bool,
     /// Channels with shares to answer at the end of this read.
     unanswered: Vec<u32>,
-    sequence: u64,
-    /// When paced work is due.
-    paced: Option<Instant>,
-    last_share: Instant,
-    /// One of its channels has had a share accepted.
-    is_proven: bool,
+    /// Of all its channels together.
+    pacing: Pacing,
     /// Since when there is no channel; none while there is.
     idle_since: Option<Instant>,
     /// Not after any channel's vardiff wants to be asked.
@@ -61,10 +57,7 @@ impl Session {
             announcer: Announcer::default(),
             own_lease_used: false,
             unanswered: Vec::new(),
-            sequence: work.sequence,
-            paced: None,
-            last_share: now,
-            is_proven: false,
+            pacing: Pacing::new(work, now),
             idle_since: Some(now),
             vardiff_deadline: now + FAR,
         }
@@ -158,24 +151,15 @@ impl Session {
         now: Instant,
         out: &mut Vec<u8>,
     ) -> Result<(), Close> {
-        work.admits().map_err(Close::Door)?;
-        let missed = work.sequence != self.sequence.wrapping_add(1);
-        self.sequence = work.sequence;
-        let mut urgent = missed;
+        let mut urgent = self.pacing.see(work)?;
         for channel in &mut self.channels {
             channel.apply_rules(&self.config, work, now);
             channel.forget(work);
-            let last = channel.given.last().and_then(|last| work.job(last.job));
-            urgent |= last.is_none_or(|job| work.supersedes(job) || job.is_empty());
-            urgent |= !channel.told_is_good();
+            let last = channel.given.last().map(|last| last.job);
+            urgent |= is_urgent(work, last, channel.told, &channel.vardiff);
         }
-        match work.announce {
-            Announce::Paced(interval) if !urgent => {
-                // What is due already keeps its time: pace, do not postpone.
-                let due = now + place_in(interval, self.seat.extranonce1);
-                self.paced.get_or_insert(due);
-            }
-            Announce::Paced(_) | Announce::Now => self.send_latest(work, now, out),
+        if self.pacing.is_now(work, urgent, self.seat.extranonce1, now) {
+            self.send_latest(work, now, out);
         }
         Ok(())
     }
@@ -195,14 +179,7 @@ impl Session {
         if let Some(since) = self.idle_since {
             return self.patience().map_or(since + FAR, |patience| since + patience);
         }
-        let mut deadline = self.vardiff_deadline;
-        if let Some(paced) = self.paced {
-            deadline = deadline.min(paced);
-        }
-        if let Some(patience) = self.config.patience(self.is_proven) {
-            deadline = deadline.min(self.last_share + patience);
-        }
-        deadline
+        self.pacing.deadline(&self.config, self.vardiff_deadline)
     }
 
     pub(super) fn on_deadline(
@@ -222,10 +199,7 @@ impl Session {
                 }
             };
         }
-        let patience = self.config.patience(self.is_proven);
-        if let Some(patience) = patience.filter(|patience| now >= self.last_share + *patience) {
-            return Err(Close::Idle(patience));
-        }
+        self.pacing.check_silence(&self.config, now)?;
         if now >= self.vardiff_deadline {
             // A lower difficulty comes with the next job: the present one is not made void for it.
             for channel in &mut self.channels {
@@ -233,7 +207,7 @@ impl Session {
             }
             self.note_vardiff_deadline(now);
         }
-        if self.paced.is_some_and(|paced| now >= paced) {
+        if self.pacing.is_due(now) {
             self.send_latest(work, now, out);
         }
         Ok(())
@@ -250,7 +224,7 @@ impl Session {
     }
 
     pub(super) fn is_proven(&self) -> bool {
-        self.is_proven
+        self.pacing.is_proven()
     }
 
     /// Ends its channels, since a limit was crossed.
@@ -300,7 +274,7 @@ impl Session {
         now: Instant,
     ) -> Result<usize, Str255<'static>> {
         let setup = self.setup.as_ref().ok_or(codes::UNSUPPORTED_PROTOCOL)?;
-        if self.seat.may_log_in(self.is_proven, now).is_err() {
+        if self.seat.may_log_in(self.pacing.is_proven(), now).is_err() {
             return Err(codes::TOO_MANY_LOGINS);
         }
         if wish.kind == Kind::Extended && setup.requires_standard_jobs {
@@ -340,7 +314,7 @@ impl Session {
         };
         self.channels.push(Channel::new(opening, &self.config, work, now));
         if self.idle_since.take().is_some() {
-            self.last_share = now;
+            self.pacing.restart_at(now);
         }
         Ok(self.channels.len() - 1)
     }
@@ -443,10 +417,8 @@ impl Session {
         let channel = &mut self.channels[at];
         match channel.on_submit(submit, &self.config, work, now, effects) {
             Ok(change) => {
-                self.last_share = now;
                 channel.prove();
-                if !self.is_proven {
-                    self.is_proven = true;
+                if self.pacing.on_share(now) {
                     self.seat.place.prove();
                 }
                 if !self.unanswered.contains(&channel_id) {
@@ -471,13 +443,13 @@ impl Session {
 
     /// What is due later goes out now: all channels have the same job then, before one is changed.
     fn catch_up(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) {
-        if self.paced.is_some() {
+        if self.pacing.is_waiting() {
             self.send_latest(work, now, out);
         }
     }
 
     fn send_latest(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) {
-        self.paced = None;
+        self.pacing.sent();
         self.announcer.send(&mut self.channels, work, now, out);
     }
 

@@ -24,7 +24,7 @@ impl Session {
         now: Instant,
         out: &mut Vec<u8>,
     ) -> Result<(), Close> {
-        if let Err(why) = self.seat.may_log_in(self.is_proven, now) {
+        if let Err(why) = self.seat.may_log_in(self.pacing.is_proven(), now) {
             write_too_many_logins(request.id, out);
             return Err(why);
         }
