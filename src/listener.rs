@@ -1,13 +1,11 @@
 //! Accepts miners: limits, a place in the extranonce space for each, one task each.
 //!
-//! `gate` keeps the limits and the places; `first` tells protocols apart by their first bytes;
+//! `stratum::gate` keeps the limits and the places; `first` tells protocols apart by their first bytes;
 //! `browser` is for those who speak none.
 
 mod browser;
 mod first;
-mod gate;
 pub mod header;
-mod places;
 mod proxy;
 mod tls;
 
@@ -29,26 +27,20 @@ use tracing::{debug, error, info, warn};
 pub use self::tls::Shown;
 use self::{
     first::Session,
-    gate::{Channels, Complaint, Gate, Kind},
     proxy::Proxies,
     tls::{Stream, Tls},
 };
+pub use crate::stratum::Limits;
 use crate::{
     books::{Roster, roster::Eviction},
-    stratum::{Close, Config, Conn, ConnError, Context, Lease, Seat, Toll},
+    stratum::{
+        Close, Config, Conn, ConnError, Context, Seat, Toll,
+        gate::{self, Complaint, Gate, Kind},
+    },
     sv2::noise::Identity,
     validate::Shelf,
     work::{Cidr, Door, Refused, Work},
 };
-
-/// `stratum.max_connections`, `stratum.max_connections_per_ip` and `limits.unproven_places`.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    pub connections: usize,
-    pub connections_per_ip: usize,
-    /// Of an address, by miners without a share; a network has four times as many. 0: no limit.
-    pub unproven: usize,
-}
 
 /// What every miner finds when it comes in.
 pub struct Hall {
@@ -238,29 +230,18 @@ impl Acceptor {
             Door::Open => Ok(()),
             _ => Err(Refused::NoWork),
         };
-        let admitted = admitted
-            .and_then(|()| warden.admit(peer.ip(), gate::now()))
-            .and_then(|wait| Ok((self.gate.enter(peer.ip(), Kind::Connection, &eviction)?, wait)));
+        let now = gate::now();
+        let admitted = admitted.and_then(|()| warden.admit(peer.ip(), now)).and_then(|wait| {
+            Ok((self.gate.enter(peer.ip(), Kind::Connection, &eviction, now)?, wait))
+        });
         let refused = match admitted {
             Ok((place, wait)) => {
                 if let Err(error) = tune(&socket) {
                     debug!(%peer, %error, "cannot tune the connection");
                 }
-                let seat = Seat {
-                    peer,
-                    roster: Arc::clone(&self.roster),
-                    extranonce1: place.extranonce1(),
-                    place: Box::new(place),
-                    leases: Arc::new(Channels {
-                        gate: Arc::clone(&self.gate),
-                        peer,
-                        eviction: Arc::clone(&eviction),
-                    }),
-                    eviction: Arc::clone(&eviction),
-                    shelf: Arc::clone(&self.shelf),
-                    is_secured: false,
-                };
-                let toll = Toll::new(Arc::clone(&self.roster), peer.ip(), wait, gate::now());
+                let (roster, shelf) = (Arc::clone(&self.roster), Arc::clone(&self.shelf));
+                let seat = Seat::new(peer, roster, place, Arc::clone(&eviction), shelf);
+                let toll = Toll::new(Arc::clone(&self.roster), peer.ip(), wait, now);
                 let context = Arc::clone(&self.context);
                 let identity = Arc::clone(&self.identity.borrow());
                 let stop = self.stop.clone();

@@ -1,15 +1,12 @@
 //! Work to say nonsense about.
 
 use std::{
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
 use gatewayd::{
-    stratum::{Config, Lease, Leases, Seat},
+    stratum::{Config, Limits, Seat},
     work::{
         Announce, BlockLimits, BuildJob, Difficulty, Door, Hash256, JobBuilder, Nbits, Payout,
         PoolTerms, Template, TemplateKind, TemplateTx, TipHeader, Work,
@@ -145,30 +142,8 @@ pub fn config() -> Arc<Config> {
 
 /// A seat with room for some channels.
 pub fn seat() -> Seat {
-    Seat { leases: Arc::new(Room::default()), ..Seat::alone([1, 2, 3, 4], start()) }
+    let limits = Limits { connections: CHANNELS, ..Limits::NONE };
+    Seat::alone_within(limits, &Arc::default(), [1, 2, 3, 4], start())
 }
 
-#[derive(Debug, Default)]
-struct Room(AtomicU32);
-
-#[derive(Debug)]
-struct Place(u32);
-
-impl Leases for Room {
-    fn lease(&self) -> Option<Box<dyn Lease>> {
-        let number = self.0.fetch_add(1, Ordering::Relaxed);
-        (number < CHANNELS).then(|| Box::new(Place(number)) as Box<dyn Lease>)
-    }
-
-    fn full(&self) {}
-}
-
-impl Lease for Place {
-    fn extranonce1(&self) -> [u8; 4] {
-        (0xAA00_0000 | self.0).to_be_bytes()
-    }
-
-    fn prove(&self) {}
-}
-
-const CHANNELS: u32 = 40;
+const CHANNELS: usize = 40;

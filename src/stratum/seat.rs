@@ -1,15 +1,19 @@
 //! Where a miner sits: what a session has of the place that accepted it.
 
-use std::{fmt, net::SocketAddr, sync::Arc, time::Instant};
+use std::{net::SocketAddr, sync::Arc, time::Instant};
 
-use super::{Close, Config, toll::close_for};
+use super::{
+    Close, Config,
+    gate::{Gate, Kind, Limits, Place},
+    toll::close_for,
+};
 use crate::{
     books::{
-        MinerProtocol, Roster,
+        Counters, MinerProtocol, Roster,
         roster::{About, Eviction, Presence},
     },
     validate::{SeenShares, Shelf},
-    work::{CoinbaseClass, limits::Limit},
+    work::{CoinbaseClass, Refused, limits::Limit},
 };
 
 /// A session's place among all. Owned by it.
@@ -18,11 +22,7 @@ pub struct Seat {
     pub peer: SocketAddr,
     pub roster: Arc<Roster>,
     /// The connection's own.
-    pub place: Box<dyn Lease>,
-    /// Of that place.
-    pub extranonce1: [u8; 4],
-    /// More of them, for protocols with several miners on one connection.
-    pub leases: Arc<dyn Leases>,
+    place: Place,
     pub eviction: Arc<Eviction>,
     /// Where miners with many shares have room for them.
     pub shelf: Arc<Shelf>,
@@ -30,25 +30,37 @@ pub struct Seat {
     pub is_secured: bool,
 }
 
-/// Hands out beginnings of extranonces.
-pub trait Leases: fmt::Debug + Send + Sync {
-    /// None when there are too many miners already; that is counted and logged.
-    fn lease(&self) -> Option<Box<dyn Lease>>;
-
-    /// Counts and logs that a connection wants more miners than one may have.
-    fn full(&self);
-}
-
-/// One miner's place, with a beginning of extranonces of its own; free again when dropped.
-pub trait Lease: fmt::Debug + Send + Sync {
-    /// The first four bytes of the extranonce, unique among live connections and channels.
-    fn extranonce1(&self) -> [u8; 4];
-
-    /// Its miner has had a share accepted: the place is earned.
-    fn prove(&self);
-}
-
 impl Seat {
+    pub fn new(
+        peer: SocketAddr,
+        roster: Arc<Roster>,
+        place: Place,
+        eviction: Arc<Eviction>,
+        shelf: Arc<Shelf>,
+    ) -> Self {
+        Self { peer, roster, place, eviction, shelf, is_secured: false }
+    }
+
+    /// The first four bytes of the extranonce, of the connection's own place.
+    pub fn extranonce1(&self) -> [u8; 4] {
+        self.place.extranonce1()
+    }
+
+    /// The connection has had a share accepted: its place is earned.
+    pub(crate) fn prove(&self) {
+        self.place.prove();
+    }
+
+    /// A place for one miner more on this connection, if there is one.
+    pub(crate) fn channel(&self, now: Instant) -> Option<Place> {
+        self.place.channel(self.peer, &self.eviction, now)
+    }
+
+    /// Counts and logs that this connection wants more miners than one may have.
+    pub(crate) fn refuse_channel(&self) {
+        self.place.refuse_channel(self.peer, Refused::FullForConnection);
+    }
+
     /// Enters a miner of this connection in the roster.
     pub fn enter(
         &self,
@@ -76,16 +88,22 @@ impl Seat {
 
     /// A seat in an empty room: for a session that no listener accepted.
     pub fn alone(extranonce1: [u8; 4], now: Instant) -> Self {
-        Self {
-            peer: SocketAddr::from(([127, 0, 0, 1], 0)),
-            roster: Roster::new(now),
-            place: Box::new(Alone(extranonce1)),
-            extranonce1,
-            leases: Arc::new(NoLeases),
-            eviction: Arc::default(),
-            shelf: Arc::default(),
-            is_secured: false,
-        }
+        Self::alone_within(Limits::NONE, &Arc::default(), extranonce1, now)
+    }
+
+    /// The same in a room that is not endless.
+    pub fn alone_within(
+        limits: Limits,
+        counters: &Arc<Counters>,
+        extranonce1: [u8; 4],
+        now: Instant,
+    ) -> Self {
+        let peer = SocketAddr::from(([127, 0, 0, 1], 0));
+        let (roster, eviction) = (Roster::new(now), Arc::default());
+        let gate = Gate::fixed(limits, Arc::clone(counters), Arc::clone(&roster), extranonce1);
+        let place = gate.enter(peer.ip(), Kind::Connection, &eviction, now);
+        let place = place.expect("a room has a place for one");
+        Self::new(peer, roster, place, eviction, Arc::default())
     }
 
     /// The memory of a miner of this connection.
@@ -94,28 +112,4 @@ impl Seat {
         seen.expect(config.shares_expected());
         seen
     }
-}
-
-/// The only place there is.
-#[derive(Debug)]
-struct Alone([u8; 4]);
-
-impl Lease for Alone {
-    fn extranonce1(&self) -> [u8; 4] {
-        self.0
-    }
-
-    fn prove(&self) {}
-}
-
-/// For where one miner is all there is.
-#[derive(Debug)]
-struct NoLeases;
-
-impl Leases for NoLeases {
-    fn lease(&self) -> Option<Box<dyn Lease>> {
-        None
-    }
-
-    fn full(&self) {}
 }

@@ -153,7 +153,7 @@ impl Session {
             return Ok(());
         }
         let urgent = missed || is_urgent(work, last, self.told, &self.vardiff);
-        if self.pacing.is_now(work, urgent, self.seat.extranonce1, now) {
+        if self.pacing.is_now(work, urgent, self.seat.extranonce1(), now) {
             self.send_latest(work, now, out);
         }
         Ok(())
@@ -199,7 +199,7 @@ impl Session {
         now: Instant,
         out: &mut Vec<u8>,
     ) {
-        subscribe::write_answer(request.id, self.seat.extranonce1, out);
+        subscribe::write_answer(request.id, self.seat.extranonce1(), out);
         if self.is_subscribed() {
             return;
         }
@@ -247,7 +247,7 @@ impl Session {
             Ok(difficulty) => {
                 write_true(id, out);
                 if self.pacing.on_share(now) {
-                    self.seat.place.prove();
+                    self.seat.prove();
                 }
                 match self.vardiff.on_share(difficulty, now) {
                     Some(Change::Quick(_)) => self.renew(work, now, out),
@@ -279,7 +279,7 @@ impl Session {
     ) -> Result<Difficulty, Reject> {
         let account = self.account.as_mut().ok_or(Reject::NotSubscribed)?;
         let Submit { job: id, submission, username } =
-            Submit::read(fields, self.seat.extranonce1, rollable(&self.config))?;
+            Submit::read(fields, self.seat.extranonce1(), rollable(&self.config))?;
         let given = self.given.find(|given| is_given_as(given, id)).ok_or(Reject::UnknownJob)?;
         let harder = self.given.harder_terms(given, now);
         let difficulty = given.assignment.difficulty;

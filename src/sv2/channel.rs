@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     books::MinerProtocol,
-    stratum::{Account, Claim, Config, Effects, Given, GivenJobs, Lease, Terms},
+    stratum::{Account, Claim, Config, Effects, Given, GivenJobs, Place, Terms},
     validate::{Assignment, SeenShares, Source},
     work::{
         CoinbaseClass, Difficulty, Hash256, Job, JobId, Reject, Submission, Version, Work,
@@ -82,7 +82,7 @@ pub(super) struct Channel {
     /// The beginning (extended) or all (standard) of its extranonces.
     pub(super) extranonce: [u8; 12],
     /// None: the connection's own.
-    lease: Option<Box<dyn Lease>>,
+    place: Option<Place>,
     /// It has had a share accepted.
     is_proven: bool,
     pub(super) class: CoinbaseClass,
@@ -106,7 +106,7 @@ pub(super) struct Opening<'a> {
     pub(super) account: Account,
     pub(super) identity: &'a str,
     pub(super) extranonce1: [u8; 4],
-    pub(super) lease: Option<Box<dyn Lease>>,
+    pub(super) place: Option<Place>,
     pub(super) class: CoinbaseClass,
     pub(super) class_floor: Option<Difficulty>,
     pub(super) own_floor: Option<Difficulty>,
@@ -117,7 +117,7 @@ pub(super) struct Opening<'a> {
 
 impl Channel {
     pub(super) fn new(opening: Opening<'_>, config: &Config, work: &Work, now: Instant) -> Self {
-        let Opening { id, kind, account, identity, lease, class, class_floor, own_floor, .. } =
+        let Opening { id, kind, account, identity, place, class, class_floor, own_floor, .. } =
             opening;
         let mut extranonce = [0; 12];
         extranonce[..4].copy_from_slice(&opening.extranonce1);
@@ -136,7 +136,7 @@ impl Channel {
             identity: identity.into(),
             worker: (Box::default(), identity.into()),
             extranonce,
-            lease,
+            place,
             is_proven: false,
             class,
             terms,
@@ -341,9 +341,9 @@ impl Channel {
     /// Its miner has had a share accepted.
     pub(super) fn prove(&mut self) {
         if !std::mem::replace(&mut self.is_proven, true)
-            && let Some(lease) = &self.lease
+            && let Some(place) = &self.place
         {
-            lease.prove();
+            place.prove();
         }
     }
 

@@ -35,7 +35,7 @@ pub(super) struct Session {
     channels: Vec<Channel>,
     announcer: Announcer,
     /// The connection's own extranonce1 is in use.
-    own_lease_used: bool,
+    own_place_used: bool,
     /// Channels with shares to answer at the end of this read.
     unanswered: Vec<u32>,
     /// Of all its channels together.
@@ -55,7 +55,7 @@ impl Session {
             extensions: Extensions::default(),
             channels: Vec::new(),
             announcer: Announcer::default(),
-            own_lease_used: false,
+            own_place_used: false,
             unanswered: Vec::new(),
             pacing: Pacing::new(work, now),
             idle_since: Some(now),
@@ -158,7 +158,7 @@ impl Session {
             let last = channel.given.last().map(|last| last.job);
             urgent |= is_urgent(work, last, channel.told, &channel.vardiff);
         }
-        if self.pacing.is_now(work, urgent, self.seat.extranonce1, now) {
+        if self.pacing.is_now(work, urgent, self.seat.extranonce1(), now) {
             self.send_latest(work, now, out);
         }
         Ok(())
@@ -287,15 +287,15 @@ impl Session {
         let hashrate = hashrate(wish.hashrate).ok_or(codes::INVALID_NOMINAL_HASHRATE)?;
         let own_floor = floor_of(&wish.max_target).ok_or(codes::MAX_TARGET_OUT_OF_RANGE)?;
         if self.channels.len() >= CHANNELS_MAX {
-            self.seat.leases.full();
+            self.seat.refuse_channel();
             return Err(codes::CHANNEL_CAPACITY_EXHAUSTED);
         }
-        let (extranonce1, lease) = if self.own_lease_used {
-            let lease = self.seat.leases.lease().ok_or(codes::CHANNEL_CAPACITY_EXHAUSTED)?;
-            (lease.extranonce1(), Some(lease))
+        let (extranonce1, place) = if self.own_place_used {
+            let place = self.seat.channel(now).ok_or(codes::CHANNEL_CAPACITY_EXHAUSTED)?;
+            (place.extranonce1(), Some(place))
         } else {
-            self.own_lease_used = true;
-            (self.seat.extranonce1, None)
+            self.own_place_used = true;
+            (self.seat.extranonce1(), None)
         };
         let (class, class_floor) = class_of(&self.config, setup, wish.kind);
         let (protocol, agent) = (wish.kind.protocol(), &setup.user_agent);
@@ -305,7 +305,7 @@ impl Session {
             account: Account::open(&self.seat, protocol, agent, class, now),
             identity,
             extranonce1,
-            lease,
+            place,
             class,
             class_floor,
             own_floor,
@@ -419,7 +419,7 @@ impl Session {
             Ok(change) => {
                 channel.prove();
                 if self.pacing.on_share(now) {
-                    self.seat.place.prove();
+                    self.seat.prove();
                 }
                 if !self.unanswered.contains(&channel_id) {
                     self.unanswered.push(channel_id);

@@ -14,11 +14,12 @@ use super::{
     *,
 };
 use crate::{
-    stratum::{ClassRule, Classes, Lease, Leases},
+    books::Counters,
+    stratum::{ClassRule, Classes, Limits},
     work::fixture::{CURTIME, EASY, HARD, WorkFeed, pooled, solo, template, tip},
     work::{
-        BuildJob, CoinbaseClass, Difficulty, Door, Hash256, Payout, Share, Template, Username,
-        limits::Rules, merkle,
+        BuildJob, CoinbaseClass, Difficulty, Door, Hash256, Payout, Refused, Share, Template,
+        Username, limits::Rules, merkle,
     },
 };
 
@@ -49,30 +50,9 @@ fn config() -> Config {
     config
 }
 
-/// Numbers up to one, and how often a connection was full.
-#[derive(Debug)]
-struct Counter(std::sync::atomic::AtomicU32, u32, Arc<std::sync::atomic::AtomicU32>);
-
-#[derive(Debug)]
-struct Number(u32);
-
-impl Leases for Counter {
-    fn lease(&self) -> Option<Box<dyn Lease>> {
-        let number = self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        (number < self.1).then(|| Box::new(Number(number)) as Box<dyn Lease>)
-    }
-
-    fn full(&self) {
-        self.2.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    }
-}
-
-impl Lease for Number {
-    fn extranonce1(&self) -> [u8; 4] {
-        self.0.to_be_bytes()
-    }
-
-    fn prove(&self) {}
+/// Room for so many channels beside the connection's own.
+fn within(channels: usize) -> Limits {
+    Limits { connections: channels, ..Limits::NONE }
 }
 
 impl Bench {
@@ -81,8 +61,7 @@ impl Bench {
         let now = Instant::now();
         let mut feed = WorkFeed::new(nbits, payout);
         feed.publish(BuildJob::Classes, &template(1, nbits, 5), payout, Announce::Now);
-        let mut seat = Seat::alone([9, 9, 9, 9], now);
-        seat.leases = Arc::new(Counter(1.into(), 2000, Arc::default()));
+        let seat = Seat::alone_within(within(1999), &Arc::default(), [9, 9, 9, 9], now);
         let session = Session::new(Arc::new(config), seat, &feed.work, now);
         Self {
             feed,
@@ -779,16 +758,17 @@ fn channels_are_limited_and_listed() {
 #[test]
 fn one_connection_has_only_so_many_channels_and_says_so() {
     let mut bench = Bench::solo();
-    let full = Arc::default();
-    let places = u32::try_from(CHANNELS_MAX).unwrap() + 10;
-    bench.session.seat.leases = Arc::new(Counter(1.into(), places, Arc::clone(&full)));
+    let counters = Arc::<Counters>::default();
+    let full = || counters.view().refused[Refused::FullForConnection as usize];
+    let (places, own) = (within(CHANNELS_MAX + 10), [9, 9, 9, 9]);
+    bench.session.seat = Seat::alone_within(places, &counters, own, bench.now);
     for _ in 0..CHANNELS_MAX {
         bench.standard();
     }
-    assert_eq!(full.load(std::sync::atomic::Ordering::Relaxed), 0);
+    assert_eq!(full(), 0);
     let refused = bench.open(Kind::Standard, 0.0, Target::MAX).unwrap_err();
     assert_eq!(refused, "channel-capacity-exhausted");
-    assert_eq!(full.load(std::sync::atomic::Ordering::Relaxed), 1);
+    assert_eq!(full(), 1);
 }
 
 #[test]

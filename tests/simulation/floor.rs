@@ -1,15 +1,9 @@
 //! The miners' side: connections as `stratum::conn` serves them, on simulated wires.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 
 use gatewayd::{
-    stratum::{Close, Effects, Lease, Leases, Protocol, Seat},
+    stratum::{Close, Effects, Limits, Protocol, Seat},
     sv1, sv2,
     work::{Door, Work},
 };
@@ -97,12 +91,11 @@ impl World {
         self.tally.connections += 1;
         let number = self.tally.connections;
         let (now, config) = (self.instant(), Arc::clone(&self.config));
-        let seat = Seat {
-            roster: Arc::clone(&self.roster),
-            leases: Arc::new(Room(AtomicU32::new(u32::try_from(number << 8).unwrap()))),
-            shelf: Arc::clone(&self.shelf),
-            ..Seat::alone(u32::try_from(number << 8 | 0xFF).unwrap().to_be_bytes(), now)
-        };
+        // Beginnings of extranonces that no other connection has.
+        let first = u32::try_from(number << 8).unwrap().to_be_bytes();
+        let limits = Limits { connections: 0xFE, ..Limits::NONE };
+        let mut seat = Seat::alone_within(limits, &Arc::default(), first, now);
+        (seat.roster, seat.shelf) = (Arc::clone(&self.roster), Arc::clone(&self.shelf));
         let name = self.rigs[rig].name.clone();
         let speaks = self.rigs[rig].speaks;
         let session: Box<dyn Protocol> = if speaks == 0 {
@@ -424,28 +417,4 @@ impl Client {
             Self::Away => {}
         }
     }
-}
-
-/// Beginnings of extranonces, which no other connection has.
-#[derive(Debug)]
-struct Room(AtomicU32);
-
-#[derive(Debug)]
-struct Place(u32);
-
-impl Leases for Room {
-    fn lease(&self) -> Option<Box<dyn Lease>> {
-        let number = self.0.fetch_add(1, Ordering::Relaxed);
-        (number & 0xFF < 0xFE).then(|| Box::new(Place(number)) as Box<dyn Lease>)
-    }
-
-    fn full(&self) {}
-}
-
-impl Lease for Place {
-    fn extranonce1(&self) -> [u8; 4] {
-        self.0.to_be_bytes()
-    }
-
-    fn prove(&self) {}
 }

@@ -14,16 +14,28 @@ use std::{
 use tokio::sync::watch;
 use tracing::warn;
 
-use super::{Limits, places::Places};
+use super::places::Places;
 use crate::{
     books::{Counters, PlacesView, Roster, roster::Eviction},
-    stratum::{Lease, Leases},
     work::{Ration, Refused},
 };
 
+/// `stratum.max_connections`, `stratum.max_connections_per_ip` and `limits.unproven_places`.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub connections: usize,
+    pub connections_per_ip: usize,
+    /// Of an address, by miners without a share; a network has four times as many. 0: no limit.
+    pub unproven: usize,
+}
+
+impl Limits {
+    pub const NONE: Self = Self { connections: 1 << 31, connections_per_ip: 1 << 31, unproven: 0 };
+}
+
 /// Keeps count of all connections and channels.
 #[derive(Debug)]
-pub(super) struct Gate {
+pub struct Gate {
     limits: watch::Receiver<Limits>,
     counters: Arc<Counters>,
     roster: Arc<Roster>,
@@ -32,7 +44,7 @@ pub(super) struct Gate {
 
 /// Channels take no place of a connection: those cost files.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Connection,
     Channel,
 }
@@ -50,7 +62,7 @@ struct Guests {
 
 /// What a stranger could fill the log with.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Complaint {
+pub(crate) enum Complaint {
     Refused,
     Accept,
     Closed,
@@ -63,7 +75,7 @@ pub(super) enum Complaint {
 }
 
 /// What the operator can change about it.
-pub(super) const fn text(refused: Refused) -> &'static str {
+pub(crate) const fn text(refused: Refused) -> &'static str {
     match refused {
         Refused::Full => "stratum.max_connections are connected",
         Refused::FullForIp => "stratum.max_connections_per_ip are connected from there",
@@ -80,7 +92,7 @@ pub(super) const fn text(refused: Refused) -> &'static str {
 
 impl Gate {
     /// A random `first`, so that a miner's late share for an earlier run is nobody's now.
-    pub(super) fn new(
+    pub fn new(
         limits: watch::Receiver<Limits>,
         counters: Arc<Counters>,
         roster: Arc<Roster>,
@@ -95,20 +107,32 @@ impl Gate {
         Self { limits, counters, roster, guests: Mutex::new(guests) }
     }
 
+    /// With limits that stay what they are; `first` is the extranonce1 of the first place.
+    pub(super) fn fixed(
+        limits: Limits,
+        counters: Arc<Counters>,
+        roster: Arc<Roster>,
+        first: [u8; 4],
+    ) -> Arc<Self> {
+        let limits = watch::channel(limits).1;
+        Arc::new(Self::new(limits, counters, roster, u32::from_be_bytes(first)))
+    }
+
     /// A place of this kind; `eviction` sends its connection away.
-    pub(super) fn enter(
+    pub(crate) fn enter(
         self: &Arc<Self>,
         ip: IpAddr,
         kind: Kind,
         eviction: &Arc<Eviction>,
+        now: Instant,
     ) -> Result<Place, Refused> {
         let mut limits = *self.limits.borrow();
         if self.roster.warden().exempts(ip) {
             limits.unproven = 0;
         }
-        eviction.come(now());
+        eviction.come(now);
         let mut guests = self.guests();
-        let number = guests.places[kind as usize].enter(ip, limits, eviction, now())?;
+        let number = guests.places[kind as usize].enter(ip, limits, eviction, now)?;
         // Far fewer are taken than there are; a freed one is not used again for 2^32 arrivals.
         let extranonce1 = loop {
             let candidate = guests.next;
@@ -119,7 +143,7 @@ impl Gate {
         };
         let view = self.show(&guests);
         let say =
-            view.is_short().then(|| guests.complaints[Complaint::Short as usize].may_say(now()));
+            view.is_short().then(|| guests.complaints[Complaint::Short as usize].may_say(now));
         drop(guests);
         if let Some(Some(_)) = say {
             let PlacesView { taken, most, unproven } = view;
@@ -142,7 +166,7 @@ impl Gate {
     }
 
     /// Whether it is time for one more of these, and how many were swallowed since the last.
-    pub(super) fn may_say(&self, complaint: Complaint) -> Option<u64> {
+    pub(crate) fn may_say(&self, complaint: Complaint) -> Option<u64> {
         self.guests().complaints[complaint as usize].may_say(now())
     }
 
@@ -152,9 +176,10 @@ impl Gate {
     }
 }
 
-/// A connection's or channel's place; it is free again when this is dropped.
+/// A connection's or channel's place, with a beginning of extranonces of its own; it is free again
+/// when this is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub struct Place {
     gate: Arc<Gate>,
     ip: IpAddr,
     kind: Kind,
@@ -164,12 +189,14 @@ pub(super) struct Place {
     is_proven: AtomicBool,
 }
 
-impl Lease for Place {
-    fn extranonce1(&self) -> [u8; 4] {
+impl Place {
+    /// The first four bytes of the extranonce, unique among live connections and channels.
+    pub fn extranonce1(&self) -> [u8; 4] {
         self.extranonce1.to_be_bytes()
     }
 
-    fn prove(&self) {
+    /// Its miner has had a share accepted: the place is earned.
+    pub fn prove(&self) {
         let mut guests = self.gate.guests();
         guests.places[self.kind as usize].prove(self.number, self.ip);
         self.gate.show(&guests);
@@ -180,36 +207,24 @@ impl Lease for Place {
     }
 }
 
-/// Places for the channels of a connection.
-#[derive(Debug)]
-pub(super) struct Channels {
-    pub(super) gate: Arc<Gate>,
-    pub(super) peer: SocketAddr,
-    /// Of the connection.
-    pub(super) eviction: Arc<Eviction>,
-}
-
-impl Leases for Channels {
-    fn lease(&self) -> Option<Box<dyn Lease>> {
-        match self.gate.enter(self.peer.ip(), Kind::Channel, &self.eviction) {
-            Ok(place) => Some(Box::new(place)),
-            Err(refused) => {
-                self.refuse(refused);
-                None
-            }
-        }
+impl Place {
+    /// Another one for a channel of this place's connection, which `eviction` sends away. None when
+    /// there are too many miners already; that is counted and logged.
+    pub(super) fn channel(
+        &self,
+        peer: SocketAddr,
+        eviction: &Arc<Eviction>,
+        now: Instant,
+    ) -> Option<Self> {
+        let entered = self.gate.enter(self.ip, Kind::Channel, eviction, now);
+        entered.inspect_err(|refused| self.refuse_channel(peer, *refused)).ok()
     }
 
-    fn full(&self) {
-        self.refuse(Refused::FullForConnection);
-    }
-}
-
-impl Channels {
-    fn refuse(&self, refused: Refused) {
+    /// Counts and logs that there is no channel.
+    pub(super) fn refuse_channel(&self, peer: SocketAddr, refused: Refused) {
         self.gate.counters.add_refused(refused);
         if let Some(similar_not_logged) = self.gate.may_say(Complaint::Refused) {
-            warn!(peer = %self.peer, similar_not_logged, "refused a channel: {}", text(refused));
+            warn!(%peer, similar_not_logged, "refused a channel: {}", text(refused));
         }
     }
 }
@@ -228,7 +243,7 @@ impl Drop for Place {
 }
 
 /// Tokio's clock, so that tests can hold it.
-pub(super) fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
@@ -248,7 +263,7 @@ mod tests {
     }
 
     fn enter(gate: &Arc<Gate>, ip: IpAddr) -> Result<Place, Refused> {
-        gate.enter(ip, Kind::Connection, &Arc::default())
+        gate.enter(ip, Kind::Connection, &Arc::default(), now())
     }
 
     #[test]
@@ -259,7 +274,7 @@ mod tests {
         assert_eq!((first.extranonce1, second.extranonce1), (u32::MAX, 0));
         assert_eq!(enter(&gate, HERE).unwrap_err(), Refused::FullForIp);
         let third = enter(&gate, THERE).unwrap();
-        [&first, &second, &third].into_iter().for_each(Lease::prove);
+        [&first, &second, &third].into_iter().for_each(|place| place.prove());
         assert_eq!(enter(&gate, THERE).unwrap_err(), Refused::Full);
         drop(first);
         assert_eq!(enter(&gate, HERE).unwrap().extranonce1, 2);
@@ -281,15 +296,18 @@ mod tests {
     fn a_channel_that_finds_no_place_is_counted() {
         let gate = gate(limits(2, 1), 0);
         let peer = SocketAddr::new(HERE, 1);
-        let channels = Channels { gate: Arc::clone(&gate), peer, eviction: Arc::default() };
-        let _first = channels.lease().unwrap();
+        let own = enter(&gate, HERE).unwrap();
+        let channel = || own.channel(peer, &Arc::default(), now());
+        let _first = channel().unwrap();
         let view = || gate.counters.view();
         assert_eq!(view().refused, [0; Refused::ALL.len()]);
-        assert!(channels.lease().is_none());
-        channels.full();
+        assert!(channel().is_none());
+        own.refuse_channel(peer, Refused::FullForConnection);
         let count = |refused: Refused| view().refused[refused as usize];
         assert_eq!([count(Refused::FullForIp), count(Refused::FullForConnection)], [1, 1]);
-        assert!(enter(&gate, HERE).is_ok(), "a channel takes no connection's place");
+        let taken = PlacesView { taken: 1, most: 2, unproven: 1 };
+        assert_eq!(view().places, taken, "a channel takes no connection's place");
+        drop(own);
         assert_eq!(view().places, PlacesView { taken: 0, most: 2, unproven: 0 });
     }
 

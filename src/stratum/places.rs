@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::Limits;
+use super::gate::Limits;
 use crate::{
     books::roster::Eviction,
     work::{Refused, limits::NETWORK_TIMES},
