@@ -6,6 +6,7 @@ use crypto_box::{
 };
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use rand::{CryptoRng, RngCore};
+use x25519_dalek::{PublicKey, StaticSecret};
 
 use super::frame::mix;
 
@@ -13,26 +14,24 @@ use super::frame::mix;
 #[derive(Clone)]
 pub struct Identity {
     signing: SigningKey,
-    sealing: SecretKey,
+    sealing: StaticSecret,
     public: PublicIdentity,
 }
 
 impl Identity {
     pub fn generate(rng: &mut (impl RngCore + CryptoRng)) -> Self {
-        let (mut ed25519, mut x25519) = ([0; 32], [0; 32]);
-        rng.fill_bytes(&mut ed25519);
-        rng.fill_bytes(&mut x25519);
-        Self::from_secrets(&ed25519, x25519)
+        let signing = SigningKey::generate(rng);
+        Self::of(signing, StaticSecret::random_from_rng(rng))
     }
 
     /// From an Ed25519 seed and an X25519 scalar.
     pub fn from_secrets(ed25519: &[u8; 32], x25519: [u8; 32]) -> Self {
-        let signing = SigningKey::from_bytes(ed25519);
-        let sealing = SecretKey::from_bytes(x25519);
-        let public = PublicIdentity {
-            ed25519: signing.verifying_key().to_bytes(),
-            x25519: sealing.public_key().to_bytes(),
-        };
+        Self::of(SigningKey::from_bytes(ed25519), x25519.into())
+    }
+
+    fn of(signing: SigningKey, sealing: StaticSecret) -> Self {
+        let ed25519 = signing.verifying_key().to_bytes();
+        let public = PublicIdentity { ed25519, x25519: PublicKey::from(&sealing) };
         Self { signing, sealing, public }
     }
 
@@ -48,7 +47,12 @@ impl Identity {
 
     /// Opens a box that was sealed to this identity.
     pub fn unseal(&self, sealed: &[u8]) -> Result<Vec<u8>, CipherError> {
-        self.sealing.unseal(sealed).map_err(|_| CipherError::Seal)
+        self.box_secret().unseal(sealed).map_err(|_| CipherError::Seal)
+    }
+
+    /// The X25519 key as boxes take it.
+    fn box_secret(&self) -> SecretKey {
+        SecretKey::from_bytes(self.sealing.to_bytes())
     }
 }
 
@@ -62,7 +66,7 @@ impl std::fmt::Debug for Identity {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct PublicIdentity {
     pub ed25519: [u8; 32],
-    pub x25519: [u8; 32],
+    pub x25519: PublicKey,
 }
 
 impl PublicIdentity {
@@ -71,7 +75,7 @@ impl PublicIdentity {
         let (mut ed25519, mut x25519) = ([0; 32], [0; 32]);
         ed25519.copy_from_slice(&bytes[..32]);
         x25519.copy_from_slice(&bytes[32..]);
-        Self { ed25519, x25519 }
+        Self { ed25519, x25519: x25519.into() }
     }
 
     /// From the 128 hex digits that pools publish.
@@ -85,7 +89,7 @@ impl PublicIdentity {
     pub fn to_bytes(self) -> [u8; PUBLIC_LEN] {
         let mut bytes = [0; PUBLIC_LEN];
         bytes[..32].copy_from_slice(&self.ed25519);
-        bytes[32..].copy_from_slice(&self.x25519);
+        bytes[32..].copy_from_slice(self.x25519.as_bytes());
         bytes
     }
 
@@ -100,8 +104,7 @@ impl PublicIdentity {
         message: &[u8],
         rng: &mut (impl RngCore + CryptoRng),
     ) -> Result<Vec<u8>, CipherError> {
-        let key = crypto_box::PublicKey::from_bytes(self.x25519);
-        key.seal(rng, message).map_err(|_| CipherError::Seal)
+        box_public(&self.x25519).seal(rng, message).map_err(|_| CipherError::Seal)
     }
 
     /// The message without the signature at its end, which must be good.
@@ -169,14 +172,14 @@ pub struct Channel {
 
 impl Channel {
     /// The gateway's end.
-    pub fn of_gateway(ours: &Identity, theirs: &[u8; 32], nonces: Nonces) -> Self {
-        let cipher = SalsaBox::new(&(*theirs).into(), &ours.sealing);
+    pub fn of_gateway(ours: &Identity, theirs: &PublicKey, nonces: Nonces) -> Self {
+        let cipher = SalsaBox::new(&box_public(theirs), &ours.box_secret());
         Self { cipher, send: nonces.to_pool, receive: nonces.to_gateway }
     }
 
     /// The pool's end.
-    pub fn of_pool(ours: &Identity, theirs: &[u8; 32], nonces: Nonces) -> Self {
-        let cipher = SalsaBox::new(&(*theirs).into(), &ours.sealing);
+    pub fn of_pool(ours: &Identity, theirs: &PublicKey, nonces: Nonces) -> Self {
+        let cipher = SalsaBox::new(&box_public(theirs), &ours.box_secret());
         Self { cipher, send: nonces.to_gateway, receive: nonces.to_pool }
     }
 
@@ -207,6 +210,11 @@ impl Channel {
             .map_err(|_| CipherError::Mac)?;
         Ok(message)
     }
+}
+
+/// The X25519 key as boxes take it.
+fn box_public(key: &PublicKey) -> crypto_box::PublicKey {
+    crypto_box::PublicKey::from_bytes(key.to_bytes())
 }
 
 /// What is wrong with what should have been secret or signed.

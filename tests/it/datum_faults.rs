@@ -120,7 +120,9 @@ fn payout() -> Arc<Payout> {
 fn a_response_with_another_echo_ends_the_connection() {
     let mut rig = Rig::new();
     let mut echo = rig.pool.visitor.keys;
-    echo.session.x25519[0] ^= 1;
+    let mut key = echo.session.x25519.to_bytes();
+    key[0] ^= 1;
+    echo.session.x25519 = key.into();
     let signer = rig.pool.identity.clone();
     let response = rig.pool.odd_response("", echo, &signer);
     let error = rig.hear(&response).unwrap_err();

@@ -54,7 +54,7 @@ fn key(hex: &str) -> [u8; 32] {
 }
 
 fn signer(hex: &str) -> PublicIdentity {
-    PublicIdentity { ed25519: key(hex), x25519: [0; 32] }
+    PublicIdentity { ed25519: key(hex), x25519: [0; 32].into() }
 }
 
 fn lines() -> Vec<Line> {

@@ -132,7 +132,9 @@ impl Session {
         let mut link = visitor.link(&session);
         let mut echo = visitor.keys;
         if control.has(Fault::WrongEcho) {
-            echo.session.x25519[0] ^= 1;
+            let mut key = echo.session.x25519.to_bytes();
+            key[0] ^= 1;
+            echo.session.x25519 = key.into();
         }
         let motd = control.config.motd.as_bytes();
         let motd = &motd[..motd.len().min(MOTD_MAX)];
