@@ -10,20 +10,22 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use super::{
     awaiting::{Awaiting, Sent},
-    cipher::{CipherError, Identity, PublicIdentity},
-    codec::DecodeError,
     coinbaser::{self, CoinbaserFault},
     event::{Configured, Event, Fault, Unsent},
-    frame::command,
-    handshake::{Handshake, HandshakeError},
-    link::{Frame, Link, LinkError},
     liveness::{Dead, Liveness, Trust},
-    message::{
-        CoinbaserMessage, Configuration, ShareFlags, ShareMessage, ShareReason, ShareResponse,
-        ToGateway, ToPool, Validation, Wanted,
-    },
     owed::{Answered, Owed},
-    proof::ShortIds,
+    protocol::{
+        cipher::{CipherError, Identity, PublicIdentity},
+        codec::DecodeError,
+        frame::command,
+        handshake::{Handshake, HandshakeError},
+        link::{Frame, Link, LinkError},
+        message::{
+            CoinbaserMessage, Configuration, ShareFlags, ShareMessage, ShareReason, ShareResponse,
+            ToGateway, ToPool, Validation, Wanted,
+        },
+        proof::ShortIds,
+    },
     slots::Slots,
     validation,
 };

@@ -1,6 +1,6 @@
 //! Checks of what the pool wants paid: the split of a coinbase, and its own configuration.
 
-use super::{codec::Reader, message::CoinbaserMessage};
+use super::protocol::{codec::Reader, message::CoinbaserMessage};
 use crate::work::{Coinbaser, CoinbaserRequest, PayoutOutput};
 
 /// A split that may be mined on.

@@ -4,9 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     awaiting::Sent,
-    codec::DecodeError,
     coinbaser::CoinbaserFault,
-    message::{Configuration, ShareResponse, Wanted},
+    protocol::{
+        codec::DecodeError,
+        message::{Configuration, ShareResponse, Wanted},
+    },
 };
 use crate::work::{Coinbaser, CoinbaserRequest};
 

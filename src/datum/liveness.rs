@@ -7,7 +7,7 @@ use std::{
 
 use rustc_hash::{FxBuildHasher, FxHashSet};
 
-use super::message::ShareReason;
+use super::protocol::message::ShareReason;
 
 /// The clocks that run on a connection.
 #[derive(Debug)]

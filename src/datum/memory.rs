@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use super::cipher::PublicIdentity;
+use super::protocol::cipher::PublicIdentity;
 
 /// By the pool's key, the one learnt of last at the end.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]

@@ -5,8 +5,8 @@
 //!                                                  ^                 |
 //!                                  shares ---------+----- hold <-----+ while the pool is away
 //! ```
-//! `conn.rs` and `task.rs` have the sockets; all else is sans-IO. The message types serve the pool's
-//! side too (`devnet::pool`). Not here: who mines what (`work`), and which shares are good
+//! `protocol/` is what goes over the wire, and serves the pool's side too (`devnet::pool`); all around
+//! it is the client. `conn.rs` and `task.rs` have the sockets; all else is sans-IO. Not here: who mines what (`work`), and which shares are good
 //! (`validate`).
 //!
 //! Every share that enters leaves in exactly one way: accepted (perhaps tentatively) or rejected by
@@ -15,25 +15,18 @@
 //! them the first time, so "duplicate work" as the answer to such a share means accepted.
 
 mod awaiting;
-mod cipher;
 mod client;
-mod codec;
 mod coinbaser;
 mod conn;
 mod event;
-mod frame;
-mod handshake;
 mod hints;
 mod hold;
-mod link;
 mod liveness;
 mod memory;
-pub mod message;
 mod options;
 mod owed;
 mod prime_ids;
-mod proof;
-mod rebuild;
+mod protocol;
 mod relay;
 mod retry;
 mod slots;
@@ -45,18 +38,17 @@ mod usernames;
 mod validation;
 
 pub use awaiting::Sent;
-pub use cipher::{Channel, CipherError, Identity, MAC_LEN, Nonces, PublicIdentity};
 pub use client::{Client, ClientError};
-pub use codec::DecodeError;
 pub use coinbaser::{Checked, CoinbaserFault, check as check_coinbaser};
 pub use event::{Configured, Event, Fault, Unsent};
-pub use frame::{BODY_MAX, FrameError, HEADER_LEN, Header, HeaderKey, Inbox, command, mix};
-pub use handshake::{HELLO_MAX, Handshake, HandshakeError, Visitor, Welcome};
-pub use link::{Frame, Link, LinkError};
 pub use memory::PoolMemory;
 pub use options::{Backoff, DatumConfig, PoolConfig, default_user_agent};
-pub use proof::{ShortIds, crosscheck};
-pub use rebuild::{Rebuilt, rebuild};
+pub use protocol::{
+    BODY_MAX, Channel, CipherError, DecodeError, Frame, FrameError, HEADER_LEN, HELLO_MAX,
+    Handshake, HandshakeError, Header, HeaderKey, Identity, Inbox, Link, LinkError, MAC_LEN,
+    Nonces, PublicIdentity, Rebuilt, ShortIds, Visitor, Welcome, command, crosscheck, message, mix,
+    rebuild,
+};
 pub use relay::{News, Relay, RelayOptions};
 #[cfg(test)]
 pub(crate) use stats::Verdict;

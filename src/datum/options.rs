@@ -3,7 +3,7 @@
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
-    cipher::PublicIdentity,
+    protocol::cipher::PublicIdentity,
     relay::RelayOptions,
     usernames::{Modifier, UsernameMode, Usernames},
 };

@@ -3,7 +3,7 @@
 //! A pool's prime id is in every coinbase. OCEAN gives each connection one of its own, and refuses
 //! work with an earlier one; then shares cannot wait for the pool to come back.
 
-use super::{cipher::PublicIdentity, memory::PoolMemory};
+use super::{memory::PoolMemory, protocol::cipher::PublicIdentity};
 
 /// The ids of this run by pool, and what they tell of it.
 #[derive(Debug, Default)]

@@ -14,13 +14,13 @@ use tracing::warn;
 
 use self::change::Leaving;
 use super::{
-    cipher::{Identity, PublicIdentity},
     client::{Client, ClientError},
     event::{Event, Unsent},
     hold::{Held, Hold},
     liveness::Trust,
     memory::PoolMemory,
     prime_ids::PrimeIds,
+    protocol::cipher::{Identity, PublicIdentity},
     stats::{Lost, PoolStats},
     status::{PoolStatus, Talk},
     usernames::Usernames,

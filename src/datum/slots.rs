@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::message::{CoinbaseContext, JobContext};
+use super::protocol::message::{CoinbaseContext, JobContext};
 use crate::work::{Coinbase, CoinbaseClass, Job};
 
 /// Which jobs have which slots.

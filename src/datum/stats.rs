@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::message::ShareReason;
+use super::protocol::message::ShareReason;
 
 /// Counts of the pool's side. Only the pool's task writes them.
 #[derive(Debug, Default)]

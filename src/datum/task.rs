@@ -22,12 +22,12 @@ use tracing::{debug, warn};
 
 use self::change::{Change, Drain};
 use super::{
-    cipher::Identity,
     client::{ClientError, OUT_MAX},
     conn::{Conn, Phase, Turn, now},
     hints::Hints,
     memory::{FILE_LEN_MAX, PoolMemory},
     options::DatumConfig,
+    protocol::cipher::Identity,
     relay::Relay,
     retry::{self, Ended, Next, Past},
     stats::PoolStats,

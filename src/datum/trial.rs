@@ -6,9 +6,9 @@ use std::{
 };
 
 use super::{
-    cipher::{Identity, PublicIdentity},
     client::{Client, ClientError},
     event::Event,
+    protocol::cipher::{Identity, PublicIdentity},
 };
 use crate::work::Template;
 

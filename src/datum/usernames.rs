@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::message::USERNAME_MAX;
+use super::protocol::message::USERNAME_MAX;
 use crate::work::Hash256;
 
 /// What becomes of the names that miners give themselves.

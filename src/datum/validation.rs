@@ -1,6 +1,6 @@
 //! Answers to a pool that wants to see a job's transactions.
 
-use super::{
+use super::protocol::{
     frame::BODY_MAX,
     message::{Validation, ValidationError, Wanted},
     proof::{ShortIds, crosscheck},

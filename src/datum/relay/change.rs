@@ -11,9 +11,9 @@ use tracing::{info, warn};
 use super::{OUT_LEN_MAX, Relay};
 use crate::{
     datum::{
-        cipher::PublicIdentity,
         client::{Client, ClientError},
         event::Event,
+        protocol::cipher::PublicIdentity,
         status::{NextPool, Talk},
         trial::Trial,
     },

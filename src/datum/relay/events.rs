@@ -9,7 +9,7 @@ use crate::{
     datum::{
         awaiting::Sent,
         event::{Configured, Event},
-        message::{ShareReason, ShareResponse, ShareStatus},
+        protocol::message::{ShareReason, ShareResponse, ShareStatus},
         stats::Verdict,
         status::PoolState,
     },

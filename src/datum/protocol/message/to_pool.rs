@@ -6,7 +6,7 @@ use super::{
     to_gateway::Wanted,
 };
 use crate::{
-    datum::codec::Reader,
+    datum::protocol::codec::Reader,
     work::{CoinbaserRequest, Hash256},
 };
 

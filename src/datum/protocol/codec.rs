@@ -2,22 +2,26 @@
 
 /// A checked walk over a message.
 #[derive(Clone, Debug)]
-pub(super) struct Reader<'a> {
+pub(in crate::datum) struct Reader<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    pub(in crate::datum) fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
 
-    pub(super) fn take(&mut self, len: usize, what: &'static str) -> Result<&'a [u8], DecodeError> {
+    pub(in crate::datum) fn take(
+        &mut self,
+        len: usize,
+        what: &'static str,
+    ) -> Result<&'a [u8], DecodeError> {
         let (head, rest) = self.rest.split_at_checked(len).ok_or(DecodeError::Short(what))?;
         self.rest = rest;
         Ok(head)
     }
 
-    pub(super) fn array<const N: usize>(
+    pub(in crate::datum) fn array<const N: usize>(
         &mut self,
         what: &'static str,
     ) -> Result<[u8; N], DecodeError> {
@@ -26,29 +30,33 @@ impl<'a> Reader<'a> {
         Ok(*head)
     }
 
-    pub(super) fn u8(&mut self, what: &'static str) -> Result<u8, DecodeError> {
+    pub(in crate::datum) fn u8(&mut self, what: &'static str) -> Result<u8, DecodeError> {
         Ok(u8::from_le_bytes(self.array(what)?))
     }
 
-    pub(super) fn u16(&mut self, what: &'static str) -> Result<u16, DecodeError> {
+    pub(in crate::datum) fn u16(&mut self, what: &'static str) -> Result<u16, DecodeError> {
         Ok(u16::from_le_bytes(self.array(what)?))
     }
 
-    pub(super) fn u24(&mut self, what: &'static str) -> Result<u32, DecodeError> {
+    pub(in crate::datum) fn u24(&mut self, what: &'static str) -> Result<u32, DecodeError> {
         let [a, b, c] = self.array(what)?;
         Ok(u32::from_le_bytes([a, b, c, 0]))
     }
 
-    pub(super) fn u32(&mut self, what: &'static str) -> Result<u32, DecodeError> {
+    pub(in crate::datum) fn u32(&mut self, what: &'static str) -> Result<u32, DecodeError> {
         Ok(u32::from_le_bytes(self.array(what)?))
     }
 
-    pub(super) fn u64(&mut self, what: &'static str) -> Result<u64, DecodeError> {
+    pub(in crate::datum) fn u64(&mut self, what: &'static str) -> Result<u64, DecodeError> {
         Ok(u64::from_le_bytes(self.array(what)?))
     }
 
     /// A NUL-terminated string of at most `max` bytes, without its NUL.
-    pub(super) fn text(&mut self, max: usize, what: &'static str) -> Result<&'a [u8], DecodeError> {
+    pub(in crate::datum) fn text(
+        &mut self,
+        max: usize,
+        what: &'static str,
+    ) -> Result<&'a [u8], DecodeError> {
         let window = &self.rest[..self.rest.len().min(max + 1)];
         let len = memchr::memchr(0, window).ok_or(DecodeError::Short(what))?;
         let text = self.take(len, what)?;
@@ -57,7 +65,11 @@ impl<'a> Reader<'a> {
     }
 
     /// A byte that must be there.
-    pub(super) fn mark(&mut self, byte: u8, what: &'static str) -> Result<(), DecodeError> {
+    pub(in crate::datum) fn mark(
+        &mut self,
+        byte: u8,
+        what: &'static str,
+    ) -> Result<(), DecodeError> {
         match self.u8(what)? {
             found if found == byte => Ok(()),
             found => Err(DecodeError::Value { what, value: found.into() }),
@@ -65,7 +77,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes the next byte if it is `mark`.
-    pub(super) fn skip_if(&mut self, mark: u8) -> bool {
+    pub(in crate::datum) fn skip_if(&mut self, mark: u8) -> bool {
         match self.rest.split_first() {
             Some((found, rest)) if *found == mark => {
                 self.rest = rest;
@@ -75,12 +87,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::datum) fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
     /// All that is left: padding.
-    pub(super) fn rest(self) -> &'a [u8] {
+    pub(in crate::datum) fn rest(self) -> &'a [u8] {
         self.rest
     }
 }

@@ -1,7 +1,7 @@
 //! The two messages of the handshake.
 
 use super::{DecodeError, END};
-use crate::datum::{cipher::PublicIdentity, codec::Reader};
+use crate::datum::protocol::{cipher::PublicIdentity, codec::Reader};
 
 /// A gateway's two identities, as HELLO says them and the response repeats them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{DecodeError, END, USERNAME_MAX};
-use crate::{datum::codec::Reader, work::Hash256};
+use crate::{datum::protocol::codec::Reader, work::Hash256};
 
 /// Kind 0x27.
 #[derive(Clone, Debug, Eq, PartialEq)]

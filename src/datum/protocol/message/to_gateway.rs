@@ -1,7 +1,7 @@
 //! Mining messages from a pool to its gateways.
 
 use super::{DecodeError, END, to_pool::VALIDATION};
-use crate::{datum::codec::Reader, work::PayoutOutput};
+use crate::{datum::protocol::codec::Reader, work::PayoutOutput};
 
 /// A mining message that a gateway receives.
 #[derive(Clone, Debug, Eq, PartialEq)]
