@@ -138,17 +138,12 @@ pub(super) const LOOK_EACH_MS: u64 = 250;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{Fate, NodeAnswer};
+    use crate::{ledger::NodeAnswer, work::BlockOutcome};
 
     const NOW: u64 = 1_800_000_000;
 
     fn block(height: u32, at: u64, answers: usize) -> BlockRecord {
-        let answer = NodeAnswer {
-            node: "one".into(),
-            result: Fate::Accepted,
-            reason: String::new(),
-            at: at + 1,
-        };
+        let answer = NodeAnswer { node: "one".into(), outcome: BlockOutcome::Accepted, at: at + 1 };
         BlockRecord {
             height,
             hash: format!("{height:064}"),

@@ -9,20 +9,8 @@ use std::{
     time::SystemTime,
 };
 
+pub use crate::work::BlockOutcome as Answer;
 use crate::work::{Hash256, Username, printable};
-
-/// What a node made of a block.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Answer {
-    /// It is in the node's best chain.
-    Accepted,
-    /// The node knows it and it is valid, but another block won.
-    Stale,
-    /// The node refuses it, in its own words.
-    Rejected(String),
-    /// No verdict yet: down, busy, or still checking. Asked again.
-    Unanswered(String),
-}
 
 impl Answer {
     /// What `submitblock` says (BIP 22): null is acceptance, and neither a block that the node
@@ -64,21 +52,6 @@ impl Answer {
             return Self::Rejected(shown(message));
         }
         Self::Unanswered(shown(message))
-    }
-
-    /// As metrics say it.
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Accepted => "accepted",
-            Self::Stale => "stale",
-            Self::Rejected(_) => "rejected",
-            Self::Unanswered(_) => "unanswered",
-        }
-    }
-
-    /// True when asking again would change nothing.
-    pub(super) fn is_final(&self) -> bool {
-        !matches!(self, Self::Unanswered(_))
     }
 }
 

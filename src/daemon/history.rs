@@ -5,10 +5,10 @@ use std::{sync::Arc, time::SystemTime};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    blocks::{Answer, BlockStats, Event, News},
+    blocks::{BlockStats, Event, News},
     books::{Counters, Roster},
     config::Config,
-    ledger::{self, BlockEvent, BlockNews, Fate, Ledger, LedgerConfig},
+    ledger::{self, BlockEvent, BlockNews, Ledger, LedgerConfig},
     template::Templates,
 };
 
@@ -50,14 +50,8 @@ fn block_news(news: News) -> BlockNews {
     let News { height, hash, at, event } = news;
     let what = match event {
         Event::Found(worker) => BlockEvent::Found(Some(worker.0.as_ref().into())),
-        Event::Answered(node, answer) => {
-            let (result, reason) = match answer {
-                Answer::Accepted => (Fate::Accepted, String::new()),
-                Answer::Stale => (Fate::Stale, String::new()),
-                Answer::Rejected(reason) => (Fate::Rejected, reason),
-                Answer::Unanswered(reason) => (Fate::Unanswered, reason),
-            };
-            BlockEvent::Answered { node: node.as_ref().into(), result, reason }
+        Event::Answered(node, outcome) => {
+            BlockEvent::Answered { node: node.as_ref().into(), outcome }
         }
     };
     let at = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();

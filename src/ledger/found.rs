@@ -31,13 +31,15 @@ impl Found {
                 block.at = at;
                 block.worker = worker.unwrap_or_default();
             }
-            BlockEvent::Answered { node, result, mut reason } => {
-                let whole = |end: &usize| reason.is_char_boundary(*end);
-                let end = (0..=reason.len().min(REASON_MAX)).rfind(whole).unwrap_or(0);
-                reason.truncate(end);
+            BlockEvent::Answered { node, mut outcome } => {
+                if let Some(reason) = outcome.reason_mut() {
+                    let whole = |end: &usize| reason.is_char_boundary(*end);
+                    let end = (0..=reason.len().min(REASON_MAX)).rfind(whole).unwrap_or(0);
+                    reason.truncate(end);
+                }
                 let others = block.submissions.len();
                 let known = block.submissions.iter_mut().find(|it| it.node == node);
-                let answer = NodeAnswer { node, result, reason, at };
+                let answer = NodeAnswer { node, outcome, at };
                 match known {
                     Some(known) => *known = answer,
                     None if others < NODES_MAX => block.submissions.push(answer),
@@ -109,29 +111,32 @@ const NODES_MAX: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::Fate;
+    use crate::work::BlockOutcome;
 
     fn news(height: u32, at: u64, what: BlockEvent) -> BlockNews {
         BlockNews { height, hash: format!("{height:064}"), at, what }
     }
 
-    fn answered(node: &str, result: Fate) -> BlockEvent {
-        BlockEvent::Answered { node: node.into(), result, reason: String::new() }
+    fn answered(node: &str, outcome: BlockOutcome) -> BlockEvent {
+        BlockEvent::Answered { node: node.into(), outcome }
     }
 
     #[test]
     fn each_node_has_its_last_word() {
         let mut found = Found::default();
         found.hear(news(7, 100, BlockEvent::Found(Some("a.b".into()))));
-        found.hear(news(7, 101, answered("x", Fate::Unanswered)));
-        found.hear(news(7, 102, answered("y", Fate::Accepted)));
-        found.hear(news(7, 103, answered("x", Fate::Stale)));
+        found.hear(news(7, 101, answered("x", BlockOutcome::Unanswered(String::new()))));
+        found.hear(news(7, 102, answered("y", BlockOutcome::Accepted)));
+        found.hear(news(7, 103, answered("x", BlockOutcome::Stale)));
         let blocks = found.latest(5);
         assert_eq!(blocks.len(), 1);
         assert_eq!((blocks[0].at, blocks[0].worker.as_str()), (100, "a.b"));
-        let words: Vec<_> =
-            blocks[0].submissions.iter().map(|it| (it.node.as_str(), it.result, it.at)).collect();
-        assert_eq!(words, [("x", Fate::Stale, 103), ("y", Fate::Accepted, 102)]);
+        let words: Vec<_> = blocks[0]
+            .submissions
+            .iter()
+            .map(|it| (it.node.as_str(), it.outcome.name(), it.at))
+            .collect();
+        assert_eq!(words, [("x", "stale", 103), ("y", "accepted", 102)]);
         assert_eq!(found.take_changed(), blocks);
         assert!(found.take_changed().is_empty());
         found.put_back(blocks.clone());
@@ -142,17 +147,20 @@ mod tests {
     fn a_block_that_a_restart_resumed_keeps_its_story() {
         let mut before = Found::default();
         before.hear(news(7, 100, BlockEvent::Found(Some("a.b".into()))));
-        before.hear(news(7, 101, answered("x", Fate::Unanswered)));
-        before.hear(news(7, 101, answered("y", Fate::Unanswered)));
+        before.hear(news(7, 101, answered("x", BlockOutcome::Unanswered(String::new()))));
+        before.hear(news(7, 101, answered("y", BlockOutcome::Unanswered(String::new()))));
         let mut found = Found::default();
-        found.hear(news(7, 900, answered("x", Fate::Accepted)));
+        found.hear(news(7, 900, answered("x", BlockOutcome::Accepted)));
         found.load(before.latest(10));
         let blocks = found.latest(5);
         assert_eq!(blocks.len(), 1);
         assert_eq!((blocks[0].at, blocks[0].worker.as_str()), (100, "a.b"));
-        let words: Vec<_> =
-            blocks[0].submissions.iter().map(|it| (it.node.as_str(), it.result, it.at)).collect();
-        assert_eq!(words, [("x", Fate::Accepted, 900), ("y", Fate::Unanswered, 101)]);
+        let words: Vec<_> = blocks[0]
+            .submissions
+            .iter()
+            .map(|it| (it.node.as_str(), it.outcome.name(), it.at))
+            .collect();
+        assert_eq!(words, [("x", "accepted", 900), ("y", "unanswered", 101)]);
     }
 
     #[test]
@@ -162,16 +170,9 @@ mod tests {
         for height in 0..=last {
             found.hear(news(height, 1, BlockEvent::Found(None)));
         }
-        found.hear(news(
-            last,
-            2,
-            BlockEvent::Answered {
-                node: "x".into(),
-                result: Fate::Rejected,
-                reason: "ü".repeat(1_000),
-            },
-        ));
-        assert_eq!(found.latest(1)[0].submissions[0].reason, "ü".repeat(REASON_MAX / 2));
+        found.hear(news(last, 2, answered("x", BlockOutcome::Rejected("ü".repeat(1_000)))));
+        let cut = BlockOutcome::Rejected("ü".repeat(REASON_MAX / 2));
+        assert_eq!(found.latest(1)[0].submissions[0].outcome, cut);
         assert_eq!(found.blocks.len(), BLOCKS_MAX);
         assert_eq!(found.take_changed().len(), BLOCKS_MAX);
         assert_eq!(found.latest(1)[0].height, last);

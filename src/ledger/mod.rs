@@ -21,6 +21,6 @@ mod types;
 
 pub use task::{Inputs, Ledger, LedgerConfig, spawn};
 pub use types::{
-    BestShare, BlockEvent, BlockNews, BlockRecord, Fate, Hashrates, HistoryQuery, LedgerState,
-    Metric, NodeAnswer, ReadError, Series, Totals, WorkerRecord,
+    BestShare, BlockEvent, BlockNews, BlockRecord, Hashrates, HistoryQuery, LedgerState, Metric,
+    NodeAnswer, ReadError, Series, Totals, WorkerRecord,
 };

@@ -11,7 +11,7 @@ use rusqlite::{CachedStatement, Connection, Error, OpenFlags, Transaction, param
 use rustc_hash::FxHashMap;
 
 use super::{
-    BestShare, BlockRecord, Fate, NodeAnswer,
+    BestShare, BlockRecord, NodeAnswer,
     book::{Batch, Stored, StoredTotals, StoredWorker, WORKERS_MAX},
     file::{FILE, Identity, identity, keep_private, lock},
     found::BLOCKS_MAX,
@@ -21,7 +21,7 @@ use super::{
     sum::Sum,
     trouble::Trouble,
 };
-use crate::work::Reject;
+use crate::work::{BlockOutcome, Reject};
 
 /// An open database that nobody else writes.
 #[derive(Debug)]
@@ -283,9 +283,8 @@ fn load_blocks(connection: &Connection) -> Result<Vec<BlockRecord>, Error> {
     for block in &mut blocks {
         let answers = answers.query_map([&block.hash], |row| {
             let name: String = row.get(1)?;
-            let result = Fate::ALL.into_iter().find(|fate| fate.name() == name);
-            let result = result.unwrap_or(Fate::Unanswered);
-            Ok(NodeAnswer { node: row.get(0)?, result, reason: row.get(2)?, at: row.get(3)? })
+            let outcome = BlockOutcome::of_name(&name, row.get(2)?);
+            Ok(NodeAnswer { node: row.get(0)?, outcome, at: row.get(3)? })
         })?;
         block.submissions = answers.collect::<Result<_, _>>()?;
     }
@@ -430,8 +429,8 @@ fn write_block(transaction: &Transaction<'_>, block: &BlockRecord) -> Result<(),
         .execute(params![height, hash, signed(*at), worker])?;
     let mut answer =
         transaction.prepare_cached("INSERT OR REPLACE INTO submission VALUES (?, ?, ?, ?, ?)")?;
-    for NodeAnswer { node, result, reason, at } in submissions {
-        answer.execute(params![hash, node, result.name(), reason, signed(*at)])?;
+    for NodeAnswer { node, outcome, at } in submissions {
+        answer.execute(params![hash, node, outcome.name(), outcome.reason(), signed(*at)])?;
     }
     Ok(())
 }

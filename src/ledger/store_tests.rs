@@ -122,12 +122,9 @@ fn everything_but_series_is_read_back_at_the_next_start() {
     let (mut store, _) = Store::open(dir.path()).unwrap();
     let best = Some(BestShare { difficulty: 4.5e12, worker: "a.b".into(), at: START + 5 });
     let totals = StoredTotals { sum: worker(0, 900).sum, since: START, best };
-    let answers = [("x", Fate::Accepted), ("y", Fate::Rejected)].map(|(node, result)| NodeAnswer {
-        node: node.into(),
-        result,
-        reason: "bad-cb-amount".into(),
-        at: START + 7,
-    });
+    let refusal = BlockOutcome::Rejected("bad-cb-amount".into());
+    let answers = [("x", BlockOutcome::Accepted), ("y", refusal)]
+        .map(|(node, outcome)| NodeAnswer { node: node.into(), outcome, at: START + 7 });
     let block = |height: u32| BlockRecord {
         height,
         hash: format!("{height:064}"),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::work::Reject;
+use crate::work::{BlockOutcome, Reject};
 
 /// Hashes a second, as exponential averages over a minute, five and an hour.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -74,36 +74,9 @@ pub struct BlockRecord {
 #[derive(Clone, Debug, PartialEq)]
 pub struct NodeAnswer {
     pub node: String,
-    pub result: Fate,
-    /// In the node's own words; empty when there is nothing to say.
-    pub reason: String,
+    pub outcome: BlockOutcome,
     /// Unix seconds.
     pub at: u64,
-}
-
-/// What a node made of a block.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Fate {
-    Accepted,
-    /// Valid, but another block won.
-    Stale,
-    Rejected,
-    /// No verdict yet; asked again.
-    Unanswered,
-}
-
-impl Fate {
-    pub const ALL: [Self; 4] = [Self::Accepted, Self::Stale, Self::Rejected, Self::Unanswered];
-
-    /// As the API, the metrics and the database say it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Accepted => "accepted",
-            Self::Stale => "stale",
-            Self::Rejected => "rejected",
-            Self::Unanswered => "unanswered",
-        }
-    }
 }
 
 /// What happened to a block, as `blocks/` tells it.
@@ -122,8 +95,7 @@ pub enum BlockEvent {
     Found(Option<String>),
     Answered {
         node: String,
-        result: Fate,
-        reason: String,
+        outcome: BlockOutcome,
     },
 }
 

@@ -27,9 +27,8 @@ use tokio_util::sync::PollSemaphore;
 use super::{
     Limits,
     first::{Hello, hello},
-    places::Places,
 };
-use crate::books::roster::Eviction;
+use crate::{books::roster::Eviction, stratum::places::Places};
 
 /// What this gateway shows to those who speak TLS.
 #[derive(Clone, Debug, Default)]

@@ -1,9 +1,6 @@
 //! A miner's books: its shares judged, counted and attributed, whichever protocol carried them.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use super::{Config, Effects, Names, Seat};
 use crate::{

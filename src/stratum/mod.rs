@@ -16,7 +16,7 @@ pub(crate) mod gate;
 mod given;
 mod names;
 mod pacing;
-mod places;
+pub(crate) mod places;
 mod protocol;
 mod seat;
 mod terms;

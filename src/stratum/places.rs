@@ -18,7 +18,7 @@ use crate::{
 
 /// Places of one kind: connections', or channels'.
 #[derive(Debug, Default)]
-pub(super) struct Places {
+pub(crate) struct Places {
     taken: usize,
     per_ip: HashMap<IpAddr, FromThere>,
     /// Those without a share, by where they are from, the oldest first.
@@ -80,7 +80,7 @@ fn prefix(ip: Ipv6Addr) -> u64 {
 
 impl Places {
     /// Takes a place; gives its number.
-    pub(super) fn enter(
+    pub(crate) fn enter(
         &mut self,
         ip: IpAddr,
         limits: Limits,
@@ -129,11 +129,11 @@ impl Places {
     }
 
     /// The miner of this place has had a share accepted.
-    pub(super) fn prove(&mut self, number: u64, ip: IpAddr) {
+    pub(crate) fn prove(&mut self, number: u64, ip: IpAddr) {
         self.take_out(number, ip);
     }
 
-    pub(super) fn leave(&mut self, number: u64, ip: IpAddr) {
+    pub(crate) fn leave(&mut self, number: u64, ip: IpAddr) {
         self.take_out(number, ip);
         if !self.leaving.remove(&number) {
             self.give_up(number, ip);
@@ -212,11 +212,11 @@ impl Places {
         true
     }
 
-    pub(super) fn taken(&self) -> usize {
+    pub(crate) fn taken(&self) -> usize {
         self.taken
     }
 
-    pub(super) fn unproven(&self) -> usize {
+    pub(crate) fn unproven(&self) -> usize {
         self.ages.len()
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::{
     work::fixture::{CURTIME, EASY, HARD, WorkFeed, pooled, solo, template},
-    work::{BuildJob, Door, Hash256, Target, limits::Rules},
+    work::{Announce, BuildJob, Door, Hash256, Target, limits::Rules},
 };
 
 /// A session, and a miner that takes it at its word.

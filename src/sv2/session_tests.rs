@@ -18,8 +18,8 @@ use crate::{
     stratum::{ClassRule, Classes, Limits},
     work::fixture::{CURTIME, EASY, HARD, WorkFeed, pooled, solo, template, tip},
     work::{
-        BuildJob, CoinbaseClass, Difficulty, Door, Hash256, Payout, Refused, Share, Template,
-        Username, limits::Rules, merkle,
+        Announce, BuildJob, CoinbaseClass, Difficulty, Door, Hash256, Payout, Refused, Share,
+        Template, Username, limits::Rules, merkle,
     },
 };
 

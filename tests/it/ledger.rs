@@ -17,10 +17,10 @@ use gatewayd::{
     },
     devnet::miner::{Miner, MinerOptions},
     ledger::{
-        self, BlockEvent, BlockNews, Fate, HistoryQuery, Inputs, Ledger, LedgerConfig, LedgerState,
+        self, BlockEvent, BlockNews, HistoryQuery, Inputs, Ledger, LedgerConfig, LedgerState,
         Metric,
     },
-    work::{CoinbaseClass, Reject, Username},
+    work::{BlockOutcome, CoinbaseClass, Reject, Username},
 };
 use rusqlite::{Connection, OpenFlags};
 
@@ -112,18 +112,14 @@ fn set_aside(dir: &Path) -> Vec<PathBuf> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_goes_on_where_it_stopped() {
     let dir = tempfile::tempdir().unwrap();
-    let answered = |node: &str, result| BlockEvent::Answered {
-        node: node.into(),
-        result,
-        reason: String::new(),
-    };
+    let answered = |node: &str, outcome| BlockEvent::Answered { node: node.into(), outcome };
     let news = |what| BlockNews { height: 7, hash: "00ab".into(), at: 1_800_000_000, what };
     let first = Side::start_with(
         dir.path(),
         vec![
             news(BlockEvent::Found(Some("a".into()))),
-            news(answered("x", Fate::Unanswered)),
-            news(answered("y", Fate::Stale)),
+            news(answered("x", BlockOutcome::Unanswered(String::new()))),
+            news(answered("y", BlockOutcome::Stale)),
         ],
     );
     first.mine("a", 10, 5_000.0);
@@ -132,7 +128,7 @@ async fn a_restart_goes_on_where_it_stopped() {
     first.ledger.stop().await;
 
     // The answer that was missing comes after the restart.
-    let second = Side::start_with(dir.path(), vec![news(answered("x", Fate::Accepted))]);
+    let second = Side::start_with(dir.path(), vec![news(answered("x", BlockOutcome::Accepted))]);
     second.mine("a", 1, 2_000.0);
     second.wait_accepted(16);
     let totals = second.ledger.totals();
@@ -162,9 +158,9 @@ async fn a_restart_goes_on_where_it_stopped() {
     assert_eq!(blocks.len(), 1);
     assert_eq!((blocks[0].worker.as_str(), blocks[0].at), ("a", 1_800_000_000));
     let mut fates: Vec<_> =
-        blocks[0].submissions.iter().map(|it| (it.node.as_str(), it.result)).collect();
+        blocks[0].submissions.iter().map(|it| (it.node.as_str(), it.outcome.name())).collect();
     fates.sort_by_key(|it| it.0);
-    assert_eq!(fates, [("x", Fate::Accepted), ("y", Fate::Stale)]);
+    assert_eq!(fates, [("x", "accepted"), ("y", "stale")]);
     assert_eq!(third.ledger.state(), LedgerState::Ok);
 }
 

@@ -5,7 +5,8 @@ use crate::{
         handles::Handles,
         shapes::{self, BlockFate, BlockSubmission, Blocks},
     },
-    ledger::{BlockRecord, Fate},
+    ledger::BlockRecord,
+    work::BlockOutcome,
 };
 
 pub(crate) fn blocks(handles: &Handles, records: Vec<BlockRecord>) -> Blocks {
@@ -18,10 +19,10 @@ pub(crate) fn blocks(handles: &Handles, records: Vec<BlockRecord>) -> Blocks {
 }
 
 pub(crate) fn block(record: BlockRecord) -> shapes::Block {
-    let fates = record.submissions.iter().map(|answer| answer.result);
+    let outcomes = record.submissions.iter().map(|answer| &answer.outcome);
     shapes::Block {
         height: record.height,
-        fate: overall(&fates),
+        fate: overall(outcomes),
         hash: record.hash,
         found_at_unix_s: (record.at > 0).then_some(record.at),
         worker: (!record.worker.is_empty()).then_some(record.worker),
@@ -30,32 +31,26 @@ pub(crate) fn block(record: BlockRecord) -> shapes::Block {
             .into_iter()
             .map(|answer| BlockSubmission {
                 node: answer.node,
-                result: fate(answer.result),
-                detail: (!answer.reason.is_empty()).then_some(answer.reason),
+                result: fate(&answer.outcome),
+                detail: Some(answer.outcome.reason().to_owned()).filter(|it| !it.is_empty()),
             })
             .collect(),
     }
 }
 
 /// One node's yes is enough; one that has not decided leaves it open.
-fn overall(fates: &(impl Iterator<Item = Fate> + Clone)) -> BlockFate {
-    let any = |wanted: Fate| fates.clone().any(|fate| fate == wanted);
-    if any(Fate::Accepted) {
-        BlockFate::Accepted
-    } else if any(Fate::Unanswered) || fates.clone().next().is_none() {
-        BlockFate::Pending
-    } else if any(Fate::Stale) {
-        BlockFate::Stale
-    } else {
-        BlockFate::Rejected
-    }
+fn overall<'a>(outcomes: impl Iterator<Item = &'a BlockOutcome>) -> BlockFate {
+    let fates: Vec<_> = outcomes.map(fate).collect();
+    let order = [BlockFate::Accepted, BlockFate::Pending, BlockFate::Stale, BlockFate::Rejected];
+    let first = order.into_iter().find(|fate| fates.contains(fate));
+    first.unwrap_or(BlockFate::Pending)
 }
 
-fn fate(fate: Fate) -> BlockFate {
-    match fate {
-        Fate::Accepted => BlockFate::Accepted,
-        Fate::Stale => BlockFate::Stale,
-        Fate::Rejected => BlockFate::Rejected,
-        Fate::Unanswered => BlockFate::Pending,
+fn fate(outcome: &BlockOutcome) -> BlockFate {
+    match outcome {
+        BlockOutcome::Accepted => BlockFate::Accepted,
+        BlockOutcome::Stale => BlockFate::Stale,
+        BlockOutcome::Rejected(_) => BlockFate::Rejected,
+        BlockOutcome::Unanswered(_) => BlockFate::Pending,
     }
 }
