@@ -14,7 +14,7 @@ use std::{
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use gatewayd::{
     stratum::{Config, Effects, Protocol as _, Seat},
-    sv1::{Session, notify},
+    sv1::{Sv1Session, notify},
     sv2::{
         Link,
         codec::{
@@ -27,11 +27,11 @@ use gatewayd::{
             Transport,
         },
     },
-    validate::{self, Assignment, Moment, SeenShares},
+    validate::{self, Assignment, SeenShares, ShareContext},
     work::{
-        Announce, BlockLimits, BuildJob, CoinbaseClass, Coinbaser, CoinbaserRequest, Difficulty,
-        Door, Hash256, Job, JobBuilder, Nbits, Payout, PayoutOutput, PoolTerms, Submission, Target,
-        Template, TemplateKind, Username, Version, VoidNow, Work, merkle,
+        Admission, Announce, BlockLimits, BuildJob, CoinbaseClass, Coinbaser, CoinbaserRequest,
+        Difficulty, Hash256, Job, JobBuilder, Nbits, Payout, PayoutOutput, PoolTerms, Submission,
+        Target, Template, TemplateKind, Username, Version, VoidNow, Work, merkle,
     },
 };
 
@@ -124,7 +124,7 @@ fn work(id: u32, branches: usize) -> Work {
         announce: Announce::Now,
         upcoming: None,
         sequence: 1,
-        door: Door::Open,
+        admission: Admission::Open,
         void_series: 0,
     }
 }
@@ -145,7 +145,7 @@ fn bench_session(b: &mut criterion::Bencher<'_>, agent: &str, branches: usize) {
     let mut now = now();
     let (mut out, mut effects) = (Vec::new(), Effects::default());
     let seat = Seat::alone([0, 0, 0, 1], now);
-    let mut session = Session::new(Arc::new(unhurried()), seat, &works[0], now);
+    let mut session = Sv1Session::new(Arc::new(unhurried()), seat, &works[0], now);
     let subscribe = format!(r#"{{"id":1,"method":"mining.subscribe","params":["{agent}"]}}"#);
     session.on_line(subscribe.as_bytes(), &works[0], now, &mut out, &mut effects).unwrap();
     let mut line = Vec::new();
@@ -437,7 +437,7 @@ fn check(c: &mut Criterion) {
     for (_, class) in AGENTS {
         let job = job(12);
         let assignment = Assignment::new(class, Difficulty::pow2(14), false);
-        let moment = Moment { tip: &PREVHASH, expired: false, ntime_max: u32::MAX };
+        let moment = ShareContext { tip: &PREVHASH, expired: false, ntime_max: u32::MAX };
         let (name, mut seen, mut scratch) =
             (Username("bench".into()), SeenShares::default(), Vec::new());
         let mut nonce = 0;
@@ -454,7 +454,7 @@ fn check(c: &mut Criterion) {
                 validate::check(
                     &job,
                     &assignment,
-                    validate::Source::Coinbase,
+                    validate::RootSource::Coinbase,
                     black_box(&submission),
                     &moment,
                     &name,

@@ -38,8 +38,8 @@ use crate::{
         gate::{self, Complaint, Gate, Kind},
     },
     sv2::noise::Identity,
-    validate::Shelf,
-    work::{Cidr, Door, Refused, Work},
+    validate::SeenBudget,
+    work::{Admission, Cidr, Refused, Work},
 };
 
 /// What every miner finds when it comes in.
@@ -129,7 +129,7 @@ pub fn spawn(sockets: Vec<Bound>, hall: Hall, tasks: &TaskTracker) -> io::Result
         Arc::clone(&roster),
         rand::random(),
     ));
-    let shelf = Arc::<Shelf>::default();
+    let seen_budget = Arc::<SeenBudget>::default();
     let proxies = Arc::new(Proxies::new(trusted_proxies));
     let tls = Arc::new(Tls::new(tls));
     for Bound { socket, addr, rules, identity: own } in sockets {
@@ -145,7 +145,7 @@ pub fn spawn(sockets: Vec<Bound>, hall: Hall, tasks: &TaskTracker) -> io::Result
             proxies: Arc::clone(&proxies),
             tls: Arc::clone(&tls),
             roster: Arc::clone(&roster),
-            shelf: Arc::clone(&shelf),
+            seen_budget: Arc::clone(&seen_budget),
             identity: own.unwrap_or_else(|| identity.clone()),
             stop: stop.clone(),
             tasks: tasks.clone(),
@@ -162,7 +162,7 @@ struct Acceptor {
     proxies: Arc<Proxies>,
     tls: Arc<Tls>,
     roster: Arc<Roster>,
-    shelf: Arc<Shelf>,
+    seen_budget: Arc<SeenBudget>,
     identity: watch::Receiver<Arc<Identity>>,
     stop: watch::Receiver<()>,
     tasks: TaskTracker,
@@ -226,8 +226,8 @@ impl Acceptor {
         let eviction = Arc::<Eviction>::default();
         let warden = self.roster.warden();
         // The cheapest question first; without work nothing is held against whoever comes.
-        let admitted = match self.context.work.borrow().door {
-            Door::Open => Ok(()),
+        let admitted = match self.context.work.borrow().admission {
+            Admission::Open => Ok(()),
             _ => Err(Refused::NoWork),
         };
         let now = gate::now();
@@ -239,8 +239,9 @@ impl Acceptor {
                 if let Err(error) = tune(&socket) {
                     debug!(%peer, %error, "cannot tune the connection");
                 }
-                let (roster, shelf) = (Arc::clone(&self.roster), Arc::clone(&self.shelf));
-                let seat = Seat::new(peer, roster, place, Arc::clone(&eviction), shelf);
+                let (roster, seen_budget) =
+                    (Arc::clone(&self.roster), Arc::clone(&self.seen_budget));
+                let seat = Seat::new(peer, roster, place, Arc::clone(&eviction), seen_budget);
                 let toll = Toll::new(Arc::clone(&self.roster), peer.ip(), wait, now);
                 let context = Arc::clone(&self.context);
                 let identity = Arc::clone(&self.identity.borrow());
@@ -284,7 +285,7 @@ impl Acceptor {
 
 /// Waits until there is no work.
 async fn closed(work: &mut watch::Receiver<Arc<Work>>) {
-    if work.wait_for(|work| work.door != Door::Open).await.is_err() {
+    if work.wait_for(|work| work.admission != Admission::Open).await.is_err() {
         // Nobody makes any more: it is the end, which comes by another way.
         future::pending::<()>().await;
     }
@@ -305,7 +306,7 @@ async fn refuse_until_open(
         debug!(%error, "this system cannot refuse connections: they are closed instead");
         return Ok((TcpListener::from_std(socket.into())?, false));
     }
-    let opened = work.wait_for(|work| work.door == Door::Open).await.map(drop);
+    let opened = work.wait_for(|work| work.admission == Admission::Open).await.map(drop);
     if opened.is_err() {
         future::pending::<()>().await;
     }
@@ -335,7 +336,7 @@ async fn serve_miner(conn: Conn<Stream, Session>, peer: SocketAddr, gate: Arc<Ga
             None => debug!(%peer, %error, "disconnected"),
         },
         // A door that closes is one event, and is logged where it is decided.
-        Err(ConnError::Close(error @ Close::Door(_))) => debug!(%peer, %error, "disconnected"),
+        Err(ConnError::Close(error @ Close::SentAway(_))) => debug!(%peer, %error, "disconnected"),
         Err(error) => tell_closed(&gate, Complaint::Closed, peer, &error),
     }
 }

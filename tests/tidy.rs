@@ -382,7 +382,7 @@ fn layers_are_told_apart_by_first_segment_only() {
 fn every_row_of_the_table_is_held() {
     for (path, text, what) in [
         ("src/listener.rs", "use crate::datum::Pool;", "`listener` must not use `datum`"),
-        ("src/main.rs", "use gatewayd::sv1::Session;", "`main` must not use `sv1`"),
+        ("src/main.rs", "use gatewayd::sv1::Sv1Session;", "`main` must not use `sv1`"),
         ("src/healthcheck.rs", "use crate::api::Api;", "`healthcheck` must not use `api`"),
         ("src/logging/queue.rs", "use crate::api::Api;", "`logging` must not use `api`"),
         ("src/api/mod.rs", "use crate::sv2::Session;", "`api` must not use `sv2`"),

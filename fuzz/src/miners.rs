@@ -22,7 +22,7 @@ use crate::work::{CURTIME, Desk, config, seat, start};
 pub fn sv1_session(data: &[u8]) {
     let Some((flags, data)) = data.split_first() else { return };
     let mut talk =
-        Talk::new(flags & 1 != 0, |desk| sv1::Session::new(config(), seat(), &desk.work, start()));
+        Talk::new(flags & 1 != 0, |desk| sv1::Sv1Session::new(config(), seat(), &desk.work, start()));
     for line in data.split_inclusive(|byte| *byte == b'\n') {
         let told = match line.split_first() {
             Some((0, news)) => talk.news(news),

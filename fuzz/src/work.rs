@@ -8,7 +8,7 @@ use std::{
 use gatewayd::{
     stratum::{Config, Limits, Seat},
     work::{
-        Announce, BlockLimits, BuildJob, Difficulty, Door, Hash256, JobBuilder, Nbits, Payout,
+        Announce, BlockLimits, BuildJob, Difficulty, Admission, Hash256, JobBuilder, Nbits, Payout,
         PoolTerms, Template, TemplateKind, TemplateTx, TipHeader, Work,
     },
 };
@@ -93,7 +93,7 @@ impl Desk {
             announce: Announce::Now,
             upcoming: None,
             sequence: 1,
-            door: Door::Open,
+            admission: Admission::Open,
             void_series: 0,
         };
         Self { builder, payout, tip: 1, work }
@@ -128,7 +128,7 @@ impl Desk {
         let paced = Announce::Paced(Duration::from_secs(40));
         self.work.announce = if how == 2 { paced } else { Announce::Now };
         self.work.sequence += 1;
-        self.work.door = if how == 4 { Door::Closed("fuzz".into()) } else { Door::Open };
+        self.work.admission = if how == 4 { Admission::Closed("fuzz".into()) } else { Admission::Open };
     }
 }
 

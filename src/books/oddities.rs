@@ -32,7 +32,7 @@ pub enum Oddity {
 
 /// One kind's latest.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Odd {
+pub struct OddityRecord {
     pub peer: SocketAddr,
     pub oddity: Oddity,
     pub at: Instant,
@@ -44,7 +44,7 @@ pub struct Odd {
 
 /// The latest of each kind.
 #[derive(Debug, Default)]
-pub struct Oddities(Mutex<[Option<Odd>; KINDS]>);
+pub struct Oddities(Mutex<[Option<OddityRecord>; KINDS]>);
 
 impl Oddity {
     const fn kind(&self) -> usize {
@@ -146,13 +146,13 @@ impl Oddities {
         let mut all = self.all();
         let Some(slot) = all.get_mut(oddity.kind()) else { return };
         let (count, said, unsaid) = match slot {
-            Some(Odd { count, said, unsaid, .. }) if now < *said + SAY_EACH => {
+            Some(OddityRecord { count, said, unsaid, .. }) if now < *said + SAY_EACH => {
                 (*count, Some(*said), *unsaid + 1)
             }
-            Some(Odd { count, unsaid, .. }) => (*count, None, *unsaid),
+            Some(OddityRecord { count, unsaid, .. }) => (*count, None, *unsaid),
             None => (0, None, 0),
         };
-        let odd = slot.insert(Odd {
+        let odd = slot.insert(OddityRecord {
             peer,
             oddity,
             at: now,
@@ -166,12 +166,12 @@ impl Oddities {
     }
 
     /// Those of the last hour.
-    pub fn recent(&self, now: Instant) -> Vec<Odd> {
+    pub fn recent(&self, now: Instant) -> Vec<OddityRecord> {
         let all = self.all();
         all.iter().flatten().filter(|odd| now < odd.at + RECENT).cloned().collect()
     }
 
-    fn all(&self) -> MutexGuard<'_, [Option<Odd>; KINDS]> {
+    fn all(&self) -> MutexGuard<'_, [Option<OddityRecord>; KINDS]> {
         // Nothing under the lock can leave it half done.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -13,7 +13,7 @@ use crate::{
     books::{Counters, CountersView, Roster},
     datum::{self, PoolState},
     template::NodeStatus,
-    work::{Door, Reject, Work},
+    work::{Admission, Reject, Work},
 };
 
 /// What the line is made of.
@@ -115,9 +115,9 @@ impl Reporter {
             rejected: is.rejected_total() - was.rejected_total(),
             mostly: mostly.map(|(_, name)| name),
             mode: mode(work.as_deref()),
-            why: work.and_then(|work| match &work.door {
-                Door::Closed(why) => Some(Arc::clone(why)),
-                Door::Open => None,
+            why: work.and_then(|work| match &work.admission {
+                Admission::Closed(why) => Some(Arc::clone(why)),
+                Admission::Open => None,
             }),
             height: template.map(|template| template.height),
             tip_age: tip.map(|(_, at)| Age(now.at.into_std().saturating_duration_since(at))),
@@ -182,7 +182,7 @@ impl fmt::Display for Line {
 
 fn mode(work: Option<&Work>) -> &'static str {
     match work {
-        Some(Work { door: Door::Closed(_), .. }) | None => "waiting",
+        Some(Work { admission: Admission::Closed(_), .. }) | None => "waiting",
         Some(work) if work.latest().payout.pooled.is_some() => "pooled",
         Some(_) => "solo",
     }

@@ -80,9 +80,9 @@ impl House {
         house
     }
 
-    fn mine(&self, payout: &Arc<Payout>, door: Door) {
+    fn mine(&self, payout: &Arc<Payout>, admission: Admission) {
         let work = WorkFeed::new(HARD, payout).work;
-        self.work.send_replace(Some(Arc::new(Work { door, ..work })));
+        self.work.send_replace(Some(Arc::new(Work { admission, ..work })));
     }
 
     fn node(&self, tip_age: Duration) {
@@ -138,7 +138,7 @@ impl House {
 #[tokio::test(start_paused = true)]
 async fn a_good_minute_has_what_matters_and_nothing_else() {
     let house = House::open();
-    house.mine(&pooled(1), Door::Open);
+    house.mine(&pooled(1), Admission::Open);
     house.pool(PoolState::Up);
     let _miners = [house.miner(), house.miner()];
     tokio::time::sleep(Duration::from_millis(1)).await;
@@ -160,7 +160,7 @@ async fn a_good_minute_has_what_matters_and_nothing_else() {
 #[tokio::test(start_paused = true)]
 async fn a_bad_minute_says_what_is_bad() {
     let house = House::open();
-    house.mine(&pooled(1), Door::Closed("no pool answers: wait".into()));
+    house.mine(&pooled(1), Admission::Closed("no pool answers: wait".into()));
     house.node(Duration::from_secs(7200));
     house.pool(PoolState::Down { since: Instant::now().into_std() });
     tokio::time::sleep(Duration::from_millis(1)).await;
@@ -189,7 +189,7 @@ async fn without_work_or_pool_it_says_less() {
     let waiting =
         " INFO the last minute hashrate=0.00 H/s miners=0 accepted=0 rejected=0 mode=waiting";
     assert_eq!(house.after(1).await, [waiting]);
-    house.mine(&solo(), Door::Open);
+    house.mine(&solo(), Admission::Open);
     let next = house.after(1).await;
     assert!(next[0].ends_with("mode=solo height=840001"), "{next:?}");
 }

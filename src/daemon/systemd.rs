@@ -11,7 +11,7 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use crate::work::{Door, Work};
+use crate::work::{Admission, Work};
 
 /// Tells systemd how far gatewayd is, for as long as it lives.
 pub(super) struct Systemd {
@@ -109,7 +109,7 @@ async fn speak(mut phases: watch::Receiver<Phase>, watchdog: Option<Duration>) {
 /// in, says goodbye, and must be let out.
 async fn is_alive(phase: Phase) -> bool {
     let Phase::Serving(door, work) = phase else { return true };
-    let is_open = work.borrow().as_ref().is_some_and(|work| work.door == Door::Open);
+    let is_open = work.borrow().as_ref().is_some_and(|work| work.admission == Admission::Open);
     !is_open || lets_out(door, DOOR_PATIENCE).await
 }
 

@@ -22,7 +22,7 @@ use super::{
     prime_ids::PrimeIds,
     protocol::cipher::{Identity, PublicIdentity},
     stats::{Lost, PoolStats},
-    status::{PoolStatus, Talk},
+    status::{LogAllowance, PoolStatus},
     usernames::Usernames,
 };
 use crate::work::{Payout, Share, Template, TemplateKind, VoidNow, Work};
@@ -57,7 +57,7 @@ pub struct Relay {
     news: News,
     events: Vec<Event>,
     last_info: String,
-    talk: Talk,
+    talk: LogAllowance,
     /// There is no pool any more that shares could be for.
     is_left: bool,
 }
@@ -110,7 +110,7 @@ impl Relay {
             news: News::default(),
             events: Vec::new(),
             last_info: String::new(),
-            talk: Talk::default(),
+            talk: LogAllowance::default(),
             is_left: false,
         }
     }
@@ -187,7 +187,7 @@ impl Relay {
         self.name_pool(pool);
         self.set_key(key);
         self.is_left = false;
-        self.talk = Talk::default();
+        self.talk = LogAllowance::default();
         let options = &self.options;
         let mut client =
             Client::new(&self.keys, key, &options.user_agent, options.timeout, seed, now, out)?;

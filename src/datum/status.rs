@@ -59,11 +59,11 @@ impl PoolStatus {
 
 /// What one connection's pool may still cause to be logged.
 #[derive(Debug, Default)]
-pub(super) struct Talk {
+pub(super) struct LogAllowance {
     lines: u64,
 }
 
-impl Talk {
+impl LogAllowance {
     /// Says no when a pool has filled the log with enough.
     pub(super) fn may_log(&mut self) -> bool {
         self.lines += 1;

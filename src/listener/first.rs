@@ -19,7 +19,7 @@ use crate::{
 pub(super) enum Session {
     /// Nothing decisive has come yet.
     Unknown(Box<Visitor>),
-    Sv1(Box<sv1::Session>),
+    Sv1(Box<sv1::Sv1Session>),
     Sv2(Box<sv2::Link>),
 }
 
@@ -75,7 +75,7 @@ impl Visitor {
                 Err(Close::Violation(Cow::Borrowed(V1_ALONE)))
             }
             Speaks::Sv1 => {
-                Ok(Some(Session::Sv1(Box::new(sv1::Session::new(config, seat, work, now)))))
+                Ok(Some(Session::Sv1(Box::new(sv1::Sv1Session::new(config, seat, work, now)))))
             }
             Speaks::Sv2 => {
                 let identity = Arc::clone(&self.identity);
@@ -230,7 +230,7 @@ impl Protocol for Session {
         match self {
             Self::Sv1(session) => Protocol::on_work(&mut **session, work, now, out),
             Self::Sv2(link) => link.on_work(work, now, out),
-            Self::Unknown(_) => work.admits().map_err(Close::Door),
+            Self::Unknown(_) => work.admits().map_err(Close::SentAway),
         }
     }
 

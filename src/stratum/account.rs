@@ -9,7 +9,7 @@ use crate::{
         oddities::Oddity,
         roster::{Miner, Presence},
     },
-    validate::{self, Assignment, Moment, SeenShares, Source},
+    validate::{self, Assignment, RootSource, SeenShares, ShareContext},
     work::{CoinbaseClass, Job, Reject, Share, Submission, Work, hash_difficulty},
 };
 
@@ -28,7 +28,7 @@ pub struct Claim<'a> {
     pub assignment: &'a Assignment,
     /// When the miner got the job.
     pub given_at: Instant,
-    pub source: Source<'a>,
+    pub source: RootSource<'a>,
     pub submission: &'a Submission,
     /// Empty: the operator's own.
     pub username: &'a str,
@@ -63,7 +63,7 @@ impl Account {
         effects: &mut Effects,
     ) -> Result<(), Reject> {
         let life = config.stale_after + config.refresh;
-        let moment = Moment {
+        let moment = ShareContext {
             tip: work.tip(),
             expired: now.duration_since(claim.given_at) > life || work.is_void(claim.job),
             ntime_max: claim.job.template.curtime.saturating_add(NTIME_AHEAD_S),

@@ -145,7 +145,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
         let is_stopping = self.stop.has_changed().is_err();
         if matches!(ended, Ok(()) | Err(ConnError::Close(_))) {
             // What a miner sent before the door closed may be a block: it is nobody's fault.
-            let is_drained = matches!(ended, Ok(()) | Err(ConnError::Close(Close::Door(_))));
+            let is_drained = matches!(ended, Ok(()) | Err(ConnError::Close(Close::SentAway(_))));
             self.finish(is_drained, is_stopping).await;
         }
         ended
@@ -153,7 +153,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
 
     async fn run(&mut self) -> Result<(), ConnError> {
         // It may have closed since this connection was accepted.
-        self.work.admits().map_err(Close::Door)?;
+        self.work.admits().map_err(Close::SentAway)?;
         let mut latest = self.latest.clone();
         let mut stop = self.stop.clone();
         let mut timer = pin!(sleep_until(self.deadline().into()));

@@ -25,7 +25,7 @@ impl Pacing {
     /// Takes note of new work; true when some before it was missed. An error when miners are not
     /// wanted.
     pub(crate) fn see(&mut self, work: &Work) -> Result<bool, Close> {
-        work.admits().map_err(Close::Door)?;
+        work.admits().map_err(Close::SentAway)?;
         let missed = work.sequence != self.sequence.wrapping_add(1);
         self.sequence = work.sequence;
         Ok(missed)

@@ -64,5 +64,5 @@ pub enum Close {
     Idle(Duration),
     /// Not the miner's fault.
     #[error("sent away: {0}")]
-    Door(Arc<str>),
+    SentAway(Arc<str>),
 }

@@ -12,7 +12,7 @@ use crate::{
         Counters, MinerProtocol, Roster,
         roster::{About, Eviction, Presence},
     },
-    validate::{SeenShares, Shelf},
+    validate::{SeenBudget, SeenShares},
     work::{CoinbaseClass, Refused, limits::Limit},
 };
 
@@ -25,7 +25,7 @@ pub struct Seat {
     place: Place,
     pub eviction: Arc<Eviction>,
     /// Where miners with many shares have room for them.
-    pub shelf: Arc<Shelf>,
+    pub seen_budget: Arc<SeenBudget>,
     /// What it says comes by TLS.
     pub is_secured: bool,
 }
@@ -36,9 +36,9 @@ impl Seat {
         roster: Arc<Roster>,
         place: Place,
         eviction: Arc<Eviction>,
-        shelf: Arc<Shelf>,
+        seen_budget: Arc<SeenBudget>,
     ) -> Self {
-        Self { peer, roster, place, eviction, shelf, is_secured: false }
+        Self { peer, roster, place, eviction, seen_budget, is_secured: false }
     }
 
     /// The first four bytes of the extranonce, of the connection's own place.
@@ -108,7 +108,7 @@ impl Seat {
 
     /// The memory of a miner of this connection.
     pub fn seen(&self, config: &Config) -> SeenShares {
-        let mut seen = SeenShares::new(Arc::clone(&self.shelf));
+        let mut seen = SeenShares::new(Arc::clone(&self.seen_budget));
         seen.expect(config.shares_expected());
         seen
     }

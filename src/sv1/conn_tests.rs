@@ -16,11 +16,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::Session;
+use super::Sv1Session;
 use crate::{
     stratum::{Close, Config, Conn, ConnError, Context, Seat},
     work::fixture::{EASY, HARD, WorkFeed, pooled, solo, template},
-    work::{Announce, BuildJob, Difficulty, Door, Payout, ShareBatch, Work},
+    work::{Admission, Announce, BuildJob, Difficulty, Payout, ShareBatch, Work},
 };
 
 /// A connection over a pipe, and everything around it.
@@ -73,7 +73,7 @@ impl Bench {
             socket,
             Arc::default(),
             stop_out,
-            |config, work, now| Session::new(config, Seat::alone([1, 2, 3, 4], now), work, now),
+            |config, work, now| Sv1Session::new(config, Seat::alone([1, 2, 3, 4], now), work, now),
         );
         let served = tokio::spawn(conn.serve());
         let (read, miner) = split(miner);
@@ -251,10 +251,10 @@ async fn new_work_reaches_a_silent_miner() {
 async fn a_closed_door_ends_the_connection() {
     let mut bench = Bench::solo();
     bench.subscribe().await;
-    bench.feed.work.door = Door::Closed("no node".into());
+    bench.feed.work.admission = Admission::Closed("no node".into());
     bench.work.send_replace(Arc::new(bench.feed.work.clone()));
     let ended = bench.end().await.1;
-    assert!(matches!(ended, Err(ConnError::Close(Close::Door(_)))));
+    assert!(matches!(ended, Err(ConnError::Close(Close::SentAway(_)))));
 }
 
 #[tokio::test]
@@ -340,7 +340,7 @@ async fn a_connection_is_small() {
     let (_miner, socket) = tokio::io::duplex(1);
     let conn =
         Conn::new(Arc::clone(&bench.context), socket, Arc::default(), stop, |config, work, now| {
-            Session::new(config, Seat::alone([0; 4], now), work, now)
+            Sv1Session::new(config, Seat::alone([0; 4], now), work, now)
         });
     let size = size_of_val(&conn.serve());
     assert!(size <= 2048, "{size}");

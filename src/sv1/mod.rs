@@ -12,4 +12,4 @@ mod method;
 pub mod notify;
 mod session;
 
-pub use session::Session;
+pub use session::Sv1Session;

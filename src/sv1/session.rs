@@ -3,8 +3,8 @@
 //! No sockets, tasks or clocks here. Callers pass `now` and own the buffers, so a test can drive
 //! years of mining in a millisecond.
 
+mod difficulty;
 mod quiet;
-mod wishes;
 
 use std::{borrow::Cow, io::Write, sync::Arc, time::Instant};
 
@@ -22,7 +22,7 @@ use crate::{
         self, Account, Claim, Close, Config, Effects, Given, GivenJobs, Pacing, Seat, Terms, Turn,
         is_urgent,
     },
-    validate::{Assignment, SeenShares, Source},
+    validate::{Assignment, RootSource, SeenShares},
     work::{
         CoinbaseClass, Difficulty, JobId, Reject, VERSION_ROLLING_MASK, Work,
         vardiff::{Change, Vardiff},
@@ -31,7 +31,7 @@ use crate::{
 
 /// A miner's side of the protocol. Owned by its connection.
 #[derive(Debug)]
-pub struct Session {
+pub struct Sv1Session {
     config: Arc<Config>,
     seat: Seat,
     /// Once subscribed.
@@ -56,7 +56,7 @@ pub struct Session {
     mask_untold: Option<u32>,
 }
 
-impl Session {
+impl Sv1Session {
     /// A session on a connection that was just accepted.
     pub fn new(config: Arc<Config>, seat: Seat, work: &Work, now: Instant) -> Self {
         let rules = config.vardiff_rules(work, &Terms::default());
@@ -287,7 +287,7 @@ impl Session {
             job: work.job(given.job).ok_or(Reject::StaleWork)?,
             assignment: harder.as_ref().unwrap_or(&given.assignment),
             given_at: given.at,
-            source: Source::Coinbase,
+            source: RootSource::Coinbase,
             submission: &submission,
             username,
         };
@@ -374,7 +374,7 @@ impl Session {
     }
 }
 
-impl stratum::Protocol for Session {
+impl stratum::Protocol for Sv1Session {
     fn on_bytes(
         &mut self,
         inbox: &mut [u8],

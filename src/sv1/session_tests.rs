@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use crate::{
     work::fixture::{CURTIME, EASY, HARD, WorkFeed, pooled, solo, template},
-    work::{Announce, BuildJob, Door, Hash256, Target, limits::Rules},
+    work::{Admission, Announce, BuildJob, Hash256, Target, limits::Rules},
 };
 
 /// A session, and a miner that takes it at its word.
 struct Bench {
     feed: WorkFeed,
-    session: Session,
+    session: Sv1Session,
     now: Instant,
     out: Vec<u8>,
     effects: Effects,
@@ -59,7 +59,7 @@ impl Bench {
         #[expect(clippy::disallowed_methods, reason = "any origin will do")]
         let now = Instant::now();
         let seat = Seat::alone(EXTRANONCE1, now);
-        let session = Session::new(Arc::new(config), seat, &feed.work, now);
+        let session = Sv1Session::new(Arc::new(config), seat, &feed.work, now);
         Self { feed, session, now, out: Vec::new(), effects: Effects::default() }
     }
 
@@ -622,9 +622,9 @@ fn the_same_work_is_told_once() {
 #[test]
 fn miners_are_sent_away_with_the_reason() {
     let mut bench = Bench::subscribed();
-    bench.feed.work.door = Door::Closed("no node answers".into());
+    bench.feed.work.admission = Admission::Closed("no node answers".into());
     let away = bench.session.on_work(&bench.feed.work, bench.now, &mut bench.out);
-    assert_eq!(away, Err(Close::Door("no node answers".into())));
+    assert_eq!(away, Err(Close::SentAway("no node answers".into())));
 }
 
 #[test]
@@ -708,7 +708,7 @@ fn years_pass_in_a_moment() {
                 let work = &bench.feed.work;
                 let config = Arc::clone(&bench.session.config);
                 bench.session =
-                    Session::new(config, Seat::alone(EXTRANONCE1, bench.now), work, bench.now);
+                    Sv1Session::new(config, Seat::alone(EXTRANONCE1, bench.now), work, bench.now);
                 bench.say(SUBSCRIBE);
             }
         }

@@ -7,10 +7,10 @@
 use std::time::Instant;
 
 use super::{
-    channel::{Ahead, Channel, Kind, Wire, root_for},
+    channel::{Channel, ChannelKind, FutureJob, SentJob, root_for},
     codec::{Message, SetTarget},
     group::Groups,
-    jobs::{self, Label},
+    jobs::{self, JobLabel},
 };
 use crate::{
     validate::Assignment,
@@ -48,8 +48,10 @@ impl Announcer {
         let Some(channel) = channels.get_mut(at) else { return };
         let last_id = &mut self.last_id;
         channel.group = match channel.kind {
-            Kind::Standard => *self.standard.get_or_insert_with(|| new_id(last_id)),
-            Kind::Extended => self.groups.join(channel.target_byte(work), || new_id(last_id)),
+            ChannelKind::Standard => *self.standard.get_or_insert_with(|| new_id(last_id)),
+            ChannelKind::Extended => {
+                self.groups.join(channel.target_byte(work), || new_id(last_id))
+            }
         };
     }
 
@@ -57,7 +59,7 @@ impl Announcer {
     pub(super) fn leave(&mut self, channels: &mut Vec<Channel>, id: u32) {
         channels.retain(|channel| {
             let leaves = channel.id == id || channel.group == id;
-            if leaves && channel.kind == Kind::Extended {
+            if leaves && channel.kind == ChannelKind::Extended {
                 self.groups.leave(channel.group);
             }
             !leaves
@@ -158,7 +160,7 @@ impl Announcer {
         out: &mut Vec<u8>,
     ) {
         let job = work.latest();
-        let fits = |channel: &Channel, ahead: Ahead| {
+        let fits = |channel: &Channel, ahead: FutureJob| {
             let told = channel.told_byte(work);
             ahead.job == job.id && told == Some(ahead.target_byte) && channel.told_is_good()
         };
@@ -222,12 +224,12 @@ impl Announcer {
         if is_new_tip {
             group.ahead = None;
         }
-        let wire = Wire { id: next(&mut self.last_job), root: None };
+        let wire = SentJob { id: next(&mut self.last_job), root: None };
         let min_ntime = self.min_ntime(job, is_new_tip);
         jobs::append_extended(
             job,
             &terms,
-            Label { channel_id: id, job_id: wire.id, min_ntime },
+            JobLabel { channel_id: id, job_id: wire.id, min_ntime },
             out,
         );
         if is_new_tip {
@@ -256,9 +258,9 @@ impl Announcer {
         let job = work.latest();
         let Some(terms) = channel.terms(job, work) else { return };
         let is_new_tip = !channel.is_on(work);
-        let wire = Wire { id: next(&mut self.last_job), root: root_for(channel, job, &terms) };
+        let wire = SentJob { id: next(&mut self.last_job), root: root_for(channel, job, &terms) };
         let min_ntime = self.min_ntime(job, is_new_tip);
-        let label = Label { channel_id: channel.id, job_id: wire.id, min_ntime };
+        let label = JobLabel { channel_id: channel.id, job_id: wire.id, min_ntime };
         match &wire.root {
             Some(root) => jobs::append_standard(job.version, root, label, out),
             None => jobs::append_extended(job, &terms, label, out),
@@ -290,9 +292,9 @@ impl Announcer {
         for group in self.groups.all.iter_mut().filter(|group| group.is_shared()) {
             let byte = group.target_byte;
             if !is_fresh(group.ahead, upcoming, byte, *last_job, room) {
-                let wire = Wire { id: next(last_job), root: None };
+                let wire = SentJob { id: next(last_job), root: None };
                 append_ahead(upcoming, group.id, byte, wire, out);
-                let ahead = Ahead { job: upcoming.id, target_byte: byte, wire };
+                let ahead = FutureJob { job: upcoming.id, target_byte: byte, wire };
                 group.ahead = Some(ahead);
                 let members = channels.iter_mut().filter(|channel| channel.group == group.id);
                 members.for_each(|channel| channel.ahead = Some(ahead));
@@ -311,12 +313,12 @@ impl Announcer {
             if is_there || channel.given.last().is_none() {
                 continue;
             }
-            let root = (channel.kind == Kind::Standard)
+            let root = (channel.kind == ChannelKind::Standard)
                 .then(|| jobs::upcoming_root(upcoming, byte, &channel.extranonce));
             let id = shared.map_or_else(|| next(last_job), |shared| shared.wire.id);
-            let wire = Wire { id, root };
+            let wire = SentJob { id, root };
             append_ahead(upcoming, channel.id, byte, wire, out);
-            channel.ahead = Some(Ahead { job: upcoming.id, target_byte: byte, wire });
+            channel.ahead = Some(FutureJob { job: upcoming.id, target_byte: byte, wire });
         }
     }
 
@@ -339,7 +341,7 @@ impl Announcer {
 
 /// True when a peer has `upcoming` for its difficulty, and has not pushed it out of its memory.
 fn is_fresh(
-    ahead: Option<Ahead>,
+    ahead: Option<FutureJob>,
     upcoming: &Upcoming,
     target_byte: u8,
     last_job: u32,
@@ -352,8 +354,8 @@ fn is_fresh(
     })
 }
 
-fn append_ahead(upcoming: &Upcoming, channel_id: u32, byte: u8, wire: Wire, out: &mut Vec<u8>) {
-    let label = Label { channel_id, job_id: wire.id, min_ntime: None };
+fn append_ahead(upcoming: &Upcoming, channel_id: u32, byte: u8, wire: SentJob, out: &mut Vec<u8>) {
+    let label = JobLabel { channel_id, job_id: wire.id, min_ntime: None };
     match &wire.root {
         Some(root) => jobs::append_standard(upcoming.version, root, label, out),
         None => jobs::append_upcoming(upcoming, byte, label, out),

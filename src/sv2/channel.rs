@@ -9,7 +9,7 @@ use super::{
 use crate::{
     books::MinerProtocol,
     stratum::{Account, Claim, Config, Effects, Given, GivenJobs, Place, Terms},
-    validate::{Assignment, SeenShares, Source},
+    validate::{Assignment, RootSource, SeenShares},
     work::{
         CoinbaseClass, Difficulty, Hash256, Job, JobId, Reject, Submission, Version, Work,
         vardiff::{Change, Vardiff},
@@ -18,14 +18,14 @@ use crate::{
 
 /// What may roll on a channel.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Kind {
+pub(super) enum ChannelKind {
     /// Nonce, time and version: all twelve bytes of the extranonce are ours.
     Standard,
     /// Eight bytes of the extranonce too.
     Extended,
 }
 
-impl Kind {
+impl ChannelKind {
     pub(super) const fn protocol(self) -> MinerProtocol {
         match self {
             Self::Standard => MinerProtocol::Sv2Standard,
@@ -36,7 +36,7 @@ impl Kind {
 
 /// How a job went to a channel.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wire {
+pub(super) struct SentJob {
     pub(super) id: u32,
     /// Of a standard channel; nothing for an extended one, which rolls its own.
     pub(super) root: Option<Hash256>,
@@ -44,8 +44,8 @@ pub(super) struct Wire {
 
 /// A share of either kind.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Submit<'a> {
-    pub(super) kind: Kind,
+pub(super) struct SubmittedShare<'a> {
+    pub(super) kind: ChannelKind,
     pub(super) share: &'a SubmitSharesStandard,
     /// The miner's part of the extranonce.
     pub(super) rolled: &'a [u8],
@@ -55,10 +55,10 @@ pub(super) struct Submit<'a> {
 
 /// A future job that the channel has.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ahead {
+pub(super) struct FutureJob {
     pub(super) job: JobId,
     pub(super) target_byte: u8,
-    pub(super) wire: Wire,
+    pub(super) wire: SentJob,
 }
 
 /// Accepted shares that were not answered yet.
@@ -72,7 +72,7 @@ struct Batch {
 
 pub(super) struct Channel {
     pub(super) id: u32,
-    pub(super) kind: Kind,
+    pub(super) kind: ChannelKind,
     pub(super) group: u32,
     pub(super) account: Account,
     /// Whom its shares belong to; empty: the operator.
@@ -91,18 +91,18 @@ pub(super) struct Channel {
     suggested: Option<Difficulty>,
     pub(super) vardiff: Vardiff,
     pub(super) told: Option<Difficulty>,
-    pub(super) given: GivenJobs<Wire>,
+    pub(super) given: GivenJobs<SentJob>,
     seen: SeenShares,
-    pub(super) ahead: Option<Ahead>,
+    pub(super) ahead: Option<FutureJob>,
     batch: Batch,
     /// When an update last brought it a job of its own.
     renewed: Option<Instant>,
 }
 
 /// What a channel is opened with.
-pub(super) struct Opening<'a> {
+pub(super) struct ChannelOpening<'a> {
     pub(super) id: u32,
-    pub(super) kind: Kind,
+    pub(super) kind: ChannelKind,
     pub(super) account: Account,
     pub(super) identity: &'a str,
     pub(super) extranonce1: [u8; 4],
@@ -116,9 +116,23 @@ pub(super) struct Opening<'a> {
 }
 
 impl Channel {
-    pub(super) fn new(opening: Opening<'_>, config: &Config, work: &Work, now: Instant) -> Self {
-        let Opening { id, kind, account, identity, place, class, class_floor, own_floor, .. } =
-            opening;
+    pub(super) fn new(
+        opening: ChannelOpening<'_>,
+        config: &Config,
+        work: &Work,
+        now: Instant,
+    ) -> Self {
+        let ChannelOpening {
+            id,
+            kind,
+            account,
+            identity,
+            place,
+            class,
+            class_floor,
+            own_floor,
+            ..
+        } = opening;
         let mut extranonce = [0; 12];
         extranonce[..4].copy_from_slice(&opening.extranonce1);
         let set = config.difficulty_of(identity);
@@ -194,7 +208,7 @@ impl Channel {
     pub(super) fn terms(&self, job: &Job, work: &Work) -> Option<Assignment> {
         let target_byte = self.target_byte(work);
         let was_given = |quickdiff| {
-            let same = |given: &Given<Wire>| {
+            let same = |given: &Given<SentJob>| {
                 let Assignment { target_byte: byte, quickdiff: quick, .. } = given.assignment;
                 given.job == job.id && (byte, quick) == (target_byte, quickdiff)
             };
@@ -215,7 +229,7 @@ impl Channel {
     }
 
     /// Remembers a job that was sent.
-    pub(super) fn give(&mut self, job: JobId, assignment: Assignment, wire: Wire, now: Instant) {
+    pub(super) fn give(&mut self, job: JobId, assignment: Assignment, wire: SentJob, now: Instant) {
         self.given.push(Given { job, assignment, at: now, wire });
     }
 
@@ -254,7 +268,7 @@ impl Channel {
     }
 
     /// Takes note that a job which was sent ahead has begun.
-    pub(super) fn begin(&mut self, ahead: Ahead, now: Instant) {
+    pub(super) fn begin(&mut self, ahead: FutureJob, now: Instant) {
         self.ahead = None;
         let Some(told) = self.told else { return };
         let terms = self.assignment(told, ahead.target_byte, false);
@@ -264,7 +278,7 @@ impl Channel {
     /// Judges a share. An accepted one is answered with [`Self::answer`], later and with others.
     pub(super) fn on_submit(
         &mut self,
-        submit: &Submit<'_>,
+        submit: &SubmittedShare<'_>,
         config: &Config,
         work: &Work,
         now: Instant,
@@ -286,18 +300,18 @@ impl Channel {
 
     fn judge(
         &mut self,
-        submit: &Submit<'_>,
+        submit: &SubmittedShare<'_>,
         config: &Config,
         work: &Work,
         now: Instant,
         effects: &mut Effects,
     ) -> Result<Difficulty, Reject> {
-        let Submit { share, rolled, worker, .. } = *submit;
-        let is_it = |given: &Given<Wire>| given.wire.id == share.job_id;
+        let SubmittedShare { share, rolled, worker, .. } = *submit;
+        let is_it = |given: &Given<SentJob>| given.wire.id == share.job_id;
         let given = self.given.find(is_it).ok_or(Reject::UnknownJob)?;
         let job = work.job(given.job).ok_or(Reject::StaleWork)?;
         let mut extranonce = self.extranonce;
-        if self.kind == Kind::Extended {
+        if self.kind == ChannelKind::Extended {
             // Stale before ill-formed, as SRI has it.
             let stale = job.prevhash() != work.tip();
             let reject = if stale { Reject::StalePrevblk } else { Reject::BadExtranonce };
@@ -322,7 +336,7 @@ impl Channel {
             job,
             assignment: harder.as_ref().unwrap_or(&given.assignment),
             given_at: given.at,
-            source: given.wire.root.as_ref().map_or(Source::Coinbase, Source::Root),
+            source: given.wire.root.as_ref().map_or(RootSource::Coinbase, RootSource::Root),
             submission: &submission,
             username: if worker.is_some() { &self.worker.1 } else { &self.identity },
         };
@@ -397,7 +411,8 @@ const fn to_u64(value: f64) -> u64 {
 
 /// The root for the terms of a standard channel; none for an extended one.
 pub(super) fn root_for(channel: &Channel, job: &Job, assignment: &Assignment) -> Option<Hash256> {
-    (channel.kind == Kind::Standard).then(|| jobs::root(job, assignment, &channel.extranonce))
+    (channel.kind == ChannelKind::Standard)
+        .then(|| jobs::root(job, assignment, &channel.extranonce))
 }
 
 /// Proxies update once a minute.

@@ -224,7 +224,7 @@ fn an_axe_reads_its_payouts_and_its_height_on_every_kind_of_work() {
 fn targets_of_one_and_more_are_whole_difficulties() {
     for hashrate in [1e12, 3.3e9, 5.5e9, 1.7e12, 4.8e12, 9.99e13] {
         let mut bench = Bench::solo();
-        let channel = bench.open(Kind::Extended, hashrate, Target::MAX).unwrap();
+        let channel = bench.open(ChannelKind::Extended, hashrate, Target::MAX).unwrap();
         let own = bench.session.channels[0].vardiff.difficulty();
         assert_eq!(f64::from(whole_difficulty(&bench.peer.target(channel))), own.get());
         assert!(Target::from_difficulty(own) >= bench.peer.target(channel));

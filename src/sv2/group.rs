@@ -5,7 +5,7 @@
 //! their own.
 
 use super::{
-    channel::{Ahead, Channel, Kind},
+    channel::{Channel, ChannelKind, FutureJob},
     codec::{Message, Seq64K, SetGroupChannel},
 };
 use crate::work::Work;
@@ -17,7 +17,7 @@ pub(super) struct Group {
     pub(super) target_byte: u8,
     pub(super) members: u32,
     /// The future job that was sent to the group by its own id.
-    pub(super) ahead: Option<Ahead>,
+    pub(super) ahead: Option<FutureJob>,
 }
 
 impl Group {
@@ -73,7 +73,9 @@ impl Groups {
         out: &mut Vec<u8>,
     ) {
         let mut touched = Vec::new();
-        for channel in channels.iter_mut().filter(|it| it.kind == Kind::Extended && moves(it)) {
+        for channel in
+            channels.iter_mut().filter(|it| it.kind == ChannelKind::Extended && moves(it))
+        {
             let byte = channel.target_byte(work);
             if self.get(channel.group).is_some_and(|group| group.target_byte == byte) {
                 continue;

@@ -12,7 +12,7 @@ use crate::{
 
 /// To whom a job goes, and under which number.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Label {
+pub(super) struct JobLabel {
     /// A channel's or a group's.
     pub(super) channel_id: u32,
     pub(super) job_id: u32,
@@ -26,7 +26,12 @@ pub(super) fn ntime(job: &Job) -> u32 {
 }
 
 /// Appends `job` for extended channels.
-pub(super) fn append_extended(job: &Job, assignment: &Assignment, label: Label, out: &mut Vec<u8>) {
+pub(super) fn append_extended(
+    job: &Job,
+    assignment: &Assignment,
+    label: JobLabel,
+    out: &mut Vec<u8>,
+) {
     let coinbase = job.coinbase(assignment.class);
     let quickdiff = assignment.quickdiff;
     let kind = RenderKind::Extended { quickdiff };
@@ -40,7 +45,7 @@ pub(super) fn append_extended(job: &Job, assignment: &Assignment, label: Label, 
 pub(super) fn append_upcoming(
     upcoming: &Upcoming,
     target_byte: u8,
-    label: Label,
+    label: JobLabel,
     out: &mut Vec<u8>,
 ) {
     let Upcoming { version, coinbase, .. } = upcoming;
@@ -49,8 +54,8 @@ pub(super) fn append_upcoming(
 }
 
 /// Appends a job for one standard channel.
-pub(super) fn append_standard(version: u32, root: &Hash256, label: Label, out: &mut Vec<u8>) {
-    let Label { channel_id, job_id, min_ntime } = label;
+pub(super) fn append_standard(version: u32, root: &Hash256, label: JobLabel, out: &mut Vec<u8>) {
+    let JobLabel { channel_id, job_id, min_ntime } = label;
     NewMiningJob { channel_id, job_id, min_ntime, version, merkle_root: *root }.append(out);
 }
 
@@ -115,9 +120,9 @@ fn target_byte_at(branches: usize, coinbase: &Coinbase) -> usize {
     4 + 1 + (1 + 32 * branches) + 2 + coinbase.target_byte_index
 }
 
-fn append_body(body: &[u8], at: usize, target_byte: u8, label: Label, out: &mut Vec<u8>) {
+fn append_body(body: &[u8], at: usize, target_byte: u8, label: JobLabel, out: &mut Vec<u8>) {
     type M = NewExtendedMiningJob<'static>;
-    let Label { channel_id, job_id, min_ntime } = label;
+    let JobLabel { channel_id, job_id, min_ntime } = label;
     frame::append(<M as Message>::EXTENSION, true, <M as Message>::TYPE, out, |out| {
         out.extend_from_slice(&channel_id.to_le_bytes());
         out.extend_from_slice(&job_id.to_le_bytes());

@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt, sync::Arc, time::Instant};
 use super::{
     codec::{ClientMessage, DecodeError, Extensions, HEADER_LEN, Header, frame},
     noise::{ACT1_LEN, HEADER_BLOCK_LEN, Identity, NoiseError, Opener, Responder, Transport},
-    session::{Session, violation},
+    session::{Sv2Session, violation},
 };
 use crate::{
     stratum::{Close, Config, Effects, Protocol, Seat, Tally, Turn},
@@ -15,7 +15,7 @@ use crate::{
 /// A Stratum V2 connection. Owned by its `Conn`.
 pub struct Link {
     phase: Phase,
-    session: Session,
+    session: Sv2Session,
 }
 
 #[expect(clippy::large_enum_variant, reason = "a connection is nearly always open")]
@@ -39,7 +39,7 @@ impl Link {
     ) -> Self {
         Self {
             phase: Phase::Handshake(Some(Responder::new(identity))),
-            session: Session::new(config, seat, work, now),
+            session: Sv2Session::new(config, seat, work, now),
         }
     }
 
@@ -60,7 +60,7 @@ impl Link {
     fn speak(
         &mut self,
         out: &mut Vec<u8>,
-        say: impl FnOnce(&mut Session, &mut Vec<u8>) -> Result<(), Close>,
+        say: impl FnOnce(&mut Sv2Session, &mut Vec<u8>) -> Result<(), Close>,
     ) -> Result<(), Close> {
         // Growing it would cost five allocations, for each miner with each tip.
         let mut plain = Vec::with_capacity(SPEECH_LEN);

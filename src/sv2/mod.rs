@@ -17,7 +17,7 @@ mod link;
 pub mod noise;
 #[cfg(test)]
 mod peer;
+mod request;
 mod session;
-mod wish;
 
 pub use link::Link;

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     announce::Announcer,
-    channel::{Channel, Kind, Opening, Submit},
+    channel::{Channel, ChannelKind, ChannelOpening, SubmittedShare},
     codec::{
         Bytes32, ClientMessage, CloseChannel, Extensions, Message,
         OpenExtendedMiningChannelSuccess, OpenMiningChannelError, OpenStandardMiningChannelSuccess,
@@ -16,8 +16,9 @@ use super::{
         SetupConnectionSuccess, Str255, SubmitSharesError, SubmitSharesStandard, UpdateChannel,
         UpdateChannelError, codes, setup_flags,
     },
-    wish::{
-        Refusal, Setup, VERSION, Wish, class_of, code_of, floor_of, hashrate, refusal, user_agent,
+    request::{
+        ChannelRequest, ClientSetup, Refusal, VERSION, class_of, code_of, floor_of, hashrate,
+        refusal, user_agent,
     },
 };
 use crate::{
@@ -26,10 +27,10 @@ use crate::{
 };
 
 /// A miner's (or a proxy's) connection, once encrypted. Owned by its [`super::Link`].
-pub(super) struct Session {
+pub(super) struct Sv2Session {
     config: Arc<Config>,
     seat: Seat,
-    setup: Option<Setup>,
+    setup: Option<ClientSetup>,
     extensions: Extensions,
     /// By id, ascending.
     channels: Vec<Channel>,
@@ -46,7 +47,7 @@ pub(super) struct Session {
     vardiff_deadline: Instant,
 }
 
-impl Session {
+impl Sv2Session {
     pub(super) fn new(config: Arc<Config>, seat: Seat, work: &Work, now: Instant) -> Self {
         Self {
             config,
@@ -86,12 +87,17 @@ impl Session {
         }
         match message {
             M::SubmitSharesStandard(share) => {
-                let submit = Submit { kind: Kind::Standard, share, rolled: &[], worker: None };
+                let submit = SubmittedShare {
+                    kind: ChannelKind::Standard,
+                    share,
+                    rolled: &[],
+                    worker: None,
+                };
                 self.on_submit(&submit, work, now, out, effects);
             }
             M::SubmitSharesExtended(extended) => {
-                let submit = Submit {
-                    kind: Kind::Extended,
+                let submit = SubmittedShare {
+                    kind: ChannelKind::Extended,
                     share: &extended.share,
                     rolled: extended.extranonce.get(),
                     worker: extended.worker.map(|worker| worker.as_str()),
@@ -99,26 +105,26 @@ impl Session {
                 self.on_submit(&submit, work, now, out, effects);
             }
             M::OpenStandardMiningChannel(open) => {
-                let wish = Wish {
+                let request = ChannelRequest {
                     request_id: open.request_id,
-                    kind: Kind::Standard,
+                    kind: ChannelKind::Standard,
                     identity: open.user_identity.as_str(),
                     hashrate: open.nominal_hash_rate,
                     max_target: open.max_target,
                     extranonce_size: 0,
                 };
-                self.on_open(&wish, work, now, out);
+                self.on_open(&request, work, now, out);
             }
             M::OpenExtendedMiningChannel(open) => {
-                let wish = Wish {
+                let request = ChannelRequest {
                     request_id: open.request_id,
-                    kind: Kind::Extended,
+                    kind: ChannelKind::Extended,
                     identity: open.user_identity.as_str(),
                     hashrate: open.nominal_hash_rate,
                     max_target: open.max_target,
                     extranonce_size: open.min_extranonce_size,
                 };
-                self.on_open(&wish, work, now, out);
+                self.on_open(&request, work, now, out);
             }
             M::UpdateChannel(update) => self.on_update(update, work, now, out),
             M::CloseChannel(close) => self.on_close(close, now),
@@ -249,7 +255,7 @@ impl Session {
         }
         let user_agent = user_agent(setup);
         self.announcer.set_shows_newest_job(self.config.classes.shows_newest_job(&user_agent));
-        self.setup = Some(Setup {
+        self.setup = Some(ClientSetup {
             user_agent,
             requires_standard_jobs: setup.flags & setup_flags::REQUIRES_STANDARD_JOBS != 0,
         });
@@ -257,10 +263,16 @@ impl Session {
         Ok(())
     }
 
-    fn on_open(&mut self, wish: &Wish<'_>, work: &Work, now: Instant, out: &mut Vec<u8>) {
-        let request_id = wish.request_id;
+    fn on_open(
+        &mut self,
+        request: &ChannelRequest<'_>,
+        work: &Work,
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) {
+        let request_id = request.request_id;
         self.catch_up(work, now, out);
-        match self.open(wish, work, now) {
+        match self.open(request, work, now) {
             Ok(at) => self.welcome(request_id, at, work, now, out),
             Err(error_code) => OpenMiningChannelError { request_id, error_code }.append(out),
         }
@@ -269,7 +281,7 @@ impl Session {
     /// The place of a new channel, or the code of why there is none.
     fn open(
         &mut self,
-        wish: &Wish<'_>,
+        request: &ChannelRequest<'_>,
         work: &Work,
         now: Instant,
     ) -> Result<usize, Str255<'static>> {
@@ -277,15 +289,15 @@ impl Session {
         if self.seat.may_log_in(self.pacing.is_proven(), now).is_err() {
             return Err(codes::TOO_MANY_LOGINS);
         }
-        if wish.kind == Kind::Extended && setup.requires_standard_jobs {
+        if request.kind == ChannelKind::Extended && setup.requires_standard_jobs {
             return Err(codes::EXTENDED_CHANNELS_NOT_SUPPORTED_FOR_STANDARD_JOBS);
         }
-        if wish.extranonce_size > EXTRANONCE_SIZE {
+        if request.extranonce_size > EXTRANONCE_SIZE {
             return Err(codes::MIN_EXTRANONCE_SIZE_TOO_LARGE);
         }
-        let identity = wish.identity.ok_or(codes::INVALID_USER_IDENTITY)?;
-        let hashrate = hashrate(wish.hashrate).ok_or(codes::INVALID_NOMINAL_HASHRATE)?;
-        let own_floor = floor_of(&wish.max_target).ok_or(codes::MAX_TARGET_OUT_OF_RANGE)?;
+        let identity = request.identity.ok_or(codes::INVALID_USER_IDENTITY)?;
+        let hashrate = hashrate(request.hashrate).ok_or(codes::INVALID_NOMINAL_HASHRATE)?;
+        let own_floor = floor_of(&request.max_target).ok_or(codes::MAX_TARGET_OUT_OF_RANGE)?;
         if self.channels.len() >= CHANNELS_MAX {
             self.seat.refuse_channel();
             return Err(codes::CHANNEL_CAPACITY_EXHAUSTED);
@@ -297,11 +309,11 @@ impl Session {
             self.own_place_used = true;
             (self.seat.extranonce1(), None)
         };
-        let (class, class_floor) = class_of(&self.config, setup, wish.kind);
-        let (protocol, agent) = (wish.kind.protocol(), &setup.user_agent);
-        let opening = Opening {
+        let (class, class_floor) = class_of(&self.config, setup, request.kind);
+        let (protocol, agent) = (request.kind.protocol(), &setup.user_agent);
+        let opening = ChannelOpening {
             id: self.announcer.new_id(),
-            kind: wish.kind,
+            kind: request.kind,
             account: Account::open(&self.seat, protocol, agent, class, now),
             identity,
             extranonce1,
@@ -336,7 +348,7 @@ impl Session {
         let extranonce = channel.extranonce;
         let prefix = |len| Bytes32::new(&extranonce[..len]).unwrap_or_default();
         match channel.kind {
-            Kind::Standard => OpenStandardMiningChannelSuccess {
+            ChannelKind::Standard => OpenStandardMiningChannelSuccess {
                 request_id,
                 channel_id,
                 target,
@@ -344,7 +356,7 @@ impl Session {
                 group_channel_id,
             }
             .append(out),
-            Kind::Extended => OpenExtendedMiningChannelSuccess {
+            ChannelKind::Extended => OpenExtendedMiningChannelSuccess {
                 request_id,
                 channel_id,
                 target,
@@ -398,7 +410,7 @@ impl Session {
 
     fn on_submit(
         &mut self,
-        submit: &Submit<'_>,
+        submit: &SubmittedShare<'_>,
         work: &Work,
         now: Instant,
         out: &mut Vec<u8>,

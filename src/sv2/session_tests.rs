@@ -18,7 +18,7 @@ use crate::{
     stratum::{ClassRule, Classes, Limits},
     work::fixture::{CURTIME, EASY, HARD, WorkFeed, pooled, solo, template, tip},
     work::{
-        Announce, BuildJob, CoinbaseClass, Difficulty, Door, Hash256, Payout, Refused, Share,
+        Admission, Announce, BuildJob, CoinbaseClass, Difficulty, Hash256, Payout, Refused, Share,
         Template, Username, limits::Rules, merkle,
     },
 };
@@ -27,7 +27,7 @@ use crate::{
 struct Bench {
     feed: WorkFeed,
     payout: Arc<Payout>,
-    session: Session,
+    session: Sv2Session,
     peer: Peer,
     now: Instant,
     published: Instant,
@@ -62,7 +62,7 @@ impl Bench {
         let mut feed = WorkFeed::new(nbits, payout);
         feed.publish(BuildJob::Classes, &template(1, nbits, 5), payout, Announce::Now);
         let seat = Seat::alone_within(within(1999), &Arc::default(), [9, 9, 9, 9], now);
-        let session = Session::new(Arc::new(config), seat, &feed.work, now);
+        let session = Sv2Session::new(Arc::new(config), seat, &feed.work, now);
         Self {
             feed,
             payout: Arc::clone(payout),
@@ -132,16 +132,21 @@ impl Bench {
         assert_eq!(self.listen(), ["SetupConnectionSuccess"]);
     }
 
-    fn open(&mut self, kind: Kind, hashrate: f32, max_target: Target) -> Result<u32, String> {
+    fn open(
+        &mut self,
+        kind: ChannelKind,
+        hashrate: f32,
+        max_target: Target,
+    ) -> Result<u32, String> {
         let user_identity = Str255::new("bc1qme.one").unwrap();
         match kind {
-            Kind::Standard => self.say(&OpenStandardMiningChannel {
+            ChannelKind::Standard => self.say(&OpenStandardMiningChannel {
                 request_id: 7,
                 user_identity,
                 nominal_hash_rate: hashrate,
                 max_target,
             }),
-            Kind::Extended => self.say(&OpenExtendedMiningChannel {
+            ChannelKind::Extended => self.say(&OpenExtendedMiningChannel {
                 request_id: 7,
                 user_identity,
                 nominal_hash_rate: hashrate,
@@ -155,11 +160,11 @@ impl Bench {
     }
 
     fn standard(&mut self) -> u32 {
-        self.open(Kind::Standard, 0.0, Target::MAX).unwrap()
+        self.open(ChannelKind::Standard, 0.0, Target::MAX).unwrap()
     }
 
     fn extended(&mut self) -> u32 {
-        self.open(Kind::Extended, 0.0, Target::MAX).unwrap()
+        self.open(ChannelKind::Extended, 0.0, Target::MAX).unwrap()
     }
 
     fn publish(&mut self, tip_at: u8, what: BuildJob, announce: Announce) {
@@ -265,7 +270,7 @@ fn a_standard_channel_gets_the_largest_coinbase() {
 
 #[test]
 fn a_new_tip_is_one_small_message() {
-    for kind in [Kind::Standard, Kind::Extended] {
+    for kind in [ChannelKind::Standard, ChannelKind::Extended] {
         let mut bench = Bench::solo();
         let channel = bench.open(kind, 0.0, Target::MAX).unwrap();
         bench.publish(2, BuildJob::SubsidyOnly, Announce::Now);
@@ -347,7 +352,7 @@ fn a_flood_at_a_fixed_difficulty_is_ended_on_a_channel_too() {
     config.worker_difficulty.insert("bc1qme.one".into(), Difficulty::new(1e-9).unwrap());
     let mut bench = Bench::with(config, 0x1900_ffff, &solo());
     bench.setup(0, "test");
-    for kind in [Kind::Extended, Kind::Standard] {
+    for kind in [ChannelKind::Extended, ChannelKind::Standard] {
         let channel = bench.open(kind, 0.0, Target::MAX).unwrap();
         let before = bench.peer.target(channel);
         for _ in 0..600 {
@@ -387,7 +392,7 @@ fn bits_of_bip_323_roll_and_those_of_bip_320_for_a_pool_too() {
 
 #[test]
 fn subsidy_only_work_has_no_twin() {
-    for kind in [Kind::Standard, Kind::Extended] {
+    for kind in [ChannelKind::Standard, ChannelKind::Extended] {
         let mut bench = Bench::solo();
         let channel_id = bench.open(kind, 0.0, Target::MAX).unwrap();
         let ask = |bench: &mut Bench, exponent| {
@@ -427,14 +432,14 @@ fn a_block_with_any_bits_of_the_version_is_found() {
 fn the_first_difficulty_suits_the_hashrate() {
     let mut bench = Bench::solo();
     // 2^32 hashes in 7.5 s.
-    let channel = bench.open(Kind::Extended, 4_294_967_296.0 / 7.5, Target::MAX).unwrap();
+    let channel = bench.open(ChannelKind::Extended, 4_294_967_296.0 / 7.5, Target::MAX).unwrap();
     let difficulty = bench.peer.target(channel).difficulty();
     assert!((0.99..1.01).contains(&difficulty), "{difficulty}");
 }
 
 #[test]
 fn a_maximum_target_is_honoured() {
-    for kind in [Kind::Standard, Kind::Extended] {
+    for kind in [ChannelKind::Standard, ChannelKind::Extended] {
         let mut bench = Bench::solo();
         for exponent in [-20, -3, 5, 40] {
             let wanted = Target::from_difficulty(Difficulty::pow2(exponent));
@@ -450,7 +455,8 @@ fn a_maximum_target_is_honoured() {
 #[test]
 fn opens_that_cannot_be_are_refused_by_name() {
     let mut bench = Bench::solo();
-    let mut refused = |hashrate, max_target| bench.open(Kind::Standard, hashrate, max_target);
+    let mut refused =
+        |hashrate, max_target| bench.open(ChannelKind::Standard, hashrate, max_target);
     assert_eq!(refused(f32::NAN, Target::MAX).unwrap_err(), "invalid-nominal-hashrate");
     assert_eq!(refused(f32::INFINITY, Target::MAX).unwrap_err(), "invalid-nominal-hashrate");
     assert_eq!(refused(-1.0, Target::MAX).unwrap_err(), "invalid-nominal-hashrate");
@@ -476,7 +482,7 @@ fn opens_that_cannot_be_are_refused_by_name() {
 fn clients_for_standard_jobs_get_no_extended_channel() {
     let mut bench = Bench::with(config(), HARD, &solo());
     bench.setup(setup_flags::REQUIRES_STANDARD_JOBS, "test");
-    let refused = bench.open(Kind::Extended, 0.0, Target::MAX).unwrap_err();
+    let refused = bench.open(ChannelKind::Extended, 0.0, Target::MAX).unwrap_err();
     assert_eq!(refused, "extended-channels-not-supported-for-standard-jobs");
     let channel = bench.standard();
     bench.mine(channel).unwrap();
@@ -595,7 +601,7 @@ fn accepted_shares_of_a_read_are_answered_together_and_refusals_in_their_place()
 fn the_sum_of_shares_is_not_lost_to_rounding() {
     let mut bench = Bench::solo();
     let quarter = Target::from_difficulty(Difficulty::new(1e-8).unwrap());
-    let channel = bench.open(Kind::Standard, 0.0, quarter).unwrap();
+    let channel = bench.open(ChannelKind::Standard, 0.0, quarter).unwrap();
     for at in 0..8 {
         let found = bench.peer.mine_from(channel, at << 20);
         bench.submit(found).unwrap();
@@ -739,9 +745,9 @@ fn a_closed_door_ends_the_session_and_a_stop_says_come_back() {
     bench.standard();
     bench.session.on_stop(&mut bench.out);
     assert_eq!(bench.listen(), ["Reconnect"]);
-    bench.feed.work.door = Door::Closed("no node".into());
+    bench.feed.work.admission = Admission::Closed("no node".into());
     let Bench { session, feed, now, out, .. } = &mut bench;
-    assert_eq!(session.on_work(&feed.work, *now, out), Err(Close::Door("no node".into())));
+    assert_eq!(session.on_work(&feed.work, *now, out), Err(Close::SentAway("no node".into())));
 }
 
 #[test]
@@ -751,7 +757,7 @@ fn channels_are_limited_and_listed() {
         bench.standard();
     }
     assert_eq!(bench.session.seat.roster.miners().len(), 2000);
-    let refused = bench.open(Kind::Extended, 0.0, Target::MAX).unwrap_err();
+    let refused = bench.open(ChannelKind::Extended, 0.0, Target::MAX).unwrap_err();
     assert_eq!(refused, "channel-capacity-exhausted");
 }
 
@@ -766,7 +772,7 @@ fn one_connection_has_only_so_many_channels_and_says_so() {
         bench.standard();
     }
     assert_eq!(full(), 0);
-    let refused = bench.open(Kind::Standard, 0.0, Target::MAX).unwrap_err();
+    let refused = bench.open(ChannelKind::Standard, 0.0, Target::MAX).unwrap_err();
     assert_eq!(refused, "channel-capacity-exhausted");
     assert_eq!(full(), 1);
 }
@@ -826,7 +832,7 @@ fn own_rules_choose_the_class_of_an_extended_channel() {
 fn pooled_channels_of_different_difficulty_have_their_own_groups() {
     let mut bench = Bench::pooled();
     let hard = Target::from_difficulty(Difficulty::pow2(4));
-    let (easy, other) = (bench.extended(), bench.open(Kind::Extended, 0.0, hard).unwrap());
+    let (easy, other) = (bench.extended(), bench.open(ChannelKind::Extended, 0.0, hard).unwrap());
     assert_ne!(bench.peer.group(easy), bench.peer.group(other));
     let third = bench.extended();
     assert_eq!(bench.peer.group(easy), bench.peer.group(third));
@@ -843,7 +849,7 @@ fn pooled_channels_of_different_difficulty_have_their_own_groups() {
 
 #[test]
 fn a_miner_that_is_much_too_fast_gets_a_harder_target_with_a_job_at_once() {
-    for kind in [Kind::Standard, Kind::Extended] {
+    for kind in [ChannelKind::Standard, ChannelKind::Extended] {
         let mut bench = Bench::pooled();
         let channel = bench.open(kind, 0.0, Target::MAX).unwrap();
         let before = bench.peer.target(channel);
@@ -909,7 +915,7 @@ proptest! {
             };
             match event {
                 Event::Open(standard, hard) => {
-                    let kind = if standard { Kind::Standard } else { Kind::Extended };
+                    let kind = if standard { ChannelKind::Standard } else { ChannelKind::Extended };
                     bench.open(kind, 0.0, easy(hard)).unwrap();
                 }
                 Event::Close(at) => if let Some(channel_id) = pick(at, &bench) {
@@ -967,7 +973,7 @@ proptest! {
 
 #[test]
 fn no_channel_is_asked_for_more_than_a_block_takes() {
-    for kind in [Kind::Standard, Kind::Extended] {
+    for kind in [ChannelKind::Standard, ChannelKind::Extended] {
         let mut bench = Bench::with(Config::with_address("bc1qnobody"), HARD, &solo());
         bench.setup(0, "test");
         let one = Target::from_difficulty(Difficulty::ONE);
@@ -1019,7 +1025,7 @@ fn channels_that_open_and_close_without_end_are_refused_by_name() {
         bench.say(&CloseChannel { channel_id, reason_code: Str255::default() }).unwrap();
     }
     for _ in 0..1000 {
-        let refused = bench.open(Kind::Extended, 0.0, Target::MAX);
+        let refused = bench.open(ChannelKind::Extended, 0.0, Target::MAX);
         assert_eq!(refused, Err("too-many-logins".into()));
         assert_eq!(bench.heard, ["OpenMiningChannelError"]);
     }

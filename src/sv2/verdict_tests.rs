@@ -159,7 +159,7 @@ proptest! {
         twists in proptest::collection::vec(twist(), 1..60),
     ) {
         let mut bench = Bench::solo();
-        let kind = if is_standard { Kind::Standard } else { Kind::Extended };
+        let kind = if is_standard { ChannelKind::Standard } else { ChannelKind::Extended };
         let (mut frames, mut jobs) = (Vec::new(), Vec::new());
         bench.tap = Some(Vec::new());
         let id = bench.open(kind, 0.0, Target::MAX).unwrap();

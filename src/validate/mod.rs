@@ -5,7 +5,7 @@ mod seen;
 
 use std::sync::Arc;
 
-pub use seen::{Seen, SeenShares, Shelf};
+pub use seen::{Seen, SeenBudget, SeenShares};
 
 use crate::work::{
     CoinbaseClass, Difficulty, FoundBlock, Hash256, Job, Reject, Share, Submission, Target,
@@ -36,7 +36,7 @@ impl Assignment {
 
 /// The moment of a submission, and what it makes of jobs.
 #[derive(Clone, Copy, Debug)]
-pub struct Moment<'a> {
+pub struct ShareContext<'a> {
     /// The hash that new blocks must build on.
     pub tip: &'a Hash256,
     /// True when the job was given out longer ago than jobs may live, or nobody pays for it now.
@@ -47,7 +47,7 @@ pub struct Moment<'a> {
 
 /// Where a header's merkle root comes from.
 #[derive(Clone, Copy, Debug)]
-pub enum Source<'a> {
+pub enum RootSource<'a> {
     /// Hashed from the coinbase, with the submitted extranonce in it.
     Coinbase,
     /// Known since the miner was given the job: it cannot change its extranonce.
@@ -73,9 +73,9 @@ pub struct Verdict {
 pub fn check(
     job: &Arc<Job>,
     assignment: &Assignment,
-    source: Source<'_>,
+    source: RootSource<'_>,
     submission: &Submission,
-    moment: &Moment<'_>,
+    moment: &ShareContext<'_>,
     username: &Username,
     seen: &mut SeenShares,
     scratch: &mut Vec<u8>,
@@ -84,16 +84,16 @@ pub fn check(
     let variant = assignment.variant();
     let root = match source {
         // `scratch` then holds the coinbase that the root was made of.
-        Source::Coinbase => {
+        RootSource::Coinbase => {
             let txid = coinbase.txid(variant, &submission.extranonce, scratch);
             merkle::root(txid, job.branches())
         }
-        Source::Root(root) => *root,
+        RootSource::Root(root) => *root,
     };
     let (version, header, hash) = hashed(job, submission, &root);
     let is_block = job.block_target.is_met_by(&hash);
     let block = is_block.then(|| {
-        if let Source::Root(_) = source {
+        if let RootSource::Root(_) = source {
             scratch.clear();
             coinbase.write(variant, &submission.extranonce, scratch);
         }
@@ -173,7 +173,7 @@ fn refuse(
     job: &Job,
     assignment: &Assignment,
     submission: &Submission,
-    moment: &Moment<'_>,
+    moment: &ShareContext<'_>,
     hash: &Hash256,
 ) -> Result<(), Reject> {
     if job.prevhash() != moment.tip {

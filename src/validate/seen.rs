@@ -21,8 +21,8 @@ pub struct SeenShares {
     len: u32,
     /// How many it may hold.
     most: u32,
-    shelf: Arc<Shelf>,
-    /// Taken from the shelf.
+    seen_budget: Arc<SeenBudget>,
+    /// Taken from the budget.
     lent: u32,
 }
 
@@ -37,17 +37,17 @@ pub enum Seen {
 
 /// The memory that all connections have together, for miners that send more shares than others.
 #[derive(Debug)]
-pub struct Shelf {
+pub struct SeenBudget {
     left: AtomicU32,
 }
 
-impl Default for Shelf {
+impl Default for SeenBudget {
     fn default() -> Self {
-        Self { left: AtomicU32::new(SHELF) }
+        Self { left: AtomicU32::new(SEEN_BUDGET) }
     }
 }
 
-impl Shelf {
+impl SeenBudget {
     /// Lends room for [`LOAN`] shares; false when there is none.
     fn lend(&self) -> bool {
         self.left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(LOAN)).is_ok()
@@ -66,8 +66,8 @@ impl Default for SeenShares {
 }
 
 impl SeenShares {
-    pub fn new(shelf: Arc<Shelf>) -> Self {
-        Self { jobs: Vec::new(), len: 0, most: SHARES_MAX, shelf, lent: 0 }
+    pub fn new(seen_budget: Arc<SeenBudget>) -> Self {
+        Self { jobs: Vec::new(), len: 0, most: SHARES_MAX, seen_budget, lent: 0 }
     }
 
     /// Room for a miner that is wanted to send `expected` shares in the life of its jobs.
@@ -107,14 +107,14 @@ impl SeenShares {
         self.len = u32::try_from(len).unwrap_or(u32::MAX);
         let needed = self.len.saturating_sub(OWN).next_multiple_of(LOAN);
         if needed < self.lent {
-            self.shelf.take_back(self.lent - needed);
+            self.seen_budget.take_back(self.lent - needed);
             self.lent = needed;
         }
     }
 
     /// Room for one more. A block finds it where a share does not: it is rare, and worth more.
     fn make_room(&mut self, is_block: bool) -> bool {
-        if self.len < self.most && self.shelf.lend() {
+        if self.len < self.most && self.seen_budget.lend() {
             self.lent += LOAN;
             return true;
         }
@@ -124,7 +124,7 @@ impl SeenShares {
 
 impl Drop for SeenShares {
     fn drop(&mut self) {
-        self.shelf.take_back(self.lent);
+        self.seen_budget.take_back(self.lent);
     }
 }
 
@@ -138,10 +138,10 @@ fn fingerprint(hash: &Hash256) -> u64 {
 /// A miner at 8 shares a minute sends about 30 in the life of its jobs; these it has for sure, in
 /// about 5 KiB.
 const OWN: u32 = 256;
-/// What a busier miner takes from the shelf at a time.
+/// What a busier miner takes from the budget at a time.
 const LOAN: u32 = 1024;
 /// All loans together: some 80 MiB.
-const SHELF: u32 = 1 << 22;
+const SEEN_BUDGET: u32 = 1 << 22;
 /// What one miner may send at all in the life of its jobs, about 160 s: a hundred a second. Only
 /// where its difficulty cannot be raised does anybody come near.
 const SHARES_MAX: u32 = 16_384;

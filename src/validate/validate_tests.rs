@@ -34,10 +34,19 @@ impl Bench {
     }
 
     fn check_at(&mut self, submission: &Submission, tip: Hash256, expired: bool) -> Verdict {
-        let moment = Moment { tip: &tip, expired, ntime_max: CURTIME + 7200 };
+        let moment = ShareContext { tip: &tip, expired, ntime_max: CURTIME + 7200 };
         let nobody = Username("nobody".into());
         let (job, seen, scratch) = (&self.job, &mut self.seen, &mut Vec::new());
-        check(job, &self.assignment, Source::Coinbase, submission, &moment, &nobody, seen, scratch)
+        check(
+            job,
+            &self.assignment,
+            RootSource::Coinbase,
+            submission,
+            &moment,
+            &nobody,
+            seen,
+            scratch,
+        )
     }
 
     /// A nonce with which `base` is a share.
@@ -104,9 +113,9 @@ proptest! {
         let assignment = Assignment::new(CoinbaseClass::CLASSES[class], difficulty, quickdiff);
         let version = [Version::Job, Version::Rolled(bits & MASK), Version::Whole(bits)][how];
         let submission = Submission { extranonce, ntime: CURTIME, nonce, version, version_mask: MASK };
-        let moment = Moment { tip: job.prevhash(), expired: false, ntime_max: CURTIME };
+        let moment = ShareContext { tip: job.prevhash(), expired: false, ntime_max: CURTIME };
         let (nobody, mut seen) = (Username("".into()), SeenShares::default());
-        let verdict = check(&job, &assignment, Source::Coinbase, &submission, &moment, &nobody, &mut seen, &mut Vec::new());
+        let verdict = check(&job, &assignment, RootSource::Coinbase, &submission, &moment, &nobody, &mut seen, &mut Vec::new());
         let header = reference_header(&job, &assignment, &submission);
         let hash = Hash256::sha256d(&header);
         prop_assert_eq!(verdict.block.is_some(), job.block_target.is_met_by(&hash));
@@ -289,11 +298,11 @@ fn who_wants_more_shares_has_room_for_more() {
 
 #[test]
 fn flooders_leave_room_for_others_and_give_theirs_back() {
-    let shelf = Arc::<Shelf>::default();
+    let seen_budget = Arc::<SeenBudget>::default();
     let job = crate::work::JobId(1);
     let mut flooders = Vec::new();
     let first_full = loop {
-        let mut seen = SeenShares::new(Arc::clone(&shelf));
+        let mut seen = SeenShares::new(Arc::clone(&seen_budget));
         let accepted =
             (0..).take_while(|i| seen.insert(job, &numbered(*i), false) == Seen::Fresh).count();
         flooders.push(seen);
@@ -303,7 +312,7 @@ fn flooders_leave_room_for_others_and_give_theirs_back() {
         assert!(flooders.len() < 1000, "bounded together");
     };
     assert!(first_full >= 256, "each has its own in any case");
-    let mut honest = SeenShares::new(Arc::clone(&shelf));
+    let mut honest = SeenShares::new(Arc::clone(&seen_budget));
     assert!((0..256).all(|i| honest.insert(job, &numbered(i), false) == Seen::Fresh));
     drop(flooders);
     assert!((256..5000).all(|i| honest.insert(job, &numbered(i), false) == Seen::Fresh));

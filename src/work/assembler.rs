@@ -13,7 +13,7 @@ use std::{
 
 use self::trial::Trial;
 use super::{
-    Announce, BuildJob, CoinbaserRequest, Door, Hash256, Job, JobBuilder, Payout, PoolTerms,
+    Admission, Announce, BuildJob, CoinbaserRequest, Hash256, Job, JobBuilder, Payout, PoolTerms,
     Template, TemplateKind, Upcoming, Work,
 };
 
@@ -91,7 +91,7 @@ pub struct Assembler {
     born: VecDeque<Instant>,
     /// Until when the pool's split is waited for.
     split_until: Option<Instant>,
-    door: Door,
+    admission: Admission,
     sequence: u64,
 }
 
@@ -116,7 +116,7 @@ impl Assembler {
             upcoming: None,
             born: VecDeque::new(),
             split_until: None,
-            door: Door::Open,
+            admission: Admission::Open,
             sequence: 0,
         }
     }
@@ -142,7 +142,7 @@ impl Assembler {
                 .then(|| self.publish(BuildJob::SubsidyOnly, Announce::Now, &payout, now));
         }
         let urgent = new_tip
-            || self.door != Door::Open
+            || self.admission != Admission::Open
             || latest.is_none_or(|job| {
                 // Test networks go over to easy blocks on the same tip.
                 job.template.nbits != template.nbits
@@ -169,7 +169,7 @@ impl Assembler {
 
     /// The same work, where nobody pays for some of it any more.
     fn tell_void(&mut self, void_before: u64) -> Option<Work> {
-        let is_told = self.void_series == void_before || self.door != Door::Open;
+        let is_told = self.void_series == void_before || self.admission != Admission::Open;
         (!is_told && !self.jobs.is_empty()).then(|| self.work(self.pace(false)))
     }
 
@@ -220,7 +220,7 @@ impl Assembler {
             return Some(work);
         }
         // Work anew all the same: it pays whom the operator wants now, and brings miners new rules.
-        let payout = self.payout(now).filter(|_| self.door == Door::Open)?;
+        let payout = self.payout(now).filter(|_| self.admission == Admission::Open)?;
         let latest = self.jobs.first()?;
         let is_blank = payout.pooled.is_some() && latest.coinbases().len() == 1;
         match self.template.as_ref()?.kind {
@@ -247,8 +247,8 @@ impl Assembler {
     }
 
     /// Whether miners are wanted, also before there was any work.
-    pub fn door(&self) -> &Door {
-        &self.door
+    pub fn admission(&self) -> &Admission {
+        &self.admission
     }
 
     /// When [`Self::on_deadline`] wants to be called, if ever.
@@ -259,7 +259,7 @@ impl Assembler {
             self.split_until,
             self.solo_until,
             self.trial.as_ref().map(|trial| trial.until),
-            (self.door == Door::Open).then_some(stale),
+            (self.admission == Admission::Open).then_some(stale),
             // Without a template there is nothing to fall back with.
             (self.config.pooled
                 && self.template.is_some()
@@ -293,13 +293,13 @@ impl Assembler {
         let payout = self.payout(now);
         let closed = self.closed(payout.is_some(), now);
         if let Some(reason) = closed {
-            let door = Door::Closed(reason);
+            let admission = Admission::Closed(reason);
             self.trial = None;
-            if self.door == door || self.jobs.is_empty() {
-                self.door = door;
+            if self.admission == admission || self.jobs.is_empty() {
+                self.admission = admission;
                 return None;
             }
-            self.door = door;
+            self.admission = admission;
             return Some(self.work(Announce::Now));
         }
         let payout = payout?;
@@ -307,7 +307,7 @@ impl Assembler {
             .jobs
             .first()
             .is_none_or(|job| job.payout.pooled.is_some() != payout.pooled.is_some());
-        if self.door == Door::Open && !switched {
+        if self.admission == Admission::Open && !switched {
             return None;
         }
         self.template.as_ref()?;
@@ -393,7 +393,7 @@ impl Assembler {
         // Solo work between two connections is no fallback yet where there is to be none.
         let is_between = self.config.when_down == WhenDown::Disconnect
             && self.pool_payout.as_ref().is_some_and(|payout| self.is_void(payout));
-        solo && !is_between || self.door != Door::Open
+        solo && !is_between || self.admission != Admission::Open
     }
 
     fn publish_split(&mut self, payout: &Arc<Payout>, now: Instant) -> Option<Work> {
@@ -420,7 +420,7 @@ impl Assembler {
     ) -> Work {
         self.trial = None;
         let Some(template) = &self.template else {
-            self.door = Door::Open;
+            self.admission = Admission::Open;
             return self.work(announce);
         };
         if what == BuildJob::Classes {
@@ -444,7 +444,7 @@ impl Assembler {
         let count = self.born.iter().take_while(young).count().clamp(1, JOBS_MAX);
         self.born.truncate(count);
         self.jobs.truncate(count);
-        self.door = Door::Open;
+        self.admission = Admission::Open;
         self.work(announce)
     }
 
@@ -455,7 +455,7 @@ impl Assembler {
             announce,
             upcoming: self.upcoming.clone(),
             sequence: self.sequence,
-            door: self.door.clone(),
+            admission: self.admission.clone(),
             void_series: self.void_series,
         }
     }

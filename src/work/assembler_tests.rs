@@ -187,7 +187,7 @@ fn miners_work_for_the_operator_while_a_pool_without_lasting_ids_is_away() {
         assert!(work.latest().payout.pooled.is_none() && work.announce == Announce::Now);
         assert!(work.is_void(&old) && work.supersedes(&old) && work.job(old.id).is_some());
         bench.health(PoolHealth::Down);
-        assert!(bench.pass(9).iter().all(|work| work.door == Door::Open));
+        assert!(bench.pass(9).iter().all(|work| work.admission == Admission::Open));
         // Within the grace it is back, on terms of another series.
         let back = in_series(&pooled(2, Some(&template)), 2, 1);
         let between = bench.assembler.jobs[0].clone();
@@ -201,7 +201,7 @@ fn miners_work_for_the_operator_while_a_pool_without_lasting_ids_is_away() {
         let published = bench.pass(11);
         match when_down {
             WhenDown::Disconnect => {
-                assert!(matches!(published.last().unwrap().door, Door::Closed(_)));
+                assert!(matches!(published.last().unwrap().admission, Admission::Closed(_)));
             }
             WhenDown::Solo => assert!(published.is_empty(), "the same work goes on"),
         }
@@ -279,15 +279,15 @@ fn a_pool_away_for_less_than_the_grace_sends_nobody_away() {
     bench.payout(&pooled(1, Some(&template)));
     job(bench.template(&template));
     assert!(bench.health(PoolHealth::Down).is_none());
-    assert!(bench.pass(60).iter().all(|work| work.door == Door::Open));
+    assert!(bench.pass(60).iter().all(|work| work.admission == Admission::Open));
     // A tip in the meantime is mined on the last terms.
     assert!(job(bench.template(&tip(2))).payout.pooled.is_some());
     let published = bench.pass(61);
-    assert!(matches!(published.last().unwrap().door, Door::Closed(_)), "{published:?}");
+    assert!(matches!(published.last().unwrap().admission, Admission::Closed(_)), "{published:?}");
     // The pool comes back: miners are welcome, with work.
     bench.template(&full(2, 6_000_000_000));
     let work = bench.health(PoolHealth::Up).unwrap();
-    assert_eq!(work.door, Door::Open);
+    assert_eq!(work.admission, Admission::Open);
     assert_eq!(*work.tip(), Hash256([2; 32]));
 }
 
@@ -313,9 +313,9 @@ fn stale_templates_close_the_door_and_fresh_ones_open_it() {
     let mut bench = Bench::new(false, WhenDown::Disconnect);
     job(bench.template(&full(1, 6_000_000_000)));
     let published = bench.pass(120);
-    let Door::Closed(reason) = &published.last().unwrap().door else { panic!("open") };
+    let Admission::Closed(reason) = &published.last().unwrap().admission else { panic!("open") };
     assert!(reason.contains("stale_after"), "{reason}");
-    assert_eq!(bench.template(&full(1, 6_000_000_000)).unwrap().door, Door::Open);
+    assert_eq!(bench.template(&full(1, 6_000_000_000)).unwrap().admission, Admission::Open);
 }
 
 #[test]
@@ -335,7 +335,7 @@ fn a_pool_cannot_reopen_the_door_onto_dead_work() {
     bench.health(PoolHealth::Up);
     bench.payout(&pooled(1, None));
     job(bench.template(&full(1, 6_000_000_000)));
-    assert!(matches!(bench.pass(121).last().unwrap().door, Door::Closed(_)));
+    assert!(matches!(bench.pass(121).last().unwrap().admission, Admission::Closed(_)));
     assert!(bench.payout(&pooled(2, None)).is_none());
     assert!(bench.pass(100).is_empty());
 }
@@ -419,11 +419,11 @@ fn a_pool_that_is_being_connected_to_closes_no_door() {
     let mut bench = Bench::new(true, WhenDown::Disconnect);
     bench.health(PoolHealth::Down);
     bench.template(&full(1, 6_000_000_000));
-    assert_eq!(*bench.assembler.door(), Door::Open);
+    assert_eq!(*bench.assembler.admission(), Admission::Open);
     bench.pass(11);
-    assert!(matches!(bench.assembler.door(), Door::Closed(_)));
+    assert!(matches!(bench.assembler.admission(), Admission::Closed(_)));
     bench.health(PoolHealth::Up);
-    assert_eq!(bench.payout(&pooled(1, None)).unwrap().door, Door::Open);
+    assert_eq!(bench.payout(&pooled(1, None)).unwrap().admission, Admission::Open);
 }
 
 #[test]
@@ -471,16 +471,16 @@ fn another_address_is_paid_at_once_and_pools_come_and_go() {
     let other = with(&bench, false, 0x53);
     let work = bench.assembler.on_config(&other, bench.now).unwrap();
     assert_eq!((&work.latest().payout.script[..], &work.announce), (&[0x53][..], &Announce::Now));
-    assert_eq!(work.door, Door::Open);
+    assert_eq!(work.admission, Admission::Open);
     // A first pool has time to come up: until then it is solo, also on a new tip.
     bench.now += Duration::from_secs(1_000);
     bench.template(&template);
     let pooled_config = with(&bench, true, 0x53);
     let work = bench.assembler.on_config(&pooled_config, bench.now).unwrap();
-    assert!(work.latest().payout.pooled.is_none() && work.door == Door::Open);
+    assert!(work.latest().payout.pooled.is_none() && work.admission == Admission::Open);
     let template = full(2, 5_000);
     let work = bench.template(&template).unwrap();
-    assert!(work.latest().payout.pooled.is_none() && work.door == Door::Open);
+    assert!(work.latest().payout.pooled.is_none() && work.admission == Admission::Open);
     bench.health(PoolHealth::Up);
     let work = bench.payout(&pooled(1, Some(&template))).unwrap();
     assert!(work.latest().payout.pooled.is_some());
@@ -493,7 +493,7 @@ fn another_address_is_paid_at_once_and_pools_come_and_go() {
     bench.assembler.on_config(&pooled_config, bench.now);
     // One that never answers: miners are sent to their own backup then.
     assert!(bench.pass(29).is_empty());
-    assert!(matches!(bench.pass(2).pop().unwrap().door, Door::Closed(_)));
+    assert!(matches!(bench.pass(2).pop().unwrap().admission, Admission::Closed(_)));
 }
 
 #[test]

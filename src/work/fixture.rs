@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::work::{
-    Announce, BlockLimits, BuildJob, Door, Hash256, Job, JobBuilder, Nbits, Payout, PoolTerms,
+    Admission, Announce, BlockLimits, BuildJob, Hash256, Job, JobBuilder, Nbits, Payout, PoolTerms,
     Template, TemplateKind, TemplateTx, TipHeader, VoidNow, Work,
 };
 
@@ -102,7 +102,7 @@ impl WorkFeed {
             announce: Announce::Now,
             upcoming: None,
             sequence: 1,
-            door: Door::Open,
+            admission: Admission::Open,
             void_series: 0,
         };
         Self { builder, work }

@@ -168,7 +168,7 @@ pub struct Work {
     pub upcoming: Option<Arc<Upcoming>>,
     /// Counts publications.
     pub sequence: u64,
-    pub door: Door,
+    pub admission: Admission,
     /// Pooled jobs of series up to this one are worth nothing any more: the pool has gone, and
     /// takes no share of them when it is back.
     pub void_series: u64,
@@ -185,7 +185,7 @@ pub enum Announce {
 
 /// Whether miners are wanted.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Door {
+pub enum Admission {
     Open,
     /// Miners are sent away to their own backup pools, for this reason.
     Closed(Arc<str>),
@@ -203,9 +203,9 @@ impl Work {
 
     /// An error when miners are not wanted, with why.
     pub fn admits(&self) -> Result<(), Arc<str>> {
-        match &self.door {
-            Door::Open => Ok(()),
-            Door::Closed(reason) => Err(Arc::clone(reason)),
+        match &self.admission {
+            Admission::Open => Ok(()),
+            Admission::Closed(reason) => Err(Arc::clone(reason)),
         }
     }
 

@@ -35,7 +35,7 @@ pub use cidr::{Cidr, CidrError};
 pub use class::CoinbaseClass;
 pub use coinbase::{Coinbase, Variant, push_varint};
 pub use hash::Hash256;
-pub use job::{Announce, Door, Job, JobId, RenderKind, Work};
+pub use job::{Admission, Announce, Job, JobId, RenderKind, Work};
 pub use nbits::Nbits;
 pub use outcome::BlockOutcome;
 pub use payout::{Coinbaser, CoinbaserRequest, Payout, PayoutOutput, PoolTerms, VoidNow};

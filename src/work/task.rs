@@ -9,7 +9,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::{Assembler, AssemblerConfig, Door, Job, Payout, PoolHealth, Template, Work};
+use super::{Admission, Assembler, AssemblerConfig, Job, Payout, PoolHealth, Template, Work};
 
 /// What the task listens to.
 pub struct WorkInputs {
@@ -42,7 +42,7 @@ pub async fn run(
     inputs.templates.mark_changed();
     inputs.payouts.mark_changed();
     inputs.pool_health.mark_changed();
-    let mut door = Door::Open;
+    let mut admission = Admission::Open;
     loop {
         let published = tokio::select! {
             biased;
@@ -74,9 +74,9 @@ pub async fn run(
         if let Some(job) = assembler.take_proposal() {
             inputs.proposals.send_replace(Some(job));
         }
-        if assembler.door() != &door {
-            door = assembler.door().clone();
-            tell(&door);
+        if assembler.admission() != &admission {
+            admission = assembler.admission().clone();
+            tell(&admission);
         }
         if let Some(published) = published {
             log(&published);
@@ -98,15 +98,15 @@ async fn until(deadline: Option<Instant>) {
     }
 }
 
-fn tell(door: &Door) {
-    match door {
-        Door::Open => info!("there is work again: miners are welcome"),
-        Door::Closed(reason) => warn!("sending miners away: {reason}"),
+fn tell(admission: &Admission) {
+    match admission {
+        Admission::Open => info!("there is work again: miners are welcome"),
+        Admission::Closed(reason) => warn!("sending miners away: {reason}"),
     }
 }
 
 fn log(work: &Work) {
-    if work.door != Door::Open {
+    if work.admission != Admission::Open {
         return;
     }
     let job = work.latest();

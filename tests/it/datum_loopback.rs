@@ -13,9 +13,9 @@ use gatewayd::{
         message::ShareReason,
     },
     devnet::pool::{Fault, Habits, Pool, PoolConfig, PoolHandle, PoolOptions},
-    validate::{self, Assignment, Moment, SeenShares},
+    validate::{self, Assignment, SeenShares, ShareContext},
     work::{
-        Announce, BuildJob, CoinbaseClass, Difficulty, Door, Hash256, Job, JobBuilder, Payout,
+        Admission, Announce, BuildJob, CoinbaseClass, Difficulty, Hash256, Job, JobBuilder, Payout,
         Share, Submission, Template, TemplateKind, TemplateTx, Username, Version, Work,
     },
 };
@@ -109,7 +109,7 @@ impl Rig {
             announce: Announce::Now,
             upcoming: None,
             sequence: self.jobs.len() as u64,
-            door: Door::Open,
+            admission: Admission::Open,
             void_series: 0,
         })));
     }
@@ -137,11 +137,11 @@ impl Rig {
                 version_mask: 0x1fff_e000,
             };
             let moment =
-                Moment { tip: job.prevhash(), expired: false, ntime_max: submission.ntime };
+                ShareContext { tip: job.prevhash(), expired: false, ntime_max: submission.ntime };
             let verdict = validate::check(
                 job,
                 &assignment,
-                validate::Source::Coinbase,
+                validate::RootSource::Coinbase,
                 &submission,
                 &moment,
                 &username,

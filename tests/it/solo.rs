@@ -6,7 +6,7 @@ use crate::common::{bitcoind::Bitcoind, eventually, gateway::Gateway};
 use bitcoincore_rpc::{RpcApi, json::GetBlockResult};
 use gatewayd::{
     devnet::miner::{Miner, MinerOptions},
-    validate::{Assignment, Moment, SeenShares, Source, check},
+    validate::{Assignment, RootSource, SeenShares, ShareContext, check},
     work::{
         BuildJob, CoinbaseClass, Difficulty, Hash256, JobBuilder, Nbits, Payout, Submission,
         Template, TipHeader, Username, Version,
@@ -211,7 +211,7 @@ fn subsidy_only_blocks_are_accepted_after_a_halving() {
     });
     let job = JobBuilder::new(0).build(BuildJob::SubsidyOnly, &template, &payout);
     let assignment = Assignment::new(CoinbaseClass::Default, Difficulty::pow2(-30), false);
-    let moment = Moment { tip: &header.prevhash, expired: false, ntime_max: u32::MAX };
+    let moment = ShareContext { tip: &header.prevhash, expired: false, ntime_max: u32::MAX };
     let block = (0..).find_map(|nonce| {
         let submission = Submission {
             extranonce: [1; 12],
@@ -225,7 +225,7 @@ fn subsidy_only_blocks_are_accepted_after_a_halving() {
         check(
             &job,
             &assignment,
-            Source::Coinbase,
+            RootSource::Coinbase,
             &submission,
             &moment,
             &name,

@@ -9,7 +9,8 @@ use gatewayd::{
     stratum::{Config, Context},
     sv2::noise::{AuthorityKey, Identity},
     work::{
-        Announce, BuildJob, Door, Hash256, JobBuilder, Nbits, Payout, Template, TipHeader, Work,
+        Admission, Announce, BuildJob, Hash256, JobBuilder, Nbits, Payout, Template, TipHeader,
+        Work,
     },
 };
 use tokio::{
@@ -29,7 +30,7 @@ struct House {
     tasks: TaskTracker,
 }
 
-fn work(door: Door) -> Arc<Work> {
+fn work(admission: Admission) -> Arc<Work> {
     let header = TipHeader {
         height: 900_000,
         version: 0x2000_0000,
@@ -54,13 +55,13 @@ fn work(door: Door) -> Arc<Work> {
         announce: Announce::Now,
         upcoming: None,
         sequence: 1,
-        door,
+        admission,
         void_series: 0,
     })
 }
 
 fn open(limits: Limits) -> House {
-    let (work, receiver) = watch::channel(work(Door::Open));
+    let (work, receiver) = watch::channel(work(Admission::Open));
     let (counters, shutdown) = (Arc::<Counters>::default(), CancellationToken::new());
     let context = Context {
         config: watch::channel(Arc::new(Config::with_address("nobody"))).1,
@@ -144,11 +145,11 @@ async fn those_too_many_are_let_go_and_the_others_stay() {
 async fn a_closed_door_sends_everybody_to_their_backup() {
     let house = open(ROOMY);
     let (mut miner, _) = subscribe(house.addr).await.unwrap();
-    house.work.send_replace(work(Door::Closed("no node answers".into())));
+    house.work.send_replace(work(Admission::Closed("no node answers".into())));
     let mut rest = Vec::new();
     timeout(Duration::from_secs(5), miner.read_to_end(&mut rest)).await.unwrap().unwrap();
     assert!(timeout(Duration::from_secs(5), subscribe(house.addr)).await.unwrap().is_none());
-    house.work.send_replace(work(Door::Open));
+    house.work.send_replace(work(Admission::Open));
     comes_back(house.addr).await;
 }
 
@@ -169,7 +170,7 @@ async fn a_closed_door_refuses_those_who_only_knock() {
     let house = open(ROOMY);
     for _ in 0..5 {
         comes_back(house.addr).await;
-        house.work.send_replace(work(Door::Closed("no node answers".into())));
+        house.work.send_replace(work(Admission::Closed("no node answers".into())));
         let knocks = async {
             while TcpStream::connect(house.addr).await.is_ok() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -181,13 +182,13 @@ async fn a_closed_door_refuses_those_who_only_knock() {
             assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
         }
         // Work that comes while the door stays closed changes nothing.
-        house.work.send_replace(work(Door::Closed("no node answers".into())));
+        house.work.send_replace(work(Admission::Closed("no node answers".into())));
         tokio::task::yield_now().await;
         assert!(TcpStream::connect(house.addr).await.is_err());
-        house.work.send_replace(work(Door::Open));
+        house.work.send_replace(work(Admission::Open));
     }
     comes_back(house.addr).await;
-    house.work.send_replace(work(Door::Closed("no node answers".into())));
+    house.work.send_replace(work(Admission::Closed("no node answers".into())));
     house.shutdown.cancel();
     timeout(Duration::from_secs(5), house.tasks.wait()).await.unwrap();
 }

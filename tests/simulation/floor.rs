@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use gatewayd::{
     stratum::{Close, Effects, Limits, Protocol, Seat},
     sv1, sv2,
-    work::{Door, Work},
+    work::{Admission, Work},
 };
 
 use crate::{
@@ -84,7 +84,7 @@ impl World {
         if self.rigs[rig].conn.is_some() {
             return;
         }
-        let Some(work) = self.work.clone().filter(|work| work.door == Door::Open) else {
+        let Some(work) = self.work.clone().filter(|work| work.admission == Admission::Open) else {
             let wait = 1000 + self.chance.below(10_000);
             return self.after(wait, Event::Connect(rig));
         };
@@ -95,11 +95,11 @@ impl World {
         let first = u32::try_from(number << 8).unwrap().to_be_bytes();
         let limits = Limits { connections: 0xFE, ..Limits::NONE };
         let mut seat = Seat::alone_within(limits, &Arc::default(), first, now);
-        (seat.roster, seat.shelf) = (Arc::clone(&self.roster), Arc::clone(&self.shelf));
+        (seat.roster, seat.seen_budget) = (Arc::clone(&self.roster), Arc::clone(&self.seen_budget));
         let name = self.rigs[rig].name.clone();
         let speaks = self.rigs[rig].speaks;
         let session: Box<dyn Protocol> = if speaks == 0 {
-            Box::new(sv1::Session::new(config, seat, &work, now))
+            Box::new(sv1::Sv1Session::new(config, seat, &work, now))
         } else {
             Box::new(sv2::Link::new(config, Arc::clone(&self.identity), seat, &work, now))
         };

@@ -13,8 +13,8 @@ use gatewayd::{
     devnet::pool::Moment,
     stratum::Config,
     sv2::noise::{AuthorityKey, Identity as NoiseIdentity},
-    validate::Shelf,
-    work::{Assembler, Door, Job, JobId, Share, Template, Work},
+    validate::SeenBudget,
+    work::{Admission, Assembler, Job, JobId, Share, Template, Work},
 };
 
 use crate::{
@@ -45,7 +45,7 @@ pub struct World {
     pub config: Arc<Config>,
     pub identity: Arc<NoiseIdentity>,
     pub roster: Arc<Roster>,
-    pub shelf: Arc<Shelf>,
+    pub seen_budget: Arc<SeenBudget>,
     pub work: Option<Arc<Work>>,
     /// No more mishaps: what went wrong has to come right again.
     pub is_calm: bool,
@@ -137,7 +137,7 @@ impl World {
             config,
             identity: Arc::new(NoiseIdentity::issue(&authority, UNIX_START - 60, lifetime)),
             roster: Roster::new(base),
-            shelf: Arc::default(),
+            seen_budget: Arc::default(),
             work: None,
             is_calm: false,
             tally: Tally::default(),
@@ -379,7 +379,7 @@ impl World {
         for coinbase in job.coinbases() {
             assert!(coinbase.len() <= 16_384 + 500, "a coinbase of {}", coinbase.len());
         }
-        if work.door == Door::Open {
+        if work.admission == Admission::Open {
             // The pool may have gone this instant: then the next work is on its way.
             let terms = job.payout.pooled.as_ref();
             let is_void = terms.is_some_and(|terms| terms.series <= work.void_series);
@@ -463,7 +463,7 @@ impl World {
     /// After a quiet time everybody has work on the tip, and the pool has every share.
     fn check_calm(&self) {
         let work = self.work.as_ref().expect("there is work");
-        assert_eq!(work.door, Door::Open, "the door stays closed");
+        assert_eq!(work.admission, Admission::Open, "the door stays closed");
         for rig in &self.rigs {
             assert!(rig.conn_number().is_some(), "a miner is not served");
         }

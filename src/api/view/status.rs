@@ -14,12 +14,12 @@ use crate::{
     books::{CountersView, MinerProtocol},
     ledger::Totals,
     template::{NodeState, NodeStatus},
-    work::{Door, Work},
+    work::{Admission, Work},
 };
 
 pub(crate) fn mode(work: Option<&Work>) -> Mode {
     match work {
-        Some(Work { door: Door::Closed(_), .. }) | None => Mode::Waiting,
+        Some(Work { admission: Admission::Closed(_), .. }) | None => Mode::Waiting,
         Some(work) if work.latest().payout.pooled.is_some() => Mode::Pooled,
         Some(_) => Mode::Solo,
     }
@@ -139,9 +139,9 @@ pub(crate) fn readiness(handles: &Handles, moment: &Moment) -> Readiness {
         return Readiness { ready: false, reasons: vec![format!("{text} {advice}")] };
     }
     let work = handles.work.borrow().clone();
-    let reasons = match work.as_deref().map(|work| &work.door) {
-        Some(Door::Open) => off_chain(handles),
-        Some(Door::Closed(reason)) => {
+    let reasons = match work.as_deref().map(|work| &work.admission) {
+        Some(Admission::Open) => off_chain(handles),
+        Some(Admission::Closed(reason)) => {
             let mut reasons = vec![reason.to_string()];
             reasons.extend(troubled_nodes(handles));
             reasons

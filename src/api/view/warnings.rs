@@ -10,7 +10,7 @@ use crate::{
     ledger::LedgerState,
     node::Fork,
     template::{Misfit, NodeState, NodeStatus},
-    work::Door,
+    work::Admission,
 };
 
 /// Worst first. `admin_problem`: why there is no admin password though one was asked for.
@@ -72,10 +72,10 @@ fn work(handles: &Handles, all: &mut Vec<Warning>) {
         all.push(warning("wrong-network", Severity::Error, text, advice));
     }
     let work = handles.work.borrow().clone();
-    match work.as_deref().map(|work| &work.door) {
-        Some(Door::Open) => {}
+    match work.as_deref().map(|work| &work.admission) {
+        Some(Admission::Open) => {}
         // "what is wrong: what to do".
-        Some(Door::Closed(reason)) => {
+        Some(Admission::Closed(reason)) => {
             let (text, advice) = reason.split_once(": ").unwrap_or((reason, "See the log."));
             let text = format!("Miners are sent away: {text}.");
             all.push(warning("no-work", Severity::Error, text, sentence(advice)));

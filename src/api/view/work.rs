@@ -12,14 +12,14 @@ use crate::{
         shapes::{self, TemplateKind},
     },
     template::NodeStatus,
-    work::{self, CoinbaseClass, Door, printable_bytes},
+    work::{self, Admission, CoinbaseClass, printable_bytes},
 };
 
 pub(crate) fn work(handles: &Handles, moment: &Moment) -> shapes::Work {
     let work = handles.work.borrow().clone();
-    let waiting_for = match work.as_deref().map(|work| &work.door) {
-        Some(Door::Open) => None,
-        Some(Door::Closed(reason)) => Some(reason.to_string()),
+    let waiting_for = match work.as_deref().map(|work| &work.admission) {
+        Some(Admission::Open) => None,
+        Some(Admission::Closed(reason)) => Some(reason.to_string()),
         None => Some("there has been no work yet".into()),
     };
     let job = work.as_deref().map(|work| job(handles, work.latest(), moment));

@@ -14,7 +14,7 @@ use crate::{
         client::{Client, ClientError},
         event::Event,
         protocol::cipher::PublicIdentity,
-        status::{NextPool, Talk},
+        status::{LogAllowance, NextPool},
         trial::Trial,
     },
     work::Share,
@@ -99,7 +99,7 @@ impl Relay {
         self.set_next([]);
         self.name_pool(&pool);
         self.set_key(key);
-        self.talk = Talk::default();
+        self.talk = LogAllowance::default();
         // Until its configuration is dealt with, a moment later; nobody else sees this.
         self.up = false;
         for event in events {

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::Session;
+use super::Sv1Session;
 use crate::{
     sv1::notify::{self, Rendering},
     work::Work,
 };
 
-impl Session {
+impl Sv1Session {
     /// When the miner should hear of work again, whatever there is to say.
     pub(super) fn quiet_until(&self) -> Instant {
         self.heard_of_work + QUIET_MAX

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{Assembler, Distrust};
-use crate::work::{Announce, BuildJob, Door, Job, Payout, TemplateKind, Work};
+use crate::work::{Admission, Announce, BuildJob, Job, Payout, TemplateKind, Work};
 
 /// Work with a pool's splits that a node is being asked about.
 pub(super) struct Trial {
@@ -69,7 +69,7 @@ impl Assembler {
         let waiting = self.trial.as_ref().filter(|it| *it.job.prevhash() == template.prevhash);
         let until = waiting.map_or(now + TRIAL_MAX, |trial| trial.until);
         let of = |payout: &Payout| payout.pooled.as_ref().map(|terms| terms.epoch);
-        let is_busy = self.door == Door::Open
+        let is_busy = self.admission == Admission::Open
             && self.jobs.first().is_some_and(|job| {
                 *job.prevhash() == template.prevhash
                     && !job.is_empty()

@@ -16,7 +16,7 @@ use gatewayd::{
         },
     },
     work::{
-        Announce, BlockLimits, BuildJob, CoinbaseClass, Door, Hash256, Job, JobBuilder, Nbits,
+        Admission, Announce, BlockLimits, BuildJob, CoinbaseClass, Hash256, Job, JobBuilder, Nbits,
         Payout, PayoutOutput, Share, Template, TemplateKind, TemplateTx, Username, Work,
     },
 };
@@ -242,7 +242,7 @@ impl Jobs {
             announce: Announce::Now,
             upcoming: None,
             sequence: self.jobs.len() as u64,
-            door: Door::Open,
+            admission: Admission::Open,
             void_series: 0,
         })
     }

@@ -1,7 +1,7 @@
 //! What a client says and asks for, and what is made of it.
 
 use super::{
-    channel::Kind,
+    channel::ChannelKind,
     codec::{
         Extensions, Message, RequestExtensions, RequestExtensionsError, RequestExtensionsSuccess,
         Seq64K, SetupConnection, Str255, codes, id, protocol, setup_flags,
@@ -13,16 +13,16 @@ use crate::{
 };
 
 /// What the client said of itself.
-pub(super) struct Setup {
+pub(super) struct ClientSetup {
     /// `vendor/hardware/firmware`.
     pub(super) user_agent: Box<str>,
     pub(super) requires_standard_jobs: bool,
 }
 
 /// A channel that is asked for.
-pub(super) struct Wish<'a> {
+pub(super) struct ChannelRequest<'a> {
     pub(super) request_id: u32,
-    pub(super) kind: Kind,
+    pub(super) kind: ChannelKind,
     /// None: not UTF-8.
     pub(super) identity: Option<&'a str>,
     pub(super) hashrate: f32,
@@ -82,13 +82,13 @@ pub(super) fn refusal(setup: &SetupConnection<'_>) -> Option<Refusal> {
 
 pub(super) fn class_of(
     config: &Config,
-    setup: &Setup,
-    kind: Kind,
+    setup: &ClientSetup,
+    kind: ChannelKind,
 ) -> (CoinbaseClass, Option<Difficulty>) {
     match kind {
         // The miner sees the root alone.
-        Kind::Standard => (CoinbaseClass::Huge, config.class_of(&setup.user_agent).1),
-        Kind::Extended => config.class_of_extended(&setup.user_agent),
+        ChannelKind::Standard => (CoinbaseClass::Huge, config.class_of(&setup.user_agent).1),
+        ChannelKind::Extended => config.class_of_extended(&setup.user_agent),
     }
 }
 

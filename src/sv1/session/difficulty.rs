@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::Session;
+use super::Sv1Session;
 use crate::{
     books::oddities::Oddity,
     stratum::{Asked, Close},
@@ -14,7 +14,7 @@ use crate::{
     work::{Difficulty, Work},
 };
 
-impl Session {
+impl Sv1Session {
     /// Every name is welcome; the one in each submit is what counts. The password may say at which
     /// difficulty: it is the one field that a renter fills in.
     pub(super) fn on_authorize(
