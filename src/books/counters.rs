@@ -18,7 +18,7 @@ pub struct Counters {
     /// As in [`PlacesView`].
     places: [AtomicUsize; 3],
     /// Beats while the threads that serve miners do.
-    pub pulse: Pulse,
+    pub(crate) pulse: Pulse,
     /// From a read with submits to the answers written: one for each such read.
     pub submits: Histogram,
     pub tip: TipClock,
@@ -35,7 +35,7 @@ pub struct PlacesView {
 
 impl PlacesView {
     /// Fewer than one in ten are left.
-    pub fn is_short(&self) -> bool {
+    pub(crate) fn is_short(&self) -> bool {
         self.taken > 0 && self.taken * 10 >= self.most * 9
     }
 }
@@ -55,19 +55,19 @@ struct ShareCounters {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CountersView {
     pub accepted: u64,
-    pub accepted_difficulty: f64,
-    pub rejected_difficulty: f64,
+    pub(crate) accepted_difficulty: f64,
+    pub(crate) rejected_difficulty: f64,
     pub rejected: [u64; Reject::ALL.len()],
     /// The same shares, each protocol for itself, in the order of `MinerProtocol::ALL`.
-    pub by_protocol: [SharesView; MinerProtocol::ALL.len()],
+    pub(crate) by_protocol: [SharesView; MinerProtocol::ALL.len()],
     pub blocks: u64,
     /// Miners connected now.
     pub connections: u64,
-    pub relay_dropped: u64,
+    pub(crate) relay_dropped: u64,
     /// In the order of `Refused::ALL`.
     pub refused: [u64; Refused::ALL.len()],
     /// Shares whose worker's name could not be read; they count for the channel's own.
-    pub nameless: u64,
+    pub(crate) nameless: u64,
     pub places: PlacesView,
 }
 
@@ -77,7 +77,7 @@ pub struct SharesView {
     pub accepted: u64,
     pub difficulty: f64,
     pub rejected: [u64; Reject::ALL.len()],
-    pub rejected_difficulty: f64,
+    pub(crate) rejected_difficulty: f64,
 }
 
 impl Counters {
@@ -91,29 +91,29 @@ impl Counters {
         self.shares[protocol as usize].rejected[reject as usize].fetch_add(shares, Relaxed);
     }
 
-    pub fn add_rejected_difficulty(&self, protocol: MinerProtocol, difficulty: f64) {
+    pub(crate) fn add_rejected_difficulty(&self, protocol: MinerProtocol, difficulty: f64) {
         add(&self.shares[protocol as usize].rejected_difficulty, difficulty);
     }
 
-    pub fn add_refused(&self, refused: Refused) {
+    pub(crate) fn add_refused(&self, refused: Refused) {
         self.refused[refused as usize].fetch_add(1, Relaxed);
     }
 
-    pub fn add_nameless(&self, shares: u64) {
+    pub(crate) fn add_nameless(&self, shares: u64) {
         self.nameless.fetch_add(shares, Relaxed);
     }
 
-    pub fn set_places(&self, view: PlacesView) {
+    pub(crate) fn set_places(&self, view: PlacesView) {
         for (place, count) in self.places.iter().zip([view.taken, view.most, view.unproven]) {
             place.store(count, Relaxed);
         }
     }
 
-    pub fn add_block(&self) {
+    pub(crate) fn add_block(&self) {
         self.blocks.fetch_add(1, Relaxed);
     }
 
-    pub fn add_relay_dropped(&self, shares: u64) {
+    pub(crate) fn add_relay_dropped(&self, shares: u64) {
         self.relay_dropped.fetch_add(shares, Relaxed);
     }
 

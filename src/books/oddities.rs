@@ -34,7 +34,7 @@ pub enum Oddity {
 #[derive(Clone, Debug, PartialEq)]
 pub struct OddityRecord {
     pub peer: SocketAddr,
-    pub oddity: Oddity,
+    pub(crate) oddity: Oddity,
     pub at: Instant,
     /// Since the process began.
     pub count: u64,
@@ -71,7 +71,7 @@ impl Oddity {
     }
 
     /// What to change.
-    pub fn advice(&self) -> String {
+    pub(crate) fn advice(&self) -> String {
         match self {
             Self::Browser { dashboard: Some(addr) } => {
                 format!("the dashboard is at port {} (api.listen)", addr.port())
@@ -142,7 +142,7 @@ impl fmt::Display for Oddity {
 
 impl Oddities {
     /// Keeps it, and says it in the log, unless one of its kind was said a moment ago.
-    pub fn note(&self, peer: SocketAddr, oddity: Oddity, now: Instant) {
+    pub(crate) fn note(&self, peer: SocketAddr, oddity: Oddity, now: Instant) {
         let mut all = self.all();
         let Some(slot) = all.get_mut(oddity.kind()) else { return };
         let (count, said, unsaid) = match slot {

@@ -15,14 +15,14 @@ pub struct Pulse {
 }
 
 impl Pulse {
-    pub fn beat(&self, now: Instant) {
+    pub(crate) fn beat(&self, now: Instant) {
         let began = *self.began.get_or_init(|| now);
         let since = now.saturating_duration_since(began).as_millis();
         self.last.store(u64::try_from(since).unwrap_or(u64::MAX), Relaxed);
     }
 
     /// For how long it has not beaten, if that is too long; none as well before it began.
-    pub fn stalled(&self, now: Instant) -> Option<Duration> {
+    pub(crate) fn stalled(&self, now: Instant) -> Option<Duration> {
         let last = *self.began.get()? + Duration::from_millis(self.last.load(Relaxed));
         let silent = now.saturating_duration_since(last);
         (silent > STALLED_AFTER).then_some(silent)

@@ -31,7 +31,8 @@ pub enum MinerProtocol {
 }
 
 impl MinerProtocol {
-    pub const ALL: [Self; 4] = [Self::Sv1, Self::Sv1Tls, Self::Sv2Standard, Self::Sv2Extended];
+    pub(crate) const ALL: [Self; 4] =
+        [Self::Sv1, Self::Sv1Tls, Self::Sv2Standard, Self::Sv2Extended];
 
     /// As the API and the metrics say it.
     pub const fn name(self) -> &'static str {
@@ -66,7 +67,7 @@ pub struct Miner {
     pub peer: SocketAddr,
     pub protocol: MinerProtocol,
     pub connected: Instant,
-    pub score: Score,
+    pub(crate) score: Score,
     difficulty: AtomicU64,
     about: Mutex<About>,
     eviction: Arc<Eviction>,
@@ -99,7 +100,7 @@ pub struct Worker {
     /// Another each time that the name is entered in the roster.
     pub id: u64,
     pub name: Username,
-    pub score: Score,
+    pub(crate) score: Score,
 }
 
 /// Shares counted. Written share by share, read at any time.
@@ -126,7 +127,7 @@ pub struct ScoreView {
     /// The greatest real difficulty of an accepted share.
     pub best: f64,
     /// Since the roster began.
-    pub last_share: Option<Duration>,
+    pub(crate) last_share: Option<Duration>,
     pub blocks: u64,
 }
 
@@ -145,17 +146,17 @@ impl Roster {
         })
     }
 
-    pub fn began(&self) -> Instant {
+    pub(crate) fn began(&self) -> Instant {
         self.began
     }
 
     /// Who came to the wrong door, or asked for too much.
-    pub fn oddities(&self) -> &Oddities {
+    pub(crate) fn oddities(&self) -> &Oddities {
         &self.oddities
     }
 
     /// Who may come in, and how much they may ask for.
-    pub fn warden(&self) -> &Warden {
+    pub(crate) fn warden(&self) -> &Warden {
         &self.warden
     }
 
@@ -183,7 +184,7 @@ impl Roster {
     }
 
     /// All that are here now, in no order.
-    pub fn miners(&self) -> Vec<Arc<Miner>> {
+    pub(crate) fn miners(&self) -> Vec<Arc<Miner>> {
         lock(&self.miners).values().cloned().collect()
     }
 
@@ -271,7 +272,7 @@ impl Miner {
         self.difficulty.store(difficulty.get().to_bits(), Relaxed);
     }
 
-    pub fn about(&self) -> About {
+    pub(crate) fn about(&self) -> About {
         lock(&self.about).clone()
     }
 
@@ -280,14 +281,14 @@ impl Miner {
     }
 
     /// Replaces what the miner says of itself.
-    pub fn describe(&self, user_agent: &str, class: CoinbaseClass) {
+    pub(crate) fn describe(&self, user_agent: &str, class: CoinbaseClass) {
         let mut about = lock(&self.about);
         about.user_agent = user_agent.into();
         about.class = class;
     }
 
     /// Notes a name that the miner sends shares with.
-    pub fn add_worker(&self, name: &Username) {
+    pub(crate) fn add_worker(&self, name: &Username) {
         let mut about = lock(&self.about);
         about.workers.retain(|known| known != name);
         if about.workers.len() == WORKERS_NAMED_MAX {
@@ -297,7 +298,7 @@ impl Miner {
     }
 
     /// Sends the miner away, with everything else on its connection.
-    pub fn evict(&self) {
+    pub(crate) fn evict(&self) {
         self.eviction.want();
     }
 }
@@ -311,7 +312,7 @@ impl Eviction {
     }
 
     /// The connection comes in.
-    pub fn come(&self, now: Instant) {
+    pub(crate) fn come(&self, now: Instant) {
         // Once is enough.
         let _ = self.came.set(now);
     }
@@ -325,18 +326,18 @@ impl Eviction {
     }
 
     /// How long nothing has come from it.
-    pub fn silence(&self, now: Instant) -> Duration {
+    pub(crate) fn silence(&self, now: Instant) -> Duration {
         let Some(came) = self.came.get() else { return Duration::ZERO };
         let heard = Duration::from_millis(self.heard.load(Relaxed));
         now.saturating_duration_since(*came).saturating_sub(heard)
     }
 
-    pub fn is_wanted(&self) -> bool {
+    pub(crate) fn is_wanted(&self) -> bool {
         self.wanted.load(Relaxed)
     }
 
     /// Whom [`Self::want`] wakes: the task that serves the connection.
-    pub fn set_waker(&self, waker: &Waker) {
+    pub(crate) fn set_waker(&self, waker: &Waker) {
         *lock(&self.waker) = Some(waker.clone());
     }
 }

@@ -23,14 +23,14 @@ pub struct Histogram {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct HistogramView {
     /// How many fell into each bucket, not summed up.
-    pub buckets: [u64; Histogram::BOUNDS.len() + 1],
+    pub(crate) buckets: [u64; Histogram::BOUNDS.len() + 1],
     pub sum: Duration,
 }
 
 impl Histogram {
     /// The longest time that each bucket takes. A submit takes microseconds, a new tip milliseconds;
     /// 40 ms are a socket that waits for an acknowledgement.
-    pub const BOUNDS: [Duration; 17] = [
+    pub(crate) const BOUNDS: [Duration; 17] = [
         Duration::from_micros(2),
         Duration::from_micros(5),
         Duration::from_micros(10),
@@ -50,7 +50,7 @@ impl Histogram {
         Duration::from_secs(5),
     ];
 
-    pub fn observe(&self, took: Duration) {
+    pub(crate) fn observe(&self, took: Duration) {
         let at = Self::BOUNDS.iter().position(|bound| took <= *bound);
         self.buckets[at.unwrap_or(Self::BOUNDS.len())].fetch_add(1, Relaxed);
         let ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
@@ -130,7 +130,7 @@ impl TipClock {
     }
 
     /// Counts the last miner of the latest tip, if it was told long before `now`.
-    pub fn settle(&self, now: Instant) {
+    pub(crate) fn settle(&self, now: Instant) {
         let mut state = self.lock();
         if state.told.is_some_and(|told| now >= told.last + SETTLED) {
             self.count_last(&mut state);

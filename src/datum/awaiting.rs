@@ -22,7 +22,7 @@ pub struct Sent {
     pub slot: u8,
     pub at: Instant,
     /// It was sent on an earlier connection already, so the pool may know it.
-    pub replay: bool,
+    pub(crate) replay: bool,
 }
 
 /// What an answer names.

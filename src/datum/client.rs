@@ -120,7 +120,7 @@ impl Client {
     }
 
     /// True when a share may be sent now. However many answers are owed: a pool need not give any.
-    pub fn can_submit(&self) -> bool {
+    pub(crate) fn can_submit(&self) -> bool {
         self.configured
     }
 
@@ -173,7 +173,7 @@ impl Client {
     }
 
     /// How many shares were given up since this was last asked: no answer came in time.
-    pub fn take_unanswered(&mut self) -> usize {
+    pub(crate) fn take_unanswered(&mut self) -> usize {
         std::mem::take(&mut self.unanswered)
     }
 

@@ -127,7 +127,7 @@ impl Relay {
 
     /// What the operator wants now. What is said to a pool only once takes effect at the next
     /// connection.
-    pub fn set_options(&mut self, options: RelayOptions) {
+    pub(crate) fn set_options(&mut self, options: RelayOptions) {
         self.hold.set_age_max(Self::age_max(options.hold_shares));
         self.options = options;
         if let Some(client) = &mut self.client {

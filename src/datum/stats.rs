@@ -38,12 +38,12 @@ pub struct PoolTally {
     /// Tentatively accepted ones included.
     pub accepted: u64,
     pub tentative: u64,
-    pub accepted_difficulty: u64,
+    pub(crate) accepted_difficulty: u64,
     pub rejected: BTreeMap<ShareReason, u64>,
     /// Shares to which it gave no answer in time, or before its connection ended for good.
     pub unanswered: u64,
     /// From a share to its answer, the last one.
-    pub round_trip: Duration,
+    pub(crate) round_trip: Duration,
 }
 
 /// A pool's word on a share.
@@ -66,7 +66,7 @@ pub struct PoolStatsView {
     pub accepted: u64,
     pub tentative: u64,
     /// Σ 2^target byte of accepted shares, as the pool credits them.
-    pub accepted_difficulty: u64,
+    pub(crate) accepted_difficulty: u64,
     pub rejected: Vec<(ShareReason, u64)>,
     pub lost: Vec<(Lost, u64)>,
     /// Sent, or on their way when the connection ended, and given up without an answer: whether the
@@ -81,7 +81,7 @@ pub struct PoolStatsView {
     pub coinbasers: u64,
     pub coinbasers_refused: u64,
     /// Good but for outputs beyond the value, which were left out.
-    pub coinbasers_cut: u64,
+    pub(crate) coinbasers_cut: u64,
     /// Connections that came to a configuration.
     pub connections: u64,
     /// The pools that have answered anything.
@@ -107,7 +107,7 @@ pub enum Lost {
 }
 
 impl Lost {
-    pub const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::TermsChanged,
         Self::Stale,
         Self::Expired,

@@ -42,7 +42,8 @@ impl Pacing {
         match work.announce {
             Announce::Paced(interval) if !is_urgent => {
                 // What is due already keeps its time: pace, do not postpone.
-                self.due.get_or_insert(now + place_in(interval, extranonce1));
+                let due = now + place_in(interval, extranonce1);
+                self.due.get_or_insert(due);
                 false
             }
             Announce::Paced(_) | Announce::Now => true,

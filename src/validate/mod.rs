@@ -29,7 +29,7 @@ impl Assignment {
         Self { class, difficulty, target, quickdiff, target_byte: difficulty.target_byte() }
     }
 
-    pub fn variant(&self) -> Variant {
+    pub(crate) fn variant(&self) -> Variant {
         Variant { target_byte: self.target_byte, quickdiff: self.quickdiff }
     }
 }
@@ -62,7 +62,7 @@ pub struct Verdict {
     pub is_new_block: bool,
     pub share: Result<Share, Reject>,
     /// The share of a new block that is refused for all else: for the pool, which may pay for it.
-    pub refused_block: Option<Share>,
+    pub(crate) refused_block: Option<Share>,
 }
 
 /// Checks `submission` for `job`.

@@ -209,7 +209,7 @@ impl Assembler {
     }
 
     /// Does what the operator wants from now on.
-    pub fn on_config(&mut self, config: &AssemblerConfig, now: Instant) -> Option<Work> {
+    pub(crate) fn on_config(&mut self, config: &AssemblerConfig, now: Instant) -> Option<Work> {
         let old = std::mem::replace(&mut self.config, config.clone());
         if self.config.pooled && !old.pooled && self.pool == PoolHealth::Down {
             // A first pool gets its time to come up; solo work goes on.

@@ -22,7 +22,7 @@ impl CoinbaseClass {
     pub const CLASSES: [Self; Self::Empty as usize] =
         [Self::Tiny, Self::Small, Self::Default, Self::Respectable, Self::Huge, Self::S21];
     /// With the subsidy-only one.
-    pub const COUNT: usize = Self::CLASSES.len() + 1;
+    pub(crate) const COUNT: usize = Self::CLASSES.len() + 1;
 
     /// The id as it crosses the wire: 0 to 5, or 0xFF.
     pub const fn wire(self) -> u8 {
@@ -38,7 +38,7 @@ impl CoinbaseClass {
     }
 
     /// Bytes that a whole coinbase (without witness) may have, so that this firmware lives.
-    pub const fn limit(self) -> usize {
+    pub(crate) const fn limit(self) -> usize {
         match self {
             // No splits at all: as small as it comes.
             Self::Tiny | Self::Empty => 0,
@@ -51,7 +51,7 @@ impl CoinbaseClass {
     }
 
     /// The roomiest class of at most `bytes`.
-    pub fn within(bytes: usize) -> Self {
+    pub(crate) fn within(bytes: usize) -> Self {
         let fits = Self::CLASSES.into_iter().filter(|class| class.limit() <= bytes);
         fits.max_by_key(|class| class.limit()).unwrap_or(Self::Tiny)
     }

@@ -30,12 +30,12 @@ impl Coinbase {
     }
 
     /// The last two bytes of coinb1 for quickdiff work, which must not repeat plain work.
-    pub fn quickdiff_tail(&self) -> [u8; 2] {
+    pub(crate) fn quickdiff_tail(&self) -> [u8; 2] {
         if self.coinb1.ends_with(&QUICKDIFF_TAIL) { QUICKDIFF_TAIL_OTHER } else { QUICKDIFF_TAIL }
     }
 
     /// Appends coinb1 as a miner with this target byte has it.
-    pub fn write_coinb1(&self, target_byte: u8, quickdiff: bool, out: &mut Vec<u8>) {
+    pub(crate) fn write_coinb1(&self, target_byte: u8, quickdiff: bool, out: &mut Vec<u8>) {
         let start = out.len();
         out.extend_from_slice(&self.coinb1);
         out[start + self.target_byte_index] = target_byte;

@@ -29,7 +29,7 @@ impl Hash256 {
     ///
     /// A share takes a dozen of these, so they go straight to the compression function: a tenth
     /// less time than by way of a hasher's buffer.
-    pub fn merkle_step(&self, right: &Self) -> Self {
+    pub(crate) fn merkle_step(&self, right: &Self) -> Self {
         let mut pair = [0; 64];
         pair[..32].copy_from_slice(&self.0);
         pair[32..].copy_from_slice(&right.0);

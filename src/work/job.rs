@@ -117,7 +117,7 @@ impl Job {
 
     /// Bytes that a protocol made once of this job and one of its coinbases, kept for all its
     /// connections.
-    pub fn rendered(
+    pub(crate) fn rendered(
         &self,
         class: CoinbaseClass,
         kind: RenderKind,
@@ -202,7 +202,7 @@ impl Work {
     }
 
     /// An error when miners are not wanted, with why.
-    pub fn admits(&self) -> Result<(), Arc<str>> {
+    pub(crate) fn admits(&self) -> Result<(), Arc<str>> {
         match &self.admission {
             Admission::Open => Ok(()),
             Admission::Closed(reason) => Err(Arc::clone(reason)),
@@ -216,7 +216,7 @@ impl Work {
     }
 
     /// True when a miner that works on `job` should drop it for the latest one at once.
-    pub fn supersedes(&self, job: &Job) -> bool {
+    pub(crate) fn supersedes(&self, job: &Job) -> bool {
         job.prevhash() != self.tip()
             || self.is_void(job)
             // Solo work goes on only until there is a pool.

@@ -25,7 +25,7 @@ impl BlockOutcome {
     }
 
     /// From [`Self::name`] and [`Self::reason`]; a name of a later version is no verdict.
-    pub fn of_name(name: &str, reason: String) -> Self {
+    pub(crate) fn of_name(name: &str, reason: String) -> Self {
         match name {
             "accepted" => Self::Accepted,
             "stale" => Self::Stale,
@@ -35,7 +35,7 @@ impl BlockOutcome {
     }
 
     /// In the node's own words; empty when there is nothing to say.
-    pub fn reason(&self) -> &str {
+    pub(crate) fn reason(&self) -> &str {
         match self {
             Self::Accepted | Self::Stale => "",
             Self::Rejected(reason) | Self::Unanswered(reason) => reason,
@@ -43,7 +43,7 @@ impl BlockOutcome {
     }
 
     /// The same, if there is something to say.
-    pub fn reason_mut(&mut self) -> Option<&mut String> {
+    pub(crate) fn reason_mut(&mut self) -> Option<&mut String> {
         match self {
             Self::Accepted | Self::Stale => None,
             Self::Rejected(reason) | Self::Unanswered(reason) => Some(reason),
@@ -51,7 +51,7 @@ impl BlockOutcome {
     }
 
     /// True when asking again would change nothing.
-    pub fn is_final(&self) -> bool {
+    pub(crate) fn is_final(&self) -> bool {
         !matches!(self, Self::Unanswered(_))
     }
 }

@@ -119,7 +119,7 @@ impl Payout {
     }
 
     /// True when shares of jobs with `self` may be sent to a pool that now says `other`.
-    pub fn same_terms(&self, other: &Self) -> bool {
+    pub(crate) fn same_terms(&self, other: &Self) -> bool {
         let prime = |payout: &Self| payout.pooled.as_ref().map(|terms| terms.prime_id);
         self.script == other.script
             && self.tag_primary == other.tag_primary

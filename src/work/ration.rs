@@ -16,7 +16,7 @@ impl Ration {
     }
 
     /// How many were swallowed since the last, when it is time for one.
-    pub fn may_say(&mut self, now: Instant) -> Option<u64> {
+    pub(crate) fn may_say(&mut self, now: Instant) -> Option<u64> {
         if self.last.is_some_and(|last| now < last + self.each) {
             self.unsaid += 1;
             return None;

@@ -23,7 +23,7 @@ pub enum Refused {
 }
 
 impl Refused {
-    pub const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Full,
         Self::FullForIp,
         Self::NoWork,

@@ -55,7 +55,7 @@ pub struct Share<J = Arc<Job>> {
 
 impl<J> Share<J> {
     /// The same share, with its job held in another way.
-    pub fn with_job<K>(self, job: K) -> Share<K> {
+    pub(crate) fn with_job<K>(self, job: K) -> Share<K> {
         let Self { coinbase_id, quickdiff, target_byte, difficulty, extranonce, .. } = self;
         let Self { ntime, nonce, version, hash, is_block, username, miner, .. } = self;
         Share {
@@ -131,7 +131,7 @@ pub enum Reject {
 }
 
 impl Reject {
-    pub const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::UnknownJob,
         Self::StaleWork,
         Self::StalePrevblk,
@@ -149,7 +149,7 @@ impl Reject {
     ];
 
     /// Nobody who mines comes by this: not by lateness, and not by coming back.
-    pub const fn is_bad(self) -> bool {
+    pub(crate) const fn is_bad(self) -> bool {
         matches!(
             self,
             Self::HighHash

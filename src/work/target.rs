@@ -12,7 +12,8 @@ impl Target {
     pub const ZERO: Self = Self([0; 4]);
     pub const MAX: Self = Self([u64::MAX; 4]);
     /// Difficulty 1: 0xFFFF × 2^208, "bdiff".
-    pub const DIFFICULTY_1: Self = Self([0xFFFF_0000, 0, 0, 0]);
+    #[cfg(test)]
+    pub(crate) const DIFFICULTY_1: Self = Self([0xFFFF_0000, 0, 0, 0]);
 
     pub fn from_le_bytes(bytes: &[u8; 32]) -> Self {
         let word = |at: usize| {
@@ -102,7 +103,7 @@ pub fn hash_difficulty(hash: &Hash256) -> f64 {
 pub struct Difficulty(f64);
 
 impl Difficulty {
-    pub const ONE: Self = Self(1.0);
+    pub(crate) const ONE: Self = Self(1.0);
 
     /// None unless positive, finite and not absurdly small.
     pub fn new(value: f64) -> Option<Self> {
@@ -119,7 +120,7 @@ impl Difficulty {
     }
 
     /// floor(log2), as the pool credits it.
-    pub fn log2_floor(self) -> i32 {
+    pub(crate) fn log2_floor(self) -> i32 {
         let (mantissa, exponent) = decompose(self.0);
         exponent + 63 - i32::try_from(mantissa.leading_zeros()).unwrap_or(63)
     }
@@ -130,23 +131,23 @@ impl Difficulty {
     }
 
     /// The greatest power of two that is not above.
-    pub fn floor_pow2(self) -> Self {
+    pub(crate) fn floor_pow2(self) -> Self {
         Self::pow2(self.log2_floor())
     }
 
     /// The least power of two that is not below.
-    pub fn ceil_pow2(self) -> Self {
+    pub(crate) fn ceil_pow2(self) -> Self {
         let floor = self.floor_pow2();
         if floor.0 < self.0 { Self::pow2(self.log2_floor() + 1) } else { floor }
     }
 
     /// The greatest whole number that is not above; below 1 itself.
-    pub fn floor_whole(self) -> Self {
+    pub(crate) fn floor_whole(self) -> Self {
         if self.0 < 1.0 { self } else { Self(self.0.floor()) }
     }
 
     /// The least whole number that is not below; below 1 itself.
-    pub fn ceil_whole(self) -> Self {
+    pub(crate) fn ceil_whole(self) -> Self {
         if self.0 < 1.0 { self } else { Self(self.0.ceil()) }
     }
 

@@ -15,12 +15,12 @@ use super::{Admission, Assembler, AssemblerConfig, Job, Payout, PoolHealth, Temp
 pub struct WorkInputs {
     pub configs: watch::Receiver<Arc<AssemblerConfig>>,
     pub templates: watch::Receiver<Option<Arc<Template>>>,
-    pub payouts: watch::Receiver<Option<Arc<Payout>>>,
-    pub pool_health: watch::Receiver<PoolHealth>,
+    pub(crate) payouts: watch::Receiver<Option<Arc<Payout>>>,
+    pub(crate) pool_health: watch::Receiver<PoolHealth>,
     /// What nodes should be asked about.
-    pub proposals: watch::Sender<Option<Arc<Job>>>,
+    pub(crate) proposals: watch::Sender<Option<Arc<Job>>>,
     /// What nodes would say to blocks of a job.
-    pub verdicts: mpsc::Receiver<Verdict>,
+    pub(crate) verdicts: mpsc::Receiver<Verdict>,
 }
 
 /// A node's answer to a block proposal.

@@ -38,7 +38,7 @@ impl Upcoming {
     }
 
     /// Bytes that a protocol made once of this, kept for all its connections.
-    pub fn rendered(&self, render: impl FnOnce() -> Bytes) -> &Bytes {
+    pub(crate) fn rendered(&self, render: impl FnOnce() -> Bytes) -> &Bytes {
         self.rendered.get_or_init(render)
     }
 }

@@ -10,13 +10,13 @@ use super::Difficulty;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct VardiffConfig {
     /// Never below: the operator's floor, the class's, or the pool's, whichever is highest.
-    pub floor: Difficulty,
+    pub(crate) floor: Difficulty,
     pub start: Difficulty,
     /// Never above; not below the floor.
-    pub ceiling: Option<Difficulty>,
+    pub(crate) ceiling: Option<Difficulty>,
     pub shares_per_minute: u32,
     /// Difficulties are powers of two, as a pool credits them; else whole numbers from 1 on.
-    pub powers_of_two: bool,
+    pub(crate) powers_of_two: bool,
 }
 
 /// A change of difficulty.
@@ -58,24 +58,24 @@ impl Vardiff {
         self.difficulty
     }
 
-    pub fn floor(&self) -> Difficulty {
+    pub(crate) fn floor(&self) -> Difficulty {
         self.config.floor
     }
 
     /// Whether the rules let a miner go on at this difficulty.
-    pub fn allows(&self, difficulty: Difficulty) -> bool {
+    pub(crate) fn allows(&self, difficulty: Difficulty) -> bool {
         let VardiffConfig { floor, ceiling, .. } = self.config;
         difficulty >= floor && ceiling.is_none_or(|ceiling| difficulty <= ceiling)
     }
 
     /// Starts to measure anew, as when a miner gets its first job.
-    pub fn restart_at(&mut self, now: Instant) {
+    pub(crate) fn restart_at(&mut self, now: Instant) {
         self.restart(now);
         self.last_share = now;
     }
 
     /// What the miner asked for, held to the floor.
-    pub fn suggest(&mut self, difficulty: Difficulty, now: Instant) -> Difficulty {
+    pub(crate) fn suggest(&mut self, difficulty: Difficulty, now: Instant) -> Difficulty {
         self.set(self.held(difficulty.get()), now);
         self.difficulty
     }
@@ -98,7 +98,7 @@ impl Vardiff {
     ///
     /// A share of older terms shows that the miner lives, but not how fast it is at the present
     /// difficulty: what was in flight during a change must not cause another.
-    pub fn on_share(&mut self, at: Difficulty, now: Instant) -> Option<Change> {
+    pub(crate) fn on_share(&mut self, at: Difficulty, now: Instant) -> Option<Change> {
         self.last_share = now;
         if at != self.difficulty {
             return None;
@@ -145,7 +145,7 @@ impl Vardiff {
     }
 
     /// Asks for more at once: the miner sends more shares than can be told from duplicates.
-    pub fn on_excess(&mut self, now: Instant) -> Option<Change> {
+    pub(crate) fn on_excess(&mut self, now: Instant) -> Option<Change> {
         if self.window_shares == 0 && now < self.window_start + EXCESS_EACH {
             return None;
         }

@@ -24,7 +24,7 @@ pub mod command {
     /// From the gateway.
     pub const HELLO: u8 = 1;
     /// From the pool; no answer is defined.
-    pub const PING: u8 = 1;
+    pub(crate) const PING: u8 = 1;
     pub const RESPONSE: u8 = 2;
     pub const MINING: u8 = 5;
     /// A text for the log.

@@ -25,7 +25,7 @@ pub struct Handshake {
 #[derive(Debug)]
 pub struct Welcome {
     /// Signs what the pool says from now on.
-    pub pool_session: PublicIdentity,
+    pub(crate) pool_session: PublicIdentity,
     pub motd: String,
 }
 

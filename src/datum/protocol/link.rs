@@ -35,7 +35,7 @@ impl Link {
     }
 
     /// From now on the channel works.
-    pub fn set_channel(&mut self, channel: Channel) {
+    pub(crate) fn set_channel(&mut self, channel: Channel) {
         self.channel = Some(channel);
     }
 

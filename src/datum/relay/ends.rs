@@ -24,7 +24,7 @@ impl Relay {
     }
 
     /// The operator wants another pool, or none.
-    pub fn left(&mut self, is_last: bool, now: Instant) {
+    pub(crate) fn left(&mut self, is_last: bool, now: Instant) {
         let (pool, next) = (Arc::clone(&self.pool), if is_last { "solo" } else { "the next pool" });
         info!(%pool, "pool {pool}: left, as the configuration says now; on to {next}");
         self.status.last_error = None;

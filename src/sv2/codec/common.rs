@@ -56,8 +56,6 @@ message! {
 /// What `SetupConnection::protocol` may ask for.
 pub mod protocol {
     pub const MINING: u8 = 0;
-    pub const JOB_DECLARATION: u8 = 1;
-    pub const TEMPLATE_DISTRIBUTION: u8 = 2;
 }
 
 /// Flags of the mining protocol.
@@ -69,7 +67,5 @@ pub mod setup_flags {
     /// Client: a server that forbids version rolling is of no use.
     pub const REQUIRES_VERSION_ROLLING: u32 = 1 << 2;
     /// Server: no version rolling.
-    pub const REQUIRES_FIXED_VERSION: u32 = 1;
-    /// Server: no standard channels.
-    pub const REQUIRES_EXTENDED_CHANNELS: u32 = 1 << 1;
+    pub(crate) const REQUIRES_FIXED_VERSION: u32 = 1;
 }

@@ -44,7 +44,7 @@ pub struct DecodeError {
 
 impl DecodeError {
     /// A share that is whole but for whose it is.
-    pub fn is_only_the_worker(&self) -> bool {
+    pub(crate) fn is_only_the_worker(&self) -> bool {
         self.message == "SubmitSharesExtended" && self.field == "user_identity"
     }
 }

@@ -60,7 +60,7 @@ pub enum ShareStatus {
 }
 
 impl ShareStatus {
-    pub const fn from_wire(byte: u8) -> Self {
+    pub(crate) const fn from_wire(byte: u8) -> Self {
         match byte {
             0x50 => Self::Accepted,
             0x55 => Self::Tentative,
@@ -78,7 +78,7 @@ impl ShareStatus {
         }
     }
 
-    pub const fn is_accepted(self) -> bool {
+    pub(crate) const fn is_accepted(self) -> bool {
         matches!(self, Self::Accepted | Self::Tentative)
     }
 }
@@ -104,30 +104,30 @@ impl Wanted {
 
 impl ShareReason {
     pub const NONE: Self = Self(0);
-    pub const BAD_JOB_ID: Self = Self(10);
-    pub const BAD_COINBASE_ID: Self = Self(11);
-    pub const BAD_EXTRANONCE: Self = Self(12);
-    pub const BAD_TARGET: Self = Self(13);
-    pub const BAD_USERNAME: Self = Self(14);
+    pub(crate) const BAD_JOB_ID: Self = Self(10);
+    pub(crate) const BAD_COINBASE_ID: Self = Self(11);
+    pub(crate) const BAD_EXTRANONCE: Self = Self(12);
+    pub(crate) const BAD_TARGET: Self = Self(13);
+    pub(crate) const BAD_USERNAME: Self = Self(14);
     pub const BAD_COINBASER_ID: Self = Self(15);
-    pub const BAD_MERKLE_COUNT: Self = Self(16);
-    pub const COINBASE_TOO_LARGE: Self = Self(17);
-    pub const COINBASE_MISSING: Self = Self(18);
-    pub const TARGET_MISMATCH: Self = Self(19);
-    pub const HASH_NOT_ZERO: Self = Self(20);
+    pub(crate) const BAD_MERKLE_COUNT: Self = Self(16);
+    pub(crate) const COINBASE_TOO_LARGE: Self = Self(17);
+    pub(crate) const COINBASE_MISSING: Self = Self(18);
+    pub(crate) const TARGET_MISMATCH: Self = Self(19);
+    pub(crate) const HASH_NOT_ZERO: Self = Self(20);
     pub const HIGH_HASH: Self = Self(21);
-    pub const COINBASE_ID_MISMATCH: Self = Self(22);
+    pub(crate) const COINBASE_ID_MISMATCH: Self = Self(22);
     pub const BAD_NTIME: Self = Self(23);
-    pub const BAD_VERSION: Self = Self(24);
+    pub(crate) const BAD_VERSION: Self = Self(24);
     pub const STALE_BLOCK: Self = Self(25);
-    pub const BAD_COINBASE: Self = Self(26);
+    pub(crate) const BAD_COINBASE: Self = Self(26);
     pub const BAD_OUTPUTS: Self = Self(27);
     pub const MISSING_TAG: Self = Self(28);
     pub const DUPLICATE: Self = Self(29);
     pub const OTHER: Self = Self(30);
 
     /// Numbers that mean nothing are one.
-    pub fn bounded(self) -> Self {
+    pub(crate) fn bounded(self) -> Self {
         Self(self.0.min(Self::OTHER.0 + 1))
     }
 
