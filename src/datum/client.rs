@@ -429,7 +429,7 @@ pub enum ClientError {
     Signature(CipherError),
     #[error("it answered the handshake twice")]
     SecondResponse,
-    #[error("it sent a mining message before the handshake's end")]
+    #[error("it sent a mining message before the handshake ended")]
     TooEarly,
     #[error("it sent a mining message that is neither signed nor encrypted")]
     Unencrypted,
@@ -437,7 +437,7 @@ pub enum ClientError {
     Configuration(Fault),
     #[error("it sent no configuration within {0:?}")]
     Unready(Duration),
-    #[error("it does not read what it is sent")]
+    #[error("it is not reading what it is sent")]
     Unread,
     #[error("it has sent nothing for {0:?}")]
     Silent(Duration),

@@ -112,7 +112,7 @@ pub enum Fault {
     UnknownCommand(u8),
     #[error("mining message {0:#04x}, which is unknown")]
     UnknownKind(u8),
-    #[error("an answer to a share that awaits none (nonce {:08x}, job {})", .0.nonce, .0.slot)]
+    #[error("an answer to a share that is not waiting for one (nonce {:08x}, job {})", .0.nonce, .0.slot)]
     UnaskedResponse(ShareResponse),
 }
 

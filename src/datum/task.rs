@@ -335,7 +335,9 @@ fn read_memory(path: &Path) -> PoolMemory {
         Err(error) => {
             if error.kind() != std::io::ErrorKind::NotFound {
                 let path = path.display();
-                warn!("{path} cannot be read: {error}. gatewayd learns anew how its pools behave");
+                warn!(
+                    "{path} cannot be read: {error}. gatewayd will learn again how its pools behave"
+                );
             }
             PoolMemory::default()
         }
@@ -349,7 +351,7 @@ fn write_memory(path: &Path, text: &str) {
         let path = path.display();
         warn!(
             "{path} cannot be written: {error}. Check that gatewayd may write to ledger.data_dir; \
-            until then it learns anew at each start how its pools behave"
+            until then it learns again at each start how its pools behave"
         );
     }
 }

@@ -100,7 +100,7 @@ async fn until(deadline: Option<Instant>) {
 
 fn tell(admission: &Admission) {
     match admission {
-        Admission::Open => info!("there is work again: miners are welcome"),
+        Admission::Open => info!("there is work again: accepting miners"),
         Admission::Closed(reason) => warn!("sending miners away: {reason}"),
     }
 }

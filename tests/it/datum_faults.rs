@@ -127,7 +127,7 @@ fn a_response_with_another_echo_ends_the_connection() {
     let response = rig.pool.odd_response("", echo, &signer);
     let error = rig.hear(&response).unwrap_err();
     assert_eq!(error, ClientError::Handshake(HandshakeError::Echo));
-    assert_eq!(error.to_string(), "it sent a handshake that repeats other keys than ours");
+    assert_eq!(error.to_string(), "it sent a handshake that echoes keys other than ours");
 }
 
 #[test]

@@ -201,7 +201,7 @@ fn without_nodes_miners_go_and_with_the_first_they_may_come_back() {
     eventually("a miner may come", SOON, || Listener::log_in(door, REGTEST).ok());
     println!("a miner had work {:?} after the first node answered", up_at.elapsed());
     assert!(up_at.elapsed() < Duration::from_secs(4), "{:?}", up_at.elapsed());
-    gateway.wait_for_line_after(before, "miners are welcome", SOON);
+    gateway.wait_for_line_after(before, "accepting miners", SOON);
     eventually("ready", SOON, || (get(api, "/readyz").status == 200).then_some(()));
 }
 

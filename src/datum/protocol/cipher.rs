@@ -220,7 +220,7 @@ fn box_public(key: &PublicKey) -> crypto_box::PublicKey {
 /// What is wrong with what should have been secret or signed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum CipherError {
-    #[error("a sealed message that does not open")]
+    #[error("a sealed message that cannot be opened")]
     Seal,
     #[error("an encrypted message that was forged or garbled: its authentication code is wrong")]
     Mac,

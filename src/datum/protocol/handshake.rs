@@ -123,7 +123,7 @@ pub enum HandshakeError {
     Cipher(#[from] CipherError),
     #[error("a handshake that {0}")]
     Decode(#[from] DecodeError),
-    #[error("a handshake that repeats other keys than ours")]
+    #[error("a handshake that echoes keys other than ours")]
     Echo,
 }
 

@@ -159,7 +159,7 @@ pub enum LinkError {
     Frame(#[from] FrameError),
     #[error(transparent)]
     Cipher(#[from] CipherError),
-    #[error("an encrypted message before the handshake's end")]
+    #[error("an encrypted message before the handshake ended")]
     NoChannel,
     #[error("a message both sealed and encrypted")]
     TwiceSealed,

@@ -76,9 +76,9 @@ impl Relay {
         let Some(NextPool { pool, failing }) = self.status.next.get_mut(at) else { return };
         let (since, last) = failing.take().unzip();
         if last.as_deref() == Some(why) {
-            info!(%pool, "pool {pool}: {why}, again; pool {kept} is kept; trying on in {wait:.1?}");
+            info!(%pool, "pool {pool}: {why}, again; pool {kept} is kept; retrying in {wait:.1?}");
         } else {
-            warn!(%pool, "pool {pool}: {why}; pool {kept} is kept for now, trying on in {wait:.1?}. \
+            warn!(%pool, "pool {pool}: {why}; pool {kept} is kept for now; retrying in {wait:.1?}. \
                 Check host, port and public_key of pool {pool}");
             self.news.status = true;
         }
@@ -157,7 +157,7 @@ impl Relay {
 
     pub(super) fn end_leaving(&mut self) {
         let Some(Leaving { pool, client, series, .. }) = self.leaving.take() else { return };
-        info!(%pool, "pool {pool}: left, as the configuration says now");
+        info!(%pool, "pool {pool}: left: the configuration has changed");
         self.put_back(*client);
         // From here on nobody takes shares of its work.
         self.void_up_to(series);

@@ -26,7 +26,7 @@ impl Relay {
     /// The operator wants another pool, or none.
     pub(crate) fn left(&mut self, is_last: bool, now: Instant) {
         let (pool, next) = (Arc::clone(&self.pool), if is_last { "solo" } else { "the next pool" });
-        info!(%pool, "pool {pool}: left, as the configuration says now; on to {next}");
+        info!(%pool, "pool {pool}: left: the configuration has changed; moving on to {next}");
         self.status.last_error = None;
         self.cut_off(now);
         if is_last {

@@ -45,7 +45,7 @@ impl Relay {
             }
             Event::CoinbaserLate { request } => {
                 if self.talk.may_log() {
-                    warn!(%pool, "pool {pool}: it sent no coinbaser in time; {FALLBACK}");
+                    warn!(%pool, "pool {pool}: it did not send a coinbaser in time; {FALLBACK}");
                 }
                 self.settle(request, None);
             }
@@ -80,7 +80,7 @@ impl Relay {
         }
         if configured.rounded && self.talk.may_log() {
             warn!(%pool, min_difficulty = configured.min_difficulty,
-                "pool {pool}: its minimum difficulty is no power of two; rounded up");
+                "pool {pool}: its minimum difficulty is not a power of two; rounded up");
         }
         let tag = printable_bytes(&configured.tag, usize::from(u8::MAX));
         if self.talk.may_log() {

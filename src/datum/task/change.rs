@@ -87,7 +87,7 @@ impl Task {
         let count = place.unwrap_or(config.pools.len());
         let next = &config.pools[..count];
         if let Some(pool) = next.first() {
-            info!(%pool, "pool {pool} comes first now: shares go there once it takes them");
+            info!(%pool, "pool {pool} now comes first: shares go there once it takes them");
         }
         self.relay.set_next(next.iter().map(|pool| pool.name()));
         let phase = Phase::Waiting(now());

@@ -118,13 +118,13 @@ pub enum KeyTextError {
     Missing,
     #[error("there is more than one key in it")]
     Several,
-    #[error("its base58 does not check: a character is wrong or missing")]
+    #[error("its base58 checksum does not match: a character is wrong or missing")]
     Garbled,
-    #[error("it is no Stratum V2 authority public key: those begin with a 9")]
+    #[error("it is not a Stratum V2 authority public key: those begin with a 9")]
     Version,
     #[error("it holds {0} bytes, not the 32 of a key")]
     Length(usize),
-    #[error("its 32 bytes are no key of secp256k1")]
+    #[error("its 32 bytes are not a secp256k1 key")]
     OffCurve,
 }
 

@@ -141,9 +141,9 @@ pub enum CertificateError {
     Version(u16),
     #[error("it is not signed by the authority {0}")]
     Signature(AuthorityPublicKey),
-    #[error("it is valid from {valid_from} on and this clock says {now} (seconds since 1970)")]
+    #[error("it is valid from {valid_from} on, but this clock says {now} (seconds since 1970)")]
     NotYetValid { valid_from: u32, now: u32 },
-    #[error("it was valid until {not_valid_after} and this clock says {now} (seconds since 1970)")]
+    #[error("it was valid until {not_valid_after}, but this clock says {now} (seconds since 1970)")]
     Expired { not_valid_after: u32, now: u32 },
 }
 

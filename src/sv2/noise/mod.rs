@@ -26,13 +26,13 @@ pub use transport::{Opener, Sealer, Transport};
 pub enum NoiseError {
     #[error("the Noise handshake failed: {0}")]
     Handshake(snow::Error),
-    #[error("the server's certificate is not to be trusted: {0}")]
+    #[error("the server's certificate cannot be trusted: {0}")]
     Certificate(#[from] CertificateError),
     #[error("a message that was forged or garbled: its authentication code is wrong")]
     Forged,
-    #[error("a sealed payload of {0} bytes, when its header tells another length")]
+    #[error("a sealed payload of {0} bytes, but its header gives another length")]
     SealedLength(usize),
-    #[error("a frame of {0} bytes whose header tells another length")]
+    #[error("a frame of {0} bytes whose header gives another length")]
     FrameLength(usize),
     #[error("the encrypted channel has ended")]
     Ended,
