@@ -7,9 +7,11 @@ mod counters;
 pub mod oddities;
 mod pulse;
 pub mod roster;
+mod score;
 mod timing;
 
 pub use counters::{Counters, CountersView, PlacesView, SharesView};
 pub use pulse::{PULSE_EACH, Pulse};
 pub use roster::{MinerProtocol, Roster};
+pub use score::{Score, ScoreView};
 pub use timing::{Histogram, HistogramView, TipClock};

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::oddities::Oddities;
+use super::{Score, oddities::Oddities};
 use crate::work::{
     CoinbaseClass, Difficulty, Reject, Username,
     limits::{Rules, Warden},
@@ -101,34 +101,6 @@ pub struct Worker {
     pub id: u64,
     pub name: Username,
     pub(crate) score: Score,
-}
-
-/// Shares counted. Written share by share, read at any time.
-#[derive(Debug, Default)]
-pub struct Score {
-    accepted: AtomicU64,
-    /// Σ credited difficulty, an `f64`'s bits.
-    difficulty: AtomicU64,
-    rejected: [AtomicU64; Reject::ALL.len()],
-    /// The greatest real difficulty of a share: bits of a positive `f64` sort as the number does.
-    best: AtomicU64,
-    /// Milliseconds after the roster began, plus one; 0: never.
-    last_share: AtomicU64,
-    blocks: AtomicU64,
-}
-
-/// A moment's copy of a [`Score`].
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ScoreView {
-    pub accepted: u64,
-    /// Σ credited difficulty.
-    pub difficulty: f64,
-    pub rejected: [u64; Reject::ALL.len()],
-    /// The greatest real difficulty of an accepted share.
-    pub best: f64,
-    /// Since the roster began.
-    pub(crate) last_share: Option<Duration>,
-    pub blocks: u64,
 }
 
 impl Roster {
@@ -249,9 +221,9 @@ impl Presence {
     }
 
     pub fn reject(&self, worker: Option<&Worker>, reject: Reject) {
-        self.miner.score.rejected[reject as usize].fetch_add(1, Relaxed);
+        self.miner.score.reject(reject);
         if let Some(worker) = worker {
-            worker.score.rejected[reject as usize].fetch_add(1, Relaxed);
+            worker.score.reject(reject);
         }
     }
 }
@@ -339,52 +311,6 @@ impl Eviction {
     /// Whom [`Self::want`] wakes: the task that serves the connection.
     pub(crate) fn set_waker(&self, waker: &Waker) {
         *lock(&self.waker) = Some(waker.clone());
-    }
-}
-
-impl Score {
-    pub fn view(&self) -> ScoreView {
-        let load = |counter: &AtomicU64| counter.load(Relaxed);
-        ScoreView {
-            accepted: load(&self.accepted),
-            difficulty: f64::from_bits(load(&self.difficulty)),
-            rejected: std::array::from_fn(|at| load(&self.rejected[at])),
-            best: f64::from_bits(load(&self.best)),
-            last_share: load(&self.last_share).checked_sub(1).map(Duration::from_millis),
-            blocks: load(&self.blocks),
-        }
-    }
-
-    fn accept(&self, credited: f64, real: f64, is_block: bool, at: Duration) {
-        let add = |bits| Some((f64::from_bits(bits) + credited).to_bits());
-        // Never fails: `add` always gives a value.
-        let _ = self.difficulty.fetch_update(Relaxed, Relaxed, add);
-        self.note(real, is_block, at);
-    }
-
-    /// The same for a score that only one task writes.
-    fn accept_alone(&self, credited: f64, real: f64, is_block: bool, at: Duration) {
-        let sum = f64::from_bits(self.difficulty.load(Relaxed)) + credited;
-        self.difficulty.store(sum.to_bits(), Relaxed);
-        self.note(real, is_block, at);
-    }
-
-    fn note(&self, real: f64, is_block: bool, at: Duration) {
-        self.accepted.fetch_add(1, Relaxed);
-        if real.to_bits() > self.best.load(Relaxed) {
-            self.best.fetch_max(real.to_bits(), Relaxed);
-        }
-        let at = u64::try_from(at.as_millis()).unwrap_or(u64::MAX - 1) + 1;
-        self.last_share.store(at, Relaxed);
-        if is_block {
-            self.blocks.fetch_add(1, Relaxed);
-        }
-    }
-}
-
-impl ScoreView {
-    pub fn rejected_total(&self) -> u64 {
-        self.rejected.iter().sum()
     }
 }
 

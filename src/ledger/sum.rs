@@ -1,7 +1,7 @@
 //! Shares added up.
 
 use crate::{
-    books::{CountersView, roster::ScoreView},
+    books::{CountersView, ScoreView},
     work::Reject,
 };
 

@@ -52,7 +52,7 @@ fn nerdminer(notify: &Notify, extranonce2: u64, difficulty: Difficulty) -> u32 {
 
 fn hex(bytes: &[u8]) -> String {
     let mut hex = Vec::new();
-    notify::push_hex(bytes, &mut hex);
+    crate::sv1::hex::push_hex(bytes, &mut hex);
     String::from_utf8(hex).unwrap()
 }
 

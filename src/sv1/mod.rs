@@ -7,6 +7,7 @@
 #[cfg(test)]
 mod conn_tests;
 mod error;
+mod hex;
 mod message;
 mod method;
 pub mod notify;

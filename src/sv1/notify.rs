@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::hex::{hex_byte, parse_hex_u32, push_hex};
 use crate::work::{Coinbase, CoinbaseClass, Job, JobId, RenderKind};
 
 /// What tells one rendering of a job from another.
@@ -58,15 +59,6 @@ impl WireJobId {
     }
 }
 
-/// One to eight hex digits.
-pub(super) fn parse_hex_u32(hex: &str) -> Option<u32> {
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    if hex.is_empty() || hex.len() > 8 {
-        return None;
-    }
-    hex.bytes().try_fold(0, |value, byte| Some(value << 4 | digit(byte)?))
-}
-
 fn render(job: &Job, coinbase: &Coinbase, rendering: Rendering) -> Bytes {
     let template = &job.template;
     let branches: &[_] = if job.is_empty() { &[] } else { &template.merkle_branches };
@@ -118,16 +110,7 @@ fn prefix(job: &Job, quickdiff: bool) -> Option<u8> {
     if quickdiff { Some(b'Q') } else { job.is_empty().then_some(b'N') }
 }
 
-pub(super) fn push_hex(bytes: &[u8], out: &mut Vec<u8>) {
-    bytes.iter().for_each(|byte| out.extend_from_slice(&hex_byte(*byte)));
-}
-
-fn hex_byte(byte: u8) -> [u8; 2] {
-    [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]
-}
-
 const HEAD: &[u8] = b"{\"id\":null,\"method\":\"mining.notify\",\"params\":[\"";
 const SEPARATOR: &[u8] = b"\",\"";
 const CLEAN: &[u8] = b"\",true]}\n";
 const NOT_CLEAN: &[u8] = b"\",false]}\n";
-const DIGITS: &[u8; 16] = b"0123456789abcdef";

@@ -9,7 +9,7 @@ use serde::{
 
 use super::suggest_difficulty::Wire;
 use crate::{
-    sv1::{error::write_result, message::Request, notify::parse_hex_u32},
+    sv1::{error::write_result, hex::parse_hex_u32, message::Request},
     work::Difficulty,
 };
 

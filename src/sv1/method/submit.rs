@@ -1,7 +1,7 @@
 //! `mining.submit`: username, job id, extranonce2, ntime, nonce, and the version bits if rolled.
 
 use crate::{
-    sv1::notify::{WireJobId, parse_hex_u32},
+    sv1::{hex::parse_hex_u32, notify::WireJobId},
     work::{Reject, Submission, Version},
 };
 

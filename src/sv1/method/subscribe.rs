@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::submit::EXTRANONCE2_LEN;
 use crate::{
-    sv1::{error::write_result, message::Request, notify::push_hex},
+    sv1::{error::write_result, hex::push_hex, message::Request},
     work::printable,
 };
 
