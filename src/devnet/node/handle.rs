@@ -108,12 +108,6 @@ impl NodeHandle {
         self.shared.with(|state| state.mine_one(unix_now()))
     }
 
-    /// Lets `count` transactions arrive at once; no more than `transactions_max` wait.
-    pub fn add_transactions(&self, count: usize) {
-        let max = self.shared.options.transactions_max;
-        self.shared.with(|state| state.grow_mempool(count, max));
-    }
-
     /// A reorganisation: the tip is invalid from now on. False when only genesis is left.
     pub fn forget_tip(&self) -> bool {
         self.shared.with(|state| state.forget_tip())
