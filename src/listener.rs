@@ -1,4 +1,4 @@
-//! Accepts miners: limits, a place in the extranonce space for each, one task each.
+//! Accepts miners: within limits, one task each.
 //!
 //! `stratum::gate` keeps the limits and the places; `first` tells protocols apart by their first bytes;
 //! `browser` is for those who speak none.
