@@ -13,7 +13,7 @@ use crate::{
     books::{Counters, CountersView, Roster},
     datum::{self, PoolState},
     template::NodeStatus,
-    work::{Admission, Reject, Work},
+    work::{Admission, HASHES_PER_DIFFICULTY, Reject, Work},
 };
 
 /// What the line is made of.
@@ -221,7 +221,6 @@ impl fmt::Display for Age {
 }
 
 const REPORT_EACH: Duration = Duration::from_secs(60);
-const HASHES_PER_DIFFICULTY: f64 = 4_294_967_296.0;
 
 #[cfg(test)]
 #[path = "report_tests.rs"]

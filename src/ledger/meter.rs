@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Hashrates;
+use crate::work::HASHES_PER_DIFFICULTY;
 
 /// Measures one miner, one worker, or all.
 #[derive(Clone, Debug, Default)]
@@ -55,8 +56,6 @@ impl Meter {
     }
 }
 
-/// Hashes that one difficulty stands for.
-pub(super) const HASHES_PER_DIFFICULTY: f64 = 4_294_967_296.0;
 /// Seconds: a minute, five, an hour.
 const SPANS: [f64; 3] = [60.0, 300.0, 3600.0];
 /// The first share of a new miner must not look like a farm: its first seconds count as so many.

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Metric, Series, meter::HASHES_PER_DIFFICULTY};
+use super::{Metric, Series};
+use crate::work::HASHES_PER_DIFFICULTY;
 
 /// How long a row of a table is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

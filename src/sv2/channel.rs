@@ -11,7 +11,8 @@ use crate::{
     stratum::{Account, Claim, Config, Effects, Given, GivenJobs, Place, Terms},
     validate::{Assignment, RootSource, SeenShares},
     work::{
-        CoinbaseClass, Difficulty, Hash256, Job, JobId, Reject, Submission, Version, Work,
+        CoinbaseClass, Difficulty, HASHES_PER_DIFFICULTY, Hash256, Job, JobId, Reject, Submission,
+        Version, Work,
         vardiff::{Change, Vardiff},
     },
 };
@@ -420,4 +421,3 @@ const RENEW_EACH: Duration = Duration::from_secs(1);
 /// Bits of the version that may roll for solo work: BIP 323's, which the specification has. The
 /// others are the node's to signal with.
 const VERSION_MASK: u32 = 0x1fff_ffe0;
-const HASHES_PER_DIFFICULTY: f64 = 4_294_967_296.0;

@@ -31,7 +31,7 @@ impl Coinbase {
 
     /// The last two bytes of coinb1 for quickdiff work, which must not repeat plain work.
     pub(crate) fn quickdiff_tail(&self) -> [u8; 2] {
-        if self.coinb1.ends_with(&QUICKDIFF_TAIL) { QUICKDIFF_TAIL_OTHER } else { QUICKDIFF_TAIL }
+        quickdiff_tail(&self.coinb1)
     }
 
     /// Appends coinb1 as a miner with this target byte has it.
@@ -68,6 +68,11 @@ impl Coinbase {
         self.write(variant, extranonce, scratch);
         Hash256::sha256d(scratch)
     }
+}
+
+/// The same for any coinb1.
+pub(crate) fn quickdiff_tail(coinb1: &[u8]) -> [u8; 2] {
+    if coinb1.ends_with(&QUICKDIFF_TAIL) { QUICKDIFF_TAIL_OTHER } else { QUICKDIFF_TAIL }
 }
 
 /// What differs between miners of one class in the same job.

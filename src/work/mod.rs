@@ -1,6 +1,7 @@
 //! The nouns that everybody shares: what to mine on, whom to pay, jobs, submissions, shares.
 //!
-//! Uses no other module of ours and no socket; only `task` knows a clock, and `share_queue` a queue. Not here: how any protocol writes these.
+//! Uses no other module of ours and no socket; only `task` knows a clock, and `share_queue` a queue.
+//! Not here: how any protocol writes these, and who mines (`books`).
 
 mod assembler;
 mod block;
@@ -33,6 +34,7 @@ pub use assembler::{Assembler, AssemblerConfig, PoolHealth, WhenDown};
 pub use builder::{BuildJob, JobBuilder};
 pub use cidr::{Cidr, CidrError};
 pub use class::CoinbaseClass;
+pub(crate) use coinbase::quickdiff_tail;
 pub use coinbase::{Coinbase, Variant, push_varint};
 pub use hash::Hash256;
 pub use job::{Admission, Announce, Job, JobId, RenderKind, Work};
@@ -44,7 +46,7 @@ pub use ration::Ration;
 pub use refused::Refused;
 pub use share::{FoundBlock, Reject, Share, Submission, Username, Version};
 pub use share_queue::{ShareBatch, ShareLane};
-pub use target::{Difficulty, Target, hash_difficulty};
+pub use target::{Difficulty, HASHES_PER_DIFFICULTY, Target, hash_difficulty};
 pub use template::{BlockLimits, Template, TemplateKind, TemplateTx, TipHeader};
 pub use upcoming::Upcoming;
 

@@ -174,6 +174,8 @@ fn decompose(value: f64) -> (u64, i32) {
     if biased == 0 { (fraction.max(1), -1074) } else { (fraction | 1 << 52, biased - 1075) }
 }
 
+/// 2^32: hashes for a share of difficulty 1.
+pub const HASHES_PER_DIFFICULTY: f64 = 4_294_967_296.0;
 /// A relative error of 2^-39: far above an `f64`'s, far below what a share is worth.
 const TOLD_BITS: u32 = 40;
 /// Below this, every hash meets the target anyhow (2^32 hashes make difficulty 1).

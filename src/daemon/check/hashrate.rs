@@ -1,5 +1,7 @@
 //! How often a miner of some size finds a share. Pure.
 
+use crate::work::HASHES_PER_DIFFICULTY;
+
 /// Reads "1.2T", "500 GH/s", "1.2e12": hashes a second.
 pub fn parse_hashrate(text: &str) -> Result<f64, String> {
     let wrong = || format!("{text:?} is no hashrate: write it like 1.2T, 500GH/s or 1.2e12");
@@ -47,8 +49,6 @@ fn told(hashrate: f64) -> String {
 /// Largest first.
 const UNITS: [(&str, f64); 6] =
     [("e", 1e18), ("p", 1e15), ("t", 1e12), ("g", 1e9), ("m", 1e6), ("k", 1e3)];
-/// 2^32: hashes for a share of difficulty 1.
-const HASHES_PER_DIFFICULTY: f64 = 4_294_967_296.0;
 pub(super) const POOL_ADVICE: &str =
     "this pool is for larger miners, or for many on one gateway; it counts no smaller shares";
 pub(super) const OWN_ADVICE: &str = "it would seem dead for that long: set it lower, as far as the \

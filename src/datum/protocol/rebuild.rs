@@ -1,7 +1,7 @@
 //! A share's header, as the pool makes it again from a share message and its contexts.
 
 use super::message::{CoinbaseContext, JobContext, ShareFlags, ShareMessage};
-use crate::work::{Hash256, merkle};
+use crate::work::{Hash256, merkle, quickdiff_tail};
 
 /// What a share's miner hashed.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -22,8 +22,8 @@ pub fn rebuild(
     coinbase.extend_from_slice(parts.coinb1);
     *coinbase.get_mut(usize::from(job.target_byte_index))? = share.target_byte;
     if share.flags.has(ShareFlags::QUICKDIFF) {
-        let tail = coinbase.last_chunk_mut::<2>()?;
-        *tail = if *tail == QUICKDIFF_TAIL { QUICKDIFF_TAIL_OTHER } else { QUICKDIFF_TAIL };
+        let tail = quickdiff_tail(&coinbase);
+        *coinbase.last_chunk_mut()? = tail;
     }
     coinbase.extend_from_slice(share.extranonce);
     coinbase.extend_from_slice(parts.coinb2);
@@ -39,6 +39,3 @@ pub fn rebuild(
     header[76..].copy_from_slice(&share.nonce.to_le_bytes());
     Some(Rebuilt { header, coinbase, hash: Hash256::sha256d(&header) })
 }
-
-const QUICKDIFF_TAIL: [u8; 2] = [0x44, 0x51];
-const QUICKDIFF_TAIL_OTHER: [u8; 2] = [0xBB, 0xAE];
