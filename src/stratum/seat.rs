@@ -21,8 +21,10 @@ use crate::{
 pub struct Seat {
     pub peer: SocketAddr,
     pub roster: Arc<Roster>,
-    /// The connection's own.
-    place: Place,
+    /// The connection's own; there are many connections, and few ask for it.
+    place: Box<Place>,
+    /// Of that place: each share asks for it.
+    extranonce1: [u8; 4],
     pub eviction: Arc<Eviction>,
     /// Where miners with many shares have room for them.
     pub seen_budget: Arc<SeenBudget>,
@@ -38,12 +40,13 @@ impl Seat {
         eviction: Arc<Eviction>,
         seen_budget: Arc<SeenBudget>,
     ) -> Self {
-        Self { peer, roster, place, eviction, seen_budget, is_secured: false }
+        let (extranonce1, place) = (place.extranonce1(), Box::new(place));
+        Self { peer, roster, place, extranonce1, eviction, seen_budget, is_secured: false }
     }
 
     /// The first four bytes of the extranonce, of the connection's own place.
     pub fn extranonce1(&self) -> [u8; 4] {
-        self.place.extranonce1()
+        self.extranonce1
     }
 
     /// The connection has had a share accepted: its place is earned.
