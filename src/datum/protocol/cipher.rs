@@ -94,7 +94,7 @@ impl PublicIdentity {
     }
 
     /// The 128 hex digits.
-    pub(crate) fn to_hex(self) -> String {
+    pub fn to_hex(self) -> String {
         faster_hex::hex_string(&self.to_bytes())
     }
 
