@@ -47,8 +47,8 @@ pub struct Backoff {
     pub quick: Duration,
     /// Bounds of the random wait after all pools have been tried, in the first time that there is
     /// none: most pools that go are only restarted.
-    pub(crate) soon_least: Duration,
-    pub(crate) soon_most: Duration,
+    pub soon_least: Duration,
+    pub soon_most: Duration,
     /// How long that is.
     pub soon: Duration,
     /// Bounds of the wait afterwards.
@@ -56,9 +56,9 @@ pub struct Backoff {
     pub most: Duration,
     /// A connection that lasted this long earns quick tries when it ends.
     pub lasted: Duration,
-    pub(crate) connect_timeout: Duration,
+    pub connect_timeout: Duration,
     /// How long a stopping gateway waits for answers to its last shares.
-    pub(crate) drain: Duration,
+    pub drain: Duration,
 }
 
 impl Default for Backoff {
