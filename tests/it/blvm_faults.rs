@@ -95,10 +95,13 @@ impl Side {
     #[track_caller]
     fn submit_block(&self, block: FoundBlock, is_it: impl Fn(&Answer) -> bool) -> Answer {
         let guard = self.runtime.enter();
+        let hash = block.hash;
         self.blocks.submit(Box::new(block));
         drop(guard);
         eventually("the node's answer", PATIENCE, || {
-            let answers = self.stats.take_news().into_iter().filter_map(|news| match news.event {
+            // An earlier block may still be answered.
+            let news = self.stats.take_news().into_iter().filter(|news| news.hash == hash);
+            let answers = news.filter_map(|news| match news.event {
                 gatewayd::blocks::Event::Answered(_, answer) => Some(answer),
                 gatewayd::blocks::Event::Found(_) => None,
             });
