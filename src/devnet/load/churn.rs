@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     board::Board,
-    conn::{Conn, ConnError, LOGIN_MAX, READ_AT_ONCE, Talk, send},
+    conn::{Conn, ConnError, LOGIN_MAX, LoadClient, READ_AT_ONCE, send},
     now,
     report::Table,
 };
@@ -221,7 +221,7 @@ async fn login(conn: &Conn, ground: &Ground) -> Result<Login, ConnError> {
 }
 
 async fn read(
-    talk: &mut dyn Talk,
+    talk: &mut dyn LoadClient,
     stream: &mut TcpStream,
     input: &mut BytesMut,
 ) -> Result<(), ConnError> {

@@ -22,11 +22,8 @@ use tracing::debug;
 
 use super::{Speaks, board::Board, log::Log, sv1, sv2};
 use crate::{
-    devnet::miner::message::ParseError,
-    sv2::{
-        codec::DecodeError,
-        noise::{AuthorityPublicKey, NoiseError},
-    },
+    devnet::{miner::message::ParseError, sv2_link::Sv2LinkError},
+    sv2::{codec::DecodeError, noise::AuthorityPublicKey},
 };
 
 #[derive(Debug, Error)]
@@ -42,7 +39,7 @@ pub(super) enum ConnError {
     #[error("the server sent {0}")]
     Decode(#[from] DecodeError),
     #[error(transparent)]
-    Noise(#[from] NoiseError),
+    Link(#[from] Sv2LinkError),
     #[error("the server refused: {0}")]
     Refused(String),
     #[error("no end after {LOGIN_MAX:?}: {0}")]
@@ -68,7 +65,7 @@ pub(super) struct Conn {
 }
 
 /// What is said on a connection, without its socket.
-pub(super) trait Talk: Send {
+pub(super) trait LoadClient: Send {
     /// Reads what has come, and leaves what is not complete.
     fn on_input(&mut self, input: &mut BytesMut) -> Result<(), ConnError>;
 
@@ -138,17 +135,19 @@ impl Conn {
     }
 
     /// The beginning of a connection on which `arrived` miners had work already.
-    pub(super) fn talk(&self, arrived: usize) -> Result<Box<dyn Talk>, ConnError> {
+    pub(super) fn talk(&self, arrived: usize) -> Result<Box<dyn LoadClient>, ConnError> {
         let log = Log::new(Arc::clone(&self.board), arrived);
         Ok(match self.speaks {
-            Speaks::Sv1 => Box::new(sv1::Talk::new(self, log)),
-            Speaks::Sv2Standard | Speaks::Sv2Extended => Box::new(sv2::Talk::new(self, log)?),
+            Speaks::Sv1 => Box::new(sv1::Sv1LoadClient::new(self, log)),
+            Speaks::Sv2Standard | Speaks::Sv2Extended => {
+                Box::new(sv2::Sv2LoadClient::new(self, log)?)
+            }
         })
     }
 }
 
 async fn serve(
-    talk: &mut dyn Talk,
+    talk: &mut dyn LoadClient,
     mut stream: TcpStream,
     in_flight: &mut watch::Receiver<usize>,
 ) -> Result<(), ConnError> {
@@ -182,7 +181,10 @@ async fn serve(
 }
 
 /// Sends what `talk` has to say.
-pub(super) async fn send(talk: &mut dyn Talk, stream: &mut TcpStream) -> Result<(), ConnError> {
+pub(super) async fn send(
+    talk: &mut dyn LoadClient,
+    stream: &mut TcpStream,
+) -> Result<(), ConnError> {
     if !talk.out().is_empty() {
         let write = stream.write_all(talk.out());
         timeout(WRITE_TIMEOUT, write).await.map_err(io::Error::from)??;

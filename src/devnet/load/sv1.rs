@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::{Buf, BytesMut};
 
 use super::{
-    conn::{self, Conn, ConnError, HASHES_PER_SCAN, HASHES_PER_TURN, LEN_MAX},
+    conn::{Conn, ConnError, HASHES_PER_SCAN, HASHES_PER_TURN, LEN_MAX, LoadClient},
     line::{NotifyHead, accepted_id, is_notify},
     log::{Log, News, Sight},
 };
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// One connection.
-pub(super) struct Talk {
+pub(super) struct Sv1LoadClient {
     log: Log,
     sight: Sight,
     user: String,
@@ -38,7 +38,7 @@ pub(super) struct Talk {
     submit_id: u64,
 }
 
-impl Talk {
+impl Sv1LoadClient {
     pub(super) fn new(conn: &Conn, log: Log) -> Self {
         let user = conn.users.first().cloned().unwrap_or_default();
         let mut out = String::new();
@@ -151,7 +151,7 @@ impl Talk {
     }
 }
 
-impl conn::Talk for Talk {
+impl LoadClient for Sv1LoadClient {
     fn on_input(&mut self, input: &mut BytesMut) -> Result<(), ConnError> {
         while let Some(end) = memchr::memchr(b'\n', input) {
             self.on_line(&input[..end])?;

@@ -17,66 +17,65 @@ use self::{
 };
 use super::{
     Speaks,
-    conn::{self, Conn, ConnError, HASHES_PER_TURN, LEN_MAX},
+    conn::{Conn, ConnError, HASHES_PER_TURN, LEN_MAX, LoadClient},
     log::Log,
 };
 use crate::{
-    sv2::{
-        codec::{
-            Extensions, HEADER_LEN, Header, Message, NewExtendedMiningJob,
-            OpenExtendedMiningChannel, OpenStandardMiningChannel, ServerMessage, SetNewPrevHash,
-            SetupConnection, Str255, protocol, setup_flags,
-        },
-        noise::{ACT2_LEN, HEADER_BLOCK_LEN, Initiator, Opener, Transport},
+    devnet::sv2_link::Sv2Link,
+    sv2::codec::{
+        Extensions, Message, NewExtendedMiningJob, OpenExtendedMiningChannel,
+        OpenStandardMiningChannel, ServerMessage, SetNewPrevHash, SetupConnection, Str255,
+        protocol, setup_flags,
     },
     work::Target,
 };
 
 /// One connection.
-pub(super) struct Talk {
+pub(super) struct Sv2LoadClient {
+    link: Sv2Link,
+    session: Session,
+    /// Frames, not yet sealed.
+    plain: Vec<u8>,
+    out: Vec<u8>,
+}
+
+/// What is said on it: no encryption here.
+struct Session {
     log: Log,
     speaks: Speaks,
     users: Vec<String>,
     user_agent: String,
     /// Jobs are kept whole.
     submits: bool,
-    phase: Phase,
-    /// Frames, not yet sealed.
-    plain: Vec<u8>,
-    out: Vec<u8>,
     channels: Vec<Channel>,
     /// Counts reads.
     batch: u64,
 }
 
-enum Phase {
-    Handshake(Option<Initiator>),
-    Open { transport: Transport, header: Option<Header> },
-}
-
-impl Talk {
+impl Sv2LoadClient {
     pub(super) fn new(conn: &Conn, log: Log) -> Result<Self, ConnError> {
         let mut out = Vec::new();
-        let initiator = Initiator::start(conn.authority, &mut out)?;
-        Ok(Self {
+        let link = Sv2Link::open(conn.authority, LEN_MAX, &mut out)?;
+        let session = Session {
             log,
             speaks: conn.speaks,
             users: conn.users.clone(),
             user_agent: conn.user_agent.clone(),
             submits: conn.submits,
-            phase: Phase::Handshake(Some(initiator)),
-            plain: Vec::new(),
-            out,
             channels: Vec::new(),
             batch: 0,
-        })
+        };
+        Ok(Self { link, session, plain: Vec::new(), out })
     }
 
-    fn on_act2(&mut self, act2: &[u8; ACT2_LEN]) -> Result<(), ConnError> {
-        let Phase::Handshake(initiator) = &mut self.phase else { return Ok(()) };
-        let Some(initiator) = initiator.take() else { return Ok(()) };
-        let transport = initiator.on_act2(act2, unix_now())?;
-        self.phase = Phase::Open { transport, header: None };
+    /// Seals all frames that are to be sent.
+    fn seal(&mut self) -> Result<(), ConnError> {
+        Ok(self.link.seal(&mut self.plain, &mut self.out)?)
+    }
+}
+
+impl Session {
+    fn set_up(&self, out: &mut Vec<u8>) {
         let (vendor, rest) = self.user_agent.split_once('/').unwrap_or((&self.user_agent, ""));
         SetupConnection {
             protocol: protocol::MINING,
@@ -93,12 +92,11 @@ impl Talk {
             firmware: Str255::default(),
             device_id: Str255::default(),
         }
-        .append(&mut self.plain);
-        Ok(())
+        .append(out);
     }
 
     /// Asks for all channels at once.
-    fn open_channels(&mut self) {
+    fn open_channels(&self, out: &mut Vec<u8>) {
         for (request_id, user) in (0..).zip(&self.users) {
             let (user_identity, nominal_hash_rate) = (text(user), HASHRATE);
             let max_target = Target::MAX;
@@ -109,7 +107,7 @@ impl Talk {
                     nominal_hash_rate,
                     max_target,
                 }
-                .append(&mut self.plain);
+                .append(out);
             } else {
                 let min_extranonce_size = 8;
                 OpenExtendedMiningChannel {
@@ -119,16 +117,20 @@ impl Talk {
                     max_target,
                     min_extranonce_size,
                 }
-                .append(&mut self.plain);
+                .append(out);
             }
         }
     }
 
-    fn on_message(&mut self, message: &ServerMessage<'_>) -> Result<(), ConnError> {
+    fn on_message(
+        &mut self,
+        message: &ServerMessage<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ConnError> {
         use ServerMessage as M;
         let (submits, batch) = (self.submits, self.batch);
         match message {
-            M::SetupConnectionSuccess(_) => self.open_channels(),
+            M::SetupConnectionSuccess(_) => self.open_channels(out),
             M::OpenStandardMiningChannelSuccess(open) => {
                 self.channels.push(Channel::new(&Opened {
                     id: open.channel_id,
@@ -208,66 +210,30 @@ impl Talk {
             channel.on_prevhash(prevhash, self.batch, self.submits, &mut self.log);
         }
     }
-
-    /// Reads one frame, if it is here.
-    fn on_frame(&mut self, input: &mut BytesMut) -> Result<bool, ConnError> {
-        let Phase::Open { transport, header } = &mut self.phase else {
-            if input.len() < ACT2_LEN {
-                return Ok(false);
-            }
-            let act2 = input.split_to(ACT2_LEN);
-            let act2 = act2.first_chunk().ok_or(ConnError::TooLong)?;
-            return self.on_act2(act2).map(|()| true);
-        };
-        let Some(known) = *header else {
-            let Some(block) = input.first_chunk::<HEADER_BLOCK_LEN>() else { return Ok(false) };
-            let opened = Header::decode(transport.reader.open_header(block)?);
-            if opened.len as usize > LEN_MAX {
-                return Err(ConnError::TooLong);
-            }
-            *header = Some(opened);
-            let _ = input.split_to(HEADER_BLOCK_LEN);
-            return Ok(true);
-        };
-        let len = Opener::sealed_len(known.len as usize);
-        if input.len() < len {
-            return Ok(false);
-        }
-        let mut sealed = input.split_to(len);
-        let payload = transport.reader.open_payload(&mut sealed)?;
-        *header = None;
-        let message = ServerMessage::decode(known, payload, Extensions::default())?;
-        self.on_message(&message)?;
-        Ok(true)
-    }
-
-    /// Seals all frames that are to be sent.
-    fn seal(&mut self) -> Result<(), ConnError> {
-        let Phase::Open { transport, .. } = &mut self.phase else { return Ok(()) };
-        let mut rest = self.plain.as_slice();
-        while let Some(header) = rest.first_chunk::<HEADER_LEN>() {
-            let len = HEADER_LEN + Header::decode(*header).len as usize;
-            let (frame, behind) = rest.split_at_checked(len).unwrap_or((rest, &[]));
-            transport.writer.seal_frame(frame, &mut self.out)?;
-            rest = behind;
-        }
-        self.plain.clear();
-        Ok(())
-    }
 }
 
-impl conn::Talk for Talk {
+impl LoadClient for Sv2LoadClient {
     fn on_input(&mut self, input: &mut BytesMut) -> Result<(), ConnError> {
-        self.batch += 1;
-        while self.on_frame(input)? {}
+        self.session.batch += 1;
+        if !self.link.is_open() {
+            self.link.on_handshake(input, unix_now())?;
+            if self.link.is_open() {
+                self.session.set_up(&mut self.plain);
+            }
+        }
+        let (session, plain) = (&mut self.session, &mut self.plain);
+        self.link.read(input, |header, payload| {
+            let message = ServerMessage::decode(header, payload, Extensions::default())?;
+            session.on_message(&message, plain)
+        })?;
         self.seal()
     }
 
     fn submit(&mut self, wanted: usize) -> Result<bool, ConnError> {
         let mut hashes = 0;
-        for channel in &mut self.channels {
+        for channel in &mut self.session.channels {
             while channel.under_way() < wanted && hashes < HASHES_PER_TURN {
-                match channel.submit_one(&self.log, &mut self.plain) {
+                match channel.submit_one(&self.session.log, &mut self.plain) {
                     0 => break,
                     count => hashes += count,
                 }
@@ -283,7 +249,7 @@ impl conn::Talk for Talk {
 
     fn on_sent(&mut self) {
         self.out.clear();
-        if !self.submits {
+        if !self.session.submits {
             // Thousands of idle connections keep no buffers.
             drop(mem::take(&mut self.out));
             drop(mem::take(&mut self.plain));
@@ -291,16 +257,17 @@ impl conn::Talk for Talk {
     }
 
     fn log(&mut self) -> &mut Log {
-        &mut self.log
+        &mut self.session.log
     }
 
     fn state(&self) -> String {
-        if matches!(self.phase, Phase::Handshake(_)) {
+        if !self.link.is_open() {
             return "in the handshake".into();
         }
-        let digging = self.channels.iter().filter(|channel| channel.is_digging()).count();
-        let under_way: usize = self.channels.iter().map(Channel::under_way).sum();
-        let (channels, working) = (self.channels.len(), self.log.working);
+        let Session { channels, log, .. } = &self.session;
+        let digging = channels.iter().filter(|channel| channel.is_digging()).count();
+        let under_way: usize = channels.iter().map(Channel::under_way).sum();
+        let (channels, working) = (channels.len(), log.working);
         format!("{channels} channels, {working} got work, {digging} have it, {under_way} under way")
     }
 }

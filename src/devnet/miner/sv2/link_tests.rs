@@ -2,13 +2,16 @@
 
 use super::*;
 use crate::{
-    devnet::miner::MinerProtocol,
+    devnet::{miner::MinerProtocol, sv2_link::Sv2LinkError},
     sv2::{
         codec::{
-            Bytes32, Bytes64K, ClientMessage, Extensions, OpenExtendedMiningChannelSuccess, Seq255,
-            SetNewPrevHash, SetupConnectionSuccess,
+            Bytes32, Bytes64K, ClientMessage, Extensions, HEADER_LEN, Header,
+            OpenExtendedMiningChannelSuccess, Seq255, SetNewPrevHash, SetupConnectionSuccess,
         },
-        noise::{ACT1_LEN, AuthorityKey, Identity, Responder},
+        noise::{
+            ACT1_LEN, AuthorityKey, HEADER_BLOCK_LEN, Identity, NoiseError, Opener, Responder,
+            Transport,
+        },
     },
     work::{Hash256, Target},
 };
@@ -126,7 +129,10 @@ fn only_the_wanted_authority_will_do() {
         let (mut link, mut act2, _) = connect(&options(authority), &other);
         link.on_input(&mut act2, now(), NOW_UNIX, &mut MinerStats::default(), &mut Vec::new())
     };
-    assert!(matches!(connect(Some(&wanted)), Err(Close::Noise(NoiseError::Certificate(_)))));
+    assert!(matches!(
+        connect(Some(&wanted)),
+        Err(Close::Link(Sv2LinkError::Noise(NoiseError::Certificate(_))))
+    ));
     connect(Some(&other)).unwrap();
     connect(None).unwrap();
 }
@@ -142,7 +148,10 @@ fn what_is_forged_or_too_long_ends_the_connection() {
     let mut wire = act2.to_vec();
     seal(&mut transport, &SetupConnectionSuccess { used_version: 2, flags: 0 }, &mut wire);
     *wire.last_mut().unwrap() ^= 1;
-    assert!(matches!(hear(&wire, &mut link), Err(Close::Noise(NoiseError::Forged))));
+    assert!(matches!(
+        hear(&wire, &mut link),
+        Err(Close::Link(Sv2LinkError::Noise(NoiseError::Forged)))
+    ));
 
     let (mut link, act2, mut transport) = connect(&options(None), &authority);
     let mut wire = act2.to_vec();
@@ -152,5 +161,7 @@ fn what_is_forged_or_too_long_ends_the_connection() {
         .copy_from_slice(&Header { extension: 0, channel: false, msg_type: 0x1F, len }.encode());
     transport.writer.seal_frame(&frame, &mut wire).unwrap();
     wire.truncate(act2.len() + HEADER_BLOCK_LEN);
-    assert!(matches!(hear(&wire, &mut link), Err(Close::TooLong(found)) if found == len));
+    assert!(
+        matches!(hear(&wire, &mut link), Err(Close::Link(Sv2LinkError::TooLong(found))) if found == len)
+    );
 }

@@ -8,7 +8,7 @@ mod session;
 
 use std::{sync::Arc, time::Instant};
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 
 pub(super) use session::{Close, Session};
 
@@ -16,27 +16,17 @@ use super::{
     MinerOptions, MinerStats,
     scan::{Found, HashWork},
 };
-use crate::sv2::{
-    codec::{HEADER_LEN, Header, Message, NewExtendedMiningJob, ServerMessage},
-    noise::{ACT2_LEN, HEADER_BLOCK_LEN, Initiator, NoiseError, Opener, Transport},
+use crate::{
+    devnet::sv2_link::Sv2Link,
+    sv2::codec::{Message, NewExtendedMiningJob, ServerMessage},
 };
 
 /// One connection of a miner, encrypted.
 pub(super) struct Link {
-    phase: Phase,
+    sealed: Sv2Link,
     session: Session,
     /// Frames that are not sealed yet.
     plain: Vec<u8>,
-}
-
-enum Phase {
-    /// Waits for the server's key.
-    Handshake(Option<Initiator>),
-    Open {
-        transport: Transport,
-        /// The header of a frame whose payload is not here yet.
-        header: Option<Header>,
-    },
 }
 
 impl Link {
@@ -47,10 +37,10 @@ impl Link {
         now: Instant,
         out: &mut Vec<u8>,
     ) -> Result<Self, Close> {
-        let initiator = Initiator::start(options.authority, out)?;
+        let sealed = Sv2Link::open(options.authority, PAYLOAD_LEN_MAX, out)?;
         let mut plain = Vec::new();
         let session = Session::open(options, serial, now, &mut plain);
-        Ok(Self { phase: Phase::Handshake(Some(initiator)), session, plain })
+        Ok(Self { sealed, session, plain })
     }
 
     /// Takes all whole frames from `input`. Look at `work` afterwards. `now_unix`, in seconds since
@@ -63,44 +53,14 @@ impl Link {
         stats: &mut MinerStats,
         out: &mut Vec<u8>,
     ) -> Result<(), Close> {
-        if let Phase::Handshake(initiator) = &mut self.phase {
-            let Some(act2) = input.first_chunk::<ACT2_LEN>() else { return Ok(()) };
-            let initiator = initiator.take().ok_or(NoiseError::Ended)?;
-            let transport = initiator.on_act2(act2, now_unix)?;
-            input.advance(ACT2_LEN);
-            self.phase = Phase::Open { transport, header: None };
-        }
-        let read = self.on_frames(input, now, stats);
+        self.sealed.on_handshake(input, now_unix)?;
+        let (session, plain) = (&mut self.session, &mut self.plain);
+        let read = self.sealed.read(input, |header, payload| {
+            let message = ServerMessage::decode(header, payload, Session::EXTENSIONS)?;
+            session.on_message(&message, now, stats, plain)
+        });
         self.seal(out)?;
         read
-    }
-
-    fn on_frames(
-        &mut self,
-        input: &mut BytesMut,
-        now: Instant,
-        stats: &mut MinerStats,
-    ) -> Result<(), Close> {
-        while let Phase::Open { transport, header } = &mut self.phase {
-            let Some(known) = *header else {
-                let Some(block) = input.first_chunk::<HEADER_BLOCK_LEN>() else { break };
-                let opened = Header::decode(transport.reader.open_header(block)?);
-                if opened.len as usize > PAYLOAD_LEN_MAX {
-                    return Err(Close::TooLong(opened.len));
-                }
-                input.advance(HEADER_BLOCK_LEN);
-                *header = Some(opened);
-                continue;
-            };
-            let len = Opener::sealed_len(known.len as usize);
-            let Some(sealed) = input.get_mut(..len) else { break };
-            let payload = transport.reader.open_payload(sealed)?;
-            let message = ServerMessage::decode(known, payload, Session::EXTENSIONS)?;
-            self.session.on_message(&message, now, stats, &mut self.plain)?;
-            input.advance(len);
-            *header = None;
-        }
-        Ok(())
     }
 
     pub(super) fn on_found(
@@ -115,16 +75,7 @@ impl Link {
     }
 
     fn seal(&mut self, out: &mut Vec<u8>) -> Result<(), Close> {
-        let Phase::Open { transport, .. } = &mut self.phase else { return Ok(()) };
-        let mut rest = &*self.plain;
-        while let Some(header) = rest.first_chunk::<HEADER_LEN>() {
-            let len = HEADER_LEN + Header::decode(*header).len as usize;
-            let (frame, behind) = rest.split_at_checked(len).unwrap_or((rest, &[]));
-            transport.writer.seal_frame(frame, out)?;
-            rest = behind;
-        }
-        self.plain.clear();
-        Ok(())
+        Ok(self.sealed.seal(&mut self.plain, out)?)
     }
 
     pub(super) fn serial(&self) -> u64 {

@@ -11,19 +11,19 @@ use thiserror::Error;
 
 use super::channel::{Begin, Channel, Kind, Opened};
 use crate::{
-    devnet::miner::{
-        MinerOptions, MinerProtocol, MinerStats,
-        in_flight::{ANSWER_TIMEOUT, InFlight},
-        scan::{Found, HashWork},
-    },
-    sv2::{
-        codec::{
-            Bytes32, DecodeError, Extensions, Message, OpenExtendedMiningChannel,
-            OpenStandardMiningChannel, ServerMessage, SetupConnection, SetupConnectionSuccess,
-            Str255, SubmitSharesError, SubmitSharesExtended, SubmitSharesStandard,
-            SubmitSharesSuccess, codes, protocol, setup_flags,
+    devnet::{
+        miner::{
+            MinerOptions, MinerProtocol, MinerStats,
+            in_flight::{ANSWER_TIMEOUT, InFlight},
+            scan::{Found, HashWork},
         },
-        noise::NoiseError,
+        sv2_link::Sv2LinkError,
+    },
+    sv2::codec::{
+        Bytes32, DecodeError, Extensions, Message, OpenExtendedMiningChannel,
+        OpenStandardMiningChannel, ServerMessage, SetupConnection, SetupConnectionSuccess, Str255,
+        SubmitSharesError, SubmitSharesExtended, SubmitSharesStandard, SubmitSharesSuccess, codes,
+        protocol, setup_flags,
     },
     work::{Difficulty, Target},
 };
@@ -32,11 +32,9 @@ use crate::{
 #[derive(Debug, Error)]
 pub(in crate::devnet::miner) enum Close {
     #[error(transparent)]
-    Noise(#[from] NoiseError),
+    Link(#[from] Sv2LinkError),
     #[error("the server sent a broken {0}")]
     Broken(#[from] DecodeError),
-    #[error("the server sent a message of {0} bytes")]
-    TooLong(u32),
     #[error("the server refused to {0}: {1}")]
     Refused(&'static str, String),
     #[error("the server broke the protocol: {0}")]
