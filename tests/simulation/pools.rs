@@ -7,7 +7,7 @@ use std::time::Duration;
 use gatewayd::{
     datum::{Identity, message::ShareReason},
     devnet::pool::{
-        Coinbasers, Control, Fault, Habits, Ledger, Moment, PoolConfig, PrimeIds, Session,
+        Coinbasers, Control, Fault, Habits, Ledger, PoolConfig, PoolSession, PoolTime, PrimeIds,
         ValidationPlan,
     },
     work::Difficulty,
@@ -19,7 +19,7 @@ pub struct SimPool {
     pub identity: Arc<Identity>,
     pub control: Control,
     pub ledger: Ledger,
-    pub session: Option<Session>,
+    pub session: Option<PoolSession>,
     pub is_away: bool,
     /// Everything that it has ever accepted, over its restarts.
     accepted_before: u64,
@@ -58,8 +58,8 @@ impl SimPool {
         self.control.habits.prime_ids == PrimeIds::Kept
     }
 
-    pub fn accept(&mut self, seed: u64, now: Moment) {
-        self.session = Some(Session::new(Arc::clone(&self.identity), seed, now, &self.control));
+    pub fn accept(&mut self, seed: u64, now: PoolTime) {
+        self.session = Some(PoolSession::new(Arc::clone(&self.identity), seed, now, &self.control));
     }
 
     /// What it accepted, all in all.

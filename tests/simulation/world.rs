@@ -10,7 +10,7 @@ use std::{
 use gatewayd::{
     books::Roster,
     datum::{Identity, PoolMemory, PoolStats, Relay},
-    devnet::pool::Moment,
+    devnet::pool::PoolTime,
     stratum::Config,
     sv2::noise::{AuthorityKey, Identity as NoiseIdentity},
     validate::SeenBudget,
@@ -178,8 +178,8 @@ impl World {
         u64::from(UNIX_START) + self.now / 1000
     }
 
-    pub fn moment(&self) -> Moment {
-        Moment { instant: self.instant(), unix: self.unix() }
+    pub fn moment(&self) -> PoolTime {
+        PoolTime { instant: self.instant(), unix: self.unix() }
     }
 
     /// In milliseconds; not before the instant.

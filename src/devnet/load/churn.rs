@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     board::Board,
-    conn::{Conn, ConnError, LOGIN_MAX, LoadClient, READ_AT_ONCE, send},
+    conn::{LOGIN_MAX, LoadClient, LoadConn, LoadError, READ_AT_ONCE, send},
     now,
     report::Table,
 };
@@ -105,11 +105,11 @@ pub(super) struct Plan {
     /// Where the node's tips are written.
     pub(super) tips_from: Option<PathBuf>,
     /// Miners that stay.
-    pub(super) steady: Vec<Conn>,
+    pub(super) steady: Vec<LoadConn>,
 }
 
 /// Lets each of `conns` log in again and again.
-pub(super) async fn run(conns: Vec<Conn>, plan: Plan, board: &Board) -> Churn {
+pub(super) async fn run(conns: Vec<LoadConn>, plan: Plan, board: &Board) -> Churn {
     let ground = Arc::new(Ground::default());
     let stop = CancellationToken::new();
     let following = plan.tips_from.is_some();
@@ -157,7 +157,7 @@ pub(super) async fn run(conns: Vec<Conn>, plan: Plan, board: &Board) -> Churn {
 
 /// One connection's logins, and what those failed of that did.
 async fn repeat(
-    conn: Conn,
+    conn: LoadConn,
     ground: Arc<Ground>,
     end: Instant,
 ) -> (Vec<Login>, BTreeMap<String, u64>) {
@@ -175,26 +175,26 @@ async fn repeat(
     (logins, failures)
 }
 
-async fn login(conn: &Conn, ground: &Ground) -> Result<Login, ConnError> {
+async fn login(conn: &LoadConn, ground: &Ground) -> Result<Login, LoadError> {
     let began = now();
-    let stalled = |state: String| move |_| ConnError::Stalled(state);
+    let stalled = |state: String| move |_| LoadError::Stalled(state);
     let connected = timeout(LOGIN_MAX, conn.connect()).await;
     let mut stream = connected.map_err(stalled("connecting".into()))??;
     // No miner of these is an arrival: there is no end of them.
-    let mut talk = conn.talk(usize::MAX)?;
+    let mut client = conn.client(usize::MAX)?;
     let mut input = BytesMut::with_capacity(READ_AT_ONCE);
     let mut overtaken = 0;
     let mut told = 0;
     let mut first = None;
     loop {
-        let log = talk.log();
+        let log = client.log();
         if let (None, Some(tip)) = (first, log.first_tip) {
             first = Some((tip, told, now().duration_since(began)));
         }
         if let Some(kind) = log.refused.take() {
             overtaken += 1;
             if !kind.contains("stale") || overtaken > OVERTAKEN_MAX {
-                return Err(ConnError::Refused(kind));
+                return Err(LoadError::Refused(kind));
             }
         }
         let miners = conn.users.len();
@@ -206,30 +206,30 @@ async fn login(conn: &Conn, ground: &Ground) -> Result<Login, ConnError> {
             let whole = now().duration_since(began);
             return Ok(Login { first_work, whole, tip, told, overtaken });
         }
-        let hungry = talk.submit(usize::from(conn.submits && unpaid))?;
+        let hungry = client.submit(usize::from(conn.submits && unpaid))?;
         // Before the server can answer: how long its answer then lies here is not its fault.
         told = ground.tips().len();
-        send(&mut *talk, &mut stream).await?;
+        send(&mut *client, &mut stream).await?;
         if hungry {
             yield_now().await;
         } else {
             let left = LOGIN_MAX.saturating_sub(now().duration_since(began));
-            let read = timeout(left, read(&mut *talk, &mut stream, &mut input)).await;
-            read.map_err(stalled(talk.state()))??;
+            let read = timeout(left, read(&mut *client, &mut stream, &mut input)).await;
+            read.map_err(stalled(client.state()))??;
         }
     }
 }
 
 async fn read(
-    talk: &mut dyn LoadClient,
+    client: &mut dyn LoadClient,
     stream: &mut TcpStream,
     input: &mut BytesMut,
-) -> Result<(), ConnError> {
+) -> Result<(), LoadError> {
     input.reserve(READ_AT_ONCE);
     if stream.read_buf(input).await? == 0 {
-        return Err(ConnError::HungUp);
+        return Err(LoadError::HungUp);
     }
-    talk.on_input(input)
+    client.on_input(input)
 }
 
 impl Churn {

@@ -27,7 +27,7 @@ use crate::{
 };
 
 #[derive(Debug, Error)]
-pub(super) enum ConnError {
+pub(super) enum LoadError {
     #[error(transparent)]
     Io(#[from] io::Error),
     #[error("the server hung up")]
@@ -47,7 +47,7 @@ pub(super) enum ConnError {
 }
 
 /// A connection of the load, over all its reconnections.
-pub(super) struct Conn {
+pub(super) struct LoadConn {
     pub(super) board: Arc<Board>,
     pub(super) address: SocketAddr,
     pub(super) source: Option<IpAddr>,
@@ -67,10 +67,10 @@ pub(super) struct Conn {
 /// What is said on a connection, without its socket.
 pub(super) trait LoadClient: Send {
     /// Reads what has come, and leaves what is not complete.
-    fn on_input(&mut self, input: &mut BytesMut) -> Result<(), ConnError>;
+    fn on_input(&mut self, input: &mut BytesMut) -> Result<(), LoadError>;
 
     /// Fills up what is under way to `wanted`. True when it takes more hashing than one turn may do.
-    fn submit(&mut self, wanted: usize) -> Result<bool, ConnError>;
+    fn submit(&mut self, wanted: usize) -> Result<bool, LoadError>;
 
     /// What is to be sent.
     fn out(&self) -> &[u8];
@@ -84,7 +84,7 @@ pub(super) trait LoadClient: Send {
     fn state(&self) -> String;
 }
 
-impl Conn {
+impl LoadConn {
     pub(super) async fn run(self) {
         let shutdown = self.shutdown.clone();
         let board = Arc::clone(&self.board);
@@ -97,14 +97,14 @@ impl Conn {
             };
             match stream {
                 Ok(stream) => {
-                    let ended = match self.talk(arrived) {
-                        Ok(mut talk) => {
+                    let ended = match self.client(arrived) {
+                        Ok(mut client) => {
                             let ended = tokio::select! {
                                 () = shutdown.cancelled() => return,
-                                ended = serve(&mut *talk, stream, &mut in_flight) => ended,
+                                ended = serve(&mut *client, stream, &mut in_flight) => ended,
                             };
-                            arrived = talk.log().arrived;
-                            board.connected.fetch_sub(talk.log().working, Relaxed);
+                            arrived = client.log().arrived;
+                            board.connected.fetch_sub(client.log().working, Relaxed);
                             ended
                         }
                         Err(error) => Err(error),
@@ -135,7 +135,7 @@ impl Conn {
     }
 
     /// The beginning of a connection on which `arrived` miners had work already.
-    pub(super) fn talk(&self, arrived: usize) -> Result<Box<dyn LoadClient>, ConnError> {
+    pub(super) fn client(&self, arrived: usize) -> Result<Box<dyn LoadClient>, LoadError> {
         let log = Log::new(Arc::clone(&self.board), arrived);
         Ok(match self.speaks {
             Speaks::Sv1 => Box::new(sv1::Sv1LoadClient::new(self, log)),
@@ -147,23 +147,23 @@ impl Conn {
 }
 
 async fn serve(
-    talk: &mut dyn LoadClient,
+    client: &mut dyn LoadClient,
     mut stream: TcpStream,
     in_flight: &mut watch::Receiver<usize>,
-) -> Result<(), ConnError> {
+) -> Result<(), LoadError> {
     let mut input = BytesMut::new();
     loop {
         let wanted = *in_flight.borrow_and_update();
-        let hungry = talk.submit(wanted)?;
-        send(talk, &mut stream).await?;
+        let hungry = client.submit(wanted)?;
+        send(client, &mut stream).await?;
         input.reserve(READ_AT_ONCE);
         tokio::select! {
             biased;
             read = stream.read_buf(&mut input) => {
                 if read? == 0 {
-                    return Err(ConnError::HungUp);
+                    return Err(LoadError::HungUp);
                 }
-                talk.on_input(&mut input)?;
+                client.on_input(&mut input)?;
                 if input.is_empty() && wanted == 0 {
                     // An idle connection keeps no buffer: there are many of them.
                     input = BytesMut::new();
@@ -180,15 +180,15 @@ async fn serve(
     }
 }
 
-/// Sends what `talk` has to say.
+/// Sends what `client` has to say.
 pub(super) async fn send(
-    talk: &mut dyn LoadClient,
+    client: &mut dyn LoadClient,
     stream: &mut TcpStream,
-) -> Result<(), ConnError> {
-    if !talk.out().is_empty() {
-        let write = stream.write_all(talk.out());
+) -> Result<(), LoadError> {
+    if !client.out().is_empty() {
+        let write = stream.write_all(client.out());
         timeout(WRITE_TIMEOUT, write).await.map_err(io::Error::from)??;
-        talk.on_sent();
+        client.on_sent();
     }
     Ok(())
 }

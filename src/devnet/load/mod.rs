@@ -34,7 +34,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::{board::Board, conn::Conn, process::Server, report::Report, tips::TipTimes};
+use self::{board::Board, conn::LoadConn, process::Server, report::Report, tips::TipTimes};
 use super::miner::cli_duration;
 use crate::sv2::noise::AuthorityPublicKey;
 
@@ -197,14 +197,14 @@ impl<'a> Crowd<'a> {
     }
 
     /// Connections for `count` miners, which are numbered from `first` on.
-    fn conns(&self, first: u32, count: u32) -> Vec<Conn> {
+    fn conns(&self, first: u32, count: u32) -> Vec<LoadConn> {
         let Self { args, address, .. } = *self;
         let numbers: Vec<u32> = (first..first + count).collect();
         let each = match args.protocol {
             Speaks::Sv1 => 1,
             Speaks::Sv2Standard | Speaks::Sv2Extended => args.channels_per_connection.max(1),
         };
-        let conn = |numbers: &[u32]| Conn {
+        let conn = |numbers: &[u32]| LoadConn {
             board: Arc::clone(&self.board),
             address,
             source: source(args, address, numbers[0] / each),

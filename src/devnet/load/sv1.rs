@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::{Buf, BytesMut};
 
 use super::{
-    conn::{Conn, ConnError, HASHES_PER_SCAN, HASHES_PER_TURN, LEN_MAX, LoadClient},
+    conn::{HASHES_PER_SCAN, HASHES_PER_TURN, LEN_MAX, LoadClient, LoadConn, LoadError},
     line::{NotifyHead, accepted_id, is_notify},
     log::{Log, News, Sight},
 };
@@ -39,7 +39,7 @@ pub(super) struct Sv1LoadClient {
 }
 
 impl Sv1LoadClient {
-    pub(super) fn new(conn: &Conn, log: Log) -> Self {
+    pub(super) fn new(conn: &LoadConn, log: Log) -> Self {
         let user = conn.users.first().cloned().unwrap_or_default();
         let mut out = String::new();
         let params = format!(
@@ -69,7 +69,7 @@ impl Sv1LoadClient {
         }
     }
 
-    fn on_line(&mut self, line: &[u8]) -> Result<(), ConnError> {
+    fn on_line(&mut self, line: &[u8]) -> Result<(), LoadError> {
         if let Some(id) = accepted_id(line).filter(|id| *id >= ID_SUBMIT_FIRST) {
             debug_assert!(id < self.submit_id, "the server made up an answer");
             self.under_way = self.under_way.saturating_sub(1);
@@ -120,7 +120,7 @@ impl Sv1LoadClient {
         }
     }
 
-    fn work(&mut self) -> Result<Option<Arc<HashWork>>, ConnError> {
+    fn work(&mut self) -> Result<Option<Arc<HashWork>>, LoadError> {
         if self.work.is_none()
             && let Some(extranonce) = self.extranonce.clone()
             && !self.notify.is_empty()
@@ -152,15 +152,15 @@ impl Sv1LoadClient {
 }
 
 impl LoadClient for Sv1LoadClient {
-    fn on_input(&mut self, input: &mut BytesMut) -> Result<(), ConnError> {
+    fn on_input(&mut self, input: &mut BytesMut) -> Result<(), LoadError> {
         while let Some(end) = memchr::memchr(b'\n', input) {
             self.on_line(&input[..end])?;
             input.advance(end + 1);
         }
-        if input.len() > LEN_MAX { Err(ConnError::TooLong) } else { Ok(()) }
+        if input.len() > LEN_MAX { Err(LoadError::TooLong) } else { Ok(()) }
     }
 
-    fn submit(&mut self, wanted: usize) -> Result<bool, ConnError> {
+    fn submit(&mut self, wanted: usize) -> Result<bool, LoadError> {
         if self.under_way >= wanted {
             return Ok(false);
         }

@@ -17,7 +17,7 @@ use self::{
 };
 use super::{
     Speaks,
-    conn::{Conn, ConnError, HASHES_PER_TURN, LEN_MAX, LoadClient},
+    conn::{HASHES_PER_TURN, LEN_MAX, LoadClient, LoadConn, LoadError},
     log::Log,
 };
 use crate::{
@@ -53,7 +53,7 @@ struct Session {
 }
 
 impl Sv2LoadClient {
-    pub(super) fn new(conn: &Conn, log: Log) -> Result<Self, ConnError> {
+    pub(super) fn new(conn: &LoadConn, log: Log) -> Result<Self, LoadError> {
         let mut out = Vec::new();
         let link = Sv2Link::open(conn.authority, LEN_MAX, &mut out)?;
         let session = Session {
@@ -69,7 +69,7 @@ impl Sv2LoadClient {
     }
 
     /// Seals all frames that are to be sent.
-    fn seal(&mut self) -> Result<(), ConnError> {
+    fn seal(&mut self) -> Result<(), LoadError> {
         Ok(self.link.seal(&mut self.plain, &mut self.out)?)
     }
 }
@@ -126,7 +126,7 @@ impl Session {
         &mut self,
         message: &ServerMessage<'_>,
         out: &mut Vec<u8>,
-    ) -> Result<(), ConnError> {
+    ) -> Result<(), LoadError> {
         use ServerMessage as M;
         let (submits, batch) = (self.submits, self.batch);
         match message {
@@ -186,7 +186,7 @@ impl Session {
             M::SetupConnectionError(error) => return refused(error.error_code),
             M::OpenMiningChannelError(error) => return refused(error.error_code),
             M::CloseChannel(close) => return refused(close.reason_code),
-            M::Reconnect(_) => return Err(ConnError::HungUp),
+            M::Reconnect(_) => return Err(LoadError::HungUp),
             _ => {}
         }
         Ok(())
@@ -213,7 +213,7 @@ impl Session {
 }
 
 impl LoadClient for Sv2LoadClient {
-    fn on_input(&mut self, input: &mut BytesMut) -> Result<(), ConnError> {
+    fn on_input(&mut self, input: &mut BytesMut) -> Result<(), LoadError> {
         self.session.batch += 1;
         if !self.link.is_open() {
             self.link.on_handshake(input, unix_now())?;
@@ -229,7 +229,7 @@ impl LoadClient for Sv2LoadClient {
         self.seal()
     }
 
-    fn submit(&mut self, wanted: usize) -> Result<bool, ConnError> {
+    fn submit(&mut self, wanted: usize) -> Result<bool, LoadError> {
         let mut hashes = 0;
         for channel in &mut self.session.channels {
             while channel.under_way() < wanted && hashes < HASHES_PER_TURN {
@@ -288,8 +288,8 @@ fn body_of(job: &NewExtendedMiningJob<'_>, submits: bool) -> Body {
     }
 }
 
-fn refused(code: Str255<'_>) -> Result<(), ConnError> {
-    Err(ConnError::Refused(code.to_string()))
+fn refused(code: Str255<'_>) -> Result<(), LoadError> {
+    Err(LoadError::Refused(code.to_string()))
 }
 
 fn text(text: &str) -> Str255<'_> {

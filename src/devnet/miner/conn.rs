@@ -22,12 +22,12 @@ use super::{
     MinerOptions, MinerStats,
     hasher::Hasher,
     scan::Found,
-    speech::{self, Speech},
-    sv2,
+    session::{MinerClose, MinerSession},
+    sv2::Sv2MinerClose,
 };
 
 #[derive(Debug, Error)]
-enum ConnError {
+enum MinerConnError {
     #[error("cannot connect: {0}")]
     Connect(io::Error),
     #[error(transparent)]
@@ -35,11 +35,11 @@ enum ConnError {
     #[error("the server hung up")]
     HungUp,
     #[error(transparent)]
-    Close(#[from] speech::Close),
+    Close(#[from] MinerClose),
 }
 
 /// A miner's connection, over all its reconnections.
-pub(super) struct Conn {
+pub(super) struct MinerConn {
     pub(super) options: MinerOptions,
     pub(super) hasher: Arc<Hasher>,
     pub(super) found: mpsc::Receiver<Found>,
@@ -51,7 +51,7 @@ pub(super) struct Conn {
     pub(super) moved_to: Option<String>,
 }
 
-impl Conn {
+impl MinerConn {
     pub(super) async fn run(mut self) {
         let mut backoff = BACKOFF_MIN;
         loop {
@@ -83,8 +83,8 @@ impl Conn {
     }
 
     /// Where to connect next, if not to where we were told to at first.
-    fn moved_by(&self, error: &ConnError) -> Option<String> {
-        let ConnError::Close(speech::Close::Sv2(sv2::Close::Reconnect { host, port })) = error
+    fn moved_by(&self, error: &MinerConnError) -> Option<String> {
+        let MinerConnError::Close(MinerClose::Sv2(Sv2MinerClose::Reconnect { host, port })) = error
         else {
             return None;
         };
@@ -104,7 +104,7 @@ impl Conn {
         let _ = timeout(wait, discard).await;
     }
 
-    async fn connect_and_serve(&mut self) -> Result<(), ConnError> {
+    async fn connect_and_serve(&mut self) -> Result<(), MinerConnError> {
         let shutdown = self.shutdown.clone();
         let connected = tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
@@ -114,15 +114,15 @@ impl Conn {
             Ok(stream) => stream,
             Err(error) => {
                 self.stats().connect_failures += 1;
-                return Err(ConnError::Connect(error));
+                return Err(MinerConnError::Connect(error));
             }
         };
         let mut out = Vec::new();
-        let speech = Speech::open(&self.options, self.serial, now(), &mut out)?;
+        let session = MinerSession::open(&self.options, self.serial, now(), &mut out)?;
         self.stats().connected = true;
-        let mut talk = Talk { conn: self, speech, stream, input: BytesMut::new(), out };
-        let served = talk.serve().await;
-        talk.end(served.is_err());
+        let mut open = OpenConn { conn: self, session, stream, input: BytesMut::new(), out };
+        let served = open.serve().await;
+        open.end(served.is_err());
         served
     }
 
@@ -132,16 +132,16 @@ impl Conn {
 }
 
 /// One connection.
-struct Talk<'a> {
-    conn: &'a mut Conn,
-    speech: Speech,
+struct OpenConn<'a> {
+    conn: &'a mut MinerConn,
+    session: MinerSession,
     stream: TcpStream,
     input: BytesMut,
     out: Vec<u8>,
 }
 
-impl Talk<'_> {
-    async fn serve(&mut self) -> Result<(), ConnError> {
+impl OpenConn<'_> {
+    async fn serve(&mut self) -> Result<(), MinerConnError> {
         let shutdown = self.conn.shutdown.clone();
         while !shutdown.is_cancelled() {
             self.turn(&shutdown).await?;
@@ -149,7 +149,7 @@ impl Talk<'_> {
         self.conn.hasher.mine(None);
         // What is found from now on stays unsent; answers are waited for.
         let settle = async {
-            while !self.speech.is_settled() {
+            while !self.session.is_settled() {
                 self.turn(&CancellationToken::new()).await?;
             }
             Ok(())
@@ -157,30 +157,30 @@ impl Talk<'_> {
         timeout(SETTLE_TIMEOUT, settle).await.unwrap_or(Ok(()))
     }
 
-    async fn turn(&mut self, shutdown: &CancellationToken) -> Result<(), ConnError> {
+    async fn turn(&mut self, shutdown: &CancellationToken) -> Result<(), MinerConnError> {
         self.flush().await?;
-        let deadline = self.speech.deadline();
-        let sending = self.speech.has_room() && !self.conn.shutdown.is_cancelled();
+        let deadline = self.session.deadline();
+        let sending = self.session.has_room() && !self.conn.shutdown.is_cancelled();
         // Reading comes before sending: a share is sent only if what had arrived allows it.
         tokio::select! {
             biased;
             () = shutdown.cancelled() => {}
             read = self.stream.read_buf(&mut self.input) => {
                 if read? == 0 {
-                    return Err(ConnError::HungUp);
+                    return Err(MinerConnError::HungUp);
                 }
                 self.on_input()?;
             }
             Some(found) = self.conn.found.recv(), if sending => self.on_found(&found)?,
             () = at(deadline) => {
                 let mut stats = self.conn.stats.lock().unwrap_or_else(PoisonError::into_inner);
-                self.speech.on_deadline(now(), &mut stats)?;
+                self.session.on_deadline(now(), &mut stats)?;
             }
         }
         Ok(())
     }
 
-    async fn flush(&mut self) -> Result<(), ConnError> {
+    async fn flush(&mut self) -> Result<(), MinerConnError> {
         if !self.out.is_empty() {
             let write = self.stream.write_all(&self.out);
             timeout(WRITE_TIMEOUT, write).await.map_err(io::Error::from)??;
@@ -189,35 +189,35 @@ impl Talk<'_> {
         Ok(())
     }
 
-    fn on_input(&mut self) -> Result<(), ConnError> {
+    fn on_input(&mut self) -> Result<(), MinerConnError> {
         let now = now();
-        let serial = self.speech.serial();
+        let serial = self.session.serial();
         let mut stats = self.conn.stats.lock().unwrap_or_else(PoisonError::into_inner);
-        self.speech.on_input(&mut self.input, now, now_unix(), &mut stats, &mut self.out)?;
+        self.session.on_input(&mut self.input, now, now_unix(), &mut stats, &mut self.out)?;
         drop(stats);
-        if self.speech.serial() != serial && !self.conn.shutdown.is_cancelled() {
-            self.conn.hasher.mine(self.speech.work().cloned());
+        if self.session.serial() != serial && !self.conn.shutdown.is_cancelled() {
+            self.conn.hasher.mine(self.session.work().cloned());
         }
         Ok(())
     }
 
     /// Takes all that is there and fits, to be written at once.
-    fn on_found(&mut self, first: &Found) -> Result<(), ConnError> {
+    fn on_found(&mut self, first: &Found) -> Result<(), MinerConnError> {
         let now = now();
         let mut stats = self.conn.stats.lock().unwrap_or_else(PoisonError::into_inner);
-        self.speech.on_found(first, now, &mut stats, &mut self.out)?;
-        while self.speech.has_room()
+        self.session.on_found(first, now, &mut stats, &mut self.out)?;
+        while self.session.has_room()
             && let Ok(found) = self.conn.found.try_recv()
         {
-            self.speech.on_found(&found, now, &mut stats, &mut self.out)?;
+            self.session.on_found(&found, now, &mut stats, &mut self.out)?;
         }
         Ok(())
     }
 
     fn end(&mut self, lost: bool) {
-        self.conn.serial = self.speech.serial();
+        self.conn.serial = self.session.serial();
         let mut stats = self.conn.stats.lock().unwrap_or_else(PoisonError::into_inner);
-        self.speech.on_end(&mut stats);
+        self.session.on_end(&mut stats);
         stats.connected = false;
         stats.disconnects += u64::from(lost);
         debug!(connect = %self.conn.options.connect, "miner: connection ended: {stats}");

@@ -1,7 +1,7 @@
 //! A CPU miner that speaks real Stratum V1 or V2 over TCP: for the demo, for tests, for regtest.
 //!
-//! `message` is V1's syntax, `session` V1 without a socket, `sv2` is V2 without one, `speech` either
-//! of them; `conn` is the socket, `scan` and `hasher` the hashing, on a thread of its own. Not for
+//! `message` is V1's syntax, `sv1` V1 without a socket, `sv2` is V2 without one, `session` either of
+//! them; `conn` is the socket, `scan` and `hasher` the hashing, on a thread of its own. Not for
 //! earning anything.
 
 mod cli;
@@ -11,8 +11,8 @@ mod in_flight;
 pub(in crate::devnet) mod message;
 pub(in crate::devnet) mod scan;
 mod session;
-mod speech;
 mod stats;
+mod sv1;
 mod sv2;
 
 use std::{
@@ -27,7 +27,7 @@ pub(in crate::devnet) use cli::cli_duration;
 pub use cli::{MinerArgs, run_cli};
 pub use stats::MinerStats;
 
-use self::{conn::Conn, hasher::Hasher};
+use self::{conn::MinerConn, hasher::Hasher};
 use crate::sv2::noise::AuthorityPublicKey;
 
 /// What a miner speaks.
@@ -97,7 +97,7 @@ impl Miner {
         let hasher = Arc::new(Hasher::spawn(options.hashrate_max, sender)?);
         let stats = Arc::default();
         let shutdown = CancellationToken::new();
-        let conn = Conn {
+        let conn = MinerConn {
             options,
             hasher: Arc::clone(&hasher),
             found,

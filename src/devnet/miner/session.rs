@@ -1,269 +1,152 @@
-//! One connection of a miner, without socket or clock: lines and solved shares in, bytes and work
-//! out.
+//! Either protocol, as the socket sees it: bytes in, bytes and work out.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
+use bytes::{Buf, BytesMut};
 use thiserror::Error;
 
 use super::{
-    MinerOptions, MinerStats,
-    in_flight::{ANSWER_TIMEOUT, InFlight},
-    message::{
-        Answer, Extranonce, ParseError, ServerMessage, StratumJob, SubmitFields, WireError, plain,
-        write_answer, write_request, write_submit,
-    },
+    MinerOptions, MinerProtocol, MinerStats,
     scan::{Found, HashWork},
+    sv1::{Sv1MinerClose, Sv1MinerSession},
+    sv2::{Sv2MinerClose, Sv2MinerLink},
 };
-use crate::work::VERSION_ROLLING_MASK;
 
 /// Why a connection is of no use any more.
 #[derive(Debug, Error)]
-pub(super) enum Close {
+pub(super) enum MinerClose {
+    #[error("the server {0}")]
+    Sv1(#[from] Sv1MinerClose),
+    #[error("a line of more than {LINE_LEN_MAX} bytes")]
+    LineTooLong,
     #[error(transparent)]
-    Malformed(#[from] ParseError),
-    #[error("refused to {0}: {1}")]
-    Refused(&'static str, String),
-    #[error("did not answer within {0:?}")]
-    Silent(Duration),
+    Sv2(#[from] Sv2MinerClose),
 }
 
-/// A miner's side of Stratum V1.
-pub(super) struct Session {
-    user_agent: String,
-    username: String,
-    extranonce: Option<Extranonce>,
-    /// Takes effect with the next job, as `difficulty`.
-    difficulty_next: f64,
-    version_mask: Option<u32>,
-    work: Option<Arc<HashWork>>,
-    serial: u64,
-    /// The first serial since the last clean job: what is older must not be sent.
-    clean_serial: u64,
-    submit_id: u64,
-    in_flight: InFlight,
+/// What a connection speaks.
+pub(super) enum MinerSession {
+    Sv1 {
+        session: Sv1MinerSession,
+        /// Emptied after each call.
+        text: String,
+    },
+    Sv2(Box<Sv2MinerLink>),
 }
 
-impl Session {
-    /// Opens the talk: appends everything up to the authorization to `out`.
-    ///
-    /// Serials begin after `serial`, so that no two connections of a miner share one.
-    pub(super) fn open(options: &MinerOptions, serial: u64, out: &mut String) -> Self {
-        let (user_agent, username) = (plain(&options.user_agent), plain(&options.username));
-        if options.version_rolling {
-            let params = format!(
-                r#"[["version-rolling"],{{"version-rolling.mask":"{VERSION_ROLLING_MASK:08x}","version-rolling.min-bit-count":2}}]"#
-            );
-            write_request(ID_CONFIGURE, "mining.configure", &params, out);
-        }
-        write_request(ID_SUBSCRIBE, "mining.subscribe", &format!(r#"["{user_agent}"]"#), out);
-        if options.extranonce_subscribe {
-            write_request(ID_EXTRANONCE, "mining.extranonce.subscribe", "[]", out);
-        }
-        let params = format!(r#"["{username}","{}"]"#, plain(&options.password));
-        write_request(ID_AUTHORIZE, "mining.authorize", &params, out);
-        if let Some(difficulty) = options.suggest_difficulty.filter(|value| value.is_finite()) {
-            let params = format!("[{difficulty}]");
-            write_request(ID_SUGGEST, "mining.suggest_difficulty", &params, out);
-        }
-        Self {
-            user_agent,
-            username,
-            extranonce: None,
-            difficulty_next: DIFFICULTY_UNTOLD,
-            version_mask: None,
-            work: None,
-            serial,
-            clean_serial: serial + 1,
-            submit_id: ID_SUBMIT_FIRST,
-            in_flight: InFlight::default(),
-        }
-    }
-
-    pub(super) fn serial(&self) -> u64 {
-        self.serial
-    }
-
-    /// What to hash now.
-    pub(super) fn work(&self) -> Option<&Arc<HashWork>> {
-        self.work.as_ref()
-    }
-
-    pub(super) fn has_room(&self) -> bool {
-        self.in_flight.has_room()
-    }
-
-    /// True when no share waits for an answer or an explanation.
-    pub(super) fn is_settled(&self) -> bool {
-        self.in_flight.is_settled()
-    }
-
-    /// Handles a line of the server. Look at `work` afterwards.
-    pub(super) fn on_line(
-        &mut self,
-        line: &[u8],
+impl MinerSession {
+    /// Opens the conversation. Serials of work begin after `serial`.
+    pub(super) fn open(
+        options: &MinerOptions,
+        serial: u64,
         now: Instant,
-        stats: &mut MinerStats,
-        out: &mut String,
-    ) -> Result<(), Close> {
-        if line.trim_ascii().is_empty() {
-            return Ok(());
+        out: &mut Vec<u8>,
+    ) -> Result<Self, MinerClose> {
+        if options.protocol != MinerProtocol::Sv1 {
+            return Ok(Self::Sv2(Box::new(Sv2MinerLink::open(options, serial, now, out)?)));
         }
-        match ServerMessage::parse(line)? {
-            ServerMessage::Answer(answer) => self.on_answer(&answer, now, stats)?,
-            ServerMessage::Notify(job) => self.on_job(*job, stats),
-            ServerMessage::SetDifficulty(difficulty) => {
-                self.difficulty_next = difficulty;
-                stats.difficulty = difficulty;
-            }
-            ServerMessage::SetVersionMask(mask) => self.on_version_mask(mask),
-            // Holds from the next job on.
-            ServerMessage::SetExtranonce(extranonce) => self.extranonce = Some(extranonce),
-            ServerMessage::Ping(id) => write_answer(id, "\"pong\"", out),
-            ServerMessage::GetVersion(id) => {
-                write_answer(id, &format!("\"{}\"", self.user_agent), out);
-            }
-            ServerMessage::Other => {}
-        }
-        Ok(())
+        let mut text = String::new();
+        let session = Sv1MinerSession::open(options, serial, &mut text);
+        out.append(&mut text.into_bytes());
+        Ok(Self::Sv1 { session, text: String::new() })
     }
 
-    /// Submits a solved share, unless a clean job has made it void.
+    /// Takes whatever is whole from `input`. Look at `work` afterwards.
+    pub(super) fn on_input(
+        &mut self,
+        input: &mut BytesMut,
+        now: Instant,
+        now_unix: u32,
+        stats: &mut MinerStats,
+        out: &mut Vec<u8>,
+    ) -> Result<(), MinerClose> {
+        match self {
+            Self::Sv1 { session, text } => {
+                while let Some(end) = memchr::memchr(b'\n', input) {
+                    session.on_line(&input[..end], now, stats, text)?;
+                    input.advance(end + 1);
+                }
+                drain(text, out);
+                if input.len() > LINE_LEN_MAX { Err(MinerClose::LineTooLong) } else { Ok(()) }
+            }
+            Self::Sv2(link) => Ok(link.on_input(input, now, now_unix, stats, out)?),
+        }
+    }
+
     pub(super) fn on_found(
         &mut self,
         found: &Found,
         now: Instant,
         stats: &mut MinerStats,
-        out: &mut String,
-    ) {
-        let work = &found.work;
-        if work.serial < self.clean_serial {
-            stats.discarded += 1;
-            return;
+        out: &mut Vec<u8>,
+    ) -> Result<(), MinerClose> {
+        match self {
+            Self::Sv1 { session, text } => {
+                session.on_found(found, now, stats, text);
+                drain(text, out);
+                Ok(())
+            }
+            Self::Sv2(link) => Ok(link.on_found(found, now, stats, out)?),
         }
-        let fields = SubmitFields {
-            username: &self.username,
-            job_id: &work.job.id,
-            extranonce2: found.extranonce2(),
-            ntime: found.ntime,
-            nonce: found.nonce,
-            version_bits: found.version_bits(),
-        };
-        write_submit(self.submit_id, &fields, out);
-        self.in_flight.on_sent(self.submit_id, found, now, stats);
-        self.submit_id += 1;
-    }
-
-    /// When `on_deadline` wants to be called.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        self.in_flight.deadline()
     }
 
     pub(super) fn on_deadline(
         &mut self,
         now: Instant,
         stats: &mut MinerStats,
-    ) -> Result<(), Close> {
-        let answers = self.in_flight.on_deadline(now, stats);
-        if answers { Ok(()) } else { Err(Close::Silent(ANSWER_TIMEOUT)) }
+    ) -> Result<(), MinerClose> {
+        match self {
+            Self::Sv1 { session, .. } => Ok(session.on_deadline(now, stats)?),
+            Self::Sv2(link) => Ok(link.on_deadline(now, stats)?),
+        }
     }
 
-    /// Accounts for what is still open when the connection ends.
     pub(super) fn on_end(&mut self, stats: &mut MinerStats) {
-        self.in_flight.on_end(stats);
-    }
-
-    fn on_answer(
-        &mut self,
-        answer: &Answer<'_>,
-        now: Instant,
-        stats: &mut MinerStats,
-    ) -> Result<(), Close> {
-        let refused = |what| {
-            let error = answer.error.as_ref();
-            Err(Close::Refused(what, error.map(WireError::kind).unwrap_or_default()))
-        };
-        match answer.id {
-            Some(ID_CONFIGURE) => self.version_mask = answer.version_mask(),
-            Some(ID_SUBSCRIBE) if answer.error.is_some() => return refused("subscribe"),
-            Some(ID_SUBSCRIBE) => self.extranonce = Some(answer.extranonce()?),
-            Some(ID_AUTHORIZE) if !answer.is_true() => return refused("authorize"),
-            // Whoever does not know a suggestion or an extranonce subscription may say so.
-            Some(id) => self.on_submit_answer(id, answer, now, stats),
-            None => {}
-        }
-        Ok(())
-    }
-
-    fn on_submit_answer(
-        &mut self,
-        id: u64,
-        answer: &Answer<'_>,
-        now: Instant,
-        stats: &mut MinerStats,
-    ) {
-        if answer.is_true() {
-            self.in_flight.on_accepted(id, now, stats);
-            return;
-        }
-        let error = answer.error.clone().unwrap_or_default();
-        self.in_flight.on_refused(id, error.kind(), error.is_stale(), now, stats);
-    }
-
-    fn on_job(&mut self, job: StratumJob, stats: &mut MinerStats) {
-        stats.jobs += 1;
-        if job.clean {
-            stats.clean_jobs += 1;
-            self.clean_serial = self.serial + 1;
-            self.in_flight.on_clean(&job.prevhash, stats);
-        }
-        // Work that comes before the answer to the subscription cannot be hashed.
-        if let Some(extranonce) = self.extranonce.clone() {
-            self.begin(Arc::new(job), extranonce, self.difficulty_next);
+        match self {
+            Self::Sv1 { session, .. } => session.on_end(stats),
+            Self::Sv2(link) => link.on_end(stats),
         }
     }
 
-    /// BIP 310: holds at once, for the present job too.
-    fn on_version_mask(&mut self, mask: u32) {
-        let rolling = self.version_mask.is_some();
-        if rolling && self.version_mask != Some(mask) {
-            self.version_mask = Some(mask);
-            if let Some(work) = self.work.take() {
-                let HashWork { job, extranonce, difficulty, .. } = &*work;
-                self.begin(Arc::clone(job), extranonce.clone(), *difficulty);
-            }
+    pub(super) fn serial(&self) -> u64 {
+        match self {
+            Self::Sv1 { session, .. } => session.serial(),
+            Self::Sv2(link) => link.serial(),
         }
     }
 
-    fn begin(&mut self, job: Arc<StratumJob>, extranonce: Extranonce, difficulty: f64) {
-        self.serial += 1;
-        let work = HashWork::new(self.serial, job, extranonce, self.version_mask, difficulty);
-        self.work = Some(Arc::new(work));
+    pub(super) fn work(&self) -> Option<&Arc<HashWork>> {
+        match self {
+            Self::Sv1 { session, .. } => session.work(),
+            Self::Sv2(link) => link.work(),
+        }
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        match self {
+            Self::Sv1 { session, .. } => session.has_room(),
+            Self::Sv2(link) => link.has_room(),
+        }
+    }
+
+    pub(super) fn is_settled(&self) -> bool {
+        match self {
+            Self::Sv1 { session, .. } => session.is_settled(),
+            Self::Sv2(link) => link.is_settled(),
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self {
+            Self::Sv1 { session, .. } => session.deadline(),
+            Self::Sv2(link) => link.deadline(),
+        }
     }
 }
 
-impl WireError {
-    fn kind(&self) -> String {
-        format!("{} {}", self.code, self.text)
-    }
-
-    /// Code 21 stands for a wrong ntime as well.
-    fn is_stale(&self) -> bool {
-        self.code == 21 && !self.text.starts_with("time-")
-    }
+fn drain(text: &mut String, out: &mut Vec<u8>) {
+    out.extend_from_slice(text.as_bytes());
+    text.clear();
 }
 
-const ID_CONFIGURE: u64 = 1;
-const ID_SUBSCRIBE: u64 = 2;
-const ID_AUTHORIZE: u64 = 3;
-const ID_SUGGEST: u64 = 4;
-const ID_EXTRANONCE: u64 = 5;
-const ID_SUBMIT_FIRST: u64 = 10;
-/// Until a server says anything, this is what miners assume.
-const DIFFICULTY_UNTOLD: f64 = 1.0;
-
-#[cfg(test)]
-#[path = "session_tests.rs"]
-mod tests;
+/// Far more than a notify with the largest coinbase that any gateway writes.
+const LINE_LEN_MAX: usize = 256 * 1024;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bitcoin::{Transaction, consensus::encode::deserialize, script::Instruction};
 
 use super::{
-    ledger::Moment,
+    ledger::PoolTime,
     options::{PoolConfig, TAG_MAX},
 };
 use crate::{
@@ -110,7 +110,7 @@ impl Slot {
         &mut self,
         share: &ShareMessage<'_>,
         hash: &Hash256,
-        now: Moment,
+        now: PoolTime,
     ) -> Result<(), ShareReason> {
         self.verdict?;
         self.coinbase(share.coinbase_id).ok_or(ShareReason::COINBASE_MISSING)?.verdict?;

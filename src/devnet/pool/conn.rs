@@ -24,9 +24,9 @@ use tracing::{debug, info, warn};
 
 use super::{
     habits::Habits,
-    ledger::{Heard, Ledger, Moment, PoolStatsView, ShareRecord},
+    ledger::{Heard, Ledger, PoolStatsView, PoolTime, ShareRecord},
     options::{Control, Fault, PoolConfig, PoolOptions, Probe},
-    session::{Close, Session},
+    session::{PoolClose, PoolSession},
 };
 use crate::datum::Identity;
 
@@ -244,7 +244,7 @@ async fn serve(mut stream: TcpStream, shared: &Shared) -> Result<(), ConnError> 
     let mut watch = shared.control.subscribe();
     let mut control = watch.borrow_and_update().clone();
     let identity = Arc::clone(&shared.identity);
-    let mut session = Session::new(identity, OsRng.r#gen(), now(), &control);
+    let mut session = PoolSession::new(identity, OsRng.r#gen(), now(), &control);
     let (mut input, mut out) = (BytesMut::new(), Vec::new());
     loop {
         let deadline = session.deadline();
@@ -278,9 +278,9 @@ async fn serve(mut stream: TcpStream, shared: &Shared) -> Result<(), ConnError> 
     }
 }
 
-fn now() -> Moment {
+fn now() -> PoolTime {
     let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    Moment { instant: Instant::now(), unix }
+    PoolTime { instant: Instant::now(), unix }
 }
 
 fn far() -> Instant {
@@ -296,7 +296,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Debug, thiserror::Error)]
 enum ConnError {
     #[error(transparent)]
-    Close(#[from] Close),
+    PoolClose(#[from] PoolClose),
     #[error(transparent)]
     Io(#[from] io::Error),
     #[error("a gateway that reads nothing")]

@@ -13,10 +13,10 @@ use super::{
     check::{SLOTS, Slot},
     habits::{Coinbasers, PrimeIds},
     inspect::Inspection,
-    ledger::{Ledger, Moment, push_bounded},
+    ledger::{Ledger, PoolTime, push_bounded},
     options::{Control, Fault, PoolConfig, TAG_MAX},
-    session::Close,
-    split::{self, Answer},
+    session::PoolClose,
+    split::{self, CoinbaserAnswer},
 };
 use crate::{
     datum::{
@@ -52,7 +52,7 @@ pub(super) struct Gateway {
     alive_at: Instant,
     signs: u64,
     /// Splits that are due later, in the order in which they are.
-    delayed: VecDeque<(Instant, Answer)>,
+    delayed: VecDeque<(Instant, CoinbaserAnswer)>,
 }
 
 impl Gateway {
@@ -63,7 +63,7 @@ impl Gateway {
         visitor: &Visitor,
         pool: &Identity,
         number: u64,
-        now: Moment,
+        now: PoolTime,
         control: &Control,
     ) -> Self {
         let prime_ids = control.habits.prime_ids;
@@ -92,11 +92,11 @@ impl Gateway {
     pub(super) fn on_bytes(
         &mut self,
         bytes: &[u8],
-        now: Moment,
+        now: PoolTime,
         control: &Control,
         ledger: &mut Ledger,
         out: &mut Vec<u8>,
-    ) -> Result<(), Close> {
+    ) -> Result<(), PoolClose> {
         self.link.push(bytes);
         while let Some(frame) = self.link.next(&self.session)? {
             self.on_frame(&frame, now, control, ledger, out)?;
@@ -107,11 +107,11 @@ impl Gateway {
     fn on_frame(
         &mut self,
         frame: &Frame,
-        now: Moment,
+        now: PoolTime,
         control: &Control,
         ledger: &mut Ledger,
         out: &mut Vec<u8>,
-    ) -> Result<(), Close> {
+    ) -> Result<(), PoolClose> {
         if frame.header.command != command::MINING || !frame.header.channel {
             return Ok(());
         }
@@ -133,10 +133,10 @@ impl Gateway {
 
     pub(super) fn on_control(
         &mut self,
-        now: Moment,
+        now: PoolTime,
         control: &Control,
         out: &mut Vec<u8>,
-    ) -> Result<(), Close> {
+    ) -> Result<(), PoolClose> {
         if !Arc::ptr_eq(&self.wanted, &control.config) {
             self.wanted = Arc::clone(&control.config);
             let config = of_connection(&self.wanted, self.prime_ids, self.number);
@@ -168,10 +168,10 @@ impl Gateway {
     /// Sends the splits that are due.
     pub(super) fn on_deadline(
         &mut self,
-        now: Moment,
+        now: PoolTime,
         control: &Control,
         out: &mut Vec<u8>,
-    ) -> Result<(), Close> {
+    ) -> Result<(), PoolClose> {
         self.show_life(now, control, out);
         while self.delayed.front().is_some_and(|(due, _)| *due <= now.instant) {
             if let Some((_, answer)) = self.delayed.pop_front() {
@@ -182,7 +182,7 @@ impl Gateway {
     }
 
     /// Shows that the pool lives, if that is due.
-    fn show_life(&mut self, now: Moment, control: &Control, out: &mut Vec<u8>) {
+    fn show_life(&mut self, now: PoolTime, control: &Control, out: &mut Vec<u8>) {
         if self.config.keepalive.is_zero() || now.instant < self.alive_at {
             return;
         }
@@ -199,7 +199,11 @@ impl Gateway {
     }
 
     /// Sends the configuration, or what a fault makes of it.
-    pub(super) fn configure(&mut self, control: &Control, out: &mut Vec<u8>) -> Result<(), Close> {
+    pub(super) fn configure(
+        &mut self,
+        control: &Control,
+        out: &mut Vec<u8>,
+    ) -> Result<(), PoolClose> {
         if control.has(Fault::Silence) {
             return Ok(());
         }
@@ -228,7 +232,7 @@ impl Gateway {
         message: &ToGateway<'_>,
         control: &Control,
         out: &mut Vec<u8>,
-    ) -> Result<(), Close> {
+    ) -> Result<(), PoolClose> {
         self.send(control, out, |frame| message.encode(frame))
     }
 
@@ -237,7 +241,7 @@ impl Gateway {
         control: &Control,
         out: &mut Vec<u8>,
         encode: impl FnOnce(&mut Vec<u8>),
-    ) -> Result<(), Close> {
+    ) -> Result<(), PoolClose> {
         if control.has(Fault::Silence) {
             return Ok(());
         }
@@ -250,11 +254,11 @@ impl Gateway {
     fn on_fetch(
         &mut self,
         request: CoinbaserRequest,
-        now: Moment,
+        now: PoolTime,
         control: &Control,
         ledger: &mut Ledger,
         out: &mut Vec<u8>,
-    ) -> Result<(), Close> {
+    ) -> Result<(), PoolClose> {
         let memory = ledger.gateway(&self.keys.long_term.ed25519);
         memory.on_request(request.prevhash, now.instant);
         if control.has(Fault::SilentCoinbaser) {
@@ -263,7 +267,7 @@ impl Gateway {
         let outputs = split::divide(request.value, &self.config);
         let id = memory.issue(self.number, request, outputs.as_slice().into());
         ledger.stats.coinbasers += 1;
-        let answer = Answer::new(request.value, id, &outputs, control.fault);
+        let answer = CoinbaserAnswer::new(request.value, id, &outputs, control.fault);
         match control.habits.coinbasers {
             Coinbasers::Never => Ok(()),
             Coinbasers::AtOnce => self.say(&ToGateway::Coinbaser(answer.message()), control, out),

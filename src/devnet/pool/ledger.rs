@@ -16,7 +16,7 @@ use crate::{
 
 /// The moment at which something happens.
 #[derive(Clone, Copy, Debug)]
-pub struct Moment {
+pub struct PoolTime {
     pub instant: Instant,
     /// Seconds since 1970.
     pub unix: u64,

@@ -19,10 +19,10 @@ pub use cli::{PoolArgs, run_cli};
 pub use conn::{Pool, PoolHandle};
 pub use habits::{Coinbasers, Habits, PrimeIds};
 pub use ledger::{
-    Heard, Ledger, Misuse, MisusedSplits, Moment, PoolStatsView, ShareRecord, Unchecked,
+    Heard, Ledger, Misuse, MisusedSplits, PoolStatsView, PoolTime, ShareRecord, Unchecked,
 };
 pub use options::{Control, Fault, PoolConfig, PoolOptions, Probe, Split, ValidationPlan};
-pub use session::{Close, Session};
+pub use session::{PoolClose, PoolSession};
 
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "tests need some instant to start from")]

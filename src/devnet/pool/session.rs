@@ -9,7 +9,7 @@ use rand::{SeedableRng, rngs::StdRng};
 
 use super::{
     gateway::Gateway,
-    ledger::{Ledger, Moment},
+    ledger::{Ledger, PoolTime},
     options::{Control, Fault},
 };
 use crate::datum::{
@@ -19,7 +19,7 @@ use crate::datum::{
 };
 
 /// The pool's side of one connection.
-pub struct Session {
+pub struct PoolSession {
     identity: Arc<Identity>,
     rng: StdRng,
     stage: Stage,
@@ -36,9 +36,9 @@ enum Stage {
     Mute,
 }
 
-impl Session {
+impl PoolSession {
     /// `seed`: of everything random about this connection.
-    pub fn new(identity: Arc<Identity>, seed: u64, now: Moment, control: &Control) -> Self {
+    pub fn new(identity: Arc<Identity>, seed: u64, now: PoolTime, control: &Control) -> Self {
         Self {
             identity,
             rng: StdRng::seed_from_u64(seed),
@@ -52,11 +52,11 @@ impl Session {
     pub fn on_bytes(
         &mut self,
         bytes: &[u8],
-        now: Moment,
+        now: PoolTime,
         control: &Control,
         ledger: &mut Ledger,
         out: &mut Vec<u8>,
-    ) -> Result<(), Close> {
+    ) -> Result<(), PoolClose> {
         match &mut self.stage {
             Stage::Hello(inbox) => {
                 inbox.push(bytes);
@@ -80,12 +80,12 @@ impl Session {
     /// Does what the owner wants by now.
     pub fn on_control(
         &mut self,
-        now: Moment,
+        now: PoolTime,
         control: &Control,
         out: &mut Vec<u8>,
-    ) -> Result<(), Close> {
+    ) -> Result<(), PoolClose> {
         if control.cuts != self.cuts {
-            return Err(Close::OnPurpose);
+            return Err(PoolClose::OnPurpose);
         }
         match &mut self.stage {
             Stage::Open(gateway) => gateway.on_control(now, control, out),
@@ -104,12 +104,12 @@ impl Session {
 
     pub fn on_deadline(
         &mut self,
-        now: Moment,
+        now: PoolTime,
         control: &Control,
         out: &mut Vec<u8>,
-    ) -> Result<(), Close> {
+    ) -> Result<(), PoolClose> {
         match &mut self.stage {
-            Stage::Hello(_) if now.instant >= self.hello_by => Err(Close::NoHello),
+            Stage::Hello(_) if now.instant >= self.hello_by => Err(PoolClose::NoHello),
             Stage::Open(gateway) => gateway.on_deadline(now, control, out),
             Stage::Hello(_) | Stage::Mute => Ok(()),
         }
@@ -119,11 +119,11 @@ impl Session {
     fn welcome(
         &mut self,
         visitor: &Visitor,
-        now: Moment,
+        now: PoolTime,
         control: &Control,
         ledger: &mut Ledger,
         out: &mut Vec<u8>,
-    ) -> Result<(), Close> {
+    ) -> Result<(), PoolClose> {
         if control.has(Fault::Silence) {
             self.stage = Stage::Mute;
             return Ok(());
@@ -156,7 +156,7 @@ impl Session {
 
 /// Why the pool hangs up.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum Close {
+pub enum PoolClose {
     #[error("a gateway that says no hello")]
     NoHello,
     #[error(transparent)]

@@ -31,10 +31,10 @@ mod habits;
 /// A pool's session with a gateway's end to talk to it.
 struct Rig {
     pool: Arc<Identity>,
-    session: Session,
+    session: PoolSession,
     control: Control,
     ledger: Ledger,
-    now: Moment,
+    now: PoolTime,
     long_term: Identity,
     gateway: Option<(Handshake, Link)>,
     signer: Option<PublicIdentity>,
@@ -62,9 +62,9 @@ impl Rig {
         let mut rng = StdRng::seed_from_u64(7);
         let pool = Arc::new(Identity::generate(&mut rng));
         let control = Control::new(config);
-        let now = Moment { instant: test_now(), unix: 1_700_000_000 };
+        let now = PoolTime { instant: test_now(), unix: 1_700_000_000 };
         Self {
-            session: Session::new(Arc::clone(&pool), 1, now, &control),
+            session: PoolSession::new(Arc::clone(&pool), 1, now, &control),
             pool,
             control,
             ledger: Ledger::default(),
@@ -88,7 +88,7 @@ impl Rig {
 
     fn hello(&mut self) -> Vec<Heard> {
         self.session =
-            Session::new(Arc::clone(&self.pool), self.rng.next_u64(), self.now, &self.control);
+            PoolSession::new(Arc::clone(&self.pool), self.rng.next_u64(), self.now, &self.control);
         let reply = self.say_hello();
         self.hear_response(&reply).unwrap()
     }
@@ -104,7 +104,7 @@ impl Rig {
         reply
     }
 
-    fn feed(&mut self, bytes: &[u8], reply: &mut Vec<u8>) -> Result<(), Close> {
+    fn feed(&mut self, bytes: &[u8], reply: &mut Vec<u8>) -> Result<(), PoolClose> {
         let Self { session, now, control, ledger, .. } = self;
         session.on_bytes(bytes, *now, control, ledger, reply)
     }
@@ -155,7 +155,7 @@ impl Rig {
         self.hear(&reply).unwrap()
     }
 
-    fn send(&mut self, message: &ToPool<'_>) -> Result<Vec<u8>, Close> {
+    fn send(&mut self, message: &ToPool<'_>) -> Result<Vec<u8>, PoolClose> {
         let mut wire = Vec::new();
         let (_, link) = self.gateway.as_mut().unwrap();
         link.write_channel(None, &mut wire, |out| message.encode(out)).unwrap();
@@ -163,7 +163,7 @@ impl Rig {
         self.feed(&wire, &mut reply).map(|()| reply)
     }
 
-    fn control(&mut self) -> Result<Vec<Heard>, Close> {
+    fn control(&mut self) -> Result<Vec<Heard>, PoolClose> {
         let mut out = Vec::new();
         self.session.on_control(self.now, &self.control, &mut out)?;
         Ok(self.hear(&out).unwrap())
@@ -650,14 +650,14 @@ fn faults_show_in_share_responses() {
     assert!(matches!(&heard[..], [Heard::Response(r)] if r.status == ShareStatus::Tentative));
     rig.control.fault = Some(Fault::DisconnectOnShare);
     let share = rig.mine(&job, coinbase);
-    assert_eq!(rig.send(&ToPool::Share(share.clone())), Err(Close::OnPurpose));
+    assert_eq!(rig.send(&ToPool::Share(share.clone())), Err(PoolClose::OnPurpose));
     // Sent again, it is known.
     rig.control.fault = None;
     rig.hello();
     assert_eq!(rig.answer(share), Err(ShareReason::DUPLICATE));
     assert_eq!(rig.ledger.stats().accepted, 3);
     rig.control.cuts += 1;
-    assert_eq!(rig.control(), Err(Close::OnPurpose));
+    assert_eq!(rig.control(), Err(PoolClose::OnPurpose));
 }
 
 #[test]
@@ -681,7 +681,7 @@ fn who_says_no_hello_is_cut_off() {
     let mut rig = Rig::new(quiet());
     rig.now.instant += HELLO_TIMEOUT;
     let end = rig.session.on_deadline(rig.now, &rig.control, &mut Vec::new());
-    assert_eq!(end, Err(Close::NoHello));
+    assert_eq!(end, Err(PoolClose::NoHello));
     for garbage in [vec![0; 4], vec![0xFF; 5000], vec![0x29, 0x18, 0x87, 0xDC]] {
         let mut rig = Rig::new(quiet());
         let mut out = Vec::new();

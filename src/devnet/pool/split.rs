@@ -20,13 +20,13 @@ pub(super) fn divide(value: u64, config: &PoolConfig) -> Vec<PayoutOutput> {
 
 /// A coinbaser as its bytes, right or as `fault` would have it.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct CoinbaserAnswer {
     pub(super) value: u64,
     pub(super) len: u32,
     pub(super) body: Vec<u8>,
 }
 
-impl Answer {
+impl CoinbaserAnswer {
     pub(super) fn new(value: u64, id: u8, outputs: &[PayoutOutput], fault: Option<Fault>) -> Self {
         let mut outputs = outputs.to_vec();
         match fault {

@@ -24,11 +24,14 @@ fn now() -> Instant {
 }
 
 /// A link that has sent its key, the server's answer, and the server's end of the channel.
-fn connect(options: &MinerOptions, authority: &AuthorityKey) -> (Link, BytesMut, Transport) {
+fn connect(
+    options: &MinerOptions,
+    authority: &AuthorityKey,
+) -> (Sv2MinerLink, BytesMut, Transport) {
     let lifetime = std::time::Duration::from_secs(3600);
     let identity = Arc::new(Identity::issue(authority, NOW_UNIX, lifetime));
     let mut out = Vec::new();
-    let link = Link::open(options, 0, now(), &mut out).unwrap();
+    let link = Sv2MinerLink::open(options, 0, now(), &mut out).unwrap();
     let act1: [u8; ACT1_LEN] = out.try_into().unwrap();
     let mut act2 = Vec::new();
     let transport = Responder::new(identity).on_act1(&act1, &mut act2).unwrap();
@@ -131,7 +134,7 @@ fn only_the_wanted_authority_will_do() {
     };
     assert!(matches!(
         connect(Some(&wanted)),
-        Err(Close::Link(Sv2LinkError::Noise(NoiseError::Certificate(_))))
+        Err(Sv2MinerClose::Link(Sv2LinkError::Noise(NoiseError::Certificate(_))))
     ));
     connect(Some(&other)).unwrap();
     connect(None).unwrap();
@@ -140,7 +143,7 @@ fn only_the_wanted_authority_will_do() {
 #[test]
 fn what_is_forged_or_too_long_ends_the_connection() {
     let authority = AuthorityKey::generate();
-    let hear = |wire: &[u8], link: &mut Link| {
+    let hear = |wire: &[u8], link: &mut Sv2MinerLink| {
         let mut input = BytesMut::from(wire);
         link.on_input(&mut input, now(), NOW_UNIX, &mut MinerStats::default(), &mut Vec::new())
     };
@@ -150,7 +153,7 @@ fn what_is_forged_or_too_long_ends_the_connection() {
     *wire.last_mut().unwrap() ^= 1;
     assert!(matches!(
         hear(&wire, &mut link),
-        Err(Close::Link(Sv2LinkError::Noise(NoiseError::Forged)))
+        Err(Sv2MinerClose::Link(Sv2LinkError::Noise(NoiseError::Forged)))
     ));
 
     let (mut link, act2, mut transport) = connect(&options(None), &authority);
@@ -162,6 +165,6 @@ fn what_is_forged_or_too_long_ends_the_connection() {
     transport.writer.seal_frame(&frame, &mut wire).unwrap();
     wire.truncate(act2.len() + HEADER_BLOCK_LEN);
     assert!(
-        matches!(hear(&wire, &mut link), Err(Close::Link(Sv2LinkError::TooLong(found))) if found == len)
+        matches!(hear(&wire, &mut link), Err(Sv2MinerClose::Link(Sv2LinkError::TooLong(found))) if found == len)
     );
 }

@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Instant};
 
 use bytes::BytesMut;
 
-pub(super) use session::{Close, Session};
+pub(super) use session::{Sv2MinerClose, Sv2MinerSession};
 
 use super::{
     MinerOptions, MinerStats,
@@ -22,24 +22,24 @@ use crate::{
 };
 
 /// One connection of a miner, encrypted.
-pub(super) struct Link {
+pub(super) struct Sv2MinerLink {
     sealed: Sv2Link,
-    session: Session,
+    session: Sv2MinerSession,
     /// Frames that are not sealed yet.
     plain: Vec<u8>,
 }
 
-impl Link {
-    /// Opens the talk: appends our key to `out`. Serials begin after `serial`.
+impl Sv2MinerLink {
+    /// Opens the conversation: appends our key to `out`. Serials begin after `serial`.
     pub(super) fn open(
         options: &MinerOptions,
         serial: u64,
         now: Instant,
         out: &mut Vec<u8>,
-    ) -> Result<Self, Close> {
+    ) -> Result<Self, Sv2MinerClose> {
         let sealed = Sv2Link::open(options.authority, PAYLOAD_LEN_MAX, out)?;
         let mut plain = Vec::new();
-        let session = Session::open(options, serial, now, &mut plain);
+        let session = Sv2MinerSession::open(options, serial, now, &mut plain);
         Ok(Self { sealed, session, plain })
     }
 
@@ -52,11 +52,11 @@ impl Link {
         now_unix: u32,
         stats: &mut MinerStats,
         out: &mut Vec<u8>,
-    ) -> Result<(), Close> {
+    ) -> Result<(), Sv2MinerClose> {
         self.sealed.on_handshake(input, now_unix)?;
         let (session, plain) = (&mut self.session, &mut self.plain);
         let read = self.sealed.read(input, |header, payload| {
-            let message = ServerMessage::decode(header, payload, Session::EXTENSIONS)?;
+            let message = ServerMessage::decode(header, payload, Sv2MinerSession::EXTENSIONS)?;
             session.on_message(&message, now, stats, plain)
         });
         self.seal(out)?;
@@ -69,12 +69,12 @@ impl Link {
         now: Instant,
         stats: &mut MinerStats,
         out: &mut Vec<u8>,
-    ) -> Result<(), Close> {
+    ) -> Result<(), Sv2MinerClose> {
         self.session.on_found(found, now, stats, &mut self.plain);
         self.seal(out)
     }
 
-    fn seal(&mut self, out: &mut Vec<u8>) -> Result<(), Close> {
+    fn seal(&mut self, out: &mut Vec<u8>) -> Result<(), Sv2MinerClose> {
         Ok(self.sealed.seal(&mut self.plain, out)?)
     }
 
@@ -103,7 +103,7 @@ impl Link {
         &mut self,
         now: Instant,
         stats: &mut MinerStats,
-    ) -> Result<(), Close> {
+    ) -> Result<(), Sv2MinerClose> {
         self.session.on_deadline(now, stats)
     }
 

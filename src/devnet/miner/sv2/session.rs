@@ -30,7 +30,7 @@ use crate::{
 
 /// Why a connection is of no use any more.
 #[derive(Debug, Error)]
-pub(in crate::devnet::miner) enum Close {
+pub(in crate::devnet::miner) enum Sv2MinerClose {
     #[error(transparent)]
     Link(#[from] Sv2LinkError),
     #[error("the server sent a broken {0}")]
@@ -53,7 +53,7 @@ pub(in crate::devnet::miner) enum Close {
 }
 
 /// A miner's side of Stratum V2.
-pub(in crate::devnet::miner) struct Session {
+pub(in crate::devnet::miner) struct Sv2MinerSession {
     options: MinerOptions,
     opened: Instant,
     /// None before `SetupConnection.Success`.
@@ -69,11 +69,11 @@ pub(in crate::devnet::miner) struct Session {
     in_flight: InFlight,
 }
 
-impl Session {
+impl Sv2MinerSession {
     /// What we ask for: nothing.
     pub(super) const EXTENSIONS: Extensions = Extensions { worker_hashrate: false };
 
-    /// Opens the talk. Serials begin after `serial`, so that no two connections of a miner share
+    /// Opens the conversation. Serials begin after `serial`, so that no two connections of a miner share
     /// one.
     pub(in crate::devnet::miner) fn open(
         options: &MinerOptions,
@@ -141,7 +141,7 @@ impl Session {
         now: Instant,
         stats: &mut MinerStats,
         out: &mut Vec<u8>,
-    ) -> Result<(), Close> {
+    ) -> Result<(), Sv2MinerClose> {
         use ServerMessage as M;
         match message {
             M::SetupConnectionSuccess(success) => self.on_setup(success, out),
@@ -151,7 +151,7 @@ impl Session {
                 let host = reconnect.new_host.to_str_lossy();
                 let host = (!host.is_empty()).then(|| host.into_owned());
                 let port = (reconnect.new_port != 0).then_some(reconnect.new_port);
-                Err(Close::Reconnect { host, port })
+                Err(Sv2MinerClose::Reconnect { host, port })
             }
             M::OpenStandardMiningChannelSuccess(success) => {
                 let opened = Opened {
@@ -183,24 +183,25 @@ impl Session {
         message: &ServerMessage<'_>,
         now: Instant,
         stats: &mut MinerStats,
-    ) -> Result<(), Close> {
+    ) -> Result<(), Sv2MinerClose> {
         use ServerMessage as M;
         match message {
             M::NewMiningJob(job) => {
                 stats.jobs += 1;
-                let begin = self.channel(job.channel_id)?.on_job(job).map_err(Close::Violation)?;
+                let begin =
+                    self.channel(job.channel_id)?.on_job(job).map_err(Sv2MinerClose::Violation)?;
                 self.begin(begin);
             }
             M::NewExtendedMiningJob(job) => {
                 stats.jobs += 1;
                 let channel = self.channel(job.channel_id)?;
-                let begin = channel.on_extended_job(job).map_err(Close::Violation)?;
+                let begin = channel.on_extended_job(job).map_err(Sv2MinerClose::Violation)?;
                 self.begin(begin);
             }
             M::SetNewPrevHash(message) => {
                 stats.clean_jobs += 1;
                 let channel = self.channel(message.channel_id)?;
-                let begin = channel.on_prevhash(message).map_err(Close::Violation)?;
+                let begin = channel.on_prevhash(message).map_err(Sv2MinerClose::Violation)?;
                 self.clean_serial = self.serial + 1;
                 self.in_flight.on_clean(&message.prev_hash, stats);
                 self.begin(Some(begin));
@@ -212,7 +213,7 @@ impl Session {
             M::SetExtranoncePrefix(message) => {
                 let channel = self.channel(message.channel_id)?;
                 let prefix = message.extranonce_prefix.get();
-                channel.on_prefix(prefix).map_err(Close::Violation)?;
+                channel.on_prefix(prefix).map_err(Sv2MinerClose::Violation)?;
             }
             M::SetGroupChannel(message) => {
                 if let Some(channel) = &mut self.channel {
@@ -221,7 +222,7 @@ impl Session {
             }
             M::CloseChannel(message) => {
                 self.channel(message.channel_id)?;
-                return Err(Close::Closed(message.reason_code.to_string()));
+                return Err(Sv2MinerClose::Closed(message.reason_code.to_string()));
             }
             M::SubmitSharesSuccess(success) => self.on_accepted(success, now, stats)?,
             M::SubmitSharesError(error) => self.on_refused(error, now, stats)?,
@@ -279,12 +280,12 @@ impl Session {
         &mut self,
         now: Instant,
         stats: &mut MinerStats,
-    ) -> Result<(), Close> {
+    ) -> Result<(), Sv2MinerClose> {
         if self.channel.is_none() && now >= self.opened + OPEN_TIMEOUT {
-            return Err(Close::Silent(OPEN_TIMEOUT));
+            return Err(Sv2MinerClose::Silent(OPEN_TIMEOUT));
         }
         let answers = self.in_flight.on_deadline(now, stats);
-        if answers { Ok(()) } else { Err(Close::Silent(ANSWER_TIMEOUT)) }
+        if answers { Ok(()) } else { Err(Sv2MinerClose::Silent(ANSWER_TIMEOUT)) }
     }
 
     /// Accounts for what is still open when the connection ends.
@@ -296,7 +297,7 @@ impl Session {
         &mut self,
         success: &SetupConnectionSuccess,
         out: &mut Vec<u8>,
-    ) -> Result<(), Close> {
+    ) -> Result<(), Sv2MinerClose> {
         if self.setup.replace(*success).is_some() {
             return violation("it set up the connection twice");
         }
@@ -335,7 +336,7 @@ impl Session {
         opened: &Opened<'_>,
         extended: bool,
         stats: &mut MinerStats,
-    ) -> Result<(), Close> {
+    ) -> Result<(), Sv2MinerClose> {
         let kind = kind_of(&self.options);
         let Some(setup) = self.setup else {
             return violation("it opened a channel before the connection was set up");
@@ -349,16 +350,17 @@ impl Session {
         }
         let fixed = setup.flags & setup_flags::REQUIRES_FIXED_VERSION != 0;
         let rolls_versions = self.options.version_rolling && !fixed;
-        let channel = Channel::new(opened, kind, rolls_versions).map_err(Close::Violation)?;
+        let channel =
+            Channel::new(opened, kind, rolls_versions).map_err(Sv2MinerClose::Violation)?;
         stats.difficulty = channel.target.difficulty();
         self.channel = Some(channel);
         Ok(())
     }
 
     /// Our channel, if `id` means it.
-    fn channel(&mut self, id: u32) -> Result<&mut Channel, Close> {
+    fn channel(&mut self, id: u32) -> Result<&mut Channel, Sv2MinerClose> {
         let channel = self.channel.as_mut().filter(|channel| channel.is_meant(id));
-        channel.ok_or_else(|| Close::Violation(format!("a message for channel {id}")))
+        channel.ok_or_else(|| Sv2MinerClose::Violation(format!("a message for channel {id}")))
     }
 
     fn begin(&mut self, begin: Option<Begin>) {
@@ -378,7 +380,7 @@ impl Session {
         success: &SubmitSharesSuccess,
         now: Instant,
         stats: &mut MinerStats,
-    ) -> Result<(), Close> {
+    ) -> Result<(), Sv2MinerClose> {
         self.own_channel(success.channel_id)?;
         let last = success.last_sequence_number.into();
         let count = self.in_flight.on_accepted_up_to(last, now, stats);
@@ -396,7 +398,7 @@ impl Session {
         error: &SubmitSharesError<'_>,
         now: Instant,
         stats: &mut MinerStats,
-    ) -> Result<(), Close> {
+    ) -> Result<(), Sv2MinerClose> {
         self.own_channel(error.channel_id)?;
         let (number, kind) = (error.sequence_number.into(), error.error_code.to_string());
         let stale = error.error_code == codes::STALE_SHARE;
@@ -407,7 +409,7 @@ impl Session {
     }
 
     /// Answers to shares do not go to groups.
-    fn own_channel(&self, id: u32) -> Result<(), Close> {
+    fn own_channel(&self, id: u32) -> Result<(), Sv2MinerClose> {
         if self.channel.as_ref().is_some_and(|channel| channel.id == id) {
             return Ok(());
         }
@@ -425,12 +427,12 @@ fn kind_of(options: &MinerOptions) -> Kind {
     }
 }
 
-fn refused(what: &'static str, code: Str255<'_>) -> Result<(), Close> {
-    Err(Close::Refused(what, code.to_string()))
+fn refused(what: &'static str, code: Str255<'_>) -> Result<(), Sv2MinerClose> {
+    Err(Sv2MinerClose::Refused(what, code.to_string()))
 }
 
-fn violation(what: impl Into<String>) -> Result<(), Close> {
-    Err(Close::Violation(what.into()))
+fn violation(what: impl Into<String>) -> Result<(), Sv2MinerClose> {
+    Err(Sv2MinerClose::Violation(what.into()))
 }
 
 /// The only one there is.

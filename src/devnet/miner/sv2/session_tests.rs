@@ -38,7 +38,7 @@ fn options(protocol: MinerProtocol) -> MinerOptions {
 }
 
 struct Bench {
-    session: Session,
+    session: Sv2MinerSession,
     stats: MinerStats,
     now: Instant,
     /// What the session says, and what was heard of it.
@@ -53,7 +53,7 @@ impl Bench {
     #[expect(clippy::disallowed_methods, reason = "some instant to count from")]
     fn new(options: &MinerOptions) -> Self {
         let (now, mut out) = (Instant::now(), Vec::new());
-        let session = Session::open(options, 0, now, &mut out);
+        let session = Sv2MinerSession::open(options, 0, now, &mut out);
         let (stats, cursor) = (MinerStats::default(), Cursor::default());
         Self { session, stats, now, out, heard: 0, cursor, serial: 0 }
     }
@@ -71,12 +71,12 @@ impl Bench {
         bench
     }
 
-    fn try_say<'a>(&mut self, message: &impl Message<'a>) -> Result<(), Close> {
+    fn try_say<'a>(&mut self, message: &impl Message<'a>) -> Result<(), Sv2MinerClose> {
         let mut frame = Vec::new();
         message.append(&mut frame);
         let (header, payload) = frame.split_first_chunk().unwrap();
         let header = Header::decode(*header);
-        let message = ServerMessage::decode(header, payload, Session::EXTENSIONS).unwrap();
+        let message = ServerMessage::decode(header, payload, Sv2MinerSession::EXTENSIONS).unwrap();
         self.session.on_message(&message, self.now, &mut self.stats, &mut self.out)
     }
 
@@ -514,10 +514,10 @@ fn refusals_and_farewells_end_the_connection() {
         "the server closed the channel: maintenance",
     );
     let reconnect = Reconnect { new_host: Str255::new("other").unwrap(), new_port: 0 };
-    let Err(Close::Reconnect { host, port }) = bench.try_say(&reconnect) else { panic!() };
+    let Err(Sv2MinerClose::Reconnect { host, port }) = bench.try_say(&reconnect) else { panic!() };
     assert_eq!((host.as_deref(), port), (Some("other"), None));
     let reconnect = Reconnect { new_host: Str255::default(), new_port: 3334 };
-    let Err(Close::Reconnect { host, port }) = bench.try_say(&reconnect) else { panic!() };
+    let Err(Sv2MinerClose::Reconnect { host, port }) = bench.try_say(&reconnect) else { panic!() };
     assert_eq!((host, port), (None, Some(3334)));
 }
 

@@ -2,9 +2,9 @@
 
 use super::super::{
     check::{self, Paid, Slot},
-    ledger::{Ledger, Moment, ShareRecord, Split},
+    ledger::{Ledger, PoolTime, ShareRecord, Split},
     options::{Control, Fault},
-    session::Close,
+    session::PoolClose,
 };
 use super::Gateway;
 use crate::{
@@ -34,18 +34,18 @@ impl Gateway {
     pub(super) fn on_share(
         &mut self,
         share: &ShareMessage<'_>,
-        now: Moment,
+        now: PoolTime,
         control: &Control,
         ledger: &mut Ledger,
         out: &mut Vec<u8>,
-    ) -> Result<(), Close> {
+    ) -> Result<(), PoolClose> {
         *ledger.stats.shares_by_flags.entry(share.flags.0).or_default() += 1;
         self.learn(share, now, control, ledger);
         let judged = self.judge(share, now, control, ledger);
         let verdict = judged.verdict;
         self.book(share, &judged, now, ledger);
         if control.has(Fault::DisconnectOnShare) {
-            return Err(Close::OnPurpose);
+            return Err(PoolClose::OnPurpose);
         }
         if !control.has(Fault::SilentShares) && !ledger.stats.leaves_out_an_answer(control.habits) {
             self.answer(share, verdict.err(), control, out)?;
@@ -63,7 +63,7 @@ impl Gateway {
         refusal: Option<ShareReason>,
         control: &Control,
         out: &mut Vec<u8>,
-    ) -> Result<(), Close> {
+    ) -> Result<(), PoolClose> {
         let habits = &control.habits;
         let accepted = if control.has(Fault::Tentative) {
             ShareStatus::Tentative
@@ -93,7 +93,7 @@ impl Gateway {
     fn learn(
         &mut self,
         share: &ShareMessage<'_>,
-        now: Moment,
+        now: PoolTime,
         control: &Control,
         ledger: &mut Ledger,
     ) {
@@ -139,7 +139,7 @@ impl Gateway {
     fn judge(
         &mut self,
         share: &ShareMessage<'_>,
-        now: Moment,
+        now: PoolTime,
         control: &Control,
         ledger: &mut Ledger,
     ) -> Judged {
@@ -159,7 +159,7 @@ impl Gateway {
     fn judge_into(
         &mut self,
         share: &ShareMessage<'_>,
-        now: Moment,
+        now: PoolTime,
         ledger: &mut Ledger,
         control: &Control,
         judged: &mut Judged,
@@ -200,7 +200,7 @@ impl Gateway {
         &mut self,
         share: &ShareMessage<'_>,
         judged: &Judged,
-        now: Moment,
+        now: PoolTime,
         ledger: &mut Ledger,
     ) {
         let stats = &mut ledger.stats;

@@ -4,7 +4,7 @@ use super::super::{
     inspect::{Finding, Inspection},
     ledger::Ledger,
     options::{Control, ValidationPlan},
-    session::Close,
+    session::PoolClose,
 };
 use super::Gateway;
 use crate::datum::message::{Validation, Wanted};
@@ -17,7 +17,7 @@ impl Gateway {
         control: &Control,
         ledger: &mut Ledger,
         out: &mut Vec<u8>,
-    ) -> Result<(), Close> {
+    ) -> Result<(), PoolClose> {
         let at = usize::from(slot);
         let Some(known) = self.slots.get_mut(at).and_then(Option::as_mut) else {
             return Ok(());
@@ -45,7 +45,7 @@ impl Gateway {
         control: &Control,
         ledger: &mut Ledger,
         out: &mut Vec<u8>,
-    ) -> Result<(), Close> {
+    ) -> Result<(), PoolClose> {
         let at = usize::from(slot);
         let inspection = self.inspections.get_mut(at).and_then(Option::as_mut);
         let mut vouched = None;

@@ -2,7 +2,7 @@ use super::*;
 use crate::devnet::miner::scan::Cursor;
 
 struct Bench {
-    session: Session,
+    session: Sv1MinerSession,
     stats: MinerStats,
     now: Instant,
 }
@@ -15,7 +15,7 @@ impl Bench {
     /// Logged in, with a version mask.
     #[expect(clippy::disallowed_methods, reason = "some instant to count from")]
     fn with(options: &MinerOptions) -> Self {
-        let session = Session::open(options, 0, &mut String::new());
+        let session = Sv1MinerSession::open(options, 0, &mut String::new());
         let mut bench = Self { session, stats: MinerStats::default(), now: Instant::now() };
         bench.hear(
             r#"{"id":1,"result":{"version-rolling":true,"version-rolling.mask":"1fffe000"}}"#,
@@ -26,7 +26,7 @@ impl Bench {
         bench
     }
 
-    fn try_hear(&mut self, line: &str) -> Result<String, Close> {
+    fn try_hear(&mut self, line: &str) -> Result<String, Sv1MinerClose> {
         let mut out = String::new();
         self.session.on_line(line.as_bytes(), self.now, &mut self.stats, &mut out)?;
         Ok(out)
@@ -170,11 +170,11 @@ fn difficulty_and_extranonce_hold_from_the_next_job_and_the_mask_at_once() {
 fn version_rolling_must_be_asked_for_and_granted() {
     let options = MinerOptions { version_rolling: false, ..MinerOptions::default() };
     let mut out = String::new();
-    Session::open(&options, 0, &mut out);
+    Sv1MinerSession::open(&options, 0, &mut out);
     assert!(!out.contains("mining.configure"));
 
     let mut out = String::new();
-    let session = Session::open(&MinerOptions::default(), 0, &mut out);
+    let session = Sv1MinerSession::open(&MinerOptions::default(), 0, &mut out);
     assert!(out.starts_with(r#"{"id":1,"method":"mining.configure""#));
     let mut bench = Bench { session, ..Bench::new() };
     bench.hear(r#"{"id":1,"result":{"version-rolling":false},"error":null}"#);
@@ -191,14 +191,14 @@ fn version_rolling_must_be_asked_for_and_granted() {
 fn a_refused_login_and_a_lost_answer_end_the_connection() {
     let mut bench = Bench::new();
     let refused = r#"{"id":3,"result":null,"error":[24,"unauthorized-worker",null]}"#;
-    assert!(matches!(bench.try_hear(refused), Err(Close::Refused("authorize", _))));
+    assert!(matches!(bench.try_hear(refused), Err(Sv1MinerClose::Refused("authorize", _))));
     assert!(bench.try_hear("nonsense").is_err());
     bench.job("1", '1', true);
     let found = bench.solve();
     bench.submit(&found);
     bench.now = bench.session.deadline().unwrap();
     let silent = bench.session.on_deadline(bench.now, &mut bench.stats);
-    assert!(matches!(silent, Err(Close::Silent(_))));
+    assert!(matches!(silent, Err(Sv1MinerClose::Silent(_))));
     bench.session.on_end(&mut bench.stats);
     assert_eq!(bench.stats.unanswered, 1);
 }
