@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What can be said of the packaging files without Docker, Umbrel, StartOS or Grafana.
+"""What can be checked in the packaging files without Docker, Umbrel, StartOS or Grafana.
 
     files.py GATEWAYD DEPFILE UMBREL_FOLDER RULES_OUT
 

@@ -116,7 +116,7 @@ impl Drop for Side {
     }
 }
 
-/// No more will be said of the block.
+/// Whether this is the last word on the block.
 fn is_last(answer: &Answer) -> bool {
     !matches!(answer, Answer::Unanswered(_))
 }
@@ -399,7 +399,7 @@ fn templates_are_cut_to_what_can_be_submitted() {
     assert!((1_000_000..1 << 20).contains(&sent), "{sent}");
 }
 
-/// A bitcoind beside it, which takes the block that blvm-node cannot be given; until it is gone.
+/// A bitcoind next to it, which takes the block that blvm-node cannot be given; until it is gone.
 #[test]
 fn templates_are_cut_only_while_no_other_node_takes_blocks() {
     let node = with_a_full_mempool();

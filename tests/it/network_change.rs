@@ -1,4 +1,4 @@
-//! The node goes over to another network, under a running gatewayd and before it starts: it stays
+//! The node switches to another network, under a running gatewayd and before it starts: it stays
 //! up, says what is wrong, and is set right by its page alone.
 
 use std::{fs, net::SocketAddr, time::Duration};

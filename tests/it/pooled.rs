@@ -190,7 +190,10 @@ async fn blocks_of_small_firmware_are_accepted_by_pool_and_node() {
             let size = bitcoin::consensus::serialize(&coinbase).len();
             assert!(size <= bytes_max, "{agent}: {size} bytes");
             let data = coinbase.output.iter().filter(|out| out.script_pubkey.is_op_return());
-            assert!(data.count() <= 1, "{agent}: an output beside the commitment holds no payout");
+            assert!(
+                data.count() <= 1,
+                "{agent}: an output other than the commitment holds no payout"
+            );
         }
     }
     pool_knows(&pool, accepted);

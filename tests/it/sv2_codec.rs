@@ -1,4 +1,4 @@
-//! Our Stratum V2 messages beside those of the reference crates: the same values must give the
+//! Our Stratum V2 messages compared with the reference crates': the same values must give the
 //! same bytes, the same bytes the same values, and what one side refuses the other must too.
 #![allow(elided_lifetimes_in_paths, reason = "one macro names types with a lifetime and without")]
 
@@ -526,7 +526,7 @@ agree! {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
-    /// Beside the reference crate's share, and with the name that extension 0x0002 appends.
+    /// In addition to the reference crate's share, with the name that extension 0x0002 appends.
     #[test]
     fn submit_shares_extended(
         numbers: [u32; 6], extranonce in bytes(32), name in "\\PC{0,8}", place: Index, byte: u8,

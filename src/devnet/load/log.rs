@@ -1,4 +1,4 @@
-//! What one connection has seen, beside what it writes on the board for all.
+//! What one connection has seen, in addition to what it reports to the shared board.
 
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 

@@ -175,7 +175,7 @@ fn now() -> Instant {
     Instant::now()
 }
 
-/// Lets everything else on this machine go first: a gateway beside the miner above all.
+/// Lets everything else on this machine go first, above all a gateway running next to the miner.
 fn be_nice() {
     // On Linux this concerns the calling thread alone. Not worth a word when it fails.
     #[cfg(target_os = "linux")]

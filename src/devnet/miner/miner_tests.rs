@@ -240,7 +240,7 @@ async fn a_stratum_v2_miner_goes_where_it_is_sent() {
         Reconnect { new_host: Str255::default(), new_port }.append(&mut frame);
         transport.writer.seal_frame(&frame, &mut answer).unwrap();
         stream.write_all(&answer).await.unwrap();
-        // Hangs up without a word.
+        // Hangs up without an answer.
         drop(within(second.accept()).await.unwrap());
     }
 }

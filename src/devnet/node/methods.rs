@@ -186,7 +186,7 @@ impl VerboseHeader {
             version_hex: format!("{:08x}", header.version.to_consensus()),
             merkle_root: header.merkle_root.to_string(),
             time: header.time,
-            // Off the chain: of the block beside it, which is near enough.
+            // Off the chain: of the block at the same height, which is close enough.
             mediantime: chain.median_time(*height),
             nonce: header.nonce,
             bits: format!("{:08x}", header.bits.to_consensus()),

@@ -292,7 +292,7 @@ fn check_outputs(
     }
 }
 
-/// Hashes beside the coinbase of a block with so many other transactions.
+/// Length of the merkle path of the coinbase in a block with this many other transactions.
 fn branch_count(tx_count: u32) -> usize {
     (u64::from(tx_count) + 1).next_power_of_two().trailing_zeros() as usize
 }

@@ -1,4 +1,4 @@
-//! What real pools do, each habit on its own and beside a pool without it.
+//! What real pools do, each habit on its own and compared with a pool without it.
 
 use super::*;
 use crate::devnet::pool::{Coinbasers, Habits, MisusedSplits, PrimeIds, Unchecked};

@@ -37,7 +37,7 @@ pub struct PoolConfig {
     pub blocks_suffice: bool,
     pub motd: String,
     pub splits: Vec<Split>,
-    /// The pool's own weight beside those of `splits`.
+    /// The pool's own weight, alongside those of `splits`.
     pub own_weight: u64,
     pub validation: ValidationPlan,
     /// Between texts that tell a gateway that the pool is alive. Zero: none.
@@ -177,5 +177,5 @@ impl Default for ValidationPlan {
     }
 }
 
-/// What a coinbase has room for beside the secondary tag's end.
+/// What a coinbase has room for after the secondary tag's end.
 pub(super) const TAG_MAX: usize = 85;

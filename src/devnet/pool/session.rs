@@ -157,7 +157,7 @@ impl PoolSession {
 /// Why the pool hangs up.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum PoolClose {
-    #[error("a gateway that says no hello")]
+    #[error("the gateway did not send HELLO in time")]
     NoHello,
     #[error(transparent)]
     Handshake(#[from] HandshakeError),

@@ -118,7 +118,7 @@ impl Bitcoind {
         });
     }
 
-    /// Stops the node in good order, as `bitcoin-cli stop` does.
+    /// Stops the node cleanly, as `bitcoin-cli stop` does.
     pub fn stop(&mut self) {
         self.rpc().stop().unwrap();
         let child = self.child.as_mut().unwrap();
@@ -133,7 +133,7 @@ impl Bitcoind {
         self.start();
     }
 
-    /// Goes over to another network, on the same directory and ports.
+    /// Switches to another network, on the same directory and ports.
     pub fn move_to(&mut self, network: Network) {
         self.stop();
         self.network = network;

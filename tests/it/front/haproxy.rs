@@ -147,7 +147,7 @@ async fn who_is_trusted_must_say_who_it_is_and_nobody_else_may() {
     assert_eq!(answer(&mut connect(PROXY, door), SUBSCRIBE), "");
     let line = gateway.wait_for_line("did not begin with a PROXY header", SOON);
     assert!(line.contains("send-proxy") && line.contains("stratum.trusted_proxies"), "{line}");
-    // Nobody waits for one that says nothing, and it is let go at last.
+    // Nobody waits for one that says nothing, and it is disconnected in the end.
     let mut silent = connect(PROXY, door);
     assert!(answer(&mut connect("127.0.0.1", door), SUBSCRIBE).contains("result"));
     assert_eq!(answer(&mut silent, b""), "");

@@ -300,7 +300,7 @@ async fn who_cannot_use_tls_here_is_told_why_in_the_log() {
     let line = gateway.wait_for_line("does not know who signed", SOON);
     assert!(line.contains("dashboard"), "{line}");
 
-    // V2 is secret by itself; and who never ends a handshake is let go.
+    // V2 is secret by itself; and whoever never completes a handshake is disconnected.
     let config = trusting(ca.text());
     assert_eq!(answer(&mut connect(door, "localhost", &config), &[0xE7; 64]), Ok(String::new()));
     let mut half = TcpStream::connect(door).unwrap();
