@@ -75,6 +75,10 @@ const WAITING_MAX: usize = 1024;
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use rand::{Rng, SeedableRng, rngs::StdRng};
+
     use super::*;
 
     const EASY: u32 = 0x207f_ffff;
@@ -144,5 +148,129 @@ mod tests {
         assert_eq!(lost, 3000 - WAITING_MAX);
         assert_eq!(line.next(|_| false).map(|(_, block, _)| block), Some(2999));
         assert_eq!(line.waiting.last_key_value().map(|it| *it.1), Some(3000 - 1024));
+    }
+
+    /// An invented load, in no order that anybody chose; each step is checked.
+    #[test]
+    fn the_best_go_first_and_none_is_lost_but_the_worst_whatever_comes() {
+        let mut lost = 0;
+        for seed in 0..25 {
+            let mut walk = Walk::new(seed);
+            walk.run(2500);
+            lost += walk.lost;
+        }
+        assert!(lost > 0, "the line was never full");
+    }
+
+    /// A line, and what is known of it: blocks by number, with target and height.
+    struct Walk {
+        rng: StdRng,
+        line: Line<u32, u32>,
+        added: Vec<(Target, Reverse<u32>)>,
+        waiting: BTreeSet<u32>,
+        flying: BTreeMap<u32, Rank>,
+        /// Those whose way goes on though a node has the block.
+        done: BTreeSet<u32>,
+        lost: usize,
+    }
+
+    impl Walk {
+        fn new(seed: u64) -> Self {
+            Self {
+                rng: StdRng::seed_from_u64(seed),
+                line: Line::default(),
+                added: Vec::new(),
+                waiting: BTreeSet::new(),
+                flying: BTreeMap::new(),
+                done: BTreeSet::new(),
+                lost: 0,
+            }
+        }
+
+        fn run(&mut self, steps: usize) {
+            let busy = self.rng.gen_range(1..6);
+            for _ in 0..steps {
+                match self.rng.gen_range(0..6) {
+                    it if it < busy => self.add(),
+                    5 => self.arrive(),
+                    _ => self.finish(),
+                }
+                if self.rng.gen_bool(0.7) {
+                    self.pump();
+                }
+                assert!(self.flying.len() <= FLYING_MAX && self.waiting.len() <= WAITING_MAX);
+                assert_eq!(self.line.flying.len(), self.flying.len());
+                assert_eq!(self.line.waiting.len(), self.waiting.len());
+            }
+        }
+
+        fn key(&self, block: u32) -> (Target, Reverse<u32>, u32) {
+            let (target, height) = self.added[block as usize];
+            (target, height, block)
+        }
+
+        fn worst(&self, of: impl Iterator<Item = u32>) -> u32 {
+            of.max_by_key(|block| self.key(*block)).unwrap()
+        }
+
+        fn add(&mut self) {
+            let bits = bits([EASY, EASY, 0x1d00_ffff, HARD][self.rng.gen_range(0..4)]);
+            let (height, block) = (self.rng.gen_range(1..40), self.added.len().try_into().unwrap());
+            self.added.push((bits.target(), Reverse(height)));
+            self.waiting.insert(block);
+            let over = self.line.add(bits, height, block);
+            assert_eq!(over.is_some(), self.waiting.len() > WAITING_MAX);
+            if let Some(over) = over {
+                assert_eq!(over, self.worst(self.waiting.iter().copied()));
+                self.waiting.remove(&over);
+                self.lost += 1;
+            }
+        }
+
+        fn pump(&mut self) {
+            loop {
+                let (done, is_full) = (self.done.clone(), self.flying.len() == FLYING_MAX);
+                let Some((rank, block, displaced)) = self.line.next(|it| done.contains(it)) else {
+                    break;
+                };
+                let best = self.waiting.iter().copied().min_by_key(|it| self.key(*it));
+                assert_eq!(Some(block), best, "the best goes first");
+                assert_eq!(displaced.is_some(), is_full, "nobody gives way without need");
+                if let Some(displaced) = displaced {
+                    let worst = self.worst(self.flying.keys().copied());
+                    let is_worse = displaced == worst && self.key(worst) > self.key(block);
+                    assert!(done.contains(&displaced) || is_worse && done.is_empty());
+                    self.done.remove(&displaced);
+                    self.flying.remove(&displaced);
+                }
+                self.waiting.remove(&block);
+                self.line.set_out(rank, block);
+                self.flying.insert(block, rank);
+            }
+            let waits = self.waiting.iter().copied().min_by_key(|it| self.key(*it));
+            if let Some(best) = waits {
+                assert_eq!(self.flying.len(), FLYING_MAX, "one waits, and there is room");
+                let worst = self.worst(self.flying.keys().copied());
+                assert!(self.key(worst) < self.key(best), "a better one waits for a worse");
+            }
+        }
+
+        fn any_flying(&mut self) -> Option<u32> {
+            let at = self.rng.gen_range(0..self.flying.len().max(1));
+            self.flying.keys().nth(at).copied()
+        }
+
+        fn arrive(&mut self) {
+            if let Some(block) = self.any_flying() {
+                self.line.arrived(&self.flying.remove(&block).unwrap());
+                self.done.remove(&block);
+            }
+        }
+
+        fn finish(&mut self) {
+            if let Some(block) = self.any_flying() {
+                self.done.insert(block);
+            }
+        }
     }
 }
