@@ -299,6 +299,10 @@ const LOOK_EACH: Duration = Duration::from_secs(1);
 const CHANCE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
+#[path = "places_walk_tests.rs"]
+mod walk;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
