@@ -321,6 +321,8 @@ const KNOWN_MAX: usize = 20_000;
 
 #[cfg(test)]
 mod tests {
+    use rand::{Rng, SeedableRng, rngs::StdRng};
+
     use super::*;
     use crate::node::headers::tests::{EASY, mined};
 
@@ -475,5 +477,166 @@ mod tests {
         // It is preferred, and alone with what it says.
         let (standings, _) = beliefs.judge(&[whole(2), whole(1), whole(1)], NETWORK);
         assert!(standings[0] == Standing::Apart && standings[1].is_placed(), "{standings:?}");
+    }
+
+    /// Nodes of one chain that fall behind, go over to forks, and are asked for headers a few at a time;
+    /// the last one lies.
+    struct Walk {
+        rng: StdRng,
+        beliefs: Beliefs,
+        blocks: Vec<Shown>,
+        sources: Vec<Source>,
+    }
+
+    struct Source {
+        is_ready: bool,
+        chain: Option<Arc<Chain>>,
+        lie: Option<Lie>,
+    }
+
+    #[derive(Clone, Copy)]
+    enum Lie {
+        /// That there is a block more, whose header it does not show.
+        Tip,
+        /// That its tip is higher than it is.
+        Height,
+    }
+
+    impl Walk {
+        fn new(seed: u64) -> Self {
+            let mut rng = StdRng::seed_from_u64(seed);
+            let blocks = vec![mined(Hash256::ZERO, 0, EASY, 0)];
+            let lies = [None, None, Some(Lie::Tip), Some(Lie::Height)];
+            let last = lies[rng.gen_range(0..4)];
+            let honest = rng.gen_range(2..5);
+            let mut lies = vec![None; honest];
+            lies.push(last);
+            let sources = lies.into_iter().map(|lie| Source { is_ready: true, chain: None, lie });
+            let sources = sources.collect();
+            let mut walk = Self { rng, beliefs: Beliefs::default(), blocks, sources };
+            // Counting begins at an honest one.
+            walk.go_to(0, 0);
+            walk
+        }
+
+        fn best(&self) -> usize {
+            (0..self.blocks.len()).max_by_key(|at| self.blocks[*at].height).unwrap()
+        }
+
+        fn block(&self, hash: Hash256) -> Option<&Shown> {
+            self.blocks.iter().find(|block| block.hash == hash)
+        }
+
+        fn go_to(&mut self, source: usize, block: usize) {
+            let mut tip = self.blocks[block].clone();
+            let source = &mut self.sources[source];
+            if matches!(source.lie, Some(Lie::Height)) {
+                tip.height += 500;
+                source.chain = None;
+            }
+            let chain = Chain::with_tip(source.chain.as_deref(), tip, NETWORK).unwrap();
+            source.chain = Some(Arc::new(chain));
+        }
+
+        fn happen(&mut self) {
+            let source = self.rng.gen_range(0..self.sources.len());
+            let best = self.best();
+            match self.rng.gen_range(0..8) {
+                0 | 1 => {
+                    let low = self.blocks.len().saturating_sub(8);
+                    let is_fork = self.rng.gen_bool(0.3);
+                    let upon =
+                        if is_fork { self.rng.gen_range(low..self.blocks.len()) } else { best };
+                    let (parent, mark) = (&self.blocks[upon], self.rng.gen_range(1..=255));
+                    let block = mined(parent.hash, parent.height + 1, EASY, mark);
+                    self.blocks.push(block);
+                }
+                2..=5 => self.go_to(source, best),
+                6 => {
+                    let block = self.rng.gen_range(0..self.blocks.len());
+                    self.go_to(source, block);
+                }
+                _ if source > 0 => self.sources[source].is_ready ^= true,
+                _ => {}
+            }
+        }
+
+        /// Each shows a header more, if it is honest.
+        fn show_more(&mut self) {
+            for at in 0..self.sources.len() {
+                let Some(mut chain) = self.sources[at].chain.as_deref().cloned() else { continue };
+                let parent = chain.wanted().and_then(|hash| self.block(hash).cloned());
+                let Some(parent) = parent.filter(|_| self.sources[at].is_ready) else { continue };
+                let shown = chain.lengthen(parent, NETWORK);
+                let is_lie = matches!(self.sources[at].lie, Some(Lie::Height));
+                assert_eq!(shown.is_err(), is_lie);
+                if shown.is_ok() {
+                    self.sources[at].chain = Some(Arc::new(chain));
+                }
+            }
+        }
+
+        /// What is believed; whether more is wanted.
+        fn judge(&mut self) -> (Vec<Standing>, bool) {
+            let claim = |source: &Source| {
+                let shown = source.chain.as_ref().map_or(Hash256::ZERO, |it| it.tip().hash);
+                let tip =
+                    if matches!(source.lie, Some(Lie::Tip)) { Hash256([9; 32]) } else { shown };
+                let (is_ready, chain) = (source.is_ready, source.chain.clone());
+                Claim { is_ready: is_ready && chain.is_some(), tip, chain, can_walk: true }
+            };
+            let claims: Vec<Claim> = self.sources.iter().map(claim).collect();
+            let (standings, walk) = self.beliefs.judge(&claims, NETWORK);
+            let mut placed = Vec::new();
+            for (source, standing) in self.sources.iter().zip(&standings) {
+                let Some(chain) = &source.chain else { continue };
+                match (source.lie, standing) {
+                    (None, Standing::Placed { work, is_tip: true }) => {
+                        placed.push((chain.tip().height, *work));
+                    }
+                    // Its block is known, so what it says of the height does not count.
+                    (Some(Lie::Tip), Standing::Placed { work, is_tip: false })
+                    | (Some(Lie::Height), Standing::Placed { work, is_tip: true }) => {
+                        assert_eq!(Some(*work), self.beliefs.work(&chain.tip().hash));
+                    }
+                    (_, Standing::Apart) => {}
+                    (Some(Lie::Height), Standing::False(HeaderFault::Height)) => {}
+                    other => panic!("{:?}", other.1),
+                }
+            }
+            // Each block has the same work here.
+            placed.sort_unstable();
+            let is_right =
+                |pair: &[(u32, ChainWork)]| (pair[0].0 < pair[1].0) == (pair[0].1 < pair[1].1);
+            assert!(placed.windows(2).all(is_right), "works do not follow the heights");
+            (standings, walk)
+        }
+    }
+
+    #[test]
+    fn chains_are_compared_rightly_whatever_comes_and_lies_gain_nothing() {
+        for seed in 0..60 {
+            let mut walk = Walk::new(seed);
+            for _ in 0..150 {
+                walk.happen();
+                if walk.judge().1 {
+                    walk.show_more();
+                }
+            }
+            walk.sources.retain(|source| source.lie.is_none() && source.chain.is_some());
+            walk.sources.iter_mut().for_each(|source| source.is_ready = true);
+            let mut asked = 0;
+            let standings = loop {
+                let (standings, more) = walk.judge();
+                if !more {
+                    break standings;
+                }
+                walk.show_more();
+                asked += 1;
+                assert!(asked < 1000, "headers are asked for without end");
+            };
+            let is_placed = |it: &Standing| matches!(it, Standing::Placed { is_tip: true, .. });
+            assert!(standings.iter().all(is_placed), "{standings:?}");
+        }
     }
 }

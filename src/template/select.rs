@@ -210,3 +210,7 @@ const LEVEL_AFTER: Duration = Duration::from_secs(2);
 #[cfg(test)]
 #[path = "select_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "select_walk_tests.rs"]
+mod walk;
