@@ -1,4 +1,4 @@
-//! What Stratum V2's bytes cost, beside the reference implementation's codec.
+//! What Stratum V2's bytes cost, compared with the reference implementation's codec.
 //!
 //! `cargo bench --bench codec`. The reference decodes from a buffer that it may write to, so it
 //! gets one; it is not asked to copy.

@@ -1,4 +1,4 @@
-//! What the encrypted channel costs, beside the reference implementation's (`noise_sv2`).
+//! What the encrypted channel costs, compared with the reference implementation's (`noise_sv2`).
 //!
 //! `cargo bench --bench noise`. The handshake is the server's part of it. A frame is sealed from
 //! plain bytes to a buffer that is used again, and opened in the buffer it came in; its header and

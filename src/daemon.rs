@@ -1,34 +1,28 @@
 //! Wires everything together. Only this module knows everyone.
 
 mod api;
+mod apply;
 mod authority;
 mod check;
-mod convert;
 mod files;
 mod history;
 mod identity;
 mod limits;
-mod live;
 mod parts;
 mod propose;
 mod report;
-mod settings;
 mod setup;
 mod signals;
 mod systemd;
 mod threads;
 mod tls;
 
-use std::{
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bitcoin::Network;
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 pub use self::{
     api::Front,
@@ -36,13 +30,11 @@ pub use self::{
 };
 use self::{
     api::{Sights, facts, start_api},
-    convert::{stratum_config, template_config},
+    apply::{LiveParts, Views},
     history::{note_tips, start_ledger},
-    live::Live,
-    parts::{Relay, block_nodes, limits, listen_all, start_blocks, start_pool, start_work},
+    parts::{Relay, listen_all, start_blocks, start_pool, start_work},
     report::{Reporter, report},
-    settings::FileSettings,
-    setup::{Shown, set_up},
+    setup::set_up,
     signals::{Signals, Wanted},
     systemd::Systemd,
     threads::MinerThreads,
@@ -50,15 +42,16 @@ use self::{
 use crate::{
     blocks::{BlockSender, BlockStats},
     books::{Counters, Roster},
-    config::Config,
+    clock::now,
+    config::{Config, Raw, SettingsFile, Trial},
     datum,
     ledger::Ledger,
     listener,
     logging::Logging,
     stratum,
     sv2::noise::{AuthorityPublicKey, Identity},
-    template::{self, Templates},
-    work::{Cidr, FoundBlock, Work},
+    template::{self, Misfit, Templates},
+    work::{FoundBlock, Work},
 };
 
 /// Why the daemon could not start or go on.
@@ -85,8 +78,8 @@ pub enum DaemonError {
     #[error("stopped before there was any work")]
     Stopped,
     #[error(
-        "a part of gatewayd ended by a fault of its own, so it stops whole, to be restarted; please \
-         report the lines above"
+        "an internal task crashed; shutting down, to be restarted. This is a bug: please report the \
+         lines above"
     )]
     Died,
 }
@@ -118,7 +111,7 @@ pub struct Gateway {
     pub work: watch::Receiver<Option<Arc<Work>>>,
     block_sender: BlockSender,
     /// The configuration's owner: parts follow it for as long as it is there.
-    _settings: FileSettings,
+    _settings: SettingsFile,
     relay: Relay,
     /// Cancelled when a task ends that nothing works without.
     essential: CancellationToken,
@@ -136,10 +129,9 @@ pub async fn run(config: Config, logging: Arc<Logging>) -> Result<(), DaemonErro
     let mut signals = Signals::new().map_err(DaemonError::Signals)?;
     info!(version = env!("CARGO_PKG_VERSION"), "gatewayd starts");
     let systemd = Systemd::new();
-    let settings = FileSettings::new(&config);
-    tokio::spawn(follow_level(settings.configs(), logging));
+    let settings = SettingsFile::new(&config);
     let started = {
-        let starting = Gateway::start_with(&settings);
+        let starting = Gateway::start_with(&settings, Some(logging));
         tokio::pin!(starting);
         loop {
             tokio::select! {
@@ -181,20 +173,12 @@ pub async fn run(config: Config, logging: Arc<Logging>) -> Result<(), DaemonErro
     if died { Err(DaemonError::Died) } else { Ok(()) }
 }
 
-async fn reload(settings: &FileSettings) {
+async fn reload(settings: &SettingsFile) {
     systemd::reloading();
-    settings.reload_and_tell().await;
-    systemd::reloaded();
-}
-
-/// Logs what the configuration asks for, for as long as there is one.
-async fn follow_level(mut configs: watch::Receiver<Arc<Config>>, logging: Arc<Logging>) {
-    while configs.changed().await.is_ok() {
-        let level = configs.borrow_and_update().log.level.clone();
-        if let Err(error) = logging.set_level(&level) {
-            warn!("log.level stays as it was: {error}");
-        }
+    if let Err(problem) = settings.reload().await {
+        error!("cannot reload the configuration, so the old one stays in effect: {problem}");
     }
+    systemd::reloaded();
 }
 
 impl Gateway {
@@ -202,22 +186,25 @@ impl Gateway {
     ///
     /// The future may be dropped: what runs by then ends with it.
     pub async fn start(config: &Config) -> Result<Self, DaemonError> {
-        Self::start_with(&FileSettings::new(config)).await
+        Self::start_with(&SettingsFile::new(config), None).await
     }
 
-    async fn start_with(settings: &FileSettings) -> Result<Self, DaemonError> {
+    async fn start_with(
+        settings: &SettingsFile,
+        logging: Option<Arc<Logging>>,
+    ) -> Result<Self, DaemonError> {
         let stop = CancellationToken::new();
         let abort = stop.clone().drop_guard();
         files::raise_limit();
         let tasks = TaskTracker::new();
-        let mut live = Live::new(settings.configs(), &stop, &tasks);
-        let config = &live.now();
+        let config = &Arc::clone(&settings.configs().borrow());
+        let views = Arc::new(Views::new(config));
         let (authority, identity) = identity::spawn(config, &stop, &tasks)?;
         let (tls, tls_facts) = tls::spawn(settings.configs(), &stop, &tasks);
-        let sockets = listen_all(&live, &stop, &tasks)?;
+        let sockets = listen_all(config, &views, &stop, &tasks)?;
         let stratum: Vec<_> = sockets.iter().map(listener::Bound::addr).collect();
-        let templates = template::spawn(template_config(config), &stop, &tasks);
-        settings.ask(templates.clone());
+        let templates = template::spawn(config.template.clone(), &stop, &tasks);
+        settings.try_with(trial(templates.clone()));
         // Blocks that an earlier run left undecided go out first of all.
         let (block_sender, blocks) = start_blocks(config, &templates, &stop, &tasks);
         let (counters, roster) = (Arc::new(Counters::default()), Roster::new(now()));
@@ -234,26 +221,25 @@ impl Gateway {
             tls: tls_facts,
         };
         // Before anything is waited for: it says what is waited for.
-        let facts = facts(config, &stratum, Some(authority.to_string()));
-        let front = start_api(config, facts, sights, settings.clone(), &stop);
-        follow_early(&live, &templates, &block_sender, &ledger);
-        let shown = Shown::new(&front, &stratum, authority, settings);
-        set_up(&mut live, &templates, &shown, &stop, &tasks).await?;
-        let relay = start_pool(&live, &templates, work.clone(), &stop)?;
-        show_pool(&live, &front, &relay.pool);
-        // Before the work is told: it brings miners their new rules.
-        let rules = live.view(|config| Some(stratum_config(config)));
-        let essential = start_work(&live, &templates, &relay.pool, work_sender, &stop, &tasks)?;
+        let facts = facts(config, &stratum, &authority);
+        let front = start_api(config, facts, sights.clone(), settings.clone(), &stop);
+        let mut parts = LiveParts::new(settings, logging, &views, sights, &block_sender, &front);
+        set_up(&mut parts, settings, &front, &stop, &tasks).await?;
+        let relay = start_pool(&views, &templates, work.clone(), &stop);
+        parts.pool = Some(relay.pool.clone());
+        parts.apply();
+        let making = start_work(&views, &templates, &relay.pool, work_sender, &stop, &tasks);
         let (miners_stop, miners) = (CancellationToken::new(), TaskTracker::new());
+        tasks.spawn(stop.clone().run_until_cancelled_owned(parts.follow()));
         let context = stratum::Context {
-            work: first_work(work.clone(), &tasks).await.ok_or(DaemonError::Stopped)?,
+            work: making.first.await.map_err(|_| DaemonError::Stopped)?,
             blocks: block_sink(block_sender.clone()),
             shares: Some(relay.pool.shares.clone()),
             counters: Arc::clone(&counters),
-            config: rules.ok_or(DaemonError::NoAddress)?,
+            config: views.rules.subscribe(),
             shutdown: miners_stop.clone(),
         };
-        let hall = hall(&live, context, &roster, identity, tls);
+        let hall = hall(&views, context, &roster, identity, tls);
         let threads = serve_miners(sockets, hall, &miners, config)?;
         let stop = abort.disarm();
         Ok(Self {
@@ -270,7 +256,7 @@ impl Gateway {
             block_sender,
             _settings: settings.clone(),
             relay,
-            essential,
+            essential: making.ended,
             miners_stop,
             miners,
             _threads: threads,
@@ -358,46 +344,17 @@ fn tell_shares(stats: &datum::PoolStatsView, dropped: u64) {
     );
 }
 
-/// What goes by the configuration even before there is anybody to pay.
-fn follow_early(live: &Live, templates: &Templates, blocks: &BlockSender, ledger: &Ledger) {
-    let (templates, blocks, ledger) = (templates.clone(), blocks.clone(), ledger.clone());
-    let mut nodes = block_nodes(&live.now());
-    live.follow(move |config| {
-        templates.set_config(template_config(config));
-        ledger.set_keep_history(config.keep_history);
-        // Work of a node that was left goes on for a while, and its blocks are for that node too.
-        let new = block_nodes(config);
-        let left = nodes.iter().filter(|old| !new.iter().any(|new| new.rpc_url == old.rpc_url));
-        let left: Vec<_> = left.take(LEFT_NODES_MAX).cloned().collect();
-        nodes = new.into_iter().chain(left).collect();
-        blocks.set_nodes(nodes.clone());
-    });
-}
-
-/// The pool, for those who look: while one is configured.
-fn show_pool(live: &Live, front: &Front, pool: &datum::Pool) {
-    let of = |config: &Config, pool: &datum::Pool| {
-        (!config.pools.is_empty()).then(|| datum::Pool::clone(pool))
-    };
-    let (shown, pool) = (front.pool.clone(), pool.clone());
-    live.follow(move |config| {
-        shown.send_replace(of(config, &pool));
-    });
-}
-
-/// What miners find here, kept up.
+/// What miners find here.
 fn hall(
-    live: &Live,
+    views: &Views,
     context: stratum::Context,
     roster: &Arc<Roster>,
     identity: watch::Receiver<Arc<Identity>>,
     tls: watch::Receiver<listener::Shown>,
 ) -> listener::Hall {
-    limits::follow_rules(live, roster);
-    let trusted_proxies = follow_proxies(live);
     listener::Hall {
-        limits: follow_limits(live),
-        trusted_proxies,
+        limits: views.limits.subscribe(),
+        trusted_proxies: views.trusted_proxies.subscribe(),
         tls,
         context,
         roster: Arc::clone(roster),
@@ -405,57 +362,34 @@ fn hall(
     }
 }
 
-fn follow_limits(live: &Live) -> watch::Receiver<listener::Limits> {
-    let (sender, receiver) = watch::channel(limits(&live.now()));
-    let mut wanted = 0;
-    live.follow(move |config| {
-        // Said once, not at each change of something else.
-        if std::mem::replace(&mut wanted, config.stratum.max_connections) != wanted {
-            files::tell_room_for(wanted);
-        }
-        sender.send_replace(limits(config));
-    });
-    receiver
+/// What only the running gateway can say of new settings.
+fn trial(nodes: Templates) -> Trial {
+    Box::new(move |new, running| try_settings(&nodes, new, running))
 }
 
-fn follow_proxies(live: &Live) -> watch::Receiver<Arc<[Cidr]>> {
-    let (sender, receiver) = watch::channel(Arc::clone(&live.now().stratum.trusted_proxies));
-    live.follow(move |config| {
-        sender.send_replace(Arc::clone(&config.stratum.trusted_proxies));
-    });
-    receiver
-}
-
-/// The first work there is, and all that follows.
-async fn first_work(
-    mut work: watch::Receiver<Option<Arc<Work>>>,
-    tasks: &TaskTracker,
-) -> Option<watch::Receiver<Arc<Work>>> {
-    let first = work.wait_for(Option::is_some).await.ok()?.clone()?;
-    let (sender, receiver) = watch::channel(first);
-    tasks.spawn(async move {
-        while work.changed().await.is_ok() {
-            let newest = work.borrow_and_update().clone();
-            newest.map(|newest| sender.send_replace(newest));
-        }
-    });
-    Some(receiver)
+fn try_settings(nodes: &Templates, new: &Config, running: &Raw) -> Result<(), Vec<String>> {
+    if new.written.mining.address != running.mining.address
+        && let Err(Misfit { node, network }) = nodes.try_config(&new.template)
+    {
+        return Err(vec![format!(
+            "mining.address is not of the network \"{network}\" that node {node} is on: set an \
+             address of that network, start the node on the other network first, or change \
+             [[node]] to one of the other network together with the address"
+        )]);
+    }
+    if new.written.stratum.tls != running.stratum.tls {
+        tls::try_files(new).map_err(|error| vec![error.to_string()])?;
+    }
+    Ok(())
 }
 
 fn block_sink(sender: BlockSender) -> stratum::BlockSink {
     Arc::new(move |block: Box<FoundBlock>| sender.submit(block))
 }
 
-#[expect(clippy::disallowed_methods, reason = "time enters here")]
-fn now() -> Instant {
-    Instant::now()
-}
-
 /// Miners are let go at once; only those that do not read take longer.
 const DRAIN_MINERS: Duration = Duration::from_secs(2);
 /// Service managers kill after 10 s (Docker) or more.
 const DRAIN_BLOCKS: Duration = Duration::from_secs(8);
-/// Nodes that were left and still get found blocks.
-const LEFT_NODES_MAX: usize = 8;
 const DRAIN_SHARES: Duration = Duration::from_secs(4);
 const DRAIN_TASKS: Duration = Duration::from_secs(2);

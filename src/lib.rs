@@ -10,6 +10,7 @@
 pub mod api;
 pub mod blocks;
 pub mod books;
+mod clock;
 pub mod config;
 pub mod daemon;
 pub mod datum;

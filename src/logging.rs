@@ -4,7 +4,11 @@ mod daily;
 mod journal;
 mod queue;
 
-use std::{backtrace::Backtrace, io::IsTerminal, path::Path};
+use std::{
+    backtrace::Backtrace,
+    io::IsTerminal,
+    path::{Path, PathBuf},
+};
 
 use tracing::{Subscriber, error, warn};
 use tracing_subscriber::{
@@ -23,7 +27,30 @@ use self::{
     journal::{Journal, Socket},
     queue::{Flush, Queue},
 };
-use crate::config::{Log, LogFormat};
+
+/// `[log]`.
+#[derive(Clone, Debug)]
+pub struct LogConfig {
+    pub level: String,
+    pub format: LogFormat,
+    /// Also to this file.
+    pub file: Option<PathBuf>,
+}
+
+impl LogConfig {
+    /// What commands that print results want: text on standard error.
+    pub fn text(level: &str) -> Self {
+        Self { level: level.into(), format: LogFormat::Text, file: None }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LogFormat {
+    Text,
+    Json,
+    /// The journal's own protocol, which keeps levels and fields.
+    Journald,
+}
 
 /// Logging as it was set up: to be kept until the end, which writes the last lines.
 pub struct Logging {
@@ -52,7 +79,7 @@ impl Logging {
 
 /// Sets up logging for the whole process. A journal or a file that cannot be had is warned of: it is
 /// no reason not to mine.
-pub fn init(log: &Log) -> Result<Logging, LoggingError> {
+pub fn init(log: &LogConfig) -> Result<Logging, LoggingError> {
     let (level, handle) = reload::Layer::new(filter(&log.level)?);
     let is_terminal = std::io::stderr().is_terminal();
     let mut all = Vec::new();

@@ -11,10 +11,10 @@ use anyhow::Context as _;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use gatewayd::{
-    config::{self, Config, Log, Module},
+    config::{self, Config, Module},
     daemon, devnet,
     healthcheck::healthcheck,
-    logging,
+    logging::{self, LogConfig},
 };
 
 /// A Bitcoin mining gateway: your node's templates, your miners, a DATUM pool.
@@ -98,7 +98,7 @@ fn dispatch(args: Args) -> anyhow::Result<ExitCode> {
             }
         }),
         Command::Check(CheckArgs { hashrate }) => with_config(&args.config, |config| {
-            let _logging = logging::init(&Log::text("warn"))?;
+            let _logging = logging::init(&LogConfig::text("warn"))?;
             Ok(match runtime()?.block_on(daemon::check(&config, hashrate)) {
                 0 => ExitCode::SUCCESS,
                 _ => ExitCode::from(EXIT_CONFIG),
@@ -111,11 +111,11 @@ fn dispatch(args: Args) -> anyhow::Result<ExitCode> {
         Command::ImportDatum { file } => import_datum(&file),
         Command::Generate { folder } => generate(&folder),
         Command::Demo(demo) => {
-            let _logging = logging::init(&Log::text("warn"))?;
+            let _logging = logging::init(&LogConfig::text("warn"))?;
             runtime()?.block_on(devnet::run_demo(demo))
         }
         Command::Devnet(args) => {
-            let _logging = logging::init(&Log::text("info"))?;
+            let _logging = logging::init(&LogConfig::text("info"))?;
             runtime()?.block_on(devnet::run_devnet(args))
         }
         Command::Healthcheck => with_config(&args.config, |config| {

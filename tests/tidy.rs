@@ -19,10 +19,11 @@ const ADAPTERS: &[&str] = &[
     "listener/proxy.rs",
     "listener/tls.rs",
     "net.rs",
-    "api/clock.rs",
+    "clock.rs",
     "api/events.rs",
     "api/handles.rs",
     "api/paced.rs",
+    "config/file.rs",
     "conn.rs",
     "task.rs",
     "template/bitcoind/fetch.rs",
@@ -82,7 +83,6 @@ const RAW_TEXT_FINE: &[(&str, &str)] = &[
     ("sv1/message.rs", "utf8_chunks"),
     ("sv2/codec/bytes.rs", "from_utf8_lossy"),
     ("sv2/codec/bytes.rs", "to_str_lossy"),
-    ("stratum/config.rs", " Username("),
 ];
 /// What strangers say, by the names that the protocols give it: in a log it is `printable` first.
 const RAW_FIELDS: &[&str] = &[

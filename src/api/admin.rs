@@ -18,11 +18,11 @@ use super::{
         origin, session as session_of,
     },
     peer::{Peer, guest, is_over_tls},
-    settings::{Change, Edit, SettingsError, SettingsView},
     shapes::{Done, ErrorBody, Login, Session, Settings, SettingsApplied, SettingsChange},
     state::State,
     task::check,
 };
+use crate::config::{Applied, Change, Edit, SettingsError, SettingsView};
 
 type Shared = extract::State<Arc<State>>;
 
@@ -113,7 +113,7 @@ pub(super) async fn sign_out(
     let done = Done { done: true, message: "Signed out.".into() };
     let mut response = Json(done).into_response();
     // Wherever the browser has one.
-    let base = Arc::clone(&state.handles.facts.borrow().base_path);
+    let base = Arc::clone(&state.handles.configs.borrow().api.base_path);
     for path in ["/", &*base].iter().filter(|path| !path.is_empty()) {
         response.headers_mut().append(header::SET_COOKIE, set_cookie("", path, 0, &headers));
     }
@@ -253,8 +253,8 @@ pub(super) async fn set_config(
     Ok(Json(applied(state.handles.settings.change(change).await?)))
 }
 
-fn applied(applied: super::settings::Applied) -> SettingsApplied {
-    let super::settings::Applied { applied, needs_restart, revision } = applied;
+fn applied(applied: Applied) -> SettingsApplied {
+    let Applied { applied, needs_restart, revision } = applied;
     SettingsApplied { applied, needs_restart, revision }
 }
 

@@ -43,7 +43,7 @@ pub(super) async fn serve(
     let Some(file) = Web::get(name) else {
         return ApiError::not_found(format!("There is no {path}.")).into_response();
     };
-    let base = Arc::clone(&state.handles.facts.borrow().base_path);
+    let base = Arc::clone(&state.handles.configs.borrow().api.base_path);
     let hash = file.metadata.sha256_hash();
     // Weak: the body may go out compressed. A page has its links by the path that it is shown at.
     let (etag, body) = if name.ends_with(".html") && !base.is_empty() {

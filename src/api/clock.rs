@@ -1,11 +1,8 @@
 //! The one place of the API that reads the clock.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
-
 use super::handles::Moment;
+use crate::clock::{now, unix_now};
 
-#[expect(clippy::disallowed_methods, reason = "time enters here")]
 pub(super) fn moment() -> Moment {
-    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Moment { now: Instant::now(), unix_s: unix.as_secs() }
+    Moment { now: now(), unix_s: unix_now().as_secs() }
 }

@@ -221,7 +221,7 @@ async fn miner(socket: &TcpStream) -> Option<&'static str> {
 
 /// Tells a miner, and whoever owns it, where it belongs.
 async fn send_on(socket: &mut TcpStream, peer: SocketAddr, protocol: &'static str, state: &State) {
-    let port = state.handles.facts.borrow().stratum.first().map(SocketAddr::port);
+    let port = state.handles.facts.stratum.first().map(SocketAddr::port);
     let oddity = Oddity::MinerAtDashboard { protocol, port };
     state.handles.roster.oddities().note(peer, oddity, moment().now);
     let Some(answer) = stranger::answer(protocol, port) else { return };
@@ -270,7 +270,7 @@ impl Service<hyper::Request<Incoming>> for Front {
 
     fn call(&self, mut request: hyper::Request<Incoming>) -> Self::Future {
         request.extensions_mut().insert(self.peer);
-        let base = Arc::clone(&self.state.handles.facts.borrow().base_path);
+        let base = Arc::clone(&self.state.handles.configs.borrow().api.base_path);
         match prefix::way(&base, request.uri()) {
             Way::Plain => {}
             Way::Below(uri) => {

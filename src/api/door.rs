@@ -27,7 +27,7 @@ pub(super) async fn guard(
     request: Request,
     next: Next,
 ) -> Response {
-    let allowed = Arc::clone(&state.handles.facts.borrow().allowed_hosts);
+    let allowed = Arc::clone(&state.handles.configs.borrow().api.allowed_hosts);
     let is_health = HEALTH.contains(&request.uri().path());
     let checked =
         if is_health { Ok(()) } else { check(&allowed, request.method(), request.headers()) };

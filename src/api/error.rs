@@ -6,8 +6,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::{auth::Denied, settings::SettingsError, shapes::ErrorBody};
-use crate::ledger::ReadError;
+use super::{auth::Denied, shapes::ErrorBody};
+use crate::{config::SettingsError, ledger::ReadError};
 
 /// An answer that is not a success.
 #[derive(Clone, Debug)]

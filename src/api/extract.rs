@@ -76,7 +76,7 @@ pub(super) struct Way(bool);
 impl Way {
     /// For which paths this browser should send its session.
     pub(super) fn cookie_path(&self, state: &State, headers: &HeaderMap) -> String {
-        let base = Arc::clone(&state.handles.facts.borrow().base_path);
+        let base = Arc::clone(&state.handles.configs.borrow().api.base_path);
         prefix::cookie_path(&base, self.0, headers).to_owned()
     }
 }
@@ -155,8 +155,9 @@ impl FromRequestParts<Arc<State>> for Owner {
 }
 
 pub(super) fn is_setup_open(state: &State, peer: Peer, headers: &HeaderMap) -> bool {
-    let facts = state.handles.facts.borrow().clone();
-    let is_new = !facts.is_set_up && facts.admin_password_file.is_none();
+    let handles = &state.handles;
+    let has_password = handles.configs.borrow().api.admin_password_file.is_some();
+    let is_new = !handles.settings.is_set_up() && !has_password;
     is_new && is_local(peer, headers) && is_own_name(headers)
 }
 

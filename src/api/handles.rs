@@ -1,18 +1,14 @@
 //! What the API is given to look at and to act on. It reaches for nothing else.
 
-use std::{
-    net::SocketAddr,
-    path::PathBuf,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use tokio::sync::watch;
 
-use super::{auth::SetupCode, settings::Settings};
+use super::auth::SetupCode;
 use crate::{
     blocks::BlockStats,
     books::{Counters, Roster},
+    config::{Config, SettingsFile},
     datum,
     ledger::Ledger,
     template::Templates,
@@ -30,38 +26,29 @@ pub struct Handles {
     pub work: watch::Receiver<Option<Arc<Work>>>,
     /// None: solo, or not started yet.
     pub pool: watch::Receiver<Option<datum::Pool>>,
-    pub facts: watch::Receiver<Arc<Facts>>,
+    /// What the configuration says now.
+    pub configs: watch::Receiver<Arc<Config>>,
+    pub facts: Arc<Facts>,
     pub tls: watch::Receiver<Arc<TlsFacts>>,
-    pub settings: Arc<dyn Settings>,
+    pub settings: SettingsFile,
     /// For whoever makes the first settings.
     pub setup_code: Arc<SetupCode>,
 }
 
-/// What the configuration says, as far as answers depend on it.
+impl Handles {
+    pub(super) fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.configs.borrow())
+    }
+}
+
+/// What is known once everything listens.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
-    /// `host:port` of each `[[pool]]`, in order of preference.
-    pub pools: Vec<Arc<str>>,
-    /// The first settings are made, and hold.
-    pub is_set_up: bool,
-    /// `mining.address` as it is written.
-    pub address: Option<Arc<str>>,
-    /// The scriptPubKey of `mining.address`; none: it is not set yet.
-    pub own_script: Option<Box<[u8]>>,
     /// Where miners connect.
     pub stratum: Vec<SocketAddr>,
-    /// What some of those ports have of their own.
-    pub ports: Vec<PortFacts>,
     pub sv2_authority_key: Option<String>,
-    /// `template.stale_after`.
-    pub stale_after: Duration,
-    pub admin_password_file: Option<PathBuf>,
-    /// Whether `/metrics` answers.
-    pub metrics: bool,
-    /// What stands before every path at the proxy in front; empty: nothing.
-    pub base_path: Arc<str>,
-    /// Names that the dashboard goes by besides those that no stranger can have.
-    pub allowed_hosts: Arc<[Box<str>]>,
+    /// Those of ports that have their own, in the order of `[[stratum.port]]`.
+    pub port_authority_keys: Vec<Option<String>>,
 }
 
 /// What miners are shown that speak TLS.
@@ -75,17 +62,6 @@ pub struct TlsFacts {
     pub names: Arc<[String]>,
     /// Why there is no certificate, or no new one.
     pub trouble: Option<Arc<str>>,
-}
-
-/// A port with rules of its own.
-#[derive(Clone, Debug, Default)]
-pub struct PortFacts {
-    pub listen: Vec<SocketAddr>,
-    pub difficulty_min: Option<f64>,
-    pub difficulty_start: Option<f64>,
-    pub difficulty_max: Option<f64>,
-    pub max_coinbase: Option<usize>,
-    pub sv2_authority_key: Option<String>,
 }
 
 /// The time, as answers need it.

@@ -4,8 +4,8 @@
 //!  handles (what runs) -> view (pure) -> shapes -> read, admin, compat -> router -> conn (sockets)
 //!                                           metrics, news -> events -^
 //! ```
-//! `shapes` is the promise to readers, `auth` the door, `settings` what the owner of gatewayd.toml
-//! gives. Not here: what happened before (`ledger`), and what settings mean (`config`).
+//! `shapes` is the promise to readers, `auth` the door. Not here: what happened before
+//! (`ledger`), and what settings mean and how they are changed (`config`).
 
 mod admin;
 mod assets;
@@ -28,7 +28,6 @@ mod places;
 mod prefix;
 mod read;
 mod router;
-mod settings;
 pub mod shapes;
 mod state;
 mod stranger;
@@ -38,7 +37,6 @@ mod view;
 pub use self::{
     auth::SetupCode,
     conn::{Api, spawn},
-    handles::{Facts, Handles, Moment, PortFacts, TlsFacts},
-    settings::{Answer, Applied, Change, Edit, MASK, Settings, SettingsError, SettingsView},
+    handles::{Facts, Handles, Moment, TlsFacts},
     task::try_password_file,
 };

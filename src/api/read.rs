@@ -19,8 +19,8 @@ use super::{
     metrics, news,
     peer::{Peer, guest},
     shapes::{
-        Blocks, ErrorBody, Health, History, Metric, Miners, Nodes, Pools, Readiness, Status, Work,
-        Workers,
+        Blocks, ErrorBody, Health, History, Metric, Miners, Nodes, Pools, Readiness, Rejects,
+        Status, Work, Workers,
     },
     state::State,
     view::{self, HistoryRequest},
@@ -83,7 +83,7 @@ pub(super) async fn stratum_ca(extract::State(state): Shared) -> Result<Response
     ),
 )]
 pub(super) async fn metrics(extract::State(state): Shared) -> Result<Response, ApiError> {
-    if !state.handles.facts.borrow().metrics {
+    if !state.handles.configs.borrow().api.metrics {
         return Err(ApiError::not_found("api.metrics is false in gatewayd.toml."));
     }
     let content_type = HeaderValue::from_static(metrics::CONTENT_TYPE);
@@ -186,27 +186,44 @@ pub(super) async fn history(
     extract::State(state): Shared,
     Params(query): Params<HistoryQuery>,
 ) -> Result<Json<History>, ApiError> {
-    let unit = query.window.ends_with(['s', 'm', 'h', 'd']) && !query.window.ends_with("ms");
-    let fits = unit && (2..=7).contains(&query.window.len()) && !query.window.starts_with('0');
-    if !fits {
-        let message = "window should be a number and s, m, h or d, like 24h.";
-        return Err(ApiError::bad_request(message));
-    }
-    // None: longer ago than anything can be.
-    let window = parse_duration(&query.window).unwrap_or(WINDOW_MAX);
-    if query.worker.as_ref().is_some_and(|name| name.chars().count() > WORKER_LEN_MAX) {
-        return Err(ApiError::bad_request("worker has at most 256 characters."));
-    }
+    let (window, worker) = (parse_window(&query.window)?, known_length(query.worker)?);
     if query.top > TOP_MAX {
         return Err(ApiError::bad_request("top is at most 12."));
     }
-    let request = HistoryRequest {
-        metric: query.metric,
-        window: window.clamp(WINDOW_MIN, WINDOW_MAX),
-        worker: query.worker,
-        top: query.top,
-    };
+    let request = HistoryRequest { metric: query.metric, window, worker, top: query.top };
     Ok(Json(view::history(&state.handles, request).await?))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct RejectsQuery {
+    /// How far back: a number and s, m, h or d.
+    #[serde(default = "window")]
+    #[param(pattern = "^[1-9][0-9]{0,5}[smhd]$", default = "24h")]
+    window: String,
+    /// One worker alone.
+    #[param(max_length = 256)]
+    worker: Option<String>,
+}
+
+/// Why shares were rejected, over restarts.
+#[utoipa::path(
+    get, path = "/api/v1/rejects", tag = "reading", params(RejectsQuery),
+    responses(
+        (status = 200, body = Rejects),
+        (status = 400, body = ErrorBody),
+        (status = 503, body = ErrorBody, description = "The history cannot be read now"),
+    ),
+)]
+pub(super) async fn rejects(
+    extract::State(state): Shared,
+    Params(query): Params<RejectsQuery>,
+) -> Result<Json<Rejects>, ApiError> {
+    let (window, worker) = (parse_window(&query.window)?, known_length(query.worker)?);
+    let found = state.handles.ledger.rejects(worker.clone(), window).await?;
+    let by_reason = found.into_iter().collect();
+    Ok(Json(Rejects { window_s: window.as_secs(), worker, by_reason }))
 }
 
 /// The work that miners have now, and whom it would pay.
@@ -278,6 +295,23 @@ pub(super) async fn events(
     // Proxies like nginx would keep events back.
     let unbuffered = [("x-accel-buffering", HeaderValue::from_static("no"))];
     (unbuffered, events).into_response()
+}
+
+fn parse_window(text: &str) -> Result<Duration, ApiError> {
+    let has_unit = text.ends_with(['s', 'm', 'h', 'd']) && !text.ends_with("ms");
+    if !has_unit || !(2..=7).contains(&text.len()) || text.starts_with('0') {
+        let message = "window should be a number and s, m, h or d, like 24h.";
+        return Err(ApiError::bad_request(message));
+    }
+    // None: longer ago than anything can be.
+    Ok(parse_duration(text).unwrap_or(WINDOW_MAX).clamp(WINDOW_MIN, WINDOW_MAX))
+}
+
+fn known_length(worker: Option<String>) -> Result<Option<String>, ApiError> {
+    if worker.as_ref().is_some_and(|name| name.chars().count() > WORKER_LEN_MAX) {
+        return Err(ApiError::bad_request("worker has at most 256 characters."));
+    }
+    Ok(worker)
 }
 
 fn within(name: &str, value: usize, most: usize) -> Result<usize, ApiError> {

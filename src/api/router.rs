@@ -83,6 +83,7 @@ fn endpoints() -> OpenApiRouter<Arc<State>> {
         .routes(routes!(read::miners))
         .routes(routes!(read::workers))
         .routes(routes!(read::history))
+        .routes(routes!(read::rejects))
         .routes(routes!(read::work))
         .routes(routes!(read::pool))
         .routes(routes!(read::nodes))
@@ -103,7 +104,7 @@ fn endpoints() -> OpenApiRouter<Arc<State>> {
 type Shared = axum::extract::State<Arc<State>>;
 
 fn describe(state: &Shared, description: &Bytes) -> Response {
-    let base = Arc::clone(&state.handles.facts.borrow().base_path);
+    let base = Arc::clone(&state.handles.configs.borrow().api.base_path);
     let body = match &*base {
         "" => description.clone(),
         base => prefix::describe(description, base).into(),
@@ -155,6 +156,7 @@ mod tests {
             "/api/v1/miners",
             "/api/v1/workers",
             "/api/v1/history",
+            "/api/v1/rejects",
             "/api/v1/work",
             "/api/v1/pool",
             "/api/v1/nodes",

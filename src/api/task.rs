@@ -19,7 +19,7 @@ use super::{
 /// Tells listeners what changes, and reads the password file again with the settings. Runs until it
 /// is dropped.
 pub(super) async fn run(state: Arc<State>) {
-    let mut facts = state.handles.facts.clone();
+    let mut configs = state.handles.configs.clone();
     let mut newsroom = Newsroom::default();
     let mut tick = interval(Duration::from_millis(LOOK_EACH_MS));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -29,7 +29,7 @@ pub(super) async fn run(state: Arc<State>) {
         tokio::select! {
             _ = tick.tick() => {}
             // Also when they were read again and say the same: the password may be another.
-            Ok(()) = facts.changed() => {
+            Ok(()) = configs.changed() => {
                 read_password(&state, &mut password).await;
                 continue;
             }
@@ -67,7 +67,7 @@ pub(super) async fn check(
 /// Reads the password's file, if there is one. One that says what it said before (`known`) signs
 /// nobody out.
 async fn read_password(state: &State, known: &mut Option<[u8; 32]>) {
-    let path = state.handles.facts.borrow().admin_password_file.clone();
+    let path = state.handles.configs.borrow().api.admin_password_file.clone();
     let Some(path) = path else {
         *known = None;
         return state.set_password(Ok(None));

@@ -4,6 +4,10 @@ use figment::{
 };
 
 use super::*;
+use crate::{
+    node::{Auth, BlvmConfig},
+    work::Difficulty,
+};
 
 /// The file as written, with defaults where it is silent.
 pub(in crate::config) fn parse_raw(toml: &str) -> Result<Raw, Box<figment::Error>> {
@@ -58,9 +62,17 @@ fn example_names_every_key() {
 #[test]
 fn minimal_file_is_enough() {
     let config = Config::parse(MINIMAL).unwrap();
-    assert_eq!(config.nodes[0].name, "127.0.0.1:8332");
-    assert!(config.pools.is_empty());
+    assert_eq!(&*config.template.nodes[0].name, "127.0.0.1:8332");
+    assert!(config.datum.pools.is_empty());
     assert_eq!(config.template.refresh, Duration::from_secs(40));
+}
+
+#[test]
+fn defaults_are_what_a_minimal_file_says() {
+    let (defaults, minimal) = (Config::defaults(), Config::parse(MINIMAL).unwrap());
+    assert_eq!((defaults.address, defaults.template.nodes.len()), (None, 0));
+    assert_eq!(defaults.template.refresh, minimal.template.refresh);
+    assert_eq!(defaults.limits, minimal.limits);
 }
 
 #[test]
@@ -113,7 +125,7 @@ fn a_login_has_a_second_at_least() {
         let error = case(time).unwrap_err().to_string();
         assert!(error.contains("stratum.login_timeout must be at least 1s"), "{error}");
     }
-    assert_eq!(case("1s").unwrap().stratum.login_timeout, Duration::from_secs(1));
+    assert_eq!(case("1s").unwrap().stratum.rules.login_timeout, Duration::from_secs(1));
 }
 
 /// What `gatewayd check` prints of a file, in order.
@@ -204,7 +216,7 @@ fn one_fault_is_one_problem() {
 fn what_is_no_toml_has_its_line_and_no_more() {
     let told = told("[mining]\naddress = bc1q\n");
     assert_eq!(told.len(), 1, "{told:#?}");
-    assert!(told[0].starts_with("configuration:2: address: this is not as TOML wants it: "));
+    assert!(told[0].starts_with("configuration:2: address: invalid TOML: "));
     assert!(!told[0].contains("bc1q"), "{told:#?}");
 }
 
@@ -214,8 +226,8 @@ fn secrets_are_not_printed() {
     let raw = parse_raw(&toml).unwrap();
     let config = Config::parse(&toml).unwrap();
     assert!(!format!("{raw:?} {config:?}").contains("hunter2"));
-    let NodeAuth::Password { password, .. } = &config.nodes[1].auth else { panic!("cookie") };
-    assert_eq!(password.expose(), "hunter2");
+    let Auth::UserPass(_, password) = &config.template.nodes[1].auth else { panic!("cookie") };
+    assert_eq!(password, "hunter2");
 }
 
 /// The problems of `MINIMAL` with `more` after it.
@@ -310,7 +322,7 @@ fn a_base_path_is_a_path_and_hides_nothing() {
 fn history_is_kept_for_a_day_at_least() {
     let keep = |text: &str| {
         let toml = format!("{MINIMAL}[ledger]\nkeep_history = \"{text}\"");
-        Config::parse(&toml).map(|config| config.keep_history)
+        Config::parse(&toml).map(|config| config.ledger.keep_history)
     };
     assert_eq!(keep("1d").unwrap(), Duration::from_secs(86_400));
     assert!(keep("23h").unwrap_err().to_string().contains("ledger.keep_history"));
@@ -333,7 +345,7 @@ fn a_url_has_a_host_and_a_port() {
     for (url, name) in [("http://localhost:8332/", "localhost:8332"), ("http://[::1]:1", "[::1]:1")]
     {
         let toml = format!("{MINIMAL}[[node]]\nrpc_url = \"{url}\"");
-        assert_eq!(Config::parse(&toml).unwrap().nodes[1].name, name);
+        assert_eq!(&*Config::parse(&toml).unwrap().template.nodes[1].name, name);
     }
 }
 
@@ -379,10 +391,11 @@ fn a_blvm_node_has_its_own_cookie_and_socket() {
     let node =
         |keys: &str| Config::parse(&MINIMAL.replace("[[node]]", &format!("[[node]]\n{keys}")));
     let cookie = r#"rpc_cookie_file = "/blvm/.cookie""#;
-    let kind = |keys: &str| node(keys).unwrap().nodes.remove(0).kind;
+    let kind = |keys: &str| node(keys).unwrap().template.nodes.remove(0).kind;
     assert_eq!(kind(""), NodeKind::Bitcoind);
     let blvm = kind(&format!("kind = \"blvm\"\n{cookie}\nnodeapi_socket = \"/blvm/node.sock\""));
-    assert_eq!(blvm, NodeKind::Blvm { nodeapi_socket: Some("/blvm/node.sock".into()) });
+    let (nodeapi_socket, module_id) = (Some("/blvm/node.sock".into()), "gatewayd".into());
+    assert_eq!(blvm, NodeKind::Blvm(BlvmConfig { nodeapi_socket, module_id }));
     let problem = |keys: &str| node(keys).unwrap_err().problems.remove(0);
     for (keys, expected) in [
         ("kind = \"btcd\"", "node.kind \"btcd\" is not one of \"bitcoind\", \"blvm\""),
@@ -398,7 +411,7 @@ fn a_blvm_node_has_its_own_cookie_and_socket() {
 fn a_version_mask_is_hex_between_two_bips() {
     let mask = |text: &str| {
         let toml = format!("{MINIMAL}[pooling]\nversion_mask = \"{text}\"");
-        Config::parse(&toml).map(|config| config.pooling.version_mask)
+        Config::parse(&toml).map(|config| config.stratum.rules.pooled_version_mask)
     };
     assert_eq!(mask("1fffe000").unwrap(), 0x1fff_e000);
     assert_eq!(mask("0x1fffffe0").unwrap(), 0x1fff_ffe0);
@@ -414,7 +427,7 @@ fn a_version_mask_is_hex_between_two_bips() {
 fn addresses_of_every_kind_are_taken_and_pay_what_they_say() {
     let of = |address: &str| {
         let toml = format!("[[node]]\n[mining]\naddress = \"{address}\"");
-        let payout = Config::parse(&toml)?.mining.address.unwrap();
+        let payout = Config::parse(&toml)?.address.unwrap();
         let script = payout.address.assume_checked_ref().script_pubkey().to_hex_string();
         Ok::<_, ConfigError>((payout.text, script))
     };
@@ -465,8 +478,8 @@ fn rules_are_allowed_by_name() {
         let toml = format!("{MINIMAL}[template]\nallow_rules = {list}");
         Config::parse(&toml).map(|config| config.template.allow_rules)
     };
-    assert_eq!(Config::parse(MINIMAL).unwrap().template.allow_rules, Vec::<String>::new());
-    assert_eq!(rules("[\"!future\", \"other\"]").unwrap(), ["future", "other"]);
+    assert_eq!(Config::parse(MINIMAL).unwrap().template.allow_rules.len(), 0);
+    assert_eq!(*rules("[\"!future\", \"other\"]").unwrap(), ["future".into(), "other".into()]);
     for (wrong, advice) in [("[\"!\"]", "an empty name"), ("[\"!blake2b\"]", "Bitcoin Core")] {
         let error = rules(wrong).unwrap_err().to_string();
         assert!(error.contains("template.allow_rules") && error.contains(advice), "{error}");
@@ -528,11 +541,17 @@ fn ports_have_rules_of_their_own() {
          [stratum.worker_difficulty]\n\"bc1q.a\" = 7.5",
     );
     let stratum = config.unwrap().stratum;
-    assert_eq!(stratum.difficulty_max, Difficulty::new(1e6));
-    assert_eq!(stratum.worker_difficulty.get("bc1q.a").copied(), Difficulty::new(7.5));
+    assert_eq!(stratum.rules.difficulty_max, Difficulty::new(1e6));
+    assert_eq!(stratum.rules.worker_difficulty.get("bc1q.a").copied(), Difficulty::new(7.5));
     let port = &stratum.ports[0];
-    assert_eq!((port.listen.len(), port.difficulty_min), (1, Difficulty::new(0.5)));
-    assert_eq!((port.difficulty_start, port.difficulty_max, port.max_coinbase), (None, None, None));
+    let rules = &port.rules;
+    assert_eq!((port.listen.len(), Some(rules.difficulty_min)), (1, Difficulty::new(0.5)));
+    assert_eq!(Some(rules.difficulty_start), Difficulty::new(0.5), "small miners begin small");
+    assert_eq!(
+        (rules.difficulty_max, rules.class_most),
+        (Difficulty::new(1e6), None),
+        "as for all"
+    );
     for (wrong, told) in [
         ("difficulty_max = 1.0", "stratum.difficulty_max is below stratum.difficulty_min"),
         ("difficulty_max = -1.0", "stratum.difficulty_max -1 is not a difficulty"),
@@ -571,9 +590,9 @@ fn ports_have_rules_of_their_own() {
 fn limits_are_read_and_what_cannot_be_is_explained() {
     let parse = |limits: &str| Config::parse(&format!("{MINIMAL}[limits]\n{limits}"));
     let limits = Config::parse(MINIMAL).unwrap().limits;
-    assert_eq!(limits.rules, Rules::default(), "the defaults are one");
+    assert_eq!(limits, Rules::default(), "the defaults are one");
     let list = "allow = [\"198.51.100.0/24\", \"2001:db8::1\"]\nconnections_per_minute = 0";
-    let rules = parse(list).unwrap().limits.rules;
+    let rules = parse(list).unwrap().limits;
     assert!(rules.allow.contains("198.51.100.9".parse().unwrap()));
     assert!(!rules.allow.contains("198.51.101.9".parse().unwrap()));
     assert_eq!(rules.connections_per_minute, 0);

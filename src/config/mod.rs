@@ -1,8 +1,10 @@
-//! gatewayd.toml: `raw` is the file as written, [`Config`] what it means. Everything else sees
-//! only `Config`, and of it only its own part.
+//! gatewayd.toml: `raw` is the file as written, [`Config`] what it means, in the words of each part:
+//! a part has its own configuration's type, and is told no more than that.
 
 mod check;
+mod defaults;
 pub mod edit;
+mod file;
 mod import;
 mod module;
 mod problem;
@@ -11,90 +13,55 @@ mod read;
 
 use std::{
     borrow::Cow,
-    collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
+use bitcoin::Network;
 use figment::{
     Figment,
     providers::{Env, Format, Toml},
 };
 
 pub use check::{OWN_PATHS, parse_duration};
+pub use file::{Applied, Change, Edit, SettingsError, SettingsFile, SettingsView, Trial};
 pub use import::{Imported, import_datum};
 pub use module::Module;
 pub use problem::Problem;
 pub use raw::{Raw, Secret};
 
-use crate::work::{Cidr, Difficulty, WhenDown, limits::Rules};
+use crate::{
+    blocks::BlockNode,
+    datum::DatumConfig,
+    ledger::LedgerConfig,
+    listener,
+    logging::LogConfig,
+    node::NodeKind,
+    stratum,
+    template::TemplateConfig,
+    work::{AssemblerConfig, Cidr, limits::Rules},
+};
 
-/// What the operator wants, checked.
+/// What the operator wants, checked: for each part its own configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The file that it was read from.
     pub path: Option<PathBuf>,
     /// All of it as it was written, with the environment over it.
     pub written: Arc<Raw>,
-    pub nodes: Vec<Node>,
-    pub template: Template,
-    pub mining: Mining,
-    pub pools: Vec<Pool>,
-    pub pooling: Pooling,
-    pub stratum: Stratum,
-    pub api: Api,
-    pub limits: Limits,
-    pub data_dir: PathBuf,
-    /// How long the ledger remembers.
-    pub keep_history: Duration,
-    pub log: Log,
-}
-
-#[derive(Clone, Debug)]
-pub struct Node {
-    /// As it is named in logs: host and port of the URL.
-    pub name: String,
-    pub rpc_url: String,
-    pub auth: NodeAuth,
-    pub zmq_hashblock: Option<String>,
-    pub submit_only: bool,
-    pub kind: NodeKind,
-}
-
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum NodeKind {
-    /// Bitcoin Core, Knots.
-    Bitcoind,
-    Blvm {
-        /// Of its NodeAPI.
-        nodeapi_socket: Option<PathBuf>,
-    },
-}
-
-#[derive(Clone, Debug)]
-pub enum NodeAuth {
-    Cookie(PathBuf),
-    Password { user: String, password: Secret },
-}
-
-#[derive(Clone, Debug)]
-pub struct Template {
-    pub refresh: Duration,
-    pub stale_after: Duration,
-    pub propose: bool,
-    /// Rules that a template may demand though they are not known here.
-    pub allow_rules: Vec<String>,
-}
-
-#[derive(Clone, Debug)]
-pub struct Mining {
-    /// None: not set up yet, so nothing is mined.
+    /// `mining.address`; none: not set up yet, so nothing is mined.
     pub address: Option<PayoutAddress>,
-    pub coinbase_tag: String,
-    pub coinbase_tag_secondary: String,
-    pub unique_id: u16,
+    pub template: TemplateConfig,
+    /// None while there is no address.
+    pub work: Option<AssemblerConfig>,
+    pub datum: DatumConfig,
+    pub stratum: Stratum,
+    pub limits: Rules,
+    pub ledger: LedgerConfig,
+    pub api: Api,
+    pub log: LogConfig,
 }
 
 /// Whom blocks pay that are found while not pooled.
@@ -106,55 +73,22 @@ pub struct PayoutAddress {
     pub text: String,
 }
 
-#[derive(Clone, Debug)]
-pub struct Pool {
-    pub host: String,
-    pub port: u16,
-    /// Ed25519, then X25519.
-    pub public_key: [u8; 64],
+impl PayoutAddress {
+    fn script(&self) -> Box<[u8]> {
+        self.address.clone().assume_checked().script_pubkey().into_bytes().into()
+    }
 }
 
-#[derive(Clone, Debug)]
-pub struct Pooling {
-    pub when_down: WhenDown,
-    pub usernames: Usernames,
-    pub always_pay_self: bool,
-    pub hold_shares: Duration,
-    pub reconnect_grace: Duration,
-    pub version_mask: u32,
-    pub timeout: Duration,
-    pub user_agent: String,
-    pub modifiers: BTreeMap<String, Vec<(String, f64)>>,
-}
-
-/// What the pool is told of a miner's username.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Usernames {
-    Full,
-    Worker,
-    Address,
-}
-
+/// Where miners connect, and by which rules.
 #[derive(Clone, Debug)]
 pub struct Stratum {
     pub listen: Vec<SocketAddr>,
+    pub rules: stratum::Config,
+    pub ports: Vec<Port>,
+    /// As far as this process may open as many files.
+    pub limits: listener::Limits,
     /// Whose PROXY header is believed.
     pub trusted_proxies: Arc<[Cidr]>,
-    pub max_connections: usize,
-    pub max_connections_per_ip: usize,
-    pub difficulty_min: Difficulty,
-    pub difficulty_start: Difficulty,
-    /// None: as high as a block's.
-    pub difficulty_max: Option<Difficulty>,
-    pub worker_difficulty: BTreeMap<String, Difficulty>,
-    pub shares_per_minute: u32,
-    pub stale_after: Duration,
-    pub login_timeout: Duration,
-    /// Zero: never.
-    pub idle_timeout: Duration,
-    pub fingerprint: bool,
-    pub classes: Vec<Class>,
-    pub ports: Vec<Port>,
     pub tls: Tls,
     pub sv2: Sv2,
 }
@@ -173,14 +107,11 @@ pub enum Tls {
     },
 }
 
-/// `[[stratum.port]]`; none is as for all ports.
+/// `[[stratum.port]]`.
 #[derive(Clone, Debug)]
 pub struct Port {
     pub listen: Vec<SocketAddr>,
-    pub difficulty_min: Option<Difficulty>,
-    pub difficulty_start: Option<Difficulty>,
-    pub difficulty_max: Option<Difficulty>,
-    pub max_coinbase: Option<usize>,
+    pub rules: stratum::Config,
     /// Its own Stratum V2 authority key.
     pub authority_key_file: Option<PathBuf>,
 }
@@ -194,13 +125,6 @@ pub struct Sv2 {
 }
 
 #[derive(Clone, Debug)]
-pub struct Class {
-    pub pattern: String,
-    pub max_coinbase: usize,
-    pub difficulty_min: Option<Difficulty>,
-}
-
-#[derive(Clone, Debug)]
 pub struct Api {
     /// None: no dashboard, no API, no metrics.
     pub listen: Option<SocketAddr>,
@@ -211,37 +135,6 @@ pub struct Api {
     pub base_path: Arc<str>,
     /// Names that the dashboard goes by, in lower case; "*.x" for all below x.
     pub allowed_hosts: Arc<[Box<str>]>,
-}
-
-/// `[limits]`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Limits {
-    pub rules: Rules,
-    /// 0: no limit.
-    pub unproven_places: usize,
-}
-
-#[derive(Clone, Debug)]
-pub struct Log {
-    pub level: String,
-    pub format: LogFormat,
-    /// Also to this file.
-    pub file: Option<PathBuf>,
-}
-
-impl Log {
-    /// What commands that print results want: text on standard error.
-    pub fn text(level: &str) -> Self {
-        Self { level: level.into(), format: LogFormat::Text, file: None }
-    }
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum LogFormat {
-    Text,
-    Json,
-    /// The journal's own protocol, which keeps levels and fields.
-    Journald,
 }
 
 /// Why there is no configuration: each line says where, which key, what is wrong and what to do.
@@ -299,6 +192,27 @@ impl Config {
     pub fn parse(toml: &str) -> Result<Self, ConfigError> {
         let error = |problems| ConfigError { path: "configuration".into(), problems };
         read::alone(toml).map_err(error)
+    }
+
+    /// The scriptPubKey of `mining.address`; none: it is not set yet.
+    pub fn own_script(&self) -> Option<&[u8]> {
+        self.work.as_ref().map(|work| &*work.solo.script)
+    }
+
+    /// Whether blocks on this network can pay `mining.address`.
+    pub fn fits_network(&self, network: Network) -> bool {
+        self.template.chains.contains(&network)
+    }
+
+    /// The nodes that found blocks go to.
+    pub fn block_nodes(&self) -> Vec<BlockNode> {
+        let nodes = self.template.nodes.iter().map(|node| BlockNode {
+            name: Arc::clone(&node.name),
+            rpc_url: node.rpc_url.clone(),
+            auth: node.auth.clone(),
+            is_blvm: matches!(node.kind, NodeKind::Blvm(_)),
+        });
+        nodes.collect()
     }
 }
 

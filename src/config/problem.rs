@@ -81,7 +81,7 @@ impl<'a> Places<'a> {
         let line = error.span().map(|span| self.line(span.start));
         let key = line.and_then(|line| key_of(self.text.lines().nth(line - 1)?));
         let key = key.map_or_else(String::new, |key| format!("{key}: "));
-        let text = format!("{key}this is not as TOML wants it: {}", error.message().trim());
+        let text = format!("{key}invalid TOML: {}", error.message().trim());
         Some(Problem { place: line.map_or(Place::File, Place::Line), text })
     }
 

@@ -7,6 +7,29 @@ use serde::{
     de::{Error, Visitor},
 };
 
+/// A section of the file: its keys, each with its default.
+macro_rules! section {
+    (
+        $(#[$about:meta])*
+        pub struct $name:ident {
+            $($(#[$attribute:meta])* $key:ident: $type:ty = $default:expr,)*
+        }
+    ) => {
+        $(#[$about])*
+        #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct $name {
+            $($(#[$attribute])* pub $key: $type,)*
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($key: $default,)* }
+            }
+        }
+    };
+}
+
 /// The whole file. Unknown keys are refused, so that a typing error never passes for a setting.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -23,149 +46,87 @@ pub struct Raw {
     pub log: Log,
 }
 
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Node {
-    pub kind: String,
-    pub rpc_url: String,
-    pub rpc_cookie_file: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub rpc_user: String,
-    #[serde(skip_serializing_if = "Secret::is_empty")]
-    pub rpc_password: Secret,
-    pub zmq_hashblock: String,
-    pub nodeapi_socket: String,
-    pub submit_only: bool,
-}
-
-impl Default for Node {
-    fn default() -> Self {
-        Self {
-            kind: "bitcoind".into(),
-            rpc_url: "http://127.0.0.1:8332".into(),
-            rpc_cookie_file: "~/.bitcoin/.cookie".into(),
-            rpc_user: String::new(),
-            rpc_password: Secret::default(),
-            zmq_hashblock: String::new(),
-            nodeapi_socket: String::new(),
-            submit_only: false,
-        }
+section! {
+    pub struct Node {
+        kind: String = "bitcoind".into(),
+        rpc_url: String = "http://127.0.0.1:8332".into(),
+        rpc_cookie_file: String = "~/.bitcoin/.cookie".into(),
+        #[serde(skip_serializing_if = "String::is_empty")]
+        rpc_user: String = String::new(),
+        #[serde(skip_serializing_if = "Secret::is_empty")]
+        rpc_password: Secret = Secret::default(),
+        zmq_hashblock: String = String::new(),
+        nodeapi_socket: String = String::new(),
+        submit_only: bool = false,
     }
 }
 
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Template {
-    pub refresh: String,
-    pub stale_after: String,
-    pub propose: bool,
-    pub allow_rules: Vec<String>,
-}
-
-impl Default for Template {
-    fn default() -> Self {
-        Self {
-            refresh: "40s".into(),
-            stale_after: "120s".into(),
-            propose: true,
-            allow_rules: Vec::new(),
-        }
+section! {
+    pub struct Template {
+        refresh: String = "40s".into(),
+        stale_after: String = "120s".into(),
+        propose: bool = true,
+        allow_rules: Vec<String> = Vec::new(),
     }
 }
 
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Mining {
-    pub address: String,
-    pub coinbase_tag: String,
-    pub coinbase_tag_secondary: String,
-    pub unique_id: u16,
-}
-
-impl Default for Mining {
-    fn default() -> Self {
-        Self {
-            address: String::new(),
-            coinbase_tag: "gatewayd".into(),
-            coinbase_tag_secondary: String::new(),
-            unique_id: 4242,
-        }
+section! {
+    pub struct Mining {
+        address: String = String::new(),
+        coinbase_tag: String = "gatewayd".into(),
+        coinbase_tag_secondary: String = String::new(),
+        unique_id: u16 = 4242,
     }
 }
 
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Pool {
-    pub host: String,
-    pub port: u16,
-    pub public_key: String,
-}
-
-impl Default for Pool {
-    fn default() -> Self {
-        Self {
-            host: "datum-beta1.mine.ocean.xyz".into(),
-            port: 28915,
-            public_key: "f21f2f0ef0aa1970468f22bad9bb7f4535146f8e4a8f646bebc93da3d89b1406\
+section! {
+    pub struct Pool {
+        host: String = "datum-beta1.mine.ocean.xyz".into(),
+        port: u16 = 28915,
+        public_key: String = "f21f2f0ef0aa1970468f22bad9bb7f4535146f8e4a8f646bebc93da3d89b1406\
                          f40d032f09a417d94dc068055df654937922d2c89522e3e8f6f0e649de473003"
                 .into(),
-        }
     }
 }
 
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Pooling {
-    pub when_down: String,
-    pub usernames: String,
-    pub always_pay_self: bool,
-    pub hold_shares: String,
-    pub reconnect_grace: String,
-    pub version_mask: String,
-    pub timeout: String,
-    pub user_agent: String,
-}
-
-impl Default for Pooling {
-    fn default() -> Self {
-        Self {
-            when_down: "disconnect".into(),
-            usernames: "full".into(),
-            always_pay_self: true,
-            hold_shares: "120s".into(),
-            reconnect_grace: "10s".into(),
-            version_mask: "1fffe000".into(),
-            timeout: "60s".into(),
-            user_agent: String::new(),
-        }
+section! {
+    pub struct Pooling {
+        when_down: String = "disconnect".into(),
+        usernames: String = "full".into(),
+        always_pay_self: bool = true,
+        hold_shares: String = "120s".into(),
+        reconnect_grace: String = "10s".into(),
+        version_mask: String = "1fffe000".into(),
+        timeout: String = "60s".into(),
+        user_agent: String = String::new(),
     }
 }
 
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Stratum {
-    pub listen: Vec<String>,
-    pub trusted_proxies: Vec<String>,
-    pub max_connections: usize,
-    pub max_connections_per_ip: usize,
-    pub difficulty_min: f64,
-    pub difficulty_start: f64,
-    pub difficulty_max: f64,
-    pub shares_per_minute: u32,
-    pub stale_after: String,
-    pub login_timeout: String,
-    pub idle_timeout: String,
-    pub fingerprint: bool,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub class: Vec<Class>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub port: Vec<Port>,
-    /// Worker -> its difficulty.
-    pub worker_difficulty: BTreeMap<String, f64>,
-    /// Modifier -> address ("" is the miner's own) -> fraction.
-    pub username_modifiers: BTreeMap<String, BTreeMap<String, f64>>,
-    pub tls: Tls,
-    pub sv2: Sv2,
+section! {
+    pub struct Stratum {
+        listen: Vec<String> = vec!["0.0.0.0:23334".into(), "[::]:23334".into()],
+        trusted_proxies: Vec<String> = Vec::new(),
+        max_connections: usize = 50_000,
+        max_connections_per_ip: usize = 5_000,
+        difficulty_min: f64 = 16_384.0,
+        difficulty_start: f64 = 16_384.0,
+        difficulty_max: f64 = 0.0,
+        shares_per_minute: u32 = 8,
+        stale_after: String = "120s".into(),
+        login_timeout: String = "15s".into(),
+        idle_timeout: String = "7200s".into(),
+        fingerprint: bool = true,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        class: Vec<Class> = Vec::new(),
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        port: Vec<Port> = Vec::new(),
+        /// Worker -> its difficulty.
+        worker_difficulty: BTreeMap<String, f64> = BTreeMap::new(),
+        /// Modifier -> address ("" is the miner's own) -> fraction.
+        username_modifiers: BTreeMap<String, BTreeMap<String, f64>> = BTreeMap::new(),
+        tls: Tls = Tls::default(),
+        sv2: Sv2 = Sv2::default(),
+    }
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -177,41 +138,10 @@ pub struct Tls {
     pub names: Vec<String>,
 }
 
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Sv2 {
-    pub authority_key_file: String,
-    pub certificate_lifetime: String,
-}
-
-impl Default for Sv2 {
-    fn default() -> Self {
-        Self { authority_key_file: String::new(), certificate_lifetime: "24h".into() }
-    }
-}
-
-impl Default for Stratum {
-    fn default() -> Self {
-        Self {
-            listen: vec!["0.0.0.0:23334".into(), "[::]:23334".into()],
-            trusted_proxies: Vec::new(),
-            max_connections: 50_000,
-            max_connections_per_ip: 5_000,
-            difficulty_min: 16_384.0,
-            difficulty_start: 16_384.0,
-            difficulty_max: 0.0,
-            shares_per_minute: 8,
-            stale_after: "120s".into(),
-            login_timeout: "15s".into(),
-            idle_timeout: "7200s".into(),
-            fingerprint: true,
-            class: Vec::new(),
-            port: Vec::new(),
-            worker_difficulty: BTreeMap::new(),
-            username_modifiers: BTreeMap::new(),
-            tls: Tls::default(),
-            sv2: Sv2::default(),
-        }
+section! {
+    pub struct Sv2 {
+        authority_key_file: String = String::new(),
+        certificate_lifetime: String = "24h".into(),
     }
 }
 
@@ -276,82 +206,42 @@ pub struct Port {
     pub authority_key_file: String,
 }
 
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Api {
-    pub listen: String,
-    pub admin_password_file: String,
-    pub metrics: bool,
-    pub base_path: String,
-    pub allowed_hosts: Vec<String>,
-}
-
-impl Default for Api {
-    fn default() -> Self {
-        Self {
-            listen: "127.0.0.1:7152".into(),
-            admin_password_file: String::new(),
-            metrics: true,
-            base_path: String::new(),
-            allowed_hosts: Vec::new(),
-        }
+section! {
+    pub struct Api {
+        listen: String = "127.0.0.1:7152".into(),
+        admin_password_file: String = String::new(),
+        metrics: bool = true,
+        base_path: String = String::new(),
+        allowed_hosts: Vec<String> = Vec::new(),
     }
 }
 
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Limits {
-    pub connections_per_minute: u32,
-    pub logins_per_minute: u32,
-    pub bad_shares_per_minute: u32,
-    pub bytes_per_second: u32,
-    pub unproven_places: usize,
-    pub ban_first: String,
-    pub ban_longest: String,
-    pub allow: Vec<String>,
-    pub deny: Vec<String>,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connections_per_minute: 12_000,
-            logins_per_minute: 24_000,
-            bad_shares_per_minute: 600,
-            bytes_per_second: 2_000_000,
-            unproven_places: 5_000,
-            ban_first: "60s".into(),
-            ban_longest: "24h".into(),
-            allow: Vec::new(),
-            deny: Vec::new(),
-        }
+section! {
+    pub struct Limits {
+        connections_per_minute: u32 = 12_000,
+        logins_per_minute: u32 = 24_000,
+        bad_shares_per_minute: u32 = 600,
+        bytes_per_second: u32 = 2_000_000,
+        unproven_places: usize = 5_000,
+        ban_first: String = "60s".into(),
+        ban_longest: String = "24h".into(),
+        allow: Vec<String> = Vec::new(),
+        deny: Vec<String> = Vec::new(),
     }
 }
 
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Ledger {
-    pub data_dir: String,
-    pub keep_history: String,
-}
-
-impl Default for Ledger {
-    fn default() -> Self {
-        Self { data_dir: "/var/lib/gatewayd".into(), keep_history: "90d".into() }
+section! {
+    pub struct Ledger {
+        data_dir: String = "/var/lib/gatewayd".into(),
+        keep_history: String = "90d".into(),
     }
 }
 
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Log {
-    pub level: String,
-    pub format: String,
-    pub file: String,
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self { level: "info".into(), format: "text".into(), file: String::new() }
+section! {
+    pub struct Log {
+        level: String = "info".into(),
+        format: String = "text".into(),
+        file: String = String::new(),
     }
 }
 

@@ -13,10 +13,7 @@ use std::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::hashrate::parse_hashrate;
-use super::{
-    convert::{fits_network, template_config},
-    parts::is_without_ipv6,
-};
+use super::parts::is_without_ipv6;
 use crate::{
     api,
     config::Config,
@@ -25,6 +22,7 @@ use crate::{
     net::HostPort,
     node::Fork,
     template::{self, NodeState, NodeStatus},
+    work::Difficulty,
 };
 
 /// Tries what the configuration names, and says what it found; of a miner of this hashrate too,
@@ -32,7 +30,7 @@ use crate::{
 pub async fn check(config: &Config, hashrate: Option<f64>) -> usize {
     let mut report = Report { problems: 0 };
     report.tell("configuration", Ok("every key is understood".into()));
-    if config.mining.address.is_none() {
+    if config.address.is_none() {
         let missing = "is missing: set it to your bitcoin address, here or on the dashboard";
         report.tell("mining.address", Err(missing.into()));
     }
@@ -40,19 +38,19 @@ pub async fn check(config: &Config, hashrate: Option<f64>) -> usize {
     proxies(config, &mut report);
     paths(config, &mut report);
     nodes(config, &mut report).await;
-    if config.pools.is_empty() {
+    if config.datum.pools.is_empty() {
         report.tell("pool", Ok("none: solo mining to mining.address".into()));
     }
-    for pool in &config.pools {
+    for pool in &config.datum.pools {
         let what = format!("pool {}", HostPort(&pool.host, pool.port));
-        let tried = pool::try_pool(pool, &config.pooling.user_agent).await;
+        let tried = pool::try_pool(pool, &config.datum.user_agent).await;
         let floor = tried.as_ref().ok().map(pool::floor);
         report.tell(&what, tried.map(|terms| pool::describe(&terms)));
         if let Some(told) = hashrate::too_rare(hashrate, floor) {
             report.notice(&what, &format!("{told}: {}", hashrate::POOL_ADVICE));
         }
     }
-    let own = config.stratum.difficulty_min.get();
+    let own = config.stratum.rules.difficulty_min.get();
     if let Some(told) = hashrate::too_rare(hashrate, Some(own)) {
         report.notice("stratum.difficulty_min", &format!("{told}: {}", hashrate::OWN_ADVICE));
     }
@@ -141,7 +139,10 @@ fn free(bound: io::Result<()>, is_running: bool) -> Result<String, String> {
 }
 
 fn paths(config: &Config, report: &mut Report) {
-    report.tell("ledger.data_dir", try_folder(&config.data_dir, "found blocks could not be kept"));
+    report.tell(
+        "ledger.data_dir",
+        try_folder(&config.ledger.data_dir, "found blocks could not be kept"),
+    );
     report.tell("stratum.sv2", authority(&super::identity::authority_file(config)));
     for file in config.stratum.ports.iter().filter_map(|port| port.authority_key_file.as_deref()) {
         report.tell("stratum.port.authority_key_file", authority(file));
@@ -161,13 +162,13 @@ fn paths(config: &Config, report: &mut Report) {
 
 async fn nodes(config: &Config, report: &mut Report) {
     let stop = CancellationToken::new();
-    let mut asked = template_config(config);
+    let mut asked = config.template.clone();
     // Those that only get blocks are asked for work too, to see that they answer.
     asked.nodes.iter_mut().for_each(|node| node.submit_only = false);
     let templates = template::spawn(asked, &stop, &TaskTracker::new());
     let mut status = templates.status.clone();
     let all = status.wait_for(|nodes| {
-        nodes.iter().zip(&config.nodes).all(|(node, configured)| {
+        nodes.iter().zip(&config.template.nodes).all(|(node, configured)| {
             is_ready(node)
                 || node.state == NodeState::WrongChain
                 || configured.submit_only
@@ -180,12 +181,12 @@ async fn nodes(config: &Config, report: &mut Report) {
         nodes.iter().all(|node| !is_ready(node) || node.has_spare_threads.is_some())
     });
     let _ = tokio::time::timeout(CHECK_THREADS, tried).await;
-    for (node, configured) in templates.status.borrow().iter().zip(&config.nodes) {
+    for (node, configured) in templates.status.borrow().iter().zip(&config.template.nodes) {
         let what = format!("node {}", node.name);
         let apart = node.fork.filter(|fork| is_apart(*fork));
         let result = match (node.network, &node.last_error) {
             _ if apart.is_some() => Err(apart.map_or_else(String::new, told)),
-            (Some(network), _) if !fits_network(config, network) => {
+            (Some(network), _) if !config.fits_network(network) => {
                 Err(format!("is on \"{network}\", mining.address is of another network"))
             }
             (Some(network), _) if configured.submit_only => {
@@ -202,7 +203,7 @@ async fn nodes(config: &Config, report: &mut Report) {
             report.notice(&what, &told(fork));
         }
         if let Some(why) = &node.zmq_trouble {
-            report.notice(&what, &format!("tells of no new blocks over ZeroMQ: {why}"));
+            report.notice(&what, &format!("reports no new blocks over ZeroMQ: {why}"));
         }
     }
     if let Some(template) = templates.templates.borrow().as_deref() {
@@ -213,13 +214,15 @@ async fn nodes(config: &Config, report: &mut Report) {
 
 /// Solo, a floor above a block's difficulty stands for nothing: miners are never asked for more.
 fn floors(config: &Config, block: f64, report: &mut Report) {
-    let main = ("stratum.difficulty_min".into(), Some(config.stratum.difficulty_min));
-    let ports = config.stratum.ports.iter().enumerate();
-    let ports = ports
-        .map(|(at, port)| (format!("stratum.port {} difficulty_min", at + 1), port.difficulty_min));
+    let main = ("stratum.difficulty_min".into(), Some(config.stratum.rules.difficulty_min));
+    let ports = config.written.stratum.port.iter().enumerate();
+    let ports = ports.map(|(at, port)| {
+        let floor = port.difficulty_min.and_then(Difficulty::new);
+        (format!("stratum.port {} difficulty_min", at + 1), floor)
+    });
     for (key, floor) in std::iter::once(main).chain(ports) {
         if let Some(floor) = floor.filter(|floor| floor.get() > block)
-            && config.pools.is_empty()
+            && config.datum.pools.is_empty()
         {
             report.notice(
                 &key,

@@ -3,6 +3,8 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{debug, warn};
 
+use crate::listener::Limits;
+
 /// Raises the soft limit to the hard one.
 pub(super) fn raise_limit() {
     let limit = getrlimit(Resource::Nofile);
@@ -14,8 +16,12 @@ pub(super) fn raise_limit() {
     }
 }
 
-/// `wanted` connections, or as many as leave files for nodes, pools and found blocks.
-pub(super) fn room_for(wanted: usize) -> usize {
+/// What is wanted, as far as it leaves files for nodes, pools and found blocks.
+pub(super) fn held(wanted: Limits) -> Limits {
+    Limits { connections: room_for(wanted.connections), ..wanted }
+}
+
+fn room_for(wanted: usize) -> usize {
     let Some(files) = getrlimit(Resource::Nofile).current else { return wanted };
     usize::try_from(files).unwrap_or(usize::MAX).saturating_sub(RESERVED).max(1).min(wanted)
 }

@@ -8,7 +8,7 @@ use crate::{
     blocks::{BlockStats, Event, News},
     books::{Counters, Roster},
     config::Config,
-    ledger::{self, BlockEvent, BlockNews, Ledger, LedgerConfig},
+    ledger::{self, BlockEvent, BlockNews, Ledger},
     template::Templates,
 };
 
@@ -24,9 +24,7 @@ pub(super) fn start_ledger(
         counters: Arc::clone(counters),
         blocks: Box::new(move || blocks.take_news().into_iter().map(block_news).collect()),
     };
-    let ledger =
-        LedgerConfig { data_dir: config.data_dir.clone(), keep_history: config.keep_history };
-    ledger::spawn(ledger, inputs)
+    ledger::spawn(config.ledger.clone(), inputs)
 }
 
 /// Tells the clock of tips when each node heard of each.

@@ -3,7 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use tokio::sync::watch;
@@ -12,6 +12,7 @@ use tracing::{debug, info};
 
 use super::authority::{AuthorityError, load_or_create};
 use crate::{
+    clock,
     config::Config,
     sv2::noise::{AuthorityKey, AuthorityPublicKey, Identity},
 };
@@ -19,7 +20,7 @@ use crate::{
 /// Where the authority key is kept.
 pub(super) fn authority_file(config: &Config) -> PathBuf {
     let file = config.stratum.sv2.authority_key_file.clone();
-    file.unwrap_or_else(|| config.data_dir.join("sv2-authority.key"))
+    file.unwrap_or_else(|| config.ledger.data_dir.join("sv2-authority.key"))
 }
 
 /// The public half of the authority key, and an identity that never runs out.
@@ -76,10 +77,8 @@ async fn renew(authority: AuthorityKey, lifetime: Duration, sender: watch::Sende
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "time enters here")]
 fn unix_now() -> u32 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
+    u32::try_from(clock::unix_now().as_secs()).unwrap_or(u32::MAX)
 }
 
 const LOOK_EACH: Duration = Duration::from_secs(60);

@@ -1,29 +1,23 @@
-//! `[limits]`, kept up with the configuration.
+//! `[limits]`, as the warden is told it.
 
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr},
-    sync::Arc,
 };
 
-use super::{live::Live, now};
-use crate::{books::Roster, work::limits::Rules};
+use crate::{books::Roster, clock::now, config::Config, work::limits::Rules};
 
-/// Tells the warden what the configuration says, now and after each change; who is denied then is
-/// disconnected.
-pub(super) fn follow_rules(live: &Live, roster: &Arc<Roster>) {
-    let roster = Arc::clone(roster);
-    live.follow(move |config| {
-        let mut rules = Rules { gateways: gateways(), ..config.limits.rules.clone() };
-        // Each of their connections counts for whom it names; what they do by themselves is checking.
-        config.stratum.trusted_proxies.iter().for_each(|it| rules.allow.add((*it).into()));
-        roster.warden().set_rules(rules, now());
-        for miner in roster.miners() {
-            if roster.warden().denies(miner.peer.ip()) {
-                miner.evict();
-            }
+/// Tells the warden what the configuration says; who is denied then is disconnected.
+pub(super) fn set_rules(roster: &Roster, config: &Config) {
+    let mut rules = Rules { gateways: gateways(), ..config.limits.clone() };
+    // Each of their connections counts for whom it names; what they do by themselves is checking.
+    config.stratum.trusted_proxies.iter().for_each(|it| rules.allow.add((*it).into()));
+    roster.warden().set_rules(rules, now());
+    for miner in roster.miners() {
+        if roster.warden().denies(miner.peer.ip()) {
+            miner.evict();
         }
-    });
+    }
 }
 
 /// The routers next to this machine. In a container that is the host, which Docker's proxy lets

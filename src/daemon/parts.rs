@@ -1,15 +1,9 @@
 //! The parts that the daemon starts, each with what it needs of the others.
 
-use std::{
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{net::SocketAddr, sync::Arc};
 
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     task::JoinHandle,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -17,17 +11,19 @@ use tracing::warn;
 
 use super::{
     DaemonError,
-    convert::{assembler_config, datum_config, node_config, port_config},
-    files, identity,
-    live::Live,
+    apply::Views,
+    identity,
     propose::{Questions, propose},
 };
 use crate::{
-    blocks::{self, BlockNode, BlockSender, BlockStats, BlocksConfig},
-    config::{Config, NodeKind},
+    blocks::{self, BlockSender, BlockStats, BlocksConfig},
+    config::Config,
     datum, listener,
     template::Templates,
-    work::{Work, task::WorkInputs},
+    work::{
+        Work,
+        task::{Outputs, WorkInputs},
+    },
 };
 
 /// The pool's task.
@@ -37,35 +33,39 @@ pub(super) struct Relay {
     pub(super) stop: CancellationToken,
 }
 
-/// Starts what makes work, and what asks nodes about it. The answer is cancelled when it ends.
+/// What makes work, once it runs.
+pub(super) struct WorkTask {
+    /// Told when there is the first work.
+    pub(super) first: oneshot::Receiver<watch::Receiver<Arc<Work>>>,
+    /// Cancelled when the task ends.
+    pub(super) ended: CancellationToken,
+}
+
+/// Starts what makes work, and what asks nodes about it.
 pub(super) fn start_work(
-    live: &Live,
+    views: &Views,
     templates: &Templates,
     pool: &datum::Pool,
-    sender: watch::Sender<Option<Arc<Work>>>,
+    latest: watch::Sender<Option<Arc<Work>>>,
     stop: &CancellationToken,
     tasks: &TaskTracker,
-) -> Result<CancellationToken, DaemonError> {
+) -> WorkTask {
     let (verdict_sender, verdicts) = mpsc::channel(VERDICTS_MAX);
-    let (proposals, proposals_watch) = watch::channel(None);
-    let networks = templates.networks();
-    let configs = live.view(move |config| assembler_config(config, *networks.borrow()));
-    live.tell_with(templates.networks(), stop, tasks);
+    let (proposals, trials) = watch::channel(None);
     let inputs = WorkInputs {
-        configs: configs.ok_or(DaemonError::NoAddress)?,
+        configs: views.work.subscribe(),
         templates: templates.templates.clone(),
         payouts: pool.payout.clone(),
         pool_health: pool.health.clone(),
         proposals,
         verdicts,
     };
-    let work = sender.subscribe();
-    let run = crate::work::task::run(inputs, sender, stop.clone());
-    let wanted = Arc::new(AtomicBool::new(live.now().template.propose));
-    let asked = Questions { trials: proposals_watch, work, wanted: Arc::clone(&wanted) };
+    let work = latest.subscribe();
+    let (outputs, first) = Outputs::new(latest);
+    let run = crate::work::task::run(inputs, outputs, stop.clone());
+    let asked = Questions { trials, work, configs: views.work.subscribe() };
     tasks.spawn(propose(templates.clone(), asked, verdict_sender));
-    live.follow(move |config| wanted.store(config.template.propose, Ordering::Relaxed));
-    Ok(spawn_essential(run, tasks))
+    WorkTask { first, ended: spawn_essential(run, tasks) }
 }
 
 /// Spawns a task that nothing works without; the answer is cancelled when it ends.
@@ -91,30 +91,20 @@ pub(super) fn start_blocks(
 ) -> (BlockSender, Arc<BlockStats>) {
     let notify = templates.notify.clone();
     let config = BlocksConfig {
-        data_dir: config.data_dir.clone(),
-        nodes: block_nodes(config),
+        data_dir: config.ledger.data_dir.clone(),
+        nodes: config.block_nodes(),
         on_accepted: Arc::new(move |hash| notify.assume_tip(hash)),
     };
     blocks::spawn(config, stop.clone(), tasks)
 }
 
-pub(super) fn block_nodes(config: &Config) -> Vec<BlockNode> {
-    let nodes = config.nodes.iter().map(|node| BlockNode {
-        name: node.name.as_str().into(),
-        rpc_url: node.rpc_url.clone(),
-        auth: node_config(node).auth,
-        is_blvm: matches!(node.kind, NodeKind::Blvm { .. }),
-    });
-    nodes.collect()
-}
-
 /// Starts the relay; it is idle while no pool is configured.
 pub(super) fn start_pool(
-    live: &Live,
+    views: &Views,
     templates: &Templates,
     work: watch::Receiver<Option<Arc<Work>>>,
     stop: &CancellationToken,
-) -> Result<Relay, DaemonError> {
+) -> Relay {
     let notify = templates.notify.clone();
     let stop = stop.child_token();
     let inputs = datum::Inputs {
@@ -123,37 +113,25 @@ pub(super) fn start_pool(
         new_block: Arc::new(move || notify.notify()),
         shutdown: stop.clone(),
     };
-    let configs = live.view(|config| Some(datum_config(config)));
-    let (pool, task) = datum::spawn(configs.ok_or(DaemonError::NoAddress)?, inputs);
-    Ok(Relay { pool, task, stop })
-}
-
-pub(super) fn limits(config: &Config) -> listener::Limits {
-    listener::Limits {
-        connections: files::room_for(config.stratum.max_connections),
-        connections_per_ip: config.stratum.max_connections_per_ip,
-        unproven: config.limits.unproven_places,
-    }
+    let (pool, task) = datum::spawn(views.datum.subscribe(), inputs);
+    Relay { pool, task, stop }
 }
 
 /// Takes all addresses for miners, each with its rules.
 pub(super) fn listen_all(
-    live: &Live,
+    config: &Config,
+    views: &Views,
     stop: &CancellationToken,
     tasks: &TaskTracker,
 ) -> Result<Vec<listener::Bound>, DaemonError> {
-    let config = live.now();
     let stratum = &config.stratum;
     let mut all = listen(&stratum.listen)?;
-    for (at, port) in stratum.ports.iter().enumerate() {
-        let rules = live.view(move |config| port_config(config, at));
+    for (port, rules) in stratum.ports.iter().zip(&views.ports) {
         let own_key = port.authority_key_file.as_deref();
-        let identity = own_key.map(|file| identity::spawn_for_port(file, &config, stop, tasks));
+        let identity = own_key.map(|file| identity::spawn_for_port(file, config, stop, tasks));
         let identity = identity.transpose()?;
-        for mut bound in listen(&port.listen)? {
-            if let Some(rules) = &rules {
-                bound = bound.with_rules(rules.clone());
-            }
+        for bound in listen(&port.listen)? {
+            let mut bound = bound.with_rules(rules.subscribe());
             if let Some(identity) = &identity {
                 bound = bound.with_identity(identity.clone());
             }

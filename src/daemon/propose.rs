@@ -1,13 +1,6 @@
 //! Asks the node about payouts before too much is mined on them.
 
-use std::{
-    collections::VecDeque,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, watch},
@@ -18,7 +11,7 @@ use tracing::{debug, error};
 use crate::{
     node::ProposeError,
     template::Templates,
-    work::{FoundBlock, Hash256, Job, Payout, Work, task::Verdict},
+    work::{AssemblerConfig, FoundBlock, Hash256, Job, Payout, Work, task::Verdict},
 };
 
 /// What the node is asked about.
@@ -27,8 +20,8 @@ pub(super) struct Questions {
     pub(super) trials: watch::Receiver<Option<Arc<Job>>>,
     /// Jobs that are mined on already.
     pub(super) work: watch::Receiver<Option<Arc<Work>>>,
-    /// `template.propose`.
-    pub(super) wanted: Arc<AtomicBool>,
+    /// Whether they are (`template.propose`).
+    pub(super) configs: watch::Receiver<Option<Arc<AssemblerConfig>>>,
 }
 
 /// Asks the node about the coinbase of each new tip and of each change of the terms, one at a time,
@@ -95,7 +88,8 @@ impl Questions {
                     (work.map(|work| Arc::clone(work.latest())), false)
                 }
             };
-            if let Some(job) = job.filter(|_| is_trial || self.wanted.load(Ordering::Relaxed)) {
+            let is_wanted = self.configs.borrow().as_ref().is_some_and(|config| config.propose);
+            if let Some(job) = job.filter(|_| is_trial || is_wanted) {
                 return Some((job, is_trial));
             }
         }

@@ -1,86 +1,35 @@
 //! Before there is work: whom blocks pay, and on which network.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
-use bitcoin::Network;
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
 
-use super::{
-    DaemonError,
-    api::{Front, facts},
-    convert::fits_network,
-    live::Live,
-    settings::FileSettings,
-    systemd,
-};
+use super::{DaemonError, api::Front, apply::LiveParts, systemd};
 use crate::{
-    api::{Facts, SetupCode},
-    config::Config,
-    sv2::noise::AuthorityPublicKey,
+    config::{Config, SettingsFile},
     template::{NodeStatus, Templates},
 };
 
-/// What the API is told of the configuration.
-#[derive(Clone)]
-pub(super) struct Shown {
-    /// There is a dashboard.
-    has_page: bool,
-    facts: watch::Sender<Arc<Facts>>,
-    code: Arc<SetupCode>,
-    stratum: Vec<SocketAddr>,
-    authority: String,
-    settings: FileSettings,
-}
-
-impl Shown {
-    pub(super) fn new(
-        front: &Front,
-        stratum: &[SocketAddr],
-        authority: AuthorityPublicKey,
-        settings: &FileSettings,
-    ) -> Self {
-        Self {
-            has_page: front.api.is_some(),
-            facts: front.facts.clone(),
-            code: Arc::clone(&front.setup_code),
-            stratum: stratum.to_vec(),
-            authority: authority.to_string(),
-            settings: settings.clone(),
-        }
-    }
-
-    pub(super) fn follow(&self, live: &Live) {
-        let shown = self.clone();
-        live.follow(move |config| shown.show(config));
-    }
-
-    fn show(&self, config: &Config) {
-        let mut facts = facts(config, &self.stratum, Some(self.authority.clone()));
-        facts.is_set_up = self.settings.is_set_up();
-        self.facts.send_replace(Arc::new(facts));
-    }
-}
-
-/// Waits until it is known whom blocks pay, and that the nodes' chain can. Whoever makes the first
-/// settings may get them wrong and try again.
+/// Waits until it is known whom blocks pay, and that the nodes' chain can; changes of the configuration
+/// are put into effect meanwhile. Whoever makes the first settings may get them wrong and try again.
 pub(super) async fn set_up(
-    live: &mut Live,
-    templates: &Templates,
-    shown: &Shown,
+    parts: &mut LiveParts,
+    settings: &SettingsFile,
+    front: &Front,
     stop: &CancellationToken,
     tasks: &TaskTracker,
 ) -> Result<(), DaemonError> {
-    shown.follow(live);
-    let is_first = !shown.settings.is_set_up();
-    if is_first {
-        let page = live.now().api.listen.filter(|_| shown.has_page);
+    let has_page = front.api.is_some();
+    if !settings.is_set_up() {
+        let api = &parts.config().api;
+        let page = api.listen.filter(|_| has_page);
         let page = crate::healthcheck::local(page.ok_or(DaemonError::NoAddress)?);
         // With a password, that is what lets in whoever sets up.
-        let key = match live.now().api.admin_password_file {
+        let key = match api.admin_password_file {
             Some(_) => "sign in with the admin password".to_owned(),
-            None => format!("enter the set-up code {}", shown.code.shown()),
+            None => format!("enter the set-up code {}", front.setup_code.shown()),
         };
         warn!(
             "not set up yet: mining.address is missing, so nothing is mined. Open http://{page}/ \
@@ -88,12 +37,12 @@ pub(super) async fn set_up(
         );
         systemd::status(&format!("waiting to be set up at http://{page}/"));
     }
-    let is_set_up = |config: &Arc<Config>| config.mining.address.is_some();
-    live.wait_for(is_set_up).await.ok_or(DaemonError::Stopped)?;
-    check_network(live, templates, shown.has_page).await?;
-    shown.settings.set_up();
-    shown.show(&live.now());
-    let watch = watch_network(live.clone(), templates.clone());
+    while parts.config().address.is_none() {
+        parts.next().await.ok_or(DaemonError::Stopped)?;
+    }
+    check_network(parts, has_page).await?;
+    settings.set_up();
+    let watch = watch_network(settings.configs(), parts.templates.clone());
     tasks.spawn(stop.clone().run_until_cancelled_owned(watch));
     Ok(())
 }
@@ -101,56 +50,40 @@ pub(super) async fn set_up(
 /// Waits until a node says that it is on a chain of the payout address. An address that is for the
 /// chain of none is refused where there is no page to set another one on; else it is said, and
 /// other settings, or the node on another chain, are waited for.
-async fn check_network(
-    live: &mut Live,
-    templates: &Templates,
-    has_page: bool,
-) -> Result<(), DaemonError> {
+async fn check_network(parts: &mut LiveParts, has_page: bool) -> Result<(), DaemonError> {
+    let templates = parts.templates.clone();
     let mut told = Told::default();
-    let mut news = News::new(live, templates);
+    let mut status = templates.status.clone();
     while templates.network().is_none() {
-        match wrong_network(&live.now(), templates) {
+        match wrong_network(&parts.config(), &templates) {
             Some(wrong) if !has_page => return Err(wrong),
-            wrong => told.tell(&live.now(), wrong),
+            wrong => told.tell(&parts.config(), wrong),
         }
-        news.next().await?;
+        let changed = tokio::select! {
+            changed = parts.next() => changed,
+            changed = status.changed() => changed.ok(),
+        };
+        changed.ok_or(DaemonError::Stopped)?;
     }
-    told.tell(&live.now(), None);
+    told.tell(&parts.config(), None);
     Ok(())
 }
 
 /// Says it when nodes go over to a chain that the payout address is not of, while gatewayd runs.
-async fn watch_network(live: Live, templates: Templates) {
+async fn watch_network(mut configs: watch::Receiver<Arc<Config>>, templates: Templates) {
     let mut told = Told::default();
-    let mut news = News::new(&live, &templates);
+    let (mut status, mut networks) = (templates.status.clone(), templates.networks());
     loop {
-        told.tell(&live.now(), wrong_network(&live.now(), &templates));
-        if news.next().await.is_err() {
+        let config = Arc::clone(&configs.borrow_and_update());
+        told.tell(&config, wrong_network(&config, &templates));
+        let changed = tokio::select! {
+            changed = configs.changed() => changed,
+            changed = status.changed() => changed,
+            changed = networks.changed() => changed,
+        };
+        if changed.is_err() {
             return;
         }
-    }
-}
-
-/// What may change whether anything can be mined.
-struct News {
-    live: Live,
-    status: watch::Receiver<Vec<NodeStatus>>,
-    networks: watch::Receiver<Option<Network>>,
-}
-
-impl News {
-    fn new(live: &Live, templates: &Templates) -> Self {
-        let (status, networks) = (templates.status.clone(), templates.networks());
-        Self { live: live.clone(), status, networks }
-    }
-
-    async fn next(&mut self) -> Result<(), DaemonError> {
-        let changed = tokio::select! {
-            changed = self.live.changed() => changed,
-            changed = self.status.changed() => changed.ok(),
-            changed = self.networks.changed() => changed.ok(),
-        };
-        changed.ok_or(DaemonError::Stopped)
     }
 }
 
@@ -185,9 +118,9 @@ impl Told {
 
 /// None: some node may be on a chain of the payout address, or has not said its own.
 fn wrong_network(config: &Config, templates: &Templates) -> Option<DaemonError> {
-    let address = config.mining.address.as_ref()?.text.clone();
+    let address = config.address.as_ref()?.text.clone();
     let misfit = |node: &NodeStatus| {
-        let network = node.network.filter(|chain| !fits_network(config, *chain))?;
+        let network = node.network.filter(|chain| !config.fits_network(*chain))?;
         Some((network, node.name.to_string()))
     };
     let misfits: Option<Vec<_>> = templates.status.borrow().iter().map(misfit).collect();

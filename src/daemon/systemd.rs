@@ -96,8 +96,8 @@ async fn speak(mut phases: watch::Receiver<Phase>, watchdog: Option<Duration>) {
                     tell(&[NotifyState::Watchdog]);
                 } else {
                     warn!(
-                        "gatewayd does not answer at its own door; systemd will restart it if that \
-                         goes on"
+                        "gatewayd does not answer on its own Stratum port; systemd will restart it \
+                         if that goes on"
                     );
                 }
             }

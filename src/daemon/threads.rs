@@ -8,8 +8,10 @@ use tokio::{
     time::sleep,
 };
 
-use super::now;
-use crate::books::{Counters, PULSE_EACH};
+use crate::{
+    books::{Counters, PULSE_EACH},
+    clock::now,
+};
 
 /// A runtime of their own; it ends, without waiting for anybody, when this is dropped.
 pub(super) struct MinerThreads(Option<Runtime>);

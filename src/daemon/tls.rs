@@ -8,7 +8,7 @@ mod files;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use rustls::{
@@ -26,6 +26,7 @@ use self::{
 };
 use crate::{
     api::TlsFacts,
+    clock,
     config::{Config, Tls},
     listener::Shown,
 };
@@ -278,9 +279,8 @@ fn server_config(
     Ok(Arc::new(config))
 }
 
-#[expect(clippy::disallowed_methods, reason = "time enters here")]
 fn unix_now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+    clock::unix_now().as_secs()
 }
 
 /// Whoever renews a certificate waits for it; two files of a few kB are read.

@@ -78,24 +78,6 @@ impl Default for Backoff {
 }
 
 impl DatumConfig {
-    /// A single pool, all else as it is by default.
-    pub fn new(pools: Vec<PoolConfig>, address: String) -> Self {
-        Self {
-            pools,
-            usernames: UsernameMode::Full,
-            address,
-            modifiers: Vec::new(),
-            own_script: None,
-            hold_shares: Duration::from_secs(120),
-            memory_file: None,
-            timeout: Duration::from_secs(60),
-            user_agent: default_user_agent(),
-            tag_secondary: Box::default(),
-            unique_id: 4242,
-            backoff: Backoff::default(),
-        }
-    }
-
     pub(super) fn relay(&self) -> RelayOptions {
         RelayOptions {
             usernames: Usernames::new(self.usernames, self.address.clone(), &self.modifiers),

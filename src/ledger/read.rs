@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rusqlite::{Connection, Error, ErrorCode, OpenFlags};
@@ -13,6 +13,7 @@ use super::{
     series::{Plan, Point, Step, plan, resample},
     trouble::Trouble,
 };
+use crate::clock::now;
 
 /// Why a question was not answered, and whether the file is to blame.
 #[derive(Debug)]
@@ -183,11 +184,6 @@ fn point(row: &rusqlite::Row<'_>) -> Result<Point, Error> {
         difficulty: row.get(3)?,
         seconds: row.get(4)?,
     })
-}
-
-#[expect(clippy::disallowed_methods, reason = "a deadline for the disk")]
-fn now() -> Instant {
-    Instant::now()
 }
 
 /// A question that takes longer is given up: others wait behind it.

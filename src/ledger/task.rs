@@ -12,7 +12,7 @@ use std::{
         mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
     thread,
-    time::{Duration, Instant, SystemTime},
+    time::Duration,
 };
 
 use tokio::{
@@ -28,7 +28,10 @@ use super::{
     keeper::{Keeper, lock},
     read::{Reader, Unread},
 };
-use crate::books::{Counters, Roster};
+use crate::{
+    books::{Counters, Roster},
+    clock::{now, unix_now},
+};
 
 #[derive(Clone, Debug)]
 pub struct LedgerConfig {
@@ -208,8 +211,8 @@ struct Alarm {
 
 impl Drop for Alarm {
     fn drop(&mut self) {
-        let reason = "the ledger broke off by a fault of gatewayd: mining goes on, history does \
-                      not. Restart gatewayd, and please report its log";
+        let reason = "a ledger thread crashed, which is a bug in gatewayd: mining goes on, history \
+                      does not. Restart gatewayd, and please report its log";
         error!("{reason}");
         *lock(&self.desk.state) = LedgerState::Degraded { reason: reason.into() };
     }
@@ -293,10 +296,8 @@ fn until_next_sample() -> Duration {
     u64::try_from(rest).map_or(SAMPLE_EACH, Duration::from_millis)
 }
 
-#[expect(clippy::disallowed_methods, reason = "time enters here")]
 fn moment() -> Moment {
-    let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Moment { now: Instant::now(), unix }
+    Moment { now: now(), unix: unix_now() }
 }
 
 /// Divides a minute. Often enough for a dashboard, seldom enough not to be noticed.

@@ -157,7 +157,7 @@ pub enum LedgerState {
 /// Why there is no history to show.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ReadError {
-    #[error("too many people ask for the history at once: try again in a few seconds")]
+    #[error("too many requests for history at once: try again in a few seconds")]
     Busy,
     #[error("the history took too long to read: the disk is slow or busy; ask for a shorter time")]
     TimedOut,

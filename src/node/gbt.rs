@@ -106,7 +106,7 @@ pub enum GbtError {
     #[error("there are segwit transactions or rules, but no (good) default_witness_commitment")]
     WitnessCommitment,
     #[error(
-        "coinbasevalue has {subsidy} sats beside the fees, and block {height} may have {max} there"
+        "coinbasevalue has {subsidy} sats besides the fees, and block {height} may have {max} there"
     )]
     Subsidy { subsidy: u64, height: u32, max: u64 },
     #[error(

@@ -1,7 +1,7 @@
 //! A node's `hashblock` messages: the fastest news of a new tip.
 //!
 //! ZeroMQ's silence means nothing: a subscriber hears of neither a wrong address nor a dead node.
-//! So these are hints, beside long and slow polls.
+//! So these are hints, besides long and slow polls.
 
 use std::{
     io,
@@ -106,7 +106,7 @@ pub(crate) async fn listen(
         if said.is_news(if is_fault { FAULTY } else { FAILED }) {
             warn!(
                 %node, %endpoint, %error, advice,
-                "zmq_hashblock: ZeroMQ failed; polling goes on, and so do tries"
+                "zmq_hashblock: ZeroMQ failed; retrying, and polling meanwhile"
             );
         } else {
             debug!(%node, %endpoint, %error, "ZeroMQ failed again");

@@ -1,4 +1,4 @@
-//! What wakes a connection beside its socket.
+//! What wakes a connection besides its socket.
 
 use std::{
     future::Future,

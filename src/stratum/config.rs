@@ -3,7 +3,7 @@
 use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
 use super::Classes;
-use crate::work::{CoinbaseClass, Difficulty, Username, VERSION_ROLLING_MASK};
+use crate::work::{CoinbaseClass, Difficulty, Username};
 
 /// The `[stratum]` section, as sessions use it, with what a `[[stratum.port]]` has of its own.
 #[derive(Clone, Debug)]
@@ -38,26 +38,6 @@ pub struct Config {
 }
 
 impl Config {
-    /// The defaults of gatewayd.toml, with `address` for nameless miners.
-    pub fn with_address(address: &str) -> Self {
-        Self {
-            difficulty_min: Difficulty::pow2(14),
-            difficulty_start: Difficulty::pow2(14),
-            difficulty_max: None,
-            worker_difficulty: HashMap::new(),
-            shares_per_minute: 8,
-            stale_after: Duration::from_secs(120),
-            refresh: Duration::from_secs(40),
-            login_timeout: Duration::from_secs(15),
-            idle_timeout: Duration::from_secs(7200),
-            classes: Classes::new(true, Vec::new()),
-            pooled_version_mask: VERSION_ROLLING_MASK,
-            class_most: None,
-            dashboard: None,
-            default_username: Username(address.into()),
-        }
-    }
-
     /// How long a miner may be silent; none: for ever. `is_proven`: it has had a share accepted.
     pub fn patience(&self, is_proven: bool) -> Option<Duration> {
         let patience = if is_proven { Duration::MAX } else { FIRST_SHARE };

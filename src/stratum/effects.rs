@@ -1,4 +1,4 @@
-//! What words from a miner lead to, beside the answers.
+//! What words from a miner lead to, besides the answers.
 
 use crate::{
     books::{Counters, MinerProtocol},

@@ -7,7 +7,7 @@ use crate::{
     work::{Difficulty, JobId, Work},
 };
 
-/// One job as it went to this miner; `T` is what a protocol has to remember beside.
+/// One job as it went to this miner; `T` is what a protocol has to remember besides.
 #[derive(Clone, Copy, Debug)]
 pub struct Given<T = ()> {
     pub job: JobId,

@@ -1,4 +1,4 @@
-//! Miners as they are: what their firmware says beside the specification.
+//! Miners as they are: what their firmware says that the specification does not have.
 
 use super::*;
 

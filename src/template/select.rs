@@ -33,7 +33,7 @@ impl Place {
     pub(super) const NOWHERE: Self =
         Self { height: 0, tip: Hash256::ZERO, work: None, is_full: false };
 
-    /// True when `other` is not worth mining on, beside this.
+    /// True when `other` is not worth mining on, compared with this.
     fn is_ahead_of(&self, other: &Self) -> bool {
         match (self.work, other.work) {
             (Some(work), Some(other)) => work > other,

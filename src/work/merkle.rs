@@ -2,7 +2,7 @@
 
 use super::Hash256;
 
-/// Hashes beside the coinbase, leaf to root, given the txids of all other transactions in order.
+/// Sibling hashes of the coinbase, leaf to root, given the txids of all other transactions in order.
 pub fn branches(txids: impl Iterator<Item = Hash256>) -> Box<[Hash256]> {
     let mut level: Vec<Hash256> = txids.collect();
     let mut branches = Vec::new();

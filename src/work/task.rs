@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     time::sleep_until,
 };
 use tokio_util::sync::CancellationToken;
@@ -13,7 +13,8 @@ use super::{Admission, Assembler, AssemblerConfig, Job, Payout, PoolHealth, Temp
 
 /// What the task listens to.
 pub struct WorkInputs {
-    pub configs: watch::Receiver<Arc<AssemblerConfig>>,
+    /// Nothing is made before there is one.
+    pub configs: watch::Receiver<Option<Arc<AssemblerConfig>>>,
     pub templates: watch::Receiver<Option<Arc<Template>>>,
     pub(crate) payouts: watch::Receiver<Option<Arc<Payout>>>,
     pub(crate) pool_health: watch::Receiver<PoolHealth>,
@@ -30,13 +31,47 @@ pub struct Verdict {
     pub accepted: Option<bool>,
 }
 
-/// Publishes work until `shutdown`. The first value appears when there is something to mine.
-pub async fn run(
-    mut inputs: WorkInputs,
-    work: watch::Sender<Option<Arc<Work>>>,
-    shutdown: CancellationToken,
-) {
-    let config = AssemblerConfig::clone(&inputs.configs.borrow_and_update());
+/// Where work goes.
+pub struct Outputs {
+    /// For those who look from the start.
+    latest: watch::Sender<Option<Arc<Work>>>,
+    /// For miners, who are let in with the first.
+    first: Option<oneshot::Sender<watch::Receiver<Arc<Work>>>>,
+    miners: Option<watch::Sender<Arc<Work>>>,
+}
+
+impl Outputs {
+    /// What comes of it is the work for miners, as soon as there is any.
+    pub fn new(
+        latest: watch::Sender<Option<Arc<Work>>>,
+    ) -> (Self, oneshot::Receiver<watch::Receiver<Arc<Work>>>) {
+        let (first, receiver) = oneshot::channel();
+        (Self { latest, first: Some(first), miners: None }, receiver)
+    }
+
+    fn publish(&mut self, work: Work) {
+        let work = Arc::new(work);
+        self.latest.send_replace(Some(Arc::clone(&work)));
+        match &self.miners {
+            Some(miners) => {
+                miners.send_replace(work);
+            }
+            None => {
+                let (miners, receiver) = watch::channel(work);
+                self.miners = Some(miners);
+                // Nobody waits any more: gatewayd stops.
+                self.first.take().map(|first| first.send(receiver));
+            }
+        }
+    }
+}
+
+/// Publishes work until `shutdown`. The first appears when there is something to mine.
+pub async fn run(mut inputs: WorkInputs, mut outputs: Outputs, shutdown: CancellationToken) {
+    let config = match inputs.configs.wait_for(Option::is_some).await.as_deref() {
+        Ok(Some(config)) => AssemblerConfig::clone(config),
+        _ => return,
+    };
     let mut assembler = Assembler::new(config, rand::random(), now());
     // Values that were there before this task listened count as news.
     inputs.templates.mark_changed();
@@ -48,7 +83,9 @@ pub async fn run(
             biased;
             () = shutdown.cancelled() => return,
             config = news(&mut inputs.configs) => match config {
-                Some(config) => assembler.on_config(&config, now()),
+                Some(Some(config)) => assembler.on_config(&config, now()),
+                // Nobody takes an address away.
+                Some(None) => None,
                 None => return,
             },
             template = news(&mut inputs.templates) => match template {
@@ -80,7 +117,7 @@ pub async fn run(
         }
         if let Some(published) = published {
             log(&published);
-            work.send_replace(Some(Arc::new(published)));
+            outputs.publish(published);
         }
     }
 }

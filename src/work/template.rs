@@ -27,7 +27,7 @@ pub struct Template {
     /// scriptPubKey of the witness commitment; none before segwit and in a tip template.
     pub witness_commitment: Option<Box<[u8]>>,
     pub transactions: Box<[TemplateTx]>,
-    /// Hashes beside the coinbase on its way to the merkle root.
+    /// Sibling hashes of the coinbase on its way to the merkle root.
     pub merkle_branches: Box<[Hash256]>,
     /// Bytes of all `transactions` with witness.
     pub total_size: u32,

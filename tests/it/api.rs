@@ -133,6 +133,7 @@ async fn every_endpoint_answers_as_it_is_described() {
         "/api/v1/miners",
         "/api/v1/workers",
         "/api/v1/history",
+        "/api/v1/rejects",
         "/api/v1/work",
         "/api/v1/pool",
         "/api/v1/nodes",
@@ -150,6 +151,7 @@ async fn every_endpoint_answers_as_it_is_described() {
     for (path, status) in [
         ("/api/v1/miners?limit=0", 400),
         ("/api/v1/history?window=1y", 400),
+        ("/api/v1/rejects?window=1y", 400),
         ("/api/v1/config", 401),
     ] {
         let answer = get(house.api, path);

@@ -121,7 +121,7 @@ async fn systemd_hears_how_it_goes() {
     ear.wait_for("STOPPING=1");
     assert!(gateway.wait_exit(SOON).success());
     let lines = gateway.lines();
-    assert!(!lines.iter().any(|line| line.contains("own door")), "{lines:#?}");
+    assert!(!lines.iter().any(|line| line.contains("own Stratum port")), "{lines:#?}");
 }
 
 /// A node may need hours until it gives work: whoever waits for the service must not.

@@ -941,7 +941,7 @@ fn more_than_the_subsidy_is_not_mined() {
     let side = Side::start(&[node.config("generous")]);
     let status = side.status(0, |status| status.state == NodeState::Down);
     let error = status.last_error.unwrap();
-    assert!(error.contains("coinbasevalue has 5000000001 sats beside the fees"), "{error}");
+    assert!(error.contains("coinbasevalue has 5000000001 sats besides the fees"), "{error}");
 }
 
 /// Of a regtest.

@@ -372,6 +372,7 @@ function read(world, path, query) {
   }
   if (path === "/workers") return [200, workersOf(world)];
   if (path === "/bans") return [200, bansOf(world)];
+  if (path === "/rejects") return [200, rejectsOf(world)];
   if (path === "/history") return [200, historyOf(world, query)];
   if (path === "/work") return [200, workOf(world)];
   if (path === "/pool") return [200, poolOf(world)];
@@ -527,6 +528,11 @@ function workersOf(world) {
     });
   workers.sort((a, b) => b.hashrate_5m_h_per_s - a.hashrate_5m_h_per_s);
   return { total: workers.length, workers };
+}
+
+function rejectsOf(world) {
+  const by_reason = world.miners.length ? { "stale-work": 211, "high-hash": 103, duplicate: 1 } : {};
+  return { window_s: 86_400, worker: null, by_reason };
 }
 
 function historyOf(world, query) {

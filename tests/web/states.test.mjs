@@ -246,7 +246,7 @@ for (const state of ["setup", "open"]) {
       }
       const save = page.getByRole("button", { name: "Save and start" });
       await save.click();
-      await page.getByText("Enter an address of yours.").waitFor();
+      await page.getByText("Enter one of your addresses.").waitFor();
       await picture(page, `start-${state}-390-light`);
       await page.getByLabel("Your Bitcoin address").fill("nonsense");
       await page.getByText("Solo", { exact: true }).click();

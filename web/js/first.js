@@ -67,7 +67,7 @@ export function keepsPassword(answers, values) {
 // What is plainly missing; the gateway judges the rest.
 export function problemsOf(answers, values) {
   const problems = {};
-  if (!answers.address.trim()) problems.address = "Enter an address of yours.";
+  if (!answers.address.trim()) problems.address = "Enter one of your addresses.";
   if (!/^https?:\/\/./.test(answers.rpc_url.trim()))
     problems.rpc_url = "Enter it like http://127.0.0.1:8332.";
   if (answers.auth === "cookie" && !answers.rpc_cookie_file.trim())

@@ -1,4 +1,6 @@
-//! `/api/v1/history`.
+//! `/api/v1/history` and `/api/v1/rejects`.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -23,6 +25,16 @@ pub struct Series {
     pub worker: Option<String>,
     /// As many as there are times; null where nothing was recorded.
     pub values: Vec<Option<f64>>,
+}
+
+/// Why shares were rejected in a time.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Rejects {
+    pub window_s: u64,
+    /// Null: all workers together.
+    pub worker: Option<String>,
+    /// Reason -> how many shares. A minute counts when it is over.
+    pub by_reason: BTreeMap<String, u64>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ToSchema)]

@@ -16,11 +16,11 @@ pub(crate) fn pools(handles: &Handles, moment: &Moment) -> Pools {
     let pool = handles.pool.borrow().clone();
     let dropped = handles.counters.view().relay_dropped;
     let stats = pool.as_ref().map(|pool| pool.stats.view()).unwrap_or_default();
-    let facts = handles.facts.borrow().clone();
+    let names: Vec<_> = handles.config().datum.pools.iter().map(datum::PoolConfig::name).collect();
     let one = |name: &Arc<str>| one(name, handles, pool.as_ref(), &stats, moment);
     // One that is configured no more, and in use until another proves itself.
-    let kept = pool.as_ref().and_then(in_use).filter(|name| !facts.pools.contains(name));
-    let pools = facts.pools.iter().chain(&kept).map(one).collect();
+    let kept = pool.as_ref().and_then(in_use).filter(|name| !names.contains(name));
+    let pools = names.iter().chain(&kept).map(one).collect();
     Pools { pools, relay: relay(&stats, dropped) }
 }
 

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use super::{finite, rejects};
 use crate::{
     api::{
-        handles::{Handles, Moment, PortFacts},
+        handles::{Handles, Moment},
         shapes::{
             BestShare, Mode, ProtocolCount, Readiness, Shares, Status, StratumAccess, StratumPort,
             StratumTls, Warning,
         },
     },
     books::{CountersView, MinerProtocol},
+    config::Config,
     ledger::Totals,
     template::{NodeState, NodeStatus},
     work::{Admission, Work},
@@ -30,7 +31,7 @@ pub(crate) fn status(handles: &Handles, warnings: Vec<Warning>, moment: &Moment)
     let template = work.as_ref().map(|work| Arc::clone(&work.latest().template));
     let (counters, totals) = (handles.counters.view(), handles.ledger.totals());
     let hashrate = handles.ledger.hashrate();
-    let facts = handles.facts.borrow().clone();
+    let config = handles.config();
     let began = handles.roster.began();
     let nodes = handles.templates.status.borrow().clone();
     let active = nodes.iter().find(|node| node.is_active);
@@ -42,7 +43,7 @@ pub(crate) fn status(handles: &Handles, warnings: Vec<Warning>, moment: &Moment)
         started_at_unix_s: moment.unix_s_of(began),
         uptime_s: moment.now.saturating_duration_since(began).as_secs(),
         mode: mode(work.as_deref()),
-        setup_needed: facts.own_script.is_none() || handles.templates.misfit().is_some(),
+        setup_needed: config.address.is_none() || handles.templates.misfit().is_some(),
         network: handles.templates.network().map(|network| network.to_string()),
         tip_height: template.as_ref().map(|template| template.height.saturating_sub(1)),
         tip_hash: template.as_ref().map(|template| template.prevhash.to_string()),
@@ -70,9 +71,9 @@ pub(crate) fn status(handles: &Handles, warnings: Vec<Warning>, moment: &Moment)
             at_unix_s: (best.at > 0).then_some(best.at),
         }),
         stratum: StratumAccess {
-            listen: facts.stratum.iter().map(ToString::to_string).collect(),
-            ports: facts.ports.iter().map(port).collect(),
-            sv2_authority_key: facts.sv2_authority_key.clone(),
+            listen: handles.facts.stratum.iter().map(ToString::to_string).collect(),
+            ports: ports(handles, &config),
+            sv2_authority_key: handles.facts.sv2_authority_key.clone(),
             tls: tls(handles),
         },
         warnings,
@@ -85,15 +86,20 @@ fn tls(handles: &Handles) -> Option<StratumTls> {
     tls.is_on.then_some(StratumTls { own_authority, names })
 }
 
-fn port(facts: &PortFacts) -> StratumPort {
-    StratumPort {
-        listen: facts.listen.iter().map(ToString::to_string).collect(),
-        difficulty_min: facts.difficulty_min,
-        difficulty_start: facts.difficulty_start,
-        difficulty_max: facts.difficulty_max,
-        max_coinbase_bytes: facts.max_coinbase.map(|bytes| bytes as u64),
-        sv2_authority_key: facts.sv2_authority_key.clone(),
-    }
+/// With what is written for each: the rest is as for all.
+fn ports(handles: &Handles, config: &Config) -> Vec<StratumPort> {
+    let written = config.written.stratum.port.iter().zip(&config.stratum.ports);
+    let ports = written.zip(&handles.facts.port_authority_keys);
+    ports
+        .map(|((written, port), key)| StratumPort {
+            listen: port.listen.iter().map(ToString::to_string).collect(),
+            difficulty_min: written.difficulty_min,
+            difficulty_start: written.difficulty_start,
+            difficulty_max: written.difficulty_max,
+            max_coinbase_bytes: written.max_coinbase.map(|bytes| bytes as u64),
+            sv2_authority_key: key.clone(),
+        })
+        .collect()
 }
 
 fn shares_of_session(counters: &CountersView) -> Shares {
@@ -170,7 +176,7 @@ fn troubled_nodes(handles: &Handles) -> Vec<String> {
 
 /// Why there has been no work since the start.
 fn not_started(handles: &Handles) -> Vec<String> {
-    if handles.facts.borrow().own_script.is_none() {
+    if handles.configs.borrow().address.is_none() {
         return vec![super::warnings::SETUP_NEEDED.into()];
     }
     let mut reasons = troubled_nodes(handles);

@@ -27,8 +27,8 @@ pub(crate) fn warnings(
     pool(handles, moment, &mut all);
     blocks(handles, &mut all);
     if let LedgerState::Degraded { reason } = handles.ledger.state() {
-        let text = "What happens is not being kept: hashrates, shares and blocks of now will be \
-                    missing from the history.";
+        let text = "History is not being saved: the hashrates, shares and blocks of this time will be \
+                    missing from it.";
         all.push(warning("ledger", Severity::Warning, text, reason));
     }
     tls(handles, &mut all);
@@ -63,7 +63,7 @@ fn warning(
 }
 
 fn work(handles: &Handles, all: &mut Vec<Warning>) {
-    if handles.facts.borrow().own_script.is_none() {
+    if handles.configs.borrow().address.is_none() {
         let advice = "Set mining.address on the settings page, or in gatewayd.toml.";
         all.push(warning("setup-needed", Severity::Error, SETUP_NEEDED, advice));
         return;
@@ -91,7 +91,7 @@ fn work(handles: &Handles, all: &mut Vec<Warning>) {
 
 /// Why nothing can be mined for the payout address, and what to do.
 pub(super) fn wrong_network(handles: &Handles) -> Option<(String, String)> {
-    let address = handles.facts.borrow().address.clone()?;
+    let address = handles.configs.borrow().address.as_ref()?.text.clone();
     let Misfit { node, network } = handles.templates.misfit()?;
     let text = format!(
         "Nothing can be mined: node {node} is on the network \"{network}\", and mining.address \
@@ -99,7 +99,7 @@ pub(super) fn wrong_network(handles: &Handles) -> Option<(String, String)> {
     );
     let advice = format!(
         "Set mining.address to one of \"{network}\" on the settings page, or in gatewayd.toml, or \
-         start the node on the network of the address: mining goes on then without a restart."
+         start the node on the network of the address: mining then resumes without a restart."
     );
     Some((text, advice))
 }
@@ -142,12 +142,12 @@ fn nodes(nodes: &[NodeStatus], began_s: f64, all: &mut Vec<Warning>) {
             all.push(fork_warning(node, fork, severity));
         }
         if let Some(why) = node.zmq_trouble.as_deref().filter(|_| node.state == NodeState::Ready) {
-            let text = format!("Node {} tells of no new blocks over ZeroMQ.", node.name);
+            let text = format!("Node {} reports no new blocks over ZeroMQ.", node.name);
             all.push(warning("node-zmq", Severity::Warning, text, sentence(why)));
         }
         let (code, what) = match node.state {
             _ if is_forked(node) => continue,
-            NodeState::Down => ("node-down", "does not answer as it should"),
+            NodeState::Down => ("node-down", "does not answer properly"),
             NodeState::Syncing => ("node-syncing", "gives no work yet"),
             NodeState::Behind => ("node-behind", "is behind the others"),
             NodeState::WrongChain => {
@@ -201,7 +201,7 @@ fn pool(handles: &Handles, moment: &Moment, all: &mut Vec<Warning>) {
             format!("Pool {pool} cannot be used: pool {} is kept for now.", status.pool)
         };
         let advice = format!(
-            "{} Check its host, port and public_key; it is tried again and again.",
+            "{} Check its host, port and public_key; gatewayd keeps trying.",
             sentence(why)
         );
         all.push(warning("pool-next-down", Severity::Warning, text, advice));
@@ -219,7 +219,7 @@ fn pool(handles: &Handles, moment: &Moment, all: &mut Vec<Warning>) {
     }
     let dropped = handles.counters.view().relay_dropped;
     if dropped > 0 {
-        let text = format!("{dropped} shares never got to the pool: this machine was too busy.");
+        let text = format!("{dropped} shares never reached the pool: this machine was too busy.");
         let advice = "Give it more processor time, or raise stratum.difficulty_min so that there \
                       are fewer shares.";
         all.push(warning("shares-dropped", Severity::Warning, text, advice));

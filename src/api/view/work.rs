@@ -32,10 +32,10 @@ fn job(handles: &Handles, job: &Arc<work::Job>, moment: &Moment) -> shapes::Job 
         // Which of this job's coinbases its class is given.
         *miners.entry(job.coinbase(miner.class()).id).or_default() += 1;
     }
-    let facts = handles.facts.borrow().clone();
+    let config = handles.config();
     let parties = Parties {
         payout: &job.payout,
-        own_script: facts.own_script.as_deref(),
+        own_script: config.own_script(),
         network: handles.templates.network(),
     };
     let coinbases = job.coinbases().iter();

@@ -2,7 +2,7 @@
 
 use super::Check;
 use crate::{
-    config::{Limits, raw},
+    config::raw,
     work::{
         limits::Rules,
         networks::{Network, Networks},
@@ -10,7 +10,7 @@ use crate::{
 };
 
 impl Check {
-    pub(super) fn limits(&mut self, raw: &raw::Limits) -> Option<Limits> {
+    pub(super) fn limits(&mut self, raw: &raw::Limits) -> Option<Rules> {
         let ban_first = self.duration("limits.ban_first", &raw.ban_first);
         let ban_longest = self.duration("limits.ban_longest", &raw.ban_longest);
         let [allow, deny] = [("limits.allow", &raw.allow), ("limits.deny", &raw.deny)].map(
@@ -26,19 +26,16 @@ impl Check {
                  to this; ban_first = \"0s\" turns bans off",
             );
         }
-        Some(Limits {
-            rules: Rules {
-                connections_per_minute: raw.connections_per_minute,
-                logins_per_minute: raw.logins_per_minute,
-                bad_shares_per_minute: raw.bad_shares_per_minute,
-                bytes_per_second: raw.bytes_per_second,
-                ban_first,
-                ban_longest,
-                allow,
-                deny,
-                gateways: Vec::new(),
-            },
-            unproven_places: raw.unproven_places,
+        Some(Rules {
+            connections_per_minute: raw.connections_per_minute,
+            logins_per_minute: raw.logins_per_minute,
+            bad_shares_per_minute: raw.bad_shares_per_minute,
+            bytes_per_second: raw.bytes_per_second,
+            ban_first,
+            ban_longest,
+            allow,
+            deny,
+            gateways: Vec::new(),
         })
     }
 }

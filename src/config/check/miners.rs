@@ -1,20 +1,114 @@
-//! Kinds of miners: [stratum.tls], [stratum.sv2], [[stratum.class]], [[stratum.port]], [stratum.worker_difficulty].
+//! [stratum]: where miners connect, and by which rules.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     time::Duration,
 };
 
-use super::Check;
+use super::{Check, mining::Times};
 use crate::{
-    config::{Class, Port, Sv2, Tls, raw},
-    work::Difficulty,
+    config::{Api, PayoutAddress, Port, Stratum, Sv2, Tls, raw},
+    listener,
+    stratum::{self, ClassRule, Classes},
+    work::{CoinbaseClass, Difficulty, Username},
 };
 
 impl Check {
-    pub(super) fn sv2(&mut self, raw: &raw::Sv2) -> Option<Sv2> {
+    pub(super) fn stratum(
+        &mut self,
+        raw: &raw::Raw,
+        address: Option<&PayoutAddress>,
+        times: Option<Times>,
+        api: Option<&Api>,
+    ) -> Option<Stratum> {
+        let stratum = &raw.stratum;
+        let listen = self.each("stratum.listen", &stratum.listen, |check, text| {
+            check.listen("stratum.listen", text, "0.0.0.0:23334 or [::]:23334")
+        });
+        if stratum.listen.is_empty() {
+            self.note::<()>("stratum.listen", "is empty: miners need an address to connect to");
+        }
+        let trusted_proxies = self.networks("stratum.trusted_proxies", &stratum.trusted_proxies);
+        let limits = self.places(raw);
+        let rules = self.rules(raw, address, times, api);
+        let tls = self.tls(&stratum.tls);
+        let sv2 = self.sv2(&stratum.sv2);
+        let ports = self
+            .each("stratum.port", &stratum.port, |check, port| check.port(port, rules.as_ref()));
+        self.ports_differ(&listen, &ports);
+        Some(Stratum {
+            listen,
+            rules: rules?,
+            ports,
+            limits,
+            trusted_proxies: trusted_proxies.into(),
+            tls: tls?,
+            sv2: sv2?,
+        })
+    }
+
+    fn places(&mut self, raw: &raw::Raw) -> listener::Limits {
+        let (connections, connections_per_ip) =
+            (raw.stratum.max_connections, raw.stratum.max_connections_per_ip);
+        if connections == 0 || connections_per_ip == 0 {
+            self.note::<()>(
+                "stratum.max_connections",
+                "and max_connections_per_ip must be at least 1",
+            );
+        }
+        let unproven = raw.limits.unproven_places;
+        listener::Limits { connections, connections_per_ip, unproven }
+    }
+
+    /// What holds for all miners, but for those of a port that says otherwise.
+    fn rules(
+        &mut self,
+        raw: &raw::Raw,
+        address: Option<&PayoutAddress>,
+        times: Option<Times>,
+        api: Option<&Api>,
+    ) -> Option<stratum::Config> {
+        let stratum = &raw.stratum;
+        let difficulty_min = self.difficulty("stratum.difficulty_min", stratum.difficulty_min);
+        let difficulty_start =
+            self.difficulty("stratum.difficulty_start", stratum.difficulty_start);
+        let difficulty_max = self.difficulty_max(stratum.difficulty_max, difficulty_min);
+        let worker_difficulty = self.worker_difficulty(&stratum.worker_difficulty);
+        let login_timeout = self.duration("stratum.login_timeout", &stratum.login_timeout);
+        if login_timeout.is_some_and(|timeout| timeout < Duration::from_secs(1)) {
+            self.note::<()>(
+                "stratum.login_timeout",
+                "must be at least 1s, or no miner could log in; \"1h\" is as good as never",
+            );
+        }
+        let idle_timeout = self.duration("stratum.idle_timeout", &stratum.idle_timeout);
+        if stratum.shares_per_minute == 0 {
+            self.note::<()>("stratum.shares_per_minute", "must be at least 1");
+        }
+        let classes = self.each("stratum.class", &stratum.class, Self::class);
+        let version_mask = self.version_mask(&raw.pooling.version_mask);
+        let Times { refresh, job_stale_after, .. } = times?;
+        Some(stratum::Config {
+            difficulty_min: difficulty_min?,
+            difficulty_start: difficulty_start?,
+            difficulty_max: difficulty_max?,
+            worker_difficulty: worker_difficulty?,
+            shares_per_minute: stratum.shares_per_minute,
+            stale_after: job_stale_after,
+            refresh,
+            login_timeout: login_timeout?,
+            idle_timeout: idle_timeout?,
+            classes: Classes::new(stratum.fingerprint, classes),
+            pooled_version_mask: version_mask?,
+            class_most: None,
+            dashboard: api?.listen.filter(|addr| addr.port() != 0),
+            default_username: Username(address.map_or("", |address| &address.text).into()),
+        })
+    }
+
+    fn sv2(&mut self, raw: &raw::Sv2) -> Option<Sv2> {
         let key = "stratum.sv2.certificate_lifetime";
         let certificate_lifetime = self.duration(key, &raw.certificate_lifetime)?;
         if certificate_lifetime < CERTIFICATE_LIFETIME_MIN {
@@ -25,7 +119,7 @@ impl Check {
         Some(Sv2 { authority_key_file, certificate_lifetime })
     }
 
-    pub(super) fn tls(&mut self, raw: &raw::Tls) -> Option<Tls> {
+    fn tls(&mut self, raw: &raw::Tls) -> Option<Tls> {
         let is_part = |part: &str| {
             !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
         };
@@ -60,7 +154,7 @@ impl Check {
         if file.is_empty() { Some(None) } else { self.path(key, file).map(Some) }
     }
 
-    pub(super) fn class(&mut self, raw: raw::Class) -> Option<Class> {
+    fn class(&mut self, raw: &raw::Class) -> Option<ClassRule> {
         if raw.pattern.is_empty() {
             return self.note("stratum.class.match", "is empty: it would match every miner");
         }
@@ -69,16 +163,12 @@ impl Check {
         } else {
             Some(self.difficulty("stratum.class.difficulty_min", raw.difficulty_min)?)
         };
-        Some(Class { pattern: raw.pattern, max_coinbase: raw.max_coinbase, difficulty_min })
+        Some(ClassRule::within(&raw.pattern, raw.max_coinbase, difficulty_min))
     }
 
     /// 0 is none.
     #[expect(clippy::option_option, reason = "none is not wrong")]
-    pub(super) fn difficulty_max(
-        &mut self,
-        max: f64,
-        min: Option<Difficulty>,
-    ) -> Option<Option<Difficulty>> {
+    fn difficulty_max(&mut self, max: f64, min: Option<Difficulty>) -> Option<Option<Difficulty>> {
         const KEY: &str = "stratum.difficulty_max";
         if max == 0.0 {
             return Some(None);
@@ -90,22 +180,23 @@ impl Check {
         Some(Some(max))
     }
 
-    pub(super) fn worker_difficulty(
+    fn worker_difficulty(
         &mut self,
         raw: &BTreeMap<String, f64>,
-    ) -> Option<BTreeMap<String, Difficulty>> {
+    ) -> Option<HashMap<Box<str>, Difficulty>> {
         let before = self.problems.len();
-        let mut all = BTreeMap::new();
+        let mut all = HashMap::new();
         for (worker, value) in raw {
             let key = format!("stratum.worker_difficulty.{worker}");
             if let Some(difficulty) = self.difficulty(&key, *value) {
-                all.insert(worker.clone(), difficulty);
+                all.insert(worker.as_str().into(), difficulty);
             }
         }
         (self.problems.len() == before).then_some(all)
     }
 
-    pub(super) fn port(&mut self, raw: raw::Port) -> Option<Port> {
+    /// A port, and what holds there of `all` and of its own.
+    fn port(&mut self, raw: &raw::Port, all: Option<&stratum::Config>) -> Option<Port> {
         if raw.listen.is_empty() {
             return self.note(
                 "stratum.port.listen",
@@ -122,25 +213,26 @@ impl Check {
         if difficulty_max.zip(difficulty_min).is_some_and(|(max, min)| max < min) {
             self.note::<()>("stratum.port.difficulty_max", "is below its difficulty_min");
         }
-        let addresses = raw.listen.into_iter();
-        let listen = addresses.filter_map(|text| {
-            self.listen("stratum.port.listen", &text, "0.0.0.0:23335 or [::]:23335")
+        let listen = raw.listen.iter().filter_map(|text| {
+            self.listen("stratum.port.listen", text, "0.0.0.0:23335 or [::]:23335")
         });
         let listen = listen.collect();
         let key = "stratum.port.authority_key_file";
         let authority_key_file = self.key_file(key, &raw.authority_key_file);
-        (self.problems.len() == before).then_some(Port {
-            listen,
-            difficulty_min,
-            difficulty_start,
-            difficulty_max,
-            max_coinbase: raw.max_coinbase,
-            authority_key_file: authority_key_file?,
-        })
+        let (authority_key_file, all) = (authority_key_file?, all?);
+        let rules = stratum::Config {
+            difficulty_min: difficulty_min.unwrap_or(all.difficulty_min),
+            // Where small miners have a port, they begin small.
+            difficulty_start: difficulty_start.or(difficulty_min).unwrap_or(all.difficulty_start),
+            difficulty_max: difficulty_max.or(all.difficulty_max),
+            class_most: raw.max_coinbase.map(CoinbaseClass::within),
+            ..all.clone()
+        };
+        (self.problems.len() == before).then_some(Port { listen, rules, authority_key_file })
     }
 
     /// An address has one set of rules.
-    pub(super) fn ports_differ(&mut self, listen: &[SocketAddr], ports: &[Port]) {
+    fn ports_differ(&mut self, listen: &[SocketAddr], ports: &[Port]) {
         let all = ports.iter().flat_map(|port| &port.listen);
         let mut known: Vec<_> = listen.iter().collect();
         let mut twice = Vec::new();

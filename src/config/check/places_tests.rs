@@ -15,7 +15,7 @@ fn problem(toml: &str) -> String {
 fn a_pool_may_be_written_with_its_port() {
     let pool = |keys: &str| {
         let config = Config::parse(&format!("{REST}[[pool]]\n{keys}\n")).map(|mut config| {
-            let pool = config.pools.remove(0);
+            let pool = config.datum.pools.remove(0);
             (pool.host, pool.port)
         });
         config.unwrap_or_else(|error| panic!("{error}"))
@@ -66,7 +66,7 @@ fn a_node_may_be_written_without_its_scheme() {
         ("[::1]:8332", "http://[::1]:8332"),
     ] {
         let toml = REST.replace("[[node]]", &format!("[[node]]\nrpc_url = \"{url}\""));
-        let node = Config::parse(&toml).unwrap().nodes.remove(0);
+        let node = Config::parse(&toml).unwrap().template.nodes.remove(0);
         assert_eq!(node.rpc_url, expected, "{url}");
         assert_eq!(format!("http://{}", node.name), expected, "{url}");
     }
@@ -104,7 +104,7 @@ fn zeromq_may_be_written_without_its_scheme() {
         ("tcp://[::1]:28332", "tcp://[::1]:28332"),
         ("ipc:///run/bitcoin/zmq", "ipc:///run/bitcoin/zmq"),
     ] {
-        let node = Config::parse(&toml(url)).unwrap().nodes.remove(0);
+        let node = Config::parse(&toml(url)).unwrap().template.nodes.remove(0);
         assert_eq!(node.zmq_hashblock.as_deref(), Some(expected), "{url}");
     }
     for (url, advice) in [

@@ -1,62 +1,78 @@
-//! The section `[pooling]`, and how names are split.
+//! [[pool]], [pooling], and how names are split.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use super::Check;
 use crate::{
-    config::{Pooling, Usernames, raw},
-    work::{VERSION_ROLLING_MASK, WhenDown},
+    config::{PayoutAddress, raw},
+    datum::{
+        Backoff, DatumConfig, Modifier, PoolConfig, PublicIdentity, UsernameMode,
+        default_user_agent,
+    },
+    ledger::LedgerConfig,
+    work::VERSION_ROLLING_MASK,
 };
 
 impl Check {
-    pub(super) fn pooling(
+    /// What the pool's task goes by.
+    pub(super) fn datum(
         &mut self,
-        raw: raw::Pooling,
-        modifiers: Option<BTreeMap<String, Vec<(String, f64)>>>,
-    ) -> Option<Pooling> {
-        let when_down = self.choice(
-            "pooling.when_down",
-            &raw.when_down,
-            &[("disconnect", WhenDown::Disconnect), ("solo", WhenDown::Solo)],
-        );
+        raw: &raw::Raw,
+        address: Option<&PayoutAddress>,
+        modifiers: Option<Vec<Modifier>>,
+        ledger: Option<&LedgerConfig>,
+    ) -> Option<DatumConfig> {
+        let pools = self.each("pool", &raw.pool, Self::pool);
+        let pooling = &raw.pooling;
         let usernames = self.choice(
             "pooling.usernames",
-            &raw.usernames,
+            &pooling.usernames,
             &[
-                ("full", Usernames::Full),
-                ("worker", Usernames::Worker),
-                ("address", Usernames::Address),
+                ("full", UsernameMode::Full),
+                ("worker", UsernameMode::Worker),
+                ("address", UsernameMode::Address),
             ],
         );
-        let hold_shares = self.duration("pooling.hold_shares", &raw.hold_shares);
-        let reconnect_grace = self.duration("pooling.reconnect_grace", &raw.reconnect_grace);
-        let version_mask = self.version_mask(&raw.version_mask);
-        let timeout = self.duration("pooling.timeout", &raw.timeout);
+        let hold_shares = self.duration("pooling.hold_shares", &pooling.hold_shares);
+        let timeout = self.duration("pooling.timeout", &pooling.timeout);
         if timeout.is_some_and(|timeout| timeout < Duration::from_secs(5)) {
             self.note::<()>("pooling.timeout", "must be at least 5s, or no connection would last");
         }
-        let user_agent = if raw.user_agent.is_empty() {
-            format!("v0.4.1-beta/gatewayd-{}", env!("CARGO_PKG_VERSION"))
-        } else {
-            raw.user_agent
+        let user_agent = match pooling.user_agent.as_str() {
+            "" => default_user_agent(),
+            own => own.to_owned(),
         };
         if user_agent.len() > USER_AGENT_LEN_MAX || user_agent.contains('\0') {
             return self.note("pooling.user_agent", "is too long or holds a NUL");
         }
-        Some(Pooling {
-            when_down: when_down?,
+        Some(DatumConfig {
+            pools,
             usernames: usernames?,
-            always_pay_self: raw.always_pay_self,
+            address: address.map_or_else(String::new, |address| address.text.clone()),
+            modifiers: modifiers?,
+            own_script: address.filter(|_| pooling.always_pay_self).map(PayoutAddress::script),
             hold_shares: hold_shares?,
-            reconnect_grace: reconnect_grace?,
-            version_mask: version_mask?,
+            memory_file: Some(ledger?.data_dir.join(POOL_MEMORY)),
             timeout: timeout?,
             user_agent,
-            modifiers: modifiers?,
+            tag_secondary: raw.mining.coinbase_tag_secondary.as_bytes().into(),
+            unique_id: raw.mining.unique_id,
+            backoff: Backoff::default(),
         })
     }
 
-    fn version_mask(&mut self, raw: &str) -> Option<u32> {
+    fn pool(&mut self, raw: &raw::Pool) -> Option<PoolConfig> {
+        let Some(public_key) = PublicIdentity::from_hex(&raw.public_key) else {
+            return self.note(
+                "pool.public_key",
+                &format!("of {} should be 128 hex digits, as the pool publishes them", raw.host),
+            );
+        };
+        let (host, port) = self.pool_place(raw)?;
+        Some(PoolConfig { host, port, public_key })
+    }
+
+    pub(super) fn version_mask(&mut self, raw: &str) -> Option<u32> {
         let digits = raw.trim_start_matches("0x");
         let mask = (digits.len() <= 8).then(|| u32::from_str_radix(digits, 16).ok()).flatten();
         match mask {
@@ -79,10 +95,7 @@ impl Check {
         }
     }
 
-    pub(super) fn modifiers(
-        &mut self,
-        raw: &raw::Stratum,
-    ) -> Option<BTreeMap<String, Vec<(String, f64)>>> {
+    pub(super) fn modifiers(&mut self, raw: &raw::Stratum) -> Option<Vec<Modifier>> {
         let before = self.problems.len();
         for (name, shares) in &raw.username_modifiers {
             let sum: f64 = shares.values().sum();
@@ -93,12 +106,12 @@ impl Check {
                 );
             }
         }
-        let parts = |shares: &BTreeMap<String, f64>| {
-            shares.iter().map(|(address, part)| (address.clone(), *part)).collect()
+        let modifier = |(name, parts): (&String, &BTreeMap<String, f64>)| Modifier {
+            name: name.clone(),
+            parts: parts.iter().map(|(address, part)| (address.clone(), *part)).collect(),
         };
-        (self.problems.len() == before).then(|| {
-            raw.username_modifiers.iter().map(|(name, it)| (name.clone(), parts(it))).collect()
-        })
+        (self.problems.len() == before)
+            .then(|| raw.username_modifiers.iter().map(modifier).collect())
     }
 }
 
@@ -106,3 +119,5 @@ impl Check {
 const VERSION_MASK_WIDEST: u32 = 0x1fff_ffe0;
 /// HELLO has room for it in one frame, and pools log it.
 const USER_AGENT_LEN_MAX: usize = 128;
+/// In `ledger.data_dir`: what was learnt of pools.
+const POOL_MEMORY: &str = "pools.txt";

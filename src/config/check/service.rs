@@ -3,7 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use super::Check;
-use crate::config::{Api, Log, LogFormat, raw};
+use crate::{
+    config::{Api, raw},
+    ledger::LedgerConfig,
+    logging::{LogConfig, LogFormat},
+};
 
 impl Check {
     pub(super) fn api(&mut self, raw: &raw::Api) -> Option<Api> {
@@ -65,16 +69,17 @@ impl Check {
         Some(path.into())
     }
 
-    pub(super) fn keep_history(&mut self, raw: &raw::Ledger) -> Option<Duration> {
-        const KEY: &str = "ledger.keep_history";
-        let keep = self.duration(KEY, &raw.keep_history)?;
-        if keep < KEEP_HISTORY_MIN {
-            return self.note(KEY, "should be at least 1d, as much as the dashboard shows");
+    pub(super) fn ledger(&mut self, raw: &raw::Ledger) -> Option<LedgerConfig> {
+        const KEEP: &str = "ledger.keep_history";
+        let data_dir = self.path("ledger.data_dir", &raw.data_dir);
+        let keep_history = self.duration(KEEP, &raw.keep_history)?;
+        if keep_history < KEEP_HISTORY_MIN {
+            return self.note(KEEP, "should be at least 1d, as much as the dashboard shows");
         }
-        Some(keep)
+        Some(LedgerConfig { data_dir: data_dir?, keep_history })
     }
 
-    pub(super) fn log(&mut self, raw: raw::Log) -> Option<Log> {
+    pub(super) fn log(&mut self, raw: &raw::Log) -> Option<LogConfig> {
         let format = self.choice(
             "log.format",
             &raw.format,
@@ -99,7 +104,7 @@ impl Check {
             "" => None,
             text => Some(self.path("log.file", text)?),
         };
-        Some(Log { level: raw.level, format: format?, file })
+        Some(LogConfig { level: raw.level.clone(), format: format?, file })
     }
 }
 

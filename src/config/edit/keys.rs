@@ -11,7 +11,7 @@ use super::Json;
 /// removes. Everything else stays as it is written. The error has a line for each problem.
 pub fn set_keys(text: &str, changes: &BTreeMap<String, Json>) -> Result<String, Vec<String>> {
     let mut document: DocumentMut = text.parse().map_err(|_| {
-        vec!["the file is no TOML now: correct it as a text before you change single keys".into()]
+        vec!["the file is not valid TOML: fix it as text before changing single keys".into()]
     })?;
     let mut problems = Vec::new();
     // Entries of lists go last, and the later ones first: until then all are where they were.

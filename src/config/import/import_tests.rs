@@ -105,41 +105,46 @@ fn every_key_is_accounted_for() {
 fn all_values_arrive() {
     use std::time::Duration;
 
-    use crate::config::{LogFormat, NodeAuth, Usernames};
+    use crate::{datum::UsernameMode, logging::LogFormat, node::Auth};
     let toml = import_datum(ALL).unwrap().toml;
     let config = Config::parse(&toml).unwrap();
-    assert_eq!(config.nodes.len(), 3);
-    assert_eq!(config.nodes[0].rpc_url, "http://node.lan:8331");
-    let login = |at: usize| match &config.nodes[at].auth {
-        NodeAuth::Password { user, password } => (user.as_str(), password.expose()),
-        NodeAuth::Cookie(_) => panic!("no login"),
+    assert_eq!(config.template.nodes.len(), 3);
+    assert_eq!(config.template.nodes[0].rpc_url, "http://node.lan:8331");
+    let login = |at: usize| match &config.template.nodes[at].auth {
+        Auth::UserPass(user, password) => (user.as_str(), password.as_str()),
+        _ => panic!("no login"),
     };
     assert_eq!(login(0), ("datum", "some \"thing\" only you know"));
-    assert_eq!(config.nodes[1].rpc_url, "http://10.0.0.7:8332");
+    assert_eq!(config.template.nodes[1].rpc_url, "http://10.0.0.7:8332");
     assert_eq!(login(1), ("a", "b@c"));
-    assert!(!config.nodes[0].submit_only && config.nodes[1].submit_only);
+    assert!(!config.template.nodes[0].submit_only && config.template.nodes[1].submit_only);
     assert_eq!(config.template.refresh, Duration::from_secs(55));
-    assert_eq!(config.mining.address.unwrap().text, "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4");
-    assert_eq!(config.mining.coinbase_tag, "first tag");
-    assert_eq!(config.mining.coinbase_tag_secondary, "second # tag");
-    assert_eq!(config.mining.unique_id, 77);
-    assert_eq!((config.pools[0].host.as_str(), config.pools[0].port), ("pool.example", 28_916));
-    assert_eq!(config.pools[0].public_key[0], 0x0f);
-    assert_eq!(config.pooling.when_down, crate::work::WhenDown::Solo);
-    assert_eq!(config.pooling.usernames, Usernames::Worker);
-    assert!(!config.pooling.always_pay_self);
-    assert_eq!(config.pooling.timeout, Duration::from_secs(75));
-    assert_eq!(config.pooling.modifiers["half"], [(String::new(), 0.5), ("bc1qx".into(), 0.5)]);
+    assert_eq!(config.address.unwrap().text, "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4");
+    let (work, datum) = (config.work.unwrap(), config.datum);
+    assert_eq!(&*work.solo.tag_primary, b"first tag");
+    assert_eq!(&*work.solo.tag_secondary, b"second # tag");
+    assert_eq!(&*datum.tag_secondary, b"second # tag");
+    assert_eq!((work.solo.unique_id, datum.unique_id), (77, 77));
+    assert_eq!((datum.pools[0].host.as_str(), datum.pools[0].port), ("pool.example", 28_916));
+    assert_eq!(datum.pools[0].public_key.ed25519[0], 0x0f);
+    assert_eq!(work.when_down, crate::work::WhenDown::Solo);
+    assert_eq!(datum.usernames, UsernameMode::Worker);
+    assert_eq!(datum.own_script, None);
+    assert_eq!(datum.timeout, Duration::from_secs(75));
+    assert_eq!(datum.modifiers[0].name, "half");
+    assert_eq!(datum.modifiers[0].parts, [(String::new(), 0.5), ("bc1qx".into(), 0.5)]);
     let stratum = &config.stratum;
     assert_eq!(stratum.listen, ["192.168.1.9:3333".parse().unwrap()]);
-    assert_eq!((stratum.max_connections, stratum.max_connections_per_ip), (6000, 6000));
-    assert_eq!(stratum.difficulty_min, crate::work::Difficulty::new(32_768.0).unwrap());
-    assert_eq!(stratum.difficulty_start, stratum.difficulty_min);
-    assert_eq!(stratum.shares_per_minute, 12);
-    assert_eq!(stratum.stale_after, Duration::from_secs(90));
-    assert_eq!(stratum.login_timeout, Duration::from_secs(20));
-    assert_eq!(stratum.idle_timeout, Duration::from_secs(9000));
-    assert!(!stratum.fingerprint);
+    let limits = &stratum.limits;
+    assert_eq!((limits.connections, limits.connections_per_ip), (6000, 6000));
+    let rules = &stratum.rules;
+    assert_eq!(rules.difficulty_min, crate::work::Difficulty::new(32_768.0).unwrap());
+    assert_eq!(rules.difficulty_start, rules.difficulty_min);
+    assert_eq!(rules.shares_per_minute, 12);
+    assert_eq!(rules.stale_after, Duration::from_secs(90));
+    assert_eq!(rules.login_timeout, Duration::from_secs(20));
+    assert_eq!(rules.idle_timeout, Duration::from_secs(9000));
+    assert_eq!(format!("{:?}", rules.classes), "Classes([])", "no fingerprint");
     assert_eq!(config.api.listen, Some("[::1]:7153".parse().unwrap()));
     assert_eq!(config.log.level, "info,gatewayd=debug");
     assert_eq!(config.log.format, LogFormat::Text);
@@ -151,7 +156,7 @@ fn a_typical_file_is_accepted() {
     let imported = import_datum(TYPICAL).unwrap();
     assert_eq!(imported.problems, Vec::<String>::new(), "{}", imported.toml);
     let config = Config::parse(&imported.toml).unwrap();
-    assert_eq!(config.pools.len(), 1, "the C gateway's default is to mine with OCEAN");
+    assert_eq!(config.datum.pools.len(), 1, "the C gateway's default is to mine with OCEAN");
     assert_eq!(config.api.listen, Some("0.0.0.0:7152".parse().unwrap()));
     assert_eq!(config.log.file, None);
 }
@@ -222,12 +227,12 @@ fn no_key_takes_just_anything() {
 
 #[test]
 fn tags_that_were_not_set_are_those_of_datum_gateway() {
-    let mining = config("\"api\": {}").mining;
+    let mining = config("\"api\": {}").written.mining.clone();
     assert_eq!(mining.coinbase_tag, "DATUM Gateway");
     assert_eq!(mining.coinbase_tag_secondary, "DATUM User");
     let empty = MINIMAL.replace("\"mining\": {", "\"mining\": { \"coinbase_tag_secondary\": \"\",");
     let config = Config::parse(&import_datum(&empty).unwrap().toml).unwrap();
-    assert_eq!(config.mining.coinbase_tag_secondary, "", "none, if that is what was said");
+    assert_eq!(config.datum.tag_secondary.len(), 0, "none, if that is what was said");
 }
 
 #[test]
@@ -235,7 +240,7 @@ fn null_is_as_good_as_absent() {
     let config =
         config(r#""stratum": { "listen_port": null, "username_modifiers": { "x": null } }"#);
     assert_eq!(config.stratum.listen.len(), 2);
-    assert!(config.pooling.modifiers.is_empty());
+    assert!(config.datum.modifiers.is_empty());
 }
 
 #[test]
@@ -254,9 +259,15 @@ fn what_is_missing_is_said() {
 #[test]
 fn solo_stays_solo_and_a_missing_key_is_asked_for() {
     assert!(
-        config(r#""datum": { "pool_host": "", "pooled_mining_only": false }"#).pools.is_empty()
+        config(r#""datum": { "pool_host": "", "pooled_mining_only": false }"#)
+            .datum
+            .pools
+            .is_empty()
     );
-    assert_eq!(config("\"datum\": { \"pool_pubkey\": \"\" }").pools[0].public_key[0], 0xf2);
+    assert_eq!(
+        config("\"datum\": { \"pool_pubkey\": \"\" }").datum.pools[0].public_key.ed25519[0],
+        0xf2
+    );
     let imported = imported(r#""datum": { "pool_host": "pool.example", "pool_pubkey": "" }"#);
     assert!(imported.problems[0].starts_with("pool.public_key"), "{:?}", imported.problems);
 }
@@ -276,7 +287,7 @@ fn times_fit_together_whatever_was_asked_for() {
 
 #[test]
 fn usernames_are_as_before() {
-    use crate::config::Usernames::{Address, Full, Worker};
+    use crate::datum::UsernameMode::{Address, Full, Worker};
     for (full, workers, expected) in [
         ("true", "true", Full),
         ("true", "false", Full),
@@ -288,7 +299,7 @@ fn usernames_are_as_before() {
         let section = format!(
             r#""datum": {{ "pool_pass_full_users": {full}, "pool_pass_workers": {workers} }}"#
         );
-        assert_eq!(config(&section).pooling.usernames, expected, "{section}");
+        assert_eq!(config(&section).datum.usernames, expected, "{section}");
     }
 }
 
@@ -296,9 +307,10 @@ fn usernames_are_as_before() {
 fn modifiers_never_come_to_more_than_one() {
     let modifiers = |parts: &str| {
         config(&format!(r#""stratum": {{ "username_modifiers": {{ "a b": {{ {parts} }} }} }}"#))
-            .pooling
-            .modifiers["a b"]
-            .clone()
+            .datum
+            .modifiers
+            .remove(0)
+            .parts
     };
     let part = |name: &str, part: f64| (name.to_owned(), part);
     assert_eq!(modifiers(r#""z": 0.75, "a": 0.75"#), [part("a", 0.25), part("z", 0.75)]);

@@ -10,13 +10,12 @@ use tokio::{
 };
 
 use crate::{
-    config::Pool,
-    datum::{Client, ClientError, Configured, Event, HandshakeError, Identity, PublicIdentity},
+    datum::{Client, ClientError, Configured, Event, HandshakeError, Identity, PoolConfig},
     net,
 };
 
 /// The pool's terms, or what is wrong.
-pub(super) async fn try_pool(pool: &Pool, user_agent: &str) -> Result<Configured, String> {
+pub(super) async fn try_pool(pool: &PoolConfig, user_agent: &str) -> Result<Configured, String> {
     let until = Instant::now() + LIMIT;
     let target = (pool.host.as_str(), pool.port);
     let socket = timeout_at(until, net::connect(target)).await;
@@ -39,15 +38,14 @@ struct Greeting {
 }
 
 impl Greeting {
-    fn new(pool: &Pool, user_agent: &str) -> Result<Self, ClientError> {
+    fn new(pool: &PoolConfig, user_agent: &str) -> Result<Self, ClientError> {
         let mut rng = StdRng::from_entropy();
         let mut seed = [0; 32];
         rng.fill_bytes(&mut seed);
         let mut out = Vec::new();
         let keys = Identity::generate(&mut rng);
-        let key = PublicIdentity::from_bytes(&pool.public_key);
         let now = Instant::now().into_std();
-        let client = Client::new(&keys, key, user_agent, LIMIT, seed, now, &mut out)?;
+        let client = Client::new(&keys, pool.public_key, user_agent, LIMIT, seed, now, &mut out)?;
         Ok(Self { client, out, welcome: false })
     }
 

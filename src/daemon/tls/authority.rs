@@ -41,7 +41,7 @@ pub(super) struct Authority {
 
 /// Where the authority is kept: its key, and its certificate.
 pub(super) fn authority_file(config: &Config) -> PathBuf {
-    config.data_dir.join("stratum-ca.pem")
+    config.ledger.data_dir.join("stratum-ca.pem")
 }
 
 /// Whether there is one, and it can be used.

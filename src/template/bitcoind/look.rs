@@ -1,4 +1,4 @@
-//! What is asked of a node beside templates: one call at a time on a connection of its own, so that
+//! What is asked of a node besides templates: one call at a time on a connection of its own, so that
 //! an answer that is long on its way keeps nothing else waiting.
 
 use bitcoin::Network;
@@ -20,7 +20,7 @@ use crate::{
 pub(super) enum Question {
     Tip(Look),
     Header(Hash256, Look),
-    /// What waits in the mempool, beside a template of this weight.
+    /// What waits in the mempool, besides a template of this weight.
     Mempool(u32),
     Info,
     /// Which other chain it goes to.

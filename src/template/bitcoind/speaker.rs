@@ -143,7 +143,7 @@ impl Speaker {
         }
     }
 
-    /// News come by ZeroMQ after all.
+    /// ZeroMQ delivers after all.
     pub(super) fn hears(&mut self) {
         if self.deaf.off() {
             info!(node = %self.node, "ZeroMQ tells of new blocks now");

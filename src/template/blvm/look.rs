@@ -1,4 +1,4 @@
-//! What is asked of a blvm-node beside templates: one question at a time, on the one connection that
+//! What is asked of a blvm-node besides templates: one question at a time, on the one connection that
 //! a source keeps for it, so that the task waits for no answer.
 
 use std::time::Duration;

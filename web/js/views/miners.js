@@ -213,7 +213,7 @@ function difficultyWords(miner) {
   return `${format.difficulty(miner.difficulty)} now, best share ${best}`;
 }
 
-// Like facts(), but beside each other where there is room.
+// Like facts(), but side by side where there is room.
 export function drawDetails(list, rows) {
   const shown = rows.filter(Boolean);
   while (list.children.length < shown.length) list.append(h("div", null, h("dt"), h("dd")));

@@ -177,7 +177,7 @@ class SettingsPage {
       ),
       action(
         "Ask the node for a new block",
-        "What blocknotify does: helps when the node's news do not come through.",
+        "What blocknotify does: it helps when the node's notifications do not arrive.",
         "Ask now",
         notify,
       ),
@@ -222,12 +222,12 @@ function notesOf({ problems, needs_restart: waiting, from_environment: environme
     problems.length > 0 &&
       box(
         "bad",
-        "The file as it is now cannot be used; gatewayd runs on with what it had before.",
+        "The file cannot be used as it is now; gatewayd keeps running with its previous settings.",
         problems,
       ),
     waiting.length > 0 && box("warn", "Saved, and in use after the next restart:", waiting),
     environment.length > 0 &&
-      box(null, "Set by the environment; what the file says of these does not count:", environment),
+      box(null, "Set by the environment, which overrides the file:", environment),
   ].filter(Boolean);
 }
 
@@ -260,4 +260,4 @@ function changedElsewhere(error) {
 }
 
 const ENDED =
-  "You are signed out: gatewayd was started anew since, or a day has passed. Sign in again.";
+  "You are signed out: gatewayd has restarted since, or a day has passed. Sign in again.";

@@ -40,7 +40,7 @@ const SECTIONS = [
             {
               key: "rpc_cookie_file",
               label: "Path of the cookie file",
-              hint: "The node writes it anew at each of its starts; gatewayd reads it again then.",
+              hint: "The node writes a new one each time it starts; gatewayd reads it again then.",
             },
           ],
         },
@@ -307,15 +307,15 @@ class FirstStart {
   }
 }
 
-const FIRST = "Three answers, and mining can begin. All else has a default that is fine.";
+const FIRST = "Answer three questions and mining can begin. Everything else has a sensible default.";
 const CODE = {
   label: "Set-up code",
   why:
     "gatewayd wrote a code into its log when it started (journalctl -u gatewayd, docker logs, or " +
-    "the terminal). It shows that you are at home here.",
+    "the terminal). It proves that this gateway is yours.",
   wrong: "That is not the code: it is in gatewayd's log, and another after each start.",
   button: "Go on",
   isCode: true,
 };
 const PASSWORD_KEPT = "Leave it empty to keep the one in gatewayd.toml.";
-const NEWS = "Nothing is saved: these answers are not what they were. Look at them and save again.";
+const NEWS = "Nothing was saved: the settings have changed meanwhile. Check these answers and save again.";

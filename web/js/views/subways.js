@@ -1,4 +1,4 @@
-// The lists of miners, beside each other.
+// The lists of miners, side by side.
 
 import { h } from "../dom.js";
 

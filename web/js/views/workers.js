@@ -2,9 +2,9 @@
 
 import { get } from "../api.js";
 import { HashrateChart } from "../chart.js";
-import { div, h, p, setText } from "../dom.js";
+import { div, h, p, setText, show } from "../dom.js";
 import * as format from "../format.js";
-import { drawWorker, reasons, section } from "../parts.js";
+import { drawWorker, facts, reasons, section } from "../parts.js";
 import { figures, table } from "../table.js";
 import { drawDetails, onPhone, rejectedColumn } from "./miners.js";
 import { subways } from "./subways.js";
@@ -22,10 +22,37 @@ export const workers = {
         list.update(rows);
       },
     );
-    root.append(h("h1", { tabindex: "-1" }, "Miners"), subways("workers"), part.element);
-    return { needs: () => ({ workers: ["/workers", 8] }), update: part.update };
+    const rejects = rejectsPart();
+    root.append(
+      h("h1", { tabindex: "-1" }, "Miners"),
+      subways("workers"),
+      part.element,
+      rejects.element,
+    );
+    return {
+      needs: () => ({ workers: ["/workers", 8], rejects: ["/rejects?window=24h", 60] }),
+      update() {
+        part.update();
+        rejects.update();
+      },
+    };
   },
 };
+
+// Why shares were rejected, the most frequent reason first.
+function rejectsPart() {
+  const list = facts();
+  const none = p("hint", "None.");
+  return section(
+    { title: "Rejected in the last 24 hours", needs: ["rejects"] },
+    [none, list.element],
+    ({ by_reason: counts }) => {
+      const rows = Object.entries(counts).sort(([, a], [, b]) => b - a);
+      show(none, rows.length === 0);
+      list.update(rows.map(([reason, count]) => [reason, format.count(count)]));
+    },
+  );
+}
 
 function options(age) {
   return {

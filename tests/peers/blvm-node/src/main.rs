@@ -1,5 +1,5 @@
 //! A blvm-node on regtest, for tests: `blvm-node-for-tests DATA_DIR P2P_ADDR RPC_ADDR CONFIG`.
-//! Ends in good order when its standard input does, so that it never outlives its test.
+//! Ends cleanly when its standard input does, so that it never outlives its test.
 
 use std::{env, net::SocketAddr, path::Path};
 

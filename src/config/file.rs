@@ -19,20 +19,72 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use super::{convert::template_config, tls::try_files};
-use crate::{
-    api::{Answer, Applied, Change, Edit, Settings, SettingsError, SettingsView},
-    config::{
-        Config, Raw,
-        edit::{Json, MASK, changed, hide, reveal, set_keys},
-        keys_of_environment,
-    },
-    template::{Misfit, Templates},
+use super::{
+    Config, Raw,
+    edit::{Json, MASK, changed, hide, reveal, set_keys},
+    keys_of_environment,
 };
 
-/// The configuration in use, and the file that it came from.
+/// The configuration in use, and the file that it came from. What it tells has [`MASK`] for each
+/// secret.
 #[derive(Clone)]
-pub(super) struct FileSettings(Arc<Inner>);
+pub struct SettingsFile(Arc<Inner>);
+
+/// The file as it is.
+#[derive(Clone, Debug)]
+pub struct SettingsView {
+    pub path: String,
+    pub text: String,
+    /// Every key with the value in use, as JSON.
+    pub values: Box<RawValue>,
+    pub revision: String,
+    pub writable: bool,
+    pub problems: Vec<String>,
+    pub needs_restart: Vec<String>,
+    pub from_environment: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Change {
+    pub what: Edit,
+    /// What was edited, if it matters.
+    pub revision: Option<String>,
+    pub check_only: bool,
+    /// By somebody who may only make the first settings.
+    pub sets_up: bool,
+}
+
+#[derive(Clone, Debug)]
+pub enum Edit {
+    /// The whole file.
+    Text(String),
+    /// A JSON object of keys and values.
+    Keys(Box<RawValue>),
+}
+
+/// Keys that changed.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Applied {
+    pub applied: Vec<String>,
+    pub needs_restart: Vec<String>,
+    /// None: nothing was written.
+    pub revision: Option<String>,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum SettingsError {
+    #[error("These settings cannot be used; nothing was changed.")]
+    Refused(Vec<String>),
+    #[error("The file has changed since you began: load it again, then make your changes anew.")]
+    Outdated,
+    #[error("The first settings are made: sign in to change them.")]
+    SetUpAlready,
+    #[error("{0}")]
+    NotWritable(String),
+}
+
+/// Tries new settings on the gateway that runs by the old ones; the error has a line for each problem.
+pub type Trial = Box<dyn Fn(&Config, &Raw) -> Result<(), Vec<String>> + Send + Sync>;
 
 struct Inner {
     /// None: there is no file.
@@ -41,78 +93,71 @@ struct Inner {
     running: Mutex<Arc<Raw>>,
     /// The same for those who follow it.
     configs: watch::Sender<Arc<Config>>,
-    /// Say which network an address has to be of.
-    nodes: OnceLock<Templates>,
+    /// Knows what the file cannot say: what nodes there are, and whether other files can be used.
+    trial: OnceLock<Trial>,
     /// The first settings are made, and hold.
     is_set_up: AtomicBool,
     /// There was a file at the start: if it is gone, something is wrong.
     had_file: bool,
 }
 
-impl FileSettings {
-    pub(super) fn new(config: &Config) -> Self {
+impl SettingsFile {
+    pub fn new(config: &Config) -> Self {
         Self(Arc::new(Inner {
             path: config.path.clone(),
             running: Mutex::new(Arc::clone(&config.written)),
             configs: watch::Sender::new(Arc::new(config.clone())),
-            nodes: OnceLock::new(),
-            is_set_up: AtomicBool::new(config.mining.address.is_some()),
+            trial: OnceLock::new(),
+            is_set_up: AtomicBool::new(config.address.is_some()),
             had_file: config.path.as_ref().is_some_and(|path| path.exists()),
         }))
     }
 
     /// What is in use, from now on.
-    pub(super) fn configs(&self) -> watch::Receiver<Arc<Config>> {
+    pub fn configs(&self) -> watch::Receiver<Arc<Config>> {
         self.0.configs.subscribe()
     }
 
-    /// From here on an address of another network is refused.
-    pub(super) fn ask(&self, nodes: Templates) {
+    /// From here on new settings have to pass this trial too.
+    pub fn try_with(&self, trial: Trial) {
         // Whoever was there first stays: there is one gateway.
-        let _ = self.0.nodes.set(nodes);
+        let _ = self.0.trial.set(trial);
     }
 
     /// Somebody is paid, on a network that fits: from here on only an admin changes settings.
-    pub(super) fn set_up(&self) {
+    pub fn set_up(&self) {
         self.0.is_set_up.store(true, Ordering::Release);
     }
 
-    pub(super) fn is_set_up(&self) -> bool {
+    pub fn is_set_up(&self) -> bool {
         self.0.is_set_up.load(Ordering::Acquire)
     }
 
-    /// Reads the file again and says in the log what came of it.
-    pub(super) async fn reload_and_tell(&self) {
-        let done = self.reload().await;
-        if let Err(problem) = done {
-            error!("the configuration was not read again, the old one stays: {problem}");
-        }
+    /// The file as it is, and the values in use.
+    pub async fn read(&self) -> Result<SettingsView, SettingsError> {
+        self.on_a_thread(Inner::read).await
+    }
+
+    /// Checks new settings, writes them and puts into effect what can be.
+    pub async fn change(&self, change: Change) -> Result<Applied, SettingsError> {
+        self.on_a_thread(move |inner| inner.change(&change)).await
+    }
+
+    /// Reads the file again, and puts into effect what can be.
+    pub async fn reload(&self) -> Result<Applied, SettingsError> {
+        self.on_a_thread(Inner::reload).await
     }
 
     /// Does it on a thread that may wait for the disk.
-    fn on_a_thread<T: Send + 'static>(
+    async fn on_a_thread<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Inner) -> Result<T, SettingsError> + Send + 'static,
-    ) -> Answer<'_, T> {
+    ) -> Result<T, SettingsError> {
         let inner = Arc::clone(&self.0);
-        Box::pin(async move {
-            let done = tokio::task::spawn_blocking(move || work(&inner)).await;
-            done.unwrap_or_else(|_| Err(SettingsError::NotWritable("It broke off.".into())))
+        let done = tokio::task::spawn_blocking(move || work(&inner)).await;
+        done.unwrap_or_else(|_| {
+            Err(SettingsError::NotWritable("It was interrupted: try again.".into()))
         })
-    }
-}
-
-impl Settings for FileSettings {
-    fn read(&self) -> Answer<'_, SettingsView> {
-        self.on_a_thread(Inner::read)
-    }
-
-    fn change(&self, change: Change) -> Answer<'_, Applied> {
-        self.on_a_thread(move |inner| inner.change(&change))
-    }
-
-    fn reload(&self) -> Answer<'_, Applied> {
-        self.on_a_thread(Inner::reload)
     }
 }
 
@@ -194,32 +239,14 @@ impl Inner {
         let path = self.path.as_deref().unwrap_or_else(|| Path::new(""));
         let file = Config::preview(text, path)?;
         let config = file.without_restart(running)?;
-        self.check_address(&config, running)?;
-        if config.written.stratum.tls != running.stratum.tls {
-            try_files(&config).map_err(|error| vec![error.to_string()])?;
-        }
-        let applied = changed(running, &*config.written);
-        let needs_restart = changed(&*config.written, &*file.written);
-        Ok(Next { config: Arc::new(config), applied, needs_restart })
-    }
-
-    fn check_address(&self, config: &Config, running: &Raw) -> Result<(), Vec<String>> {
-        if config.mining.address.is_none() && !running.mining.address.is_empty() {
+        if config.address.is_none() && !running.mining.address.is_empty() {
             let problem = "mining.address is missing: somebody has to be paid for blocks";
             return Err(vec![problem.into()]);
         }
-        if config.written.mining.address == running.mining.address {
-            return Ok(());
-        }
-        let tried =
-            self.nodes.get().map_or(Ok(()), |nodes| nodes.try_config(&template_config(config)));
-        tried.map_err(|Misfit { node, network }| {
-            vec![format!(
-                "mining.address is not of the network \"{network}\" that node {node} is on: set an \
-                 address of that network, start the node on the other network first, or change \
-                 [[node]] to one of the other network together with the address"
-            )]
-        })
+        self.trial.get().map_or(Ok(()), |trial| trial(&config, running))?;
+        let applied = changed(running, &*config.written);
+        let needs_restart = changed(&*config.written, &*file.written);
+        Ok(Next { config: Arc::new(config), applied, needs_restart })
     }
 
     fn put_into_effect(&self, next: &Next, running: &mut Arc<Raw>) {
@@ -282,8 +309,8 @@ fn edited(old: &str, change: &Change) -> Result<String, Vec<String>> {
 fn check_logins(path: &Path, old: &str, change: &Change, next: &Next) -> Result<(), Vec<String>> {
     let shown = Config::preview(&edited(&hide(old), change)?, path)?;
     // Of a file that cannot be used nothing is known.
-    let known = Config::preview(old, path).map(|it| it.nodes).unwrap_or_default();
-    logins::check(&known, &next.config.nodes, &shown.nodes)
+    let known = Config::preview(old, path).map(|it| it.template.nodes).unwrap_or_default();
+    logins::check(&known, &next.config.template.nodes, &shown.template.nodes)
 }
 
 fn values(raw: Raw) -> Result<Box<RawValue>, SettingsError> {
@@ -320,15 +347,19 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => (path.to_owned(), MODE_NEW),
         Err(error) => return Err(error),
     };
-    let beside = path.with_extension("toml.new");
-    let mut file =
-        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+    let new_file = path.with_extension("toml.new");
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&new_file)?;
     file.write_all(text.as_bytes())?;
     file.set_permissions(fs::Permissions::from_mode(mode))?;
-    let moved = file.sync_all().and_then(|()| fs::rename(&beside, &path));
+    let moved = file.sync_all().and_then(|()| fs::rename(&new_file, &path));
     if moved.is_err() {
         // There may be passwords in it.
-        let _ = fs::remove_file(&beside);
+        let _ = fs::remove_file(&new_file);
     }
     moved
 }

@@ -3,27 +3,34 @@
 
 use std::net::IpAddr;
 
-use crate::config::{Node, NodeAuth, edit::MASK};
+use crate::{
+    config::edit::MASK,
+    node::{Auth, NodeConfig},
+};
 
 /// Finds each of the `new` nodes that would be sent a login which it was not meant to have. `shown`
 /// are the same nodes, with [`MASK`] for each password that the change did not bring.
 ///
 /// A login may go where it goes by the `old` settings. Another password has to come with the change,
 /// and a cookie file, which may be any file, is for a node on this machine.
-pub(super) fn check(old: &[Node], new: &[Node], shown: &[Node]) -> Result<(), Vec<String>> {
-    let is_known = |node: &Node| {
-        old.iter().any(|it| it.rpc_url == node.rpc_url && is_same(&it.auth, &node.auth))
-    };
-    let problem = |(at, node): (usize, &Node)| match &node.auth {
+pub(super) fn check(
+    old: &[NodeConfig],
+    new: &[NodeConfig],
+    shown: &[NodeConfig],
+) -> Result<(), Vec<String>> {
+    let is_known =
+        |node: &NodeConfig| old.iter().any(|it| it.rpc_url == node.rpc_url && it.auth == node.auth);
+    let problem = |(at, node): (usize, &NodeConfig)| match &node.auth {
         _ if is_known(node) => None,
-        NodeAuth::Cookie(_) if is_here(&node.rpc_url) => None,
-        NodeAuth::Cookie(_) => Some(format!(
+        Auth::None => None,
+        Auth::CookieFile(_) if is_here(&node.rpc_url) => None,
+        Auth::CookieFile(_) => Some(format!(
             "node.{at}: as long as no admin password is set, a cookie file is only for a node on \
              this machine: for {}, enter rpc_user and rpc_password, or edit gatewayd.toml",
             node.rpc_url
         )),
-        NodeAuth::Password { .. } if is_own(shown.get(at)) => None,
-        NodeAuth::Password { .. } => Some(format!(
+        Auth::UserPass(..) if is_own(shown.get(at)) => None,
+        Auth::UserPass(..) => Some(format!(
             "node.{at}: the stored rpc_password is for another rpc_url or rpc_user: as long as no \
              admin password is set, enter the password anew, or edit gatewayd.toml"
         )),
@@ -32,21 +39,10 @@ pub(super) fn check(old: &[Node], new: &[Node], shown: &[Node]) -> Result<(), Ve
     if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
-fn is_same(one: &NodeAuth, other: &NodeAuth) -> bool {
-    match (one, other) {
-        (NodeAuth::Cookie(one), NodeAuth::Cookie(other)) => one == other,
-        (
-            NodeAuth::Password { user, password },
-            NodeAuth::Password { user: other_user, password: other_password },
-        ) => user == other_user && password == other_password,
-        _ => false,
-    }
-}
-
 /// The password came with the change.
-fn is_own(shown: Option<&Node>) -> bool {
+fn is_own(shown: Option<&NodeConfig>) -> bool {
     let auth = shown.map(|node| &node.auth);
-    matches!(auth, Some(NodeAuth::Password { password, .. }) if password.expose() != MASK)
+    matches!(auth, Some(Auth::UserPass(_, password)) if password != MASK)
 }
 
 /// True for a URL that leads to this machine, whatever a resolver says.

@@ -1,0 +1,14 @@
+//! The two clocks, for adapters: all else is told the time as an argument.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Tokio's clock, so that tests can hold it.
+pub(crate) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// The wall clock, which may jump: the time since 1970.
+#[expect(clippy::disallowed_methods, reason = "time enters here")]
+pub(crate) fn unix_now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
