@@ -28,7 +28,7 @@ use socket2::{Domain, Socket, Type};
 const ADDRESS: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
 const PASSWORD: &str = "correct horse";
 const BEARER: (&str, &str) = ("Authorization", "Bearer correct horse");
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(120);
 
 /// A node, a pool, a gateway, and as many miners as a test wants.
 struct House {

@@ -19,7 +19,7 @@ use serde_json::json;
 
 const ADDRESS: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
 const PASSWORD: &str = "correct horse";
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(120);
 
 fn start(api: &str) -> (Gateway, SocketAddr) {
     let gateway = Gateway::start(&format!(

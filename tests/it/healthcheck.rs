@@ -11,7 +11,7 @@ use crate::common::{eventually, gateway::Gateway};
 use gatewayd::devnet::node::{Node, NodeHandle, NodeOptions};
 
 const ADDRESS: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(120);
 
 async fn node() -> NodeHandle {
     Node::start(NodeOptions::default(), SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.unwrap()

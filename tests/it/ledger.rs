@@ -24,7 +24,7 @@ use gatewayd::{
 };
 use rusqlite::{Connection, OpenFlags};
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(120);
 
 /// A ledger, and somebody who mines for it.
 struct Side {

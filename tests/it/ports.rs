@@ -20,7 +20,7 @@ use serde_json::Value;
 
 /// Regtest's; nobody has its key.
 const ADDRESS: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(120);
 
 /// Its blocks are out of anybody's reach, so that no difficulty is held to a block's.
 async fn node() -> NodeHandle {

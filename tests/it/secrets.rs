@@ -26,7 +26,7 @@ use gatewayd::{
 };
 
 const ADDRESS: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(120);
 const USER: &str = "__cookie__";
 const RPC: &str = "RpcPassw0rd9f3a";
 const WRONG_RPC: &str = "WrongPassw0rd7b1c";
