@@ -73,10 +73,14 @@ pub struct Miner {
     eviction: Arc<Eviction>,
 }
 
-/// The way to send a connection away from outside.
+/// The way to send a connection away from outside, or one channel of it.
 #[derive(Debug, Default)]
 pub struct Eviction {
     wanted: AtomicBool,
+    /// Of a channel: its connection's.
+    connection: Option<Arc<Eviction>>,
+    /// A channel of this connection is to go.
+    has_channel: AtomicBool,
     /// When it came in; not known: nothing is known of its silence.
     came: OnceLock<Instant>,
     /// Milliseconds from then to when it was last heard.
@@ -276,8 +280,38 @@ impl Miner {
 }
 
 impl Eviction {
+    /// For one channel of a connection.
+    pub fn of_channel(connection: &Arc<Self>) -> Self {
+        Self { connection: Some(Arc::clone(connection)), ..Self::default() }
+    }
+
+    /// Whether both are of one connection.
+    pub fn is_beside(self: &Arc<Self>, other: &Arc<Self>) -> bool {
+        let [own, others] = [self, other].map(|it| it.connection.as_ref().unwrap_or(it));
+        Arc::ptr_eq(own, others)
+    }
+
     pub fn want(&self) {
         self.wanted.store(true, Relaxed);
+        match &self.connection {
+            Some(connection) => {
+                connection.has_channel.store(true, Relaxed);
+                connection.wake();
+            }
+            None => self.wake(),
+        }
+    }
+
+    /// Whether channels are to go, since this was last asked.
+    pub fn take_channels(&self) -> bool {
+        self.has_channels() && self.has_channel.swap(false, Relaxed)
+    }
+
+    pub fn has_channels(&self) -> bool {
+        self.has_channel.load(Relaxed)
+    }
+
+    fn wake(&self) {
         if let Some(waker) = lock(&self.waker).as_ref() {
             waker.wake_by_ref();
         }
@@ -299,6 +333,9 @@ impl Eviction {
 
     /// How long nothing has come from it.
     pub(crate) fn silence(&self, now: Instant) -> Duration {
+        if let Some(connection) = &self.connection {
+            return connection.silence(now);
+        }
         let Some(came) = self.came.get() else { return Duration::ZERO };
         let heard = Duration::from_millis(self.heard.load(Relaxed));
         now.saturating_duration_since(*came).saturating_sub(heard)

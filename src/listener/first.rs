@@ -278,6 +278,14 @@ impl Protocol for Session {
         }
     }
 
+    fn on_eviction(&mut self, now: Instant, out: &mut Vec<u8>) -> Result<(), Close> {
+        match self {
+            Self::Sv1(session) => session.on_eviction(now, out),
+            Self::Sv2(link) => link.on_eviction(now, out),
+            Self::Unknown(_) => Ok(()),
+        }
+    }
+
     fn on_stop(&mut self, out: &mut Vec<u8>) {
         match self {
             Self::Sv1(session) => session.on_stop(out),

@@ -4,7 +4,6 @@
 //! connection owns no buffer, and a share crosses no task, lock or allocation on its way.
 
 use std::{
-    cell::RefCell,
     future::{Future, poll_fn},
     io,
     ops::ControlFlow,
@@ -23,7 +22,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Close, Config, Effects, Protocol, Tally, Toll, alarm::Alarm, allowance::Allowance};
+use super::{
+    Close, Config, Effects, Protocol, Tally, Toll,
+    alarm::Alarm,
+    allowance::Allowance,
+    buffers::{BUFFERS, Buffers, PARTIAL_MAX, READ_LEN},
+};
 use crate::{
     books::{Counters, roster::Eviction},
     work::{FoundBlock, ShareBatch, ShareLane, Work},
@@ -81,21 +85,6 @@ pub struct Conn<S, P> {
     write_by: Option<Instant>,
     allowance: Allowance,
     toll: Toll,
-}
-
-/// Buffers of a thread, for the connection that it is working for.
-struct Desk {
-    inbox: Box<[u8]>,
-    out: Vec<u8>,
-    effects: Effects,
-}
-
-thread_local! {
-    static DESK: RefCell<Desk> = RefCell::new(Desk {
-        inbox: vec![0; INBOX_LEN].into(),
-        out: Vec::with_capacity(INBOX_LEN),
-        effects: Effects::default(),
-    });
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
@@ -189,6 +178,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
             if self.eviction.is_wanted() {
                 return Poll::Ready(Ok(ControlFlow::Break(())));
             }
+            if self.eviction.take_channels() {
+                self.speak(cx, |session, _, out| session.on_eviction(now(), out))?;
+            }
             let reads = self.unsent.is_empty();
             let flushed = self.poll_flush(cx)?.is_ready();
             if flushed {
@@ -227,6 +219,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
                 // again, and what it has missed then is no matter.
                 return Poll::Ready(Ok(ControlFlow::Continue(())));
             }
+            if is_new && self.eviction.has_channels() {
+                continue;
+            }
             if self.poll_clock(cx, timer.as_mut())?.is_pending() {
                 return Poll::Pending;
             }
@@ -259,13 +254,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
         cx: &mut TaskContext<'_>,
         say: impl FnOnce(&mut P, &Work, &mut Vec<u8>) -> Result<(), Close>,
     ) -> Result<bool, ConnError> {
-        DESK.with_borrow_mut(|desk| {
-            desk.out.clear();
-            let said = say(&mut self.session, &self.work, &mut desk.out);
-            let written = self.write(cx, &desk.out);
+        BUFFERS.with_borrow_mut(|buffers| {
+            buffers.out.clear();
+            let said = say(&mut self.session, &self.work, &mut buffers.out);
+            let written = self.write(cx, &buffers.out);
             said?;
             written?;
-            Ok(!desk.out.is_empty())
+            Ok(!buffers.out.is_empty())
         })
     }
 
@@ -281,19 +276,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
 
     /// Reads once and answers all that is complete. Pending when there was nothing to read.
     fn poll_read(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<ControlFlow<()>, ConnError>> {
-        DESK.with_borrow_mut(|desk| {
+        BUFFERS.with_borrow_mut(|buffers| {
             let held = self.partial.len();
-            desk.inbox[..held].copy_from_slice(&self.partial);
+            buffers.inbox[..held].copy_from_slice(&self.partial);
             let mut read = 0;
             if !self.is_cut {
-                let mut buffer = ReadBuf::new(&mut desk.inbox[held..held + READ_LEN]);
+                let mut buffer = ReadBuf::new(&mut buffers.inbox[held..held + READ_LEN]);
                 ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer))?;
                 read = buffer.filled().len();
                 if read == 0 {
                     return Poll::Ready(Ok(ControlFlow::Break(())));
                 }
             }
-            let Desk { inbox, out, effects } = desk;
+            let Buffers { inbox, out, effects } = buffers;
             out.clear();
             let began = now();
             let answered = self.answer(&mut inbox[..held + read], began, out, effects);
@@ -483,13 +478,6 @@ fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-/// The longest line or frame that a session may wait for the end of. Sessions refuse theirs earlier,
-/// in better words.
-const PARTIAL_MAX: usize = 16_384;
-/// What is read at once: some sixty shares.
-const READ_LEN: usize = 8192;
-/// Room for a partial line and what is read behind it.
-const INBOX_LEN: usize = PARTIAL_MAX + READ_LEN;
 /// A connection that sends without pause lets others go first after so many. It held a thread for 127
 /// once, 36 ms.
 const READS_A_TURN: u32 = 2;

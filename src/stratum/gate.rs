@@ -118,7 +118,7 @@ impl Gate {
         Arc::new(Self::new(limits, counters, roster, u32::from_be_bytes(first)))
     }
 
-    /// A place of this kind; `eviction` sends its connection away.
+    /// A place of this kind; `eviction` sends its connection or its channel away.
     pub(crate) fn enter(
         self: &Arc<Self>,
         ip: IpAddr,
@@ -153,7 +153,8 @@ impl Gate {
             );
         }
         let is_proven = AtomicBool::new(false);
-        Ok(Place { gate: Arc::clone(self), ip, kind, number, extranonce1, is_proven })
+        let eviction = Arc::clone(eviction);
+        Ok(Place { gate: Arc::clone(self), ip, kind, number, extranonce1, eviction, is_proven })
     }
 
     /// Shows how many places are taken to whoever looks.
@@ -185,6 +186,7 @@ pub struct Place {
     kind: Kind,
     number: u64,
     extranonce1: u32,
+    eviction: Arc<Eviction>,
     /// The warden knows of it.
     is_proven: AtomicBool,
 }
@@ -193,6 +195,11 @@ impl Place {
     /// The first four bytes of the extranonce, unique among live connections and channels.
     pub fn extranonce1(&self) -> [u8; 4] {
         self.extranonce1.to_be_bytes()
+    }
+
+    /// Somebody else needs it: its channel is to end.
+    pub(crate) fn is_evicted(&self) -> bool {
+        self.eviction.is_wanted()
     }
 
     /// Its miner has had a share accepted: the place is earned.
@@ -208,7 +215,7 @@ impl Place {
 }
 
 impl Place {
-    /// Another one for a channel of this place's connection, which `eviction` sends away. None when
+    /// Another one for a channel of this place's connection, whose own is `eviction`. None when
     /// there are too many miners already; that is counted and logged.
     pub(super) fn channel(
         &self,
@@ -216,7 +223,9 @@ impl Place {
         eviction: &Arc<Eviction>,
         now: Instant,
     ) -> Option<Self> {
-        let entered = self.gate.enter(self.ip, Kind::Channel, eviction, now);
+        // What else is on the connection stays when this has to go.
+        let eviction = Arc::new(Eviction::of_channel(eviction));
+        let entered = self.gate.enter(self.ip, Kind::Channel, &eviction, now);
         entered.inspect_err(|refused| self.refuse_channel(peer, *refused)).ok()
     }
 
@@ -309,6 +318,24 @@ mod tests {
         assert_eq!(view().places, taken, "a channel takes no connection's place");
         drop(own);
         assert_eq!(view().places, PlacesView { taken: 0, most: 2, unproven: 0 });
+    }
+
+    /// A proxy's miners with shares would be cut off with one that has none.
+    #[test]
+    fn a_channel_without_a_share_goes_alone() {
+        let gate = gate(limits(3, 3), 0);
+        let (proxy, stranger) = (enter(&gate, HERE).unwrap(), enter(&gate, THERE).unwrap());
+        let (own, other) = (Arc::<Eviction>::default(), Arc::default());
+        let channel = || proxy.channel(SocketAddr::new(HERE, 1), &own, now());
+        let all = [channel().unwrap(), channel().unwrap(), channel().unwrap()];
+        all[0].prove();
+        assert!(channel().is_none(), "none goes for its own connection's next");
+        let _place = stranger.channel(SocketAddr::new(THERE, 1), &other, now()).unwrap();
+        assert!(!own.is_wanted());
+        assert!(own.take_channels() && !own.take_channels());
+        assert_eq!([0, 1, 2].map(|at: usize| all[at].is_evicted()), [false, true, false]);
+        drop(all);
+        assert_eq!(gate.guests().places[Kind::Channel as usize].taken(), 1);
     }
 
     #[test]

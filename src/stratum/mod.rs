@@ -6,6 +6,7 @@
 mod account;
 mod alarm;
 mod allowance;
+mod buffers;
 mod classes;
 mod config;
 mod conn;

@@ -189,7 +189,7 @@ impl Places {
             let is_unproven = unproven.is_some_and(|all| all.contains_key(number));
             let least = if is_unproven { SILENT } else { GONE };
             let is_asked = is_unproven || whose == Whose::Anybodys;
-            if Arc::ptr_eq(eviction, own) || silence < least || !is_asked {
+            if eviction.is_beside(own) || silence < least || !is_asked {
                 continue;
             }
             if silent.is_none_or(|(longest, _)| silence > longest) {
@@ -221,10 +221,10 @@ impl Places {
     }
 
     /// Sends away one without a share: of the network that has the most of them, if that is more
-    /// than `newcomer` would have; or else one that has had its chance.
-    /// Never the connection of the newcomer itself, which may be one channel more of a proxy's.
+    /// than `newcomer` would have; or else one that has had its chance. Never a channel beside the
+    /// newcomer, or the connection of the newcomer itself, which may be one channel more of a proxy's.
     fn make_room(&mut self, newcomer: Network, own: &Arc<Eviction>, now: Instant) -> bool {
-        let is_own = |it: &Unproven| Arc::ptr_eq(&it.eviction, own);
+        let is_own = |it: &Unproven| it.eviction.is_beside(own);
         if self.leaving.len() >= LEAVING_MAX {
             return false;
         }
@@ -450,6 +450,29 @@ mod tests {
             bench.all.iter().filter(|(_, ip, it)| *ip == from && it.is_wanted()).count()
         };
         assert_eq!((sent("203.0.113.7"), sent("198.51.100.1")), (0, 20));
+        // Nor do those go first that may be gone.
+        bench.now += GONE;
+        for _ in 0..20 {
+            bench.enter("203.0.113.7").unwrap();
+        }
+        let sent = |from: &str| {
+            let from: IpAddr = from.parse().unwrap();
+            bench.all.iter().filter(|(_, ip, it)| *ip == from && it.is_wanted()).count()
+        };
+        assert_eq!((sent("203.0.113.7"), sent("198.51.100.1")), (0, 40));
+    }
+
+    #[test]
+    fn who_mines_is_not_gone_after_half_a_minute() {
+        let mut bench = Bench::new(50, 40);
+        for _ in 0..40 {
+            let number = bench.enter("203.0.113.7").unwrap();
+            bench.prove(number);
+        }
+        bench.now += SILENT + Duration::from_secs(10);
+        assert_eq!(bench.enter("203.0.113.7"), Err(Refused::FullForIp));
+        bench.now += GONE - SILENT;
+        bench.enter("203.0.113.7").unwrap();
     }
 
     #[test]

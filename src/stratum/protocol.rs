@@ -42,6 +42,11 @@ pub trait Protocol {
     /// Says why it is cut off, if the protocol has words for it.
     fn on_limit(&mut self, _why: &Close, _out: &mut Vec<u8>) {}
 
+    /// Ends the miners on this connection whose places somebody else needs.
+    fn on_eviction(&mut self, _now: Instant, _out: &mut Vec<u8>) -> Result<(), Close> {
+        Ok(())
+    }
+
     /// Says good-bye, if the protocol has words for it: this process is about to end.
     fn on_stop(&mut self, out: &mut Vec<u8>);
 }

@@ -362,6 +362,11 @@ impl Channel {
         }
     }
 
+    /// Somebody else needs its place.
+    pub(super) fn is_evicted(&self) -> bool {
+        self.place.as_ref().is_some_and(Place::is_evicted)
+    }
+
     /// Says that it ends.
     pub(super) fn close(&self, reason_code: Str255<'_>, out: &mut Vec<u8>) {
         CloseChannel { channel_id: self.id, reason_code }.append(out);

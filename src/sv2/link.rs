@@ -187,6 +187,13 @@ impl Protocol for Link {
         });
     }
 
+    fn on_eviction(&mut self, now: Instant, out: &mut Vec<u8>) -> Result<(), Close> {
+        self.speak(out, |session, plain| {
+            session.on_eviction(now, plain);
+            Ok(())
+        })
+    }
+
     fn on_stop(&mut self, out: &mut Vec<u8>) {
         // It is the end anyhow.
         let _ = self.speak(out, |session, plain| {

@@ -400,8 +400,25 @@ impl Sv2Session {
         self.note_vardiff_deadline(now);
     }
 
+    /// Ends the channels whose places somebody else needs.
+    pub(super) fn on_eviction(&mut self, now: Instant, out: &mut Vec<u8>) {
+        let evicted = self.channels.iter().filter(|channel| channel.is_evicted());
+        let evicted: Vec<_> = evicted.map(|channel| channel.id).collect();
+        for id in evicted {
+            if let Some(channel) = self.channels.iter_mut().find(|channel| channel.id == id) {
+                channel.answer(out);
+                channel.close(codes::CHANNEL_CAPACITY_EXHAUSTED, out);
+            }
+            self.end(id, now);
+        }
+    }
+
     fn on_close(&mut self, close: &CloseChannel<'_>, now: Instant) {
-        let id = close.channel_id;
+        self.end(close.channel_id, now);
+    }
+
+    /// `id`: a channel's, or a group's.
+    fn end(&mut self, id: u32, now: Instant) {
         self.announcer.leave(&mut self.channels, id);
         if self.channels.is_empty() && self.idle_since.is_none() {
             self.idle_since = Some(now);

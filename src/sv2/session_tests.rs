@@ -14,8 +14,8 @@ use super::{
     *,
 };
 use crate::{
-    books::Counters,
-    stratum::{ClassRule, Classes, Limits},
+    books::{Counters, Roster, roster::Eviction},
+    stratum::{ClassRule, Classes, Gate, Limits, gate},
     work::fixture::{CURTIME, EASY, HARD, WorkFeed, pooled, solo, template, tip},
     work::{
         Admission, Announce, BuildJob, CoinbaseClass, Difficulty, Hash256, Payout, Refused, Share,
@@ -1033,4 +1033,29 @@ fn channels_that_open_and_close_without_end_are_refused_by_name() {
     let channel = bench.extended();
     bench.session.on_limit(&mut bench.out);
     assert_eq!(bench.listen(), ["CloseChannel"], "{channel}");
+}
+
+/// Places are short, and a channel without a share gives way: the others of its connection stay.
+#[test]
+fn a_channel_whose_place_is_needed_is_closed_alone() {
+    let mut bench = Bench::solo();
+    let (roster, eviction) = (Roster::new(bench.now), Arc::<Eviction>::default());
+    let limits = Limits { connections: 2, connections_per_ip: 2, unproven: 0 };
+    let limits = tokio::sync::watch::channel(limits).1;
+    let gate = Arc::new(Gate::new(limits, Arc::default(), Arc::clone(&roster), 7));
+    let peer: std::net::SocketAddr = "203.0.113.7:5".parse().unwrap();
+    let place = gate.enter(peer.ip(), gate::Kind::Connection, &eviction, bench.now).unwrap();
+    bench.session.seat = Seat::new(peer, roster, place, Arc::clone(&eviction), Arc::default());
+    let [first, second, third] = [(); 3].map(|()| bench.extended());
+
+    let newcomer = Arc::new(Eviction::of_channel(&Arc::default()));
+    let from = "198.51.100.1".parse().unwrap();
+    let _place = gate.enter(from, gate::Kind::Channel, &newcomer, bench.now).unwrap();
+    assert!(eviction.take_channels() && !eviction.is_wanted());
+    bench.session.on_eviction(bench.now, &mut bench.out);
+    assert_eq!(bench.listen(), ["CloseChannel"], "{second}");
+    let left: Vec<_> = bench.session.channels.iter().map(|channel| channel.id).collect();
+    assert_eq!(left, [first, third]);
+    bench.session.on_eviction(bench.now, &mut bench.out);
+    assert_eq!(bench.listen(), [""; 0]);
 }

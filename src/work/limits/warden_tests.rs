@@ -208,3 +208,27 @@ fn a_farm_behind_one_address_comes_back_at_once() {
     }
     assert_eq!(bench.warden.view(bench.now), LimitsView::default());
 }
+
+/// 128 bytes that open a channel bring back 16 kB where the coinbase is large: who opens, hangs up and
+/// comes again, as fast as it can, has no more of it than `bytes_per_second`, and is shut out at last.
+#[test]
+fn churn_for_large_first_jobs_is_held_to_the_limit_of_bytes() {
+    let mut bench = Bench::new(Rules::default());
+    let from = ip("203.0.113.7");
+    let (mut sent, mut since_ban) = (0_u64, 0_u64);
+    let take = |bench: &Bench, limit, count| bench.warden.take(limit, from, count, 0, bench.now);
+    for _ in 0..120_000 {
+        bench.now += Duration::from_millis(1);
+        // A wait is one before the first answer, and nobody who churns waits.
+        let is_served = matches!(bench.admit("203.0.113.7"), Ok(None))
+            && take(&bench, Limit::Logins, 1).is_ok()
+            && take(&bench, Limit::Bytes, 128 + 16_384).is_ok();
+        sent += u64::from(is_served) * 16_384;
+        if bench.warden.view(bench.now).bans > 0 {
+            since_ban += u64::from(is_served);
+        }
+    }
+    let most = 60 * 2_000_000 + 120 * 2_000_000;
+    assert!(sent <= most, "{sent} of {most}");
+    assert!(bench.warden.view(bench.now).bans > 0 && since_ban < 12_000, "{since_ban}");
+}
