@@ -10,11 +10,11 @@ use super::{
     announce::Announcer,
     channel::{Channel, ChannelKind, ChannelOpening, SubmittedShare},
     codec::{
-        Bytes32, ClientMessage, CloseChannel, Extensions, Message,
-        OpenExtendedMiningChannelSuccess, OpenMiningChannelError, OpenStandardMiningChannelSuccess,
-        Reconnect, SetCustomMiningJobError, SetupConnection, SetupConnectionError,
-        SetupConnectionSuccess, Str255, SubmitSharesError, SubmitSharesStandard, UpdateChannel,
-        UpdateChannelError, codes, setup_flags,
+        Bytes32, ClientMessage, Extensions, Message, OpenExtendedMiningChannelSuccess,
+        OpenMiningChannelError, OpenStandardMiningChannelSuccess, Reconnect,
+        SetCustomMiningJobError, SetupConnection, SetupConnectionError, SetupConnectionSuccess,
+        Str255, SubmitSharesError, SubmitSharesStandard, UpdateChannel, UpdateChannelError, codes,
+        setup_flags,
     },
     request::{
         ChannelRequest, ClientSetup, Refusal, VERSION, class_of, code_of, floor_of, hashrate,
@@ -127,7 +127,7 @@ impl Sv2Session {
                 self.on_open(&request, work, now, out);
             }
             M::UpdateChannel(update) => self.on_update(update, work, now, out),
-            M::CloseChannel(close) => self.on_close(close, now),
+            M::CloseChannel(close) => self.end(close.channel_id, now),
             M::RequestExtensions(request) => self.extensions.grant(request, out),
             M::SetCustomMiningJob(custom) => SetCustomMiningJobError {
                 channel_id: custom.channel_id,
@@ -411,10 +411,6 @@ impl Sv2Session {
             }
             self.end(id, now);
         }
-    }
-
-    fn on_close(&mut self, close: &CloseChannel<'_>, now: Instant) {
-        self.end(close.channel_id, now);
     }
 
     /// `id`: a channel's, or a group's.

@@ -5,8 +5,9 @@ use proptest::prelude::*;
 use super::{
     super::{
         codec::{
-            Bytes32, HEADER_LEN, Header, OpenExtendedMiningChannel, OpenStandardMiningChannel,
-            RequestExtensions, Seq64K, ServerMessage, SubmitSharesExtended, WorkerName, protocol,
+            Bytes32, CloseChannel, HEADER_LEN, Header, OpenExtendedMiningChannel,
+            OpenStandardMiningChannel, RequestExtensions, Seq64K, ServerMessage,
+            SubmitSharesExtended, WorkerName, protocol,
         },
         link::read,
         peer::Peer,
