@@ -78,7 +78,7 @@ pub struct Miner {
 pub struct Eviction {
     wanted: AtomicBool,
     /// Of a channel: its connection's.
-    connection: Option<Arc<Eviction>>,
+    connection: Option<Arc<Self>>,
     /// A channel of this connection is to go.
     has_channel: AtomicBool,
     /// When it came in; not known: nothing is known of its silence.
