@@ -13,7 +13,7 @@ use std::{
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use gatewayd::{
-    stratum::{Config, Effects, Protocol as _, Seat},
+    stratum::{Config, Effects, Origin, Protocol as _},
     sv1::{Sv1Session, notify},
     sv2::{
         Link,
@@ -144,8 +144,8 @@ fn bench_session(b: &mut criterion::Bencher<'_>, agent: &str, branches: usize) {
     let works = [FIRST_JOB, FIRST_JOB + 1].map(|id| work(id, branches));
     let mut now = now();
     let (mut out, mut effects) = (Vec::new(), Effects::default());
-    let seat = Seat::alone([0, 0, 0, 1], now);
-    let mut session = Sv1Session::new(Arc::new(unhurried()), seat, &works[0], now);
+    let origin = Origin::alone([0, 0, 0, 1], now);
+    let mut session = Sv1Session::new(Arc::new(unhurried()), origin, &works[0], now);
     let subscribe = format!(r#"{{"id":1,"method":"mining.subscribe","params":["{agent}"]}}"#);
     session.on_line(subscribe.as_bytes(), &works[0], now, &mut out, &mut effects).unwrap();
     let mut line = Vec::new();
@@ -218,11 +218,11 @@ impl Peer {
     fn connect(agent: Option<&str>, identity: &Arc<Identity>, work: &Work) -> Self {
         let now = now();
         let config = unhurried();
-        let seat = Seat::alone(EXTRANONCE1, now);
+        let origin = Origin::alone(EXTRANONCE1, now);
         let (mut effects, mut hello, mut answer) = (Effects::default(), Vec::new(), Vec::new());
         let initiator = Initiator::start(None, &mut hello).unwrap();
         let began = self::now();
-        let mut link = Link::new(Arc::new(config), Arc::clone(identity), seat, work, now);
+        let mut link = Link::new(Arc::new(config), Arc::clone(identity), origin, work, now);
         link.on_bytes(&mut hello, work, now, &mut answer, &mut effects).unwrap();
         let time = self::now().duration_since(began);
         let act2: [u8; ACT2_LEN] = answer[..].try_into().unwrap();

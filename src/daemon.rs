@@ -239,8 +239,8 @@ impl Gateway {
             config: views.rules.subscribe(),
             shutdown: miners_stop.clone(),
         };
-        let hall = hall(&views, context, &roster, identity, tls);
-        let threads = serve_miners(sockets, hall, &miners, config)?;
+        let listener_config = listener_config(&views, context, &roster, identity, tls);
+        let threads = serve_miners(sockets, listener_config, &miners, config)?;
         let stop = abort.disarm();
         Ok(Self {
             stratum,
@@ -317,14 +317,14 @@ impl Gateway {
 /// Lets miners in, on threads of their own.
 fn serve_miners(
     sockets: Vec<listener::Bound>,
-    hall: listener::Hall,
+    listener_config: listener::ListenerConfig,
     miners: &TaskTracker,
     config: &Config,
 ) -> Result<MinerThreads, DaemonError> {
-    let counters = Arc::clone(&hall.context.counters);
+    let counters = Arc::clone(&listener_config.context.counters);
     let threads = MinerThreads::start(counters).map_err(DaemonError::Threads)?;
     let inside = threads.enter();
-    listener::spawn(sockets, hall, miners)
+    listener::spawn(sockets, listener_config, miners)
         .map_err(|error| DaemonError::Listen { addr: config.stratum.listen[0], error })?;
     drop(inside);
     Ok(threads)
@@ -345,14 +345,14 @@ fn tell_shares(stats: &datum::PoolStatsView, dropped: u64) {
 }
 
 /// What miners find here.
-fn hall(
+fn listener_config(
     views: &Views,
     context: stratum::Context,
     roster: &Arc<Roster>,
     identity: watch::Receiver<Arc<Identity>>,
-    tls: watch::Receiver<listener::Shown>,
-) -> listener::Hall {
-    listener::Hall {
+    tls: watch::Receiver<listener::TlsOffer>,
+) -> listener::ListenerConfig {
+    listener::ListenerConfig {
         limits: views.limits.subscribe(),
         trusted_proxies: views.trusted_proxies.subscribe(),
         tls,

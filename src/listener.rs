@@ -24,17 +24,17 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info, warn};
 
-pub use self::tls::Shown;
+pub use self::tls::TlsOffer;
 use self::{
-    first::Session,
+    first::AnySession,
     proxy::Proxies,
-    tls::{Stream, Tls},
+    tls::{MinerStream, Tls},
 };
 pub use crate::stratum::Limits;
 use crate::{
     books::{Roster, roster::Eviction},
     stratum::{
-        Close, Config, Conn, ConnError, Context, Seat, Toll,
+        Closing, Config, Conn, ConnError, Context, Origin, UsageMeter,
         gate::{self, Complaint, Gate, Kind},
     },
     sv2::noise::Identity,
@@ -42,14 +42,14 @@ use crate::{
     work::{Admission, Cidr, Refused, Work},
 };
 
-/// What every miner finds when it comes in.
-pub struct Hall {
+/// What miners are served with.
+pub struct ListenerConfig {
     /// May change at any time; those that are in stay.
     pub limits: watch::Receiver<Limits>,
     /// Networks whose PROXY header is believed. They too.
     pub trusted_proxies: watch::Receiver<Arc<[Cidr]>>,
     /// For those who speak TLS. It too.
-    pub tls: watch::Receiver<Shown>,
+    pub tls: watch::Receiver<TlsOffer>,
     pub context: Context,
     pub roster: Arc<Roster>,
     /// Shown to Stratum V2 miners.
@@ -112,9 +112,14 @@ fn bind_to(addr: SocketAddr) -> io::Result<Bound> {
     Ok(Bound { socket, addr, rules: None, identity: None })
 }
 
-/// Listens, accepts and serves miners until `hall.context.shutdown`. Every connection is one of `tasks`.
-pub fn spawn(sockets: Vec<Bound>, hall: Hall, tasks: &TaskTracker) -> io::Result<()> {
-    let Hall { limits, trusted_proxies, tls, context, roster, identity } = hall;
+/// Listens, accepts and serves miners until `context.shutdown`. Every connection is one of `tasks`.
+pub fn spawn(
+    sockets: Vec<Bound>,
+    listener_config: ListenerConfig,
+    tasks: &TaskTracker,
+) -> io::Result<()> {
+    let ListenerConfig { limits, trusted_proxies, tls, context, roster, identity } =
+        listener_config;
     // Connections see the end by an atomic: a token would cost them a lock with each read.
     let (ending, stop) = watch::channel(());
     let shutdown = context.shutdown.clone();
@@ -212,7 +217,9 @@ impl Acceptor {
                 debug!(peer = %client, %proxy, "connected by way of a proxy");
                 self.admit(socket, client);
             }
-            Err(error) if error.is_quiet() => debug!(%proxy, "no connection: the proxy {error}"),
+            Err(error) if error.is_quiet() => {
+                debug!(%proxy, "did not accept a connection: the proxy {error}")
+            }
             Err(error) => {
                 if let Some(similar_not_logged) = self.gate.may_say(Complaint::Proxy) {
                     warn!(%proxy, similar_not_logged, "refused a connection: the proxy {error}");
@@ -224,14 +231,14 @@ impl Acceptor {
     /// Serves the miner in a task of its own, or lets it go at once: then it tries its next pool.
     fn admit(&self, socket: TcpStream, peer: SocketAddr) {
         let eviction = Arc::<Eviction>::default();
-        let warden = self.roster.warden();
+        let limiter = self.roster.limiter();
         // The cheapest question first; without work nothing is held against whoever comes.
         let admitted = match self.context.work.borrow().admission {
             Admission::Open => Ok(()),
             _ => Err(Refused::NoWork),
         };
         let now = gate::now();
-        let admitted = admitted.and_then(|()| warden.admit(peer.ip(), now)).and_then(|wait| {
+        let admitted = admitted.and_then(|()| limiter.admit(peer.ip(), now)).and_then(|wait| {
             Ok((self.gate.enter(peer.ip(), Kind::Connection, &eviction, now)?, wait))
         });
         let refused = match admitted {
@@ -241,16 +248,16 @@ impl Acceptor {
                 }
                 let (roster, seen_budget) =
                     (Arc::clone(&self.roster), Arc::clone(&self.seen_budget));
-                let seat = Seat::new(peer, roster, place, Arc::clone(&eviction), seen_budget);
-                let toll = Toll::new(Arc::clone(&self.roster), peer.ip(), wait, now);
+                let origin = Origin::new(peer, roster, place, Arc::clone(&eviction), seen_budget);
+                let meter = UsageMeter::new(Arc::clone(&self.roster), peer.ip(), wait, now);
                 let context = Arc::clone(&self.context);
                 let identity = Arc::clone(&self.identity.borrow());
                 let stop = self.stop.clone();
                 let (stream, tls) = self.tls.take(socket, peer.ip(), &eviction);
                 let conn = Conn::new(context, stream, eviction, stop, |config, _, now| {
-                    Session::new(config, identity, seat, tls, now)
+                    AnySession::new(config, identity, origin, tls, now)
                 });
-                let conn = conn.with_toll(toll);
+                let conn = conn.with_meter(meter);
                 self.tasks.spawn(serve_miner(conn, peer, Arc::clone(&self.gate)));
                 return;
             }
@@ -269,7 +276,7 @@ impl Acceptor {
             warn!(
                 %error,
                 similar_not_logged,
-                "cannot accept a connection: if files are short, raise `ulimit -n` or LimitNOFILE"
+                "cannot accept a connection: if it is for want of files, raise `ulimit -n` or LimitNOFILE"
             );
         }
         let passing = [
@@ -327,7 +334,7 @@ const fn can_refuse() -> bool {
 }
 
 /// One connection, from its first byte to its last.
-async fn serve_miner(conn: Conn<Stream, Session>, peer: SocketAddr, gate: Arc<Gate>) {
+async fn serve_miner(conn: Conn<MinerStream, AnySession>, peer: SocketAddr, gate: Arc<Gate>) {
     debug!(%peer, "connected");
     match conn.serve().await {
         Ok(()) => debug!(%peer, "disconnected"),
@@ -336,7 +343,9 @@ async fn serve_miner(conn: Conn<Stream, Session>, peer: SocketAddr, gate: Arc<Ga
             None => debug!(%peer, %error, "disconnected"),
         },
         // A door that closes is one event, and is logged where it is decided.
-        Err(ConnError::Close(error @ Close::SentAway(_))) => debug!(%peer, %error, "disconnected"),
+        Err(ConnError::Close(error @ Closing::SentAway(_))) => {
+            debug!(%peer, %error, "disconnected")
+        }
         Err(error) => tell_closed(&gate, Complaint::Closed, peer, &error),
     }
 }

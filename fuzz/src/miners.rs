@@ -16,13 +16,13 @@ use gatewayd::{
     },
 };
 
-use crate::work::{CURTIME, Desk, config, seat, start};
+use crate::work::{CURTIME, Desk, config, origin, start};
 
 /// Stratum V1: lines. One that begins with a zero is no line but news: see [`news`].
 pub fn sv1_session(data: &[u8]) {
     let Some((flags, data)) = data.split_first() else { return };
     let mut talk =
-        Talk::new(flags & 1 != 0, |desk| sv1::Sv1Session::new(config(), seat(), &desk.work, start()));
+        Talk::new(flags & 1 != 0, |desk| sv1::Sv1Session::new(config(), origin(), &desk.work, start()));
     for line in data.split_inclusive(|byte| *byte == b'\n') {
         let told = match line.split_first() {
             Some((0, news)) => talk.news(news),
@@ -57,7 +57,7 @@ pub fn sv2_messages(data: &[u8]) {
 pub fn sv2_session(data: &[u8]) {
     let Some((flags, mut data)) = data.split_first() else { return };
     let mut talk = Talk::new(flags & 1 != 0, |desk| {
-        Link::new(config(), Arc::clone(&IDENTITY), seat(), &desk.work, start())
+        Link::new(config(), Arc::clone(&IDENTITY), origin(), &desk.work, start())
     });
     let Some(mut transport) = shake_hands(&mut talk) else { return };
     while let Some((head, rest)) = data.split_first_chunk::<4>() {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use gatewayd::{
-    stratum::{Config, Limits, Seat},
+    stratum::{Config, Limits, Origin},
     work::{
         Announce, BlockLimits, BuildJob, Difficulty, Admission, Hash256, JobBuilder, Nbits, Payout,
         PoolTerms, Template, TemplateKind, TemplateTx, TipHeader, Work,
@@ -140,10 +140,10 @@ pub fn config() -> Arc<Config> {
     Arc::new(config)
 }
 
-/// A seat with room for some channels.
-pub fn seat() -> Seat {
+/// An origin with room for some channels.
+pub fn origin() -> Origin {
     let limits = Limits { connections: CHANNELS, ..Limits::NONE };
-    Seat::alone_within(limits, &Arc::default(), [1, 2, 3, 4], start())
+    Origin::alone_within(limits, &Arc::default(), [1, 2, 3, 4], start())
 }
 
 const CHANNELS: usize = 40;

@@ -52,7 +52,7 @@ pub(super) async fn lift(
     let network = address.parse::<Cidr>().map(Network::from).map_err(|_| {
         ApiError::not_found("This is no address or network, as /api/v1/bans has them.")
     })?;
-    if !state.handles.roster.warden().lift(network, moment().now) {
+    if !state.handles.roster.limiter().lift(network, moment().now) {
         return Err(ApiError::not_found(format!("{network} is not banned: it may have ended.")));
     }
     tracing::info!("API: lifts the ban of {network}");

@@ -77,7 +77,7 @@ impl Figures {
             submissions: submissions.map(|((node, it), n)| (node.to_string(), it, n)).collect(),
             blocks_found: handles.blocks.found(),
             events_dropped: state.hub.dropped(),
-            limits: handles.roster.warden().view(moment.now),
+            limits: handles.roster.limiter().view(moment.now),
             log_lines_dropped: Sink::ALL.map(|sink| (sink.name(), sink.dropped())),
         }
     }

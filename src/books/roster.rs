@@ -17,7 +17,7 @@ use std::{
 use super::{Score, oddities::Oddities};
 use crate::work::{
     CoinbaseClass, Difficulty, Reject, Username,
-    limits::{Rules, Warden},
+    limits::{Limiter, Rules},
 };
 
 /// How a miner speaks.
@@ -56,7 +56,7 @@ pub struct Roster {
     /// Takes the shares of names beyond [`WORKERS_MAX`].
     others: Arc<Worker>,
     oddities: Oddities,
-    warden: Warden,
+    limiter: Limiter,
 }
 
 /// One live SV1 connection or SV2 channel.
@@ -118,7 +118,7 @@ impl Roster {
             workers: Mutex::default(),
             others: Arc::new(others),
             oddities: Oddities::default(),
-            warden: Warden::new(Rules::none(), now),
+            limiter: Limiter::new(Rules::none(), now),
         })
     }
 
@@ -132,8 +132,8 @@ impl Roster {
     }
 
     /// Who may come in, and how much they may ask for.
-    pub(crate) fn warden(&self) -> &Warden {
-        &self.warden
+    pub(crate) fn limiter(&self) -> &Limiter {
+        &self.limiter
     }
 
     /// Takes a miner in; it leaves when the answer is dropped.

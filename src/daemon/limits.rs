@@ -1,4 +1,4 @@
-//! `[limits]`, as the warden is told it.
+//! `[limits]`, as the limiter is told it.
 
 use std::{
     fs,
@@ -7,14 +7,14 @@ use std::{
 
 use crate::{books::Roster, clock::now, config::Config, work::limits::Rules};
 
-/// Tells the warden what the configuration says; who is denied then is disconnected.
+/// Tells the limiter what the configuration says; who is denied then is disconnected.
 pub(super) fn set_rules(roster: &Roster, config: &Config) {
     let mut rules = Rules { gateways: gateways(), ..config.limits.clone() };
     // Each of their connections counts for whom it names; what they do by themselves is checking.
     config.stratum.trusted_proxies.iter().for_each(|it| rules.allow.add((*it).into()));
-    roster.warden().set_rules(rules, now());
+    roster.limiter().set_rules(rules, now());
     for miner in roster.miners() {
-        if roster.warden().denies(miner.peer.ip()) {
+        if roster.limiter().denies(miner.peer.ip()) {
             miner.evict();
         }
     }

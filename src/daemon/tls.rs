@@ -28,7 +28,7 @@ use crate::{
     api::TlsFacts,
     clock,
     config::{Config, Tls},
-    listener::Shown,
+    listener::TlsOffer,
 };
 
 /// Why there is no certificate to show.
@@ -49,13 +49,13 @@ pub(super) enum TlsError {
     )]
     NoKey(PathBuf),
     #[error(
-        "{path} (stratum.tls.key_file) is locked by a passphrase, which nobody is there to enter: \
+        "{path} (stratum.tls.key_file) is protected by a passphrase, which nobody is there to enter: \
          unlock it with `openssl pkey -in {path} -out unlocked.pem`",
         path = .0.display()
     )]
     LockedKey(PathBuf),
     #[error(
-        "{certificate} and {key} (stratum.tls.certificate_file and key_file) do not go together: \
+        "{certificate} and {key} (stratum.tls.certificate_file and key_file) do not match: \
          {error}",
         certificate = .certificate.display(), key = .key.display()
     )]
@@ -74,18 +74,18 @@ pub(super) enum TlsError {
 }
 
 /// Keeps up what is shown.
-struct Keeper {
+struct CertificateKeeper {
     configs: watch::Receiver<Arc<Config>>,
-    shown: watch::Sender<Shown>,
+    shown: watch::Sender<TlsOffer>,
     facts: watch::Sender<Arc<TlsFacts>>,
-    source: Source,
+    source: CertificateSource,
     /// What was wrong when it was last looked at.
     trouble: Option<String>,
     is_trouble_told: bool,
 }
 
 /// Where that which is shown is from.
-enum Source {
+enum CertificateSource {
     Nothing,
     Files(Files),
     Own(Box<Authority>),
@@ -98,18 +98,18 @@ pub(super) fn spawn(
     configs: watch::Receiver<Arc<Config>>,
     stop: &CancellationToken,
     tasks: &TaskTracker,
-) -> (watch::Receiver<Shown>, watch::Receiver<Arc<TlsFacts>>) {
-    let (shown, shown_watch) = watch::channel(Shown::Off);
+) -> (watch::Receiver<TlsOffer>, watch::Receiver<Arc<TlsFacts>>) {
+    let (shown, shown_watch) = watch::channel(TlsOffer::Off);
     let (facts, facts_watch) = watch::channel(Arc::default());
-    let source = Source::Nothing;
+    let source = CertificateSource::Nothing;
     let mut keeper =
-        Keeper { configs, shown, facts, source, trouble: None, is_trouble_told: false };
+        CertificateKeeper { configs, shown, facts, source, trouble: None, is_trouble_told: false };
     keeper.look(true);
     tasks.spawn(stop.clone().run_until_cancelled_owned(keep(keeper)));
     (shown_watch, facts_watch)
 }
 
-async fn keep(mut keeper: Keeper) {
+async fn keep(mut keeper: CertificateKeeper) {
     loop {
         let is_asked = tokio::select! {
             changed = keeper.configs.changed() => match changed {
@@ -128,16 +128,17 @@ async fn keep(mut keeper: Keeper) {
     }
 }
 
-impl Keeper {
+impl CertificateKeeper {
     /// `is_asked`: somebody waits for what is said.
     fn look(&mut self, is_asked: bool) {
         let config = Arc::clone(&self.configs.borrow_and_update());
-        if !matches!(config.stratum.tls, Tls::Off) && matches!(*self.shown.borrow(), Shown::Off) {
-            self.shown.send_replace(Shown::NoCertificate);
+        if !matches!(config.stratum.tls, Tls::Off) && matches!(*self.shown.borrow(), TlsOffer::Off)
+        {
+            self.shown.send_replace(TlsOffer::NoCertificate);
         }
         let looked = match &config.stratum.tls {
             Tls::Off => {
-                self.show(Shown::Off, Source::Nothing);
+                self.show(TlsOffer::Off, CertificateSource::Nothing);
                 Ok(())
             }
             Tls::Files { certificate, key } => self.look_at_files(certificate, key),
@@ -149,34 +150,34 @@ impl Keeper {
 
     fn look_at_files(&mut self, certificate: &Path, key: &Path) -> Result<(), TlsError> {
         let files = Files::read(certificate, key)?;
-        if matches!(&self.source, Source::Files(known) if *known == files) {
+        if matches!(&self.source, CertificateSource::Files(known) if *known == files) {
             return files.check_end(unix_now());
         }
         let shown = files.server_config()?;
-        info!(certificate = %certificate.display(), "new connections by TLS are shown this certificate");
+        info!(certificate = %certificate.display(), "new TLS connections are shown this certificate");
         let end = files.check_end(unix_now());
-        self.show(Shown::Certificate(shown), Source::Files(files));
+        self.show(TlsOffer::Certificate(shown), CertificateSource::Files(files));
         end
     }
 
     fn look_at_own(&mut self, config: &Config, more: &[String]) -> Result<(), TlsError> {
         let (names, now) = (names(config, more), unix_now());
-        if let Source::Own(known) = &mut self.source
+        if let CertificateSource::Own(known) = &mut self.source
             && known.path() == authority_file(config)
         {
             if !known.is_current(&names, now) {
                 let shown = known.issue(names, now)?;
-                self.shown.send_replace(Shown::Certificate(shown));
+                self.shown.send_replace(TlsOffer::Certificate(shown));
             }
             return Ok(());
         }
         let mut authority = Authority::load_or_create(authority_file(config))?;
         let shown = authority.issue(names, now)?;
-        self.show(Shown::Certificate(shown), Source::Own(Box::new(authority)));
+        self.show(TlsOffer::Certificate(shown), CertificateSource::Own(Box::new(authority)));
         Ok(())
     }
 
-    fn show(&mut self, shown: Shown, source: Source) {
+    fn show(&mut self, shown: TlsOffer, source: CertificateSource) {
         self.source = source;
         self.shown.send_replace(shown);
     }
@@ -198,15 +199,15 @@ impl Keeper {
     }
 
     fn has_certificate(&self) -> bool {
-        matches!(*self.shown.borrow(), Shown::Certificate(_))
+        matches!(*self.shown.borrow(), TlsOffer::Certificate(_))
     }
 
     /// For the dashboard.
     fn tell(&self, config: &Config) {
         let is_shown = self.has_certificate();
         let (authority, names) = match &self.source {
-            Source::Own(own) => (Some(own.certificate()), own.names()),
-            Source::Nothing | Source::Files(_) => (None, Arc::default()),
+            CertificateSource::Own(own) => (Some(own.certificate()), own.names()),
+            CertificateSource::Nothing | CertificateSource::Files(_) => (None, Arc::default()),
         };
         let is_wanted = !matches!(config.stratum.tls, Tls::Off);
         let trouble = self.trouble.as_deref().filter(|_| is_wanted).map(Arc::from);

@@ -8,7 +8,7 @@ use std::{borrow::Cow, sync::Arc, time::Instant};
 use super::{browser, tls::TlsHere};
 use crate::{
     books::oddities::Oddity,
-    stratum::{Close, Config, Effects, Protocol, Seat},
+    stratum::{Closing, Config, Effects, Origin, Protocol},
     sv1,
     sv2::{self, noise::Identity},
     work::Work,
@@ -16,20 +16,20 @@ use crate::{
 
 /// A connection's session, whatever it speaks.
 #[derive(Debug)]
-pub(super) enum Session {
+pub(super) enum AnySession {
     /// Nothing decisive has come yet.
-    Unknown(Box<Visitor>),
+    Unknown(Box<Undecided>),
     Sv1(Box<sv1::Sv1Session>),
     Sv2(Box<sv2::Link>),
 }
 
 /// Somebody who has not shown what he speaks.
 #[derive(Debug)]
-pub(super) struct Visitor {
+pub(super) struct Undecided {
     config: Arc<Config>,
     identity: Arc<Identity>,
     /// Taken along by the session that it becomes.
-    seat: Option<Seat>,
+    origin: Option<Origin>,
     tls: TlsHere,
     began: Instant,
 }
@@ -44,20 +44,20 @@ enum Speaks {
     Proxy,
 }
 
-impl Session {
+impl AnySession {
     pub(super) fn new(
         config: Arc<Config>,
         identity: Arc<Identity>,
-        seat: Seat,
+        origin: Origin,
         tls: TlsHere,
         now: Instant,
     ) -> Self {
-        let seat = Some(seat);
-        Self::Unknown(Box::new(Visitor { config, identity, seat, tls, began: now }))
+        let origin = Some(origin);
+        Self::Unknown(Box::new(Undecided { config, identity, origin, tls, began: now }))
     }
 }
 
-impl Visitor {
+impl Undecided {
     /// The session for what `inbox` begins with; none while that is open.
     fn meet(
         &mut self,
@@ -65,39 +65,39 @@ impl Visitor {
         work: &Work,
         now: Instant,
         out: &mut Vec<u8>,
-    ) -> Result<Option<Session>, Close> {
+    ) -> Result<Option<AnySession>, Closing> {
         let Some(speaks) = tell(inbox) else { return Ok(None) };
-        let Some(mut seat) = self.seat.take() else { return Ok(None) };
+        let Some(mut origin) = self.origin.take() else { return Ok(None) };
         let config = Arc::clone(&self.config);
-        seat.is_secured = self.tls.is_secured();
+        origin.is_secured = self.tls.is_secured();
         match speaks {
-            Speaks::Sv2 | Speaks::Tls | Speaks::Proxy if seat.is_secured => {
-                Err(Close::Violation(Cow::Borrowed(V1_ALONE)))
+            Speaks::Sv2 | Speaks::Tls | Speaks::Proxy if origin.is_secured => {
+                Err(Closing::Violation(Cow::Borrowed(V1_ALONE)))
             }
             Speaks::Sv1 => {
-                Ok(Some(Session::Sv1(Box::new(sv1::Sv1Session::new(config, seat, work, now)))))
+                Ok(Some(AnySession::Sv1(Box::new(sv1::Sv1Session::new(config, origin, work, now)))))
             }
             Speaks::Sv2 => {
                 let identity = Arc::clone(&self.identity);
-                let link = sv2::Link::new(config, identity, seat, work, now);
-                Ok(Some(Session::Sv2(Box::new(link))))
+                let link = sv2::Link::new(config, identity, origin, work, now);
+                Ok(Some(AnySession::Sv2(Box::new(link))))
             }
             Speaks::Http => {
                 let dashboard = config.dashboard;
-                let shown = browser::Dashboard::for_peer(dashboard, seat.peer.ip());
+                let shown = browser::Dashboard::for_peer(dashboard, origin.peer.ip());
                 browser::answer(inbox, shown, out);
-                seat.roster.oddities().note(seat.peer, Oddity::Browser { dashboard }, now);
-                Err(Close::Violation(Cow::Borrowed(HTTP)))
+                origin.roster.oddities().note(origin.peer, Oddity::Browser { dashboard }, now);
+                Err(Closing::Violation(Cow::Borrowed(HTTP)))
             }
             Speaks::Tls => {
                 let is_enabled = !matches!(self.tls, TlsHere::Off);
-                seat.roster.oddities().note(seat.peer, Oddity::Tls { is_enabled }, now);
+                origin.roster.oddities().note(origin.peer, Oddity::Tls { is_enabled }, now);
                 let why = if is_enabled { NO_CERTIFICATE } else { NO_TLS };
-                Err(Close::Violation(Cow::Borrowed(why)))
+                Err(Closing::Violation(Cow::Borrowed(why)))
             }
             Speaks::Proxy => {
-                seat.roster.oddities().note(seat.peer, Oddity::ProxyHeader, now);
-                Err(Close::Violation(Cow::Borrowed(NO_PROXY)))
+                origin.roster.oddities().note(origin.peer, Oddity::ProxyHeader, now);
+                Err(Closing::Violation(Cow::Borrowed(NO_PROXY)))
             }
         }
     }
@@ -204,7 +204,7 @@ pub(super) fn hello(first: &[u8]) -> Hello {
     if first.len() < RECORD_HEAD_LEN + record { Hello::Begins } else { Hello::Whole }
 }
 
-impl Protocol for Session {
+impl Protocol for AnySession {
     fn on_bytes(
         &mut self,
         inbox: &mut [u8],
@@ -212,11 +212,11 @@ impl Protocol for Session {
         now: Instant,
         out: &mut Vec<u8>,
         effects: &mut Effects,
-    ) -> Result<usize, Close> {
+    ) -> Result<usize, Closing> {
         match self {
             Self::Sv1(session) => session.on_bytes(inbox, work, now, out, effects),
             Self::Sv2(link) => link.on_bytes(inbox, work, now, out, effects),
-            Self::Unknown(visitor) => match visitor.meet(inbox, work, now, out)? {
+            Self::Unknown(undecided) => match undecided.meet(inbox, work, now, out)? {
                 Some(session) => {
                     *self = session;
                     self.on_bytes(inbox, work, now, out, effects)
@@ -226,11 +226,11 @@ impl Protocol for Session {
         }
     }
 
-    fn on_work(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) -> Result<(), Close> {
+    fn on_work(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) -> Result<(), Closing> {
         match self {
             Self::Sv1(session) => Protocol::on_work(&mut **session, work, now, out),
             Self::Sv2(link) => link.on_work(work, now, out),
-            Self::Unknown(_) => work.admits().map_err(Close::SentAway),
+            Self::Unknown(_) => work.admits().map_err(Closing::SentAway),
         }
     }
 
@@ -238,7 +238,7 @@ impl Protocol for Session {
         match self {
             Self::Sv1(session) => session.on_config(config, work, now),
             Self::Sv2(link) => link.on_config(config, work, now),
-            Self::Unknown(visitor) => visitor.config = Arc::clone(config),
+            Self::Unknown(undecided) => undecided.config = Arc::clone(config),
         }
     }
 
@@ -246,18 +246,18 @@ impl Protocol for Session {
         match self {
             Self::Sv1(session) => Protocol::deadline(&**session),
             Self::Sv2(link) => link.deadline(),
-            Self::Unknown(visitor) => visitor.began + visitor.config.login_timeout,
+            Self::Unknown(undecided) => undecided.began + undecided.config.login_timeout,
         }
     }
 
-    fn on_deadline(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) -> Result<(), Close> {
+    fn on_deadline(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) -> Result<(), Closing> {
         match self {
             Self::Sv1(session) => Protocol::on_deadline(&mut **session, work, now, out),
             Self::Sv2(link) => link.on_deadline(work, now, out),
-            Self::Unknown(visitor) => {
-                let timeout = visitor.config.login_timeout;
-                let late = now >= visitor.began + timeout;
-                if late { Err(Close::LoginTimeout(timeout)) } else { Ok(()) }
+            Self::Unknown(undecided) => {
+                let timeout = undecided.config.login_timeout;
+                let late = now >= undecided.began + timeout;
+                if late { Err(Closing::LoginTimeout(timeout)) } else { Ok(()) }
             }
         }
     }
@@ -270,7 +270,7 @@ impl Protocol for Session {
         }
     }
 
-    fn on_limit(&mut self, why: &Close, out: &mut Vec<u8>) {
+    fn on_limit(&mut self, why: &Closing, out: &mut Vec<u8>) {
         match self {
             Self::Sv1(session) => session.on_limit(why, out),
             Self::Sv2(link) => link.on_limit(why, out),
@@ -278,7 +278,7 @@ impl Protocol for Session {
         }
     }
 
-    fn on_eviction(&mut self, now: Instant, out: &mut Vec<u8>) -> Result<(), Close> {
+    fn on_eviction(&mut self, now: Instant, out: &mut Vec<u8>) -> Result<(), Closing> {
         match self {
             Self::Sv1(session) => session.on_eviction(now, out),
             Self::Sv2(link) => link.on_eviction(now, out),
@@ -305,11 +305,11 @@ const KEY_LEN: usize = 64;
 const GREETING_LEN_MIN: usize = 12;
 /// Versions 1 and 2 of HAProxy's header; the latter's last byte is not in it.
 const PROXY_HEADS: [&[u8]; 2] = [b"PROXY TCP", b"\r\n\r\n\0\r\nQUIT"];
-const HTTP: &str = "is a web browser: the dashboard is at another port (api.listen)";
+const HTTP: &str = "is a web browser: the dashboard is on another port (api.listen)";
 const NO_TLS: &str = "speaks TLS, which is off here (stratum.tls.enabled)";
 const NO_CERTIFICATE: &str =
     "speaks TLS, for which there is no certificate here (stratum.tls): the dashboard says why";
-const V1_ALONE: &str = "speaks something else than Stratum V1 inside TLS: V2 is secret by itself, so give it \
+const V1_ALONE: &str = "speaks something other than Stratum V1 inside TLS: V2 is encrypted by itself, so give it \
                         a stratum2+tcp:// address";
 const NO_PROXY: &str =
     "sends a PROXY header from an address that is not in stratum.trusted_proxies";

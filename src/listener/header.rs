@@ -24,9 +24,11 @@ pub enum NoHeader {
          proxy_protocol on), or take its network out of stratum.trusted_proxies"
     )]
     Missing,
-    #[error("sent a PROXY header that is none: see whether two proxies write into each other's")]
+    #[error("sent a malformed PROXY header: see whether two proxies write into each other's")]
     Garbled,
-    #[error("sent a PROXY header of {0} bytes: {HEADER_LEN_MAX} may be. Send fewer fields in it")]
+    #[error(
+        "sent a PROXY header of {0} bytes, and {HEADER_LEN_MAX} is the most: have it send fewer fields"
+    )]
     TooLong(usize),
 }
 

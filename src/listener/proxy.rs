@@ -26,7 +26,7 @@ pub(super) struct Proxies {
 
 /// Why a proxy's connection has no client. Reads on after "the proxy".
 #[derive(Debug, Error)]
-pub(super) enum Unknown {
+pub(super) enum ProxyError {
     #[error(transparent)]
     Header(#[from] NoHeader),
     #[error("sent no PROXY header within {HEADER_TIMEOUT:?}: {}", NoHeader::Missing)]
@@ -34,13 +34,13 @@ pub(super) enum Unknown {
     #[error("has {WAITING_MAX} connections that have sent no PROXY header yet")]
     Crowd,
     /// As health checks do that only connect.
-    #[error("hung up before it had said whom the connection is from")]
+    #[error("hung up before saying whom the connection is from")]
     Gone,
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-impl Unknown {
+impl ProxyError {
     /// Nobody is to be told of it.
     pub(super) fn is_quiet(&self) -> bool {
         matches!(self, Self::Gone | Self::Io(_))
@@ -71,24 +71,24 @@ impl Proxies {
         &self,
         socket: &mut TcpStream,
         proxy: SocketAddr,
-    ) -> Result<SocketAddr, Unknown> {
+    ) -> Result<SocketAddr, ProxyError> {
         let count = self.waiting.fetch_add(1, Ordering::Relaxed);
         let _waiting = Waiting(&self.waiting);
         if count >= WAITING_MAX {
-            return Err(Unknown::Crowd);
+            return Err(ProxyError::Crowd);
         }
         let read = timeout(HEADER_TIMEOUT, read(socket)).await;
-        Ok(read.map_err(|_| Unknown::Late)??.unwrap_or(proxy))
+        Ok(read.map_err(|_| ProxyError::Late)??.unwrap_or(proxy))
     }
 }
 
-async fn read(socket: &mut TcpStream) -> Result<Option<SocketAddr>, Unknown> {
+async fn read(socket: &mut TcpStream) -> Result<Option<SocketAddr>, ProxyError> {
     let mut bytes = [0; HEADER_LEN_MAX];
     let mut len = 0;
     loop {
         let seen = len + socket.peek(&mut bytes[len..]).await?;
         if seen == len {
-            return Err(Unknown::Gone);
+            return Err(ProxyError::Gone);
         }
         // What is behind the header is the session's. It has been seen, so this does not wait.
         let (end, client) = match header::read(&bytes[..seen])? {

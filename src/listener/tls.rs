@@ -32,7 +32,7 @@ use crate::{books::roster::Eviction, stratum::places::Places};
 
 /// What this gateway shows to those who speak TLS.
 #[derive(Clone, Debug, Default)]
-pub enum Shown {
+pub enum TlsOffer {
     /// `stratum.tls.enabled` is false.
     #[default]
     Off,
@@ -44,7 +44,7 @@ pub enum Shown {
 /// The part of TLS that all connections share.
 #[derive(Debug)]
 pub(super) struct Tls {
-    shown: watch::Receiver<Shown>,
+    shown: watch::Receiver<TlsOffer>,
     /// Whose turn it is to calculate: others have something to do, too.
     turns: Arc<Semaphore>,
     /// Handshakes that have begun.
@@ -70,7 +70,7 @@ impl TlsHere {
 }
 
 impl Tls {
-    pub(super) fn new(shown: watch::Receiver<Shown>) -> Self {
+    pub(super) fn new(shown: watch::Receiver<TlsOffer>) -> Self {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let turns = Arc::new(Semaphore::new((cores / 2).max(1)));
         Self { shown, turns, begun: Mutex::default() }
@@ -82,11 +82,11 @@ impl Tls {
         socket: TcpStream,
         peer: IpAddr,
         eviction: &Arc<Eviction>,
-    ) -> (Stream, TlsHere) {
+    ) -> (MinerStream, TlsHere) {
         let config = match &*self.shown.borrow() {
-            Shown::Off => return (Stream::Plain(socket), TlsHere::Off),
-            Shown::NoCertificate => return (Stream::Plain(socket), TlsHere::NoCertificate),
-            Shown::Certificate(config) => Arc::clone(config),
+            TlsOffer::Off => return (MinerStream::Plain(socket), TlsHere::Off),
+            TlsOffer::NoCertificate => return (MinerStream::Plain(socket), TlsHere::NoCertificate),
+            TlsOffer::Certificate(config) => Arc::clone(config),
         };
         let secured = Secured::default();
         let fresh = Fresh {
@@ -98,7 +98,7 @@ impl Tls {
             secured: Arc::clone(&secured),
             tls: Arc::clone(self),
         };
-        (Stream::Fresh(Box::new(fresh)), TlsHere::Spoken(secured))
+        (MinerStream::Fresh(Box::new(fresh)), TlsHere::Spoken(secured))
     }
 
     fn begun(&self) -> MutexGuard<'_, Places> {
@@ -108,7 +108,7 @@ impl Tls {
 }
 
 /// A miner's socket, with or without TLS on it.
-pub(super) enum Stream {
+pub(super) enum MinerStream {
     Plain(TcpStream),
     /// It may become either.
     Fresh(Box<Fresh>),
@@ -161,7 +161,7 @@ pub(super) struct Counted {
     left: Option<usize>,
 }
 
-impl Stream {
+impl MinerStream {
     /// Reads on until something for the session comes.
     fn poll_more(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
@@ -196,7 +196,7 @@ impl Fresh {
         &mut self,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<Option<Stream>>> {
+    ) -> Poll<io::Result<Option<MinerStream>>> {
         loop {
             let Some(socket) = &mut self.socket else {
                 return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
@@ -213,7 +213,7 @@ impl Fresh {
             match hello(&self.held) {
                 Hello::Other if self.held.len() <= buf.remaining() => {
                     buf.put_slice(&self.held);
-                    return Poll::Ready(Ok(self.socket.take().map(Stream::Plain)));
+                    return Poll::Ready(Ok(self.socket.take().map(MinerStream::Plain)));
                 }
                 Hello::Other => return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into())),
                 Hello::Begins => {}
@@ -225,7 +225,7 @@ impl Fresh {
         }
     }
 
-    fn begin(&mut self) -> io::Result<Stream> {
+    fn begin(&mut self) -> io::Result<MinerStream> {
         let limits =
             Limits { connections: HANDSHAKES_MAX, connections_per_ip: HANDSHAKES_MAX, unproven: 0 };
         let entered = self.tls.begun().enter(self.peer, limits, &self.eviction, now());
@@ -239,7 +239,7 @@ impl Fresh {
         let acceptor = TlsAcceptor::from(Arc::clone(&self.config));
         let accept =
             acceptor.accept_with(counted, |session| session.set_buffer_limit(Some(UNSENT_MAX)));
-        Ok(Stream::Handshake(Box::new(Handshake {
+        Ok(MinerStream::Handshake(Box::new(Handshake {
             accept,
             turn: PollSemaphore::new(Arc::clone(&self.tls.turns)),
             secured: Arc::clone(&self.secured),
@@ -275,7 +275,7 @@ fn poll_read_tls(
     Pin::new(stream).poll_read(cx, buf)
 }
 
-impl AsyncRead for Stream {
+impl AsyncRead for MinerStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -288,7 +288,7 @@ impl AsyncRead for Stream {
     }
 }
 
-impl AsyncWrite for Stream {
+impl AsyncWrite for MinerStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -407,13 +407,13 @@ fn now() -> std::time::Instant {
 
 /// A ClientHello is some 200 to 2,000 bytes long (with a key that withstands quantum computers).
 const HELLO_LEN_MAX: usize = 4096;
-const HELLO_LONG: &str = "began TLS with too long a message";
+const HELLO_LONG: &str = "sent too long a ClientHello to begin TLS with";
 /// Some 300 bytes follow the ClientHello.
 const HANDSHAKE_LEN_MAX: usize = 8192;
 /// Some 20 kB each; beyond that those of the network that has the most go first. A farm's 4,000 come
 /// back at once.
 const HANDSHAKES_MAX: usize = 4096;
-const CROWD: &str = "began TLS beside too many others";
+const CROWD: &str = "began a TLS handshake while too many others were under way";
 /// What TLS keeps for a socket that is full: a job with a large coinbase.
 const UNSENT_MAX: usize = 32 << 10;
 const UNKNOWN_CA: &str = "does not know who signed this gateway's certificate (stratum.tls): give it \
@@ -421,4 +421,4 @@ const UNKNOWN_CA: &str = "does not know who signed this gateway's certificate (s
 const BAD_CERTIFICATE: &str = "refuses this gateway's certificate (stratum.tls): what it connects to \
                                must be among the certificate's names (stratum.tls.names), and its \
                                clock right";
-const INCOMPATIBLE: &str = "speaks no TLS that is known here: 1.2 and 1.3 are";
+const INCOMPATIBLE: &str = "offers no version of TLS that gatewayd speaks: 1.2 or 1.3 is needed";

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{Config, Effects, Names, Seat};
+use super::{Config, Effects, Names, Origin};
 use crate::{
     books::{
         MinerProtocol, Roster,
@@ -35,16 +35,16 @@ pub struct Claim<'a> {
 }
 
 impl Account {
-    /// Enters a miner of `seat` in the roster.
+    /// Enters a miner of `origin` in the roster.
     pub fn open(
-        seat: &Seat,
+        origin: &Origin,
         protocol: MinerProtocol,
         user_agent: &str,
         class: CoinbaseClass,
         now: Instant,
     ) -> Self {
-        let presence = seat.enter(protocol, user_agent, class, now);
-        Self { roster: Arc::clone(&seat.roster), presence, names: Names::default() }
+        let presence = origin.enter(protocol, user_agent, class, now);
+        Self { roster: Arc::clone(&origin.roster), presence, names: Names::default() }
     }
 
     pub fn miner(&self) -> &Miner {

@@ -23,7 +23,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Close, Config, Effects, Protocol, Tally, Toll,
+    Closing, Config, Effects, Protocol, Tally, UsageMeter,
     alarm::Alarm,
     allowance::Allowance,
     buffers::{BUFFERS, Buffers, PARTIAL_MAX, READ_LEN},
@@ -54,10 +54,10 @@ pub struct Context {
 #[derive(Debug, Error)]
 pub enum ConnError {
     #[error(transparent)]
-    Close(#[from] Close),
+    Close(#[from] Closing),
     #[error(transparent)]
     Io(#[from] io::Error),
-    #[error("sent more than {PARTIAL_MAX} bytes without an end")]
+    #[error("sent more than {PARTIAL_MAX} bytes without the end of a line or frame")]
     TooLong,
     #[error("stopped reading")]
     WriteStalled,
@@ -84,7 +84,7 @@ pub struct Conn<S, P> {
     /// When a miner that does not read is given up.
     write_by: Option<Instant>,
     allowance: Allowance,
-    toll: Toll,
+    meter: UsageMeter,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
@@ -118,13 +118,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
             unsent: Vec::new(),
             write_by: None,
             allowance: Allowance::new(now()),
-            toll: Toll::default(),
+            meter: UsageMeter::default(),
         }
     }
 
     /// With limits.
-    pub fn with_toll(mut self, toll: Toll) -> Self {
-        self.toll = toll;
+    pub fn with_meter(mut self, meter: UsageMeter) -> Self {
+        self.meter = meter;
         self
     }
 
@@ -133,8 +133,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
         let ended = self.run().await;
         let is_stopping = self.stop.has_changed().is_err();
         if matches!(ended, Ok(()) | Err(ConnError::Close(_))) {
-            // What a miner sent before the door closed may be a block: it is nobody's fault.
-            let is_drained = matches!(ended, Ok(()) | Err(ConnError::Close(Close::SentAway(_))));
+            // What a miner sent before it was sent away may be a block: it is nobody's fault.
+            let is_drained = matches!(ended, Ok(()) | Err(ConnError::Close(Closing::SentAway(_))));
             self.finish(is_drained, is_stopping).await;
         }
         ended
@@ -142,7 +142,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
 
     async fn run(&mut self) -> Result<(), ConnError> {
         // It may have closed since this connection was accepted.
-        self.work.admits().map_err(Close::SentAway)?;
+        self.work.admits().map_err(Closing::SentAway)?;
         let mut latest = self.latest.clone();
         let mut stop = self.stop.clone();
         let mut timer = pin!(sleep_until(self.deadline().into()));
@@ -252,7 +252,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
     fn speak(
         &mut self,
         cx: &mut TaskContext<'_>,
-        say: impl FnOnce(&mut P, &Work, &mut Vec<u8>) -> Result<(), Close>,
+        say: impl FnOnce(&mut P, &Work, &mut Vec<u8>) -> Result<(), Closing>,
     ) -> Result<bool, ConnError> {
         BUFFERS.with_borrow_mut(|buffers| {
             buffers.out.clear();
@@ -313,9 +313,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
         })
     }
 
-    fn pay(&mut self, bytes: [usize; 2], tally: &Tally, now: Instant) -> Result<(), Close> {
+    fn pay(&mut self, bytes: [usize; 2], tally: &Tally, now: Instant) -> Result<(), Closing> {
         self.eviction.hear(now);
-        let paid = self.toll.pay(bytes, tally, self.session.is_proven(), now);
+        let paid = self.meter.record(bytes, tally, self.session.is_proven(), now);
         paid.inspect_err(|why| self.session.on_limit(why, &mut self.unsent))
     }
 
@@ -429,7 +429,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
 
     /// When the next read may be, if not now.
     fn pause(&self, now: Instant) -> Option<Instant> {
-        let held = self.toll.pause(now);
+        let held = self.meter.pause(now);
         if self.session.is_proven() { held } else { held.max(self.allowance.pause(now)) }
     }
 
@@ -468,7 +468,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
 
 impl<S, P> Drop for Conn<S, P> {
     fn drop(&mut self) {
-        self.toll.end(now());
+        self.meter.end(now());
         self.context.counters.disconnected();
     }
 }

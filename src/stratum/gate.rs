@@ -77,16 +77,20 @@ pub(crate) enum Complaint {
 /// What the operator can change about it.
 pub(crate) const fn text(refused: Refused) -> &'static str {
     match refused {
-        Refused::Full => "stratum.max_connections are connected",
-        Refused::FullForIp => "stratum.max_connections_per_ip are connected from there",
+        Refused::Full => "all stratum.max_connections are in use",
+        Refused::FullForIp => "its address has stratum.max_connections_per_ip connections already",
         Refused::NoWork => "there is no work",
-        Refused::FullForConnection => "one connection may have no more: give the proxy another",
-        Refused::FullOfUnproven => {
-            "limits.unproven_places are taken from there by miners that have sent no share"
+        Refused::FullForConnection => {
+            "its connection has as many as one may have: let the proxy open another"
         }
-        Refused::TooOften => "more come from there than limits.connections_per_minute",
-        Refused::Banned => "it is shut out for crossing limits again and again",
-        Refused::Denied => "limits.deny has it",
+        Refused::FullOfUnproven => {
+            "its address or network has limits.unproven_places miners already that have sent no share"
+        }
+        Refused::TooOften => {
+            "its address connects more often than limits.connections_per_minute allows"
+        }
+        Refused::Banned => "it is banned for crossing limits again and again",
+        Refused::Denied => "it is in limits.deny",
     }
 }
 
@@ -127,7 +131,7 @@ impl Gate {
         now: Instant,
     ) -> Result<Place, Refused> {
         let mut limits = *self.limits.borrow();
-        if self.roster.warden().exempts(ip) {
+        if self.roster.limiter().exempts(ip) {
             limits.unproven = 0;
         }
         eviction.come(now);
@@ -187,7 +191,7 @@ pub struct Place {
     number: u64,
     extranonce1: u32,
     eviction: Arc<Eviction>,
-    /// The warden knows of it.
+    /// The limiter knows of it.
     is_proven: AtomicBool,
 }
 
@@ -209,7 +213,7 @@ impl Place {
         self.gate.show(&guests);
         drop(guests);
         if matches!(self.kind, Kind::Connection) && !self.is_proven.swap(true, Relaxed) {
-            self.gate.roster.warden().prove(self.ip);
+            self.gate.roster.limiter().prove(self.ip);
         }
     }
 }
@@ -246,7 +250,7 @@ impl Drop for Place {
         self.gate.show(&guests);
         drop(guests);
         if self.is_proven.load(Relaxed) {
-            self.gate.roster.warden().leave(self.ip);
+            self.gate.roster.limiter().leave(self.ip);
         }
     }
 }

@@ -87,15 +87,19 @@ const NAMES_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {
-    use super::{super::Seat, *};
+    use super::{super::Origin, *};
     use crate::{books::MinerProtocol, work::CoinbaseClass};
 
     #[test]
     fn cache_is_bounded_and_right() {
         #[expect(clippy::disallowed_methods, reason = "any origin will do")]
-        let seat = Seat::alone([0; 4], std::time::Instant::now());
-        let presence =
-            seat.enter(MinerProtocol::Sv1, "test/1", CoinbaseClass::Default, seat.roster.began());
+        let origin = Origin::alone([0; 4], std::time::Instant::now());
+        let presence = origin.enter(
+            MinerProtocol::Sv1,
+            "test/1",
+            CoinbaseClass::Default,
+            origin.roster.began(),
+        );
         let mut names = Names::default();
         for round in 0..3 {
             for i in 0..200 {
@@ -112,11 +116,11 @@ mod tests {
             assert_eq!(&*names.intern(forged).unwrap().username.0, shown);
         }
         assert_eq!(names.known.iter().filter(|known| known.is(forged)).count(), 1);
-        assert!(seat.roster.workers().is_empty(), "nobody has had a share accepted");
+        assert!(origin.roster.workers().is_empty(), "nobody has had a share accepted");
         names.intern("me").unwrap();
         assert!(names.known_account().is_none());
-        let account = names.account(&seat.roster, presence.miner()).unwrap();
+        let account = names.account(&origin.roster, presence.miner()).unwrap();
         assert_eq!(&*account.name.0, "me");
-        assert_eq!(seat.roster.workers().len(), 1);
+        assert_eq!(origin.roster.workers().len(), 1);
     }
 }

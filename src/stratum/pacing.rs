@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Close, Config};
+use super::{Closing, Config};
 use crate::work::{Announce, Difficulty, JobId, Work, vardiff::Vardiff};
 
 /// What one connection was told last, and what it is due. Owned by its session.
@@ -24,8 +24,8 @@ impl Pacing {
 
     /// Takes note of new work; true when some before it was missed. An error when miners are not
     /// wanted.
-    pub(crate) fn see(&mut self, work: &Work) -> Result<bool, Close> {
-        work.admits().map_err(Close::SentAway)?;
+    pub(crate) fn see(&mut self, work: &Work) -> Result<bool, Closing> {
+        work.admits().map_err(Closing::SentAway)?;
         let missed = work.sequence != self.sequence.wrapping_add(1);
         self.sequence = work.sequence;
         Ok(missed)
@@ -87,10 +87,10 @@ impl Pacing {
     }
 
     /// An error when no share has come for too long.
-    pub(crate) fn check_silence(&self, config: &Config, now: Instant) -> Result<(), Close> {
+    pub(crate) fn check_silence(&self, config: &Config, now: Instant) -> Result<(), Closing> {
         let patience = config.patience(self.is_proven);
         let over = patience.filter(|patience| now >= self.last_share + *patience);
-        over.map_or(Ok(()), |patience| Err(Close::Idle(patience)))
+        over.map_or(Ok(()), |patience| Err(Closing::Idle(patience)))
     }
 }
 

@@ -22,10 +22,10 @@ pub trait Protocol {
         now: Instant,
         out: &mut Vec<u8>,
         effects: &mut Effects,
-    ) -> Result<usize, Close>;
+    ) -> Result<usize, Closing>;
 
     /// Takes note of new work, and announces it now or later.
-    fn on_work(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) -> Result<(), Close>;
+    fn on_work(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) -> Result<(), Closing>;
 
     /// Takes a changed configuration.
     fn on_config(&mut self, config: &Arc<Config>, work: &Work, now: Instant);
@@ -34,16 +34,16 @@ pub trait Protocol {
     fn deadline(&self) -> Instant;
 
     /// Does what time has brought.
-    fn on_deadline(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) -> Result<(), Close>;
+    fn on_deadline(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) -> Result<(), Closing>;
 
     /// True once a share was accepted here: whoever it is, it does work.
     fn is_proven(&self) -> bool;
 
     /// Says why it is cut off, if the protocol has words for it.
-    fn on_limit(&mut self, _why: &Close, _out: &mut Vec<u8>) {}
+    fn on_limit(&mut self, _why: &Closing, _out: &mut Vec<u8>) {}
 
     /// Ends the miners on this connection whose places somebody else needs.
-    fn on_eviction(&mut self, _now: Instant, _out: &mut Vec<u8>) -> Result<(), Close> {
+    fn on_eviction(&mut self, _now: Instant, _out: &mut Vec<u8>) -> Result<(), Closing> {
         Ok(())
     }
 
@@ -51,7 +51,7 @@ pub trait Protocol {
     fn on_stop(&mut self, out: &mut Vec<u8>);
 }
 
-impl Close {
+impl Closing {
     pub const TOO_MANY_LOGINS: Self = Self::Violation(Cow::Borrowed(
         "logged in more often than limits.logins_per_minute allows from its address",
     ));
@@ -59,7 +59,7 @@ impl Close {
 
 /// Why a session must end. Reads on after "the miner".
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
-pub enum Close {
+pub enum Closing {
     /// It broke the protocol: what it did.
     #[error("{0}")]
     Violation(Cow<'static, str>),

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Sv1Session;
 use crate::{
-    stratum::{Close, Config, Conn, ConnError, Context, Seat},
+    stratum::{Closing, Config, Conn, ConnError, Context, Origin},
     work::fixture::{EASY, HARD, WorkFeed, pooled, solo, template},
     work::{Admission, Announce, BuildJob, Difficulty, Payout, ShareBatch, Work},
 };
@@ -73,7 +73,9 @@ impl Bench {
             socket,
             Arc::default(),
             stop_out,
-            |config, work, now| Sv1Session::new(config, Seat::alone([1, 2, 3, 4], now), work, now),
+            |config, work, now| {
+                Sv1Session::new(config, Origin::alone([1, 2, 3, 4], now), work, now)
+            },
         );
         let served = tokio::spawn(conn.serve());
         let (read, miner) = split(miner);
@@ -202,7 +204,7 @@ async fn last_reply_is_sent_before_closing() {
     bench.say("{\"id\":1,\"method\":\"mining.ping\"}\ngarbage\n").await;
     let (rest, ended) = bench.end().await;
     assert!(rest.contains("pong"));
-    assert!(matches!(ended, Err(ConnError::Close(Close::Violation(_)))));
+    assert!(matches!(ended, Err(ConnError::Close(Closing::Violation(_)))));
 }
 
 /// One connection held its thread for 127 reads; 64 of them held a new tip up for seconds.
@@ -231,7 +233,7 @@ async fn lines_are_limited() {
     for text in ["x".repeat(LINE_LEN_MAX + 1), format!("{}\n", "x".repeat(LINE_LEN_MAX + 1))] {
         let mut bench = Bench::solo();
         bench.say(&text).await;
-        assert!(matches!(bench.end().await.1, Err(ConnError::Close(Close::Violation(_)))));
+        assert!(matches!(bench.end().await.1, Err(ConnError::Close(Closing::Violation(_)))));
     }
 }
 
@@ -254,7 +256,7 @@ async fn a_closed_door_ends_the_connection() {
     bench.feed.work.admission = Admission::Closed("no node".into());
     bench.work.send_replace(Arc::new(bench.feed.work.clone()));
     let ended = bench.end().await.1;
-    assert!(matches!(ended, Err(ConnError::Close(Close::SentAway(_)))));
+    assert!(matches!(ended, Err(ConnError::Close(Closing::SentAway(_)))));
 }
 
 #[tokio::test]
@@ -315,7 +317,7 @@ async fn a_visitor_who_does_not_subscribe_is_shown_out() {
     let bench = Bench::solo();
     let start = now();
     let ended = bench.end().await.1;
-    assert!(matches!(ended, Err(ConnError::Close(Close::LoginTimeout(_)))));
+    assert!(matches!(ended, Err(ConnError::Close(Closing::LoginTimeout(_)))));
     assert_eq!((now() - start).as_secs(), 15);
 }
 
@@ -340,7 +342,7 @@ async fn a_connection_is_small() {
     let (_miner, socket) = tokio::io::duplex(1);
     let conn =
         Conn::new(Arc::clone(&bench.context), socket, Arc::default(), stop, |config, work, now| {
-            Sv1Session::new(config, Seat::alone([0; 4], now), work, now)
+            Sv1Session::new(config, Origin::alone([0; 4], now), work, now)
         });
     let size = size_of_val(&conn.serve());
     assert!(size <= 2048, "{size}");

@@ -466,9 +466,9 @@ fn the_same_job_on_a_new_connection_is_mined_in_its_own_space() {
         program.log_in(&mut bench);
         let (id, space) = (program.job.clone().unwrap().notify.id, program.extranonce1.clone());
         for round in 2..5 {
-            let seat = Seat::alone([0xab, 0xcd, 0, round], bench.now);
+            let origin = Origin::alone([0xab, 0xcd, 0, round], bench.now);
             let config = Arc::clone(&bench.session.config);
-            bench.session = Sv1Session::new(config, seat, &bench.feed.work, bench.now);
+            bench.session = Sv1Session::new(config, origin, &bench.feed.work, bench.now);
             program.log_in(&mut bench);
             assert_eq!(program.job.as_ref().unwrap().notify.id, id);
             assert_ne!(program.extranonce1, space);

@@ -1,6 +1,6 @@
 //! Answers: yes, no and why, as miners' firmware expects them.
 
-use crate::{stratum::Close, work::Reject};
+use crate::{stratum::Closing, work::Reject};
 
 /// Appends the answer to a submit that was accepted, or to anything else that is simply granted.
 pub(super) fn write_true(id: &[u8], out: &mut Vec<u8>) {
@@ -32,7 +32,7 @@ pub(super) fn write_too_many_logins(id: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Says why the connection ends; `why` goes on after "you".
-pub(super) fn write_notice(why: &Close, out: &mut Vec<u8>) {
+pub(super) fn write_notice(why: &Closing, out: &mut Vec<u8>) {
     let why = why.to_string().replace(['"', '\\'], "'");
     for part in [&b"{\"id\":null,\"result\":null,\"error\":[20,\"closed: you "[..], why.as_bytes()]
     {

@@ -67,7 +67,7 @@ fn version_rolling_is_granted_only_with_bits_enough() {
 }
 
 impl Bench {
-    fn say_bytes(&mut self, bytes: &[u8]) -> Result<String, Close> {
+    fn say_bytes(&mut self, bytes: &[u8]) -> Result<String, Closing> {
         self.out.clear();
         let Self { session, feed, now, out, effects } = self;
         let mut inbox = bytes.to_vec();
@@ -252,7 +252,7 @@ fn a_wish_below_the_floor_is_told_to_the_operator() {
     let mut bench = roomy(Config::with_address("bc1qnobody"));
     bench.say(SUBSCRIBE);
     bench.say(&suggest(20_000.0));
-    let recent = |bench: &Bench| bench.session.seat.roster.oddities().recent(bench.now);
+    let recent = |bench: &Bench| bench.session.origin.roster.oddities().recent(bench.now);
     assert_eq!(recent(&bench), []);
     bench.say(&suggest(1000.0));
     let odd = recent(&bench).remove(0);
@@ -299,7 +299,7 @@ fn a_flood_at_a_fixed_difficulty_is_ended_and_told_of() {
         assert!((told(&said).unwrap() / 4e-8 - 1.0).abs() < 1e-9, "one a second: {said}");
         assert!(notify(&said).id.starts_with('Q'), "{said}");
         assert_eq!(sends(&mut bench, 700, 25), "", "what was in flight counts, and no more");
-        let odd = bench.session.seat.roster.oddities().recent(bench.now).remove(0);
+        let odd = bench.session.origin.roster.oddities().recent(bench.now).remove(0);
         assert_eq!(odd.oddity.code(), "difficulty-flood");
         assert!(odd.oddity.to_string().contains("sends 40 shares a second"), "{}", odd.oddity);
         assert!(odd.oddity.advice().contains(advice), "{}", odd.oddity.advice());

@@ -19,8 +19,8 @@ use super::{
 };
 use crate::{
     stratum::{
-        self, Account, Claim, Close, Config, Effects, Given, GivenJobs, Pacing, Seat, Terms, Turn,
-        is_urgent,
+        self, Account, Claim, Closing, Config, Effects, Given, GivenJobs, Origin, Pacing, Terms,
+        Turn, is_urgent,
     },
     validate::{Assignment, RootSource, SeenShares},
     work::{
@@ -33,7 +33,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Sv1Session {
     config: Arc<Config>,
-    seat: Seat,
+    origin: Origin,
     /// Once subscribed.
     account: Option<Account>,
     began: Instant,
@@ -58,12 +58,12 @@ pub struct Sv1Session {
 
 impl Sv1Session {
     /// A session on a connection that was just accepted.
-    pub fn new(config: Arc<Config>, seat: Seat, work: &Work, now: Instant) -> Self {
+    pub fn new(config: Arc<Config>, origin: Origin, work: &Work, now: Instant) -> Self {
         let rules = config.vardiff_rules(work, &Terms::default());
         Self {
-            seen: seat.seen(&config),
+            seen: origin.seen(&config),
             config,
-            seat,
+            origin,
             account: None,
             began: now,
             user_agent: Box::default(),
@@ -100,7 +100,7 @@ impl Sv1Session {
         now: Instant,
         out: &mut Vec<u8>,
         effects: &mut Effects,
-    ) -> Result<(), Close> {
+    ) -> Result<(), Closing> {
         let line = trimmed(line);
         if let Some(submit) = scan_submit(line) {
             self.on_submit(submit.id, &submit.fields, work, now, out, effects);
@@ -138,7 +138,7 @@ impl Sv1Session {
     }
 
     /// Takes note of new work, and announces it now or later.
-    pub fn on_work(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) -> Result<(), Close> {
+    pub fn on_work(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) -> Result<(), Closing> {
         let missed = self.pacing.see(work)?;
         self.apply_rules(work, now);
         if !self.is_subscribed() {
@@ -153,7 +153,7 @@ impl Sv1Session {
             return Ok(());
         }
         let urgent = missed || is_urgent(work, last, self.told, &self.vardiff);
-        if self.pacing.is_now(work, urgent, self.seat.extranonce1(), now) {
+        if self.pacing.is_now(work, urgent, self.origin.extranonce1(), now) {
             self.send_latest(work, now, out);
         }
         Ok(())
@@ -173,11 +173,11 @@ impl Sv1Session {
         work: &Work,
         now: Instant,
         out: &mut Vec<u8>,
-    ) -> Result<(), Close> {
+    ) -> Result<(), Closing> {
         if !self.is_subscribed() {
             let timeout = self.config.login_timeout;
             let late = now >= self.began + timeout;
-            return if late { Err(Close::LoginTimeout(timeout)) } else { Ok(()) };
+            return if late { Err(Closing::LoginTimeout(timeout)) } else { Ok(()) };
         }
         self.pacing.check_silence(&self.config, now)?;
         // A lower difficulty comes with the next job: the present one is not made void for it.
@@ -199,14 +199,14 @@ impl Sv1Session {
         now: Instant,
         out: &mut Vec<u8>,
     ) {
-        subscribe::write_answer(request.id, self.seat.extranonce1(), out);
+        subscribe::write_answer(request.id, self.origin.extranonce1(), out);
         if self.is_subscribed() {
             return;
         }
         self.user_agent = subscribe::user_agent(request);
         (self.class, self.terms.class_floor) = self.config.class_of(&self.user_agent);
         let agent = &self.user_agent;
-        self.account = Some(Account::open(&self.seat, self.seat.v1(), agent, self.class, now));
+        self.account = Some(Account::open(&self.origin, self.origin.v1(), agent, self.class, now));
         self.pacing.restart_at(now);
         self.vardiff.restart_at(now);
         self.apply_rules(work, now);
@@ -247,7 +247,7 @@ impl Sv1Session {
             Ok(difficulty) => {
                 write_true(id, out);
                 if self.pacing.on_share(now) {
-                    self.seat.prove();
+                    self.origin.prove();
                 }
                 match self.vardiff.on_share(difficulty, now) {
                     Some(Change::Quick(_)) => self.renew(work, now, out),
@@ -259,7 +259,7 @@ impl Sv1Session {
                 write_reject(id, reject, out);
                 match &self.account {
                     Some(account) => account.refuse(reject, effects),
-                    None => effects.tally.reject(self.seat.v1(), reject, 0.0),
+                    None => effects.tally.reject(self.origin.v1(), reject, 0.0),
                 }
                 let is_told = self.told == Some(self.vardiff.difficulty());
                 if reject == Reject::TooMany && is_told && self.vardiff.on_excess(now).is_some() {
@@ -279,7 +279,7 @@ impl Sv1Session {
     ) -> Result<Difficulty, Reject> {
         let account = self.account.as_mut().ok_or(Reject::NotSubscribed)?;
         let Submit { job: id, submission, username } =
-            Submit::read(fields, self.seat.extranonce1(), rollable(&self.config))?;
+            Submit::read(fields, self.origin.extranonce1(), rollable(&self.config))?;
         let given = self.given.find(|given| is_given_as(given, id)).ok_or(Reject::UnknownJob)?;
         let harder = self.given.harder_terms(given, now);
         let difficulty = given.assignment.difficulty;
@@ -382,7 +382,7 @@ impl stratum::Protocol for Sv1Session {
         now: Instant,
         out: &mut Vec<u8>,
         effects: &mut Effects,
-    ) -> Result<usize, Close> {
+    ) -> Result<usize, Closing> {
         let (mut used, mut turn) = (0, Turn::default());
         while let Some(len) = memchr::memchr(b'\n', &inbox[used..]) {
             if len > LINE_LEN_MAX {
@@ -398,7 +398,7 @@ impl stratum::Protocol for Sv1Session {
         if inbox.len() - used > LINE_LEN_MAX { Err(TOO_LONG) } else { Ok(used) }
     }
 
-    fn on_work(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) -> Result<(), Close> {
+    fn on_work(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) -> Result<(), Closing> {
         self.on_work(work, now, out)
     }
 
@@ -417,7 +417,7 @@ impl stratum::Protocol for Sv1Session {
         self.deadline()
     }
 
-    fn on_deadline(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) -> Result<(), Close> {
+    fn on_deadline(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) -> Result<(), Closing> {
         self.on_deadline(work, now, out)
     }
 
@@ -425,7 +425,7 @@ impl stratum::Protocol for Sv1Session {
         self.pacing.is_proven()
     }
 
-    fn on_limit(&mut self, why: &Close, out: &mut Vec<u8>) {
+    fn on_limit(&mut self, why: &Closing, out: &mut Vec<u8>) {
         write_notice(why, out);
     }
 
@@ -455,8 +455,9 @@ struct Sending {
 const MASK_HATER: &str = "Antminer S21+";
 /// Real requests have a few hundred bytes.
 const LINE_LEN_MAX: usize = 8192;
-const NOT_JSON: Close = Close::Violation(Cow::Borrowed("sent a line that is not a JSON object"));
-const TOO_LONG: Close = Close::Violation(Cow::Borrowed("sent a line longer than 8192 bytes"));
+const NOT_JSON: Closing =
+    Closing::Violation(Cow::Borrowed("sent a line that is not a JSON object"));
+const TOO_LONG: Closing = Closing::Violation(Cow::Borrowed("sent a line longer than 8192 bytes"));
 
 #[cfg(test)]
 #[path = "session_tests.rs"]

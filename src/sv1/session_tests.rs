@@ -58,8 +58,8 @@ impl Bench {
     fn new(config: Config, feed: WorkFeed) -> Self {
         #[expect(clippy::disallowed_methods, reason = "any origin will do")]
         let now = Instant::now();
-        let seat = Seat::alone(EXTRANONCE1, now);
-        let session = Sv1Session::new(Arc::new(config), seat, &feed.work, now);
+        let origin = Origin::alone(EXTRANONCE1, now);
+        let session = Sv1Session::new(Arc::new(config), origin, &feed.work, now);
         Self { feed, session, now, out: Vec::new(), effects: Effects::default() }
     }
 
@@ -78,7 +78,7 @@ impl Bench {
         self
     }
 
-    fn try_say(&mut self, line: &str) -> Result<String, Close> {
+    fn try_say(&mut self, line: &str) -> Result<String, Closing> {
         self.out.clear();
         let Self { session, feed, now, out, effects } = self;
         session.on_line(line.as_bytes(), &feed.work, *now, out, effects)?;
@@ -95,7 +95,7 @@ impl Bench {
         self.heard()
     }
 
-    fn on_deadline(&mut self) -> Result<String, Close> {
+    fn on_deadline(&mut self) -> Result<String, Closing> {
         self.out.clear();
         self.session.on_deadline(&self.feed.work, self.now, &mut self.out)?;
         Ok(self.heard())
@@ -624,7 +624,7 @@ fn miners_are_sent_away_with_the_reason() {
     let mut bench = Bench::subscribed();
     bench.feed.work.admission = Admission::Closed("no node answers".into());
     let away = bench.session.on_work(&bench.feed.work, bench.now, &mut bench.out);
-    assert_eq!(away, Err(Close::SentAway("no node answers".into())));
+    assert_eq!(away, Err(Closing::SentAway("no node answers".into())));
 }
 
 #[test]
@@ -632,7 +632,7 @@ fn silence_ends_a_session_and_first_lowers_its_difficulty() {
     let mut bench = Bench::solo();
     assert_eq!(bench.session.deadline(), bench.now + Duration::from_secs(15));
     assert_eq!(bench.later(14).on_deadline(), Ok(String::new()));
-    assert_eq!(bench.later(1).on_deadline(), Err(Close::LoginTimeout(Duration::from_secs(15))));
+    assert_eq!(bench.later(1).on_deadline(), Err(Closing::LoginTimeout(Duration::from_secs(15))));
     let mut config = config();
     config.difficulty_start = Difficulty::ONE;
     let mut bench = Bench::new(config, WorkFeed::new(HARD, &solo()));
@@ -641,13 +641,13 @@ fn silence_ends_a_session_and_first_lowers_its_difficulty() {
     assert_eq!(told(&bench.publish(2, BuildJob::Classes, Announce::Now)), Some(0.5));
     // It has less time for its first share than for the next ones.
     let idle = bench.later(3540).on_deadline();
-    assert_eq!(idle, Err(Close::Idle(Duration::from_secs(3600))));
+    assert_eq!(idle, Err(Closing::Idle(Duration::from_secs(3600))));
     let mut bench = Bench::solo();
     let plain = notify(&bench.say(SUBSCRIBE));
     assert_eq!(bench.later(1).share(&plain, 1), TRUE_9);
     assert!(bench.later(7199).on_deadline().is_ok());
     let idle = bench.later(1).on_deadline();
-    assert_eq!(idle, Err(Close::Idle(Duration::from_secs(7200))));
+    assert_eq!(idle, Err(Closing::Idle(Duration::from_secs(7200))));
 }
 
 #[test]
@@ -708,7 +708,7 @@ fn years_pass_in_a_moment() {
                 let work = &bench.feed.work;
                 let config = Arc::clone(&bench.session.config);
                 bench.session =
-                    Sv1Session::new(config, Seat::alone(EXTRANONCE1, bench.now), work, bench.now);
+                    Sv1Session::new(config, Origin::alone(EXTRANONCE1, bench.now), work, bench.now);
                 bench.say(SUBSCRIBE);
             }
         }
@@ -725,18 +725,18 @@ mod reports;
 fn a_flood_of_logins_is_told_so_and_ended() {
     let mut bench = Bench::subscribed();
     let rules = Rules { logins_per_minute: 10, ..Rules::default() };
-    bench.session.seat.roster.warden().set_rules(rules, bench.now);
-    bench.session.seat.peer = "203.0.113.7:5".parse().unwrap();
+    bench.session.origin.roster.limiter().set_rules(rules, bench.now);
+    bench.session.origin.peer = "203.0.113.7:5".parse().unwrap();
     let login = r#"{"id":4,"method":"mining.authorize","params":["bc1qme.a","x"]}"#;
     (0..10).for_each(|_| assert!(bench.say(login).contains("\"result\":true")));
-    assert_eq!(bench.try_say(login), Err(Close::TOO_MANY_LOGINS));
+    assert_eq!(bench.try_say(login), Err(Closing::TOO_MANY_LOGINS));
     assert!(
         bench.heard().contains(r#"{"id":4,"result":null,"error":[20,"too-many-logins",null]}"#)
     );
     bench.later(6);
     assert!(bench.say(login).contains("\"result\":true"), "ten a minute");
     bench.out.clear();
-    stratum::Protocol::on_limit(&mut bench.session, &Close::TOO_MANY_LOGINS, &mut bench.out);
+    stratum::Protocol::on_limit(&mut bench.session, &Closing::TOO_MANY_LOGINS, &mut bench.out);
     let told = bench.heard();
     assert!(
         told.contains("\"error\":[20,\"closed: you logged in more often than limits."),

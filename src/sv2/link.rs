@@ -8,7 +8,7 @@ use super::{
     session::{Sv2Session, violation},
 };
 use crate::{
-    stratum::{Close, Config, Effects, Protocol, Seat, Tally, Turn},
+    stratum::{Closing, Config, Effects, Origin, Protocol, Tally, Turn},
     work::Work,
 };
 
@@ -33,18 +33,18 @@ impl Link {
     pub fn new(
         config: Arc<Config>,
         identity: Arc<Identity>,
-        seat: Seat,
+        origin: Origin,
         work: &Work,
         now: Instant,
     ) -> Self {
         Self {
             phase: Phase::Handshake(Some(Responder::new(identity))),
-            session: Sv2Session::new(config, seat, work, now),
+            session: Sv2Session::new(config, origin, work, now),
         }
     }
 
     /// Seals the frames of `plain` into `out`.
-    fn seal(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), Close> {
+    fn seal(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), Closing> {
         let Phase::Open { transport, .. } = &mut self.phase else { return Ok(()) };
         let mut rest = plain;
         while let Some(header) = rest.first_chunk::<HEADER_LEN>() {
@@ -60,8 +60,8 @@ impl Link {
     fn speak(
         &mut self,
         out: &mut Vec<u8>,
-        say: impl FnOnce(&mut Sv2Session, &mut Vec<u8>) -> Result<(), Close>,
-    ) -> Result<(), Close> {
+        say: impl FnOnce(&mut Sv2Session, &mut Vec<u8>) -> Result<(), Closing>,
+    ) -> Result<(), Closing> {
         // Growing it would cost five allocations, for each miner with each tip.
         let mut plain = Vec::with_capacity(SPEECH_LEN);
         let said = say(&mut self.session, &mut plain);
@@ -77,7 +77,7 @@ impl Link {
         now: Instant,
         plain: &mut Vec<u8>,
         effects: &mut Effects,
-    ) -> Result<usize, Close> {
+    ) -> Result<usize, Closing> {
         let (mut used, mut turn) = (0, Turn::default());
         while let Phase::Open { transport, header } = &mut self.phase {
             let rest = inbox.get_mut(used..).unwrap_or_default();
@@ -102,7 +102,9 @@ impl Link {
             *header = None;
             used += len;
             let message = read(known, payload, self.session.extensions(), &mut effects.tally)
-                .map_err(|error| Close::Violation(Cow::Owned(format!("sent a broken {error}"))))?;
+                .map_err(|error| {
+                    Closing::Violation(Cow::Owned(format!("sent a broken {error}")))
+                })?;
             self.session.on_message(&message, work, now, plain, effects)?;
         }
         Ok(used)
@@ -134,7 +136,7 @@ impl Protocol for Link {
         now: Instant,
         out: &mut Vec<u8>,
         effects: &mut Effects,
-    ) -> Result<usize, Close> {
+    ) -> Result<usize, Closing> {
         let mut used = 0;
         if let Phase::Handshake(responder) = &mut self.phase {
             let Some(act1) = inbox.first_chunk::<ACT1_LEN>() else { return Ok(0) };
@@ -159,7 +161,7 @@ impl Protocol for Link {
         Ok(used + read)
     }
 
-    fn on_work(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) -> Result<(), Close> {
+    fn on_work(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) -> Result<(), Closing> {
         self.speak(out, |session, plain| session.on_work(work, now, plain))
     }
 
@@ -171,7 +173,7 @@ impl Protocol for Link {
         self.session.deadline()
     }
 
-    fn on_deadline(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) -> Result<(), Close> {
+    fn on_deadline(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) -> Result<(), Closing> {
         self.speak(out, |session, plain| session.on_deadline(work, now, plain))
     }
 
@@ -179,7 +181,7 @@ impl Protocol for Link {
         self.session.is_proven()
     }
 
-    fn on_limit(&mut self, _: &Close, out: &mut Vec<u8>) {
+    fn on_limit(&mut self, _: &Closing, out: &mut Vec<u8>) {
         // It is the end anyhow.
         let _ = self.speak(out, |session, plain| {
             session.on_limit(plain);
@@ -187,7 +189,7 @@ impl Protocol for Link {
         });
     }
 
-    fn on_eviction(&mut self, now: Instant, out: &mut Vec<u8>) -> Result<(), Close> {
+    fn on_eviction(&mut self, now: Instant, out: &mut Vec<u8>) -> Result<(), Closing> {
         self.speak(out, |session, plain| {
             session.on_eviction(now, plain);
             Ok(())
@@ -214,6 +216,6 @@ const FRAMES_KEPT: usize = 1 << 18;
 /// Room for a standard channel's job and the next tip's, or for most extended jobs.
 const SPEECH_LEN: usize = 1024;
 
-fn broken(error: &NoiseError) -> Close {
-    Close::Violation(Cow::Owned(format!("sent what cannot be decrypted: {error}")))
+fn broken(error: &NoiseError) -> Closing {
+    Closing::Violation(Cow::Owned(format!("sent what cannot be decrypted: {error}")))
 }

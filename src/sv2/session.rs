@@ -22,14 +22,14 @@ use super::{
     },
 };
 use crate::{
-    stratum::{Account, Close, Config, Effects, Pacing, Seat, is_urgent},
+    stratum::{Account, Closing, Config, Effects, Origin, Pacing, is_urgent},
     work::{Reject, Target, Work, vardiff::Change},
 };
 
 /// A miner's (or a proxy's) connection, once encrypted. Owned by its [`super::Link`].
 pub(super) struct Sv2Session {
     config: Arc<Config>,
-    seat: Seat,
+    origin: Origin,
     setup: Option<ClientSetup>,
     extensions: Extensions,
     /// By id, ascending.
@@ -48,10 +48,10 @@ pub(super) struct Sv2Session {
 }
 
 impl Sv2Session {
-    pub(super) fn new(config: Arc<Config>, seat: Seat, work: &Work, now: Instant) -> Self {
+    pub(super) fn new(config: Arc<Config>, origin: Origin, work: &Work, now: Instant) -> Self {
         Self {
             config,
-            seat,
+            origin,
             setup: None,
             extensions: Extensions::default(),
             channels: Vec::new(),
@@ -77,7 +77,7 @@ impl Sv2Session {
         now: Instant,
         out: &mut Vec<u8>,
         effects: &mut Effects,
-    ) -> Result<(), Close> {
+    ) -> Result<(), Closing> {
         use ClientMessage as M;
         if let M::SetupConnection(setup) = message {
             return self.on_setup(setup, out);
@@ -156,7 +156,7 @@ impl Sv2Session {
         work: &Work,
         now: Instant,
         out: &mut Vec<u8>,
-    ) -> Result<(), Close> {
+    ) -> Result<(), Closing> {
         let mut urgent = self.pacing.see(work)?;
         for channel in &mut self.channels {
             channel.apply_rules(&self.config, work, now);
@@ -164,7 +164,7 @@ impl Sv2Session {
             let last = channel.given.last().map(|last| last.job);
             urgent |= is_urgent(work, last, channel.told, &channel.vardiff);
         }
-        if self.pacing.is_now(work, urgent, self.seat.extranonce1(), now) {
+        if self.pacing.is_now(work, urgent, self.origin.extranonce1(), now) {
             self.send_latest(work, now, out);
         }
         Ok(())
@@ -193,12 +193,12 @@ impl Sv2Session {
         work: &Work,
         now: Instant,
         out: &mut Vec<u8>,
-    ) -> Result<(), Close> {
+    ) -> Result<(), Closing> {
         if let Some(since) = self.idle_since {
             return match self.patience() {
                 Some(patience) if now < since + patience => Ok(()),
-                Some(patience) if self.setup.is_none() => Err(Close::LoginTimeout(patience)),
-                Some(patience) => Err(Close::Idle(patience)),
+                Some(patience) if self.setup.is_none() => Err(Closing::LoginTimeout(patience)),
+                Some(patience) => Err(Closing::Idle(patience)),
                 None => {
                     self.idle_since = Some(now);
                     Ok(())
@@ -245,7 +245,7 @@ impl Sv2Session {
         }
     }
 
-    fn on_setup(&mut self, setup: &SetupConnection<'_>, out: &mut Vec<u8>) -> Result<(), Close> {
+    fn on_setup(&mut self, setup: &SetupConnection<'_>, out: &mut Vec<u8>) -> Result<(), Closing> {
         if self.setup.is_some() {
             return Err(violation("sent SetupConnection twice"));
         }
@@ -286,7 +286,7 @@ impl Sv2Session {
         now: Instant,
     ) -> Result<usize, Str255<'static>> {
         let setup = self.setup.as_ref().ok_or(codes::UNSUPPORTED_PROTOCOL)?;
-        if self.seat.may_log_in(self.pacing.is_proven(), now).is_err() {
+        if self.origin.may_log_in(self.pacing.is_proven(), now).is_err() {
             return Err(codes::TOO_MANY_LOGINS);
         }
         if request.kind == ChannelKind::Extended && setup.requires_standard_jobs {
@@ -299,22 +299,22 @@ impl Sv2Session {
         let hashrate = hashrate(request.hashrate).ok_or(codes::INVALID_NOMINAL_HASHRATE)?;
         let own_floor = floor_of(&request.max_target).ok_or(codes::MAX_TARGET_OUT_OF_RANGE)?;
         if self.channels.len() >= CHANNELS_MAX {
-            self.seat.refuse_channel();
+            self.origin.refuse_channel();
             return Err(codes::CHANNEL_CAPACITY_EXHAUSTED);
         }
         let (extranonce1, place) = if self.own_place_used {
-            let place = self.seat.channel(now).ok_or(codes::CHANNEL_CAPACITY_EXHAUSTED)?;
+            let place = self.origin.channel(now).ok_or(codes::CHANNEL_CAPACITY_EXHAUSTED)?;
             (place.extranonce1(), Some(place))
         } else {
             self.own_place_used = true;
-            (self.seat.extranonce1(), None)
+            (self.origin.extranonce1(), None)
         };
         let (class, class_floor) = class_of(&self.config, setup, request.kind);
         let (protocol, agent) = (request.kind.protocol(), &setup.user_agent);
         let opening = ChannelOpening {
             id: self.announcer.new_id(),
             kind: request.kind,
-            account: Account::open(&self.seat, protocol, agent, class, now),
+            account: Account::open(&self.origin, protocol, agent, class, now),
             identity,
             extranonce1,
             place,
@@ -322,7 +322,7 @@ impl Sv2Session {
             class_floor,
             own_floor,
             hashrate,
-            seen: self.seat.seen(&self.config),
+            seen: self.origin.seen(&self.config),
         };
         self.channels.push(Channel::new(opening, &self.config, work, now));
         if self.idle_since.take().is_some() {
@@ -444,7 +444,7 @@ impl Sv2Session {
             Ok(change) => {
                 channel.prove();
                 if self.pacing.on_share(now) {
-                    self.seat.prove();
+                    self.origin.prove();
                 }
                 if !self.unanswered.contains(&channel_id) {
                     self.unanswered.push(channel_id);
@@ -484,8 +484,8 @@ impl Sv2Session {
     }
 }
 
-pub(super) fn violation(what: &'static str) -> Close {
-    Close::Violation(Cow::Borrowed(what))
+pub(super) fn violation(what: &'static str) -> Closing {
+    Closing::Violation(Cow::Borrowed(what))
 }
 
 /// With the prefix's 4: the 12 that a DATUM pool demands.

@@ -62,8 +62,8 @@ impl Bench {
         let now = Instant::now();
         let mut feed = WorkFeed::new(nbits, payout);
         feed.publish(BuildJob::Classes, &template(1, nbits, 5), payout, Announce::Now);
-        let seat = Seat::alone_within(within(1999), &Arc::default(), [9, 9, 9, 9], now);
-        let session = Sv2Session::new(Arc::new(config), seat, &feed.work, now);
+        let origin = Origin::alone_within(within(1999), &Arc::default(), [9, 9, 9, 9], now);
+        let session = Sv2Session::new(Arc::new(config), origin, &feed.work, now);
         Self {
             feed,
             payout: Arc::clone(payout),
@@ -91,13 +91,13 @@ impl Bench {
         bench
     }
 
-    fn say<'a, M: Message<'a>>(&mut self, message: &M) -> Result<(), Close> {
+    fn say<'a, M: Message<'a>>(&mut self, message: &M) -> Result<(), Closing> {
         let mut frame = Vec::new();
         message.append(&mut frame);
         self.say_frame(&frame)
     }
 
-    fn say_frame(&mut self, frame: &[u8]) -> Result<(), Close> {
+    fn say_frame(&mut self, frame: &[u8]) -> Result<(), Closing> {
         let (header, payload) = frame.split_first_chunk::<HEADER_LEN>().unwrap();
         let Self { session, feed, out, effects, .. } = self;
         let extensions = session.extensions();
@@ -363,7 +363,7 @@ fn a_flood_at_a_fixed_difficulty_is_ended_on_a_channel_too() {
         }
         let eased = before.difficulty() / bench.peer.target(channel).difficulty();
         assert!((eased * 40.0 - 1.0).abs() < 0.01, "one a second: {eased}");
-        let odd = bench.session.seat.roster.oddities().recent(bench.now).remove(0);
+        let odd = bench.session.origin.roster.oddities().recent(bench.now).remove(0);
         assert_eq!(odd.oddity.code(), "difficulty-flood");
     }
 }
@@ -507,7 +507,7 @@ fn setups_that_cannot_be_are_refused_by_name() {
             device_id: Str255::default(),
         };
         change(&mut setup);
-        assert!(matches!(bench.say(&setup), Err(Close::Violation(_))));
+        assert!(matches!(bench.say(&setup), Err(Closing::Violation(_))));
         let (header, payload) = bench.out.split_first_chunk::<HEADER_LEN>().unwrap();
         let heard = ServerMessage::decode(Header::decode(*header), payload, Extensions::default());
         let error_code = Str255::new(code).unwrap();
@@ -527,7 +527,7 @@ fn setups_that_cannot_be_are_refused_by_name() {
 fn nothing_comes_before_the_setup_and_it_comes_once() {
     let mut bench = Bench::with(config(), HARD, &solo());
     let close = CloseChannel { channel_id: 1, reason_code: Str255::default() };
-    assert!(matches!(bench.say(&close), Err(Close::Violation(_))));
+    assert!(matches!(bench.say(&close), Err(Closing::Violation(_))));
     bench.setup(0, "test");
     let again = SetupConnection {
         protocol: protocol::MINING,
@@ -541,7 +541,7 @@ fn nothing_comes_before_the_setup_and_it_comes_once() {
         firmware: Str255::default(),
         device_id: Str255::default(),
     };
-    assert!(matches!(bench.say(&again), Err(Close::Violation(_))));
+    assert!(matches!(bench.say(&again), Err(Closing::Violation(_))));
 }
 
 #[test]
@@ -629,7 +629,7 @@ fn closing_ends_a_channel_or_a_whole_group() {
     bench.mine(three).unwrap();
     bench.say(&CloseChannel { channel_id: three, reason_code }).unwrap();
     assert!(bench.session.channels.is_empty());
-    assert_eq!(bench.session.seat.roster.miners().len(), 0);
+    assert_eq!(bench.session.origin.roster.miners().len(), 0);
 }
 
 /// A proxy opens no channel before it has a miner.
@@ -646,7 +646,7 @@ fn a_connection_without_channels_has_the_time_of_a_miner_without_shares() {
     bench.mine(channel).unwrap();
     bench.say(&CloseChannel { channel_id: channel, reason_code: Str255::default() }).unwrap();
     idle(&mut bench, 7199).unwrap();
-    assert!(matches!(idle(&mut bench, 1), Err(Close::Idle(_))));
+    assert!(matches!(idle(&mut bench, 1), Err(Closing::Idle(_))));
 
     let mut forever = Config { idle_timeout: Duration::ZERO, ..config() };
     let mut bench = Bench::with(forever.clone(), HARD, &solo());
@@ -659,7 +659,7 @@ fn a_connection_without_channels_has_the_time_of_a_miner_without_shares() {
     forever.login_timeout = Duration::from_secs(15);
     let mut bench = Bench::with(forever, HARD, &solo());
     idle(&mut bench, 14).unwrap();
-    assert!(matches!(idle(&mut bench, 1), Err(Close::LoginTimeout(_))), "it never said anything");
+    assert!(matches!(idle(&mut bench, 1), Err(Closing::LoginTimeout(_))), "it never said anything");
 }
 
 #[test]
@@ -748,7 +748,7 @@ fn a_closed_door_ends_the_session_and_a_stop_says_come_back() {
     assert_eq!(bench.listen(), ["Reconnect"]);
     bench.feed.work.admission = Admission::Closed("no node".into());
     let Bench { session, feed, now, out, .. } = &mut bench;
-    assert_eq!(session.on_work(&feed.work, *now, out), Err(Close::SentAway("no node".into())));
+    assert_eq!(session.on_work(&feed.work, *now, out), Err(Closing::SentAway("no node".into())));
 }
 
 #[test]
@@ -757,7 +757,7 @@ fn channels_are_limited_and_listed() {
     for _ in 0..2000 {
         bench.standard();
     }
-    assert_eq!(bench.session.seat.roster.miners().len(), 2000);
+    assert_eq!(bench.session.origin.roster.miners().len(), 2000);
     let refused = bench.open(ChannelKind::Extended, 0.0, Target::MAX).unwrap_err();
     assert_eq!(refused, "channel-capacity-exhausted");
 }
@@ -768,7 +768,7 @@ fn one_connection_has_only_so_many_channels_and_says_so() {
     let counters = Arc::<Counters>::default();
     let full = || counters.view().refused[Refused::FullForConnection as usize];
     let (places, own) = (within(CHANNELS_MAX + 10), [9, 9, 9, 9]);
-    bench.session.seat = Seat::alone_within(places, &counters, own, bench.now);
+    bench.session.origin = Origin::alone_within(places, &counters, own, bench.now);
     for _ in 0..CHANNELS_MAX {
         bench.standard();
     }
@@ -874,7 +874,7 @@ mod verdicts;
 #[derive(Clone, Debug)]
 enum Event {
     Open(bool, u8),
-    Close(u8),
+    Closing(u8),
     Update(u8, u8),
     Mine(u8, u8),
     Tip(bool),
@@ -885,7 +885,7 @@ enum Event {
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         2 => (any::<bool>(), 0..4u8).prop_map(|(kind, hard)| Event::Open(kind, hard)),
-        1 => any::<u8>().prop_map(Event::Close),
+        1 => any::<u8>().prop_map(Event::Closing),
         1 => (any::<u8>(), 0..4u8).prop_map(|(at, hard)| Event::Update(at, hard)),
         6 => (any::<u8>(), 1..20u8).prop_map(|(at, count)| Event::Mine(at, count)),
         2 => any::<bool>().prop_map(Event::Tip),
@@ -919,7 +919,7 @@ proptest! {
                     let kind = if standard { ChannelKind::Standard } else { ChannelKind::Extended };
                     bench.open(kind, 0.0, easy(hard)).unwrap();
                 }
-                Event::Close(at) => if let Some(channel_id) = pick(at, &bench) {
+                Event::Closing(at) => if let Some(channel_id) = pick(at, &bench) {
                     let reason_code = Str255::default();
                     bench.say(&CloseChannel { channel_id, reason_code }).unwrap();
                     bench.peer.forget(channel_id);
@@ -1019,8 +1019,8 @@ fn an_update_that_says_the_same_again_changes_nothing() {
 fn channels_that_open_and_close_without_end_are_refused_by_name() {
     let mut bench = Bench::solo();
     let rules = Rules { logins_per_minute: 10, ..Rules::default() };
-    bench.session.seat.roster.warden().set_rules(rules, bench.now);
-    bench.session.seat.peer = "203.0.113.7:5".parse().unwrap();
+    bench.session.origin.roster.limiter().set_rules(rules, bench.now);
+    bench.session.origin.peer = "203.0.113.7:5".parse().unwrap();
     for _ in 0..10 {
         let channel_id = bench.extended();
         bench.say(&CloseChannel { channel_id, reason_code: Str255::default() }).unwrap();
@@ -1046,7 +1046,7 @@ fn a_channel_whose_place_is_needed_is_closed_alone() {
     let gate = Arc::new(Gate::new(limits, Arc::default(), Arc::clone(&roster), 7));
     let peer: std::net::SocketAddr = "203.0.113.7:5".parse().unwrap();
     let place = gate.enter(peer.ip(), gate::Kind::Connection, &eviction, bench.now).unwrap();
-    bench.session.seat = Seat::new(peer, roster, place, Arc::clone(&eviction), Arc::default());
+    bench.session.origin = Origin::new(peer, roster, place, Arc::clone(&eviction), Arc::default());
     let [first, second, third] = [(); 3].map(|()| bench.extended());
 
     let newcomer = Arc::new(Eviction::of_channel(&Arc::default()));

@@ -5,7 +5,7 @@ use std::{collections::HashSet, net::SocketAddr, sync::Arc, time::Duration};
 use crate::common::until;
 use gatewayd::{
     books::{Counters, Roster},
-    listener::{self, Hall, Limits, Shown},
+    listener::{self, Limits, ListenerConfig, TlsOffer},
     stratum::{Config, Context},
     sv2::noise::{AuthorityKey, Identity},
     work::{
@@ -73,15 +73,15 @@ fn open(limits: Limits) -> House {
     };
     let bound = listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let (addr, tasks) = (bound.addr(), TaskTracker::new());
-    let hall = Hall {
+    let listener_config = ListenerConfig {
         limits: watch::channel(limits).1,
         trusted_proxies: watch::channel(Arc::default()).1,
-        tls: watch::channel(Shown::Off).1,
+        tls: watch::channel(TlsOffer::Off).1,
         context,
         roster: Roster::new(now()),
         identity: identity(),
     };
-    listener::spawn(vec![bound], hall, &tasks).unwrap();
+    listener::spawn(vec![bound], listener_config, &tasks).unwrap();
     tasks.close();
     House { addr, work, counters, shutdown, tasks }
 }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use gatewayd::{
-    stratum::{Close, Effects, Limits, Protocol, Seat},
+    stratum::{Closing, Effects, Limits, Origin, Protocol},
     sv1, sv2,
     work::{Admission, Work},
 };
@@ -94,14 +94,15 @@ impl World {
         // Beginnings of extranonces that no other connection has.
         let first = u32::try_from(number << 8).unwrap().to_be_bytes();
         let limits = Limits { connections: 0xFE, ..Limits::NONE };
-        let mut seat = Seat::alone_within(limits, &Arc::default(), first, now);
-        (seat.roster, seat.seen_budget) = (Arc::clone(&self.roster), Arc::clone(&self.seen_budget));
+        let mut origin = Origin::alone_within(limits, &Arc::default(), first, now);
+        (origin.roster, origin.seen_budget) =
+            (Arc::clone(&self.roster), Arc::clone(&self.seen_budget));
         let name = self.rigs[rig].name.clone();
         let speaks = self.rigs[rig].speaks;
         let session: Box<dyn Protocol> = if speaks == 0 {
-            Box::new(sv1::Sv1Session::new(config, seat, &work, now))
+            Box::new(sv1::Sv1Session::new(config, origin, &work, now))
         } else {
-            Box::new(sv2::Link::new(config, Arc::clone(&self.identity), seat, &work, now))
+            Box::new(sv2::Link::new(config, Arc::clone(&self.identity), origin, &work, now))
         };
         self.rigs[rig].conn = Some(Conn {
             number,
@@ -367,10 +368,10 @@ impl World {
         }
     }
 
-    fn close(&mut self, rig: usize, close: &Close) {
+    fn close(&mut self, rig: usize, close: &Closing) {
         let is_rude = self.rigs[rig].conn.as_ref().is_some_and(|conn| conn.is_rude);
         self.tally.checked(Promise::Honest);
-        if let Close::Violation(what) = close {
+        if let Closing::Violation(what) = close {
             assert!(is_rude, "an honest miner is sent away: {what}");
         }
         self.drop_rig(rig);

@@ -9,8 +9,8 @@ use crate::{
 };
 
 pub(crate) fn bans(handles: &Handles, moment: &Moment) -> Bans {
-    let warden = handles.roster.warden();
-    let (latest, view) = (warden.bans(BANS_MAX, moment.now), warden.view(moment.now));
+    let limiter = handles.roster.limiter();
+    let (latest, view) = (limiter.bans(BANS_MAX, moment.now), limiter.view(moment.now));
     let crossed = Limit::ALL.into_iter().zip(view.crossed);
     Bans {
         total: view.banned as u64,

@@ -133,7 +133,7 @@ impl Authority {
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let shown =
             server_config(vec![signed.der().clone()], key).map_err(|error| failed_to(&error))?;
-        info!(names = names.join(","), "new connections by TLS are shown a new certificate");
+        info!(names = names.join(","), "new TLS connections are shown a new certificate");
         (self.names, self.issued) = (names.into(), now);
         Ok(shown)
     }

@@ -105,7 +105,7 @@ mod tests {
         assert_eq!(told(&crt, &pem), Ok(()));
         assert_eq!(told(&format!("words before\n{crt}"), &pem), Ok(()));
         for (crt, pem, what) in [
-            (crt.as_str(), other.as_str(), "do not go together"),
+            (crt.as_str(), other.as_str(), "do not match"),
             (&crt, &crt, "key_file) holds no private key"),
             (&pem, &pem, "certificate_file) holds no certificate"),
             ("", &pem, "certificate_file) holds no certificate"),
@@ -113,7 +113,7 @@ mod tests {
             (
                 "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
                 &pem,
-                "do not go together",
+                "do not match",
             ),
         ] {
             let told = told(crt, pem).unwrap_err();

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::Sv1Session;
 use crate::{
     books::oddities::Oddity,
-    stratum::{Asked, Close},
+    stratum::{Asked, Closing},
     sv1::{
         error::{write_bad_params, write_too_many_logins, write_true},
         message::Request,
@@ -23,8 +23,8 @@ impl Sv1Session {
         work: &Work,
         now: Instant,
         out: &mut Vec<u8>,
-    ) -> Result<(), Close> {
-        if let Err(why) = self.seat.may_log_in(self.pacing.is_proven(), now) {
+    ) -> Result<(), Closing> {
+        if let Err(why) = self.origin.may_log_in(self.pacing.is_proven(), now) {
             write_too_many_logins(request.id, out);
             return Err(why);
         }
@@ -119,6 +119,6 @@ impl Sv1Session {
         let pooled = work.latest().payout.pooled.as_ref();
         let is_pools = pooled.is_some_and(|terms| terms.min_difficulty as f64 >= floor.get());
         let oddity = Oddity::LowWish { wanted, floor, is_pools };
-        self.seat.roster.oddities().note(self.seat.peer, oddity, now);
+        self.origin.roster.oddities().note(self.origin.peer, oddity, now);
     }
 }

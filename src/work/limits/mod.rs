@@ -1,13 +1,13 @@
 //! How much strangers may ask for, and who is shut out for asking too much again and again.
 //!
-//! `rate` counts, `records` remembers who crossed a limit; [`Warden`] is asked by whoever accepts and
+//! `rate` counts, `offences` remembers who crossed a limit; [`Limiter`] is asked by whoever accepts and
 //! serves miners, and by whoever looks. It is locked when miners come, go and log in, and once for
 //! many shares; never for a share alone.
 
-mod rate;
-mod records;
 #[cfg(test)]
-mod warden_tests;
+mod limiter_tests;
+mod offences;
+mod rate;
 
 use std::{
     collections::HashMap,
@@ -18,10 +18,10 @@ use std::{
 
 use tracing::warn;
 
-pub use self::records::Ban;
+pub use self::offences::Ban;
 use self::{
+    offences::{Offences, Struck},
     rate::{Rate, Time},
-    records::{Records, Struck},
 };
 use super::{
     Ration, Refused,
@@ -105,7 +105,7 @@ impl Limit {
 
 /// Keeps all of it, by address and by the network around it.
 #[derive(Debug)]
-pub struct Warden(Mutex<Inner>);
+pub struct Limiter(Mutex<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -114,7 +114,7 @@ struct Inner {
     rules: Rules,
     /// By [`Limit`]: of an address, of a network; for strangers, and for those who mine.
     rates: [[[Rate; 2]; 2]; Limit::ALL.len()],
-    records: Records,
+    offences: Offences,
     /// Connections that have had a share accepted.
     proven: HashMap<Network, usize>,
     crossed: [u64; Limit::ALL.len()],
@@ -208,7 +208,7 @@ impl Rules {
     }
 }
 
-impl Warden {
+impl Limiter {
     pub fn new(rules: Rules, now: Instant) -> Self {
         let time = Time::default();
         Self(Mutex::new(Inner {
@@ -216,7 +216,7 @@ impl Warden {
             rates: rules.rates(&time),
             time,
             rules,
-            records: Records::default(),
+            offences: Offences::default(),
             proven: HashMap::new(),
             crossed: Default::default(),
             complaints: Default::default(),
@@ -301,12 +301,12 @@ impl Warden {
 
     /// The latest of those that are in force, `most` of them.
     pub fn bans(&self, most: usize, now: Instant) -> Vec<Ban> {
-        self.inner(now).records.bans(most, now)
+        self.inner(now).offences.bans(most, now)
     }
 
     /// Lifts a ban, and forgets what led to it; false when there is none.
     pub fn lift(&self, network: Network, now: Instant) -> bool {
-        self.inner(now).records.lift(network, now)
+        self.inner(now).offences.lift(network, now)
     }
 
     /// Whether `[limits] deny` has this address.
@@ -323,8 +323,8 @@ impl Warden {
         let mut inner = self.inner(now);
         LimitsView {
             crossed: inner.crossed,
-            banned: inner.records.banned(now),
-            bans: inner.records.bans_ever(),
+            banned: inner.offences.banned(now),
+            bans: inner.offences.bans_ever(),
         }
     }
 
@@ -345,7 +345,7 @@ impl Inner {
     fn ban(&mut self, ip: IpAddr, now: Instant) -> Option<Limit> {
         let keys = [Network::host(ip), Network::around(ip)];
         let has_bans = !self.rules.ban_first.is_zero();
-        keys.into_iter().filter(|_| has_bans).find_map(|key| self.records.turn_away(key, now))
+        keys.into_iter().filter(|_| has_bans).find_map(|key| self.offences.turn_away(key, now))
     }
 
     fn take(
@@ -371,7 +371,7 @@ impl Inner {
         if can_ban && self.strike(key, limit, now) {
             return Err(Crossed::Banned(limit));
         }
-        // Connections are refused at the door, which says so.
+        // The listener says that it refuses connections.
         if limit != Limit::Connections
             && let Some(similar_not_logged) = self.complaints[limit as usize].may_say(now)
         {
@@ -384,13 +384,13 @@ impl Inner {
     /// True when that was once too often.
     fn strike(&mut self, key: Network, limit: Limit, now: Instant) -> bool {
         let Rules { ban_first, ban_longest, .. } = self.rules;
-        match self.records.strike(key, limit, ban_first, ban_longest, now) {
+        match self.offences.strike(key, limit, ban_first, ban_longest, now) {
             Struck::Noted => false,
             Struck::Banned(length) => {
                 if let Some(similar_not_logged) = self.bans_said.may_say(now) {
                     warn!(
                         similar_not_logged,
-                        "{key} is shut out for {length:?}: it crossed limits.{} again and again; the \
+                        "{key} is banned for {length:?}: it crossed limits.{} again and again; the \
                          dashboard lists such bans, and can lift them",
                         limit.key()
                     );
@@ -401,8 +401,8 @@ impl Inner {
                 if let Some(similar_not_logged) = self.bans_said.may_say(now) {
                     warn!(
                         similar_not_logged,
-                        "{key} cannot be shut out: {} are",
-                        records::BANS_MAX
+                        "{key} cannot be banned: {} are already",
+                        offences::BANS_MAX
                     );
                 }
                 false

@@ -1,4 +1,4 @@
-//! What a connection has cost lately, told to the warden of limits now and then: never for a share.
+//! What a connection has used lately, reported to the limiter now and then: never for a share.
 
 use std::{
     borrow::Cow,
@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Close, Tally};
+use super::{Closing, Tally};
 use crate::{
     books::Roster,
     work::limits::{Crossed, Limit},
@@ -16,10 +16,10 @@ use crate::{
 /// What is held against a connection; nothing where there is nobody to tell. Small: there are tens of
 /// thousands.
 #[derive(Debug, Default)]
-pub struct Toll(Option<Box<Bill>>);
+pub struct UsageMeter(Option<Box<Usage>>);
 
 #[derive(Debug)]
-struct Bill {
+struct Usage {
     roster: Arc<Roster>,
     ip: IpAddr,
     /// As of the last read.
@@ -31,34 +31,34 @@ struct Bill {
     until: Option<Instant>,
 }
 
-impl Toll {
+impl UsageMeter {
     /// `wait`: before the first answer.
     pub fn new(roster: Arc<Roster>, ip: IpAddr, wait: Option<Duration>, now: Instant) -> Self {
         let until = wait.map(|wait| now + wait.clamp(HOLD_MIN, HOLD_MAX));
-        let bill = Bill { roster, ip, is_proven: false, bytes: 0, bad: 0, good: 0, until };
-        Self(Some(Box::new(bill)))
+        let usage = Usage { roster, ip, is_proven: false, bytes: 0, bad: 0, good: 0, until };
+        Self(Some(Box::new(usage)))
     }
 
     /// Takes note of a read: of bytes that came and that were answered, and of shares. What a stranger
     /// is answered counts as well.
-    pub(super) fn pay(
+    pub(super) fn record(
         &mut self,
         [read, answered]: [usize; 2],
         tally: &Tally,
         is_proven: bool,
         now: Instant,
-    ) -> Result<(), Close> {
-        let Some(bill) = &mut self.0 else { return Ok(()) };
-        bill.is_proven = is_proven;
+    ) -> Result<(), Closing> {
+        let Some(usage) = &mut self.0 else { return Ok(()) };
+        usage.is_proven = is_proven;
         let bytes = if is_proven { read } else { read + answered };
-        bill.bytes = bill.bytes.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
-        bill.good = bill.good.saturating_add(tally.accepted());
-        bill.bad = bill.bad.saturating_add(tally.bad());
+        usage.bytes = usage.bytes.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+        usage.good = usage.good.saturating_add(tally.accepted());
+        usage.bad = usage.bad.saturating_add(tally.bad());
         let bytes_most = if is_proven { BYTES_EACH } else { BYTES_EACH_UNPROVEN };
-        if bill.bytes < bytes_most && bill.bad < BAD_EACH {
+        if usage.bytes < bytes_most && usage.bad < BAD_EACH {
             return Ok(());
         }
-        bill.settle(bytes_most, BAD_EACH, now)
+        usage.report(bytes_most, BAD_EACH, now)
     }
 
     /// When the next read may be, if not now.
@@ -68,18 +68,18 @@ impl Toll {
 
     /// The connection has ended: what is left is told as well, or coming again would be free.
     pub(super) fn end(&mut self, now: Instant) {
-        if let Some(bill) = &mut self.0 {
+        if let Some(usage) = &mut self.0 {
             // It is too late to close it.
-            let _ = bill.settle(1, 1, now);
+            let _ = usage.report(1, 1, now);
         }
     }
 }
 
-impl Bill {
-    fn settle(&mut self, bytes_least: u32, bad_least: u32, now: Instant) -> Result<(), Close> {
+impl Usage {
+    fn report(&mut self, bytes_least: u32, bad_least: u32, now: Instant) -> Result<(), Closing> {
         let own_proof = usize::from(self.is_proven);
-        let (warden, ip) = (self.roster.warden(), self.ip);
-        let take = |limit, count| warden.take(limit, ip, count, own_proof, now);
+        let (limiter, ip) = (self.roster.limiter(), self.ip);
+        let take = |limit, count| limiter.take(limit, ip, count, own_proof, now);
         if self.bad >= bad_least {
             let bad = std::mem::take(&mut self.bad);
             let good = std::mem::take(&mut self.good);
@@ -102,24 +102,24 @@ impl Bill {
 }
 
 /// Why whoever has crossed a limit is sent away; `asked` is what the limit asked about has to say.
-pub(super) fn close_for(crossed: Crossed, asked: Close) -> Close {
+pub(super) fn close_for(crossed: Crossed, asked: Closing) -> Closing {
     match crossed {
         Crossed::Wait(_) => asked,
         // Another than the one asked about, as a rule.
-        Crossed::Banned(limit) => Close::Violation(Cow::Owned(format!(
-            "crossed limits.{} again and again, alone or with others of the same address: that is \
-             shut out for a while",
+        Crossed::Banned(limit) => Closing::Violation(Cow::Owned(format!(
+            "crossed limits.{} again and again, alone or with others at the same address, which is \
+             banned for a while",
             limit.key()
         ))),
         Crossed::Denied => DENIED,
     }
 }
 
-const DENIED: Close = Close::Violation(Cow::Borrowed("was put into limits.deny"));
-const TOO_MANY_BYTES: Close = Close::Violation(Cow::Borrowed(
+const DENIED: Closing = Closing::Violation(Cow::Borrowed("was put into limits.deny"));
+const TOO_MANY_BYTES: Closing = Closing::Violation(Cow::Borrowed(
     "sent or asked for more than limits.bytes_per_second allows from its address",
 ));
-const TOO_MANY_BAD: Close = Close::Violation(Cow::Borrowed(
+const TOO_MANY_BAD: Closing = Closing::Violation(Cow::Borrowed(
     "sent more bad shares than limits.bad_shares_per_minute allows from its address",
 ));
 /// An hour of an honest miner.
@@ -157,7 +157,7 @@ mod tests {
             ban_first: Duration::ZERO,
             ..Rules::default()
         };
-        roster.warden().set_rules(rules, now);
+        roster.limiter().set_rules(rules, now);
         roster
     }
 
@@ -172,7 +172,7 @@ mod tests {
     fn a_flood_of_bad_shares_ends_the_connection_and_stale_ones_never_do() {
         let now = start();
         let roster = roster(now);
-        let mut toll = Toll::new(Arc::clone(&roster), PEER, None, now);
+        let mut meter = UsageMeter::new(Arc::clone(&roster), PEER, None, now);
         // A tip that came late, and a miner that sends all again after it has come back.
         let harmless = [
             Reject::StalePrevblk,
@@ -184,11 +184,11 @@ mod tests {
             Reject::Unauthorized,
         ];
         for _ in 0..10_000 {
-            toll.pay([0, 0], &read(0, &harmless), false, now).unwrap();
+            meter.record([0, 0], &read(0, &harmless), false, now).unwrap();
         }
         let bad = [Reject::HighHash, Reject::Malformed, Reject::HashNotZero, Reject::BadVersion];
         let mut reads = 0;
-        while toll.pay([0, 0], &read(0, &bad), false, now).is_ok() {
+        while meter.record([0, 0], &read(0, &bad), false, now).is_ok() {
             reads += 1;
             assert!(reads < 100);
         }
@@ -199,11 +199,11 @@ mod tests {
     fn firmware_with_many_refusals_that_works_is_let_be() {
         let now = start();
         let roster = roster(now);
-        let mut toll = Toll::new(Arc::clone(&roster), PEER, None, now);
+        let mut meter = UsageMeter::new(Arc::clone(&roster), PEER, None, now);
         for _ in 0..10_000 {
-            toll.pay([0, 0], &read(4, &[Reject::HighHash]), true, now).unwrap();
+            meter.record([0, 0], &read(4, &[Reject::HighHash]), true, now).unwrap();
         }
-        assert_eq!(roster.warden().view(now).crossed, [0; 4]);
+        assert_eq!(roster.limiter().view(now).crossed, [0; 4]);
     }
 
     #[test]
@@ -211,32 +211,32 @@ mod tests {
         let now = start();
         let roster = roster(now);
         for _ in 0..20 {
-            let mut toll = Toll::new(Arc::clone(&roster), PEER, None, now);
-            toll.pay([100, 0], &read(0, &[Reject::HighHash; 10]), false, now).unwrap();
-            toll.end(now);
+            let mut meter = UsageMeter::new(Arc::clone(&roster), PEER, None, now);
+            meter.record([100, 0], &read(0, &[Reject::HighHash; 10]), false, now).unwrap();
+            meter.end(now);
         }
-        assert!(roster.warden().view(now).crossed[Limit::BadShares as usize] > 0);
+        assert!(roster.limiter().view(now).crossed[Limit::BadShares as usize] > 0);
     }
 
     #[test]
     fn who_sends_too_much_is_read_later_and_still_owes_it() {
         let now = start();
         let roster = roster(now);
-        let mut toll = Toll::new(Arc::clone(&roster), PEER, None, now);
+        let mut meter = UsageMeter::new(Arc::clone(&roster), PEER, None, now);
         let none = Tally::default();
         let mut sent = 0;
-        while toll.pause(now).is_none() {
-            toll.pay([8192, 0], &none, false, now).unwrap();
+        while meter.pause(now).is_none() {
+            meter.record([8192, 0], &none, false, now).unwrap();
             sent += 8192;
             assert!(sent < 10_000_000);
         }
         assert!(sent > 5_900_000, "a minute's worth at once");
-        let until = toll.pause(now).unwrap();
+        let until = meter.pause(now).unwrap();
         assert_eq!(until, now + HOLD_MIN);
         // It is let through when what it owes has been made good.
-        toll.pay([1, 0], &none, false, until).unwrap();
-        assert_eq!(toll.pause(until), None);
-        assert_eq!(toll.0.unwrap().bytes, 0);
+        meter.record([1, 0], &none, false, until).unwrap();
+        assert_eq!(meter.pause(until), None);
+        assert_eq!(meter.0.unwrap().bytes, 0);
     }
 
     #[test]
@@ -244,18 +244,18 @@ mod tests {
         let mut now = start();
         let roster = Roster::new(now);
         let rules = Rules { logins_per_minute: 10, ..Rules::default() };
-        roster.warden().set_rules(rules, now);
-        let mut toll = Toll::new(Arc::clone(&roster), PEER, None, now);
+        roster.limiter().set_rules(rules, now);
+        let mut meter = UsageMeter::new(Arc::clone(&roster), PEER, None, now);
         for _ in 0..4 {
             for _ in 0..100 {
-                let _ = roster.warden().take(Limit::Logins, PEER, 1, 0, now);
+                let _ = roster.limiter().take(Limit::Logins, PEER, 1, 0, now);
             }
             now += Duration::from_secs(10);
         }
-        assert_eq!(roster.warden().view(now).banned, 1);
-        let told = toll.pay([100_000, 0], &read(0, &[]), false, now).unwrap_err().to_string();
+        assert_eq!(roster.limiter().view(now).banned, 1);
+        let told = meter.record([100_000, 0], &read(0, &[]), false, now).unwrap_err().to_string();
         assert!(told.contains("limits.logins_per_minute"), "{told}");
-        let told = toll.pay([0, 0], &read(0, &[Reject::HighHash; 20]), false, now).unwrap_err();
+        let told = meter.record([0, 0], &read(0, &[Reject::HighHash; 20]), false, now).unwrap_err();
         assert!(told.to_string().contains("limits.logins_per_minute"), "{told}");
     }
 }

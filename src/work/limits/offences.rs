@@ -32,8 +32,8 @@ pub(super) enum Struck {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Records {
-    all: HashMap<Network, Record>,
+pub(super) struct Offences {
+    all: HashMap<Network, Offence>,
     /// Bans in force: the latest first, and by when they end.
     latest: BTreeSet<(Reverse<Instant>, Network)>,
     ends: BTreeSet<(Instant, Network)>,
@@ -43,7 +43,7 @@ pub(super) struct Records {
 }
 
 #[derive(Clone, Debug)]
-struct Record {
+struct Offence {
     strikes: u32,
     struck: Instant,
     /// Bans before, as far as they are remembered.
@@ -53,7 +53,7 @@ struct Record {
     ban: Option<Ban>,
 }
 
-impl Record {
+impl Offence {
     fn live(&self, now: Instant) -> Option<&Ban> {
         self.ban.as_ref().filter(|ban| now < ban.until)
     }
@@ -82,7 +82,7 @@ impl Record {
     }
 }
 
-impl Records {
+impl Offences {
     /// Notes that a limit was crossed. The first bans last `first`, each next one twice as long as
     /// the last, up to `longest`.
     pub(super) fn strike(
@@ -97,37 +97,37 @@ impl Records {
         if !self.has_room(key, now) {
             return Struck::Full;
         }
-        let fresh = Record { strikes: 0, struck: now, row: 0, forgiven: 0, ban: None };
-        let record = self.all.entry(key).or_insert(fresh);
-        if record.live(now).is_some() {
+        let fresh = Offence { strikes: 0, struck: now, row: 0, forgiven: 0, ban: None };
+        let offence = self.all.entry(key).or_insert(fresh);
+        if offence.live(now).is_some() {
             return Struck::Noted;
         }
-        record.mellow(now);
+        offence.mellow(now);
         // What happens at once is one crossing, however many connections take part.
-        if record.strikes > 0 && now < record.struck + STRIKE_EACH {
+        if offence.strikes > 0 && now < offence.struck + STRIKE_EACH {
             return Struck::Noted;
         }
-        (record.strikes, record.struck, record.forgiven) = (record.strikes + 1, now, 0);
-        if record.strikes < STRIKES_MAX {
+        (offence.strikes, offence.struck, offence.forgiven) = (offence.strikes + 1, now, 0);
+        if offence.strikes < STRIKES_MAX {
             return Struck::Noted;
         }
-        let times = 1_u32.checked_shl(record.row).unwrap_or(u32::MAX);
+        let times = 1_u32.checked_shl(offence.row).unwrap_or(u32::MAX);
         let length = first.saturating_mul(times).min(longest.max(first)).min(LENGTH_MAX);
-        record.row += 1;
-        record.strikes = 0;
-        let row = record.row;
+        offence.row += 1;
+        offence.strikes = 0;
+        let row = offence.row;
         let ban = Ban { network: key, limit, since: now, until: now + length, row, refused: 0 };
         self.latest.insert((Reverse(ban.since), key));
         self.ends.insert((ban.until, key));
-        record.ban = Some(ban);
+        offence.ban = Some(ban);
         self.bans_ever += 1;
         Struck::Banned(length)
     }
 
     /// What it is banned for; counts that it came.
     pub(super) fn turn_away(&mut self, key: Network, now: Instant) -> Option<Limit> {
-        let record = self.all.get_mut(&key)?;
-        let ban = record.ban.as_mut().filter(|ban| now < ban.until)?;
+        let offence = self.all.get_mut(&key)?;
+        let ban = offence.ban.as_mut().filter(|ban| now < ban.until)?;
         ban.refused += 1;
         Some(ban.limit)
     }
@@ -178,7 +178,7 @@ impl Records {
             return false;
         }
         self.swept = Some(now);
-        self.all.values_mut().for_each(|record| record.mellow(now));
+        self.all.values_mut().for_each(|offence| offence.mellow(now));
         self.all.retain(|_, it| it.strikes > 0 || it.ban.is_some());
         self.forget_least(now);
         self.all.len() < BANS_MAX
@@ -186,7 +186,7 @@ impl Records {
 
     fn forget_least(&mut self, now: Instant) {
         let not_live = self.all.values().filter(|it| it.live(now).is_none());
-        let mut weights: Vec<_> = not_live.map(Record::weight).collect();
+        let mut weights: Vec<_> = not_live.map(Offence::weight).collect();
         let most = (BANS_MAX - BANS_MAX / 4).saturating_sub(self.all.len() - weights.len());
         let Some(at) = weights.len().checked_sub(most.max(1)) else { return };
         let (_, least, _) = weights.select_nth_unstable(at);
@@ -229,9 +229,9 @@ mod tests {
     }
 
     /// Strikes until there is a ban; its length.
-    fn offend(records: &mut Records, key: Network, now: &mut Instant) -> Duration {
+    fn offend(offences: &mut Offences, key: Network, now: &mut Instant) -> Duration {
         for _ in 0..10 {
-            let struck = records.strike(key, Limit::Logins, FIRST, LONGEST, *now);
+            let struck = offences.strike(key, Limit::Logins, FIRST, LONGEST, *now);
             if let Struck::Banned(length) = struck {
                 return length;
             }
@@ -242,125 +242,129 @@ mod tests {
 
     #[test]
     fn a_burst_is_one_crossing_and_three_lead_to_a_ban() {
-        let (mut records, now) = (Records::default(), start());
+        let (mut offences, now) = (Offences::default(), start());
         for ms in 0..9_000 {
             let at = now + Duration::from_millis(ms);
-            let struck = records.strike(host(1), Limit::Logins, FIRST, LONGEST, at);
+            let struck = offences.strike(host(1), Limit::Logins, FIRST, LONGEST, at);
             assert_eq!(struck, Struck::Noted);
         }
         let at = |s| now + Duration::from_secs(s);
-        let mut strike = |s| records.strike(host(1), Limit::Logins, FIRST, LONGEST, at(s));
+        let mut strike = |s| offences.strike(host(1), Limit::Logins, FIRST, LONGEST, at(s));
         assert_eq!(strike(10), Struck::Noted);
         assert_eq!(strike(20), Struck::Banned(FIRST));
         assert!(
-            records.turn_away(host(1), at(79)).is_some()
-                && records.turn_away(host(1), at(80)).is_none()
+            offences.turn_away(host(1), at(79)).is_some()
+                && offences.turn_away(host(1), at(80)).is_none()
         );
-        assert!(records.turn_away(host(2), at(30)).is_none());
+        assert!(offences.turn_away(host(2), at(30)).is_none());
         // Seldom enough, it comes to nothing.
         for at in (1..100).map(|each| at(1000 * each)) {
-            let struck = records.strike(host(3), Limit::Logins, FIRST, LONGEST, at);
+            let struck = offences.strike(host(3), Limit::Logins, FIRST, LONGEST, at);
             assert_eq!(struck, Struck::Noted);
         }
     }
 
     #[test]
     fn bans_grow_to_the_longest_and_shrink_again_with_time() {
-        let (mut records, mut now) = (Records::default(), start());
+        let (mut offences, mut now) = (Offences::default(), start());
         let mut lengths = Vec::new();
         for _ in 0..13 {
-            let length = offend(&mut records, host(1), &mut now);
+            let length = offend(&mut offences, host(1), &mut now);
             lengths.push(length.as_secs());
             now += length;
         }
         assert_eq!(lengths[..5], [60, 120, 240, 480, 960]);
         assert_eq!(lengths[11..], [86_400, 86_400]);
         now += ROW_KEPT * 11;
-        assert_eq!(offend(&mut records, host(1), &mut now).as_secs(), 240, "11 of 13 are forgiven");
+        assert_eq!(
+            offend(&mut offences, host(1), &mut now).as_secs(),
+            240,
+            "11 of 13 are forgiven"
+        );
         now += ROW_KEPT * 20;
-        assert_eq!(offend(&mut records, host(1), &mut now), FIRST);
+        assert_eq!(offend(&mut offences, host(1), &mut now), FIRST);
     }
 
     #[test]
     fn a_ban_is_seen_and_lifted() {
-        let (mut records, mut now) = (Records::default(), start());
-        offend(&mut records, host(1), &mut now);
-        let _ = records.turn_away(host(1), now);
-        let bans = records.bans(9, now);
+        let (mut offences, mut now) = (Offences::default(), start());
+        offend(&mut offences, host(1), &mut now);
+        let _ = offences.turn_away(host(1), now);
+        let bans = offences.bans(9, now);
         assert_eq!(bans.len(), 1);
         let Ban { network, until, row, refused, .. } = bans[0].clone();
         assert_eq!((network, until, row, refused), (host(1), now + FIRST, 1, 1));
-        assert!(!records.lift(host(2), now));
-        assert!(records.lift(host(1), now) && records.turn_away(host(1), now).is_none());
-        assert!(records.bans(9, now).is_empty());
-        assert_eq!(offend(&mut records, host(1), &mut now), FIRST, "it begins anew");
+        assert!(!offences.lift(host(2), now));
+        assert!(offences.lift(host(1), now) && offences.turn_away(host(1), now).is_none());
+        assert!(offences.bans(9, now).is_empty());
+        assert_eq!(offend(&mut offences, host(1), &mut now), FIRST, "it begins anew");
     }
 
     /// Bans that have ended make the next one longer; the flood looks for room once a second.
     #[test]
     fn earlier_bans_are_not_forgotten_for_a_crowd() {
-        let (mut records, mut now) = (Records::default(), start());
+        let (mut offences, mut now) = (Offences::default(), start());
         for _ in 0..6 {
-            let length = offend(&mut records, host(0), &mut now);
+            let length = offend(&mut offences, host(0), &mut now);
             now += length;
         }
         now += ROW_KEPT;
         for number in 1..200_000 {
-            records.strike(host(number), Limit::Bytes, FIRST, LONGEST, now);
+            offences.strike(host(number), Limit::Bytes, FIRST, LONGEST, now);
             now += Duration::from_millis(5);
         }
-        assert_eq!(offend(&mut records, host(0), &mut now), FIRST * 32, "one of six is forgiven");
+        assert_eq!(offend(&mut offences, host(0), &mut now), FIRST * 32, "one of six is forgiven");
     }
 
     #[test]
     fn the_latest_bans_in_force_are_shown() {
-        let (mut records, mut now) = (Records::default(), start());
+        let (mut offences, mut now) = (Offences::default(), start());
         for number in 0..30 {
-            offend(&mut records, host(number), &mut now);
+            offend(&mut offences, host(number), &mut now);
             now += Duration::from_millis(1);
         }
         // Each took 20 s, and lasts 60.
-        assert_eq!(records.banned(now), 3);
-        let shown = |records: &mut Records, most, now| {
-            let bans = records.bans(most, now);
+        assert_eq!(offences.banned(now), 3);
+        let shown = |offences: &mut Offences, most, now| {
+            let bans = offences.bans(most, now);
             bans.into_iter().map(|ban| ban.network).collect::<Vec<_>>()
         };
-        assert_eq!(shown(&mut records, 9, now), [host(29), host(28), host(27)]);
-        assert_eq!(shown(&mut records, 2, now), [host(29), host(28)]);
-        assert!(records.lift(host(28), now));
-        assert_eq!(shown(&mut records, 9, now), [host(29), host(27)]);
-        offend(&mut records, host(27), &mut (now + FIRST));
-        assert_eq!(shown(&mut records, 9, now + FIRST), [host(27)]);
+        assert_eq!(shown(&mut offences, 9, now), [host(29), host(28), host(27)]);
+        assert_eq!(shown(&mut offences, 2, now), [host(29), host(28)]);
+        assert!(offences.lift(host(28), now));
+        assert_eq!(shown(&mut offences, 9, now), [host(29), host(27)]);
+        offend(&mut offences, host(27), &mut (now + FIRST));
+        assert_eq!(shown(&mut offences, 9, now + FIRST), [host(27)]);
         let later = now + LONGEST;
-        assert_eq!((records.banned(later), shown(&mut records, 9, later)), (0, Vec::new()));
-        assert!(records.ends.is_empty() && records.latest.is_empty());
+        assert_eq!((offences.banned(later), shown(&mut offences, 9, later)), (0, Vec::new()));
+        assert!(offences.ends.is_empty() && offences.latest.is_empty());
     }
 
     /// A guard never forgets under load.
     #[test]
     fn a_ban_in_force_outlives_any_crowd() {
-        let (mut records, mut now) = (Records::default(), start());
-        offend(&mut records, host(0), &mut now);
+        let (mut offences, mut now) = (Offences::default(), start());
+        offend(&mut offences, host(0), &mut now);
         for number in 1..300_000 {
-            records.strike(host(number), Limit::Bytes, FIRST, LONGEST, now);
-            assert!(records.all.len() <= BANS_MAX);
+            offences.strike(host(number), Limit::Bytes, FIRST, LONGEST, now);
+            assert!(offences.all.len() <= BANS_MAX);
             now += Duration::from_micros(10);
         }
-        assert!(records.turn_away(host(0), now).is_some());
+        assert!(offences.turn_away(host(0), now).is_some());
         // Full of bans: the next is not one, and none goes for it.
-        let (mut records, now) = (Records::default(), start());
+        let (mut offences, now) = (Offences::default(), start());
         let at = |times| now + STRIKE_EACH * times;
         for number in 0..u32::try_from(BANS_MAX).unwrap() {
             for times in 0..STRIKES_MAX {
-                records.strike(host(number), Limit::Bytes, FIRST, LONGEST, at(times));
+                offences.strike(host(number), Limit::Bytes, FIRST, LONGEST, at(times));
             }
         }
-        assert_eq!(records.banned(at(3)), BANS_MAX);
-        let struck = records.strike(host(u32::MAX), Limit::Bytes, FIRST, LONGEST, at(3));
+        assert_eq!(offences.banned(at(3)), BANS_MAX);
+        let struck = offences.strike(host(u32::MAX), Limit::Bytes, FIRST, LONGEST, at(3));
         assert_eq!(struck, Struck::Full);
-        assert!(records.turn_away(host(0), at(3)).is_some());
+        assert!(offences.turn_away(host(0), at(3)).is_some());
         let later = at(3) + FIRST;
-        let struck = records.strike(host(u32::MAX), Limit::Bytes, FIRST, LONGEST, later);
+        let struck = offences.strike(host(u32::MAX), Limit::Bytes, FIRST, LONGEST, later);
         assert_eq!(struck, Struck::Noted, "there is room when bans have ended");
     }
 }

@@ -14,7 +14,7 @@ fn rules() -> Rules {
 }
 
 struct Bench {
-    warden: Warden,
+    limiter: Limiter,
     now: Instant,
 }
 
@@ -22,15 +22,15 @@ impl Bench {
     fn new(rules: Rules) -> Self {
         #[expect(clippy::disallowed_methods, reason = "any origin will do")]
         let now = Instant::now();
-        Self { warden: Warden::new(rules, now), now }
+        Self { limiter: Limiter::new(rules, now), now }
     }
 
     fn admit(&self, from: &str) -> Result<Option<Duration>, Refused> {
-        self.warden.admit(ip(from), self.now)
+        self.limiter.admit(ip(from), self.now)
     }
 
     fn bad(&self, from: &str, count: u32, own_proof: usize) -> Result<(), Crossed> {
-        self.warden.take(Limit::BadShares, ip(from), count, own_proof, self.now)
+        self.limiter.take(Limit::BadShares, ip(from), count, own_proof, self.now)
     }
 
     /// Floods with bad shares for a minute; whether there is a ban then.
@@ -41,7 +41,7 @@ impl Bench {
             }
             self.now += Duration::from_secs(1);
         }
-        self.warden.view(self.now).banned > 0
+        self.limiter.view(self.now).banned > 0
     }
 }
 
@@ -69,7 +69,7 @@ fn a_flood_of_connections_is_refused_and_never_shut_out() {
     assert_eq!(bench.admit("203.0.113.7"), Err(Refused::TooOften));
     assert!((990..=1000).contains(&admitted), "100 a minute: {admitted}");
     assert_eq!(bench.admit("203.0.113.8"), Ok(None), "a neighbour");
-    let view = bench.warden.view(bench.now);
+    let view = bench.limiter.view(bench.now);
     assert_eq!((view.banned, view.bans), (0, 0));
     assert!(view.crossed[Limit::Connections as usize] > 10_000);
 }
@@ -81,7 +81,7 @@ fn who_floods_is_shut_out_and_nobody_else_is() {
     assert_eq!(bench.admit("203.0.113.7"), Err(Refused::Banned));
     assert_eq!(bench.admit("203.0.113.8"), Ok(None), "a neighbour");
     assert_eq!(bench.admit("198.51.100.1"), Ok(None));
-    let view = bench.warden.view(bench.now);
+    let view = bench.limiter.view(bench.now);
     assert_eq!((view.banned, view.bans), (1, 1));
     bench.now += Duration::from_secs(61);
     assert_eq!(bench.admit("203.0.113.7"), Ok(None), "it has ended");
@@ -92,8 +92,8 @@ fn who_floods_is_shut_out_and_nobody_else_is() {
 fn who_mines_does_not_wait_for_what_strangers_of_its_address_owe() {
     let bench = Bench::new(rules());
     let take =
-        |limit, own_proof| bench.warden.take(limit, ip("203.0.113.7"), 50, own_proof, bench.now);
-    bench.warden.prove(ip("203.0.113.7"));
+        |limit, own_proof| bench.limiter.take(limit, ip("203.0.113.7"), 50, own_proof, bench.now);
+    bench.limiter.prove(ip("203.0.113.7"));
     for limit in [Limit::Logins, Limit::BadShares, Limit::Bytes] {
         assert!((0..10_000).any(|_| take(limit, 0).is_err()), "{limit:?}");
         assert_eq!(take(limit, 1), Ok(()), "{limit:?}");
@@ -116,13 +116,13 @@ fn a_network_has_four_times_what_an_address_has() {
 #[test]
 fn who_mines_is_not_shut_out_for_a_neighbour() {
     let mut bench = Bench::new(rules());
-    bench.warden.prove(ip("203.0.113.7"));
+    bench.limiter.prove(ip("203.0.113.7"));
     assert!(!bench.flood("203.0.113.7", 0), "another behind the same address works");
     let crosses = (0..10).any(|_| bench.bad("203.0.113.7", 20, 0).is_err());
     assert!(crosses, "but the flooder is closed");
     assert!(bench.flood("203.0.113.7", 1), "who works there is the flooder itself");
-    bench.warden.leave(ip("203.0.113.7"));
-    assert!(bench.warden.0.lock().unwrap().proven.is_empty());
+    bench.limiter.leave(ip("203.0.113.7"));
+    assert!(bench.limiter.0.lock().unwrap().proven.is_empty());
     let mut bench = Bench::new(rules());
     assert!(bench.flood("203.0.113.7", 0));
     assert_eq!(bench.admit("203.0.113.7"), Err(Refused::Banned));
@@ -165,12 +165,12 @@ fn a_ban_outlives_other_settings_and_ends_when_bans_are_off() {
     let mut bench = Bench::new(rules());
     bench.flood("203.0.113.7", 0);
     assert_eq!(bench.admit("203.0.113.7"), Err(Refused::Banned));
-    bench.warden.set_rules(Rules { logins_per_minute: 7, ..rules() }, bench.now);
+    bench.limiter.set_rules(Rules { logins_per_minute: 7, ..rules() }, bench.now);
     assert_eq!(bench.admit("203.0.113.7"), Err(Refused::Banned));
-    bench.warden.set_rules(Rules { ban_first: Duration::ZERO, ..rules() }, bench.now);
+    bench.limiter.set_rules(Rules { ban_first: Duration::ZERO, ..rules() }, bench.now);
     assert_eq!(bench.admit("203.0.113.7"), Ok(None));
-    bench.warden.set_rules(rules(), bench.now);
-    assert!(bench.warden.lift(Network::host(ip("203.0.113.7")), bench.now));
+    bench.limiter.set_rules(rules(), bench.now);
+    assert!(bench.limiter.lift(Network::host(ip("203.0.113.7")), bench.now));
     assert_eq!(bench.admit("203.0.113.7"), Ok(None));
 }
 
@@ -178,7 +178,7 @@ fn a_ban_outlives_other_settings_and_ends_when_bans_are_off() {
 fn who_has_used_up_its_bytes_waits_with_every_new_connection() {
     let mut bench = Bench::new(rules());
     let take = |bench: &Bench, count| {
-        bench.warden.take(Limit::Bytes, ip("203.0.113.7"), count, 0, bench.now)
+        bench.limiter.take(Limit::Bytes, ip("203.0.113.7"), count, 0, bench.now)
     };
     assert_eq!(take(&bench, 60_000), Ok(()), "a minute's at once");
     assert_eq!(take(&bench, 5_000), Err(Crossed::Wait(Duration::from_secs(5))));
@@ -197,16 +197,16 @@ fn a_farm_behind_one_address_comes_back_at_once() {
     for times in 0..2 {
         for at in 0..5000 {
             assert_eq!(bench.admit(farm), Ok(None), "{at}, {times}");
-            let first_job = bench.warden.take(Limit::Bytes, ip(farm), 9_000, 0, bench.now);
+            let first_job = bench.limiter.take(Limit::Bytes, ip(farm), 9_000, 0, bench.now);
             assert_eq!(first_job, Ok(()), "{at}, {times}");
             for _ in 0..2 {
-                let login = bench.warden.take(Limit::Logins, ip(farm), 1, 0, bench.now);
+                let login = bench.limiter.take(Limit::Logins, ip(farm), 1, 0, bench.now);
                 assert_eq!(login, Ok(()), "{at}, {times}");
             }
         }
         bench.now += Duration::from_secs(60);
     }
-    assert_eq!(bench.warden.view(bench.now), LimitsView::default());
+    assert_eq!(bench.limiter.view(bench.now), LimitsView::default());
 }
 
 /// 128 bytes that open a channel bring back 16 kB where the coinbase is large: who opens, hangs up and
@@ -216,7 +216,7 @@ fn churn_for_large_first_jobs_is_held_to_the_limit_of_bytes() {
     let mut bench = Bench::new(Rules::default());
     let from = ip("203.0.113.7");
     let (mut sent, mut since_ban) = (0_u64, 0_u64);
-    let take = |bench: &Bench, limit, count| bench.warden.take(limit, from, count, 0, bench.now);
+    let take = |bench: &Bench, limit, count| bench.limiter.take(limit, from, count, 0, bench.now);
     for _ in 0..120_000 {
         bench.now += Duration::from_millis(1);
         // A wait is one before the first answer, and nobody who churns waits.
@@ -224,11 +224,11 @@ fn churn_for_large_first_jobs_is_held_to_the_limit_of_bytes() {
             && take(&bench, Limit::Logins, 1).is_ok()
             && take(&bench, Limit::Bytes, 128 + 16_384).is_ok();
         sent += u64::from(is_served) * 16_384;
-        if bench.warden.view(bench.now).bans > 0 {
+        if bench.limiter.view(bench.now).bans > 0 {
             since_ban += u64::from(is_served);
         }
     }
     let most = 60 * 2_000_000 + 120 * 2_000_000;
     assert!(sent <= most, "{sent} of {most}");
-    assert!(bench.warden.view(bench.now).bans > 0 && since_ban < 12_000, "{since_ban}");
+    assert!(bench.limiter.view(bench.now).bans > 0 && since_ban < 12_000, "{since_ban}");
 }

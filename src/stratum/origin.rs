@@ -1,11 +1,11 @@
-//! Where a miner sits: what a session has of the place that accepted it.
+//! Where a miner comes from: what its session gets from the listener.
 
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use super::{
-    Close, Config,
+    Closing, Config,
     gate::{Gate, Kind, Limits, Place},
-    toll::close_for,
+    meter::close_for,
 };
 use crate::{
     books::{
@@ -16,9 +16,9 @@ use crate::{
     work::{CoinbaseClass, Refused, limits::Limit},
 };
 
-/// A session's place among all. Owned by it.
+/// A connection's address and place, and what all share. Owned by its session.
 #[derive(Debug)]
-pub struct Seat {
+pub struct Origin {
     pub peer: SocketAddr,
     pub roster: Arc<Roster>,
     /// The connection's own; there are many connections, and few ask for it.
@@ -32,7 +32,7 @@ pub struct Seat {
     pub is_secured: bool,
 }
 
-impl Seat {
+impl Origin {
     pub fn new(
         peer: SocketAddr,
         roster: Arc<Roster>,
@@ -77,11 +77,11 @@ impl Seat {
     }
 
     /// Whether somebody may log in, as often as it has been done from there; why not.
-    pub fn may_log_in(&self, is_proven: bool, now: Instant) -> Result<(), Close> {
+    pub fn may_log_in(&self, is_proven: bool, now: Instant) -> Result<(), Closing> {
         let own_proof = usize::from(is_proven);
-        let warden = self.roster.warden();
-        let taken = warden.take(Limit::Logins, self.peer.ip(), 1, own_proof, now);
-        taken.map_err(|crossed| close_for(crossed, Close::TOO_MANY_LOGINS))
+        let limiter = self.roster.limiter();
+        let taken = limiter.take(Limit::Logins, self.peer.ip(), 1, own_proof, now);
+        taken.map_err(|crossed| close_for(crossed, Closing::TOO_MANY_LOGINS))
     }
 
     /// What a miner of Stratum V1 speaks here.
@@ -89,7 +89,7 @@ impl Seat {
         if self.is_secured { MinerProtocol::Sv1Tls } else { MinerProtocol::Sv1 }
     }
 
-    /// A seat in an empty room: for a session that no listener accepted.
+    /// For a session that no listener accepted.
     pub fn alone(extranonce1: [u8; 4], now: Instant) -> Self {
         Self::alone_within(Limits::NONE, &Arc::default(), extranonce1, now)
     }
