@@ -27,16 +27,6 @@ pub(crate) async fn connect(target: impl ToSocketAddrs) -> io::Result<TcpStream>
     race(lookup_host(target).await?).await
 }
 
-/// Where `target` is: its only address, unseen, or else the first one that accepts a connection.
-/// For those who connect by means of their own.
-pub(crate) async fn reachable(target: impl ToSocketAddrs) -> io::Result<SocketAddr> {
-    let addrs: Vec<SocketAddr> = lookup_host(target).await?.collect();
-    match addrs.as_slice() {
-        [only] => Ok(*only),
-        _ => race(addrs.into_iter()).await?.peer_addr(),
-    }
-}
-
 /// The first connection to any of these addresses.
 async fn race(addrs: impl Iterator<Item = SocketAddr>) -> io::Result<TcpStream> {
     let mut waiting = in_turn(addrs);

@@ -88,15 +88,6 @@ async fn what_every_address_said_is_told() {
     assert!(race([].into_iter()).await.unwrap_err().to_string().contains("no address"));
 }
 
-#[tokio::test]
-async fn a_single_address_is_not_tried_before_it_is_used() {
-    let addr = closed();
-    assert_eq!(reachable(addr).await.unwrap(), addr);
-    let open = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let good = open.local_addr().unwrap();
-    assert_eq!(reachable(&[closed(), good][..]).await.unwrap(), good);
-}
-
 #[test]
 fn families_take_turns() {
     let parse = |text: &str| text.parse::<SocketAddr>().unwrap();

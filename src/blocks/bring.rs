@@ -16,11 +16,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::{
-    Answer, BlockNode, BlockReport, Event,
+    Answer, BlockReport, Event,
     store::{Pending, Store},
     task::{Destination, Submitter},
 };
-use crate::work::{Hash256, Nbits};
+use crate::{
+    node::NodeConfig,
+    work::{Hash256, Nbits},
+};
 
 /// A block in the form that goes to disk and nodes.
 #[derive(Debug)]
@@ -106,7 +109,7 @@ impl Submitter {
     }
 
     /// Submits to one node until it gives a verdict or the patience ends.
-    async fn bring_to(self, to: Destination, block: Arc<Outgoing>) -> (BlockNode, Answer) {
+    async fn bring_to(self, to: Destination, block: Arc<Outgoing>) -> (NodeConfig, Answer) {
         let (mut pause, mut waited) = (RETRY_FIRST, Duration::ZERO);
         let (mut told, mut asked) = (None, false);
         loop {
@@ -200,12 +203,12 @@ struct Way {
     submitter: Submitter,
     block: Arc<Outgoing>,
     bound: Vec<Bound>,
-    running: JoinSet<(BlockNode, Answer)>,
+    running: JoinSet<(NodeConfig, Answer)>,
 }
 
 /// A node that the block goes to, or went.
 struct Bound {
-    node: BlockNode,
+    node: NodeConfig,
     task: AbortHandle,
     /// When it has said its last word, or the patience with it ended.
     answer: Option<Answer>,
@@ -225,7 +228,7 @@ impl Way {
     /// Sets out to nodes that are new among `nodes`, and anew to those that are to be asked in
     /// another way. Those that left are tried on.
     fn follow(&mut self, nodes: &[Destination]) {
-        let is_listed = |node: &BlockNode| nodes.iter().any(|to| to.node == *node);
+        let is_listed = |node: &NodeConfig| nodes.iter().any(|to| to.node.has_same_rpc(node));
         self.bound.retain(|old| {
             let is_corrected = !is_listed(&old.node)
                 && nodes.iter().any(|to| to.node.rpc_url == old.node.rpc_url)
@@ -240,7 +243,8 @@ impl Way {
         });
         for to in nodes {
             let is_same = |old: &Bound| {
-                old.node == to.node || old.is_final() && old.node.rpc_url == to.node.rpc_url
+                old.node.has_same_rpc(&to.node)
+                    || old.is_final() && old.node.rpc_url == to.node.rpc_url
             };
             if !self.bound.iter().any(is_same) {
                 let bringing = self.submitter.clone().bring_to(to.clone(), Arc::clone(&self.block));
@@ -250,11 +254,11 @@ impl Way {
         }
     }
 
-    fn note(&mut self, answer: Result<(BlockNode, Answer), JoinError>) {
+    fn note(&mut self, answer: Result<(NodeConfig, Answer), JoinError>) {
         // One that was replaced has none.
         let Ok((node, answer)) = answer else { return };
         let is_first = answer == Answer::Accepted && !self.is_accepted();
-        if let Some(bound) = self.bound.iter_mut().find(|bound| bound.node == node) {
+        if let Some(bound) = self.bound.iter_mut().find(|bound| bound.node.has_same_rpc(&node)) {
             bound.answer = Some(answer);
         }
         if is_first {

@@ -30,14 +30,9 @@ impl House {
             .without_time()
             .with_writer(move || writer.clone())
             .finish();
-        let nodes = nodes.iter().map(|url| {
-            Destination::new(BlockNode {
-                name: "node".into(),
-                rpc_url: (*url).into(),
-                auth: Auth::None,
-                is_blvm: false,
-            })
-        });
+        let nodes = nodes
+            .iter()
+            .map(|url| Destination::new(NodeConfig::new("node", url.parse().unwrap(), Auth::None)));
         Self {
             dir: tempfile::tempdir().unwrap(),
             stop: CancellationToken::new(),

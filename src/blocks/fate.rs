@@ -10,7 +10,10 @@ use std::{
 };
 
 pub use crate::work::BlockOutcome as Answer;
-use crate::work::{Hash256, Username, printable};
+use crate::{
+    node::error::{DESERIALIZATION, INVALID_PARAMS, VERIFY_REJECTED},
+    work::{Hash256, Username, printable},
+};
 
 impl Answer {
     /// What `submitblock` says (BIP 22): null is acceptance, and neither a block that the node
@@ -33,7 +36,7 @@ impl Answer {
     /// tell of the node, like -25 for a full disk in the midst of connecting.
     pub(super) fn of_error(code: i32, message: &str) -> Self {
         match code {
-            RPC_VERIFY_REJECTED | RPC_DESERIALIZATION => Self::Rejected(shown(message)),
+            VERIFY_REJECTED | DESERIALIZATION => Self::Rejected(shown(message)),
             _ => Self::Unanswered(shown(message)),
         }
     }
@@ -179,11 +182,6 @@ impl BlockStats {
     }
 }
 
-/// JSON-RPC's own code for parameters that are wrong.
-const INVALID_PARAMS: i32 = -32602;
-/// Of Bitcoin Core's protocol.h.
-const RPC_VERIFY_REJECTED: i32 = -26;
-const RPC_DESERIALIZATION: i32 = -22;
 /// With these words blvm-node 0.1 judges a block; all else may be its storage, its undo log, or a
 /// coin that it lost.
 const BLVM_VERDICTS: [&str; 6] = [

@@ -5,29 +5,31 @@ use std::{
     error::Error,
     io,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    thread,
     time::{Duration, SystemTime},
 };
 
 use tokio::{
-    sync::{Semaphore, mpsc, oneshot, watch},
+    sync::{Semaphore, mpsc, watch},
     task::{Id, JoinError, JoinSet, spawn_blocking},
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::{
-    Answer, BlockNode, BlockStats, BlocksConfig, Event, News,
+    Answer, BlockStats, BlocksConfig, Event, News,
     bring::Outgoing,
     line::{Line, Rank},
-    rpc,
     store::Store,
+    verdict,
 };
-use crate::work::{FoundBlock, Hash256, Nbits};
+use crate::{
+    node::{NodeConfig, budget::Purpose, conn::RpcClient, rpc::prefer_block},
+    work::{FoundBlock, Hash256, Nbits},
+};
 
 /// Takes found blocks. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -40,10 +42,11 @@ pub struct BlockSender {
 impl BlockSender {
     /// Sends blocks to these nodes from now on, also those that are on their way; they still go to
     /// the nodes that they were for.
-    pub fn set_nodes(&self, nodes: Vec<BlockNode>) {
+    pub fn set_nodes(&self, nodes: Vec<NodeConfig>) {
         self.nodes.send_modify(|all| {
-            let kept = |node: &BlockNode| all.iter().find(|old| old.node == *node).cloned();
-            let each = |node: BlockNode| kept(&node).unwrap_or_else(|| Destination::new(node));
+            let kept =
+                |node: &NodeConfig| all.iter().find(|old| old.node.has_same_rpc(node)).cloned();
+            let each = |node: NodeConfig| kept(&node).unwrap_or_else(|| Destination::new(node));
             *all = nodes.into_iter().map(each).collect();
         });
     }
@@ -116,56 +119,52 @@ pub(super) struct Submitter {
     pub(super) is_taken: Arc<AtomicBool>,
 }
 
-/// A node and its turns: where any share is a block, hundreds at once must not become as many
-/// threads and calls.
+/// A node and its turns: where any share is a block, hundreds at once must not become as many calls.
 #[derive(Clone, Debug)]
 pub(super) struct Destination {
-    pub(super) node: BlockNode,
+    pub(super) node: NodeConfig,
     turns: Arc<Semaphore>,
-    line: Arc<rpc::Line>,
+    /// To a blvm-node, which takes few connections: the one that is not in use.
+    kept: Arc<Mutex<Option<RpcClient>>>,
 }
 
 impl Destination {
-    pub(super) fn new(node: BlockNode) -> Self {
-        Self { node, turns: Arc::new(Semaphore::new(TURNS)), line: Arc::default() }
+    pub(super) fn new(node: NodeConfig) -> Self {
+        let turns = if node.is_blvm() { 1 } else { TURNS };
+        Self { node, turns: Arc::new(Semaphore::new(turns)), kept: Arc::default() }
     }
 
-    pub(super) async fn submit(&self, block: &Arc<Outgoing>) -> Answer {
-        // Never closed, so never an error. The thread has it, which may outlive who waits for it.
-        let turn = Arc::clone(&self.turns).acquire_owned().await;
-        let (node, line, block) = (self.node.clone(), Arc::clone(&self.line), Arc::clone(block));
-        let is_kept = node.is_blvm && line.is_open();
-        let found = if is_kept { None } else { Some(rpc::find(&node).await) };
-        let submit = move || {
-            let _turn = turn;
-            match found {
-                Some(it) if !node.is_blvm => rpc::submit(&node, it, &block.hash, &block.params),
-                found => rpc::submit_to_blvm(&node, &line, found, &block.hash, &block.params),
-            }
-        };
-        let answer = on_a_thread(submit).await;
-        answer.unwrap_or_else(|| Answer::Unanswered("the submission broke off".into()))
+    /// Who waits for the answer no more ends the call.
+    pub(super) async fn submit(&self, block: &Outgoing) -> Answer {
+        // Never closed, so never an error.
+        let _turn = self.turns.acquire().await;
+        if !self.node.is_blvm() {
+            // On a connection of its own: a node with one thread to spare answers at once there, and
+            // its cookie is read anew.
+            return verdict::submit(&mut self.client(), block.hash, &block.params).await;
+        }
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut client = kept.unwrap_or_else(|| self.client());
+        let answer = verdict::submit_to_blvm(&mut client, block.hash, &block.params).await;
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(client);
+        answer
     }
 
     /// Asks the node to prefer the block to another of its height. blvm-node knows no way.
     pub(super) async fn prefer(&self, block: &Outgoing) {
-        if self.node.is_blvm {
+        if self.node.is_blvm() {
             return;
         }
-        let (node, hash) = (self.node.clone(), block.hash);
-        let found = rpc::find(&node).await;
-        let _ = on_a_thread(move || rpc::prefer(&node, found, &hash)).await;
+        let hash = block.hash;
+        match prefer_block(&mut self.client(), hash).await {
+            Ok(()) => debug!(%hash, "asked the node to prefer our block to another of its height"),
+            Err(error) => debug!(%hash, "the node was asked to prefer our block: {error}"),
+        }
     }
-}
 
-/// Runs `work` on a thread of its own: the runtime would wait for its own threads at the end, and
-/// a node can hang for long.
-async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    let (sender, receiver) = oneshot::channel();
-    // When nobody waits for the answer any more, it does not matter.
-    let run = move || drop(sender.send(work()));
-    thread::Builder::new().name("submitblock".into()).spawn(run).ok()?;
-    receiver.await.ok()
+    fn client(&self) -> RpcClient {
+        RpcClient::new(&self.node, Purpose::Blocks)
+    }
 }
 
 /// A block that has not set out.

@@ -33,12 +33,10 @@ pub use problem::Problem;
 pub use raw::{Raw, Secret};
 
 use crate::{
-    blocks::BlockNode,
     datum::DatumConfig,
     ledger::LedgerConfig,
     listener,
     logging::LogConfig,
-    node::NodeKind,
     stratum,
     template::TemplateConfig,
     work::{AssemblerConfig, Cidr, limits::Rules},
@@ -202,17 +200,6 @@ impl Config {
     /// Whether blocks on this network can pay `mining.address`.
     pub fn fits_network(&self, network: Network) -> bool {
         self.template.chains.contains(&network)
-    }
-
-    /// The nodes that found blocks go to.
-    pub fn block_nodes(&self) -> Vec<BlockNode> {
-        let nodes = self.template.nodes.iter().map(|node| BlockNode {
-            name: Arc::clone(&node.name),
-            rpc_url: node.rpc_url.clone(),
-            auth: node.auth.clone(),
-            is_blvm: matches!(node.kind, NodeKind::Blvm(_)),
-        });
-        nodes.collect()
     }
 }
 

@@ -11,14 +11,14 @@ use super::{
     files, limits,
 };
 use crate::{
-    blocks::{BlockNode, BlockSender},
+    blocks::BlockSender,
     books::Roster,
     config::{Config, SettingsFile},
     datum::{self, DatumConfig},
     ledger::Ledger,
     listener,
     logging::Logging,
-    node::empty_blocks,
+    node::{NodeConfig, empty_blocks},
     stratum,
     template::Templates,
     work::{AssemblerConfig, Cidr},
@@ -35,7 +35,7 @@ pub(super) struct LiveParts {
     ledger: Ledger,
     blocks: BlockSender,
     /// Where found blocks go now, with nodes that were left.
-    block_nodes: Vec<BlockNode>,
+    block_nodes: Vec<NodeConfig>,
     roster: Arc<Roster>,
     /// None: it is not started yet.
     pub(super) pool: Option<datum::Pool>,
@@ -109,7 +109,7 @@ impl LiveParts {
         self.set_level(&config.log.level);
         self.templates.set_config(config.template.clone());
         self.ledger.set_keep_history(config.ledger.keep_history);
-        self.set_block_nodes(config.block_nodes());
+        self.set_block_nodes(config.template.nodes.clone());
         self.views.datum.send_replace(Arc::new(config.datum.clone()));
         self.shown_pool.send_replace(self.pool.clone().filter(|_| !config.datum.pools.is_empty()));
         // Before the work, which makes sessions look at their rules.
@@ -150,8 +150,8 @@ impl LiveParts {
     }
 
     /// Work of a node that was left goes on for a while, and its blocks are for that node too.
-    fn set_block_nodes(&mut self, new: Vec<BlockNode>) {
-        let is_left = |old: &&BlockNode| !new.iter().any(|new| new.rpc_url == old.rpc_url);
+    fn set_block_nodes(&mut self, new: Vec<NodeConfig>) {
+        let is_left = |old: &&NodeConfig| !new.iter().any(|new| new.rpc_url == old.rpc_url);
         let left = self.block_nodes.iter().filter(is_left).take(LEFT_NODES_MAX).cloned();
         let left: Vec<_> = left.collect();
         self.block_nodes = new.into_iter().chain(left).collect();

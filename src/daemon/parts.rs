@@ -92,7 +92,7 @@ pub(super) fn start_blocks(
     let notify = templates.notify.clone();
     let config = BlocksConfig {
         data_dir: config.ledger.data_dir.clone(),
-        nodes: config.block_nodes(),
+        nodes: config.template.nodes.clone(),
         on_accepted: Arc::new(move |hash| notify.assume_tip(hash)),
     };
     blocks::spawn(config, stop.clone(), tasks)

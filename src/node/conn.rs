@@ -1,32 +1,21 @@
-//! JSON-RPC to one node over one kept-alive HTTP connection.
-//!
-//! Not through a client library: the answer to `getblocktemplate` is megabytes that are parsed
-//! where they lie, a long poll must end when the daemon does, and cookies change with each start
-//! of the node.
+//! JSON-RPC to one node: the one client there is, for templates and for blocks.
 
-use std::{
-    collections::VecDeque,
-    io,
-    path::Path,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU32, Ordering::Relaxed},
-    },
-    time::Duration,
+use std::{path::Path, sync::Arc, time::Duration};
+
+pub use bitcoincore_rpc::Auth;
+use bitcoincore_rpc::jsonrpc::{base64, error::RpcError as Fault};
+use serde::{Deserialize, Deserializer, Serialize};
+use tokio::time::{Instant, timeout};
+
+use super::{
+    NodeConfig, NodeKind, RpcUrl,
+    budget::{ConnectionBudget, Purpose},
+    error::{COOKIE, RpcError},
+    http::{HttpConnection, Request},
 };
-
-use bitcoincore_rpc::{Auth, jsonrpc::base64};
-use serde::Deserialize;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    time::{Instant, timeout},
-};
-
-use super::error::{COOKIE, RpcError};
 use crate::{
     net,
-    reply::{Reader, Reply, ReplyError},
+    reply::Reply,
     work::{printable, printable_bytes},
 };
 
@@ -38,17 +27,22 @@ pub(crate) struct Answer {
 }
 
 #[derive(Deserialize)]
-struct Envelope<'a, T> {
-    result: Option<T>,
-    #[serde(borrow)]
-    error: Option<Fault<'a>>,
+#[serde(bound(deserialize = "T: Deserialize<'de>"))]
+struct Envelope<T> {
+    /// Outer `None`: there is none, not even a null.
+    #[serde(default = "none", deserialize_with = "some")]
+    result: Option<Option<T>>,
+    error: Option<Fault>,
 }
 
-#[derive(Deserialize)]
-struct Fault<'a> {
-    code: i32,
-    #[serde(borrow)]
-    message: std::borrow::Cow<'a, str>,
+fn none<T>() -> Option<Option<T>> {
+    None
+}
+
+fn some<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
 impl Answer {
@@ -56,14 +50,13 @@ impl Answer {
     pub(crate) fn parse_optional<'a, T: Deserialize<'a>>(&'a self) -> Result<Option<T>, RpcError> {
         let wrong = |why: String| RpcError::Parse { method: self.method, why: why.into() };
         let text = std::str::from_utf8(&self.body).map_err(|e| wrong(e.to_string()))?;
-        let envelope: Envelope<'a, T> =
-            serde_json::from_str(text).map_err(|e| wrong(e.to_string()))?;
+        let envelope: Envelope<T> = serde_json::from_str(text).map_err(|e| wrong(e.to_string()))?;
         match envelope.error {
-            Some(Fault { code, message }) => {
+            Some(Fault { code, message, .. }) => {
                 let message = printable(&message, MESSAGE_LEN_MAX).into();
                 Err(RpcError::Node { code, message })
             }
-            None => Ok(envelope.result),
+            None => envelope.result.ok_or_else(|| wrong("it holds no result".into())),
         }
     }
 
@@ -75,104 +68,133 @@ impl Answer {
     }
 }
 
+/// What a call may cost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// In all, however the node trickles.
+    pub(crate) call: Duration,
+    /// Between two pieces of what is sent or read.
+    pub(crate) silence: Duration,
+    pub(crate) answer_len: usize,
+}
+
+impl From<Duration> for Limits {
+    /// For a call that may take so long, and its answer as long as a template is.
+    fn from(call: Duration) -> Self {
+        Self { call, silence: call, answer_len: ANSWER_LEN_MAX }
+    }
+}
+
 /// A node's address and key, and at most one connection to it.
 #[derive(Debug)]
 pub(crate) struct RpcClient {
     target: Target,
     connection: Option<Connection>,
-}
-
-impl RpcClient {
-    pub(crate) fn new(url: &str, auth: &Auth) -> Result<Self, RpcError> {
-        let target = Target::parse(url, auth).ok_or_else(|| RpcError::Url(url.into()))?;
-        Ok(Self { target, connection: None })
-    }
-
-    /// A client that connects only as often as `ration` allows.
-    pub(crate) fn rationed(url: &str, auth: &Auth, ration: Arc<Ration>) -> Result<Self, RpcError> {
-        let mut client = Self::new(url, auth)?;
-        client.target.ration = Some(ration);
-        Ok(client)
-    }
-
-    /// How often it has connected: on a new connection there may be another node.
-    pub(crate) fn connections(&self) -> u32 {
-        self.target.connections.load(Relaxed)
-    }
-
-    /// Calls `method` with `params`, a JSON array. Every call here may be repeated without harm.
-    pub(crate) async fn call(
-        &mut self,
-        method: &'static str,
-        params: &str,
-        limit: Duration,
-    ) -> Result<Answer, RpcError> {
-        // Taken out, so that a call that is dropped or fails leaves no half-read connection.
-        let kept = self.connection.take();
-        let exchange = exchange(&self.target, kept, method, params);
-        let (answer, connection) =
-            timeout(limit, exchange).await.map_err(|_| RpcError::Timeout { method, limit })??;
-        self.connection = connection;
-        Ok(answer)
-    }
-}
-
-/// One call, on the kept connection if it still works, else on a new one.
-async fn exchange(
-    target: &Target,
-    kept: Option<Connection>,
-    method: &'static str,
-    params: &str,
-) -> Result<(Answer, Option<Connection>), RpcError> {
-    let body = format!(r#"{{"jsonrpc":"1.0","id":0,"method":"{method}","params":{params}}}"#);
-    if let Some(connection) = kept {
-        match connection.exchange(target, method, &body).await {
-            // The node closes idle connections, and a restarted one has another cookie.
-            Err(RpcError::Io { .. } | RpcError::Unauthorized(_)) => {}
-            done => return done,
-        }
-    }
-    let connection = Connection::open(target).await?;
-    let opened_at = Instant::now();
-    let done = connection.exchange(target, method, &body).await;
-    // A request that is too long is another reason to hang up, and the node's end a later one.
-    let is_early = body.len() <= SHORT_LEN && opened_at.elapsed() < EARLY;
-    match (&target.ration, done) {
-        (Some(ration), Err(RpcError::Io { .. })) if is_early => {
-            ration.turned_away();
-            Err(RpcError::TurnedAway { address: Arc::clone(&target.address), wait: PAUSE })
-        }
-        (_, done) => done,
-    }
+    connections: u32,
 }
 
 /// Where a node is and what it wants to hear.
 #[derive(Debug)]
 struct Target {
-    address: Arc<str>,
-    path: Box<str>,
+    url: RpcUrl,
     auth: Auth,
-    ration: Option<Arc<Ration>>,
-    connections: AtomicU32,
+    purpose: Purpose,
+    /// Only a blvm-node counts connections.
+    budget: Option<Arc<ConnectionBudget>>,
+}
+
+/// An open connection, and what it was opened with: cookies change.
+#[derive(Debug)]
+struct Connection {
+    http: HttpConnection,
+    authorization: Option<String>,
+}
+
+/// One call, ready to be sent.
+struct Call {
+    method: &'static str,
+    body: Vec<u8>,
+    limits: Limits,
+}
+
+impl RpcClient {
+    pub(crate) fn new(node: &NodeConfig, purpose: Purpose) -> Self {
+        let (url, auth) = (node.rpc_url.clone(), node.auth.clone());
+        let is_counted = matches!(node.kind, NodeKind::Blvm(_));
+        let budget = is_counted.then(|| ConnectionBudget::of(url.address()));
+        let target = Target { url, auth, purpose, budget };
+        Self { target, connection: None, connections: 0 }
+    }
+
+    /// How often it has connected: on a new connection there may be another node.
+    pub(crate) fn connections(&self) -> u32 {
+        self.connections
+    }
+
+    /// Calls `method` with `params`, which become a JSON array. Every call here may be repeated
+    /// without harm; one that is dropped ends its connection.
+    pub(crate) async fn call(
+        &mut self,
+        method: &'static str,
+        params: impl Serialize,
+        limits: impl Into<Limits>,
+    ) -> Result<Answer, RpcError> {
+        let wrong =
+            |error: serde_json::Error| RpcError::Params { method, why: error.to_string().into() };
+        let body = body(method, params).map_err(wrong)?;
+        let call = Call { method, body, limits: limits.into() };
+        let limit = call.limits.call;
+        timeout(limit, self.exchange(&call))
+            .await
+            .unwrap_or(Err(RpcError::Timeout { method, limit }))
+    }
+
+    /// On the kept connection if it still works, else on a new one.
+    async fn exchange(&mut self, call: &Call) -> Result<Answer, RpcError> {
+        // Taken out, so that a call that is dropped or fails leaves no half-read connection.
+        if let Some(kept) = self.connection.take() {
+            match kept.exchange(&self.target, call).await {
+                // The node closes idle connections, and a restarted one has another cookie.
+                Err(RpcError::Io { .. } | RpcError::Unauthorized(_)) => {}
+                done => return self.keep(done),
+            }
+        }
+        let connection = Connection::open(&self.target).await?;
+        self.connections = self.connections.wrapping_add(1);
+        let opened_at = Instant::now();
+        let done = connection.exchange(&self.target, call).await;
+        // A request that is too long is another reason to hang up, and the node's end a later one.
+        let is_early = call.body.len() <= SHORT_LEN && opened_at.elapsed() < EARLY;
+        match (&self.target.budget, done) {
+            (Some(budget), Err(RpcError::Io { address, .. })) if is_early => {
+                Err(RpcError::TurnedAway { address, wait: budget.turned_away() })
+            }
+            (_, done) => self.keep(done),
+        }
+    }
+
+    fn keep(
+        &mut self,
+        done: Result<(Answer, Option<Connection>), RpcError>,
+    ) -> Result<Answer, RpcError> {
+        let (answer, connection) = done?;
+        self.connection = connection;
+        Ok(answer)
+    }
+}
+
+fn body(method: &str, params: impl Serialize) -> Result<Vec<u8>, serde_json::Error> {
+    #[derive(Serialize)]
+    struct Body<'a, P> {
+        jsonrpc: &'a str,
+        id: u32,
+        method: &'a str,
+        params: P,
+    }
+    serde_json::to_vec(&Body { jsonrpc: "1.0", id: 0, method, params })
 }
 
 impl Target {
-    fn parse(url: &str, auth: &Auth) -> Option<Self> {
-        let rest = url.strip_prefix("http://")?;
-        let (host, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
-        let has_port = host.rsplit_once(':').is_some_and(|(name, port)| {
-            !name.is_empty() && port.parse::<u16>().is_ok() && !host.ends_with(']')
-        });
-        let is_clean = !url.contains(|c: char| c.is_whitespace() || c.is_control());
-        (has_port && is_clean && !host.contains('@')).then(|| Self {
-            address: host.into(),
-            path: path.into(),
-            auth: auth.clone(),
-            ration: None,
-            connections: AtomicU32::new(0),
-        })
-    }
-
     /// The Authorization header's value. Cookies are read each time: they change.
     async fn authorization(&self) -> Result<Option<String>, RpcError> {
         let secret = match &self.auth {
@@ -183,8 +205,12 @@ impl Target {
         Ok(Some(format!("Basic {}", base64::encode(secret))))
     }
 
-    fn io(&self, error: &io::Error) -> RpcError {
-        RpcError::Io { address: Arc::clone(&self.address), why: error.to_string().into() }
+    fn address(&self) -> Arc<str> {
+        Arc::clone(self.url.address())
+    }
+
+    fn io(&self, error: &std::io::Error) -> RpcError {
+        RpcError::Io { address: self.address(), why: error.to_string().into() }
     }
 
     fn unauthorized(&self) -> RpcError {
@@ -208,201 +234,102 @@ async fn read_cookie(path: &Path) -> Result<String, RpcError> {
     }
 }
 
-/// An open connection that waits for a request.
-#[derive(Debug)]
-struct Connection {
-    stream: TcpStream,
-    authorization: Option<String>,
-}
-
 impl Connection {
     async fn open(target: &Target) -> Result<Self, RpcError> {
         let authorization = target.authorization().await?;
-        if let Some(ration) = &target.ration {
-            ration.take(&target.address)?;
+        if let Some(budget) = &target.budget {
+            budget.take(target.purpose, target.url.address())?;
         }
-        let stream = net::connect(&*target.address).await.map_err(|error| {
-            // Nobody counted it.
-            target.ration.as_ref().inspect(|ration| ration.give_back());
-            RpcError::Connect {
-                address: Arc::clone(&target.address),
-                why: error.to_string().into(),
+        let connected = timeout(CONNECT_MAX, net::connect(&**target.url.address())).await;
+        let why = match connected {
+            Ok(Ok(stream)) => {
+                let http = HttpConnection::new(stream).map_err(|error| target.io(&error))?;
+                return Ok(Self { http, authorization });
             }
-        })?;
-        stream.set_nodelay(true).map_err(|error| target.io(&error))?;
-        target.connections.fetch_add(1, Relaxed);
-        Ok(Self { stream, authorization })
+            Ok(Err(error)) => error.to_string().into(),
+            Err(_) => "it does not answer".into(),
+        };
+        // Nobody counted it.
+        target.budget.as_ref().inspect(|budget| budget.give_back());
+        Err(RpcError::Connect { address: target.address(), why })
     }
 
     /// Asks, and reads the whole answer. Gives itself back if the node keeps the connection.
     async fn exchange(
-        mut self,
+        self,
         target: &Target,
-        method: &'static str,
-        body: &str,
+        call: &Call,
     ) -> Result<(Answer, Option<Self>), RpcError> {
-        let request = self.request(target, body);
-        let reply = async {
-            let written = self.stream.write_all(request.as_bytes()).await;
-            // Who finds a request too long says so before it has read it.
-            read_reply(&mut self.stream).await.map_err(|error| written.err().unwrap_or(error))
+        let Self { http, authorization } = self;
+        let request = Request {
+            host: target.url.address(),
+            path: target.url.path(),
+            authorization: authorization.as_deref(),
+            body: &call.body,
         };
-        let Reply { status, body, keeps } = reply.await.map_err(|error| target.io(&error))?;
+        let Limits { silence, answer_len, .. } = call.limits;
+        let done = http.exchange(request, silence, answer_len).await;
+        let (Reply { status, body, .. }, http) = done.map_err(|error| target.io(&error))?;
         let is_json = body.first() == Some(&b'{');
         match status {
             401 => Err(target.unauthorized()),
-            403 => Err(RpcError::Forbidden(method)),
+            403 => Err(RpcError::Forbidden(call.method)),
             // An error of the node's own comes with status 500 or 404 and says more in JSON; a
             // request that is too long never got to the call.
             status if status == 413 || (status != 200 && !is_json) => {
                 let text = printable_bytes(body.trim_ascii(), MESSAGE_LEN_MAX);
                 Err(RpcError::Http { status, text: text.into() })
             }
-            _ => Ok((Answer { method, body }, keeps.then_some(self))),
-        }
-    }
-
-    fn request(&self, target: &Target, body: &str) -> String {
-        let authorization = self
-            .authorization
-            .as_ref()
-            .map(|value| format!("Authorization: {value}\r\n"))
-            .unwrap_or_default();
-        format!(
-            "POST {} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n{authorization}\
-             Content-Length: {}\r\n\r\n{body}",
-            target.path,
-            target.address,
-            body.len(),
-        )
-    }
-}
-
-/// How many more connections a node takes: blvm-node closes those beyond its limit without a word.
-#[derive(Debug)]
-pub(crate) struct Ration {
-    max: usize,
-    opened: Mutex<VecDeque<Instant>>,
-    /// The node takes none before then: others had theirs from it too.
-    paused_until: Mutex<Option<Instant>>,
-}
-
-impl Ration {
-    pub(crate) fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self { max, opened: Mutex::default(), paused_until: Mutex::default() })
-    }
-
-    fn take(&self, address: &Arc<str>) -> Result<(), RpcError> {
-        let now = Instant::now();
-        let paused_until = *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(until) = paused_until.filter(|until| *until > now) {
-            let (address, wait) = (Arc::clone(address), until.duration_since(now));
-            return Err(RpcError::TurnedAway { address, wait });
-        }
-        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        while opened.front().is_some_and(|at| now.duration_since(*at) > RATION_PERIOD) {
-            opened.pop_front();
-        }
-        if opened.len() < self.max {
-            opened.push_back(now);
-            return Ok(());
-        }
-        let wait = opened.front().map_or(RATION_PERIOD, |first| {
-            RATION_PERIOD.saturating_sub(now.duration_since(*first))
-        });
-        let (address, wait) = (Arc::clone(address), Duration::from_secs(wait.as_secs() + 1));
-        Err(RpcError::Rationed { address, max: self.max, wait })
-    }
-
-    fn turned_away(&self) {
-        let until = Instant::now() + PAUSE;
-        *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
-    }
-
-    fn give_back(&self) {
-        self.opened.lock().unwrap_or_else(PoisonError::into_inner).pop_back();
-    }
-}
-
-async fn read_reply(stream: &mut TcpStream) -> io::Result<Reply> {
-    let mut reader = Reader::new(BODY_LEN_MAX);
-    let mut buffer = vec![0; READ_LEN];
-    loop {
-        let reply = match stream.read(&mut buffer).await? {
-            0 => reader.on_end().map(Some),
-            len => reader.on_bytes(&buffer[..len]),
-        };
-        if let Some(reply) = reply.map_err(io_error)? {
-            return Ok(reply);
+            _ => {
+                let kept = http.map(|http| Self { http, authorization });
+                Ok((Answer { method: call.method, body }, kept))
+            }
         }
     }
 }
 
-fn io_error(error: ReplyError) -> io::Error {
-    match error {
-        ReplyError::Ended => io::ErrorKind::UnexpectedEof.into(),
-        error => io::Error::new(io::ErrorKind::InvalidData, error),
-    }
-}
-
-/// blvm-node counts in whole seconds.
-const RATION_PERIOD: Duration = Duration::from_secs(61);
-/// Six tries a minute: fewer than a node takes that counts those it turns away.
-const PAUSE: Duration = Duration::from_secs(10);
+/// Of a call that has none.
+pub(crate) const NO_PARAMS: [(); 0] = [];
+/// For finding the addresses of a host, where a dead name server may take 5 s before the next one is
+/// asked, and for the first of them that answers: a node that is up does at once.
+const CONNECT_MAX: Duration = Duration::from_secs(15);
 /// A call without a block in it.
 const SHORT_LEN: usize = 4096;
 const EARLY: Duration = Duration::from_secs(1);
-/// A template of megabytes comes in few pieces.
-const READ_LEN: usize = 64 * 1024;
 /// A full template is 8 MB of hex and 2 MB of the rest.
-const BODY_LEN_MAX: usize = 64 << 20;
+const ANSWER_LEN_MAX: usize = 64 << 20;
 /// Enough for a node's sentence, too little to fill a log with.
 const MESSAGE_LEN_MAX: usize = 300;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::{
+        io::AsyncWriteExt as _,
+        net::TcpListener,
+        time::{sleep, timeout},
+    };
+
     use super::{super::error::WARMING_UP, *};
 
-    #[test]
-    fn urls() {
-        let parse = |url| Target::parse(url, &Auth::None).map(|t| (t.address, t.path));
-        let is = |address: &str, path: &str| Some((address.into(), path.into()));
-        assert_eq!(parse("http://127.0.0.1:8332"), is("127.0.0.1:8332", "/"));
-        assert_eq!(parse("http://[::1]:8332/wallet/a"), is("[::1]:8332", "/wallet/a"));
-        for wrong in
-            ["https://a:1", "http://a", "a:1", "http://a:1/x y", "http://[::1]", "http://u@a:1"]
-        {
-            assert_eq!(parse(wrong), None, "{wrong}");
-        }
+    fn node(url: &str) -> NodeConfig {
+        NodeConfig::new("n", url.parse().unwrap(), Auth::None)
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn rations() {
-        let (ration, address) = (Ration::new(2), "a:1".into());
-        assert_eq!(ration.take(&address), Ok(()));
-        tokio::time::advance(Duration::from_secs(20)).await;
-        assert_eq!(ration.take(&address), Ok(()));
-        let Err(RpcError::Rationed { wait, .. }) = ration.take(&address) else { panic!("a third") };
-        assert_eq!(wait, Duration::from_secs(42));
-        ration.give_back();
-        assert_eq!(ration.take(&address), Ok(()));
-        assert!(ration.take(&address).is_err());
-        tokio::time::advance(wait).await;
-        assert_eq!(ration.take(&address), Ok(()));
-        assert!(ration.take(&address).is_err());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_is_turned_away_waits() {
-        let (ration, address) = (Ration::new(2), "a:1".into());
-        assert_eq!(ration.take(&address), Ok(()));
-        ration.turned_away();
-        tokio::time::advance(PAUSE / 2).await;
-        let wait = PAUSE / 2;
-        let turned_away = RpcError::TurnedAway { address: Arc::clone(&address), wait };
-        assert_eq!(ration.take(&address), Err(turned_away));
-        tokio::time::advance(wait).await;
-        assert_eq!(ration.take(&address), Ok(()));
+    /// A node that answers each connection with `bytes`, again and again.
+    async fn who_says(bytes: &'static [u8]) -> RpcClient {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        // Only 127.0.0.1 listens; ::1 may come first.
+        let url = format!("http://localhost:{}/wallet/x", listener.local_addr().unwrap().port());
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                while stream.write_all(bytes).await.is_ok() {
+                    sleep(Duration::from_millis(10)).await;
+                }
+            }
+        });
+        RpcClient::new(&node(&url), Purpose::Blocks)
     }
 
     #[test]
@@ -413,6 +340,72 @@ mod tests {
         assert_eq!(answer(r#"{"result":null,"error":null}"#).parse_optional::<&str>(), Ok(None));
         let fault = answer(r#"{"result":null,"error":{"code":-28,"message":"Loading \"x\""}}"#);
         assert_eq!(fault.parse::<&str>().unwrap_err().code(), Some(WARMING_UP));
-        assert!(matches!(answer("[]").parse::<&str>(), Err(RpcError::Parse { .. })));
+        let fault = answer(r#"{"error":{"code":-28,"message":"Loading"}}"#);
+        assert_eq!(fault.parse::<&str>().unwrap_err().code(), Some(WARMING_UP));
+        // Null is how a node takes a block: what says nothing must not count as that.
+        for nothing in ["[]", "{}", r#"{"error":null,"id":0}"#, "", "<html>"] {
+            let parsed = answer(nothing).parse_optional::<&str>();
+            assert!(matches!(parsed, Err(RpcError::Parse { .. })), "{nothing}");
+        }
+    }
+
+    #[test]
+    fn a_request_is_what_nodes_read() {
+        let body = |params: &dyn Fn() -> Result<Vec<u8>, serde_json::Error>| {
+            String::from_utf8(params().unwrap()).unwrap()
+        };
+        assert_eq!(
+            body(&|| super::body("uptime", NO_PARAMS)),
+            r#"{"jsonrpc":"1.0","id":0,"method":"uptime","params":[]}"#
+        );
+        assert_eq!(
+            body(&|| super::body("m", (7, "\""))),
+            r#"{"jsonrpc":"1.0","id":0,"method":"m","params":[7,"\""]}"#
+        );
+    }
+
+    #[tokio::test]
+    async fn a_node_that_trickles_its_answer_does_not_hold_a_call_for_ever() {
+        let mut client = who_says(b"H").await;
+        let limits = Limits {
+            call: Duration::from_millis(300),
+            silence: Duration::from_secs(20),
+            answer_len: 100,
+        };
+        let called = client.call("m", NO_PARAMS, limits).await;
+        assert!(matches!(called, Err(RpcError::Timeout { .. })), "{called:?}");
+    }
+
+    #[tokio::test]
+    async fn a_node_that_falls_silent_does_not_hold_a_call_for_long() {
+        let mut client = who_says(b"").await;
+        let limits = Limits {
+            call: Duration::from_secs(300),
+            silence: Duration::from_millis(300),
+            answer_len: 100,
+        };
+        let called = timeout(Duration::from_secs(60), client.call("m", NO_PARAMS, limits)).await;
+        assert!(matches!(called, Ok(Err(RpcError::Io { .. }))), "{called:?}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_beyond_its_limit_is_none() {
+        let long = b"HTTP/1.1 200 OK\r\nContent-Length: 101\r\n\r\n{}";
+        let mut client = who_says(long).await;
+        let second = Duration::from_secs(20);
+        let limits = Limits { call: second, silence: second, answer_len: 100 };
+        let called = client.call("m", NO_PARAMS, limits).await;
+        assert!(
+            matches!(&called, Err(RpcError::Io { why, .. }) if why.contains("longer")),
+            "{called:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_node_that_is_not_there_does_not_answer() {
+        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let mut client = RpcClient::new(&node(&format!("http://{closed}")), Purpose::Blocks);
+        let called = client.call("m", NO_PARAMS, Duration::from_secs(20)).await;
+        assert!(matches!(called, Err(RpcError::Connect { .. })), "{called:?}");
     }
 }

@@ -32,6 +32,8 @@ pub enum RpcError {
     Http { status: u16, text: Arc<str> },
     #[error("{message} (error {code})")]
     Node { code: i32, message: Arc<str> },
+    #[error("the parameters of {method} cannot be written ({why})")]
+    Params { method: &'static str, why: Arc<str> },
     #[error("the answer to {method} does not parse ({why})")]
     Parse { method: &'static str, why: Arc<str> },
 }
@@ -40,6 +42,12 @@ impl RpcError {
     /// The code that the node gave, if it answered.
     pub fn code(&self) -> Option<i32> {
         if let Self::Node { code, .. } = self { Some(*code) } else { None }
+    }
+
+    /// True where a call would be refused that follows at once: the node takes few in a second.
+    pub(crate) fn is_too_much(&self) -> bool {
+        // blvm-node repeats HTTP's status in JSON.
+        matches!(self, Self::Node { code: TOO_MANY_CODE, .. } | Self::Http { status: TOO_MANY, .. })
     }
 
     /// What the operator can do, where that is known.
@@ -141,16 +149,31 @@ pub(crate) fn is_busy(status: u16) -> bool {
     matches!(status, QUEUE_FULL | TOO_MANY | 502 | 504)
 }
 
-/// Bitcoin Core's RPC_IN_WARMUP.
+// Bitcoin Core's RPCErrorCode, of src/rpc/protocol.h: bitcoincore-rpc names none of them.
+
+/// RPC_IN_WARMUP.
 pub(crate) const WARMING_UP: i32 = -28;
 /// RPC_CLIENT_IN_INITIAL_DOWNLOAD.
 pub(crate) const SYNCING: i32 = -10;
 /// RPC_CLIENT_NOT_CONNECTED.
 pub(crate) const NOT_CONNECTED: i32 = -9;
+/// RPC_VERIFY_REJECTED.
+pub(crate) const VERIFY_REJECTED: i32 = -26;
+/// RPC_DESERIALIZATION_ERROR.
+pub(crate) const DESERIALIZATION: i32 = -22;
+/// RPC_INVALID_PARAMETER.
+pub(crate) const INVALID_PARAMETER: i32 = -8;
+/// RPC_INVALID_ADDRESS_OR_KEY: no such block.
+pub(crate) const NOT_FOUND: i32 = -5;
+/// RPC_INVALID_PARAMS: JSON-RPC's own for parameters that are wrong.
+pub(crate) const INVALID_PARAMS: i32 = -32602;
 /// RPC_METHOD_NOT_FOUND.
 pub(crate) const METHOD_NOT_FOUND: i32 = -32601;
+/// HTTP's status of a request that is too long.
+pub(crate) const TOO_LONG: u16 = 413;
 /// HTTP's status of a node whose work queue is full.
 const QUEUE_FULL: u16 = 503;
 /// HTTP's status where too much was asked in a short time.
 const TOO_MANY: u16 = 429;
+const TOO_MANY_CODE: i32 = 429;
 pub(super) const COOKIE: &str = "cookie";

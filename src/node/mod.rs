@@ -1,11 +1,12 @@
 //! Talking to a node: its configuration, its errors, one client, and what it says in each of its
 //! languages.
 //!
-//! `conn` is the client, `rpc` the calls that are made through it, `gbt`, `header` and `headers` what
+//! `conn` is the client (`http` a connection of it, `budget` how many there may be), `rpc` the calls that are made through it, `gbt`, `header` and `headers` what
 //! comes of them, `zmq` and `zmtp` the subscription to new blocks, `blvm` blvm-node's dialect and its
 //! NodeAPI. Not here: which node is believed, and what becomes of a block.
 
 pub mod blvm;
+pub(crate) mod budget;
 pub(crate) mod conn;
 pub(crate) mod error;
 pub(crate) mod fork;
@@ -13,21 +14,23 @@ pub mod gbt;
 pub(crate) mod header;
 pub(crate) mod headers;
 pub(crate) mod hint;
+mod http;
 pub(crate) mod rpc;
+mod url;
 pub(crate) mod zmq;
 pub mod zmtp;
 
 use std::{fmt, path::PathBuf, sync::Arc};
 
-pub use bitcoincore_rpc::Auth;
-
 pub(crate) use self::hint::{Hint, HintFrom};
 pub use self::{
+    conn::Auth,
     error::{NodeError, RpcError},
     fork::Fork,
     header::{ChainWork, empty_blocks},
     headers::HeaderFault,
     rpc::ProposeError,
+    url::RpcUrl,
 };
 
 /// Names of rules, without the mark of those that are demanded.
@@ -38,7 +41,7 @@ pub type AllowedRules = Arc<[Box<str>]>;
 pub struct NodeConfig {
     /// As it is named in logs.
     pub name: Arc<str>,
-    pub rpc_url: String,
+    pub rpc_url: RpcUrl,
     pub auth: Auth,
     /// `tcp://host:port` of the node's hashblock messages.
     pub zmq_hashblock: Option<String>,
@@ -71,10 +74,28 @@ impl fmt::Debug for NodeConfig {
         // Not `auth`: it holds a password.
         f.debug_struct("NodeConfig")
             .field("name", &self.name)
-            .field("rpc_url", &self.rpc_url)
+            .field("rpc_url", &self.rpc_url.to_string())
             .field("zmq_hashblock", &self.zmq_hashblock)
             .field("submit_only", &self.submit_only)
             .field("kind", &self.kind)
             .finish_non_exhaustive()
+    }
+}
+
+impl NodeConfig {
+    /// A bitcoind that gives templates, without ZeroMQ.
+    pub fn new(name: impl Into<Arc<str>>, rpc_url: RpcUrl, auth: Auth) -> Self {
+        let (name, kind) = (name.into(), NodeKind::Bitcoind);
+        Self { name, rpc_url, auth, zmq_hashblock: None, submit_only: false, kind }
+    }
+
+    pub fn is_blvm(&self) -> bool {
+        matches!(self.kind, NodeKind::Blvm(_))
+    }
+
+    /// True where both are asked the same way, in the same dialect.
+    pub fn has_same_rpc(&self, other: &Self) -> bool {
+        let key = |node: &Self| (Arc::clone(&node.name), node.rpc_url.clone(), node.is_blvm());
+        key(self) == key(other) && self.auth == other.auth
     }
 }

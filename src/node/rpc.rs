@@ -6,14 +6,16 @@ use std::{
 };
 
 use bitcoin::Network;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
 use tokio::task::spawn_blocking;
 use tracing::debug;
 
 use super::{
     AllowedRules, Fork, NodeConfig,
-    conn::{Answer, RpcClient},
-    error::{METHOD_NOT_FOUND, NodeError, RpcError, is_busy},
+    budget::Purpose,
+    conn::{Answer, Limits, NO_PARAMS, RpcClient},
+    error::{INVALID_PARAMETER, METHOD_NOT_FOUND, NOT_FOUND, NodeError, RpcError, is_busy},
     fork::{BLAKE2B, RawDeployments, refused_rule},
     gbt::{GbtError, Parsed, RawTemplate},
     header::{Header, RawHeader},
@@ -44,13 +46,13 @@ pub(crate) async fn node_info(client: &mut RpcClient) -> Result<NodeInfo, NodeEr
     struct Version {
         subversion: String,
     }
-    let answer = client.call("getblockchaininfo", "[]", QUICK_MAX).await?;
+    let answer = client.call("getblockchaininfo", NO_PARAMS, QUICK_MAX).await?;
     let chain: Chain<'_> = answer.parse()?;
     let network = Network::from_core_arg(chain.chain)
         .map_err(|_| NodeError::Chain(printable(chain.chain, 40).into()))?;
     let (height, headers) = (chain.blocks, chain.headers);
     let is_in_initial_download = chain.initialblockdownload;
-    let answer = client.call("getnetworkinfo", "[]", QUICK_MAX).await?;
+    let answer = client.call("getnetworkinfo", NO_PARAMS, QUICK_MAX).await?;
     let version = answer.parse::<Version>()?.subversion;
     let version = printable(&version, 120).into();
     Ok(NodeInfo { network, version, height, headers, is_in_initial_download })
@@ -83,7 +85,7 @@ async fn told<T: DeserializeOwned>(
     client: &mut RpcClient,
     method: &'static str,
 ) -> Result<Told<T>, RpcError> {
-    let parsed = match client.call(method, "[]", QUICK_MAX).await {
+    let parsed = match client.call(method, NO_PARAMS, QUICK_MAX).await {
         Ok(answer) => answer.parse::<T>(),
         Err(error) => Err(error),
     };
@@ -121,7 +123,7 @@ pub(crate) async fn publishes_blocks(client: &mut RpcClient) -> Result<Told<bool
 }
 
 pub(crate) async fn best_hash(client: &mut RpcClient) -> Result<Hash256, NodeError> {
-    let answer = client.call("getbestblockhash", "[]", QUICK_MAX).await?;
+    let answer = client.call("getbestblockhash", NO_PARAMS, QUICK_MAX).await?;
     Hash256::from_display_hex(answer.parse()?).ok_or(NodeError::Answer("best block hash"))
 }
 
@@ -131,7 +133,7 @@ pub(crate) async fn mempool_vbytes(client: &mut RpcClient) -> Result<u64, NodeEr
     struct Mempool {
         bytes: u64,
     }
-    let answer = client.call("getmempoolinfo", "[]", QUICK_MAX).await?;
+    let answer = client.call("getmempoolinfo", NO_PARAMS, QUICK_MAX).await?;
     Ok(answer.parse::<Mempool>()?.bytes)
 }
 
@@ -140,8 +142,7 @@ pub(crate) async fn header(
     client: &mut RpcClient,
     hash: Hash256,
 ) -> Result<Option<Header>, NodeError> {
-    let params = format!(r#"["{hash}"]"#);
-    let answer = client.call("getblockheader", &params, QUICK_MAX).await?;
+    let answer = client.call("getblockheader", [hash.to_string()], QUICK_MAX).await?;
     match answer.parse::<RawHeader<'_>>() {
         Ok(raw) => {
             let header = raw.check().ok_or(NodeError::Answer("block header"))?;
@@ -157,6 +158,18 @@ pub(crate) async fn header(
     }
 }
 
+/// The argument of `getblocktemplate` (BIP 22, 23).
+#[derive(Serialize)]
+struct TemplateRequest<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mode: Option<&'a str>,
+    rules: &'a [&'a str],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    longpollid: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a str>,
+}
+
 /// A template, parsed off the tasks that miners wait for; `longpollid`: once the node has another
 /// one than that.
 pub(crate) async fn template(
@@ -165,16 +178,11 @@ pub(crate) async fn template(
     (network, allowed): (Network, AllowedRules),
     longpollid: Option<&str>,
 ) -> Result<Box<Parsed>, NodeError> {
-    let rules = if network == Network::Signet { r#"["segwit","signet"]"# } else { r#"["segwit"]"# };
-    let (params, limit) = match longpollid {
-        None => (format!(r#"[{{"rules":{rules}}}]"#), TEMPLATE_MAX),
-        Some(id) => {
-            // The id is the node's own text: quoted again, it stays one string.
-            let id = serde_json::to_string(id).map_err(|_| NodeError::Answer("longpollid"))?;
-            (format!(r#"[{{"rules":{rules},"longpollid":{id}}}]"#), LONG_POLL_MAX)
-        }
-    };
-    let answer: Answer = client.call("getblocktemplate", &params, limit).await?;
+    let rules: &[&str] =
+        if network == Network::Signet { &["segwit", "signet"] } else { &["segwit"] };
+    let request = TemplateRequest { mode: None, rules, longpollid, data: None };
+    let limit = if longpollid.is_some() { LONG_POLL_MAX } else { TEMPLATE_MAX };
+    let answer: Answer = client.call("getblocktemplate", [request], limit).await?;
     let parse = move || -> Result<Box<Parsed>, NodeError> {
         let raw = answer.parse::<RawTemplate<'_>>()?.allowing(&allowed);
         let mut parsed = Box::new(raw.into_template(source)?);
@@ -223,10 +231,10 @@ pub enum ProposeError {
 /// mode, makes a template instead, and says nothing of the block.
 pub(crate) async fn propose(node: &NodeConfig, block_hex: &str) -> Result<(), ProposeError> {
     let unanswered = |error: RpcError| ProposeError::Unanswered(error.to_string());
-    let mut client = RpcClient::new(&node.rpc_url, &node.auth).map_err(unanswered)?;
-    let params =
-        format!(r#"[{{"mode":"proposal","rules":["segwit","signet"],"data":"{block_hex}"}}]"#);
-    let call = client.call("getblocktemplate", &params, PROPOSE_MAX);
+    let mut client = RpcClient::new(node, Purpose::Templates);
+    let (mode, data) = (Some("proposal"), Some(block_hex));
+    let request = TemplateRequest { mode, rules: &["segwit", "signet"], longpollid: None, data };
+    let call = client.call("getblocktemplate", [request], PROPOSE_MAX);
     let answer = call.await.map_err(unanswered)?;
     match answer.parse_optional::<&str>().map_err(unanswered)? {
         None | Some("duplicate") => Ok(()),
@@ -235,16 +243,37 @@ pub(crate) async fn propose(node: &NodeConfig, block_hex: &str) -> Result<(), Pr
     }
 }
 
+/// What the node says to a block; `params` is its hex in a list.
+pub(crate) async fn submit_block(
+    client: &mut RpcClient,
+    params: &RawValue,
+) -> Result<Option<String>, RpcError> {
+    client.call("submitblock", params, BLOCK_LIMITS).await?.parse_optional()
+}
+
+/// On the node's best chain: 1 for the tip, more below it, -1 off it.
+pub(crate) async fn confirmations(client: &mut RpcClient, hash: Hash256) -> Result<i64, RpcError> {
+    #[derive(Deserialize)]
+    struct Place {
+        confirmations: i64,
+    }
+    let answer = client.call("getblockheader", [hash.to_string()], BLOCK_LIMITS).await?;
+    Ok(answer.parse::<Place>()?.confirmations)
+}
+
+/// Asks the node to build on this block rather than on another of the same height that it saw
+/// first. It may refuse, or not know how: then the race is decided as ever.
+pub(crate) async fn prefer_block(client: &mut RpcClient, hash: Hash256) -> Result<(), RpcError> {
+    let answer = client.call("preciousblock", [hash.to_string()], BLOCK_LIMITS).await?;
+    answer.parse_optional::<bool>().map(|_| ())
+}
+
 #[expect(clippy::disallowed_methods, reason = "an adapter may read the clock")]
 pub(crate) fn unix_now() -> u32 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u32::try_from(now.as_secs()).unwrap_or(u32::MAX)
 }
 
-/// RPC_INVALID_PARAMETER.
-const INVALID_PARAMETER: i32 = -8;
-/// RPC_INVALID_ADDRESS_OR_KEY: no such block.
-const NOT_FOUND: i32 = -5;
 /// For calls that a node answers at once, unless it connects a block or makes a template on a slow
 /// machine: these hold the lock that it needs. `probe` sees sooner when it is frozen.
 pub(crate) const QUICK_MAX: Duration = Duration::from_secs(10);
@@ -254,3 +283,12 @@ const TEMPLATE_MAX: Duration = Duration::from_secs(30);
 pub(crate) const LONG_POLL_MAX: Duration = Duration::from_secs(3600);
 /// A whole block's validation on a slow machine.
 const PROPOSE_MAX: Duration = Duration::from_secs(60);
+/// For calls about a found block.
+pub(crate) const BLOCK_LIMITS: Limits = Limits {
+    // 8 MB of hex take four minutes at 256 kbit/s.
+    call: Duration::from_secs(300),
+    // A node on a slow disk may take long to connect a block.
+    silence: Duration::from_secs(60),
+    // What is asked has short answers.
+    answer_len: 1 << 20,
+};

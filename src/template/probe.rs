@@ -13,7 +13,11 @@ use tokio::{
 use tracing::debug;
 
 use super::Outlet;
-use crate::node::{Hint, HintFrom, RpcError, conn::RpcClient, hint::look_soon};
+use crate::node::{
+    Hint, HintFrom, RpcError,
+    conn::{NO_PARAMS, RpcClient},
+    hint::look_soon,
+};
 
 /// Keeps [`NodeStatus::late_since`](super::NodeStatus::late_since) true.
 pub(super) async fn watch(mut client: RpcClient, outlet: Outlet, hints: mpsc::Sender<Hint>) {
@@ -23,7 +27,7 @@ pub(super) async fn watch(mut client: RpcClient, outlet: Outlet, hints: mpsc::Se
     while !hints.is_closed() {
         pace.tick().await;
         let asked_at = Instant::now();
-        let call = client.call("uptime", "[]", GIVE_UP);
+        let call = client.call("uptime", NO_PARAMS, GIVE_UP);
         pin!(call);
         let answer = match timeout(recent.late_after(), &mut call).await {
             Ok(answer) => answer,

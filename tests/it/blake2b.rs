@@ -273,7 +273,7 @@ impl Side {
         let runtime = Runtime::new().unwrap();
         let node = |(name, node): &(&str, &Bitcoind)| NodeConfig {
             name: (*name).into(),
-            rpc_url: node.rpc_url(),
+            rpc_url: node.rpc_url().parse().unwrap(),
             auth: node.auth(),
             zmq_hashblock: node.zmq_url(),
             submit_only: false,

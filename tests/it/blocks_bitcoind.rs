@@ -10,8 +10,8 @@ use std::{
 use crate::common::{bitcoind::Bitcoind, eventually};
 use bitcoincore_rpc::RpcApi;
 use gatewayd::{
-    blocks::{Answer, Auth, BlockNode, BlockSender, BlockStats, BlocksConfig, Event, News},
-    node::{NodeConfig, NodeKind},
+    blocks::{Answer, BlockSender, BlockStats, BlocksConfig, Event, News},
+    node::{Auth, NodeConfig},
     template::TemplateConfig,
     work::{BuildJob, FoundBlock, Hash256, JobBuilder, Payout, Template, TemplateKind, Username},
 };
@@ -69,12 +69,9 @@ impl Drop for Side {
     }
 }
 
-fn block_nodes(nodes: &[&Bitcoind]) -> Vec<BlockNode> {
-    let node = |(at, node): (usize, &&Bitcoind)| BlockNode {
-        name: format!("node {at}").into(),
-        rpc_url: node.rpc_url(),
-        auth: node.auth(),
-        is_blvm: false,
+fn block_nodes(nodes: &[&Bitcoind]) -> Vec<NodeConfig> {
+    let node = |(at, node): (usize, &&Bitcoind)| {
+        NodeConfig::new(format!("node {at}"), node.rpc_url().parse().unwrap(), node.auth())
     };
     nodes.iter().enumerate().map(node).collect()
 }
@@ -83,14 +80,7 @@ fn block_nodes(nodes: &[&Bitcoind]) -> Vec<BlockNode> {
 fn template(bitcoind: &Bitcoind) -> Arc<Template> {
     let runtime = Runtime::new().unwrap();
     let token = CancellationToken::new();
-    let node = NodeConfig {
-        name: "templates".into(),
-        rpc_url: bitcoind.rpc_url(),
-        auth: bitcoind.auth(),
-        zmq_hashblock: None,
-        submit_only: false,
-        kind: NodeKind::Bitcoind,
-    };
+    let node = NodeConfig::new("templates", bitcoind.rpc_url().parse().unwrap(), bitcoind.auth());
     let config = TemplateConfig {
         nodes: vec![node],
         refresh: Duration::from_secs(40),

@@ -54,7 +54,7 @@ impl Side {
         let notify = templates.notify.clone();
         let config = BlocksConfig {
             data_dir: dir.path().to_owned(),
-            nodes: vec![node.block_node()],
+            nodes: vec![node.config()],
             on_accepted: Arc::new(move |hash| notify.assume_tip(hash)),
         };
         let (blocks, stats) = gatewayd::blocks::spawn(config, token.clone(), &TaskTracker::new());
@@ -408,7 +408,7 @@ fn templates_are_cut_only_while_no_other_node_takes_blocks() {
     let other = runtime.block_on(Node::start(NodeOptions::default(), listen)).unwrap();
     let config = NodeConfig {
         name: "other".into(),
-        rpc_url: other.rpc_url(),
+        rpc_url: other.rpc_url().parse().unwrap(),
         auth: Auth::UserPass(other.user().into(), other.password().into()),
         zmq_hashblock: None,
         submit_only: true,

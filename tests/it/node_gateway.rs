@@ -4,9 +4,9 @@ use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 use crate::common::until;
 use gatewayd::{
-    blocks::{self, Answer, BlockNode, BlocksConfig},
+    blocks::{self, Answer, BlocksConfig},
     devnet::node::{Node, NodeOptions},
-    node::{self, NodeConfig, NodeKind},
+    node::{Auth, NodeConfig},
     template::{self, TemplateConfig, Templates},
     work::{
         BuildJob, FoundBlock, Hash256, JobBuilder, Nbits, Payout, Template, TemplateKind, Username,
@@ -25,12 +25,11 @@ async fn templates_arrive_and_blocks_are_taken() {
     let folder = tempfile::tempdir().unwrap();
     let config = BlocksConfig {
         data_dir: folder.path().to_owned(),
-        nodes: vec![BlockNode {
-            name: "devnet".into(),
-            rpc_url: node.rpc_url(),
-            auth: blocks::Auth::UserPass("devnet".into(), "devnet".into()),
-            is_blvm: false,
-        }],
+        nodes: vec![NodeConfig::new(
+            "devnet",
+            node.rpc_url().parse().unwrap(),
+            Auth::UserPass("devnet".into(), "devnet".into()),
+        )],
         on_accepted: Arc::new(|_| {}),
     };
     let (sender, stats) = blocks::spawn(config, stop.clone(), &tasks);
@@ -57,14 +56,11 @@ async fn templates_arrive_and_blocks_are_taken() {
 }
 
 fn template_config(rpc_url: &str) -> TemplateConfig {
-    let node = NodeConfig {
-        name: "devnet".into(),
-        rpc_url: rpc_url.into(),
-        auth: node::Auth::UserPass("devnet".into(), "devnet".into()),
-        zmq_hashblock: None,
-        submit_only: false,
-        kind: NodeKind::Bitcoind,
-    };
+    let node = NodeConfig::new(
+        "devnet",
+        rpc_url.parse().unwrap(),
+        Auth::UserPass("devnet".into(), "devnet".into()),
+    );
     TemplateConfig {
         nodes: vec![node],
         refresh: Duration::from_secs(40),

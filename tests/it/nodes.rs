@@ -232,7 +232,7 @@ impl Side {
         let token = CancellationToken::new();
         let node = |(name, node): &(&str, &Bitcoind)| NodeConfig {
             name: (*name).into(),
-            rpc_url: node.rpc_url(),
+            rpc_url: node.rpc_url().parse().unwrap(),
             auth: node.auth(),
             zmq_hashblock: node.zmq_url(),
             submit_only: false,

@@ -10,7 +10,7 @@ use crate::common::bitcoind::Bitcoind;
 use bitcoin::Network;
 use bitcoincore_rpc::RpcApi;
 use gatewayd::{
-    node::{Auth, NodeConfig, NodeKind, ProposeError},
+    node::{Auth, NodeConfig, ProposeError},
     template::{NodeState, NodeStatus, TemplateConfig, Templates},
     work::{Hash256, Template, TemplateKind},
 };
@@ -140,14 +140,7 @@ impl<'a> MakeWriter<'a> for Log {
 }
 
 fn node(name: &str, bitcoind: &Bitcoind) -> NodeConfig {
-    NodeConfig {
-        name: name.into(),
-        rpc_url: bitcoind.rpc_url(),
-        auth: bitcoind.auth(),
-        zmq_hashblock: None,
-        submit_only: false,
-        kind: NodeKind::Bitcoind,
-    }
+    NodeConfig::new(name, bitcoind.rpc_url().parse().unwrap(), bitcoind.auth())
 }
 
 fn tip(bitcoind: &Bitcoind) -> Hash256 {

@@ -7,9 +7,9 @@ use std::{
 };
 
 use gatewayd::{
-    blocks::{BlockNode, BlockSender, BlockStats, BlocksConfig},
+    blocks::{BlockSender, BlockStats, BlocksConfig},
     devnet::node::{Node, NodeHandle, NodeOptions},
-    node::{Auth, NodeConfig, NodeKind},
+    node::{Auth, NodeConfig},
     template::{NodeState, TemplateConfig, Templates},
     work::{
         BuildJob, FoundBlock, Hash256, JobBuilder, Nbits, Payout, Template, TemplateKind, Username,
@@ -25,14 +25,7 @@ async fn start_node() -> NodeHandle {
 }
 
 fn start_templates(node: &NodeHandle) -> Templates {
-    let node = NodeConfig {
-        name: "embedded".into(),
-        rpc_url: node.rpc_url(),
-        auth: auth(node),
-        zmq_hashblock: None,
-        submit_only: false,
-        kind: NodeKind::Bitcoind,
-    };
+    let node = NodeConfig::new("embedded", node.rpc_url().parse().unwrap(), auth(node));
     let config = TemplateConfig {
         nodes: vec![node],
         refresh: Duration::from_secs(40),
@@ -48,12 +41,7 @@ fn start_blocks(
     templates: &Templates,
 ) -> (BlockSender, Arc<BlockStats>) {
     let notify = templates.notify.clone();
-    let node = BlockNode {
-        name: "embedded".into(),
-        rpc_url: node.rpc_url(),
-        auth: auth(node),
-        is_blvm: false,
-    };
+    let node = NodeConfig::new("embedded", node.rpc_url().parse().unwrap(), auth(node));
     let config = BlocksConfig {
         data_dir: data_dir.path().to_owned(),
         nodes: vec![node],

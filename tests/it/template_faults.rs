@@ -16,7 +16,7 @@ use bitcoin::{
     hashes::Hash as _,
 };
 use gatewayd::{
-    node::{Auth, Fork, NodeConfig, NodeKind},
+    node::{Auth, Fork, NodeConfig},
     template::{NodeState, NodeStatus, TemplateConfig, Templates},
     work::{Template, TemplateKind},
 };
@@ -124,14 +124,11 @@ impl FakeNode {
     }
 
     fn config(&self, name: &str) -> NodeConfig {
-        NodeConfig {
-            name: name.into(),
-            rpc_url: format!("http://{}", self.address),
-            auth: Auth::UserPass("u".into(), "p".into()),
-            zmq_hashblock: None,
-            submit_only: false,
-            kind: NodeKind::Bitcoind,
-        }
+        NodeConfig::new(
+            name,
+            format!("http://{}", self.address).parse().unwrap(),
+            Auth::UserPass("u".into(), "p".into()),
+        )
     }
 }
 

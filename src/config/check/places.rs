@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::Check;
-use crate::{config::raw, work::Cidr};
+use crate::{config::raw, node::RpcUrl, work::Cidr};
 
 /// A host, and a port if there is one.
 #[derive(Debug, Eq, PartialEq)]
@@ -122,7 +122,7 @@ impl Check {
     }
 
     /// The URL that is used, and the node's name: its host and port, and the path if there is one.
-    pub(super) fn node_url(&mut self, url: &str) -> Option<(String, String)> {
+    pub(super) fn node_url(&mut self, url: &str) -> Option<(RpcUrl, String)> {
         const KEY: &str = "node.rpc_url";
         if url.contains('@') {
             // Not shown: there is a password in it.
@@ -149,8 +149,7 @@ impl Check {
             !text.contains(|c: char| c.is_whitespace() || c.is_control() || "?#".contains(c));
         let why = match Place::parse(place) {
             Ok(Place { port: Some(_), .. }) if is_clean => {
-                let name = format!("{place}{path}");
-                return Some((format!("http://{name}"), name));
+                return Some((RpcUrl::of(place, path), format!("{place}{path}")));
             }
             Ok(Place { host, port: None }) if place == host && has_port(host) => {
                 Unclear::Bare.told()

@@ -67,7 +67,7 @@ fn a_node_may_be_written_without_its_scheme() {
     ] {
         let toml = REST.replace("[[node]]", &format!("[[node]]\nrpc_url = \"{url}\""));
         let node = Config::parse(&toml).unwrap().template.nodes.remove(0);
-        assert_eq!(node.rpc_url, expected, "{url}");
+        assert_eq!(node.rpc_url.to_string(), expected, "{url}");
         assert_eq!(format!("http://{}", node.name), expected, "{url}");
     }
 }

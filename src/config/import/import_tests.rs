@@ -109,13 +109,13 @@ fn all_values_arrive() {
     let toml = import_datum(ALL).unwrap().toml;
     let config = Config::parse(&toml).unwrap();
     assert_eq!(config.template.nodes.len(), 3);
-    assert_eq!(config.template.nodes[0].rpc_url, "http://node.lan:8331");
+    assert_eq!(config.template.nodes[0].rpc_url.to_string(), "http://node.lan:8331");
     let login = |at: usize| match &config.template.nodes[at].auth {
         Auth::UserPass(user, password) => (user.as_str(), password.as_str()),
         _ => panic!("no login"),
     };
     assert_eq!(login(0), ("datum", "some \"thing\" only you know"));
-    assert_eq!(config.template.nodes[1].rpc_url, "http://10.0.0.7:8332");
+    assert_eq!(config.template.nodes[1].rpc_url.to_string(), "http://10.0.0.7:8332");
     assert_eq!(login(1), ("a", "b@c"));
     assert!(!config.template.nodes[0].submit_only && config.template.nodes[1].submit_only);
     assert_eq!(config.template.refresh, Duration::from_secs(55));

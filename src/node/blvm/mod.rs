@@ -3,7 +3,7 @@
 //! Two layers: the NodeAPI (`client`, `message`, `wire`; a Unix socket, held by `conn`) tells tips and
 //! is a second opinion; JSON-RPC (`rpc`) gives the work. The NodeAPI's own templates have no
 //! witnesses, and it cannot take blocks: on the day that it can, `rpc::full_template` changes, and
-//! `blocks::rpc::submit_to_blvm`.
+//! `blocks::verdict::submit_to_blvm`.
 
 mod client;
 pub(crate) mod conn;

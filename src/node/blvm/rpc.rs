@@ -2,41 +2,23 @@
 
 use std::{sync::Arc, time::Duration};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use tokio::task::spawn_blocking;
 use tracing::debug;
 
 use crate::{
     node::{
         AllowedRules, NodeConfig, NodeError, RpcError,
-        conn::{Answer, Ration, RpcClient},
+        budget::Purpose,
+        conn::{Answer, NO_PARAMS, RpcClient},
+        error::TOO_LONG,
         gbt::{Fit, Parsed, RawTemplate, TRANSACTIONS_MAX},
         header::Header,
-        rpc,
+        rpc::{self, BLOCK_LIMITS},
     },
     work::Hash256,
 };
-
-/// Connections to one node, all of one ration.
-#[derive(Clone, Debug)]
-pub(crate) struct Rpc {
-    node: NodeConfig,
-    ration: Arc<Ration>,
-}
-
-impl Rpc {
-    pub(crate) fn new(node: NodeConfig) -> Self {
-        Self { node, ration: Ration::new(CONNECTIONS_MAX) }
-    }
-
-    pub(crate) fn client(&self) -> Result<RpcClient, RpcError> {
-        RpcClient::rationed(&self.node.rpc_url, &self.node.auth, Arc::clone(&self.ration))
-    }
-
-    pub(crate) fn name(&self) -> &Arc<str> {
-        &self.node.name
-    }
-}
 
 /// The node's best block. Its `confirmations` are those of a second ago, so they are not believed.
 pub(crate) async fn tip_header(
@@ -62,7 +44,11 @@ pub(crate) async fn full_template(
     limit: Option<usize>,
     allowed: AllowedRules,
 ) -> Result<Box<Parsed>, NodeError> {
-    let params = r#"[{"rules":["segwit"]}]"#;
+    #[derive(Serialize)]
+    struct Request {
+        rules: [&'static str; 1],
+    }
+    let params = [Request { rules: ["segwit"] }];
     let answer: Answer = client.call("getblocktemplate", params, TEMPLATE_MAX).await?;
     let fit = Fit {
         transactions: TRANSACTIONS_MAX,
@@ -89,10 +75,32 @@ pub(crate) async fn wait_for_new_block(client: &mut RpcClient) -> Result<Hash256
         hash: &'a str,
     }
     // Seconds, where Bitcoin Core has milliseconds.
-    let params = format!("[{}]", WAIT.as_secs());
-    let answer = client.call("waitfornewblock", &params, WAIT + QUICK_MAX).await?;
+    let answer = client.call("waitfornewblock", [WAIT.as_secs()], WAIT + QUICK_MAX).await?;
     let tip: Tip<'_> = answer.parse()?;
     Hash256::from_display_hex(tip.hash).ok_or(NodeError::Answer("new block"))
+}
+
+/// The height of a block that the node has a place for; its error says when it has none.
+pub(crate) async fn block_height(client: &mut RpcClient, hash: Hash256) -> Result<u32, RpcError> {
+    #[derive(Deserialize)]
+    struct Place {
+        height: u32,
+    }
+    let answer = client.call("getblockheader", [hash.to_string()], BLOCK_LIMITS).await?;
+    Ok(answer.parse::<Place>()?.height)
+}
+
+/// The block that the node has at this height.
+pub(crate) async fn block_at(client: &mut RpcClient, height: u32) -> Result<String, RpcError> {
+    client.call("getblockhash", [height], BLOCK_LIMITS).await?.parse()
+}
+
+pub(crate) async fn tip_height(client: &mut RpcClient) -> Result<u32, RpcError> {
+    client.call("getblockcount", NO_PARAMS, BLOCK_LIMITS).await?.parse()
+}
+
+pub(crate) async fn tip_hash(client: &mut RpcClient) -> Result<String, RpcError> {
+    client.call("getbestblockhash", NO_PARAMS, BLOCK_LIMITS).await?.parse()
 }
 
 /// The longest request that the node takes, in bytes; none: any block fits into one.
@@ -105,27 +113,27 @@ impl RequestMax {
 }
 
 /// None: any block fits. Else the bytes of the longest request that is known to be taken.
-pub(crate) async fn longest_request(rpc: &Rpc) -> Result<Option<usize>, RpcError> {
-    if takes(rpc, REQUEST_FULL).await? {
+pub(crate) async fn longest_request(node: &NodeConfig) -> Result<Option<usize>, RpcError> {
+    if takes(node, REQUEST_FULL).await? {
         return Ok(None);
     }
     // A node's default: more is nowhere in between.
-    let is_default = takes(rpc, REQUEST_DEFAULT).await?;
+    let is_default = takes(node, REQUEST_DEFAULT).await?;
     Ok(Some(if is_default { REQUEST_DEFAULT } else { REQUEST_LEAST }))
 }
 
 /// Tries a harmless request of `length` bytes, on a connection of its own: a node that refuses it
 /// may close it.
-async fn takes(rpc: &Rpc, length: usize) -> Result<bool, RpcError> {
-    let mut client = rpc.client()?;
+async fn takes(node: &NodeConfig, length: usize) -> Result<bool, RpcError> {
+    let mut client = RpcClient::new(node, Purpose::Templates);
     let padding = length.saturating_sub(CALL_LEN);
-    let params = format!("[{}]", " ".repeat(padding));
-    match client.call("getbestblockhash", &params, PROBE_MAX).await {
+    let params = RawValue::from_string(format!("[{}]", " ".repeat(padding)));
+    match client.call("getbestblockhash", params.unwrap_or_default(), PROBE_MAX).await {
         Ok(_) => Ok(true),
-        Err(RpcError::Http { status: 413, .. }) => Ok(false),
+        Err(RpcError::Http { status: TOO_LONG, .. }) => Ok(false),
         Err(broken @ RpcError::Io { .. }) => {
             // A refusal while the request was on its way, or the node's end: a short one tells.
-            match client.call("getbestblockhash", "[]", QUICK_MAX).await {
+            match client.call("getbestblockhash", NO_PARAMS, QUICK_MAX).await {
                 Ok(_) => Ok(false),
                 Err(_) => Err(broken),
             }
@@ -134,8 +142,6 @@ async fn takes(rpc: &Rpc, length: usize) -> Result<bool, RpcError> {
     }
 }
 
-/// Of the 10 that blvm-node takes from one address in a minute: the rest is for found blocks.
-const CONNECTIONS_MAX: usize = 7;
 const QUICK_MAX: Duration = Duration::from_secs(5);
 /// A template of a full mempool on a slow machine; without a checkpoint the node reads all coins.
 const TEMPLATE_MAX: Duration = Duration::from_secs(30);

@@ -23,6 +23,7 @@ use super::{
 use crate::{
     node::{
         Fork, Hint, HintFrom, NodeConfig, NodeError,
+        budget::Purpose,
         conn::RpcClient,
         header::{Header, Learned},
         rpc::{Told, unix_now},
@@ -126,8 +127,8 @@ impl<'a> Session<'a> {
         learned: Option<(Network, Learned)>,
         (zmq_said, speaker): (&zmq::Said, &mut Speaker),
     ) -> Result<Self, NodeError> {
-        let connect = || RpcClient::new(&node.rpc_url, &node.auth);
-        let mut client = connect()?;
+        let connect = || RpcClient::new(node, Purpose::Templates);
+        let mut client = connect();
         let (info, fork) = meet(&mut client, node, outlet, speaker).await?;
         let (hint_sender, hints) = mpsc::channel(HINTS_MAX);
         let (fetched_sender, fetched) = mpsc::channel(FETCHED_MAX);
@@ -137,21 +138,21 @@ impl<'a> Session<'a> {
         let (name, network) = (&node.name, info.network);
         let period = *refresh.borrow_and_update();
         let mut helpers = JoinSet::new();
-        helpers.spawn(walk::run(connect()?, network, outlet.clone(), answer_sender.clone()));
-        let lookers = Lookers::spawn((client, connect()?), network, &mut helpers, answer_sender);
+        helpers.spawn(walk::run(connect(), network, outlet.clone(), answer_sender.clone()));
+        let lookers = Lookers::spawn((client, connect()), network, &mut helpers, answer_sender);
         let fetchers = Fetchers::default();
         for requests in fetchers.subscribe() {
             let (name, sender) = (Arc::clone(name), fetched_sender.clone());
             let rules = (network, allowed.clone());
-            helpers.spawn(fetch_on_request(connect()?, name, rules, requests, sender));
+            helpers.spawn(fetch_on_request(connect(), name, rules, requests, sender));
         }
         let zmq = ZmqWatch::new();
         let waiter = Waiter {
             node: Arc::clone(name),
             network,
             allowed: allowed.clone(),
-            client: connect()?,
-            second: connect()?,
+            client: connect(),
+            second: connect(),
             from: wait_from.subscribe(),
             is_told: zmq.is_telling.subscribe(),
             is_waiting: waiting_sender,
@@ -159,7 +160,7 @@ impl<'a> Session<'a> {
             outlet: outlet.clone(),
         };
         helpers.spawn(waiter.run());
-        helpers.spawn(probe::watch(connect()?, outlet.clone(), hint_sender.clone()));
+        helpers.spawn(probe::watch(connect(), outlet.clone(), hint_sender.clone()));
         helpers.spawn(zmq::listen(
             node.clone(),
             hint_sender,

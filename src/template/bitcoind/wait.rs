@@ -24,7 +24,7 @@ use tracing::{debug, info, warn};
 use crate::{
     node::{
         Hint, HintFrom, NodeError, RpcError,
-        conn::RpcClient,
+        conn::{NO_PARAMS, RpcClient},
         error::METHOD_NOT_FOUND,
         hint::look_soon,
         rpc::{self, LONG_POLL_MAX, QUICK_MAX},
@@ -288,7 +288,7 @@ async fn starved(client: &mut RpcClient, limit: Duration) {
 /// thread as well; a failure is for others to see.
 async fn answers_in(client: &mut RpcClient) -> Duration {
     let started = Instant::now();
-    match client.call("uptime", "[]", QUICK_MAX).await {
+    match client.call("uptime", NO_PARAMS, QUICK_MAX).await {
         Err(RpcError::Io { .. } | RpcError::Connect { .. }) => Duration::ZERO,
         _ => started.elapsed(),
     }
@@ -342,8 +342,8 @@ async fn wait_for_height(
     length: Duration,
 ) -> Result<Reached, NodeError> {
     let started = Instant::now();
-    let params = format!("[{height},{}]", length.as_millis());
-    let answer = client.call("waitforblockheight", &params, length + QUICK_MAX).await?;
+    let params = (height, length.as_millis());
+    let answer = client.call("waitforblockheight", params, length + QUICK_MAX).await?;
     let reached: Reached = answer.parse()?;
     if reached.height < height && started.elapsed() < length / 2 {
         sleep(PAUSE).await; // It is shutting down, and would answer at once again.

@@ -20,8 +20,10 @@ use super::{
 };
 use crate::{
     node::{
-        Hint, HintFrom, NodeError, RpcError,
-        blvm::rpc::{RequestMax, Rpc, WAIT, full_template, longest_request, wait_for_new_block},
+        Hint, HintFrom, NodeConfig, NodeError, RpcError,
+        blvm::rpc::{RequestMax, WAIT, full_template, longest_request, wait_for_new_block},
+        budget::Purpose,
+        conn::RpcClient,
         hint::look_soon,
     },
     template::{
@@ -32,18 +34,18 @@ use crate::{
 
 /// Asks for a template whenever `requests` changes.
 pub(super) async fn fetch_on_request(
-    rpc: Rpc,
+    node: NodeConfig,
     (limit, company, allowed): (watch::Receiver<RequestMax>, Company, RulesWatch),
     mut requests: watch::Receiver<Request>,
     fetched: mpsc::Sender<Result<Fetched, NodeError>>,
 ) {
-    let Ok(mut client) = rpc.client() else { return };
+    let mut client = RpcClient::new(&node, Purpose::Templates);
     while requests.changed().await.is_ok() {
         let request = *requests.borrow_and_update();
         let started = Instant::now();
         let limit = limit.borrow().0.filter(|_| !*company.borrow());
         let rules = Arc::clone(&allowed.borrow());
-        let parsed = full_template(&mut client, Arc::clone(rpc.name()), limit, rules).await;
+        let parsed = full_template(&mut client, Arc::clone(&node.name), limit, rules).await;
         let took = started.elapsed();
         let result = parsed.map(|parsed| Fetched { request, parsed, took });
         let is_too_much = result.as_ref().is_err_and(is_too_much);
@@ -59,11 +61,11 @@ pub(super) async fn fetch_on_request(
 /// Waits for tips in calls that the node answers when there is one, while the NodeAPI is away: that
 /// one is quicker. A tip between two calls is left to the poll.
 pub(super) async fn wait_for_tips(
-    rpc: Rpc,
+    node: NodeConfig,
     has_nodeapi: Arc<AtomicBool>,
     hints: mpsc::Sender<Hint>,
 ) {
-    let Ok(mut client) = rpc.client() else { return };
+    let mut client = RpcClient::new(&node, Purpose::Templates);
     let mut last = None;
     while !hints.is_closed() {
         if has_nodeapi.load(Relaxed) {
@@ -80,7 +82,7 @@ pub(super) async fn wait_for_tips(
             }
             Ok(_) => {}
             Err(error) => {
-                debug!(node = %rpc.name(), %error, "waiting for a block failed");
+                debug!(node = %node.name, %error, "waiting for a block failed");
                 look_soon(&hints, HintFrom::SlowPoll);
                 sleep(WAIT).await;
             }
@@ -94,7 +96,7 @@ pub(super) async fn wait_for_tips(
 /// Finds out how long a request may be, each time that the node was reached, and says what that
 /// means for found blocks.
 pub(super) async fn probe_limit(
-    rpc: Rpc,
+    node: NodeConfig,
     mut begun: watch::Receiver<u64>,
     company: Company,
     limit: watch::Sender<RequestMax>,
@@ -102,10 +104,10 @@ pub(super) async fn probe_limit(
     let mut said = None;
     while begun.changed().await.is_ok() {
         let found = loop {
-            match longest_request(&rpc).await {
+            match longest_request(&node).await {
                 Ok(found) => break found,
                 Err(error) => {
-                    debug!(node = %rpc.name(), %error, "cannot tell how long a request may be yet");
+                    debug!(node = %node.name, %error, "cannot tell how long a request may be yet");
                     sleep(probe_pause(&error)).await;
                 }
             }
@@ -113,9 +115,9 @@ pub(super) async fn probe_limit(
         if said.replace(found) != Some(found) {
             match found {
                 None => {
-                    info!(node = %rpc.name(), "a block of any size can be submitted to the node");
+                    info!(node = %node.name, "a block of any size can be submitted to the node");
                 }
-                Some(bytes) => warn_of_limit(&rpc, bytes, *company.borrow()),
+                Some(bytes) => warn_of_limit(&node, bytes, *company.borrow()),
             }
         }
         limit.send_if_modified(|limit| {
@@ -133,7 +135,7 @@ fn probe_pause(error: &RpcError) -> Duration {
     }
 }
 
-fn warn_of_limit(rpc: &Rpc, bytes: usize, has_company: bool) {
+fn warn_of_limit(node: &NodeConfig, bytes: usize, has_company: bool) {
     let block = bytes / 2;
     let consequence = if has_company {
         "so a larger one goes to the other nodes only, and templates are cut while none answers"
@@ -141,7 +143,7 @@ fn warn_of_limit(rpc: &Rpc, bytes: usize, has_company: bool) {
         "so templates are cut to what it takes, and fees are lost"
     };
     warn!(
-        node = %rpc.name(), request_max = bytes, block_max = block,
+        node = %node.name, request_max = bytes, block_max = block,
         "the node refuses longer requests, and a found block is one: {consequence}. Set \
          max_request_size_bytes = 8500000 in [rpc] of its configuration and restart it; blvm-node \
          0.1.83 does not heed it over HTTP: for that, add a bitcoind as another [[node]], \

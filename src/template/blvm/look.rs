@@ -12,8 +12,9 @@ use tokio::{
 
 use crate::{
     node::{
-        Hint, NodeError, RpcError,
-        blvm::rpc::{Rpc, tip_header},
+        Hint, NodeConfig, NodeError,
+        blvm::rpc::tip_header,
+        budget::Purpose,
         conn::RpcClient,
         header::Header,
         rpc::{NodeInfo, best_hash, node_info},
@@ -57,15 +58,11 @@ pub(super) struct Looker {
 }
 
 impl Looker {
-    pub(super) fn spawn(
-        rpc: &Rpc,
-        outlet: Outlet,
-        helpers: &mut JoinSet<()>,
-    ) -> Result<Self, RpcError> {
+    pub(super) fn spawn(node: &NodeConfig, outlet: Outlet, helpers: &mut JoinSet<()>) -> Self {
         let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
         let (said, answers) = mpsc::channel(QUESTIONS_MAX + 1);
-        helpers.spawn(answer(rpc.client()?, outlet, asked, said));
-        Ok(Self { questions, answers, is_tip_asked: false, again: None })
+        helpers.spawn(answer(RpcClient::new(node, Purpose::Templates), outlet, asked, said));
+        Self { questions, answers, is_tip_asked: false, again: None }
     }
 
     /// Asks for the tip. An answer on its way will do, unless there is news since it was asked for.
@@ -171,12 +168,10 @@ async fn ask_hash(client: &mut RpcClient, outlet: &Outlet) -> Result<Hash256, No
 
 /// True where the node answers, and its last work is good: less is asked of it for a while.
 pub(super) fn is_too_much(error: &NodeError) -> bool {
-    matches!(error, NodeError::Rpc(RpcError::Node { code: TOO_MANY, .. }))
+    matches!(error, NodeError::Rpc(error) if error.is_too_much())
 }
 
-/// HTTP's status, which the node repeats in JSON: by default it takes 5 calls a second, and 50 at
-/// once.
-const TOO_MANY: i32 = 429;
+/// By default the node takes 5 calls a second, and 50 at once.
 pub(super) const PAUSE_TOO_MANY: Duration = Duration::from_secs(1);
 /// Beside the one that is being answered.
 const QUESTIONS_MAX: usize = 2;

@@ -24,11 +24,7 @@ use super::{
 use crate::{
     node::{
         Hint, HintFrom, NodeConfig, NodeError, RpcError,
-        blvm::{
-            conn::NodeApi,
-            message::Expected,
-            rpc::{RequestMax, Rpc},
-        },
+        blvm::{conn::NodeApi, message::Expected, rpc::RequestMax},
         error::SYNCING,
         header::Header,
         rpc::{NodeInfo, unix_now},
@@ -54,14 +50,7 @@ pub(in crate::template) type Company = watch::Receiver<bool>;
 pub(super) async fn run(blvm: Blvm, outlet: Outlet, mut notices: Notices) {
     let mut speaker = Speaker::new(Arc::clone(&blvm.node.name));
     let mut wait = WAIT_MIN;
-    let mut source = match Source::new(blvm, &outlet) {
-        Ok(source) => source,
-        Err(error) => {
-            speaker.lost(&error);
-            say_down(&outlet, &error);
-            return;
-        }
-    };
+    let mut source = Source::new(blvm, &outlet);
     loop {
         let error = source.serve(&mut notices, &mut speaker).await;
         if std::mem::take(&mut source.has_published) {
@@ -122,10 +111,9 @@ struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    fn new(blvm: Blvm, outlet: &'a Outlet) -> Result<Self, NodeError> {
+    fn new(blvm: Blvm, outlet: &'a Outlet) -> Self {
         let Blvm { node, blvm, mut refresh, allowed, company } = blvm;
         let period = *refresh.borrow_and_update();
-        let rpc = Rpc::new(node.clone());
         let (hint_sender, hints) = mpsc::channel(HINTS_MAX);
         let (fetched_sender, fetched) = mpsc::channel(FETCHED_MAX);
         let (limit_sender, limit) = watch::channel(RequestMax::DEFAULT);
@@ -133,10 +121,10 @@ impl<'a> Source<'a> {
         let begun = watch::Sender::new(0);
         let is_connected = Arc::new(AtomicBool::new(false));
         let mut helpers = JoinSet::new();
-        let looker = Looker::spawn(&rpc, outlet.clone(), &mut helpers)?;
-        helpers.spawn(probe_limit(rpc.clone(), begun.subscribe(), company.clone(), limit_sender));
+        let looker = Looker::spawn(&node, outlet.clone(), &mut helpers);
+        helpers.spawn(probe_limit(node.clone(), begun.subscribe(), company.clone(), limit_sender));
         helpers.spawn(fetch_on_request(
-            rpc.clone(),
+            node.clone(),
             (limit.clone(), company.clone(), allowed),
             requests.subscribe(),
             fetched_sender,
@@ -149,8 +137,8 @@ impl<'a> Source<'a> {
             is_connected: Arc::clone(&is_connected),
         };
         helpers.spawn(api.run());
-        helpers.spawn(wait_for_tips(rpc, is_connected, hint_sender));
-        Ok(Self {
+        helpers.spawn(wait_for_tips(node.clone(), is_connected, hint_sender));
+        Self {
             node,
             outlet,
             looker,
@@ -172,7 +160,7 @@ impl<'a> Source<'a> {
             hinted_at: None,
             cut_said: false,
             _helpers: helpers,
-        })
+        }
     }
 
     /// Publishes work until something fails.

@@ -8,7 +8,8 @@ use tracing::{info, warn};
 use crate::{
     node::{
         Fork, NodeConfig, NodeError, NodeKind, RpcError,
-        conn::{Ration, RpcClient},
+        budget::Purpose,
+        conn::RpcClient,
         rpc::{NodeInfo, Told, fork, node_info},
     },
     template::{
@@ -29,10 +30,7 @@ impl SubmitOnly {
 
     async fn watch(self, outlet: Outlet) {
         let name = Arc::clone(&self.node.name);
-        let mut client = match self.client() {
-            Ok(client) => client,
-            Err(error) => return say_down(&outlet, &name, &error.into(), true),
-        };
+        let mut client = RpcClient::new(&self.node, Purpose::Watch);
         let mut said = Said::default();
         // Turns until it is asked which chain it goes to.
         let mut until_fork = 0;
@@ -94,17 +92,6 @@ impl SubmitOnly {
         outlet.update(|status| status.fork = fork);
         told != Told::Later
     }
-
-    fn client(&self) -> Result<RpcClient, RpcError> {
-        match self.node.kind {
-            NodeKind::Bitcoind => RpcClient::new(&self.node.rpc_url, &self.node.auth),
-            NodeKind::Blvm(_) => RpcClient::rationed(
-                &self.node.rpc_url,
-                &self.node.auth,
-                Ration::new(CONNECTIONS_MAX),
-            ),
-        }
-    }
 }
 
 /// What was said of the node.
@@ -165,5 +152,3 @@ const EACH: Duration = Duration::from_secs(5);
 const FORK_EACH: u32 = 12;
 /// A wrong password is a line in the node's log each time.
 const AGAIN: Duration = Duration::from_secs(5);
-/// Few, of those that blvm-node takes in a minute: the rest is for found blocks.
-const CONNECTIONS_MAX: usize = 3;

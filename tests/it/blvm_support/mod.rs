@@ -13,7 +13,6 @@ use std::{
 };
 
 use gatewayd::{
-    blocks::BlockNode,
     node::{Auth, BlvmConfig, NodeConfig, NodeKind},
     work::Hash256,
 };
@@ -128,7 +127,7 @@ impl FakeBlvm {
     pub fn config(&self) -> NodeConfig {
         NodeConfig {
             name: "blvm".into(),
-            rpc_url: format!("http://{}", self.address),
+            rpc_url: format!("http://{}", self.address).parse().unwrap(),
             auth: self.auth(),
             zmq_hashblock: None,
             submit_only: false,
@@ -136,15 +135,6 @@ impl FakeBlvm {
                 nodeapi_socket: Some(self.socket()),
                 module_id: "gatewayd_test".into(),
             }),
-        }
-    }
-
-    pub fn block_node(&self) -> BlockNode {
-        BlockNode {
-            name: "blvm".into(),
-            rpc_url: format!("http://{}", self.address),
-            auth: self.auth(),
-            is_blvm: true,
         }
     }
 }

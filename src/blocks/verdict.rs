@@ -1,0 +1,179 @@
+//! What a node makes of a block: it is submitted, and then the node's chain is looked at.
+
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+use tokio::time::sleep;
+
+use super::Answer;
+use crate::{
+    node::{
+        RpcError,
+        blvm::rpc::{block_at, block_height, tip_hash, tip_height},
+        conn::RpcClient,
+        error::TOO_LONG,
+        rpc::{confirmations, submit_block},
+    },
+    work::Hash256,
+};
+
+/// Submits the block, and asks for its header to know what really became of it: some nodes answer
+/// null to a stale block. `params` is the block's hex in a list.
+pub(super) async fn submit(client: &mut RpcClient, hash: Hash256, params: &RawValue) -> Answer {
+    let said = submit_block(client, params).await;
+    let answer = match &said {
+        Ok(said) => Answer::of_submitblock(said.as_deref()),
+        // Some nodes refuse with an error: only what the node itself said can be final.
+        Err(RpcError::Node { code, message }) => Answer::of_error(*code, message),
+        Err(error) => Answer::Unanswered(error.to_string()),
+    };
+    let is_reached = !matches!(said, Err(RpcError::Connect { .. } | RpcError::Cookie { .. }));
+    if matches!(answer, Answer::Rejected(_)) || !is_reached {
+        return answer;
+    }
+    settle(answer, said.is_ok(), confirm(client, hash).await)
+}
+
+/// Where the block stands in the node's chain, if the node knows it.
+async fn confirm(client: &mut RpcClient, hash: Hash256) -> Option<Answer> {
+    let confirmations = confirmations(client, hash).await.ok()?;
+    Some(if confirmations > 0 { Answer::Accepted } else { Answer::Stale })
+}
+
+/// Weighs what the node said to the submission against where it has the block now.
+fn settle(answer: Answer, was_answered: bool, known: Option<Answer>) -> Answer {
+    match known {
+        // It may still be connecting the block: only a submission that it answered was judged.
+        Some(Answer::Stale) if !was_answered => answer,
+        Some(known) => known,
+        None => answer,
+    }
+}
+
+/// The same for blvm-node, in its dialect. When its NodeAPI can take blocks with their witnesses,
+/// this is what changes.
+pub(super) async fn submit_to_blvm(
+    client: &mut RpcClient,
+    hash: Hash256,
+    params: &RawValue,
+) -> Answer {
+    let said = match submit_block(client, params).await {
+        Ok(said) => Answer::of_submitblock(said.as_deref()),
+        Err(error) => {
+            if error.is_too_much() {
+                // By default 5 calls a second: the next one would be refused as well.
+                sleep(PAUSE_TOO_MUCH).await;
+            }
+            of_blvm_error(&error)
+        }
+    };
+    settle_by_chain(client, hash, params, said).await
+}
+
+fn of_blvm_error(error: &RpcError) -> Answer {
+    match error {
+        RpcError::Node { code, message } => Answer::of_blvm_error(*code, message),
+        RpcError::Http { status: TOO_LONG, .. } => Answer::Unanswered(
+            "its RPC takes no request as long as this block (HTTP 413): raise \
+             max_request_size_bytes in its [rpc] if its version heeds that, or add a bitcoind as \
+             another [[node]]"
+                .into(),
+        ),
+        error => Answer::Unanswered(error.to_string()),
+    }
+}
+
+/// Whatever it said to the submission, its chain decides.
+async fn settle_by_chain(
+    client: &mut RpcClient,
+    hash: Hash256,
+    params: &RawValue,
+    said: Answer,
+) -> Answer {
+    if !said.is_final() {
+        return said;
+    }
+    let Ok(tip) = tip_hash(client).await else {
+        return Answer::Unanswered("it does not say whether the block is in its chain".into());
+    };
+    if tip == hash.to_string() {
+        return Answer::Accepted;
+    }
+    match said {
+        // It says the same of a bad block and of one on a block that is its tip no more.
+        Answer::Rejected(_) if parent(params).is_some_and(|it| it.to_string() != tip) => {
+            Answer::Stale
+        }
+        Answer::Accepted => buried(client, hash).await,
+        said => said,
+    }
+}
+
+/// Where a block is that is not the tip: below it, on another branch, or still on its way.
+async fn buried(client: &mut RpcClient, hash: Hash256) -> Answer {
+    let height = match block_height(client, hash).await {
+        Ok(height) => height,
+        Err(RpcError::Node { message, .. }) if message.contains("no height index") => {
+            return Answer::Stale;
+        }
+        Err(_) => return Answer::Unanswered(NOT_CONNECTED.into()),
+    };
+    match block_at(client, height).await {
+        Ok(there) if there == hash.to_string() => is_below_tip(client, height).await,
+        Ok(_) => Answer::Stale,
+        Err(error) => Answer::Unanswered(error.to_string()),
+    }
+}
+
+/// A block that it stored and then failed to connect has its place among the heights already.
+async fn is_below_tip(client: &mut RpcClient, height: u32) -> Answer {
+    match tip_height(client).await {
+        Ok(tip) if tip > height => Answer::Accepted,
+        Ok(_) => Answer::Unanswered(NOT_CONNECTED.into()),
+        Err(error) => Answer::Unanswered(error.to_string()),
+    }
+}
+
+/// The parent of the block whose hex is in a list.
+fn parent(params: &RawValue) -> Option<Hash256> {
+    let mut hash = [0; 32];
+    let header = params.get().strip_prefix("[\"")?.get(8..72)?;
+    faster_hex::hex_decode(header.as_bytes(), &mut hash).ok()?;
+    Some(Hash256(hash))
+}
+
+const NOT_CONNECTED: &str = "it has the block, but not in its chain yet";
+const PAUSE_TOO_MUCH: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use serde_json::value::to_raw_value;
+
+    use super::*;
+
+    #[test]
+    fn a_blocks_parent_is_read_from_its_hex() {
+        let header = format!("01000000{}{}", "ab".repeat(32), "00".repeat(44));
+        let params = to_raw_value(&[&header]).unwrap();
+        assert_eq!(parent(&params), Some(Hash256([0xAB; 32])));
+        assert_eq!(parent(&to_raw_value(&["0100"]).unwrap()), None);
+    }
+
+    #[test]
+    fn a_submission_without_an_answer_is_not_stale() {
+        let unanswered = || Answer::Unanswered("timed out".into());
+        assert_eq!(settle(unanswered(), false, Some(Answer::Stale)), unanswered());
+        assert_eq!(settle(unanswered(), false, Some(Answer::Accepted)), Answer::Accepted);
+        assert_eq!(settle(unanswered(), false, None), unanswered());
+        assert_eq!(settle(Answer::Accepted, true, Some(Answer::Stale)), Answer::Stale);
+        assert_eq!(settle(Answer::Accepted, true, None), Answer::Accepted);
+    }
+
+    #[test]
+    fn a_refusal_of_something_before_the_node_judges_no_block() {
+        for status in [413, 429, 502, 503] {
+            let error = RpcError::Http { status, text: "block was not connected".into() };
+            assert!(!of_blvm_error(&error).is_final(), "{status}");
+        }
+    }
+}
