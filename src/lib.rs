@@ -25,7 +25,6 @@ pub mod listener;
 pub mod logging;
 mod net;
 pub mod node;
-pub mod reply;
 pub mod stratum;
 pub mod sv1;
 pub mod sv2;

@@ -69,10 +69,8 @@ const IO_PATHS: &[&str] = &[
 const FILE_LINES_MAX: usize = 500;
 /// What listens to strangers: their words are made printable where they enter (`work::printable`),
 /// so that none of them begins a line of the log or commands a terminal.
-const HEARS_STRANGERS: &[&str] = &[
-    "api", "blocks", "datum", "listener", "net", "node", "reply", "stratum", "sv1", "sv2",
-    "template",
-];
+const HEARS_STRANGERS: &[&str] =
+    &["api", "blocks", "datum", "listener", "net", "node", "stratum", "sv1", "sv2", "template"];
 /// Ways to make text of bytes, and a name of text, that leave everything in it.
 const RAW_TEXT: &[&str] =
     &["from_utf8_lossy", "utf8_chunks", "to_str_lossy", "String::from_utf8(", " Username("];

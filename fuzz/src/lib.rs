@@ -12,7 +12,7 @@ mod work;
 
 pub use datum::{datum_frames, datum_messages, datum_relay};
 pub use miners::{proxy, sv1_session, sv2_messages, sv2_noise, sv2_session};
-pub use nodes::{nodeapi, reply, template, zmtp};
+pub use nodes::{nodeapi, template, zmtp};
 pub use operator::{config, settings};
 
 /// The input as a socket would bring it: whole, or in pieces whose length the first byte says.

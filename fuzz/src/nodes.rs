@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use gatewayd::{
-    reply::Reader,
     node::{
         blvm::{Client, Said},
         gbt::{Fit, RawTemplate, TRANSACTIONS_MAX},
@@ -74,29 +73,3 @@ pub fn nodeapi(data: &[u8]) {
     }
     let _ = client.is_waiting();
 }
-
-/// An HTTP answer: the same in one piece as in many.
-pub fn reply(data: &[u8]) {
-    let mut reader = Reader::new(BODY_MAX);
-    let mut read = Ok(None);
-    for piece in pieces(data) {
-        read = reader.on_bytes(piece);
-        if !matches!(read, Ok(None)) {
-            break;
-        }
-    }
-    let ended = if matches!(read, Ok(None)) { reader.on_end().ok() } else { None };
-    let mut whole = Reader::new(BODY_MAX);
-    let once = whole.on_bytes(data.get(1..).unwrap_or_default());
-    match (read, once) {
-        (Ok(read), Ok(once)) => assert_eq!(read, once),
-        // A limit may be noticed sooner or later.
-        (Err(_), _) | (_, Err(_)) => return,
-    }
-    if let Some(reply) = ended {
-        assert!(reply.body.len() <= BODY_MAX);
-        assert_eq!(Some(reply), whole.on_end().ok());
-    }
-}
-
-const BODY_MAX: usize = 4096;

@@ -2,8 +2,14 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
+use axum::body::Body;
 pub use bitcoincore_rpc::Auth;
 use bitcoincore_rpc::jsonrpc::{base64, error::RpcError as Fault};
+use bytes::Bytes;
+use hyper::{
+    Request,
+    header::{self, HeaderValue},
+};
 use serde::{Deserialize, Deserializer, Serialize};
 use tokio::time::{Instant, timeout};
 
@@ -11,11 +17,10 @@ use super::{
     NodeConfig, NodeKind, RpcUrl,
     budget::{ConnectionBudget, Purpose},
     error::{COOKIE, RpcError},
-    http::{HttpConnection, Request},
+    http::{HttpConnection, Reply},
 };
 use crate::{
     net,
-    reply::Reply,
     work::{printable, printable_bytes},
 };
 
@@ -23,7 +28,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Answer {
     method: &'static str,
-    body: Vec<u8>,
+    body: Bytes,
 }
 
 #[derive(Deserialize)]
@@ -107,13 +112,13 @@ struct Target {
 #[derive(Debug)]
 struct Connection {
     http: HttpConnection,
-    authorization: Option<String>,
+    authorization: Option<HeaderValue>,
 }
 
 /// One call, ready to be sent.
 struct Call {
     method: &'static str,
-    body: Vec<u8>,
+    body: Bytes,
     limits: Limits,
 }
 
@@ -142,7 +147,7 @@ impl RpcClient {
         let wrong =
             |error: serde_json::Error| RpcError::Params { method, why: error.to_string().into() };
         let body = body(method, params).map_err(wrong)?;
-        let call = Call { method, body, limits: limits.into() };
+        let call = Call { method, body: body.into(), limits: limits.into() };
         let limit = call.limits.call;
         timeout(limit, self.exchange(&call))
             .await
@@ -196,13 +201,33 @@ fn body(method: &str, params: impl Serialize) -> Result<Vec<u8>, serde_json::Err
 
 impl Target {
     /// The Authorization header's value. Cookies are read each time: they change.
-    async fn authorization(&self) -> Result<Option<String>, RpcError> {
+    async fn authorization(&self) -> Result<Option<HeaderValue>, RpcError> {
         let secret = match &self.auth {
             Auth::None => return Ok(None),
             Auth::UserPass(user, password) => format!("{user}:{password}"),
             Auth::CookieFile(path) => read_cookie(path).await?,
         };
-        Ok(Some(format!("Basic {}", base64::encode(secret))))
+        // Base64 is all that a header can hold.
+        let value = HeaderValue::try_from(format!("Basic {}", base64::encode(secret)));
+        Ok(value.ok().map(|mut value| {
+            value.set_sensitive(true);
+            value
+        }))
+    }
+
+    fn request(
+        &self,
+        authorization: Option<&HeaderValue>,
+        body: Bytes,
+    ) -> Result<Request<Body>, RpcError> {
+        let mut request = Request::post(self.url.path())
+            .header(header::HOST, &**self.url.address())
+            .header(header::CONTENT_TYPE, "application/json");
+        if let Some(authorization) = authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
+        // What a header cannot hold is in no URL that was read.
+        request.body(body.into()).map_err(|_| RpcError::Url(self.url.to_string().into()))
     }
 
     fn address(&self) -> Arc<str> {
@@ -243,7 +268,7 @@ impl Connection {
         let connected = timeout(CONNECT_MAX, net::connect(&**target.url.address())).await;
         let why = match connected {
             Ok(Ok(stream)) => {
-                let http = HttpConnection::new(stream).map_err(|error| target.io(&error))?;
+                let http = HttpConnection::new(stream).await.map_err(|error| target.io(&error))?;
                 return Ok(Self { http, authorization });
             }
             Ok(Err(error)) => error.to_string().into(),
@@ -261,15 +286,10 @@ impl Connection {
         call: &Call,
     ) -> Result<(Answer, Option<Self>), RpcError> {
         let Self { http, authorization } = self;
-        let request = Request {
-            host: target.url.address(),
-            path: target.url.path(),
-            authorization: authorization.as_deref(),
-            body: &call.body,
-        };
+        let request = target.request(authorization.as_ref(), call.body.clone())?;
         let Limits { silence, answer_len, .. } = call.limits;
         let done = http.exchange(request, silence, answer_len).await;
-        let (Reply { status, body, .. }, http) = done.map_err(|error| target.io(&error))?;
+        let (Reply { status, body }, http) = done.map_err(|error| target.io(&error))?;
         let is_json = body.first() == Some(&b'{');
         match status {
             401 => Err(target.unauthorized()),
@@ -306,7 +326,7 @@ mod tests {
     use std::time::Duration;
 
     use tokio::{
-        io::AsyncWriteExt as _,
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
         net::TcpListener,
         time::{sleep, timeout},
     };
@@ -317,14 +337,16 @@ mod tests {
         NodeConfig::new("n", url.parse().unwrap(), Auth::None)
     }
 
-    /// A node that answers each connection with `bytes`, again and again.
-    async fn who_says(bytes: &'static [u8]) -> RpcClient {
+    /// A node that answers this to whatever it is asked, and then that, again and again.
+    async fn who_says(first: &'static [u8], again: &'static [u8]) -> RpcClient {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         // Only 127.0.0.1 listens; ::1 may come first.
         let url = format!("http://localhost:{}/wallet/x", listener.local_addr().unwrap().port());
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
-                while stream.write_all(bytes).await.is_ok() {
+                stream.read_exact(&mut [0; 64]).await.unwrap();
+                stream.write_all(first).await.unwrap();
+                while stream.write_all(again).await.is_ok() {
                     sleep(Duration::from_millis(10)).await;
                 }
             }
@@ -334,7 +356,7 @@ mod tests {
 
     #[test]
     fn answers() {
-        let answer = |body: &str| Answer { method: "m", body: body.into() };
+        let answer = |body: &str| Answer { method: "m", body: body.to_owned().into() };
         let ok = answer(r#"{"result":"ab","error":null,"id":0}"#);
         assert_eq!(ok.parse::<&str>(), Ok("ab"));
         assert_eq!(answer(r#"{"result":null,"error":null}"#).parse_optional::<&str>(), Ok(None));
@@ -344,7 +366,8 @@ mod tests {
         assert_eq!(fault.parse::<&str>().unwrap_err().code(), Some(WARMING_UP));
         // Null is how a node takes a block: what says nothing must not count as that.
         for nothing in ["[]", "{}", r#"{"error":null,"id":0}"#, "", "<html>"] {
-            let parsed = answer(nothing).parse_optional::<&str>();
+            let answer = answer(nothing);
+            let parsed = answer.parse_optional::<&str>();
             assert!(matches!(parsed, Err(RpcError::Parse { .. })), "{nothing}");
         }
     }
@@ -366,7 +389,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_node_that_trickles_its_answer_does_not_hold_a_call_for_ever() {
-        let mut client = who_says(b"H").await;
+        let mut client = who_says(b"HTTP/1.1 200 OK\r\nX: ", b"x").await;
         let limits = Limits {
             call: Duration::from_millis(300),
             silence: Duration::from_secs(20),
@@ -378,7 +401,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_node_that_falls_silent_does_not_hold_a_call_for_long() {
-        let mut client = who_says(b"").await;
+        let mut client = who_says(b"", b"").await;
         let limits = Limits {
             call: Duration::from_secs(300),
             silence: Duration::from_millis(300),
@@ -390,8 +413,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_beyond_its_limit_is_none() {
-        let long = b"HTTP/1.1 200 OK\r\nContent-Length: 101\r\n\r\n{}";
-        let mut client = who_says(long).await;
+        let mut client = who_says(b"HTTP/1.1 200 OK\r\nContent-Length: 101\r\n\r\n", b"{}").await;
         let second = Duration::from_secs(20);
         let limits = Limits { call: second, silence: second, answer_len: 100 };
         let called = client.call("m", NO_PARAMS, limits).await;
@@ -400,6 +422,29 @@ mod tests {
             "{called:?}"
         );
     }
+
+    #[tokio::test]
+    async fn a_connection_that_the_node_has_closed_meanwhile_is_opened_anew() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                stream.read_exact(&mut [0; 64]).await.unwrap();
+                let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n{\"result\":7}";
+                stream.write_all(answer).await.unwrap();
+                sleep(Duration::from_millis(20)).await;
+            }
+        });
+        let mut client = RpcClient::new(&node(&url), Purpose::Blocks);
+        for times in 1..4 {
+            let called = timeout(Duration::from_secs(10), client.call("m", NO_PARAMS, LONG)).await;
+            assert_eq!(called.unwrap().unwrap().parse::<u32>(), Ok(7));
+            assert_eq!(client.connections(), times);
+            sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
 
     #[tokio::test]
     async fn a_node_that_is_not_there_does_not_answer() {

@@ -95,7 +95,8 @@ impl NodeConfig {
 
     /// True where both are asked the same way, in the same dialect.
     pub fn has_same_rpc(&self, other: &Self) -> bool {
-        let key = |node: &Self| (Arc::clone(&node.name), node.rpc_url.clone(), node.is_blvm());
-        key(self) == key(other) && self.auth == other.auth
+        (&self.name, &self.rpc_url) == (&other.name, &other.rpc_url)
+            && self.auth == other.auth
+            && self.is_blvm() == other.is_blvm()
     }
 }
