@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gatewayd::{
     node::{
-        blvm::{Client, Said},
+        blvm::{NodeApiSession, NodeApiMessage},
         gbt::{Fit, RawTemplate, TRANSACTIONS_MAX},
         zmtp::Subscriber,
     },
@@ -60,14 +60,14 @@ pub fn zmtp(data: &[u8]) {
 /// blvm-node's NodeAPI.
 pub fn nodeapi(data: &[u8]) {
     let mut out = Vec::new();
-    let mut client = Client::new("module", "gatewayd", &mut out);
+    let mut client = NodeApiSession::new("module", "gatewayd", &mut out);
     let mut said = Vec::new();
     for piece in pieces(data) {
         if client.on_bytes(piece, &mut said, &mut out).is_err() {
             break;
         }
-        if let Some(Said::Subscribed) = said.last() {
-            client.ask(gatewayd::node::blvm::Ask::BlockTemplate, &mut out);
+        if let Some(NodeApiMessage::Subscribed) = said.last() {
+            client.ask(gatewayd::node::blvm::NodeApiRequest::BlockTemplate, &mut out);
         }
         assert!(out.len() < 4096, "it asks without end");
     }

@@ -1,19 +1,19 @@
 //! Found blocks: to disk and to every node at the same moment, again until one has it.
 //!
-//! `store` is the folder, `verdict` one submission to one node, `bring` one block's ways to all of
-//! them, `line` which of many go first, and `task` runs it. A block that is on disk when gatewayd dies
+//! `store` is the folder, `verdict` one submission to one node, `submission` one block and its
+//! nodes, `queue` which of many go first, and `task` runs it. A block that is on disk when gatewayd dies
 //! goes out at the next start. Not here: what makes a block, and how a node is talked to.
 
-mod bring;
-mod fate;
-mod line;
+mod outcome;
+mod queue;
 mod store;
+mod submission;
 mod task;
 mod verdict;
 
 use std::{path::PathBuf, sync::Arc};
 
-pub use fate::{Answer, BlockReport, BlockStats, Event, News};
+pub use outcome::{Answer, BlockReport, BlockStats, Event, News};
 pub use task::{BlockSender, spawn};
 
 use crate::{node::NodeConfig, work::Hash256};

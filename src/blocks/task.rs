@@ -21,9 +21,9 @@ use tracing::{debug, error, info, warn};
 
 use super::{
     Answer, BlockStats, BlocksConfig, Event, News,
-    bring::Outgoing,
-    line::{Line, Rank},
+    queue::{BlockQueue, Rank},
     store::Store,
+    submission::Outgoing,
     verdict,
 };
 use crate::{
@@ -175,7 +175,7 @@ enum Waiting {
 }
 
 /// A block on its way, as seen from here.
-struct Flight {
+struct InFlight {
     /// It is displaced, or this is the end.
     stop: CancellationToken,
     /// A node has it.
@@ -183,18 +183,18 @@ struct Flight {
 }
 
 /// Blocks on their way and those that wait for theirs.
-struct Traffic {
+struct Scheduler {
     submitter: Submitter,
-    line: Line<Waiting, Flight>,
+    queue: BlockQueue<Waiting, InFlight>,
     running: JoinSet<()>,
     /// Of those running.
     ranks: HashMap<Id, Rank>,
     dropped: u64,
 }
 
-impl Traffic {
+impl Scheduler {
     fn add(&mut self, bits: Nbits, height: u32, block: Waiting) {
-        if self.line.add(bits, height, block).is_some() {
+        if self.queue.add(bits, height, block).is_some() {
             self.dropped += 1;
             if self.dropped.is_power_of_two() {
                 warn!(
@@ -211,24 +211,24 @@ impl Traffic {
     /// Sends out what may go.
     fn set_out(&mut self) {
         while let Some((rank, block, displaced)) =
-            self.line.next(|flight| flight.is_taken.load(Relaxed))
+            self.queue.next(|flight| flight.is_taken.load(Relaxed))
         {
             if let Some(flight) = displaced {
                 flight.stop.cancel();
             }
             let flight = self.start(rank, block);
-            self.line.set_out(rank, flight);
+            self.queue.set_out(rank, flight);
         }
     }
 
-    fn start(&mut self, rank: Rank, block: Waiting) -> Flight {
+    fn start(&mut self, rank: Rank, block: Waiting) -> InFlight {
         let (stop, is_taken) = (self.submitter.stop.child_token(), Arc::default());
-        let flight = Flight { stop: stop.clone(), is_taken: Arc::clone(&is_taken) };
+        let flight = InFlight { stop: stop.clone(), is_taken: Arc::clone(&is_taken) };
         let submitter = Submitter { flight: stop, is_taken, ..self.submitter.clone() };
         let task = self.running.spawn(async move {
             match block {
                 Waiting::Found(block) => submitter.begin(block).await,
-                Waiting::Resumed(block) => submitter.bring(*block).await,
+                Waiting::Resumed(block) => submitter.submit(*block).await,
             }
         });
         self.ranks.insert(task.id(), rank);
@@ -245,12 +245,12 @@ impl Traffic {
     /// A block's way is over, or it broke off: its place is free again.
     fn over(&mut self, over: Result<(Id, ()), JoinError>) {
         let id = over.map(|(id, ())| id).unwrap_or_else(|error| {
-            error!("a block's way broke off, by a fault of gatewayd: {error}");
+            error!("an internal task crashed while submitting a block: {error}");
             self.submitter.settle();
             error.id()
         });
         if let Some(rank) = self.ranks.remove(&id) {
-            self.line.arrived(&rank);
+            self.queue.arrived(&rank);
         }
     }
 
@@ -262,15 +262,15 @@ impl Traffic {
 
 async fn run(submitter: Submitter, mut incoming: mpsc::Receiver<Box<FoundBlock>>) {
     let resumed = submitter.resume().await;
-    let (line, running) = (Line::default(), JoinSet::new());
+    let (queue, running) = (BlockQueue::default(), JoinSet::new());
     let ranks = HashMap::new();
-    let mut traffic = Traffic { submitter, line, running, ranks, dropped: 0 };
+    let mut scheduler = Scheduler { submitter, queue, running, ranks, dropped: 0 };
     for block in resumed {
-        traffic.submitter.pending.send_modify(|pending| *pending += 1);
+        scheduler.submitter.pending.send_modify(|pending| *pending += 1);
         let (bits, height) = (block.bits(), block.height);
-        traffic.add(bits, height, Waiting::Resumed(Box::new(block)));
+        scheduler.add(bits, height, Waiting::Resumed(Box::new(block)));
     }
-    let stop = traffic.submitter.stop.clone();
+    let stop = scheduler.submitter.stop.clone();
     let mut recent = VecDeque::new();
     let mut is_open = true;
     loop {
@@ -280,7 +280,7 @@ async fn run(submitter: Submitter, mut incoming: mpsc::Receiver<Box<FoundBlock>>
                 // Only after the end, and when all that came before it is taken.
                 let Some(block) = block else { break };
                 if recent.contains(&block.hash) {
-                    traffic.submitter.settle();
+                    scheduler.submitter.settle();
                     continue;
                 }
                 if recent.len() == RECENT_MAX {
@@ -289,9 +289,9 @@ async fn run(submitter: Submitter, mut incoming: mpsc::Receiver<Box<FoundBlock>>
                 recent.push_back(block.hash);
                 let template = &block.job.template;
                 let (bits, height) = (template.nbits, template.height);
-                traffic.add(bits, height, Waiting::Found(block));
+                scheduler.add(bits, height, Waiting::Found(block));
             }
-            Some(()) = traffic.arrived() => {}
+            Some(()) = scheduler.arrived() => {}
             () = stop.cancelled(), if is_open => {
                 is_open = false;
                 incoming.close();
@@ -299,7 +299,7 @@ async fn run(submitter: Submitter, mut incoming: mpsc::Receiver<Box<FoundBlock>>
         }
     }
     stop.cancelled().await;
-    traffic.end().await;
+    scheduler.end().await;
 }
 
 impl Submitter {
@@ -328,7 +328,7 @@ impl Submitter {
             Vec::new()
         });
         if !pending.is_empty() {
-            warn!(blocks = pending.len(), "submitting blocks that an earlier run left undecided");
+            warn!(blocks = pending.len(), "submitting blocks left undecided by an earlier run");
         }
         pending.into_iter().flatten().collect()
     }
@@ -344,7 +344,7 @@ impl Submitter {
             Outgoing::found(height, hash, &faster_hex::hex_string(&block.serialize()))
         });
         match outgoing.await {
-            Ok(Ok(outgoing)) => self.bring(outgoing).await,
+            Ok(Ok(outgoing)) => self.submit(outgoing).await,
             // Neither happens but for a fault of ours.
             Ok(Err(error)) => self.give_up(hash, &error),
             Err(error) => self.give_up(hash, &error),
@@ -352,7 +352,7 @@ impl Submitter {
     }
 
     fn give_up(&self, hash: Hash256, error: &dyn Error) {
-        error!(%hash, "the block is lost, by a fault of gatewayd: {error}");
+        error!(%hash, "the block is lost to an internal error: {error}");
         self.settle();
     }
 
@@ -383,7 +383,7 @@ mod tests {
 
     const EASY: u32 = 0x207f_ffff;
 
-    fn traffic(folder: &std::path::Path) -> Traffic {
+    fn scheduler(folder: &std::path::Path) -> Scheduler {
         let stop = CancellationToken::new();
         let submitter = Submitter {
             store: Store::new(folder),
@@ -395,35 +395,35 @@ mod tests {
             stop,
             is_taken: Arc::default(),
         };
-        let (line, running, ranks) = (Line::default(), JoinSet::new(), HashMap::new());
-        Traffic { submitter, line, running, ranks, dropped: 0 }
+        let (queue, running, ranks) = (BlockQueue::default(), JoinSet::new(), HashMap::new());
+        Scheduler { submitter, queue, running, ranks, dropped: 0 }
     }
 
     /// Eight such faults would have kept all places for ever.
     #[tokio::test]
     async fn a_flight_that_breaks_off_gives_its_place_back() {
         let folder = tempfile::tempdir().unwrap();
-        let mut traffic = traffic(folder.path());
+        let mut scheduler = scheduler(folder.path());
         let bits = Nbits::new(EASY).unwrap();
         let block =
             || Waiting::Resumed(Box::new(Outgoing::found(7, Hash256([7; 32]), "c0").unwrap()));
         for _ in 0..8 {
-            traffic.line.add(bits, 7, block());
-            let (rank, _, _) = traffic.line.next(|_| false).unwrap();
-            let flight = Flight { stop: CancellationToken::new(), is_taken: Arc::default() };
-            traffic.line.set_out(rank, flight);
-            let task = traffic.running.spawn(async { panic!("a fault of ours") });
-            traffic.ranks.insert(task.id(), rank);
+            scheduler.queue.add(bits, 7, block());
+            let (rank, _, _) = scheduler.queue.next(|_| false).unwrap();
+            let flight = InFlight { stop: CancellationToken::new(), is_taken: Arc::default() };
+            scheduler.queue.set_out(rank, flight);
+            let task = scheduler.running.spawn(async { panic!("a fault of ours") });
+            scheduler.ranks.insert(task.id(), rank);
         }
-        traffic.line.add(bits, 7, block());
-        assert!(traffic.line.next(|_| false).is_none(), "all places are taken");
+        scheduler.queue.add(bits, 7, block());
+        assert!(scheduler.queue.next(|_| false).is_none(), "all places are taken");
         for _ in 0..8 {
             // Not `arrived`, which would let the block set out that waits.
-            let error = traffic.running.join_next_with_id().await.unwrap().unwrap_err();
-            traffic.over(Err(error));
+            let error = scheduler.running.join_next_with_id().await.unwrap().unwrap_err();
+            scheduler.over(Err(error));
         }
-        assert!(traffic.line.next(|_| false).is_some(), "none is lost");
-        assert_eq!(*traffic.submitter.pending.borrow(), 1);
-        assert!(traffic.ranks.is_empty());
+        assert!(scheduler.queue.next(|_| false).is_some(), "none is lost");
+        assert_eq!(*scheduler.submitter.pending.borrow(), 1);
+        assert!(scheduler.ranks.is_empty());
     }
 }

@@ -5,7 +5,7 @@ use figment::{
 
 use super::*;
 use crate::{
-    node::{Auth, BlvmConfig},
+    node::{Auth, BlvmConfig, NodeKind},
     work::Difficulty,
 };
 

@@ -26,7 +26,7 @@ use crate::{
 
 /// A node's answer, held for borrowed parsing.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct RpcAnswer {
     method: &'static str,
     body: Bytes,
 }
@@ -50,7 +50,7 @@ fn some<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     Option::deserialize(deserializer).map(Some)
 }
 
-impl Answer {
+impl RpcAnswer {
     /// The result; `None` when it is null.
     pub(crate) fn parse_optional<'a, T: Deserialize<'a>>(&'a self) -> Result<Option<T>, RpcError> {
         let wrong = |why: String| RpcError::Parse { method: self.method, why: why.into() };
@@ -143,7 +143,7 @@ impl RpcClient {
         method: &'static str,
         params: impl Serialize,
         limits: impl Into<Limits>,
-    ) -> Result<Answer, RpcError> {
+    ) -> Result<RpcAnswer, RpcError> {
         let wrong =
             |error: serde_json::Error| RpcError::Params { method, why: error.to_string().into() };
         let body = body(method, params).map_err(wrong)?;
@@ -155,7 +155,7 @@ impl RpcClient {
     }
 
     /// On the kept connection if it still works, else on a new one.
-    async fn exchange(&mut self, call: &Call) -> Result<Answer, RpcError> {
+    async fn exchange(&mut self, call: &Call) -> Result<RpcAnswer, RpcError> {
         // Taken out, so that a call that is dropped or fails leaves no half-read connection.
         if let Some(kept) = self.connection.take() {
             match kept.exchange(&self.target, call).await {
@@ -180,8 +180,8 @@ impl RpcClient {
 
     fn keep(
         &mut self,
-        done: Result<(Answer, Option<Connection>), RpcError>,
-    ) -> Result<Answer, RpcError> {
+        done: Result<(RpcAnswer, Option<Connection>), RpcError>,
+    ) -> Result<RpcAnswer, RpcError> {
         let (answer, connection) = done?;
         self.connection = connection;
         Ok(answer)
@@ -284,7 +284,7 @@ impl Connection {
         self,
         target: &Target,
         call: &Call,
-    ) -> Result<(Answer, Option<Self>), RpcError> {
+    ) -> Result<(RpcAnswer, Option<Self>), RpcError> {
         let Self { http, authorization } = self;
         let request = target.request(authorization.as_ref(), call.body.clone())?;
         let Limits { silence, answer_len, .. } = call.limits;
@@ -302,7 +302,7 @@ impl Connection {
             }
             _ => {
                 let kept = http.map(|http| Self { http, authorization });
-                Ok((Answer { method: call.method, body }, kept))
+                Ok((RpcAnswer { method: call.method, body }, kept))
             }
         }
     }
@@ -356,7 +356,7 @@ mod tests {
 
     #[test]
     fn answers() {
-        let answer = |body: &str| Answer { method: "m", body: body.to_owned().into() };
+        let answer = |body: &str| RpcAnswer { method: "m", body: body.to_owned().into() };
         let ok = answer(r#"{"result":"ab","error":null,"id":0}"#);
         assert_eq!(ok.parse::<&str>(), Ok("ab"));
         assert_eq!(answer(r#"{"result":null,"error":null}"#).parse_optional::<&str>(), Ok(None));

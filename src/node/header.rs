@@ -3,7 +3,7 @@
 use bitcoin::Network;
 use serde::Deserialize;
 
-use super::headers::{Fields, HeaderFault, Shown};
+use super::headers::{HeaderFault, HeaderFields, ProvenHeader};
 use crate::work::{Hash256, Nbits, Template, TipHeader};
 
 /// `getblockheader`, the part that counts.
@@ -102,7 +102,7 @@ pub(crate) struct Header {
     /// Of another proof of work than SHA-256.
     pub(crate) is_foreign: bool,
     /// None where the node does not show it whole.
-    pub(crate) shown: Option<Shown>,
+    pub(crate) shown: Option<ProvenHeader>,
 }
 
 impl RawHeader<'_> {
@@ -122,7 +122,7 @@ impl RawHeader<'_> {
     }
 
     /// The header as it proves itself; none where the node does not show all of it.
-    pub(crate) fn prove(&self, header: &Header) -> Result<Option<Shown>, HeaderFault> {
+    pub(crate) fn prove(&self, header: &Header) -> Result<Option<ProvenHeader>, HeaderFault> {
         let fields = || {
             let prevhash = match self.previousblockhash {
                 Some(hash) => Hash256::from_display_hex(hash)?,
@@ -131,7 +131,7 @@ impl RawHeader<'_> {
             let merkle_root = Hash256::from_display_hex(self.merkleroot?)?;
             let (version, nonce) = (self.version?, self.nonce?);
             let Header { bits, time, .. } = *header;
-            Some(Fields { version, prevhash, merkle_root, time, bits, nonce })
+            Some(HeaderFields { version, prevhash, merkle_root, time, bits, nonce })
         };
         if header.is_foreign {
             return Ok(None);

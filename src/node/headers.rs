@@ -13,7 +13,7 @@ use crate::work::{Hash256, Nbits};
 
 /// A header, seen to have the hash that it is known by.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Shown {
+pub(crate) struct ProvenHeader {
     pub(crate) hash: Hash256,
     pub(crate) prevhash: Hash256,
     pub(crate) height: u32,
@@ -23,7 +23,7 @@ pub(crate) struct Shown {
 
 /// The fields of a header of 80 bytes, as a node tells them.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Fields {
+pub(crate) struct HeaderFields {
     pub(crate) version: i32,
     pub(crate) prevhash: Hash256,
     pub(crate) merkle_root: Hash256,
@@ -49,9 +49,9 @@ pub enum HeaderFault {
     Missing,
 }
 
-impl Fields {
+impl HeaderFields {
     /// The header, if its hash is this one.
-    pub(crate) fn prove(&self, hash: Hash256, height: u32) -> Result<Shown, HeaderFault> {
+    pub(crate) fn prove(&self, hash: Hash256, height: u32) -> Result<ProvenHeader, HeaderFault> {
         let mut header = [0; 80];
         header[..4].copy_from_slice(&self.version.to_le_bytes());
         header[4..36].copy_from_slice(&self.prevhash.0);
@@ -63,11 +63,11 @@ impl Fields {
             return Err(HeaderFault::Hash);
         }
         let Self { prevhash, time, bits, .. } = *self;
-        Ok(Shown { hash, prevhash, height, bits, time })
+        Ok(ProvenHeader { hash, prevhash, height, bits, time })
     }
 }
 
-impl Shown {
+impl ProvenHeader {
     pub(crate) fn work(&self) -> ChainWork {
         let target = bitcoin::Target::from_compact(CompactTarget::from_consensus(self.bits.get()));
         ChainWork::from_be_bytes(target.to_work().to_be_bytes())
@@ -97,7 +97,7 @@ impl Shown {
 pub(crate) fn bits_follow(
     bits: Nbits,
     (height, time): (u32, u32),
-    parent: &Shown,
+    parent: &ProvenHeader,
     network: Network,
 ) -> bool {
     if bits == parent.bits {
@@ -120,14 +120,14 @@ pub(crate) fn bits_follow(
 
 /// A node's headers from its tip down, each the parent of the one before it. Never empty.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Chain {
-    shown: VecDeque<Shown>,
+pub(crate) struct HeaderChain {
+    shown: VecDeque<ProvenHeader>,
     /// There is no more to be asked for.
     is_whole: bool,
 }
 
-impl Chain {
-    fn of(tip: Shown) -> Self {
+impl HeaderChain {
+    fn of(tip: ProvenHeader) -> Self {
         let is_whole = tip.height == 0;
         Self { shown: VecDeque::from([tip]), is_whole }
     }
@@ -135,7 +135,7 @@ impl Chain {
     /// The chain with a new tip: longer than `old` where it builds on that, else begun anew.
     pub(crate) fn with_tip(
         old: Option<&Self>,
-        tip: Shown,
+        tip: ProvenHeader,
         network: Network,
     ) -> Result<Self, HeaderFault> {
         tip.check_work(network)?;
@@ -150,7 +150,7 @@ impl Chain {
         Ok(Self { shown, is_whole })
     }
 
-    pub(crate) fn tip(&self) -> &Shown {
+    pub(crate) fn tip(&self) -> &ProvenHeader {
         self.shown.front().expect("a chain has a tip")
     }
 
@@ -161,7 +161,11 @@ impl Chain {
     }
 
     /// Takes the header that was asked for.
-    pub(crate) fn lengthen(&mut self, parent: Shown, network: Network) -> Result<(), HeaderFault> {
+    pub(crate) fn lengthen(
+        &mut self,
+        parent: ProvenHeader,
+        network: Network,
+    ) -> Result<(), HeaderFault> {
         parent.check_work(network)?;
         if let Some(last) = self.shown.back() {
             last.follows(&parent, network)?;
@@ -175,7 +179,9 @@ impl Chain {
         self.is_whole
     }
 
-    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &Shown> + ExactSizeIterator {
+    pub(crate) fn iter(
+        &self,
+    ) -> impl DoubleEndedIterator<Item = &ProvenHeader> + ExactSizeIterator {
         self.shown.iter()
     }
 }
@@ -197,13 +203,13 @@ pub(crate) mod tests {
     use super::*;
 
     /// A header of a block that really has the work of its bits, which should be little.
-    pub(crate) fn mined(prevhash: Hash256, height: u32, bits: u32, mark: u8) -> Shown {
+    pub(crate) fn mined(prevhash: Hash256, height: u32, bits: u32, mark: u8) -> ProvenHeader {
         let merkle_root = Hash256([mark; 32]);
         let bits = Nbits::new(bits).unwrap();
         let time = 1_700_000_000 + height * 600;
         (0..)
             .find_map(|nonce| {
-                let fields = Fields { version: 4, prevhash, merkle_root, time, bits, nonce };
+                let fields = HeaderFields { version: 4, prevhash, merkle_root, time, bits, nonce };
                 let header: Vec<u8> = [
                     &fields.version.to_le_bytes()[..],
                     &prevhash.0,
@@ -222,9 +228,9 @@ pub(crate) mod tests {
     pub(crate) const EASY: u32 = 0x207f_ffff;
 
     /// The genesis block of the main network.
-    fn genesis() -> Fields {
+    fn genesis() -> HeaderFields {
         let root = "4a5e1e4baab89f3a32518a88c31bc87f618f76673e2cc77ab2127b7afdeda33b";
-        Fields {
+        HeaderFields {
             version: 1,
             prevhash: Hash256::ZERO,
             merkle_root: Hash256::from_display_hex(root).unwrap(),
@@ -245,10 +251,10 @@ pub(crate) mod tests {
         assert_eq!((shown.hash, shown.time), (genesis_hash(), 1_231_006_505));
         let work = format!("{:?}", shown.work());
         assert_eq!(work, format!("{:?}", ChainWork::from_hex("100010001").unwrap()));
-        let other = Fields { nonce: 1, ..genesis() };
+        let other = HeaderFields { nonce: 1, ..genesis() };
         assert_eq!(other.prove(genesis_hash(), 1), Err(HeaderFault::Hash));
         // Its own hash, without the work.
-        let idle = Fields { bits: Nbits::new(0x1700_ffff).unwrap(), ..genesis() };
+        let idle = HeaderFields { bits: Nbits::new(0x1700_ffff).unwrap(), ..genesis() };
         let header = [
             &1_i32.to_le_bytes()[..],
             &idle.prevhash.0,
@@ -259,10 +265,10 @@ pub(crate) mod tests {
         ];
         let hash = Hash256::sha256d(&header.concat());
         let idle = idle.prove(hash, 1).unwrap();
-        let alone = |network| Chain::with_tip(None, idle.clone(), network);
+        let alone = |network| HeaderChain::with_tip(None, idle.clone(), network);
         assert_eq!(alone(Network::Bitcoin), Err(HeaderFault::Work));
         let above = mined(hash, 2, EASY, 0);
-        let mut chain = Chain::with_tip(None, above, Network::Testnet4).unwrap();
+        let mut chain = HeaderChain::with_tip(None, above, Network::Testnet4).unwrap();
         assert_eq!(chain.lengthen(idle.clone(), Network::Testnet4), Err(HeaderFault::Work));
         // Where it costs nothing.
         assert!(alone(Network::Regtest).is_ok());
@@ -270,7 +276,8 @@ pub(crate) mod tests {
 
     #[track_caller]
     fn follow(network: Network, height: u32, old: u32, new: u32, expected: bool) {
-        let parent = Shown { bits: Nbits::new(old).unwrap(), ..mined(Hash256::ZERO, 1, EASY, 0) };
+        let parent =
+            ProvenHeader { bits: Nbits::new(old).unwrap(), ..mined(Hash256::ZERO, 1, EASY, 0) };
         let time = parent.time + 600;
         let is_fine = bits_follow(Nbits::new(new).unwrap(), (height, time), &parent, network);
         assert_eq!(is_fine, expected, "{network} {height} {old:x} {new:x}");
@@ -292,7 +299,7 @@ pub(crate) mod tests {
         follow(Testnet4, 7, 0x1b02_1fff, 0x1d00_ffff, false);
         follow(Testnet4, 7, 0x1d00_ffff, 0x1b02_1fff, true);
         let parent = mined(Hash256::ZERO, 6, EASY, 0);
-        let parent = Shown { bits: Nbits::new(0x1b02_1fff).unwrap(), ..parent };
+        let parent = ProvenHeader { bits: Nbits::new(0x1b02_1fff).unwrap(), ..parent };
         let easy = Nbits::new(0x1d00_ffff).unwrap();
         assert!(bits_follow(easy, (7, parent.time + 1201), &parent, Testnet4));
         assert!(!bits_follow(easy, (7, parent.time + 1201), &parent, Bitcoin));
@@ -305,23 +312,23 @@ pub(crate) mod tests {
         for height in 1..5 {
             all.push(mined(all.last().unwrap().hash, height, EASY, 0));
         }
-        let mut chain = Chain::with_tip(None, all[2].clone(), network).unwrap();
+        let mut chain = HeaderChain::with_tip(None, all[2].clone(), network).unwrap();
         assert_eq!(chain.wanted(), Some(all[1].hash));
         let other = mined(Hash256::ZERO, 1, EASY, 9);
         assert_eq!(chain.lengthen(other, network), Err(HeaderFault::Link));
-        let higher = Shown { height: 7, ..all[1].clone() };
+        let higher = ProvenHeader { height: 7, ..all[1].clone() };
         assert_eq!(chain.lengthen(higher, network), Err(HeaderFault::Height));
         chain.lengthen(all[1].clone(), network).unwrap();
         chain.lengthen(all[0].clone(), network).unwrap();
         assert!(chain.is_whole() && chain.wanted().is_none());
-        let chain = Chain::with_tip(Some(&chain), all[3].clone(), network).unwrap();
+        let chain = HeaderChain::with_tip(Some(&chain), all[3].clone(), network).unwrap();
         assert_eq!((chain.iter().len(), chain.is_whole()), (4, true));
         // Not the next one: what was known is no part of it.
         let reorganised = mined(all[2].hash, 3, EASY, 8);
-        let chain = Chain::with_tip(Some(&chain), reorganised, network).unwrap();
+        let chain = HeaderChain::with_tip(Some(&chain), reorganised, network).unwrap();
         assert_eq!((chain.iter().len(), chain.wanted()), (1, Some(all[2].hash)));
         let wrong = mined(chain.tip().hash, 4, 0x207f_fffe, 0);
-        let wrong = Chain::with_tip(Some(&chain), wrong, Network::Bitcoin);
+        let wrong = HeaderChain::with_tip(Some(&chain), wrong, Network::Bitcoin);
         assert_eq!(wrong, Err(HeaderFault::Bits));
     }
 }

@@ -13,16 +13,16 @@ pub(crate) mod fork;
 pub mod gbt;
 pub(crate) mod header;
 pub(crate) mod headers;
-pub(crate) mod hint;
 mod http;
 pub(crate) mod rpc;
+pub(crate) mod tip_hint;
 mod url;
 pub(crate) mod zmq;
 pub mod zmtp;
 
 use std::{fmt, path::PathBuf, sync::Arc};
 
-pub(crate) use self::hint::{Hint, HintFrom};
+pub(crate) use self::tip_hint::{TipHint, TipHintSource};
 pub use self::{
     conn::Auth,
     error::{NodeError, RpcError},

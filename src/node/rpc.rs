@@ -14,7 +14,7 @@ use tracing::debug;
 use super::{
     AllowedRules, Fork, NodeConfig,
     budget::Purpose,
-    conn::{Answer, Limits, NO_PARAMS, RpcClient},
+    conn::{Limits, NO_PARAMS, RpcAnswer, RpcClient},
     error::{INVALID_PARAMETER, METHOD_NOT_FOUND, NOT_FOUND, NodeError, RpcError, is_busy},
     fork::{BLAKE2B, RawDeployments, refused_rule},
     gbt::{GbtError, Parsed, RawTemplate},
@@ -182,7 +182,7 @@ pub(crate) async fn template(
         if network == Network::Signet { &["segwit", "signet"] } else { &["segwit"] };
     let request = TemplateRequest { mode: None, rules, longpollid, data: None };
     let limit = if longpollid.is_some() { LONG_POLL_MAX } else { TEMPLATE_MAX };
-    let answer: Answer = client.call("getblocktemplate", [request], limit).await?;
+    let answer: RpcAnswer = client.call("getblocktemplate", [request], limit).await?;
     let parse = move || -> Result<Box<Parsed>, NodeError> {
         let raw = answer.parse::<RawTemplate<'_>>()?.allowing(&allowed);
         let mut parsed = Box::new(raw.into_template(source)?);

@@ -21,16 +21,16 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use super::{
-    Hint, HintFrom, NodeConfig,
+    NodeConfig, TipHint, TipHintSource,
     zmtp::{Subscriber, ZmtpError},
 };
 use crate::{net, work::Hash256};
 
 /// What was said last of a node's ZeroMQ: how it is now is news only if that is something else.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Said(Arc<AtomicU8>);
+pub(crate) struct ZmqReport(Arc<AtomicU8>);
 
-impl Said {
+impl ZmqReport {
     fn is_news(&self, now: u8) -> bool {
         self.0.swap(now, Relaxed) != now
     }
@@ -77,9 +77,9 @@ impl ZmqError {
 /// `is_telling` is no longer true when the subscription fails; `on_fault` hears of what no node does.
 pub(crate) async fn listen(
     node: NodeConfig,
-    hints: mpsc::Sender<Hint>,
+    hints: mpsc::Sender<TipHint>,
     is_telling: watch::Sender<bool>,
-    (said, on_fault): (Said, impl Fn(Arc<str>)),
+    (said, on_fault): (ZmqReport, impl Fn(Arc<str>)),
 ) {
     let (node, Some(endpoint)) = (node.name, node.zmq_hashblock) else { return };
     let mut wait = WAIT_MIN;
@@ -179,7 +179,7 @@ async fn connect(endpoint: &str) -> Result<Box<dyn Stream>, ZmqError> {
 /// Passes hashes on until the subscription fails.
 async fn receive(
     mut stream: Box<dyn Stream>,
-    hints: &mpsc::Sender<Hint>,
+    hints: &mpsc::Sender<TipHint>,
     is_open: impl Fn(),
 ) -> ZmqError {
     let mut out = Vec::new();
@@ -205,10 +205,10 @@ async fn receive(
         }
         if let Some(block) = subscriber.take_block() {
             if block.missed > 0 {
-                debug!(missed = block.missed, "ZeroMQ: messages were lost on their way");
+                debug!(missed = block.missed, "ZeroMQ: messages were lost");
             }
             // A full queue has a hint in it already, and one is enough.
-            let _ = hints.try_send(Hint::new(HintFrom::Zmq, Some(block.hash)));
+            let _ = hints.try_send(TipHint::new(TipHintSource::Zmq, Some(block.hash)));
         }
         if let Err(error) = done {
             return error.into();

@@ -1,23 +1,24 @@
 //! What to mine on: templates and tips from the operator's nodes, in order of preference.
 //!
-//! Every source runs all the time, so that the next one can take over at once; `relay` passes on
+//! Every source runs all the time, so that the next one can take over at once; `supervisor` passes on
 //! what the chosen one says. Not here: what is made of a template, and where found blocks go.
 
-mod belief;
 mod bitcoind;
 mod blvm;
 mod chain;
 mod fetch;
+mod header_walk;
+mod node_log;
+mod notice_limit;
 mod probe;
 mod progress;
-mod relay;
+mod proven_work;
 mod select;
-mod silence;
-mod sparing;
 mod status;
 mod submit_only;
+mod supervisor;
 mod task;
-mod walk;
+mod zmq_silence;
 
 use std::{pin::Pin, time::Duration};
 

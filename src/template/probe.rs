@@ -14,13 +14,13 @@ use tracing::debug;
 
 use super::Outlet;
 use crate::node::{
-    Hint, HintFrom, RpcError,
+    RpcError, TipHint, TipHintSource,
     conn::{NO_PARAMS, RpcClient},
-    hint::look_soon,
+    tip_hint::look_soon,
 };
 
 /// Keeps [`NodeStatus::late_since`](super::NodeStatus::late_since) true.
-pub(super) async fn watch(mut client: RpcClient, outlet: Outlet, hints: mpsc::Sender<Hint>) {
+pub(super) async fn watch(mut client: RpcClient, outlet: Outlet, hints: mpsc::Sender<TipHint>) {
     let mut pace = interval(EVERY);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut recent = Recent::default();
@@ -51,7 +51,7 @@ pub(super) async fn watch(mut client: RpcClient, outlet: Outlet, hints: mpsc::Se
             ) => {
                 debug!(node = %outlet.status().name, %error, "no sign of life");
                 set_late(&outlet, Some(asked_at));
-                look_soon(&hints, HintFrom::SlowPoll);
+                look_soon(&hints, TipHintSource::SlowPoll);
             }
             // Any answer is one.
             Ok(_) | Err(_) => set_late(&outlet, None),

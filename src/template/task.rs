@@ -12,12 +12,14 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{NodeState, NodeStatus, TemplateConfig, bitcoind::LeftPoll, relay::Relay};
+use super::{
+    NodeState, NodeStatus, TemplateConfig, bitcoind::AbandonedPoll, supervisor::SourceSupervisor,
+};
 use crate::{
     node::{
         AllowedRules, NodeConfig, NodeError, NodeKind, ProposeError,
         header::Header,
-        headers::{Chain, Shown},
+        headers::{HeaderChain, ProvenHeader},
         rpc::propose,
     },
     work::{Hash256, Template},
@@ -206,11 +208,11 @@ pub struct Outlet {
     pub(super) templates: watch::Sender<Option<Arc<Template>>>,
     pub(super) status: watch::Sender<NodeStatus>,
     /// What the node has shown of its chain.
-    pub(super) chain: watch::Sender<Option<Arc<Chain>>>,
+    pub(super) chain: watch::Sender<Option<Arc<HeaderChain>>>,
     /// It is to show more.
     pub(super) walk: watch::Sender<bool>,
     /// What earlier sessions have left at the node.
-    pub(super) left_poll: LeftPoll,
+    pub(super) abandoned_poll: AbandonedPoll,
     changed: Arc<Notify>,
 }
 
@@ -218,24 +220,25 @@ impl Outlet {
     pub(super) fn new(name: Arc<str>, changed: Arc<Notify>) -> Self {
         let status = watch::Sender::new(NodeStatus::new(name));
         let (templates, chain) = (watch::Sender::new(None), watch::Sender::new(None));
-        let (walk, left_poll) = (watch::Sender::new(false), LeftPoll::default());
-        Self { templates, status, chain, walk, left_poll, changed }
+        let (walk, abandoned_poll) = (watch::Sender::new(false), AbandonedPoll::default());
+        Self { templates, status, chain, walk, abandoned_poll, changed }
     }
 
     /// Notes a header if it is of the tip; an error where it does not follow from the one before.
     pub(super) fn show(&self, tip: &Header, network: Network) -> Result<(), NodeError> {
         let old = self.chain.borrow().clone();
-        let is_new = |shown: &&Shown| old.as_ref().is_none_or(|old| old.tip().hash != shown.hash);
+        let is_new =
+            |shown: &&ProvenHeader| old.as_ref().is_none_or(|old| old.tip().hash != shown.hash);
         let shown = tip.shown.as_ref().filter(|_| tip.confirmations == 1).filter(is_new);
         let Some(shown) = shown else { return Ok(()) };
-        let chain = Chain::with_tip(old.as_deref(), shown.clone(), network);
+        let chain = HeaderChain::with_tip(old.as_deref(), shown.clone(), network);
         let chain = chain.map_err(|fault| NodeError::Header(tip.hash, fault))?;
         self.chain.send_replace(Some(Arc::new(chain)));
         Ok(())
     }
 
     /// Takes the header below those that the node has shown, unless its tip has moved meanwhile.
-    pub(super) fn lengthen(&self, parent: Shown, network: Network) -> Result<(), NodeError> {
+    pub(super) fn lengthen(&self, parent: ProvenHeader, network: Network) -> Result<(), NodeError> {
         let Some(mut chain) = self.chain.borrow().as_deref().cloned() else { return Ok(()) };
         let hash = parent.hash;
         if chain.wanted() == Some(hash) {
@@ -289,9 +292,10 @@ pub fn spawn(
 ) -> Templates {
     let notify = NotifyHandle::new();
     let config = watch::Sender::new(config);
-    let relay = Relay::new(config.subscribe(), notify.clone(), token.clone(), tracker.clone());
-    let (templates, status, submit_only, network) = relay.subscribe();
+    let supervisor =
+        SourceSupervisor::new(config.subscribe(), notify.clone(), token.clone(), tracker.clone());
+    let (templates, status, submit_only, network) = supervisor.subscribe();
     let token = token.clone();
-    tracker.spawn(async move { token.run_until_cancelled(relay.run()).await });
+    tracker.spawn(async move { token.run_until_cancelled(supervisor.run()).await });
     Templates { templates, status, submit_only, notify, network, config }
 }

@@ -122,7 +122,7 @@ async fn blocks_are_mined_through_a_blvm_node() {
     second.stop().await;
     // The node counts connections of the last minute, of this and of the next gateway.
     let gateway = gateway.restart();
-    gateway.wait_for_line("no NodeAPI", Duration::from_secs(30));
+    gateway.wait_for_line("NodeAPI is unavailable", Duration::from_secs(30));
     let top = node.height();
     let third = miner(&gateway);
     wait_for_height(&node, top + 3);

@@ -78,12 +78,12 @@ fn a_zeromq_without_blocks_is_noticed() {
     };
     assert!(notice.contains(why), "{notice}");
     let gateway = Gateway::start(&toml);
-    gateway.wait_for_line("ZeroMQ tells of no blocks", SOON);
+    gateway.wait_for_line("ZeroMQ announces no blocks", SOON);
     let text = eventually("the page says so", SOON, || warned(&gateway, "node-zmq"));
     assert!(text.contains(why), "{text}");
     node.generate(1);
     gateway.wait_for_line("the node gives work", SOON);
-    let said = gateway.lines().iter().filter(|line| line.contains("ZeroMQ tells of no")).count();
+    let said = gateway.lines().iter().filter(|line| line.contains("ZeroMQ announces no")).count();
     assert_eq!(said, 1);
 
     let hears = Bitcoind::regtest();
@@ -108,7 +108,7 @@ fn a_silent_zeromq_is_noticed_by_the_blocks_that_come() {
     eventually("the silence is noticed", SOON, || {
         node.generate(1);
         thread::sleep(Duration::from_secs(1));
-        gateway.lines().iter().any(|line| line.contains("ZeroMQ tells of no blocks")).then_some(())
+        gateway.lines().iter().any(|line| line.contains("ZeroMQ announces no blocks")).then_some(())
     });
     let text = warned(&gateway, "node-zmq").unwrap();
     assert!(text.contains("getzmqnotifications"), "{text}");

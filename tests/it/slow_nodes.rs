@@ -85,7 +85,7 @@ async fn a_node_with_one_rpc_thread_gets_blocks_at_once() {
         node.generate(1);
         let section = node.node_toml();
         let gateway = gateway(&if has_zmq { section } else { without_zmq(&section) });
-        gateway.wait_for_line("template: full work is out", Duration::from_secs(20));
+        gateway.wait_for_line("template: full work sent", Duration::from_secs(20));
         let took = mine(&gateway, &node).await;
         assert!(took < Duration::from_secs(1), "ZeroMQ {has_zmq}: {took:?}");
         if !has_zmq {
@@ -93,7 +93,7 @@ async fn a_node_with_one_rpc_thread_gets_blocks_at_once() {
             assert!(advice.contains("WARN") && advice.contains("rpcthreads=16"), "{advice}");
             // It is tried again, and not said again.
             let start = gateway.line_count();
-            let again = "no RPC thread is left beside a wait";
+            let again = "no RPC thread left besides the one that waits";
             gateway.wait_for_line_after(start, again, Duration::from_secs(60));
             let lines = gateway.lines();
             let said = lines.iter().filter(|it| it.contains("no RPC thread to spare")).count();
@@ -115,7 +115,7 @@ async fn a_node_whose_threads_others_hold_gets_blocks_at_once() {
         });
     }
     let gateway = gateway(&without_zmq(&node.node_toml()));
-    gateway.wait_for_line("template: full work is out", Duration::from_secs(20));
+    gateway.wait_for_line("template: full work sent", Duration::from_secs(20));
     let took = mine(&gateway, &node).await;
     assert!(took < Duration::from_secs(1), "{took:?}");
 }
@@ -146,7 +146,7 @@ async fn a_node_with_threads_to_spare_is_waited_for() {
     let node = Bitcoind::start_with(Network::Regtest, &["-rpcthreads=2"]);
     node.generate(1);
     let gateway = gateway(&without_zmq(&node.node_toml()));
-    gateway.wait_for_line("template: full work is out", Duration::from_secs(20));
+    gateway.wait_for_line("template: full work sent", Duration::from_secs(20));
     eventually("a tip that a wait tells of", Duration::from_secs(30), || {
         let tip = node.generate(1)[0].to_string();
         let line = gateway.wait_for_line(&format!("tip={tip}"), Duration::from_secs(10));
@@ -206,7 +206,7 @@ fn full_work_takes_no_longer_than_the_nodes_answer() {
         let node = Bitcoind::regtest();
         node.generate(1);
         let gateway = gateway(&delayed(&node, delay));
-        gateway.wait_for_line("template: full work is out", Duration::from_secs(60));
+        gateway.wait_for_line("template: full work sent", Duration::from_secs(60));
         // ZeroMQ comes as it is, once its subscription has got through. Without it, the news is an
         // answer as well.
         let (by, answers) = match node.zmq_url() {
@@ -231,7 +231,7 @@ fn full_work_takes_no_longer_than_the_nodes_answer() {
 /// Waits for full work on this tip.
 fn full_on(gateway: &Gateway, tip: &str) {
     eventually("full work", Duration::from_secs(60), || {
-        let is_it = |line: &String| line.contains("full work is out") && line.contains(tip);
+        let is_it = |line: &String| line.contains("full work sent") && line.contains(tip);
         gateway.lines().iter().any(is_it).then_some(())
     });
 }

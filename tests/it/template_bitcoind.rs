@@ -274,7 +274,7 @@ fn a_notice_makes_it_look() {
 fn a_node_that_starts_late_or_again_gives_work_within_two_seconds() {
     let mut bitcoind = Bitcoind::prepare(Network::Regtest, &[]);
     let side = Side::start(vec![node("late", &bitcoind)]);
-    side.said("no work from the node; trying until it gives some node=late");
+    side.said("no work from the node; retrying until it gives some node=late");
     bitcoind.start();
     let up = Instant::now();
     side.full_on(tip(&bitcoind));
@@ -460,8 +460,8 @@ fn a_full_mempool_does_not_hold_up_a_tip() {
         side.full_on(tip(&bitcoind));
     }
     let log = side.log.text();
-    let mut quick: Vec<u64> = times(&log, "tip: subsidy-only work is out node=crowded");
-    let mut whole: Vec<u64> = times(&log, "template: full work is out node=crowded");
+    let mut quick: Vec<u64> = times(&log, "new tip: empty work sent node=crowded");
+    let mut whole: Vec<u64> = times(&log, "template: full work sent node=crowded");
     quick.sort_unstable();
     whole.sort_unstable();
     println!("hint to subsidy-only work {quick:?} us, to full work {whole:?} us");

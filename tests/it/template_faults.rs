@@ -704,7 +704,7 @@ fn what_a_flapping_node_says_of_itself_is_told_a_few_times() {
         node.hang_up();
     }
     let lines = gateway.lines();
-    for text in ["will follow the BLAKE2b chain", "ZeroMQ tells of no blocks"] {
+    for text in ["will follow the BLAKE2b chain", "ZeroMQ announces no blocks"] {
         let said = lines.iter().filter(|line| line.contains(text)).count();
         assert!((1..=5).contains(&said), "{text}: {said} times");
     }

@@ -19,16 +19,16 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use super::{
-    client::{Client, ClientError, Said},
-    message::{Ask, Event, Expected},
+    message::{Event, Expected, NodeApiRequest},
+    session::{NodeApiError, NodeApiMessage, NodeApiSession},
 };
-use crate::node::{BlvmConfig, Hint, HintFrom, hint::look_soon};
+use crate::node::{BlvmConfig, TipHint, TipHintSource, tip_hint::look_soon};
 
 /// The NodeAPI and whoever listens to it.
 pub(crate) struct NodeApi {
     pub(crate) node: Arc<str>,
     pub(crate) config: BlvmConfig,
-    pub(crate) hints: mpsc::Sender<Hint>,
+    pub(crate) hints: mpsc::Sender<TipHint>,
     /// The latest template that came over RPC.
     pub(crate) templates: watch::Receiver<Option<Arc<Expected>>>,
     /// True while tips come over the NodeAPI.
@@ -49,7 +49,7 @@ enum ApiError {
     #[error("no answer within {0:?}")]
     Silent(Duration),
     #[error(transparent)]
-    Client(#[from] ClientError),
+    Session(#[from] NodeApiError),
 }
 
 impl NodeApi {
@@ -62,13 +62,13 @@ impl NodeApi {
             let was_connected = self.is_connected.swap(false, Relaxed);
             let (node, socket) = (&self.node, socket.display());
             if was_connected || !is_said {
-                warn!(%node, %socket, %error, "no NodeAPI; everything goes over RPC, tries go on");
+                warn!(%node, %socket, %error, "the NodeAPI is unavailable: using RPC only, and retrying");
             } else {
-                debug!(%node, %socket, %error, "still no NodeAPI");
+                debug!(%node, %socket, %error, "the NodeAPI is still unavailable");
             }
             is_said = true;
             // The node hears of a lost connection here, and perhaps of its own end.
-            look_soon(&self.hints, HintFrom::NodeApi);
+            look_soon(&self.hints, TipHintSource::NodeApi);
             sleep(RETRY).await;
         }
     }
@@ -78,11 +78,11 @@ impl NodeApi {
         let stream = stream.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
         let (mut reader, mut writer) = stream.map_err(ApiError::Connect)?.into_split();
         let mut out = Vec::new();
-        let mut client = Client::new(&self.config.module_id, MODULE_NAME, &mut out);
+        let mut client = NodeApiSession::new(&self.config.module_id, MODULE_NAME, &mut out);
         let (mut said, mut buffer) = (Vec::new(), vec![0; READ_LEN]);
         let (mut poll, mut heard_at) = (interval(POLL), Instant::now());
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut talk = Talk::default();
+        let mut talk = Conversation::default();
         loop {
             if !out.is_empty() {
                 timeout(SILENCE_MAX, writer.write_all(&out))
@@ -106,7 +106,7 @@ impl NodeApi {
                 Ok(()) = self.templates.changed(), if talk.checks => {
                     self.templates.mark_unchanged();
                     if self.is_new_tip(&mut talk) {
-                        client.ask(Ask::BlockTemplate, &mut out);
+                        client.ask(NodeApiRequest::BlockTemplate, &mut out);
                     }
                 }
                 _ = poll.tick() => {
@@ -118,7 +118,7 @@ impl NodeApi {
                         });
                     }
                     if talk.is_welcome {
-                        client.ask(Ask::ChainTip, &mut out);
+                        client.ask(NodeApiRequest::ChainTip, &mut out);
                     }
                 }
             }
@@ -126,32 +126,32 @@ impl NodeApi {
     }
 
     /// One template a tip is enough for a check, and it costs the node as much as one for mining.
-    fn is_new_tip(&self, talk: &mut Talk) -> bool {
+    fn is_new_tip(&self, talk: &mut Conversation) -> bool {
         let prevhash = self.templates.borrow().as_ref().map(|template| template.prevhash);
         let is_new = prevhash.is_some() && prevhash != talk.checked;
         talk.checked = prevhash;
         is_new
     }
 
-    fn on_news(&self, news: Said, talk: &mut Talk) {
+    fn on_news(&self, news: NodeApiMessage, talk: &mut Conversation) {
         let node = &self.node;
         match news {
-            Said::Welcome { version, layout } => {
+            NodeApiMessage::Welcome { version, layout } => {
                 info!(%node, %version, ?layout, "connected to the NodeAPI");
                 (talk.is_welcome, talk.checks) = (true, true);
                 self.is_connected.store(true, Relaxed);
             }
-            Said::Subscribed => debug!(%node, "NodeAPI: events are subscribed to"),
-            Said::Tip(tip) if talk.tip != Some(tip) => {
+            NodeApiMessage::Subscribed => debug!(%node, "NodeAPI: subscribed to events"),
+            NodeApiMessage::Tip(tip) if talk.tip != Some(tip) => {
                 talk.tip = Some(tip);
                 self.hint(Some(tip));
             }
-            Said::Tip(_) => {}
-            Said::Info(info) => {
+            NodeApiMessage::Tip(_) => {}
+            NodeApiMessage::Info(info) => {
                 let (tip, height, is_synced) = (info.tip, info.height, info.is_synced);
                 debug!(%node, %tip, height, is_synced, "NodeAPI: chain");
             }
-            Said::Event(event) => {
+            NodeApiMessage::Event(event) => {
                 debug!(%node, ?event, "NodeAPI: event");
                 match event {
                     // Disconnected blocks come before those that replace them: the tip is asked.
@@ -162,7 +162,7 @@ impl NodeApi {
                     Event::BlockTemplateUpdated { .. } => {}
                 }
             }
-            Said::Template(template) => {
+            NodeApiMessage::Template(template) => {
                 let expected = self.templates.borrow().clone();
                 let Some(expected) = expected else { return };
                 match template.contradicts(&expected) {
@@ -178,17 +178,19 @@ impl NodeApi {
                     Some(what) => debug!(%node, what, "NodeAPI: its template contradicts RPC's"),
                 }
             }
-            Said::Refused { ask, reason } => debug!(%node, ?ask, reason, "NodeAPI: refused"),
-            Said::Unreadable { ask, error } => {
+            NodeApiMessage::Refused { ask, reason } => {
+                debug!(%node, ?ask, reason, "NodeAPI: refused")
+            }
+            NodeApiMessage::Unreadable { ask, error } => {
                 // Another version's layout: what is understood goes on.
-                talk.checks &= ask != Ask::BlockTemplate;
-                warn!(%node, ?ask, %error, "NodeAPI: the answer cannot be read; going on without");
+                talk.checks &= ask != NodeApiRequest::BlockTemplate;
+                warn!(%node, ?ask, %error, "NodeAPI: unreadable answer; carrying on without it");
             }
         }
     }
 
     fn hint(&self, tip: Option<crate::work::Hash256>) {
-        let hint = Hint { from: HintFrom::NodeApi, tip, at: Instant::now().into_std() };
+        let hint = TipHint { from: TipHintSource::NodeApi, tip, at: Instant::now().into_std() };
         // A full queue makes whoever reads it look as well.
         let _ = self.hints.try_send(hint);
     }
@@ -196,7 +198,7 @@ impl NodeApi {
 
 /// What is known of one conversation.
 #[derive(Default)]
-struct Talk {
+struct Conversation {
     is_welcome: bool,
     /// Templates are held against those of RPC.
     checks: bool,

@@ -40,7 +40,7 @@ impl Layout {
 
 /// What can be asked. All but the template have the same tags in both layouts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Ask {
+pub enum NodeApiRequest {
     Handshake,
     ChainTip,
     SubscribeEvents,
@@ -57,7 +57,7 @@ pub(super) struct Identity<'a> {
 
 /// Appends the frame that asks `ask`.
 pub(super) fn append(
-    ask: Ask,
+    ask: NodeApiRequest,
     correlation_id: u64,
     layout: Layout,
     identity: Identity<'_>,
@@ -65,21 +65,21 @@ pub(super) fn append(
 ) {
     let request = Writer::frame(out).u32(REQUEST).u64(correlation_id);
     match ask {
-        Ask::Handshake => request
+        NodeApiRequest::Handshake => request
             .u32(8)
             .u32(0)
             .text(identity.module_id)
             .text(identity.module_name)
             .text(env!("CARGO_PKG_VERSION"))
             .end(),
-        Ask::ChainTip => request.u32(4).u32(5).end(),
-        Ask::SubscribeEvents => {
+        NodeApiRequest::ChainTip => request.u32(4).u32(5).end(),
+        NodeApiRequest::SubscribeEvents => {
             let events = EVENTS.iter();
             let head = request.u32(7).u32(8).u64(EVENTS.len() as u64);
             events.fold(head, |frame, event| frame.u32(*event)).end();
         }
-        Ask::ChainInfo => request.u32(14).u32(14).end(),
-        Ask::BlockTemplate => {
+        NodeApiRequest::ChainInfo => request.u32(14).u32(14).end(),
+        NodeApiRequest::BlockTemplate => {
             let tag = layout.template_request();
             let rules = request.u32(tag).u32(tag).u64(1).text("segwit");
             // No script for the coinbase, and an address that anybody may spend from: of the

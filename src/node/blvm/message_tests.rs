@@ -92,15 +92,15 @@ fn requests_are_written_as_the_node_reads_them() {
     for layout in [Layout::A, Layout::B] {
         let version = env!("CARGO_PKG_VERSION");
         let handshake = head(8, 0).text("gw_1").text("gatewayd").text(version).0;
-        assert_eq!(written(Ask::Handshake, layout), handshake);
-        assert_eq!(written(Ask::ChainTip, layout), head(4, 5).0);
-        assert_eq!(written(Ask::ChainInfo, layout), head(14, 14).0);
+        assert_eq!(written(NodeApiRequest::Handshake, layout), handshake);
+        assert_eq!(written(NodeApiRequest::ChainTip, layout), head(4, 5).0);
+        assert_eq!(written(NodeApiRequest::ChainInfo, layout), head(14, 14).0);
         let events = head(7, 8).u64(5).u32(0).u32(2).u32(3).u32(12).u32(13).0;
-        assert_eq!(written(Ask::SubscribeEvents, layout), events);
+        assert_eq!(written(NodeApiRequest::SubscribeEvents, layout), events);
     }
     let rest = |head: Bytes| head.u64(1).text("segwit").u8(0).u8(1).text("hex:51").0;
-    assert_eq!(written(Ask::BlockTemplate, Layout::A), rest(head(49, 49)));
-    assert_eq!(written(Ask::BlockTemplate, Layout::B), rest(head(50, 50)));
+    assert_eq!(written(NodeApiRequest::BlockTemplate, Layout::A), rest(head(49, 49)));
+    assert_eq!(written(NodeApiRequest::BlockTemplate, Layout::B), rest(head(50, 50)));
 }
 
 #[test]

@@ -1,18 +1,18 @@
 //! blvm-node's dialect.
 //!
-//! Two layers: the NodeAPI (`client`, `message`, `wire`; a Unix socket, held by `conn`) tells tips and
+//! Two layers: the NodeAPI (`session`, `message`, `wire`; a Unix socket, held by `conn`) tells tips and
 //! is a second opinion; JSON-RPC (`rpc`) gives the work. The NodeAPI's own templates have no
 //! witnesses, and it cannot take blocks: on the day that it can, `rpc::full_template` changes, and
 //! `blocks::verdict::submit_to_blvm`.
 
-mod client;
 pub(crate) mod conn;
 pub(crate) mod message;
 pub(crate) mod rpc;
+mod session;
 mod wire;
 
 pub use self::{
-    client::{Client, ClientError, Said},
-    message::{ApiTemplate, Ask, ChainInfo, Event, Layout},
+    message::{ApiTemplate, ChainInfo, Event, Layout, NodeApiRequest},
+    session::{NodeApiError, NodeApiMessage, NodeApiSession},
     wire::WireError,
 };

@@ -11,7 +11,7 @@ use crate::{
     node::{
         AllowedRules, NodeConfig, NodeError, RpcError,
         budget::Purpose,
-        conn::{Answer, NO_PARAMS, RpcClient},
+        conn::{NO_PARAMS, RpcAnswer, RpcClient},
         error::TOO_LONG,
         gbt::{Fit, Parsed, RawTemplate, TRANSACTIONS_MAX},
         header::Header,
@@ -30,7 +30,7 @@ pub(crate) async fn tip_header(
         Ok(header) => Ok(header.map(|header| Header { confirmations: 1, ..header })),
         // It knows the block already, but not yet its place.
         Err(NodeError::Rpc(RpcError::Node { message, .. })) => {
-            debug!(%hash, %message, "no header of the tip yet");
+            debug!(%hash, %message, "the node has no header for its tip yet");
             Ok(None)
         }
         Err(error) => Err(error),
@@ -49,7 +49,7 @@ pub(crate) async fn full_template(
         rules: [&'static str; 1],
     }
     let params = [Request { rules: ["segwit"] }];
-    let answer: Answer = client.call("getblocktemplate", params, TEMPLATE_MAX).await?;
+    let answer: RpcAnswer = client.call("getblocktemplate", params, TEMPLATE_MAX).await?;
     let fit = Fit {
         transactions: TRANSACTIONS_MAX,
         size: limit.map_or(usize::MAX, transactions_within),

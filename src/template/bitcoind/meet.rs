@@ -6,16 +6,19 @@ use std::time::Duration;
 use bitcoin::Network;
 use tokio::time::Instant;
 
-use super::speaker::{Speaker, introduce};
 use crate::{
     node::{
-        Fork, HintFrom, NodeConfig, NodeError, RpcError,
+        Fork, NodeConfig, NodeError, RpcError, TipHintSource,
         conn::RpcClient,
         error::{NOT_CONNECTED, SYNCING, WARMING_UP},
         header::{self, Header},
         rpc::{self, NodeInfo, Told, unix_now},
     },
-    template::{NodeState, Outlet, silence::Silence},
+    template::{
+        NodeState, Outlet,
+        node_log::{NodeLog, introduce},
+        zmq_silence::ZmqSilence,
+    },
     work::Template,
 };
 
@@ -24,15 +27,15 @@ pub(super) async fn meet(
     client: &mut RpcClient,
     node: &NodeConfig,
     outlet: &Outlet,
-    speaker: &mut Speaker,
+    node_log: &mut NodeLog,
 ) -> Result<(NodeInfo, Told<Option<Fork>>), NodeError> {
     let info = rpc::node_info(client).await?;
     let known = known_fork(&info, outlet);
     introduce(node, &info, outlet);
     let fork = rpc::fork(client, info.network).await?;
-    see_fork(fork, known, outlet, speaker)?;
+    see_fork(fork, known, outlet, node_log)?;
     if node.zmq_hashblock.is_some() {
-        see_publisher(client, outlet, speaker).await?;
+        see_publisher(client, outlet, node_log).await?;
     }
     Ok((info, fork))
 }
@@ -66,13 +69,13 @@ pub(super) fn see_fork(
     fork: Told<Option<Fork>>,
     known: Option<Fork>,
     outlet: &Outlet,
-    speaker: &mut Speaker,
+    node_log: &mut NodeLog,
 ) -> Result<(), NodeError> {
     let fork = if let Told::Yes(fork) = fork { fork } else { known };
     if let Some(fork) = fork.filter(|fork| fork.is_here()) {
         return Err(NodeError::Fork(fork));
     }
-    speaker.fork(fork);
+    node_log.fork(fork);
     if outlet.status().fork != fork {
         outlet.update(|status| status.fork = fork);
     }
@@ -122,18 +125,18 @@ pub(in crate::template) fn is_refused_password(error: &NodeError) -> bool {
 async fn see_publisher(
     client: &mut RpcClient,
     outlet: &Outlet,
-    speaker: &mut Speaker,
+    node_log: &mut NodeLog,
 ) -> Result<(), NodeError> {
     match rpc::publishes_blocks(client).await? {
-        Told::Yes(false) => say_deaf(NO_PUBLISHER, outlet, speaker),
-        Told::Unknown => say_deaf(NO_ZMQ, outlet, speaker),
+        Told::Yes(false) => say_deaf(NO_PUBLISHER, outlet, node_log),
+        Told::Unknown => say_deaf(NO_ZMQ, outlet, node_log),
         // What was seen of it before goes on.
         Told::Forbidden | Told::Later => {}
         Told::Yes(true) => {
             let is_over = |why: &&str| [NO_PUBLISHER, NO_ZMQ].contains(why);
             if outlet.status().zmq_trouble.as_deref().filter(is_over).is_some() {
                 outlet.update(|status| status.zmq_trouble = None);
-                speaker.hears();
+                node_log.hears();
             }
         }
     }
@@ -141,37 +144,41 @@ async fn see_publisher(
 }
 
 /// Says that no news will come by ZeroMQ, and why.
-fn say_deaf(why: &'static str, outlet: &Outlet, speaker: &mut Speaker) {
-    speaker.deaf(why);
+fn say_deaf(why: &'static str, outlet: &Outlet, node_log: &mut NodeLog) {
+    node_log.deaf(why);
     if outlet.status().zmq_trouble.as_deref() != Some(why) {
         outlet.update(|status| status.zmq_trouble = Some(why.into()));
     }
 }
 
 /// Notes a new block, told of by whoever it was.
-pub(super) fn told_of_block(silence: Option<&mut Silence>, by: HintFrom) {
-    if let Some(silence) = silence.filter(|_| by != HintFrom::Zmq) {
+pub(super) fn told_of_block(silence: Option<&mut ZmqSilence>, by: TipHintSource) {
+    if let Some(silence) = silence.filter(|_| by != TipHintSource::Zmq) {
         silence.block(Instant::now().into_std());
     }
 }
 
 /// Says so where blocks come and ZeroMQ tells of none.
-pub(super) fn see_silence(silence: Option<&mut Silence>, outlet: &Outlet, speaker: &mut Speaker) {
+pub(super) fn see_silence(
+    silence: Option<&mut ZmqSilence>,
+    outlet: &Outlet,
+    node_log: &mut NodeLog,
+) {
     // Where more is known already, that it is silent is none.
     let is_known = outlet.status().zmq_trouble.is_some_and(|why| *why != *SILENT);
     if !is_known && silence.is_some_and(|silence| silence.is_deaf(Instant::now().into_std())) {
-        say_deaf(SILENT, outlet, speaker);
+        say_deaf(SILENT, outlet, node_log);
     }
 }
 
 /// Notes news by ZeroMQ; says that they come after all.
-pub(super) fn heard(silence: Option<&mut Silence>, outlet: &Outlet, speaker: &mut Speaker) {
+pub(super) fn heard(silence: Option<&mut ZmqSilence>, outlet: &Outlet, node_log: &mut NodeLog) {
     if let Some(silence) = silence {
         silence.heard();
     }
     if outlet.status().zmq_trouble.is_some() {
         outlet.update(|status| status.zmq_trouble = None);
-        speaker.hears();
+        node_log.hears();
     }
 }
 

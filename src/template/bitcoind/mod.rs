@@ -10,15 +10,14 @@
 //! task waits for no answer; one more asks for signs of life.
 
 mod fetch;
-mod look;
 pub(super) mod meet;
-pub(super) mod speaker;
+mod queries;
 pub(super) mod task;
 mod wait;
 
 use std::pin::Pin;
 
-pub(super) use self::wait::LeftPoll;
+pub(super) use self::wait::AbandonedPoll;
 use super::{Notices, Outlet, Refresh, RulesWatch, TemplateSource};
 use crate::node::NodeConfig;
 

@@ -12,17 +12,16 @@ use tracing::debug;
 
 use super::{
     fetch::{Fetchers, fetch_on_request},
-    look::{Answer, Look, Lookers, Question},
     meet::{
         easy_at, heard, is_light, is_refused_password, meet, say_down, see_fork, see_side,
         see_silence, told_of_block,
     },
-    speaker::Speaker,
+    queries::{Query, QueryResult, QueryTasks, TipQuery},
     wait::{WaitFrom, Waiter},
 };
 use crate::{
     node::{
-        Fork, Hint, HintFrom, NodeConfig, NodeError,
+        Fork, NodeConfig, NodeError, TipHint, TipHintSource,
         budget::Purpose,
         conn::RpcClient,
         header::{Header, Learned},
@@ -32,10 +31,11 @@ use crate::{
     template::{
         Notices, Outlet, Refresh, RulesWatch,
         fetch::{Fetched, Request},
+        header_walk,
+        node_log::NodeLog,
         probe,
         progress::{FullNews, HeaderNews, Progress},
-        silence::Silence,
-        walk,
+        zmq_silence::ZmqSilence,
     },
     work::{Hash256, Template},
 };
@@ -47,17 +47,17 @@ pub(super) async fn run(
     outlet: Outlet,
     mut notices: Notices,
 ) {
-    let mut speaker = Speaker::new(Arc::clone(&node.name));
-    let zmq_said = zmq::Said::default();
+    let mut node_log = NodeLog::new(Arc::clone(&node.name));
+    let zmq_said = zmq::ZmqReport::default();
     let mut learned = None;
     let mut wait = WAIT_MIN;
     loop {
         let news = (&mut refresh, &allowed);
-        let said = (&zmq_said, &mut speaker);
+        let said = (&zmq_said, &mut node_log);
         let opened = Session::open(&node, news, &outlet, learned, said).await;
         let error = match opened {
             Ok(mut session) => {
-                let error = session.serve(&mut notices, &mut speaker).await;
+                let error = session.serve(&mut notices, &mut node_log).await;
                 learned = session.progress.learned();
                 if session.has_published {
                     wait = WAIT_MIN;
@@ -71,7 +71,7 @@ pub(super) async fn run(
             learned = None;
         }
         say_down(&outlet, &error);
-        speaker.lost(&error);
+        node_log.lost(&error);
         let is_lasting = is_refused_password(&error) || error.forbids_work();
         let wait_now = if is_lasting { WAIT_REFUSED } else { wait };
         // A notice is a sign of life: try at once.
@@ -88,7 +88,7 @@ struct Session<'a> {
     /// What it said of the chain that it goes to.
     fork: Told<Option<Fork>>,
     /// Of ZeroMQ, where it is listened to.
-    silence: Option<Silence>,
+    silence: Option<ZmqSilence>,
     progress: Progress,
     has_published: bool,
     /// The tip came with its template, which says less than its header.
@@ -97,10 +97,10 @@ struct Session<'a> {
     refresh_news: &'a mut Refresh,
     poll: Interval,
     polled_at: Instant,
-    hints: mpsc::Receiver<Hint>,
-    answers: mpsc::Receiver<Result<Answer, NodeError>>,
+    hints: mpsc::Receiver<TipHint>,
+    answers: mpsc::Receiver<Result<QueryResult, NodeError>>,
     fetched: mpsc::Receiver<Result<Fetched, NodeError>>,
-    lookers: Lookers,
+    queries: QueryTasks,
     fetchers: Fetchers,
     wait_from: watch::Sender<WaitFrom>,
     is_waiting: watch::Receiver<bool>,
@@ -125,11 +125,11 @@ impl<'a> Session<'a> {
         (refresh, allowed): (&'a mut Refresh, &RulesWatch),
         outlet: &'a Outlet,
         learned: Option<(Network, Learned)>,
-        (zmq_said, speaker): (&zmq::Said, &mut Speaker),
+        (zmq_said, node_log): (&zmq::ZmqReport, &mut NodeLog),
     ) -> Result<Self, NodeError> {
         let connect = || RpcClient::new(node, Purpose::Templates);
         let mut client = connect();
-        let (info, fork) = meet(&mut client, node, outlet, speaker).await?;
+        let (info, fork) = meet(&mut client, node, outlet, node_log).await?;
         let (hint_sender, hints) = mpsc::channel(HINTS_MAX);
         let (fetched_sender, fetched) = mpsc::channel(FETCHED_MAX);
         let (answer_sender, answers) = mpsc::channel(ANSWERS_MAX);
@@ -138,8 +138,8 @@ impl<'a> Session<'a> {
         let (name, network) = (&node.name, info.network);
         let period = *refresh.borrow_and_update();
         let mut helpers = JoinSet::new();
-        helpers.spawn(walk::run(connect(), network, outlet.clone(), answer_sender.clone()));
-        let lookers = Lookers::spawn((client, connect()), network, &mut helpers, answer_sender);
+        helpers.spawn(header_walk::run(connect(), network, outlet.clone(), answer_sender.clone()));
+        let queries = QueryTasks::spawn((client, connect()), network, &mut helpers, answer_sender);
         let fetchers = Fetchers::default();
         for requests in fetchers.subscribe() {
             let (name, sender) = (Arc::clone(name), fetched_sender.clone());
@@ -172,7 +172,7 @@ impl<'a> Session<'a> {
             node: Arc::clone(name),
             network,
             fork,
-            silence: node.zmq_hashblock.is_some().then(Silence::default),
+            silence: node.zmq_hashblock.is_some().then(ZmqSilence::default),
             progress: Progress::new(Arc::clone(name), network, learned),
             has_published: false,
             header_wanted: false,
@@ -183,7 +183,7 @@ impl<'a> Session<'a> {
             hints,
             answers,
             fetched,
-            lookers,
+            queries,
             fetchers,
             wait_from,
             is_waiting,
@@ -198,25 +198,25 @@ impl<'a> Session<'a> {
     }
 
     /// Publishes work until something fails.
-    async fn serve(&mut self, notices: &mut Notices, speaker: &mut Speaker) -> NodeError {
+    async fn serve(&mut self, notices: &mut Notices, node_log: &mut NodeLog) -> NodeError {
         loop {
             tokio::select! {
                 // What has come in counts before what is to be asked.
                 biased;
                 Some(fetched) = self.fetched.recv() => match fetched {
-                    Ok(fetched) => self.on_fetched(fetched, speaker),
+                    Ok(fetched) => self.on_fetched(fetched, node_log),
                     Err(error) => return error,
                 },
                 Some(answer) = self.answers.recv() => match answer {
                     Ok(answer) => {
-                        if let Err(error) = self.on_answer(answer, speaker) {
+                        if let Err(error) = self.on_answer(answer, node_log) {
                             return error;
                         }
                     }
                     Err(error) => return error,
                 },
-                Some(hint) = self.hints.recv() => self.on_hint(hint, speaker),
-                tip = notices.next() => self.on_hint(Hint::new(HintFrom::Notice, tip), speaker),
+                Some(hint) = self.hints.recv() => self.on_hint(hint, node_log),
+                tip = notices.next() => self.on_hint(TipHint::new(TipHintSource::Notice, tip), node_log),
                 Ok(()) = self.refresh_news.changed() => {
                     let period = *self.refresh_news.borrow_and_update();
                     self.refresh = ticks(period, period);
@@ -228,7 +228,7 @@ impl<'a> Session<'a> {
                 }
                 () = until(self.zmq.due) => self.zmq.on_silence(),
                 _ = self.refresh.tick() => self.on_refresh(),
-                _ = self.poll.tick() => self.on_poll(speaker),
+                _ = self.poll.tick() => self.on_poll(node_log),
             }
         }
     }
@@ -240,74 +240,74 @@ impl<'a> Session<'a> {
         }
         // Sees whether the initial block download has ended.
         if self.has_published && self.outlet.status().is_in_initial_download {
-            self.lookers.ask_aside(Question::Info);
+            self.queries.ask_aside(Query::Info);
         }
         if self.fork == Told::Later {
-            self.lookers.ask_aside(Question::Fork);
+            self.queries.ask_aside(Query::Fork);
         }
     }
 
-    fn on_poll(&mut self, speaker: &mut Speaker) {
+    fn on_poll(&mut self, node_log: &mut NodeLog) {
         let is_told = *self.zmq.is_telling.borrow() || *self.is_waiting.borrow();
         if is_told && self.polled_at.elapsed() < POLL {
             return;
         }
         self.polled_at = Instant::now();
-        see_silence(self.silence.as_mut(), self.outlet, speaker);
-        self.look(Look::new(Hint::new(HintFrom::SlowPoll, None)), true);
-        if let Some(weight) = self.thin.take().filter(|_| speaker.wants_mempool()) {
-            self.lookers.ask_aside(Question::Mempool(weight));
+        see_silence(self.silence.as_mut(), self.outlet, node_log);
+        self.look(TipQuery::new(TipHint::new(TipHintSource::SlowPoll, None)), true);
+        if let Some(weight) = self.thin.take().filter(|_| node_log.wants_mempool()) {
+            self.queries.ask_aside(Query::Mempool(weight));
         }
     }
 
-    fn on_hint(&mut self, hint: Hint, speaker: &mut Speaker) {
+    fn on_hint(&mut self, hint: TipHint, node_log: &mut NodeLog) {
         debug!(node = %self.node, from = ?hint.from, tip = ?hint.tip, "there may be a new tip");
-        if hint.from == HintFrom::Zmq {
+        if hint.from == TipHintSource::Zmq {
             self.zmq.on_hint(hint.tip);
-            heard(self.silence.as_mut(), self.outlet, speaker);
+            heard(self.silence.as_mut(), self.outlet, node_log);
         }
         // Whoever gave notice may know of a block before the node does.
-        self.look(Look::new(hint), hint.from != HintFrom::Notice);
+        self.look(TipQuery::new(hint), hint.from != TipHintSource::Notice);
     }
 
     /// Asks for the header of the block that may be a new tip, or for the tip's hash first.
     /// `is_known`: the node itself has named the block.
-    fn look(&mut self, look: Look, is_known: bool) {
-        let look = Look { generation: self.progress.generation(), ..look };
-        let Some(tip) = look.hint.tip else { return self.lookers.ask_tip(look) };
+    fn look(&mut self, look: TipQuery, is_known: bool) {
+        let look = TipQuery { generation: self.progress.generation(), ..look };
+        let Some(tip) = look.hint.tip else { return self.queries.ask_tip(look) };
         let is_worked_on = self.progress.tip() == Some(tip);
         // What more there is to know of the tip that is worked on can wait for a poll.
-        let is_enough = is_worked_on && (!self.header_wanted || self.lookers.is_asking(None));
-        if is_enough || self.lookers.is_asking(Some(tip)) {
+        let is_enough = is_worked_on && (!self.header_wanted || self.queries.is_asking(None));
+        if is_enough || self.queries.is_asking(Some(tip)) {
             return;
         }
-        self.lookers.ask_header(tip, look);
+        self.queries.ask_header(tip, look);
         if is_known && !is_worked_on {
             self.template_due = Some((Instant::now() + HEAD_START, tip));
         }
     }
 
-    fn on_answer(&mut self, answer: Answer, speaker: &mut Speaker) -> Result<(), NodeError> {
+    fn on_answer(&mut self, answer: QueryResult, node_log: &mut NodeLog) -> Result<(), NodeError> {
         self.answered();
         match answer {
-            Answer::Tip(tip, look) => {
-                let again = self.lookers.on_tip();
-                self.look(Look { hint: Hint { tip: Some(tip), ..look.hint }, ..look }, true);
+            QueryResult::Tip(tip, look) => {
+                let again = self.queries.on_tip();
+                self.look(TipQuery { hint: TipHint { tip: Some(tip), ..look.hint }, ..look }, true);
                 if let Some(again) = again {
                     self.look(again, true);
                 }
             }
-            Answer::Header(hash, header, look) => {
+            QueryResult::Header(hash, header, look) => {
                 self.on_header(hash, header, look)?;
-                self.lookers.on_header(self.progress.generation());
+                self.queries.on_header(self.progress.generation());
             }
-            Answer::Mempool(weight, waiting) => speaker.mempool(weight, waiting),
-            Answer::Info(info) => self.outlet.update(|status| {
+            QueryResult::Mempool(weight, waiting) => node_log.mempool(weight, waiting),
+            QueryResult::Info(info) => self.outlet.update(|status| {
                 status.is_in_initial_download = info.is_in_initial_download;
             }),
-            Answer::Fork(fork) => {
+            QueryResult::Fork(fork) => {
                 self.fork = fork;
-                see_fork(fork, self.outlet.status().fork, self.outlet, speaker)?;
+                see_fork(fork, self.outlet.status().fork, self.outlet, node_log)?;
             }
         }
         Ok(())
@@ -318,7 +318,7 @@ impl<'a> Session<'a> {
         &mut self,
         hash: Hash256,
         header: Option<Header>,
-        look: Look,
+        look: TipQuery,
     ) -> Result<(), NodeError> {
         self.template_due = self.template_due.filter(|(_, tip)| *tip != hash);
         // An answer of before the tip that is known by now is no news.
@@ -344,13 +344,13 @@ impl<'a> Session<'a> {
     }
 
     /// Unless the tip changes faster than it can be asked for; the next hint will tell then.
-    fn look_again(&mut self, look: Look) {
+    fn look_again(&mut self, look: TipQuery) {
         if let Some(tries) = look.tries.checked_sub(1) {
-            self.look(Look { hint: Hint { tip: None, ..look.hint }, tries, ..look }, true);
+            self.look(TipQuery { hint: TipHint { tip: None, ..look.hint }, tries, ..look }, true);
         }
     }
 
-    fn on_new_tip(&mut self, header: &Header, hint: Hint, template: Option<Template>) {
+    fn on_new_tip(&mut self, header: &Header, hint: TipHint, template: Option<Template>) {
         let (node, from) = (&self.node, hint.from);
         let (height, tip) = (header.height, header.hash);
         self.header_wanted = false;
@@ -358,9 +358,9 @@ impl<'a> Session<'a> {
         if let Some(template) = template {
             self.outlet.publish(Arc::new(template));
             let after_us = micros(hint.at);
-            debug!(%node, height, %tip, ?from, after_us, "tip: subsidy-only work is out");
+            debug!(%node, height, %tip, ?from, after_us, "new tip: empty work sent");
         } else {
-            debug!(%node, height, %tip, ?from, "tip: work waits for the template");
+            debug!(%node, height, %tip, ?from, "new tip: waiting for its template");
         }
         self.outlet.update(|status| {
             status.height = Some(height);
@@ -388,7 +388,7 @@ impl<'a> Session<'a> {
         self.fetchers.request(self.progress.generation())
     }
 
-    fn on_fetched(&mut self, fetched: Fetched, speaker: &mut Speaker) {
+    fn on_fetched(&mut self, fetched: Fetched, node_log: &mut NodeLog) {
         let Fetched { request, parsed, took } = fetched;
         self.fetchers.on_fetched(request);
         self.answered();
@@ -407,11 +407,11 @@ impl<'a> Session<'a> {
             }
             FullNews::Fresh { is_new_tip } => {
                 let (template, longpollid) = (parsed.template, parsed.longpollid);
-                speaker.cut(parsed.cut);
-                speaker.unmet(&parsed.unmet);
+                node_log.cut(parsed.cut);
+                node_log.unmet(&parsed.unmet);
                 // Asked about between templates, not in the way of one.
                 self.thin = is_light(&template).then_some(template.total_weight);
-                self.publish(template, longpollid, is_new_tip, speaker);
+                self.publish(template, longpollid, is_new_tip, node_log);
             }
         }
     }
@@ -421,23 +421,23 @@ impl<'a> Session<'a> {
         template: Template,
         longpollid: Option<Box<str>>,
         is_new_tip: bool,
-        speaker: &mut Speaker,
+        node_log: &mut NodeLog,
     ) {
         let (height, tip) = (template.height.saturating_sub(1), template.prevhash);
         if !self.has_published {
             self.has_published = true;
-            speaker.back(&template);
+            node_log.back(&template);
         }
         let after_us = self.hinted_at.take().map(micros);
         debug!(
             node = %self.node, height = template.height, prevhash = %template.prevhash, is_new_tip,
-            transactions = template.transactions.len(), after_us, "template: full work is out"
+            transactions = template.transactions.len(), after_us, "template: full work sent"
         );
         self.outlet.publish_full(template, is_new_tip, Instant::now().into_std());
         if is_new_tip {
             self.header_wanted = true;
             self.zmq.on_tip(tip);
-            self.look(Look::new(Hint::new(HintFrom::SlowPoll, Some(tip))), true);
+            self.look(TipQuery::new(TipHint::new(TipHintSource::SlowPoll, Some(tip))), true);
         }
         self.wait_from.send_modify(|wait| {
             wait.height = height;

@@ -23,11 +23,11 @@ use tracing::{debug, info, warn};
 
 use crate::{
     node::{
-        Hint, HintFrom, NodeError, RpcError,
+        NodeError, RpcError, TipHint, TipHintSource,
         conn::{NO_PARAMS, RpcClient},
         error::METHOD_NOT_FOUND,
-        hint::look_soon,
         rpc::{self, LONG_POLL_MAX, QUICK_MAX},
+        tip_hint::look_soon,
     },
     template::{Outlet, RulesWatch},
     work::Hash256,
@@ -54,7 +54,7 @@ pub(super) struct Waiter {
     pub(super) is_told: watch::Receiver<bool>,
     /// True while waits go on.
     pub(super) is_waiting: watch::Sender<bool>,
-    pub(super) hints: mpsc::Sender<Hint>,
+    pub(super) hints: mpsc::Sender<TipHint>,
     pub(super) outlet: Outlet,
 }
 
@@ -62,9 +62,9 @@ pub(super) struct Waiter {
 /// until there is a new tip, or for ever on a quiet test network, wherever the connection went. So no
 /// other one is begun upon the same tip, in whichever session.
 #[derive(Clone, Debug, Default)]
-pub(in crate::template) struct LeftPoll(Arc<AtomicU32>);
+pub(in crate::template) struct AbandonedPoll(Arc<AtomicU32>);
 
-impl LeftPoll {
+impl AbandonedPoll {
     /// The height of the tip; 0: there is none.
     fn height(&self) -> u32 {
         self.0.load(Relaxed)
@@ -119,7 +119,7 @@ impl Waiter {
                 }
                 Err(error) => {
                     debug!(node = %self.node, %error, "waiting for a block failed");
-                    look_soon(&self.hints, HintFrom::SlowPoll);
+                    look_soon(&self.hints, TipHintSource::SlowPoll);
                     sleep(PAUSE).await;
                 }
             }
@@ -165,7 +165,7 @@ impl Waiter {
 
     async fn pass_on(&self, reached: &Reached) -> bool {
         let tip = Hash256::from_display_hex(&reached.hash);
-        self.hints.send(Hint::new(HintFrom::LongPoll, tip)).await.is_ok()
+        self.hints.send(TipHint::new(TipHintSource::LongPoll, tip)).await.is_ok()
     }
 
     /// Leaves the node alone for a while if it has no thread to spare.
@@ -181,7 +181,7 @@ impl Waiter {
             return;
         }
         self.set_waiting(false);
-        debug!(node = %self.node, times = threads.short, "no RPC thread is left beside a wait");
+        debug!(node = %self.node, times = threads.short, "no RPC thread left besides the one that waits");
         if threads.short >= SHORT_MIN {
             self.say_short();
         }
@@ -218,8 +218,8 @@ impl Waiter {
             self.until_wanted().await;
             let from = self.from.wait_for(|from| from.longpollid.is_some()).await;
             let Ok(WaitFrom { longpollid, height }) = from.map(|from| from.clone()) else { return };
-            if self.outlet.left_poll.height() == height {
-                debug!(node = %self.node, height, "a long poll is left at the node: asking it instead");
+            if self.outlet.abandoned_poll.height() == height {
+                debug!(node = %self.node, height, "the node still holds an abandoned long poll: polling it instead");
                 self.set_waiting(false);
                 if self.from.wait_for(|from| from.height != height).await.is_err() {
                     return;
@@ -227,7 +227,7 @@ impl Waiter {
                 continue;
             }
             let id = longpollid.unwrap_or_default();
-            self.outlet.left_poll.set(height);
+            self.outlet.abandoned_poll.set(height);
             self.set_waiting(true);
             let started = Instant::now();
             let rules = (self.network, Arc::clone(&self.allowed.borrow()));
@@ -241,14 +241,19 @@ impl Waiter {
                 }
             };
             if polled.as_ref().is_some_and(is_answer) {
-                self.outlet.left_poll.set(0);
+                self.outlet.abandoned_poll.set(0);
             }
             let mut is_news = false;
             match polled {
                 Some(Ok(parsed)) => {
                     let tip = parsed.template.prevhash;
                     is_news = last.replace(tip) != Some(tip);
-                    if self.hints.send(Hint::new(HintFrom::LongPoll, Some(tip))).await.is_err() {
+                    if self
+                        .hints
+                        .send(TipHint::new(TipHintSource::LongPoll, Some(tip)))
+                        .await
+                        .is_err()
+                    {
                         return;
                     }
                     // An old id would be answered at once, with the same tip again.
@@ -257,7 +262,7 @@ impl Waiter {
                 }
                 Some(Err(error)) => {
                     debug!(node = %self.node, %error, "the long poll failed");
-                    look_soon(&self.hints, HintFrom::SlowPoll);
+                    look_soon(&self.hints, TipHintSource::SlowPoll);
                 }
                 None => {}
             }

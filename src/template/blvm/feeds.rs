@@ -15,16 +15,16 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use super::{
-    look::{PAUSE_TOO_MANY, is_too_much},
-    task::Company,
+    queries::{PAUSE_TOO_MANY, is_too_much},
+    task::AnyBlockWatch,
 };
 use crate::{
     node::{
-        Hint, HintFrom, NodeConfig, NodeError, RpcError,
+        NodeConfig, NodeError, RpcError, TipHint, TipHintSource,
         blvm::rpc::{RequestMax, WAIT, full_template, longest_request, wait_for_new_block},
         budget::Purpose,
         conn::RpcClient,
-        hint::look_soon,
+        tip_hint::look_soon,
     },
     template::{
         RulesWatch,
@@ -35,7 +35,7 @@ use crate::{
 /// Asks for a template whenever `requests` changes.
 pub(super) async fn fetch_on_request(
     node: NodeConfig,
-    (limit, company, allowed): (watch::Receiver<RequestMax>, Company, RulesWatch),
+    (limit, any_block, allowed): (watch::Receiver<RequestMax>, AnyBlockWatch, RulesWatch),
     mut requests: watch::Receiver<Request>,
     fetched: mpsc::Sender<Result<Fetched, NodeError>>,
 ) {
@@ -43,7 +43,7 @@ pub(super) async fn fetch_on_request(
     while requests.changed().await.is_ok() {
         let request = *requests.borrow_and_update();
         let started = Instant::now();
-        let limit = limit.borrow().0.filter(|_| !*company.borrow());
+        let limit = limit.borrow().0.filter(|_| !*any_block.borrow());
         let rules = Arc::clone(&allowed.borrow());
         let parsed = full_template(&mut client, Arc::clone(&node.name), limit, rules).await;
         let took = started.elapsed();
@@ -63,7 +63,7 @@ pub(super) async fn fetch_on_request(
 pub(super) async fn wait_for_tips(
     node: NodeConfig,
     has_nodeapi: Arc<AtomicBool>,
-    hints: mpsc::Sender<Hint>,
+    hints: mpsc::Sender<TipHint>,
 ) {
     let mut client = RpcClient::new(&node, Purpose::Templates);
     let mut last = None;
@@ -76,14 +76,14 @@ pub(super) async fn wait_for_tips(
         match wait_for_new_block(&mut client).await {
             Ok(tip) if last != Some(tip) => {
                 last = Some(tip);
-                if hints.send(Hint::new(HintFrom::LongPoll, Some(tip))).await.is_err() {
+                if hints.send(TipHint::new(TipHintSource::LongPoll, Some(tip))).await.is_err() {
                     return;
                 }
             }
             Ok(_) => {}
             Err(error) => {
                 debug!(node = %node.name, %error, "waiting for a block failed");
-                look_soon(&hints, HintFrom::SlowPoll);
+                look_soon(&hints, TipHintSource::SlowPoll);
                 sleep(WAIT).await;
             }
         }
@@ -98,7 +98,7 @@ pub(super) async fn wait_for_tips(
 pub(super) async fn probe_limit(
     node: NodeConfig,
     mut begun: watch::Receiver<u64>,
-    company: Company,
+    any_block: AnyBlockWatch,
     limit: watch::Sender<RequestMax>,
 ) {
     let mut said = None;
@@ -107,7 +107,7 @@ pub(super) async fn probe_limit(
             match longest_request(&node).await {
                 Ok(found) => break found,
                 Err(error) => {
-                    debug!(node = %node.name, %error, "cannot tell how long a request may be yet");
+                    debug!(node = %node.name, %error, "cannot tell yet how long a request may be");
                     sleep(probe_pause(&error)).await;
                 }
             }
@@ -117,7 +117,7 @@ pub(super) async fn probe_limit(
                 None => {
                     info!(node = %node.name, "a block of any size can be submitted to the node");
                 }
-                Some(bytes) => warn_of_limit(&node, bytes, *company.borrow()),
+                Some(bytes) => warn_of_limit(&node, bytes, *any_block.borrow()),
             }
         }
         limit.send_if_modified(|limit| {
@@ -135,9 +135,9 @@ fn probe_pause(error: &RpcError) -> Duration {
     }
 }
 
-fn warn_of_limit(node: &NodeConfig, bytes: usize, has_company: bool) {
+fn warn_of_limit(node: &NodeConfig, bytes: usize, has_other: bool) {
     let block = bytes / 2;
-    let consequence = if has_company {
+    let consequence = if has_other {
         "so a larger one goes to the other nodes only, and templates are cut while none answers"
     } else {
         "so templates are cut to what it takes, and fees are lost"

@@ -9,12 +9,12 @@
 //! (see `node/blvm`). Without the NodeAPI's socket all goes over RPC.
 
 mod feeds;
-mod look;
+mod queries;
 mod task;
 
 use std::pin::Pin;
 
-use self::task::Company;
+use self::task::AnyBlockWatch;
 use super::{Notices, Outlet, Refresh, RulesWatch, TemplateSource};
 use crate::node::{BlvmConfig, NodeConfig};
 
@@ -25,7 +25,7 @@ pub struct Blvm {
     blvm: BlvmConfig,
     refresh: Refresh,
     allowed: RulesWatch,
-    company: Company,
+    any_block: AnyBlockWatch,
 }
 
 impl Blvm {
@@ -33,9 +33,9 @@ impl Blvm {
         node: NodeConfig,
         blvm: BlvmConfig,
         (refresh, allowed): (Refresh, RulesWatch),
-        company: Company,
+        any_block: AnyBlockWatch,
     ) -> Self {
-        Self { node, blvm, refresh, allowed, company }
+        Self { node, blvm, refresh, allowed, any_block }
     }
 }
 

@@ -19,11 +19,11 @@ use tracing::{debug, warn};
 use super::{
     Blvm,
     feeds::{fetch_on_request, probe_limit, wait_for_tips},
-    look::{Answer, Looker, Tip, is_too_much},
+    queries::{QueryResult, QueryTask, Tip, is_too_much},
 };
 use crate::{
     node::{
-        Hint, HintFrom, NodeConfig, NodeError, RpcError,
+        NodeConfig, NodeError, RpcError, TipHint, TipHintSource,
         blvm::{conn::NodeApi, message::Expected, rpc::RequestMax},
         error::SYNCING,
         header::Header,
@@ -33,10 +33,10 @@ use crate::{
         Notices, Outlet, Refresh,
         bitcoind::{
             meet::{is_refused_password, state_after},
-            speaker::{Speaker, introduce},
             task::{HEAD_START, micros, ticks, until},
         },
         fetch::{Fetched, Request},
+        node_log::{NodeLog, introduce},
         progress::{FullNews, HeaderNews, Progress},
     },
     work::{Hash256, Template},
@@ -44,20 +44,20 @@ use crate::{
 
 /// Whether another node is well that takes blocks of any size. Where none is, what this one could
 /// not be given must not be mined.
-pub(in crate::template) type Company = watch::Receiver<bool>;
+pub(in crate::template) type AnyBlockWatch = watch::Receiver<bool>;
 
 /// Serves for ever; whoever runs it drops it.
 pub(super) async fn run(blvm: Blvm, outlet: Outlet, mut notices: Notices) {
-    let mut speaker = Speaker::new(Arc::clone(&blvm.node.name));
+    let mut node_log = NodeLog::new(Arc::clone(&blvm.node.name));
     let mut wait = WAIT_MIN;
     let mut source = Source::new(blvm, &outlet);
     loop {
-        let error = source.serve(&mut notices, &mut speaker).await;
+        let error = source.serve(&mut notices, &mut node_log).await;
         if std::mem::take(&mut source.has_published) {
             wait = WAIT_MIN;
         }
         say_down(&outlet, &error);
-        speaker.lost(&error);
+        node_log.lost(&error);
         let wait_now = match &error {
             NodeError::Rpc(RpcError::Rationed { wait, .. } | RpcError::TurnedAway { wait, .. }) => {
                 (*wait).min(WAIT_RATIONED)
@@ -83,13 +83,13 @@ fn say_down(outlet: &Outlet, error: &NodeError) {
 struct Source<'a> {
     node: NodeConfig,
     outlet: &'a Outlet,
-    looker: Looker,
+    queries: QueryTask,
     progress: Option<Progress>,
     has_published: bool,
     refresh: Interval,
     refresh_news: Refresh,
     poll: Interval,
-    hints: mpsc::Receiver<Hint>,
+    hints: mpsc::Receiver<TipHint>,
     fetched: mpsc::Receiver<Result<Fetched, NodeError>>,
     requests: watch::Sender<Request>,
     /// A template on a block that is not known to be the tip yet.
@@ -103,7 +103,7 @@ struct Source<'a> {
     /// Counts the times that the node was reached, for its limits may have changed.
     begun: watch::Sender<u64>,
     limit: watch::Receiver<RequestMax>,
-    company: Company,
+    any_block: AnyBlockWatch,
     hinted_at: Option<std::time::Instant>,
     cut_said: bool,
     /// End with the source.
@@ -112,7 +112,7 @@ struct Source<'a> {
 
 impl<'a> Source<'a> {
     fn new(blvm: Blvm, outlet: &'a Outlet) -> Self {
-        let Blvm { node, blvm, mut refresh, allowed, company } = blvm;
+        let Blvm { node, blvm, mut refresh, allowed, any_block } = blvm;
         let period = *refresh.borrow_and_update();
         let (hint_sender, hints) = mpsc::channel(HINTS_MAX);
         let (fetched_sender, fetched) = mpsc::channel(FETCHED_MAX);
@@ -121,11 +121,16 @@ impl<'a> Source<'a> {
         let begun = watch::Sender::new(0);
         let is_connected = Arc::new(AtomicBool::new(false));
         let mut helpers = JoinSet::new();
-        let looker = Looker::spawn(&node, outlet.clone(), &mut helpers);
-        helpers.spawn(probe_limit(node.clone(), begun.subscribe(), company.clone(), limit_sender));
+        let queries = QueryTask::spawn(&node, outlet.clone(), &mut helpers);
+        helpers.spawn(probe_limit(
+            node.clone(),
+            begun.subscribe(),
+            any_block.clone(),
+            limit_sender,
+        ));
         helpers.spawn(fetch_on_request(
             node.clone(),
-            (limit.clone(), company.clone(), allowed),
+            (limit.clone(), any_block.clone(), allowed),
             requests.subscribe(),
             fetched_sender,
         ));
@@ -141,7 +146,7 @@ impl<'a> Source<'a> {
         Self {
             node,
             outlet,
-            looker,
+            queries,
             progress: None,
             has_published: false,
             refresh: ticks(Duration::ZERO, period),
@@ -156,7 +161,7 @@ impl<'a> Source<'a> {
             latest,
             begun,
             limit,
-            company,
+            any_block,
             hinted_at: None,
             cut_said: false,
             _helpers: helpers,
@@ -164,7 +169,7 @@ impl<'a> Source<'a> {
     }
 
     /// Publishes work until something fails.
-    async fn serve(&mut self, notices: &mut Notices, speaker: &mut Speaker) -> NodeError {
+    async fn serve(&mut self, notices: &mut Notices, node_log: &mut NodeLog) -> NodeError {
         if let Err(error) = self.begin().await {
             return error;
         }
@@ -172,12 +177,12 @@ impl<'a> Source<'a> {
             let step = tokio::select! {
                 // What has come in counts before what is to be asked.
                 biased;
-                Some(fetched) = self.fetched.recv() => self.on_fetch(fetched, speaker),
-                Some(answer) = self.looker.next() => self.on_answer(answer, speaker),
+                Some(fetched) = self.fetched.recv() => self.on_fetch(fetched, node_log),
+                Some(answer) = self.queries.next() => self.on_answer(answer, node_log),
                 Some(hint) = self.hints.recv() => self.on_hint(hint),
-                tip = notices.next() => self.on_hint(Hint::new(HintFrom::Notice, tip)),
+                tip = notices.next() => self.on_hint(TipHint::new(TipHintSource::Notice, tip)),
                 Ok(()) = self.limit.changed() => self.request_template(),
-                Ok(()) = self.company.changed() => self.request_template(),
+                Ok(()) = self.any_block.changed() => self.request_template(),
                 Ok(()) = self.refresh_news.changed() => {
                     let period = *self.refresh_news.borrow_and_update();
                     self.refresh = ticks(period, period);
@@ -186,11 +191,11 @@ impl<'a> Source<'a> {
                 () = until(self.template_due.map(|due| due.0)) => self.ask_ahead(),
                 _ = self.refresh.tick() => {
                     if self.outlet.status().is_in_initial_download {
-                        self.looker.ask_info();
+                        self.queries.ask_info();
                     }
                     self.request_template()
                 }
-                _ = self.poll.tick() => self.on_hint(Hint::new(HintFrom::SlowPoll, None)),
+                _ = self.poll.tick() => self.on_hint(TipHint::new(TipHintSource::SlowPoll, None)),
             };
             if let Err(error) = step {
                 return error;
@@ -200,7 +205,7 @@ impl<'a> Source<'a> {
 
     /// Asks who the node is, and for its first template.
     async fn begin(&mut self) -> Result<(), NodeError> {
-        let info = self.looker.meet().await?;
+        let info = self.queries.meet().await?;
         introduce(&self.node, &info, self.outlet);
         // It has tasks instead.
         self.outlet.update(|status| status.has_spare_threads = Some(true));
@@ -220,26 +225,26 @@ impl<'a> Source<'a> {
     }
 
     /// Asks for the tip, if the hint may be of a new one.
-    fn on_hint(&mut self, hint: Hint) -> Result<(), NodeError> {
+    fn on_hint(&mut self, hint: TipHint) -> Result<(), NodeError> {
         let known = self.tip();
         if hint.tip.is_some() && hint.tip == known {
             return Ok(());
         }
         // Only the node's best block counts: its events are also of blocks beside it.
-        self.looker.ask_tip(hint, known, hint.from != HintFrom::SlowPoll);
+        self.queries.ask_tip(hint, known, hint.from != TipHintSource::SlowPoll);
         // Whoever gave notice may know of a block before the node does.
-        if let Some(tip) = hint.tip.filter(|_| hint.from != HintFrom::Notice) {
+        if let Some(tip) = hint.tip.filter(|_| hint.from != TipHintSource::Notice) {
             self.template_due = Some((Instant::now() + HEAD_START, tip));
         }
         Ok(())
     }
 
-    fn on_answer(&mut self, answer: Answer, speaker: &mut Speaker) -> Result<(), NodeError> {
+    fn on_answer(&mut self, answer: QueryResult, node_log: &mut NodeLog) -> Result<(), NodeError> {
         match answer {
-            Answer::Info(Ok(info)) => self.see_download(&info),
-            Answer::Tip(hint, Ok(tip)) => {
-                self.on_tip(hint, &tip, speaker)?;
-                match self.looker.news() {
+            QueryResult::Info(Ok(info)) => self.see_download(&info),
+            QueryResult::Tip(hint, Ok(tip)) => {
+                self.on_tip(hint, &tip, node_log)?;
+                match self.queries.news() {
                     Some(news) => self.on_hint(news),
                     None => {
                         // It is of a block that has never been the tip, or is it no more.
@@ -248,16 +253,23 @@ impl<'a> Source<'a> {
                     }
                 }
             }
-            Answer::Info(Err(error)) | Answer::Tip(_, Err(error)) if is_too_much(&error) => {
-                debug!(node = %self.node.name, "asked too much of the node in a short time");
-                self.on_hint(Hint::new(HintFrom::SlowPoll, None))
+            QueryResult::Info(Err(error)) | QueryResult::Tip(_, Err(error))
+                if is_too_much(&error) =>
+            {
+                debug!(node = %self.node.name, "too many requests for the node; slowing down");
+                self.on_hint(TipHint::new(TipHintSource::SlowPoll, None))
             }
-            Answer::Info(Err(error)) | Answer::Tip(_, Err(error)) => Err(error),
+            QueryResult::Info(Err(error)) | QueryResult::Tip(_, Err(error)) => Err(error),
         }
     }
 
     /// Publishes work on the tip if it is new.
-    fn on_tip(&mut self, hint: Hint, tip: &Tip, speaker: &mut Speaker) -> Result<(), NodeError> {
+    fn on_tip(
+        &mut self,
+        hint: TipHint,
+        tip: &Tip,
+        node_log: &mut NodeLog,
+    ) -> Result<(), NodeError> {
         self.template_due = None;
         let Some(progress) = &mut self.progress else { return Ok(()) };
         let Some(header) = tip.header.as_deref().filter(|_| progress.tip() != Some(tip.hash))
@@ -273,20 +285,20 @@ impl<'a> Source<'a> {
         self.say_tip(header, hint, template);
         let is_held = |held: &mut Fetched| held.parsed.template.prevhash == header.hash;
         let is_served = match self.held.take_if(is_held) {
-            Some(held) => self.on_template(held, speaker),
+            Some(held) => self.on_template(held, node_log),
             None => self.asked_ahead.is_some_and(|(ahead, _)| ahead == header.hash),
         };
         if is_served { Ok(()) } else { self.request_template() }
     }
 
-    fn say_tip(&mut self, header: &Header, hint: Hint, template: Option<Template>) {
+    fn say_tip(&mut self, header: &Header, hint: TipHint, template: Option<Template>) {
         let (node, height, tip, from) = (&self.node.name, header.height, header.hash, hint.from);
         if let Some(template) = template {
             self.outlet.publish(Arc::new(template));
             let after_us = micros(hint.at);
-            debug!(%node, height, %tip, ?from, after_us, "tip: subsidy-only work is out");
+            debug!(%node, height, %tip, ?from, after_us, "new tip: empty work sent");
         } else {
-            debug!(%node, height, %tip, ?from, "tip: work waits for the template");
+            debug!(%node, height, %tip, ?from, "new tip: waiting for its template");
         }
         self.outlet.update(|status| {
             status.height = Some(height);
@@ -328,19 +340,19 @@ impl<'a> Source<'a> {
     fn on_fetch(
         &mut self,
         fetched: Result<Fetched, NodeError>,
-        speaker: &mut Speaker,
+        node_log: &mut NodeLog,
     ) -> Result<(), NodeError> {
         match fetched {
-            Ok(fetched) => self.on_fetched(fetched, speaker),
+            Ok(fetched) => self.on_fetched(fetched, node_log),
             Err(error) if is_too_much(&error) => {
-                debug!(node = %self.node.name, "asked too much of the node in a short time");
+                debug!(node = %self.node.name, "too many requests for the node; slowing down");
                 self.request_template()
             }
             Err(error) => Err(error),
         }
     }
 
-    fn on_fetched(&mut self, fetched: Fetched, speaker: &mut Speaker) -> Result<(), NodeError> {
+    fn on_fetched(&mut self, fetched: Fetched, node_log: &mut NodeLog) -> Result<(), NodeError> {
         let now = Instant::now().into_std();
         self.outlet.update(|status| {
             status.answered_at = Some(now);
@@ -350,7 +362,7 @@ impl<'a> Source<'a> {
             (fetched.request, fetched.parsed.template.prevhash, self.tip());
         let ahead = self.asked_ahead.take_if(|(_, ahead)| *ahead == request);
         if tip == Some(prevhash) {
-            let is_good = self.on_template(fetched, speaker);
+            let is_good = self.on_template(fetched, node_log);
             return if is_good || ahead.is_none() { Ok(()) } else { self.request_template() };
         }
         // The first news of a tip, or the last of an old one. A new tip asks for a template, unless
@@ -359,13 +371,13 @@ impl<'a> Source<'a> {
         if is_old && ahead.is_some_and(|(ahead, _)| Some(ahead) == tip) {
             self.request_template()?;
         }
-        self.looker.ask_tip(Hint::new(HintFrom::SlowPoll, None), tip, true);
+        self.queries.ask_tip(TipHint::new(TipHintSource::SlowPoll, None), tip, true);
         self.held = Some(fetched);
         Ok(())
     }
 
     /// Publishes a template on the tip; false where it is none.
-    fn on_template(&mut self, fetched: Fetched, speaker: &mut Speaker) -> bool {
+    fn on_template(&mut self, fetched: Fetched, node_log: &mut NodeLog) -> bool {
         let Fetched { request, parsed, .. } = fetched;
         let template = &parsed.template;
         let Some(progress) = &mut self.progress else { return false };
@@ -374,7 +386,7 @@ impl<'a> Source<'a> {
             // that: where a block came in between, they do not go together.
             debug!(
                 node = %self.node.name, height = template.height, prevhash = %template.prevhash,
-                "template: not of the tip"
+                "template is not for the tip"
             );
             return false;
         }
@@ -385,19 +397,19 @@ impl<'a> Source<'a> {
         self.say_cut(parsed.cut);
         let template = parsed.template;
         self.latest.send_replace(Some(Arc::new(Expected::of(&template))));
-        self.publish(template, is_new_tip, speaker);
+        self.publish(template, is_new_tip, node_log);
         true
     }
 
-    fn publish(&mut self, template: Template, is_new_tip: bool, speaker: &mut Speaker) {
+    fn publish(&mut self, template: Template, is_new_tip: bool, node_log: &mut NodeLog) {
         if !self.has_published {
             self.has_published = true;
-            speaker.back(&template);
+            node_log.back(&template);
         }
         let after_us = self.hinted_at.take().map(micros);
         debug!(
             node = %self.node.name, height = template.height, prevhash = %template.prevhash, is_new_tip,
-            transactions = template.transactions.len(), after_us, "template: full work is out"
+            transactions = template.transactions.len(), after_us, "template: full work sent"
         );
         self.outlet.publish_full(template, is_new_tip, Instant::now().into_std());
     }

@@ -13,7 +13,8 @@ use crate::{
         rpc::{NodeInfo, Told, fork, node_info},
     },
     template::{
-        NodeState, Notices, Outlet, TemplateSource, bitcoind::meet::known_fork, sparing::Sparing,
+        NodeState, Notices, Outlet, TemplateSource, bitcoind::meet::known_fork,
+        notice_limit::NoticeLimit,
     },
 };
 
@@ -41,7 +42,7 @@ impl SubmitOnly {
                         // It may be another one.
                         until_fork = 0;
                         let version = &info.version;
-                        info!(node = %name, %version, "the node answers, and gets found blocks only");
+                        info!(node = %name, %version, "the node answers; it only receives found blocks");
                     }
                     if until_fork == 0 {
                         let is_done = self.see_fork(&mut client, &info, &outlet, &mut said).await;
@@ -98,8 +99,8 @@ impl SubmitOnly {
 #[derive(Default)]
 struct Said {
     is_met: bool,
-    down: Sparing<()>,
-    fork: Sparing<Fork>,
+    down: NoticeLimit<()>,
+    fork: NoticeLimit<Fork>,
 }
 
 impl Said {

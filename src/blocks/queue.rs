@@ -19,19 +19,19 @@ pub(super) struct Rank {
 
 /// Blocks that wait, as `W`, and handles of those on their way.
 #[derive(Debug)]
-pub(super) struct Line<W, F> {
+pub(super) struct BlockQueue<W, F> {
     waiting: BTreeMap<Rank, W>,
     flying: BTreeMap<Rank, F>,
     count: u64,
 }
 
-impl<W, F> Default for Line<W, F> {
+impl<W, F> Default for BlockQueue<W, F> {
     fn default() -> Self {
         Self { waiting: BTreeMap::new(), flying: BTreeMap::new(), count: 0 }
     }
 }
 
-impl<W, F> Line<W, F> {
+impl<W, F> BlockQueue<W, F> {
     /// Takes a block in; gives the one that there is no room for any more, if any.
     pub(super) fn add(&mut self, bits: Nbits, height: u32, block: W) -> Option<W> {
         self.count += 1;
@@ -89,7 +89,7 @@ mod tests {
     }
 
     /// Sets out all that may; gives their names, and those of the displaced.
-    fn pump(line: &mut Line<u32, u32>) -> (Vec<u32>, Vec<u32>) {
+    fn pump(line: &mut BlockQueue<u32, u32>) -> (Vec<u32>, Vec<u32>) {
         let (mut out, mut displaced) = (Vec::new(), Vec::new());
         while let Some((rank, block, other)) = line.next(|flight| flight % 2 == 1) {
             line.set_out(rank, block);
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_real_block_passes_three_hundred_easy_ones() {
-        let mut line = Line::default();
+        let mut line = BlockQueue::default();
         for block in 0..300 {
             assert_eq!(line.add(bits(EASY), 900_000, 2 * block), None);
         }
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn of_blocks_with_one_target_the_highest_goes_first() {
-        let mut line = Line::default();
+        let mut line = BlockQueue::default();
         for height in [5, 7, 6, 7] {
             line.add(bits(EASY), height, 2 * height);
         }
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_block_that_a_node_has_makes_room() {
-        let mut line = Line::default();
+        let mut line = BlockQueue::default();
         for block in [0, 0, 0, 1, 0, 0, 0, 0, 2] {
             line.add(bits(EASY), 5, block);
         }
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn what_waits_is_bounded_and_the_worst_goes() {
-        let mut line: Line<u32, u32> = Line::default();
+        let mut line: BlockQueue<u32, u32> = BlockQueue::default();
         let lost = (0..3000).filter_map(|block| line.add(bits(EASY), 10 + block, block)).count();
         assert_eq!(lost, 3000 - WAITING_MAX);
         assert_eq!(line.next(|_| false).map(|(_, block, _)| block), Some(2999));
@@ -165,7 +165,7 @@ mod tests {
     /// A line, and what is known of it: blocks by number, with target and height.
     struct Walk {
         rng: StdRng,
-        line: Line<u32, u32>,
+        line: BlockQueue<u32, u32>,
         added: Vec<(Target, Reverse<u32>)>,
         waiting: BTreeSet<u32>,
         flying: BTreeMap<u32, Rank>,
@@ -178,7 +178,7 @@ mod tests {
         fn new(seed: u64) -> Self {
             Self {
                 rng: StdRng::seed_from_u64(seed),
-                line: Line::default(),
+                line: BlockQueue::default(),
                 added: Vec::new(),
                 waiting: BTreeSet::new(),
                 flying: BTreeMap::new(),

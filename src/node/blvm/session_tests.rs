@@ -34,20 +34,20 @@ fn asked(out: &mut Vec<u8>) -> Vec<(u64, u32)> {
     asked
 }
 
-struct Talk {
-    client: Client,
+struct Conversation {
+    client: NodeApiSession,
     out: Vec<u8>,
 }
 
-impl Talk {
+impl Conversation {
     fn new() -> Self {
         let mut out = Vec::new();
-        let client = Client::new("gw_1", "gatewayd", &mut out);
+        let client = NodeApiSession::new("gw_1", "gatewayd", &mut out);
         assert_eq!(asked(&mut out), [(1, 8)]);
         Self { client, out }
     }
 
-    fn hear(&mut self, bytes: &[u8]) -> Result<Vec<Said>, ClientError> {
+    fn hear(&mut self, bytes: &[u8]) -> Result<Vec<NodeApiMessage>, NodeApiError> {
         let mut said = Vec::new();
         self.client.on_bytes(bytes, &mut said, &mut self.out).map(|()| said)
     }
@@ -55,8 +55,8 @@ impl Talk {
 
 #[test]
 fn a_conversation_from_the_handshake_on() {
-    let mut talk = Talk::new();
-    let said = Said::Welcome { version: "0.1.83".into(), layout: Layout::B };
+    let mut talk = Conversation::new();
+    let said = NodeApiMessage::Welcome { version: "0.1.83".into(), layout: Layout::B };
     assert_eq!(talk.hear(&welcome("0.1.83")), Ok(vec![said]));
     assert_eq!(asked(&mut talk.out), [(2, 7), (3, 14), (4, 4)]);
     let info = |widths: usize| {
@@ -69,9 +69,9 @@ fn a_conversation_from_the_handshake_on() {
         response(4, &[&5_u32.to_le_bytes()[..], &TIP.0].concat()),
     ];
     let expected = [
-        Said::Subscribed,
-        Said::Info(ChainInfo { tip: TIP, height: 10, is_synced: true }),
-        Said::Tip(TIP),
+        NodeApiMessage::Subscribed,
+        NodeApiMessage::Info(ChainInfo { tip: TIP, height: 10, is_synced: true }),
+        NodeApiMessage::Tip(TIP),
     ];
     // Byte by byte, as a slow socket would.
     let mut said = Vec::new();
@@ -82,7 +82,7 @@ fn a_conversation_from_the_handshake_on() {
     assert!(!talk.client.is_waiting());
     // Other widths of the same fields.
     for widths in [12, 24, 20] {
-        talk.client.ask(Ask::ChainInfo, &mut talk.out);
+        talk.client.ask(NodeApiRequest::ChainInfo, &mut talk.out);
         let (id, _) = asked(&mut talk.out)[0];
         assert_eq!(talk.hear(&response(id, &info(widths))).unwrap(), expected[1..2]);
     }
@@ -91,53 +91,62 @@ fn a_conversation_from_the_handshake_on() {
 #[test]
 fn the_layout_is_that_of_the_version() {
     for (version, layout, tag) in [("0.1.55", Layout::A, 49), ("0.1.56", Layout::B, 50)] {
-        let mut talk = Talk::new();
+        let mut talk = Conversation::new();
         let said = talk.hear(&welcome(version)).unwrap();
-        assert_eq!(said, [Said::Welcome { version: version.into(), layout }]);
+        assert_eq!(said, [NodeApiMessage::Welcome { version: version.into(), layout }]);
         asked(&mut talk.out);
-        talk.client.ask(Ask::BlockTemplate, &mut talk.out);
+        talk.client.ask(NodeApiRequest::BlockTemplate, &mut talk.out);
         assert_eq!(asked(&mut talk.out), [(5, tag)]);
     }
 }
 
 #[test]
 fn the_same_is_not_asked_twice_at_once() {
-    let mut talk = Talk::new();
+    let mut talk = Conversation::new();
     talk.hear(&welcome("0.1.83")).unwrap();
     assert_eq!(asked(&mut talk.out).len(), 3);
-    talk.client.ask(Ask::ChainTip, &mut talk.out);
+    talk.client.ask(NodeApiRequest::ChainTip, &mut talk.out);
     assert!(talk.out.is_empty());
     talk.hear(&response(4, &[&5_u32.to_le_bytes()[..], &TIP.0].concat())).unwrap();
-    talk.client.ask(Ask::ChainTip, &mut talk.out);
+    talk.client.ask(NodeApiRequest::ChainTip, &mut talk.out);
     assert_eq!(asked(&mut talk.out), [(5, 4)]);
 }
 
 #[test]
 fn what_cannot_be_read_is_said_and_the_rest_goes_on() {
-    let mut talk = Talk::new();
+    let mut talk = Conversation::new();
     talk.hear(&welcome("0.1.83")).unwrap();
-    talk.client.ask(Ask::BlockTemplate, &mut talk.out);
+    talk.client.ask(NodeApiRequest::BlockTemplate, &mut talk.out);
     let nonsense = response(5, &[&46_u32.to_le_bytes()[..], &[1; 100]].concat());
     let said = talk.hear(&nonsense).unwrap();
-    assert!(matches!(said[..], [Said::Unreadable { ask: Ask::BlockTemplate, .. }]), "{said:?}");
+    assert!(
+        matches!(said[..], [NodeApiMessage::Unreadable { ask: NodeApiRequest::BlockTemplate, .. }]),
+        "{said:?}"
+    );
     let said = talk.hear(&refusal(3, "not allowed")).unwrap();
-    assert_eq!(said, [Said::Refused { ask: Ask::ChainInfo, reason: "not allowed".into() }]);
+    assert_eq!(
+        said,
+        [NodeApiMessage::Refused { ask: NodeApiRequest::ChainInfo, reason: "not allowed".into() }]
+    );
     let said = talk.hear(&response(4, &[&5_u32.to_le_bytes()[..], &TIP.0].concat())).unwrap();
-    assert_eq!(said, [Said::Tip(TIP)]);
+    assert_eq!(said, [NodeApiMessage::Tip(TIP)]);
 }
 
 #[test]
 fn a_broken_conversation_ends() {
     assert_eq!(
-        Talk::new().hear(&refusal(1, "no more modules")),
-        Err(ClientError::Refused("no more modules".into()))
+        Conversation::new().hear(&refusal(1, "no more modules")),
+        Err(NodeApiError::Refused("no more modules".into()))
     );
-    assert_eq!(Talk::new().hear(&response(9, &[])), Err(ClientError::Unasked));
+    assert_eq!(Conversation::new().hear(&response(9, &[])), Err(NodeApiError::Unasked));
     let long = [0xFF; 4];
-    let error = ClientError::Wire(WireError::Frame(0xFFFF_FFFF));
-    assert_eq!(Talk::new().hear(&long), Err(error));
-    assert_eq!(Talk::new().hear(&frame(&[1, 0])), Err(ClientError::Wire(WireError::Short)));
-    assert!(Talk::new().hear(&response(1, &[0; 5])).is_err());
+    let error = NodeApiError::Wire(WireError::Frame(0xFFFF_FFFF));
+    assert_eq!(Conversation::new().hear(&long), Err(error));
+    assert_eq!(
+        Conversation::new().hear(&frame(&[1, 0])),
+        Err(NodeApiError::Wire(WireError::Short))
+    );
+    assert!(Conversation::new().hear(&response(1, &[0; 5])).is_err());
     // Calls of other modules are none of ours.
-    assert_eq!(Talk::new().hear(&frame(&4_u32.to_le_bytes())), Ok(vec![]));
+    assert_eq!(Conversation::new().hear(&frame(&4_u32.to_le_bytes())), Ok(vec![]));
 }

@@ -72,21 +72,24 @@ impl Outgoing {
 impl Submitter {
     /// Saves the block and submits it everywhere at the same moment, to nodes that are configured
     /// meanwhile as well; ends when its fate is known.
-    pub(super) async fn bring(self, block: Outgoing) {
+    pub(super) async fn submit(self, block: Outgoing) {
         let (mut nodes, stop) = (self.nodes.clone(), self.flight.clone());
-        let mut way = Way::new(self, block);
-        way.follow(&nodes.borrow_and_update());
+        let mut submission = Submission::new(self, block);
+        submission.follow(&nodes.borrow_and_update());
         let last = CancellationToken::new();
-        let mut saving =
-            pin!(save(way.submitter.store.clone(), Arc::clone(&way.block), last.clone()));
-        let mut saved = way.block.is_saved.then_some(Ok(()));
+        let mut saving = pin!(save(
+            submission.submitter.store.clone(),
+            Arc::clone(&submission.block),
+            last.clone()
+        ));
+        let mut saved = submission.block.is_saved.then_some(Ok(()));
         let is_over = loop {
             tokio::select! {
                 // A node that was configured in time counts.
                 biased;
-                Ok(()) = nodes.changed() => way.follow(&nodes.borrow_and_update()),
-                answer = way.running.join_next() => match answer {
-                    Some(answer) => way.note(answer),
+                Ok(()) = nodes.changed() => submission.follow(&nodes.borrow_and_update()),
+                answer = submission.running.join_next() => match answer {
+                    Some(answer) => submission.note(answer),
                     None => break true,
                 },
                 result = &mut saving, if saved.is_none() => saved = Some(result),
@@ -105,11 +108,11 @@ impl Submitter {
                 () = late => Err(io::ErrorKind::TimedOut.into()),
             },
         };
-        way.end(saved, is_over).await;
+        submission.end(saved, is_over).await;
     }
 
     /// Submits to one node until it gives a verdict or the patience ends.
-    async fn bring_to(self, to: Destination, block: Arc<Outgoing>) -> (NodeConfig, Answer) {
+    async fn submit_to(self, to: Destination, block: Arc<Outgoing>) -> (NodeConfig, Answer) {
         let (mut pause, mut waited) = (RETRY_FIRST, Duration::ZERO);
         let (mut told, mut asked) = (None, false);
         loop {
@@ -164,7 +167,7 @@ fn log_answer(block: &Outgoing, node: &str, answer: &Answer) {
             error!(height, %hash, node, "block REJECTED by the node: {reason}");
         }
         Answer::Unanswered(reason) => {
-            warn!(height, %hash, node, "no verdict on the block yet, trying again: {reason}");
+            warn!(height, %hash, node, "no verdict on the block yet, retrying: {reason}");
         }
     }
 }
@@ -199,28 +202,28 @@ async fn save(store: Store, block: Arc<Outgoing>, last: CancellationToken) -> io
 }
 
 /// A block's ways to the nodes.
-struct Way {
+struct Submission {
     submitter: Submitter,
     block: Arc<Outgoing>,
-    bound: Vec<Bound>,
+    bound: Vec<NodeSubmission>,
     running: JoinSet<(NodeConfig, Answer)>,
 }
 
 /// A node that the block goes to, or went.
-struct Bound {
+struct NodeSubmission {
     node: NodeConfig,
     task: AbortHandle,
     /// When it has said its last word, or the patience with it ended.
     answer: Option<Answer>,
 }
 
-impl Bound {
+impl NodeSubmission {
     fn is_final(&self) -> bool {
         self.answer.as_ref().is_some_and(Answer::is_final)
     }
 }
 
-impl Way {
+impl Submission {
     fn new(submitter: Submitter, block: Outgoing) -> Self {
         Self { submitter, block: Arc::new(block), bound: Vec::new(), running: JoinSet::new() }
     }
@@ -236,20 +239,21 @@ impl Way {
                 // Else its answer is on its way.
                 && !old.task.is_finished();
             if is_corrected {
-                debug!(hash = %self.block.hash, node = %old.node.name, "asked in another way now");
+                debug!(hash = %self.block.hash, node = %old.node.name, "the node's settings changed: submitting anew");
                 old.task.abort();
             }
             !is_corrected
         });
         for to in nodes {
-            let is_same = |old: &Bound| {
+            let is_same = |old: &NodeSubmission| {
                 old.node.has_same_rpc(&to.node)
                     || old.is_final() && old.node.rpc_url == to.node.rpc_url
             };
             if !self.bound.iter().any(is_same) {
-                let bringing = self.submitter.clone().bring_to(to.clone(), Arc::clone(&self.block));
-                let task = self.running.spawn(bringing);
-                self.bound.push(Bound { node: to.node.clone(), task, answer: None });
+                let submitting =
+                    self.submitter.clone().submit_to(to.clone(), Arc::clone(&self.block));
+                let task = self.running.spawn(submitting);
+                self.bound.push(NodeSubmission { node: to.node.clone(), task, answer: None });
             }
         }
     }
@@ -275,7 +279,8 @@ impl Way {
 
     /// Accepted, or refused by all.
     fn is_decided(&self) -> bool {
-        self.is_accepted() || !self.bound.is_empty() && self.bound.iter().all(Bound::is_final)
+        self.is_accepted()
+            || !self.bound.is_empty() && self.bound.iter().all(NodeSubmission::is_final)
     }
 
     /// Notes how it ended, or where the block is now if it has not.
@@ -298,7 +303,7 @@ impl Way {
             }
         }
         if is_over {
-            let answer = |it: Bound| Some((it.node.name, it.answer?));
+            let answer = |it: NodeSubmission| Some((it.node.name, it.answer?));
             let answers = bound.into_iter().filter_map(answer).collect();
             let (height, hash) = (block.height, block.hash);
             submitter.stats.add_report(BlockReport { height, hash, answers });
@@ -344,5 +349,5 @@ const SAVE_AGAIN: Duration = Duration::from_secs(2);
 const LAST_SAVE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
-#[path = "bring_tests.rs"]
+#[path = "submission_tests.rs"]
 mod tests;

@@ -12,7 +12,7 @@ use tokio::{
 
 use crate::{
     node::{
-        Hint, NodeConfig, NodeError,
+        NodeConfig, NodeError, TipHint,
         blvm::rpc::tip_header,
         budget::Purpose,
         conn::RpcClient,
@@ -25,18 +25,18 @@ use crate::{
 
 /// What the task wants to know.
 #[derive(Debug)]
-enum Question {
+enum Query {
     /// The tip, and its header unless it is the one that is known.
     Tip {
-        hint: Hint,
+        hint: TipHint,
         known: Option<Hash256>,
     },
     Info,
 }
 
 #[derive(Debug)]
-pub(super) enum Answer {
-    Tip(Hint, Result<Tip, NodeError>),
+pub(super) enum QueryResult {
+    Tip(TipHint, Result<Tip, NodeError>),
     Info(Result<NodeInfo, NodeError>),
 }
 
@@ -49,15 +49,15 @@ pub(super) struct Tip {
 }
 
 /// Whom the task asks.
-pub(super) struct Looker {
-    questions: mpsc::Sender<Question>,
-    answers: mpsc::Receiver<Answer>,
+pub(super) struct QueryTask {
+    questions: mpsc::Sender<Query>,
+    answers: mpsc::Receiver<QueryResult>,
     is_tip_asked: bool,
     /// What came after the question that is on its way.
-    again: Option<Hint>,
+    again: Option<TipHint>,
 }
 
-impl Looker {
+impl QueryTask {
     pub(super) fn spawn(node: &NodeConfig, outlet: Outlet, helpers: &mut JoinSet<()>) -> Self {
         let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
         let (said, answers) = mpsc::channel(QUESTIONS_MAX + 1);
@@ -66,9 +66,9 @@ impl Looker {
     }
 
     /// Asks for the tip. An answer on its way will do, unless there is news since it was asked for.
-    pub(super) fn ask_tip(&mut self, hint: Hint, known: Option<Hash256>, is_news: bool) {
+    pub(super) fn ask_tip(&mut self, hint: TipHint, known: Option<Hash256>, is_news: bool) {
         if !self.is_tip_asked {
-            self.is_tip_asked = self.questions.try_send(Question::Tip { hint, known }).is_ok();
+            self.is_tip_asked = self.questions.try_send(Query::Tip { hint, known }).is_ok();
         } else if is_news {
             self.again = Some(hint);
         }
@@ -76,31 +76,31 @@ impl Looker {
 
     /// Left out where too much is asked already.
     pub(super) fn ask_info(&self) {
-        let _ = self.questions.try_send(Question::Info);
+        let _ = self.questions.try_send(Query::Info);
     }
 
     /// None after the end of whoever answers.
-    pub(super) async fn next(&mut self) -> Option<Answer> {
+    pub(super) async fn next(&mut self) -> Option<QueryResult> {
         let answer = self.answers.recv().await;
-        if let Some(Answer::Tip(..)) = answer {
+        if let Some(QueryResult::Tip(..)) = answer {
             self.is_tip_asked = false;
         }
         answer
     }
 
     /// The news since the last answer about the tip was asked for.
-    pub(super) fn news(&mut self) -> Option<Hint> {
+    pub(super) fn news(&mut self) -> Option<TipHint> {
         self.again.take()
     }
 
     /// Who the node is; what else was asked before is of no use any more.
     pub(super) async fn meet(&mut self) -> Result<NodeInfo, NodeError> {
         self.again = None;
-        let _ = self.questions.send(Question::Info).await;
+        let _ = self.questions.send(Query::Info).await;
         loop {
             match self.next().await {
-                Some(Answer::Info(info)) => return info,
-                Some(Answer::Tip(..)) => {}
+                Some(QueryResult::Info(info)) => return info,
+                Some(QueryResult::Tip(..)) => {}
                 None => return Err(NodeError::Answer("information")),
             }
         }
@@ -111,20 +111,20 @@ impl Looker {
 async fn answer(
     mut client: RpcClient,
     outlet: Outlet,
-    mut questions: mpsc::Receiver<Question>,
-    answers: mpsc::Sender<Answer>,
+    mut questions: mpsc::Receiver<Query>,
+    answers: mpsc::Sender<QueryResult>,
 ) {
     while let Some(question) = questions.recv().await {
         let (answer, is_too_much) = match question {
-            Question::Tip { hint, known } => {
+            Query::Tip { hint, known } => {
                 let tip = look(&mut client, known, &outlet).await;
                 let is_too_much = tip.as_ref().is_err_and(is_too_much);
-                (Answer::Tip(hint, tip), is_too_much)
+                (QueryResult::Tip(hint, tip), is_too_much)
             }
-            Question::Info => {
+            Query::Info => {
                 let info = node_info(&mut client).await;
                 let is_too_much = info.as_ref().is_err_and(is_too_much);
-                (Answer::Info(info), is_too_much)
+                (QueryResult::Info(info), is_too_much)
             }
         };
         if answers.send(answer).await.is_err() {

@@ -18,9 +18,9 @@ use tracing::{debug, error, info, warn};
 
 use super::{
     Bitcoind, Blvm, NodeState, NodeStatus, NotifyHandle, Outlet, TemplateConfig, TemplateSource,
-    belief::{Beliefs, Claim, Standing, doubt, unshown},
     chain::ChainChoice,
     probe::LATE_AFTER,
+    proven_work::{ProvenWork, SourceClaim, Standing, doubt, unshown},
     select::{BEHIND_MAX, Candidate, Chooser, Place},
     submit_only::SubmitOnly,
 };
@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// From many sources to one stream.
-pub(super) struct Relay {
+pub(super) struct SourceSupervisor {
     config: watch::Receiver<TemplateConfig>,
     /// For sources that start later.
     refresh: watch::Sender<Duration>,
@@ -40,10 +40,10 @@ pub(super) struct Relay {
     tracker: TaskTracker,
     changed: Arc<Notify>,
     /// In order of preference.
-    sources: Vec<Source>,
-    submit_only: Vec<Source>,
+    sources: Vec<RunningSource>,
+    submit_only: Vec<RunningSource>,
     chooser: Chooser,
-    beliefs: Beliefs,
+    proven: ProvenWork,
     active: Option<usize>,
     /// The name of the source whose templates were passed on last.
     active_name: Option<Arc<str>>,
@@ -70,7 +70,7 @@ type Outputs = (
 );
 
 /// A node that runs, until this is dropped.
-struct Source {
+struct RunningSource {
     node: NodeConfig,
     outlet: Outlet,
     /// It has not shown what its work builds on since then, and others have.
@@ -80,7 +80,7 @@ struct Source {
     _running: DropGuard,
 }
 
-impl Relay {
+impl SourceSupervisor {
     pub(super) fn new(
         config: watch::Receiver<TemplateConfig>,
         notify: NotifyHandle,
@@ -89,7 +89,7 @@ impl Relay {
     ) -> Self {
         let refresh = config.borrow().refresh;
         let allowed = Arc::clone(&config.borrow().allow_rules);
-        let mut relay = Self {
+        let mut supervisor = Self {
             config,
             refresh: watch::Sender::new(refresh),
             allowed: watch::Sender::new(allowed),
@@ -100,7 +100,7 @@ impl Relay {
             sources: Vec::new(),
             submit_only: Vec::new(),
             chooser: Chooser::default(),
-            beliefs: Beliefs::default(),
+            proven: ProvenWork::default(),
             active: None,
             active_name: None,
             led: None,
@@ -112,10 +112,10 @@ impl Relay {
             submit_only_status: watch::Sender::new(Vec::new()),
             takes_all: watch::Sender::new(false),
         };
-        relay.configure();
-        relay.status.send_replace(statuses(&relay.sources));
-        relay.submit_only_status.send_replace(statuses(&relay.submit_only));
-        relay
+        supervisor.configure();
+        supervisor.status.send_replace(statuses(&supervisor.sources));
+        supervisor.submit_only_status.send_replace(statuses(&supervisor.submit_only));
+        supervisor
     }
 
     pub(super) fn subscribe(&self) -> Outputs {
@@ -142,7 +142,7 @@ impl Relay {
     }
 
     fn reconfigure(&mut self) {
-        let names = |sources: &[Source]| -> Vec<Arc<str>> {
+        let names = |sources: &[RunningSource]| -> Vec<Arc<str>> {
             sources.iter().map(|source| Arc::clone(&source.node.name)).collect()
         };
         let before = names(&self.sources);
@@ -166,10 +166,11 @@ impl Relay {
             allowed.clone_from(&config.allow_rules);
             is_new
         });
-        let mut old: Vec<Option<Source>> = self.sources.drain(..).map(Some).collect();
+        let mut old: Vec<Option<RunningSource>> = self.sources.drain(..).map(Some).collect();
         let mut origins = Vec::new();
         for node in config.sources() {
-            let is_it = |old: &Option<Source>| old.as_ref().is_some_and(|it| it.node == *node);
+            let is_it =
+                |old: &Option<RunningSource>| old.as_ref().is_some_and(|it| it.node == *node);
             let origin = old.iter().position(is_it);
             let kept = origin.and_then(|at| old[at].take());
             let source = kept.unwrap_or_else(|| self.start(node));
@@ -187,22 +188,22 @@ impl Relay {
         self.active = self.active.and_then(moved);
     }
 
-    fn start(&self, node: &NodeConfig) -> Source {
+    fn start(&self, node: &NodeConfig) -> RunningSource {
         let outlet = Outlet::new(Arc::clone(&node.name), Arc::clone(&self.changed));
         let (refresh, allowed) = (self.refresh.subscribe(), self.allowed.subscribe());
         let source: Box<dyn TemplateSource> = match &node.kind {
             _ if node.submit_only => Box::new(SubmitOnly::new(node.clone())),
             NodeKind::Bitcoind => Box::new(Bitcoind::new(node.clone(), refresh, allowed)),
             NodeKind::Blvm(blvm) => {
-                let company = self.takes_all.subscribe();
-                Box::new(Blvm::new(node.clone(), blvm.clone(), (refresh, allowed), company))
+                let any_block = self.takes_all.subscribe();
+                Box::new(Blvm::new(node.clone(), blvm.clone(), (refresh, allowed), any_block))
             }
         };
         let run = source.run(outlet.clone(), self.notify.subscribe());
         let token = self.token.child_token();
         let running = token.clone().drop_guard();
         self.tracker.spawn(async move { token.run_until_cancelled(run).await });
-        Source {
+        RunningSource {
             node: node.clone(),
             outlet,
             unshown_since: None,
@@ -217,7 +218,7 @@ impl Relay {
         self.check_chains(&mut status, &mut submit_only, now);
         status.iter_mut().for_each(mark_late);
         let works = self.check_claims(&mut status, now);
-        self.see_company(&status, &submit_only);
+        self.see_any_block(&status, &submit_only);
         let candidates: Vec<Candidate> = status
             .iter()
             .zip(&self.sources)
@@ -241,7 +242,7 @@ impl Relay {
     }
 
     /// Sees whether a found block of any size finds a taker.
-    fn see_company(&self, status: &[NodeStatus], submit_only: &[NodeStatus]) {
+    fn see_any_block(&self, status: &[NodeStatus], submit_only: &[NodeStatus]) {
         let nodes = self.sources.iter().chain(&self.submit_only);
         let takes_all = nodes.zip(status.iter().chain(submit_only)).any(|(source, status)| {
             source.node.kind == NodeKind::Bitcoind && status.state == NodeState::Ready
@@ -280,9 +281,9 @@ impl Relay {
         if let Some(new) = chosen
             && let Some(old) = self.last_chain.replace(new).filter(|old| *old != new)
         {
-            info!(%old, %new, "mining goes over to the chain of the nodes and of mining.address");
+            info!(%old, %new, "switching to the chain of the nodes and of mining.address");
             self.chooser.forget();
-            self.beliefs.forget();
+            self.proven.forget();
             self.active = None;
         }
         self.network.send_if_modified(|old| std::mem::replace(old, chosen) != chosen);
@@ -323,8 +324,8 @@ impl Relay {
     /// believed of each.
     fn check_claims(&mut self, status: &mut [NodeStatus], now: Instant) -> Vec<Option<ChainWork>> {
         let Some(network) = *self.network.borrow() else { return vec![None; status.len()] };
-        let claims: Vec<Claim> = status.iter().zip(&self.sources).map(claim).collect();
-        let (standings, is_walk) = self.beliefs.judge(&claims, network);
+        let claims: Vec<SourceClaim> = status.iter().zip(&self.sources).map(claim).collect();
+        let (standings, is_walk) = self.proven.judge(&claims, network);
         let is_shown = |at: usize| claims[at].is_ready && standings[at].is_shown();
         let shown = (0..claims.len()).filter(|at| is_shown(*at)).count();
         for (at, source) in self.sources.iter_mut().enumerate() {
@@ -354,7 +355,7 @@ impl Relay {
                     // Blocks may come faster than their headers: until those are here, it is no
                     // further than it was, and no less far either.
                     Standing::Apart => {
-                        let work = source.placed_at.and_then(|block| self.beliefs.work(&block));
+                        let work = source.placed_at.and_then(|block| self.proven.work(&block));
                         work.or_else(|| standing.work(shown > 0))
                     }
                     _ => standing.work(shown > 0),
@@ -415,7 +416,7 @@ impl Relay {
             }
             (Some(place), None) if place < active => {
                 if left.is_none() {
-                    debug!(%from, %to, "a node that is not preferred knows a new tip first");
+                    debug!(%from, %to, "a less preferred node has the new tip first");
                 }
                 self.led = Some(from);
                 return;
@@ -426,9 +427,9 @@ impl Relay {
     }
 }
 
-fn claim((status, source): (&NodeStatus, &Source)) -> Claim {
+fn claim((status, source): (&NodeStatus, &RunningSource)) -> SourceClaim {
     let template = source.outlet.templates.borrow().clone();
-    Claim {
+    SourceClaim {
         is_ready: status.state == NodeState::Ready && template.is_some(),
         tip: template.map_or(Hash256::ZERO, |template| template.prevhash),
         chain: source.outlet.chain.borrow().clone(),
@@ -455,7 +456,7 @@ fn candidate(
     }
 }
 
-fn statuses(sources: &[Source]) -> Vec<NodeStatus> {
+fn statuses(sources: &[RunningSource]) -> Vec<NodeStatus> {
     sources.iter().map(|source| source.outlet.status()).collect()
 }
 

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use super::{
     message::{
-        self, ApiTemplate, Ask, CHAIN_INFO_WIDTHS, ChainInfo, Event, Identity, Incoming, Layout,
-        Target,
+        self, ApiTemplate, CHAIN_INFO_WIDTHS, ChainInfo, Event, Identity, Incoming, Layout,
+        NodeApiRequest, Target,
     },
     wire::{Frames, Reader, WireError},
 };
@@ -13,7 +13,7 @@ use crate::work::{Hash256, printable};
 
 /// What the node said.
 #[derive(Debug, Eq, PartialEq)]
-pub enum Said {
+pub enum NodeApiMessage {
     /// It takes us as a module; this is its version, and what that means for messages.
     Welcome {
         version: String,
@@ -26,19 +26,19 @@ pub enum Said {
     Event(Event),
     /// It will not do this, for this reason.
     Refused {
-        ask: Ask,
+        ask: NodeApiRequest,
         reason: String,
     },
     /// Its answer cannot be read, in no layout that is known.
     Unreadable {
-        ask: Ask,
+        ask: NodeApiRequest,
         error: WireError,
     },
 }
 
 /// Why a conversation must end.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum ClientError {
+pub enum NodeApiError {
     #[error("its message does not parse: {0}")]
     Wire(#[from] WireError),
     #[error("it refuses us as a module: {0}")]
@@ -49,16 +49,16 @@ pub enum ClientError {
 
 /// Our side of the conversation.
 #[derive(Debug)]
-pub struct Client {
+pub struct NodeApiSession {
     identity: (Box<str>, Box<str>),
     layout: Layout,
     frames: Frames,
     /// Asked and not answered, oldest first.
-    asked: VecDeque<(u64, Ask)>,
+    asked: VecDeque<(u64, NodeApiRequest)>,
     next_id: u64,
 }
 
-impl Client {
+impl NodeApiSession {
     /// Begins with the handshake, which goes into `out`.
     pub fn new(module_id: &str, module_name: &str, out: &mut Vec<u8>) -> Self {
         let mut client = Self {
@@ -68,12 +68,12 @@ impl Client {
             asked: VecDeque::new(),
             next_id: 1,
         };
-        client.ask(Ask::Handshake, out);
+        client.ask(NodeApiRequest::Handshake, out);
         client
     }
 
     /// Asks, unless the same is asked already or the node is behind with its answers.
-    pub fn ask(&mut self, ask: Ask, out: &mut Vec<u8>) {
+    pub fn ask(&mut self, ask: NodeApiRequest, out: &mut Vec<u8>) {
         if self.asked.len() >= ASKED_MAX || self.asked.iter().any(|(_, asked)| *asked == ask) {
             return;
         }
@@ -93,14 +93,14 @@ impl Client {
     pub fn on_bytes(
         &mut self,
         bytes: &[u8],
-        said: &mut Vec<Said>,
+        said: &mut Vec<NodeApiMessage>,
         out: &mut Vec<u8>,
-    ) -> Result<(), ClientError> {
+    ) -> Result<(), NodeApiError> {
         let mut frames = std::mem::take(&mut self.frames);
         frames.push(bytes);
         while let Some(frame) = frames.next()? {
             match message::incoming(frame)? {
-                Incoming::Event(event) => said.push(Said::Event(event)),
+                Incoming::Event(event) => said.push(NodeApiMessage::Event(event)),
                 Incoming::Response { correlation_id, body } => {
                     let news = self.on_response(correlation_id, body, out)?;
                     said.push(news);
@@ -117,41 +117,49 @@ impl Client {
         correlation_id: u64,
         body: Reader<'_>,
         out: &mut Vec<u8>,
-    ) -> Result<Said, ClientError> {
+    ) -> Result<NodeApiMessage, NodeApiError> {
         let at = self.asked.iter().position(|(id, _)| *id == correlation_id);
-        let (_, ask) = at.and_then(|at| self.asked.remove(at)).ok_or(ClientError::Unasked)?;
+        let (_, ask) = at.and_then(|at| self.asked.remove(at)).ok_or(NodeApiError::Unasked)?;
         let read = match ask {
-            Ask::Handshake => return self.on_handshake(body, out),
-            Ask::ChainTip => message::answer(body, message::chain_tip).map(|it| it.map(Said::Tip)),
-            Ask::SubscribeEvents => {
-                message::answer(body, message::subscribed).map(|it| it.map(|()| Said::Subscribed))
+            NodeApiRequest::Handshake => return self.on_handshake(body, out),
+            NodeApiRequest::ChainTip => {
+                message::answer(body, message::chain_tip).map(|it| it.map(NodeApiMessage::Tip))
             }
-            Ask::ChainInfo => {
+            NodeApiRequest::SubscribeEvents => message::answer(body, message::subscribed)
+                .map(|it| it.map(|()| NodeApiMessage::Subscribed)),
+            NodeApiRequest::ChainInfo => {
                 let tries = CHAIN_INFO_WIDTHS
                     .map(|widths| move || message::answer(body, message::chain_info(widths)));
-                first_good(tries).map(|it| it.map(Said::Info))
+                first_good(tries).map(|it| it.map(NodeApiMessage::Info))
             }
-            Ask::BlockTemplate => self.on_template(body),
+            NodeApiRequest::BlockTemplate => self.on_template(body),
         };
         Ok(match read {
             Ok(Ok(news)) => news,
-            Ok(Err(reason)) => Said::Refused { ask, reason },
-            Err(error) => Said::Unreadable { ask, error },
+            Ok(Err(reason)) => NodeApiMessage::Refused { ask, reason },
+            Err(error) => NodeApiMessage::Unreadable { ask, error },
         })
     }
 
-    fn on_handshake(&mut self, body: Reader<'_>, out: &mut Vec<u8>) -> Result<Said, ClientError> {
-        let version = message::answer(body, message::handshake)?.map_err(ClientError::Refused)?;
+    fn on_handshake(
+        &mut self,
+        body: Reader<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<NodeApiMessage, NodeApiError> {
+        let version = message::answer(body, message::handshake)?.map_err(NodeApiError::Refused)?;
         self.layout = Layout::of(version);
-        self.ask(Ask::SubscribeEvents, out);
-        self.ask(Ask::ChainInfo, out);
-        self.ask(Ask::ChainTip, out);
+        self.ask(NodeApiRequest::SubscribeEvents, out);
+        self.ask(NodeApiRequest::ChainInfo, out);
+        self.ask(NodeApiRequest::ChainTip, out);
         let version = printable(version, VERSION_LEN_MAX).into();
-        Ok(Said::Welcome { version, layout: self.layout })
+        Ok(NodeApiMessage::Welcome { version, layout: self.layout })
     }
 
     /// The version says the layout, but a node that was patched may be of neither.
-    fn on_template(&mut self, body: Reader<'_>) -> Result<Result<Said, String>, WireError> {
+    fn on_template(
+        &mut self,
+        body: Reader<'_>,
+    ) -> Result<Result<NodeApiMessage, String>, WireError> {
         let mine = self.layout;
         let other = if mine == Layout::A { Layout::B } else { Layout::A };
         let ways = [
@@ -163,7 +171,7 @@ impl Client {
         let tries = ways.map(|(layout, target)| {
             move || message::answer(body, message::template(layout, target))
         });
-        first_good(tries).map(|it| it.map(|template| Said::Template(Box::new(template))))
+        first_good(tries).map(|it| it.map(|template| NodeApiMessage::Template(Box::new(template))))
     }
 }
 
@@ -186,5 +194,5 @@ const ASKED_MAX: usize = 8;
 const VERSION_LEN_MAX: usize = 40;
 
 #[cfg(test)]
-#[path = "client_tests.rs"]
+#[path = "session_tests.rs"]
 mod tests;

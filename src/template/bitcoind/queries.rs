@@ -7,7 +7,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 use super::meet::see_move;
 use crate::{
     node::{
-        Fork, Hint, HintFrom, NodeError,
+        Fork, NodeError, TipHint, TipHintSource,
         conn::RpcClient,
         header::Header,
         rpc::{self, NodeInfo, Told},
@@ -17,9 +17,9 @@ use crate::{
 
 /// What the session wants to know.
 #[derive(Debug)]
-pub(super) enum Question {
-    Tip(Look),
-    Header(Hash256, Look),
+pub(super) enum Query {
+    Tip(TipQuery),
+    Header(Hash256, TipQuery),
     /// What waits in the mempool, besides a template of this weight.
     Mempool(u32),
     Info,
@@ -29,50 +29,50 @@ pub(super) enum Question {
 
 /// What a question about the tip came from.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Look {
-    pub(super) hint: Hint,
+pub(super) struct TipQuery {
+    pub(super) hint: TipHint,
     /// Tips of before the question are no news afterwards.
     pub(super) generation: u64,
     /// How often to ask again where the answer is no tip.
     pub(super) tries: usize,
 }
 
-impl Look {
-    pub(super) fn new(hint: Hint) -> Self {
+impl TipQuery {
+    pub(super) fn new(hint: TipHint) -> Self {
         Self { hint, generation: 0, tries: TRIES }
     }
 }
 
 #[derive(Debug)]
-pub(super) enum Answer {
-    Tip(Hash256, Look),
+pub(super) enum QueryResult {
+    Tip(Hash256, TipQuery),
     /// None: the node does not know the block.
-    Header(Hash256, Option<Header>, Look),
+    Header(Hash256, Option<Header>, TipQuery),
     Mempool(u32, Result<u64, NodeError>),
     Info(NodeInfo),
     Fork(Told<Option<Fork>>),
 }
 
 /// Who is asked.
-pub(super) struct Lookers {
-    tips: mpsc::Sender<Question>,
-    headers: mpsc::Sender<Question>,
+pub(super) struct QueryTasks {
+    tips: mpsc::Sender<Query>,
+    headers: mpsc::Sender<Query>,
     is_tip_asked: bool,
     /// What came after the question that is on its way.
-    again: Option<Look>,
+    again: Option<TipQuery>,
     /// The block whose header is asked for.
     header_asked: Option<Hash256>,
     /// And the one that comes next: the latest of all that came meanwhile.
-    header_next: Option<(Hash256, Look)>,
+    header_next: Option<(Hash256, TipQuery)>,
 }
 
-impl Lookers {
+impl QueryTasks {
     /// Starts those who answer, each with a client of its own.
     pub(super) fn spawn(
         (client, second): (RpcClient, RpcClient),
         network: Network,
         helpers: &mut JoinSet<()>,
-        answers: mpsc::Sender<Result<Answer, NodeError>>,
+        answers: mpsc::Sender<Result<QueryResult, NodeError>>,
     ) -> Self {
         let (tips, about_tips) = mpsc::channel(QUESTIONS_MAX);
         let (headers, about_headers) = mpsc::channel(QUESTIONS_MAX);
@@ -89,24 +89,24 @@ impl Lookers {
     }
 
     /// Asks for the tip. An answer on its way will do for a poll, not for news.
-    pub(super) fn ask_tip(&mut self, look: Look) {
+    pub(super) fn ask_tip(&mut self, look: TipQuery) {
         if !self.is_tip_asked {
-            self.is_tip_asked = self.tips.try_send(Question::Tip(look)).is_ok();
-        } else if look.hint.from != HintFrom::SlowPoll {
+            self.is_tip_asked = self.tips.try_send(Query::Tip(look)).is_ok();
+        } else if look.hint.from != TipHintSource::SlowPoll {
             self.again = Some(look);
         }
     }
 
     /// An answer about the tip is here; gives what is to be asked after it.
-    pub(super) fn on_tip(&mut self) -> Option<Look> {
+    pub(super) fn on_tip(&mut self) -> Option<TipQuery> {
         self.is_tip_asked = false;
         self.again.take()
     }
 
-    pub(super) fn ask_header(&mut self, hash: Hash256, look: Look) {
+    pub(super) fn ask_header(&mut self, hash: Hash256, look: TipQuery) {
         if self.header_asked.is_some() {
             self.header_next = Some((hash, look));
-        } else if self.headers.try_send(Question::Header(hash, look)).is_ok() {
+        } else if self.headers.try_send(Query::Header(hash, look)).is_ok() {
             self.header_asked = Some(hash);
         }
     }
@@ -122,12 +122,12 @@ impl Lookers {
     pub(super) fn on_header(&mut self, generation: u64) {
         self.header_asked = None;
         if let Some((hash, look)) = self.header_next.take() {
-            self.ask_header(hash, Look { generation, ..look });
+            self.ask_header(hash, TipQuery { generation, ..look });
         }
     }
 
     /// Asks what can wait, and is left out where too much is asked already.
-    pub(super) fn ask_aside(&self, question: Question) {
+    pub(super) fn ask_aside(&self, question: Query) {
         let _ = self.tips.try_send(question);
     }
 }
@@ -136,14 +136,14 @@ impl Lookers {
 async fn answer(
     mut client: RpcClient,
     network: Network,
-    mut questions: mpsc::Receiver<Question>,
-    answers: mpsc::Sender<Result<Answer, NodeError>>,
+    mut questions: mpsc::Receiver<Query>,
+    answers: mpsc::Sender<Result<QueryResult, NodeError>>,
 ) {
     let mut connections = client.connections();
     while let Some(question) = questions.recv().await {
         let answer = match ask(&mut client, network, question).await {
             // On a new connection there may be another node.
-            Ok(answer @ Answer::Tip(..)) => {
+            Ok(answer @ QueryResult::Tip(..)) => {
                 see_move(&mut client, &mut connections, network).await.map(|()| answer)
             }
             answer => answer,
@@ -158,16 +158,16 @@ async fn answer(
 async fn ask(
     client: &mut RpcClient,
     network: Network,
-    question: Question,
-) -> Result<Answer, NodeError> {
+    question: Query,
+) -> Result<QueryResult, NodeError> {
     Ok(match question {
-        Question::Tip(look) => Answer::Tip(rpc::best_hash(client).await?, look),
-        Question::Header(hash, look) => {
-            Answer::Header(hash, rpc::header(client, hash).await?, look)
+        Query::Tip(look) => QueryResult::Tip(rpc::best_hash(client).await?, look),
+        Query::Header(hash, look) => {
+            QueryResult::Header(hash, rpc::header(client, hash).await?, look)
         }
-        Question::Mempool(weight) => Answer::Mempool(weight, rpc::mempool_vbytes(client).await),
-        Question::Info => Answer::Info(rpc::node_info(client).await?),
-        Question::Fork => Answer::Fork(rpc::fork(client, network).await?),
+        Query::Mempool(weight) => QueryResult::Mempool(weight, rpc::mempool_vbytes(client).await),
+        Query::Info => QueryResult::Info(rpc::node_info(client).await?),
+        Query::Fork => QueryResult::Fork(rpc::fork(client, network).await?),
     })
 }
 

@@ -9,13 +9,13 @@ use crate::{
     node::{Fork, NodeConfig, NodeError, rpc::NodeInfo},
     template::{
         Outlet,
-        sparing::{OFTEN, QUIET_OFTEN, Sparing},
+        notice_limit::{NoticeLimit, OFTEN, QUIET_OFTEN},
     },
     work::Template,
 };
 
 /// Says each trouble once, and again when it has come again or lasts.
-pub(in crate::template) struct Speaker {
+pub(super) struct NodeLog {
     node: Arc<str>,
     said: Vec<Trouble>,
     down_since: Option<Instant>,
@@ -24,8 +24,8 @@ pub(in crate::template) struct Speaker {
     mempool_said: bool,
     cut_said: bool,
     unmet_said: bool,
-    fork: Sparing<Fork>,
-    deaf: Sparing<&'static str>,
+    fork: NoticeLimit<Fork>,
+    deaf: NoticeLimit<&'static str>,
 }
 
 /// One that was spoken of.
@@ -50,8 +50,8 @@ impl Trouble {
     }
 }
 
-impl Speaker {
-    pub(in crate::template) fn new(node: Arc<str>) -> Self {
+impl NodeLog {
+    pub(super) fn new(node: Arc<str>) -> Self {
         Self {
             node,
             said: Vec::new(),
@@ -60,12 +60,12 @@ impl Speaker {
             mempool_said: false,
             cut_said: false,
             unmet_said: false,
-            fork: Sparing::default(),
-            deaf: Sparing::default(),
+            fork: NoticeLimit::default(),
+            deaf: NoticeLimit::default(),
         }
     }
 
-    pub(in crate::template) fn lost(&mut self, error: &NodeError) {
+    pub(super) fn lost(&mut self, error: &NodeError) {
         self.down_since.get_or_insert_with(Instant::now);
         let (node, what) = (&self.node, error);
         let old = self.said.iter().position(|said| is_same_trouble(&said.error, error));
@@ -74,7 +74,7 @@ impl Speaker {
             return;
         }
         let advice = error.advice();
-        warn!(%node, error = %what, advice, "no work from the node; trying until it gives some");
+        warn!(%node, error = %what, advice, "no work from the node; retrying until it gives some");
         self.is_outage_said = true;
         let old = old.map(|at| self.said.swap_remove(at));
         let recent = old.filter(|old| old.is_over && old.at.elapsed() < QUIET_OFTEN);
@@ -110,7 +110,7 @@ impl Speaker {
     }
 
     /// The first template of a session is here.
-    pub(in crate::template) fn back(&mut self, template: &Template) {
+    pub(super) fn back(&mut self, template: &Template) {
         self.said.iter_mut().for_each(|said| said.is_over = true);
         let (node, height) = (&self.node, template.height);
         let transactions = template.transactions.len();
@@ -119,7 +119,7 @@ impl Speaker {
             Some(after) if was_said => {
                 info!(%node, height, transactions, ?after, "the node gives work again");
             }
-            Some(after) => debug!(%node, height, ?after, "the node gives work once more"),
+            Some(after) => debug!(%node, height, ?after, "the node provides work again"),
             None => info!(%node, height, transactions, "the node gives work"),
         }
     }
@@ -139,14 +139,14 @@ impl Speaker {
     pub(super) fn deaf(&mut self, why: &'static str) {
         if self.deaf.on(why, Instant::now().into_std()) {
             let node = &self.node;
-            warn!(%node, "ZeroMQ tells of no blocks; other ways do, a little later: {why}");
+            warn!(%node, "ZeroMQ announces no blocks; they are noticed a little later by other means: {why}");
         }
     }
 
     /// ZeroMQ delivers after all.
     pub(super) fn hears(&mut self) {
         if self.deaf.off() {
-            info!(node = %self.node, "ZeroMQ tells of new blocks now");
+            info!(node = %self.node, "ZeroMQ announces new blocks now");
         }
     }
 
@@ -168,14 +168,14 @@ impl Speaker {
             self.unmet_said = true;
             warn!(
                 node = %self.node, ?unmet,
-                "the node would like something in the coinbase (coinbaseaux) that is not put there"
+                "the node asks for data in the coinbase (coinbaseaux) that is not included"
             );
         }
     }
 }
 
 /// Says what kind of node answered.
-pub(in crate::template) fn introduce(node: &NodeConfig, info: &NodeInfo, outlet: &Outlet) {
+pub(super) fn introduce(node: &NodeConfig, info: &NodeInfo, outlet: &Outlet) {
     let was_known = outlet.status().version.is_some();
     let (name, chain, version) = (&node.name, info.network.to_core_arg(), &info.version);
     if !was_known {
@@ -222,23 +222,23 @@ mod tests {
         RpcError::Node { code, message: "m".into() }.into()
     }
 
-    fn said(speaker: &Speaker) -> Vec<u32> {
-        speaker.said.iter().map(|said| said.times).collect()
+    fn said(node_log: &NodeLog) -> Vec<u32> {
+        node_log.said.iter().map(|said| said.times).collect()
     }
 
-    fn is_over(speaker: &mut Speaker) {
-        speaker.said.iter_mut().for_each(|said| said.is_over = true);
+    fn is_over(node_log: &mut NodeLog) {
+        node_log.said.iter_mut().for_each(|said| said.is_over = true);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_trouble_that_lasts_is_said_once_and_then_four_times_a_day() {
-        let mut speaker = Speaker::new("n".into());
+        let mut node_log = NodeLog::new("n".into());
         let mut times = 0;
         for second in 0..24 * 3600 {
             // Two kinds in turns, as of a node that restarts.
-            let before = speaker.said.iter().map(|said| said.at).max();
-            speaker.lost(&error(-10 + second % 2));
-            times += usize::from(speaker.said.iter().map(|said| said.at).max() != before);
+            let before = node_log.said.iter().map(|said| said.at).max();
+            node_log.lost(&error(-10 + second % 2));
+            times += usize::from(node_log.said.iter().map(|said| said.at).max() != before);
             tokio::time::advance(Duration::from_secs(1)).await;
         }
         assert_eq!(times, 8);
@@ -246,18 +246,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_trouble_that_comes_and_goes_is_said_a_few_times_and_then_now_and_then() {
-        let mut speaker = Speaker::new("n".into());
+        let mut node_log = NodeLog::new("n".into());
         for _ in 0..500 {
-            speaker.lost(&error(-10));
-            is_over(&mut speaker);
+            node_log.lost(&error(-10));
+            is_over(&mut node_log);
             tokio::time::advance(Duration::from_secs(1)).await;
         }
-        assert_eq!(said(&speaker), [OFTEN]);
+        assert_eq!(said(&node_log), [OFTEN]);
         // Long after, it is as new.
         tokio::time::advance(QUIET_OFTEN).await;
-        speaker.lost(&error(-10));
-        assert_eq!(said(&speaker), [1]);
-        speaker.lost(&error(-9));
-        assert_eq!(said(&speaker), [1, 1]);
+        node_log.lost(&error(-10));
+        assert_eq!(said(&node_log), [1]);
+        node_log.lost(&error(-9));
+        assert_eq!(said(&node_log), [1, 1]);
     }
 }

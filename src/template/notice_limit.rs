@@ -5,19 +5,19 @@ use std::time::{Duration, Instant};
 
 /// Remembers what was said last, and how often of late.
 #[derive(Debug)]
-pub(super) struct Sparing<T> {
+pub(super) struct NoticeLimit<T> {
     said: Option<T>,
     at: Option<Instant>,
     times: u32,
 }
 
-impl<T> Default for Sparing<T> {
+impl<T> Default for NoticeLimit<T> {
     fn default() -> Self {
         Self { said: None, at: None, times: 0 }
     }
 }
 
-impl<T: PartialEq> Sparing<T> {
+impl<T: PartialEq> NoticeLimit<T> {
     /// It is there: true when that is to be said now. Where it is not, a later call may say so.
     pub(super) fn on(&mut self, what: T, now: Instant) -> bool {
         if self.said.as_ref() == Some(&what) {
@@ -56,31 +56,31 @@ mod tests {
 
     #[test]
     fn what_lasts_is_said_once_and_its_end_once() {
-        let (mut sparing, start) = (Sparing::default(), start());
+        let (mut limit, start) = (NoticeLimit::default(), start());
         let days = (0..100).map(|day| start + Duration::from_secs(day * 86_400));
-        assert_eq!(days.filter(|now| sparing.on("a", *now)).count(), 1);
-        assert!(sparing.off() && !sparing.off());
+        assert_eq!(days.filter(|now| limit.on("a", *now)).count(), 1);
+        assert!(limit.off() && !limit.off());
     }
 
     #[test]
     fn what_comes_and_goes_each_second_is_said_five_times_in_ten_minutes() {
-        let (mut sparing, start) = (Sparing::default(), start());
+        let (mut limit, start) = (NoticeLimit::default(), start());
         let (mut came, mut went) = (0, 0);
         for second in 0..3600 {
-            came += u32::from(sparing.on("a", start + Duration::from_secs(second)));
-            went += u32::from(sparing.off());
+            came += u32::from(limit.on("a", start + Duration::from_secs(second)));
+            went += u32::from(limit.off());
         }
         assert_eq!((came, went), (6 * OFTEN, came));
     }
 
     #[test]
     fn something_else_is_news_and_what_could_not_be_said_comes_later() {
-        let (mut sparing, start) = (Sparing::default(), start());
+        let (mut limit, start) = (NoticeLimit::default(), start());
         for at in 0..OFTEN {
-            assert!(sparing.on(at, start), "{at}");
+            assert!(limit.on(at, start), "{at}");
         }
-        assert!(!sparing.on(OFTEN, start));
-        assert!(!sparing.on(OFTEN, start + QUIET_OFTEN / 2));
-        assert!(sparing.on(OFTEN, start + QUIET_OFTEN));
+        assert!(!limit.on(OFTEN, start));
+        assert!(!limit.on(OFTEN, start + QUIET_OFTEN / 2));
+        assert!(limit.on(OFTEN, start + QUIET_OFTEN));
     }
 }

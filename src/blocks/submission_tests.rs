@@ -42,7 +42,7 @@ impl House {
         }
     }
 
-    fn bring(&self) -> JoinHandle<()> {
+    fn submit(&self) -> JoinHandle<()> {
         let submitter = Submitter {
             store: Store::new(self.dir.path()),
             nodes: self.nodes.subscribe(),
@@ -53,7 +53,7 @@ impl House {
             flight: self.stop.clone(),
             is_taken: Arc::default(),
         };
-        tokio::spawn(submitter.bring(Outgoing::found(7, HASH, HEX).unwrap()))
+        tokio::spawn(submitter.submit(Outgoing::found(7, HASH, HEX).unwrap()))
     }
 
     fn path(&self, ending: &str) -> std::path::PathBuf {
@@ -114,7 +114,7 @@ fn nowhere() -> String {
 async fn a_disk_that_is_mended_gets_the_block() {
     let house = House::with_nodes(&[&nowhere()]);
     let obstacle = house.obstacle();
-    let _bringing = house.bring();
+    let _bringing = house.submit();
     house.hear("could not be written").await;
     fs::remove_dir(obstacle).unwrap();
     until("the file", || house.path("").exists()).await;
@@ -127,12 +127,12 @@ async fn a_disk_that_is_mended_gets_the_block() {
 async fn at_the_end_the_block_is_saved_once_more() {
     let house = House::with_nodes(&[&nowhere()]);
     let obstacle = house.obstacle();
-    let bringing = house.bring();
+    let submitting = house.submit();
     house.hear("could not be written").await;
     house.hear("no verdict").await;
     fs::remove_dir(obstacle).unwrap();
     house.stop.cancel();
-    bringing.await.unwrap();
+    submitting.await.unwrap();
     assert_eq!(hex_in(&house.path("")), HEX);
     assert_eq!(house.said("goes out at the next start"), 1);
     assert_eq!(house.said(HEX), 0);
@@ -142,10 +142,10 @@ async fn at_the_end_the_block_is_saved_once_more() {
 async fn a_block_that_only_memory_has_is_in_the_log_at_the_end() {
     let house = House::with_nodes(&[&nowhere()]);
     house.obstacle();
-    let bringing = house.bring();
+    let submitting = house.submit();
     house.hear("no verdict").await;
     house.stop.cancel();
-    bringing.await.unwrap();
+    submitting.await.unwrap();
     assert_eq!((house.said(HEX), house.said("submit it by hand")), (1, 1));
     assert_eq!(house.said("goes out at the next start"), 0);
 }
@@ -153,7 +153,7 @@ async fn a_block_that_only_memory_has_is_in_the_log_at_the_end() {
 #[tokio::test]
 async fn a_block_that_nobody_judged_is_not_refused() {
     let house = House::with_nodes(&[]);
-    house.bring().await.unwrap();
+    house.submit().await.unwrap();
     assert_eq!(hex_in(&house.path("")), HEX);
     assert_eq!(house.said("goes out at the next start"), 1);
 }

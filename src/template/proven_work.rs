@@ -15,36 +15,36 @@ use bitcoin::Network;
 use crate::{
     node::{
         ChainWork, HeaderFault,
-        headers::{Chain, Shown, bits_follow},
+        headers::{HeaderChain, ProvenHeader, bits_follow},
     },
     work::{Hash256, Template},
 };
 
 /// Blocks that are known to exist.
 #[derive(Debug, Default)]
-pub(super) struct Beliefs {
-    known: HashMap<Hash256, Known>,
+pub(super) struct ProvenWork {
+    known: HashMap<Hash256, KnownBlock>,
 }
 
 #[derive(Clone, Debug)]
-struct Known {
+struct KnownBlock {
     work: ChainWork,
     /// None of one that is only known as another one's parent.
-    shown: Option<Shown>,
+    shown: Option<ProvenHeader>,
 }
 
 /// What a source says of itself.
 #[derive(Debug)]
-pub(super) struct Claim {
+pub(super) struct SourceClaim {
     pub(super) is_ready: bool,
     /// What its latest template builds on.
     pub(super) tip: Hash256,
-    pub(super) chain: Option<Arc<Chain>>,
+    pub(super) chain: Option<Arc<HeaderChain>>,
     /// It can be asked for the headers below its tip.
     pub(super) can_walk: bool,
 }
 
-impl Claim {
+impl SourceClaim {
     /// There is nothing more to be had of its chain.
     fn is_walked(&self) -> bool {
         !self.can_walk || self.chain.as_ref().is_none_or(|chain| chain.is_whole())
@@ -107,7 +107,7 @@ impl Standing {
 
 /// What makes a source's work worth nothing, whatever others say.
 pub(super) fn doubt(
-    claim: &Claim,
+    claim: &SourceClaim,
     standing: Standing,
     template: Option<&Template>,
     network: Network,
@@ -137,7 +137,7 @@ pub(super) fn doubt(
 
 /// What there is to say of a source that has not shown its tip's header since then, as others have.
 pub(super) fn unshown(
-    claim: &Claim,
+    claim: &SourceClaim,
     standing: Standing,
     since: Option<Instant>,
     now: Instant,
@@ -159,7 +159,7 @@ pub(super) fn unshown(
     })
 }
 
-impl Beliefs {
+impl ProvenWork {
     /// Begins anew: another chain says nothing of this one.
     pub(super) fn forget(&mut self) {
         self.known.clear();
@@ -167,21 +167,25 @@ impl Beliefs {
 
     /// What is believed of each source, in order of preference, and whether those that are ready
     /// are to be asked for more headers.
-    pub(super) fn judge(&mut self, claims: &[Claim], network: Network) -> (Vec<Standing>, bool) {
+    pub(super) fn judge(
+        &mut self,
+        claims: &[SourceClaim],
+        network: Network,
+    ) -> (Vec<Standing>, bool) {
         let standings = self.place_all(claims, network);
-        let is_apart = |(claim, standing): &(&Claim, &Standing)| {
+        let is_apart = |(claim, standing): &(&SourceClaim, &Standing)| {
             claim.is_ready && **standing == Standing::Apart
         };
-        let apart: Vec<&Claim> =
+        let apart: Vec<&SourceClaim> =
             claims.iter().zip(&standings).filter(is_apart).map(|(claim, _)| claim).collect();
         let Some(first) = apart.first() else { return (standings, false) };
-        if !claims.iter().filter(|claim| claim.is_ready).all(Claim::is_walked) {
+        if !claims.iter().filter(|claim| claim.is_ready).all(SourceClaim::is_walked) {
             return (standings, true);
         }
         // They have nothing in common.
         let is_placed =
-            |(claim, standing): &(&Claim, &Standing)| claim.is_ready && standing.is_placed();
-        let placed: Vec<&Claim> =
+            |(claim, standing): &(&SourceClaim, &Standing)| claim.is_ready && standing.is_placed();
+        let placed: Vec<&SourceClaim> =
             claims.iter().zip(&standings).filter(is_placed).map(|(claim, _)| claim).collect();
         if are_righter(claims, &apart, &placed) {
             self.known.clear();
@@ -196,7 +200,7 @@ impl Beliefs {
         self.known.get(block).map(|known| known.work)
     }
 
-    fn place_all(&mut self, claims: &[Claim], network: Network) -> Vec<Standing> {
+    fn place_all(&mut self, claims: &[SourceClaim], network: Network) -> Vec<Standing> {
         if self.known.len() > KNOWN_MAX {
             self.known.clear();
         }
@@ -209,15 +213,15 @@ impl Beliefs {
     }
 
     /// Counts from the tip of this source.
-    fn begin(&mut self, claim: &Claim) {
+    fn begin(&mut self, claim: &SourceClaim) {
         if let Some(chain) = &claim.chain {
             let tip = chain.tip();
-            let known = Known { work: ChainWork::MIDDLE, shown: Some(tip.clone()) };
+            let known = KnownBlock { work: ChainWork::MIDDLE, shown: Some(tip.clone()) };
             self.known.insert(tip.hash, known);
         }
     }
 
-    fn place(&mut self, claim: &Claim, network: Network) -> Standing {
+    fn place(&mut self, claim: &SourceClaim, network: Network) -> Standing {
         let own = claim.chain.as_deref().map(|chain| self.join(chain, network));
         if let Some(Standing::False(fault)) = own {
             return Standing::False(fault);
@@ -232,8 +236,8 @@ impl Beliefs {
     }
 
     /// Learns what a chain shows, if it hangs together with what is known.
-    fn join(&mut self, chain: &Chain, network: Network) -> Standing {
-        let is_learned = |known: Option<&Known>| known.is_some_and(|it| it.shown.is_some());
+    fn join(&mut self, chain: &HeaderChain, network: Network) -> Standing {
+        let is_learned = |known: Option<&KnownBlock>| known.is_some_and(|it| it.shown.is_some());
         let bottom = chain.iter().next_back();
         let is_old = is_learned(self.known.get(&chain.tip().hash))
             && bottom.is_some_and(|last| self.known.contains_key(&last.prevhash));
@@ -246,8 +250,8 @@ impl Beliefs {
         }
     }
 
-    fn learn(&mut self, chain: &Chain, network: Network) -> Result<(), Standing> {
-        let meets = |shown: &Shown| self.known.contains_key(&shown.hash);
+    fn learn(&mut self, chain: &HeaderChain, network: Network) -> Result<(), Standing> {
+        let meets = |shown: &ProvenHeader| self.known.contains_key(&shown.hash);
         let (at, known) = match chain.iter().position(meets) {
             Some(at) => {
                 let shown = chain.iter().nth(at).ok_or(Standing::Apart)?;
@@ -277,14 +281,14 @@ impl Beliefs {
         for shown in chain.iter().skip(at) {
             self.insert(shown, work);
             work = work.saturating_sub(shown.work());
-            let parent = Known { work, shown: None };
+            let parent = KnownBlock { work, shown: None };
             self.known.entry(shown.prevhash).or_insert(parent);
         }
         Ok(())
     }
 
-    fn insert(&mut self, shown: &Shown, work: ChainWork) {
-        let known = self.known.entry(shown.hash).or_insert(Known { work, shown: None });
+    fn insert(&mut self, shown: &ProvenHeader, work: ChainWork) {
+        let known = self.known.entry(shown.hash).or_insert(KnownBlock { work, shown: None });
         known.shown.get_or_insert_with(|| shown.clone());
     }
 }
@@ -292,21 +296,21 @@ impl Beliefs {
 /// Whether `these` are to be believed, and not `those`, with whose chain theirs has nothing in
 /// common: they have shown more work, or else are more, or else are preferred. One that cannot be
 /// asked for headers has not shown what it could, so heights have to do.
-fn are_righter(claims: &[Claim], these: &[&Claim], those: &[&Claim]) -> bool {
-    let best = |side: &[&Claim]| {
+fn are_righter(claims: &[SourceClaim], these: &[&SourceClaim], those: &[&SourceClaim]) -> bool {
+    let best = |side: &[&SourceClaim]| {
         let all_walk = these.iter().chain(those).all(|claim| claim.can_walk);
         let height = side.iter().filter_map(|claim| claim.height()).max().filter(|_| !all_walk);
         let work = side.iter().map(|claim| claim.work_shown()).max().filter(|_| all_walk);
         (height, work, side.len())
     };
-    let first = |side: &[&Claim]| side.first().and_then(|claim| position(claims, claim));
+    let first = |side: &[&SourceClaim]| side.first().and_then(|claim| position(claims, claim));
     match best(these).cmp(&best(those)) {
         Ordering::Equal => first(these) < first(those),
         order => order == Ordering::Greater,
     }
 }
 
-fn position(claims: &[Claim], claim: &Claim) -> Option<usize> {
+fn position(claims: &[SourceClaim], claim: &SourceClaim) -> Option<usize> {
     claims.iter().position(|it| std::ptr::eq(it, claim))
 }
 
@@ -329,8 +333,8 @@ mod tests {
     const NETWORK: Network = Network::Regtest;
 
     /// Headers upon `parent`, lowest first.
-    fn upon(parent: &Shown, count: u32, mark: u8) -> Vec<Shown> {
-        let mut all: Vec<Shown> = vec![parent.clone()];
+    fn upon(parent: &ProvenHeader, count: u32, mark: u8) -> Vec<ProvenHeader> {
+        let mut all: Vec<ProvenHeader> = vec![parent.clone()];
         for height in parent.height + 1..=parent.height + count {
             all.push(mined(all.last().unwrap().hash, height, EASY, mark));
         }
@@ -338,23 +342,24 @@ mod tests {
     }
 
     /// A source that has shown these, lowest first.
-    fn shows(headers: &[Shown]) -> Claim {
+    fn shows(headers: &[ProvenHeader]) -> SourceClaim {
         let mut chain = None;
         for header in headers {
-            chain = Some(Chain::with_tip(chain.as_ref(), header.clone(), NETWORK).unwrap());
+            chain = Some(HeaderChain::with_tip(chain.as_ref(), header.clone(), NETWORK).unwrap());
         }
         let tip = headers.last().unwrap().hash;
-        Claim { is_ready: true, tip, chain: chain.map(Arc::new), can_walk: true }
+        SourceClaim { is_ready: true, tip, chain: chain.map(Arc::new), can_walk: true }
     }
 
     /// The same source, with what it was asked for below.
-    fn walked(headers: &[Shown]) -> Claim {
-        let mut chain = Chain::with_tip(None, headers.last().unwrap().clone(), NETWORK).unwrap();
+    fn walked(headers: &[ProvenHeader]) -> SourceClaim {
+        let mut chain =
+            HeaderChain::with_tip(None, headers.last().unwrap().clone(), NETWORK).unwrap();
         for header in headers.iter().rev().skip(1) {
             chain.lengthen(header.clone(), NETWORK).unwrap();
         }
         let tip = headers.last().unwrap().hash;
-        Claim { is_ready: true, tip, chain: Some(Arc::new(chain)), can_walk: true }
+        SourceClaim { is_ready: true, tip, chain: Some(Arc::new(chain)), can_walk: true }
     }
 
     fn works(standings: &[Standing]) -> Vec<Option<ChainWork>> {
@@ -367,59 +372,59 @@ mod tests {
 
     #[test]
     fn a_block_more_is_work_more_at_once() {
-        let mut beliefs = Beliefs::default();
+        let mut proven = ProvenWork::default();
         let base = mined(Hash256::ZERO, 0, EASY, 0);
         let ours = upon(&base, 5, 0);
-        let (standings, walk) = beliefs.judge(&[shows(&ours[..4]), shows(&ours[3..])], NETWORK);
+        let (standings, walk) = proven.judge(&[shows(&ours[..4]), shows(&ours[3..])], NETWORK);
         let works = works(&standings);
         assert!(works[1] > works[0] && works[0].is_some() && !walk, "{standings:?}");
         // Two that came at the same time are level.
         let rival = mined(ours[3].hash, 5, EASY, 7);
         let rivals = [shows(&ours[3..]), shows(&[ours[3].clone(), rival])];
-        let (standings, _) = beliefs.judge(&rivals, NETWORK);
+        let (standings, _) = proven.judge(&rivals, NETWORK);
         assert_eq!(self::works(&standings)[0], self::works(&standings)[1]);
     }
 
     #[test]
     fn chains_that_parted_are_compared_where_they_meet() {
-        let mut beliefs = Beliefs::default();
+        let mut proven = ProvenWork::default();
         let base = mined(Hash256::ZERO, 0, EASY, 0);
         let (short, long) = (upon(&base, 3, 1), upon(&base, 6, 2));
-        let (standings, walk) = beliefs.judge(&[shows(&short[2..]), shows(&long[5..])], NETWORK);
+        let (standings, walk) = proven.judge(&[shows(&short[2..]), shows(&long[5..])], NETWORK);
         assert!(standings[0].is_placed() && standings[1] == Standing::Apart && walk);
-        let whole = |side: &[Shown]| walked(&[std::slice::from_ref(&base), side].concat());
-        let (standings, walk) = beliefs.judge(&[whole(&short), whole(&long)], NETWORK);
+        let whole = |side: &[ProvenHeader]| walked(&[std::slice::from_ref(&base), side].concat());
+        let (standings, walk) = proven.judge(&[whole(&short), whole(&long)], NETWORK);
         let works = works(&standings);
         assert!(works[1] > works[0] && works[0].is_some() && !walk, "{standings:?}");
     }
 
     #[test]
     fn a_tip_that_nobody_shows_is_worth_no_more_than_what_is_below() {
-        let mut beliefs = Beliefs::default();
+        let mut proven = ProvenWork::default();
         let ours = upon(&mined(Hash256::ZERO, 0, EASY, 0), 4, 0);
-        let ahead = Claim { tip: Hash256([9; 32]), ..shows(&ours) };
-        let (standings, _) = beliefs.judge(&[shows(&ours), ahead], NETWORK);
+        let ahead = SourceClaim { tip: Hash256([9; 32]), ..shows(&ours) };
+        let (standings, _) = proven.judge(&[shows(&ours), ahead], NETWORK);
         let Standing::Placed { work, is_tip: true } = standings[0] else { panic!("{standings:?}") };
         assert_eq!(standings[1], Standing::Placed { work, is_tip: false });
         // Nor is one that shows nothing at all, unless others show its tip.
-        let silent = |tip| Claim { is_ready: true, tip, chain: None, can_walk: true };
+        let silent = |tip| SourceClaim { is_ready: true, tip, chain: None, can_walk: true };
         let claims = [shows(&ours), silent(Hash256([9; 32])), silent(ours[3].hash)];
-        let (standings, walk) = beliefs.judge(&claims, NETWORK);
+        let (standings, walk) = proven.judge(&claims, NETWORK);
         assert_eq!((standings[1], walk), (Standing::Unshown, false));
         assert_eq!(standings[2], Standing::Placed { work, is_tip: true });
     }
 
     #[test]
     fn easier_headers_than_the_chain_has_are_seen_through() {
-        let mut beliefs = Beliefs::default();
+        let mut proven = ProvenWork::default();
         let base = mined(Hash256::ZERO, 10, 0x1f7f_ffff, 0);
         let easy = mined(base.hash, 11, EASY, 1);
         let claims = |tip| [shows(std::slice::from_ref(&base)), shows(&[tip])];
-        let (standings, _) = beliefs.judge(&claims(easy), NETWORK);
+        let (standings, _) = proven.judge(&claims(easy), NETWORK);
         assert_eq!(standings[1], Standing::False(HeaderFault::Bits));
         // Nor does a height come from nowhere.
         let high = mined(base.hash, 500, 0x1f7f_ffff, 1);
-        let (standings, _) = beliefs.judge(&claims(high), NETWORK);
+        let (standings, _) = proven.judge(&claims(high), NETWORK);
         assert_eq!(standings[1], Standing::False(HeaderFault::Height));
     }
 
@@ -433,9 +438,9 @@ mod tests {
             }
             walked(&all)
         };
-        let mut beliefs = Beliefs::default();
+        let mut proven = ProvenWork::default();
         let claims = [side(EASY, 1), side(0x201f_ffff, 2)];
-        let (standings, _) = beliefs.judge(&claims, NETWORK);
+        let (standings, _) = proven.judge(&claims, NETWORK);
         assert!(standings[0] == Standing::Apart && standings[1].is_placed(), "{standings:?}");
     }
 
@@ -444,15 +449,15 @@ mod tests {
     fn one_that_cannot_be_asked_for_headers_is_compared_by_height() {
         let base = mined(Hash256::ZERO, 0, EASY, 0);
         let (behind, ahead) = (upon(&base, 3, 0), upon(&base, 9, 0));
-        let cannot = |claim: Claim| Claim { can_walk: false, ..claim };
-        let mut beliefs = Beliefs::default();
+        let cannot = |claim: SourceClaim| SourceClaim { can_walk: false, ..claim };
+        let mut proven = ProvenWork::default();
         let whole = walked(&[std::slice::from_ref(&base), &behind].concat());
-        let (standings, walk) = beliefs.judge(&[whole, cannot(shows(&ahead[8..]))], NETWORK);
+        let (standings, walk) = proven.judge(&[whole, cannot(shows(&ahead[8..]))], NETWORK);
         assert!(standings[1].is_placed() && !walk, "{standings:?}");
         // It has missed blocks while the other one was away.
-        let mut beliefs = Beliefs::default();
-        beliefs.judge(&[cannot(shows(&behind))], NETWORK);
-        let (standings, walk) = beliefs.judge(&[cannot(shows(&ahead[8..]))], NETWORK);
+        let mut proven = ProvenWork::default();
+        proven.judge(&[cannot(shows(&behind))], NETWORK);
+        let (standings, walk) = proven.judge(&[cannot(shows(&ahead[8..]))], NETWORK);
         assert!(standings[0].is_placed() && !walk, "{standings:?}");
     }
 
@@ -467,15 +472,15 @@ mod tests {
                 .concat(),
             )
         };
-        let not_ready = |claim: Claim| Claim { is_ready: false, ..claim };
-        let mut beliefs = Beliefs::default();
+        let not_ready = |claim: SourceClaim| SourceClaim { is_ready: false, ..claim };
+        let mut proven = ProvenWork::default();
         // The liar was there first.
-        let (standings, _) = beliefs.judge(&[not_ready(whole(1)), whole(2)], NETWORK);
+        let (standings, _) = proven.judge(&[not_ready(whole(1)), whole(2)], NETWORK);
         assert!(standings[1].is_placed());
-        let (standings, _) = beliefs.judge(&[whole(1), whole(2)], NETWORK);
+        let (standings, _) = proven.judge(&[whole(1), whole(2)], NETWORK);
         assert!(standings[0].is_placed() && standings[1] == Standing::Apart, "{standings:?}");
         // It is preferred, and alone with what it says.
-        let (standings, _) = beliefs.judge(&[whole(2), whole(1), whole(1)], NETWORK);
+        let (standings, _) = proven.judge(&[whole(2), whole(1), whole(1)], NETWORK);
         assert!(standings[0] == Standing::Apart && standings[1].is_placed(), "{standings:?}");
     }
 
@@ -483,14 +488,14 @@ mod tests {
     /// the last one lies.
     struct Walk {
         rng: StdRng,
-        beliefs: Beliefs,
-        blocks: Vec<Shown>,
+        proven: ProvenWork,
+        blocks: Vec<ProvenHeader>,
         sources: Vec<Source>,
     }
 
     struct Source {
         is_ready: bool,
-        chain: Option<Arc<Chain>>,
+        chain: Option<Arc<HeaderChain>>,
         lie: Option<Lie>,
     }
 
@@ -513,7 +518,7 @@ mod tests {
             lies.push(last);
             let sources = lies.into_iter().map(|lie| Source { is_ready: true, chain: None, lie });
             let sources = sources.collect();
-            let mut walk = Self { rng, beliefs: Beliefs::default(), blocks, sources };
+            let mut walk = Self { rng, proven: ProvenWork::default(), blocks, sources };
             // Counting begins at an honest one.
             walk.go_to(0, 0);
             walk
@@ -523,7 +528,7 @@ mod tests {
             (0..self.blocks.len()).max_by_key(|at| self.blocks[*at].height).unwrap()
         }
 
-        fn block(&self, hash: Hash256) -> Option<&Shown> {
+        fn block(&self, hash: Hash256) -> Option<&ProvenHeader> {
             self.blocks.iter().find(|block| block.hash == hash)
         }
 
@@ -534,7 +539,7 @@ mod tests {
                 tip.height += 500;
                 source.chain = None;
             }
-            let chain = Chain::with_tip(source.chain.as_deref(), tip, NETWORK).unwrap();
+            let chain = HeaderChain::with_tip(source.chain.as_deref(), tip, NETWORK).unwrap();
             source.chain = Some(Arc::new(chain));
         }
 
@@ -583,10 +588,10 @@ mod tests {
                 let tip =
                     if matches!(source.lie, Some(Lie::Tip)) { Hash256([9; 32]) } else { shown };
                 let (is_ready, chain) = (source.is_ready, source.chain.clone());
-                Claim { is_ready: is_ready && chain.is_some(), tip, chain, can_walk: true }
+                SourceClaim { is_ready: is_ready && chain.is_some(), tip, chain, can_walk: true }
             };
-            let claims: Vec<Claim> = self.sources.iter().map(claim).collect();
-            let (standings, walk) = self.beliefs.judge(&claims, NETWORK);
+            let claims: Vec<SourceClaim> = self.sources.iter().map(claim).collect();
+            let (standings, walk) = self.proven.judge(&claims, NETWORK);
             let mut placed = Vec::new();
             for (source, standing) in self.sources.iter().zip(&standings) {
                 let Some(chain) = &source.chain else { continue };
@@ -597,7 +602,7 @@ mod tests {
                     // Its block is known, so what it says of the height does not count.
                     (Some(Lie::Tip), Standing::Placed { work, is_tip: false })
                     | (Some(Lie::Height), Standing::Placed { work, is_tip: true }) => {
-                        assert_eq!(Some(*work), self.beliefs.work(&chain.tip().hash));
+                        assert_eq!(Some(*work), self.proven.work(&chain.tip().hash));
                     }
                     (_, Standing::Apart) => {}
                     (Some(Lie::Height), Standing::False(HeaderFault::Height)) => {}

@@ -8,15 +8,15 @@ use crate::work::Hash256;
 
 /// News that the tip may have changed.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Hint {
-    pub(crate) from: HintFrom,
+pub(crate) struct TipHint {
+    pub(crate) from: TipHintSource,
     /// When whoever says it knows it.
     pub(crate) tip: Option<Hash256>,
     pub(crate) at: Instant,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum HintFrom {
+pub(crate) enum TipHintSource {
     Zmq,
     /// blvm-node's events and tips.
     NodeApi,
@@ -25,16 +25,16 @@ pub(crate) enum HintFrom {
     Notice,
 }
 
-impl Hint {
+impl TipHint {
     #[expect(clippy::disallowed_methods, reason = "an adapter may read the clock")]
-    pub(crate) fn new(from: HintFrom, tip: Option<Hash256>) -> Self {
+    pub(crate) fn new(from: TipHintSource, tip: Option<Hash256>) -> Self {
         Self { from, tip, at: Instant::now() }
     }
 }
 
 /// A broken wait or connection may be all the news that there will be of a dead node: makes whoever
 /// listens see.
-pub(crate) fn look_soon(hints: &mpsc::Sender<Hint>, from: HintFrom) {
+pub(crate) fn look_soon(hints: &mpsc::Sender<TipHint>, from: TipHintSource) {
     // A full queue makes it look as well.
-    let _ = hints.try_send(Hint::new(from, None));
+    let _ = hints.try_send(TipHint::new(from, None));
 }

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 /// Watches one subscription.
 #[derive(Debug, Default)]
-pub(super) struct Silence {
+pub(super) struct ZmqSilence {
     /// A block came by another way then, and nothing of it by ZeroMQ since.
     waiting_since: Option<Instant>,
     missed: u32,
 }
 
-impl Silence {
+impl ZmqSilence {
     /// ZeroMQ said something.
     pub(super) fn heard(&mut self) {
         *self = Self::default();
@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn two_blocks_without_a_word_are_enough() {
-        let (mut silence, start) = (Silence::default(), start());
+        let (mut silence, start) = (ZmqSilence::default(), start());
         for (second, is_deaf) in [(0, false), (100, true)] {
             silence.block(start + Duration::from_secs(second));
             assert!(!silence.is_deaf(start + Duration::from_secs(second + 4)));
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn a_word_in_time_starts_anew() {
-        let (mut silence, start) = (Silence::default(), start());
+        let (mut silence, start) = (ZmqSilence::default(), start());
         for second in (0..100).step_by(10) {
             let at = start + Duration::from_secs(second);
             silence.block(at);
