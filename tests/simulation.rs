@@ -104,6 +104,12 @@ fn splits_are_told_apart_however_far_the_pool_is() {
     run_all(82..83, 0.005);
 }
 
+/// The machine slept for hours, and a template that had been on its way had the time of before.
+#[test]
+fn a_template_that_was_slept_over_may_be_too_old_for_the_pool() {
+    run_plans(794..795, 0.25, Plan::of_days);
+}
+
 #[test]
 #[ignore = "as long as one likes: benches/simulation"]
 fn promises_hold_for_as_long_as_one_likes() {

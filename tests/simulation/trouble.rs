@@ -73,6 +73,7 @@ impl World {
     fn sleep(&mut self) {
         self.tally.mishap("the machine sleeps for minutes or hours");
         self.now += 60_000 * (1 + self.chance.below(300));
+        self.woke = self.unix();
     }
 
     fn wrong_clock(&mut self) {

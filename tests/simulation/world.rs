@@ -49,6 +49,8 @@ pub struct World {
     pub work: Option<Arc<Work>>,
     /// No more mishaps: what went wrong has to come right again.
     pub is_calm: bool,
+    /// When the machine woke last, as a Unix time; 0: it has never slept.
+    pub woke: u64,
     pub tally: Tally,
     known_jobs: HashMap<JobId, Weak<Job>>,
     deadlines_now: u32,
@@ -140,6 +142,7 @@ impl World {
             seen_budget: Arc::default(),
             work: None,
             is_calm: false,
+            woke: 0,
             tally: Tally::default(),
             known_jobs: HashMap::new(),
             deadlines_now: 0,
