@@ -21,8 +21,9 @@ use crate::work::{CURTIME, Desk, config, origin, start};
 /// Stratum V1: lines. One that begins with a zero is no line but news: see [`news`].
 pub fn sv1_session(data: &[u8]) {
     let Some((flags, data)) = data.split_first() else { return };
-    let mut talk =
-        Talk::new(flags & 1 != 0, |desk| sv1::Sv1Session::new(config(), origin(), &desk.work, start()));
+    let mut talk = Talk::new(flags & 1 != 0, |desk| {
+        sv1::Sv1Session::new(config(), origin(), &desk.work, start())
+    });
     for line in data.split_inclusive(|byte| *byte == b'\n') {
         let told = match line.split_first() {
             Some((0, news)) => talk.news(news),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gatewayd::{
     node::{
-        blvm::{NodeApiSession, NodeApiMessage},
+        blvm::{NodeApiMessage, NodeApiSession},
         gbt::{Fit, RawTemplate, TRANSACTIONS_MAX},
         zmtp::Subscriber,
     },

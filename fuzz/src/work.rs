@@ -8,7 +8,7 @@ use std::{
 use gatewayd::{
     stratum::{Config, Limits, Origin},
     work::{
-        Announce, BlockLimits, BuildJob, Difficulty, Admission, Hash256, JobBuilder, Nbits, Payout,
+        Admission, Announce, BlockLimits, BuildJob, Difficulty, Hash256, JobBuilder, Nbits, Payout,
         PoolTerms, Template, TemplateKind, TemplateTx, TipHeader, Work,
     },
 };
@@ -128,7 +128,8 @@ impl Desk {
         let paced = Announce::Paced(Duration::from_secs(40));
         self.work.announce = if how == 2 { paced } else { Announce::Now };
         self.work.sequence += 1;
-        self.work.admission = if how == 4 { Admission::Closed("fuzz".into()) } else { Admission::Open };
+        self.work.admission =
+            if how == 4 { Admission::Closed("fuzz".into()) } else { Admission::Open };
     }
 }
 
