@@ -8,7 +8,10 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicU64,
+            Ordering::{Acquire, Relaxed, Release},
+        },
     },
     task::Waker,
     time::{Duration, Instant},
@@ -295,16 +298,22 @@ impl Eviction {
         self.wanted.store(true, Relaxed);
         match &self.connection {
             Some(connection) => {
-                connection.has_channel.store(true, Relaxed);
-                connection.wake();
+                connection.want_channels();
             }
             None => self.wake(),
         }
     }
 
+    /// Channels of this connection are to go.
+    pub(crate) fn want_channels(&self) {
+        // Whoever sees this is to see which ones.
+        self.has_channel.store(true, Release);
+        self.wake();
+    }
+
     /// Whether channels are to go, since this was last asked.
     pub fn take_channels(&self) -> bool {
-        self.has_channels() && self.has_channel.swap(false, Relaxed)
+        self.has_channels() && self.has_channel.swap(false, Acquire)
     }
 
     pub fn has_channels(&self) -> bool {

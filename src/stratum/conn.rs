@@ -79,6 +79,8 @@ pub struct Conn<S, P> {
     partial: Vec<u8>,
     /// There is a whole line or frame in it.
     is_cut: bool,
+    /// For how many turns channels have waited to be closed.
+    turns_to_close: u8,
     /// What the socket did not take yet. While there is any, nothing is read.
     unsent: Vec<u8>,
     /// When a miner that does not read is given up.
@@ -115,6 +117,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
             stop,
             partial: Vec::new(),
             is_cut: false,
+            turns_to_close: 0,
             unsent: Vec::new(),
             write_by: None,
             allowance: Allowance::new(now()),
@@ -178,9 +181,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
             if self.eviction.is_wanted() {
                 return Poll::Ready(Ok(ControlFlow::Break(())));
             }
-            if self.eviction.take_channels() {
-                self.speak(cx, |session, _, out| session.on_eviction(now(), out))?;
-            }
             let reads = self.unsent.is_empty();
             let flushed = self.poll_flush(cx)?.is_ready();
             if flushed {
@@ -197,6 +197,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
                         }
                         turns += 1;
                         if self.is_cut || turns >= READS_A_TURN {
+                            self.close_channels(cx, false)?;
                             // Behind all others that have something to do.
                             cx.waker().wake_by_ref();
                             return Poll::Pending;
@@ -206,6 +207,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
                     Poll::Ready(end) => return Poll::Ready(Ok(end)),
                     Poll::Pending => {}
                 }
+            }
+            if self.close_channels(cx, true)? {
+                continue;
             }
             let (rang, is_new) = alarm.poll(cx);
             if is_new {
@@ -226,6 +230,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
                 return Poll::Pending;
             }
         }
+    }
+
+    /// Closes the channels whose places somebody else needs, if any. What they sent before may be a
+    /// block: it is read first, unless more and more comes.
+    fn close_channels(
+        &mut self,
+        cx: &mut TaskContext<'_>,
+        is_read: bool,
+    ) -> Result<bool, ConnError> {
+        if !self.eviction.has_channels() {
+            return Ok(false);
+        }
+        if !is_read && self.turns_to_close < DRAIN_TURNS_MAX {
+            self.turns_to_close += 1;
+            return Ok(false);
+        }
+        self.turns_to_close = 0;
+        self.eviction.take_channels();
+        self.speak(cx, |session, _, out| session.on_eviction(now(), out))?;
+        Ok(true)
     }
 
     /// `reads`: the miner has not kept this waiting.
@@ -486,3 +510,5 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 const LAST_WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 /// At the end: about what a socket buffer holds, so that a flood cannot hold up the end.
 const DRAIN_READS_MAX: usize = 64;
+/// As much before a channel is closed.
+const DRAIN_TURNS_MAX: u8 = 64;

@@ -362,6 +362,11 @@ impl Channel {
         }
     }
 
+    /// It has had a share accepted.
+    pub(super) fn is_proven(&self) -> bool {
+        self.is_proven
+    }
+
     /// Somebody else needs its place.
     pub(super) fn is_evicted(&self) -> bool {
         self.place.as_ref().is_some_and(Place::is_evicted)

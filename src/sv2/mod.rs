@@ -11,6 +11,7 @@
 mod announce;
 mod channel;
 pub mod codec;
+mod evicted;
 mod group;
 mod jobs;
 mod link;

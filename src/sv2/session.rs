@@ -16,6 +16,7 @@ use super::{
         Str255, SubmitSharesError, SubmitSharesStandard, UpdateChannel, UpdateChannelError, codes,
         setup_flags,
     },
+    evicted::EvictedChannels,
     request::{
         ChannelRequest, ClientSetup, Refusal, VERSION, class_of, code_of, floor_of, hashrate,
         refusal, user_agent,
@@ -39,6 +40,7 @@ pub(super) struct Sv2Session {
     own_place_used: bool,
     /// Channels with shares to answer at the end of this read.
     unanswered: Vec<u32>,
+    evicted: EvictedChannels,
     /// Of all its channels together.
     pacing: Pacing,
     /// Since when there is no channel; none while there is.
@@ -58,6 +60,7 @@ impl Sv2Session {
             announcer: Announcer::default(),
             own_place_used: false,
             unanswered: Vec::new(),
+            evicted: EvictedChannels::default(),
             pacing: Pacing::new(work, now),
             idle_since: Some(now),
             vardiff_deadline: now + FAR,
@@ -400,15 +403,9 @@ impl Sv2Session {
         self.note_vardiff_deadline(now);
     }
 
-    /// Ends the channels whose places somebody else needs.
+    /// Somebody else needs the places of some channels.
     pub(super) fn on_eviction(&mut self, now: Instant, out: &mut Vec<u8>) {
-        let evicted = self.channels.iter().filter(|channel| channel.is_evicted());
-        let evicted: Vec<_> = evicted.map(|channel| channel.id).collect();
-        for id in evicted {
-            if let Some(channel) = self.channels.iter_mut().find(|channel| channel.id == id) {
-                channel.answer(out);
-                channel.close(codes::CHANNEL_CAPACITY_EXHAUSTED, out);
-            }
+        for id in self.evicted.close(&mut self.channels, &self.origin.eviction, out) {
             self.end(id, now);
         }
     }
@@ -436,7 +433,7 @@ impl Sv2Session {
         };
         let found = self.channels.binary_search_by_key(&channel_id, |channel| channel.id);
         let Some(at) = found.ok().filter(|at| self.channels[*at].kind == kind) else {
-            effects.tally.reject(kind.protocol(), Reject::NotSubscribed, 0.0);
+            effects.tally.reject(kind.protocol(), self.evicted.reject_of(channel_id), 0.0);
             return refuse(codes::INVALID_CHANNEL_ID, out);
         };
         let channel = &mut self.channels[at];

@@ -223,6 +223,19 @@ impl Bench {
         }
     }
 
+    /// Its connection comes by a gate that has no more places for channels than this.
+    fn with_places_for(&mut self, connections: usize) -> (Arc<Gate>, Arc<Eviction>) {
+        let (roster, eviction) = (Roster::new(self.now), Arc::<Eviction>::default());
+        let limits = Limits { connections, connections_per_ip: connections, unproven: 0 };
+        let limits = tokio::sync::watch::channel(limits).1;
+        let gate = Arc::new(Gate::new(limits, Arc::default(), Arc::clone(&roster), 7));
+        let peer: std::net::SocketAddr = "203.0.113.7:5".parse().unwrap();
+        let place = gate.enter(peer.ip(), gate::Kind::Connection, &eviction, self.now).unwrap();
+        let seen = Arc::default();
+        self.session.origin = Origin::new(peer, roster, place, Arc::clone(&eviction), seen);
+        (gate, eviction)
+    }
+
     fn rejected(&self, reject: Reject) -> u32 {
         self.effects.tally.rejected(reject)
     }
@@ -1036,22 +1049,17 @@ fn channels_that_open_and_close_without_end_are_refused_by_name() {
     assert_eq!(bench.listen(), ["CloseChannel"], "{channel}");
 }
 
-/// Places are short, and a channel without a share gives way: the others of its connection stay.
+/// Places are short, and a channel without a share gives way: the others of its connection stay, and
+/// what was on its way for it is late, not bad.
 #[test]
 fn a_channel_whose_place_is_needed_is_closed_alone() {
     let mut bench = Bench::solo();
-    let (roster, eviction) = (Roster::new(bench.now), Arc::<Eviction>::default());
-    let limits = Limits { connections: 2, connections_per_ip: 2, unproven: 0 };
-    let limits = tokio::sync::watch::channel(limits).1;
-    let gate = Arc::new(Gate::new(limits, Arc::default(), Arc::clone(&roster), 7));
-    let peer: std::net::SocketAddr = "203.0.113.7:5".parse().unwrap();
-    let place = gate.enter(peer.ip(), gate::Kind::Connection, &eviction, bench.now).unwrap();
-    bench.session.origin = Origin::new(peer, roster, place, Arc::clone(&eviction), Arc::default());
+    let (gate, eviction) = bench.with_places_for(2);
     let [first, second, third] = [(); 3].map(|()| bench.extended());
+    let late = bench.peer.mine(second);
+    bench.mine(first).unwrap();
 
-    let newcomer = Arc::new(Eviction::of_channel(&Arc::default()));
-    let from = "198.51.100.1".parse().unwrap();
-    let _place = gate.enter(from, gate::Kind::Channel, &newcomer, bench.now).unwrap();
+    let _place = come_for_a_place(&gate, &bench);
     assert!(eviction.take_channels() && !eviction.is_wanted());
     bench.session.on_eviction(bench.now, &mut bench.out);
     assert_eq!(bench.listen(), ["CloseChannel"], "{second}");
@@ -1059,4 +1067,28 @@ fn a_channel_whose_place_is_needed_is_closed_alone() {
     assert_eq!(left, [first, third]);
     bench.session.on_eviction(bench.now, &mut bench.out);
     assert_eq!(bench.listen(), [""; 0]);
+
+    assert!(!eviction.is_wanted());
+    assert_eq!(bench.submit(late).unwrap_err(), "invalid-channel-id");
+    assert_eq!((bench.rejected(Reject::StaleWork), bench.rejected(Reject::NotSubscribed)), (1, 0));
+}
+
+/// A translator that nobody has told of a closed channel leaves its miner without work; when the
+/// connection ends, it comes back with all of them.
+#[test]
+fn a_connection_on_which_nobody_has_had_a_share_goes_whole() {
+    let mut bench = Bench::solo();
+    let (gate, eviction) = bench.with_places_for(2);
+    let _ = [(); 3].map(|()| bench.extended());
+    let _place = come_for_a_place(&gate, &bench);
+    assert!(eviction.take_channels() && !eviction.is_wanted());
+    bench.session.on_eviction(bench.now, &mut bench.out);
+    assert!(eviction.is_wanted());
+    assert_eq!(bench.listen(), [""; 0]);
+}
+
+fn come_for_a_place(gate: &Arc<Gate>, bench: &Bench) -> gate::Place {
+    let newcomer = Arc::new(Eviction::of_channel(&Arc::default()));
+    let from = "198.51.100.1".parse().unwrap();
+    gate.enter(from, gate::Kind::Channel, &newcomer, bench.now).unwrap()
 }
