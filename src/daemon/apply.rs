@@ -125,11 +125,11 @@ impl LiveParts {
 
     /// Waits for the next change, and puts it into effect. None: there will be none.
     pub(super) async fn next(&mut self) -> Option<()> {
-        let changed = tokio::select! {
-            changed = self.configs.changed() => changed,
-            changed = self.networks.changed() => changed,
-        };
-        changed.ok()?;
+        tokio::select! {
+            changed = self.configs.changed() => changed.ok()?,
+            // Where nobody tells the network any more, settings still change.
+            Ok(()) = self.networks.changed() => {}
+        }
         self.apply();
         Some(())
     }
