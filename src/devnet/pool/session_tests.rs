@@ -604,7 +604,7 @@ fn faults_show_in_the_handshake() {
         assert!(heard.contains(complaint), "{fault:?}: {heard}");
     };
     case(Fault::BadResponseSignature, "signature");
-    case(Fault::WrongEcho, "repeats other keys");
+    case(Fault::WrongEcho, "echoes keys other than ours");
     case(Fault::BadMac, "authentication code");
     case(Fault::TruncatedConfiguration, "prime id");
     case(Fault::Silence, "silence");
