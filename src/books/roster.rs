@@ -9,7 +9,7 @@ use std::{
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{
-            AtomicBool, AtomicU64,
+            AtomicBool, AtomicU8, AtomicU64,
             Ordering::{Acquire, Relaxed, Release},
         },
     },
@@ -84,6 +84,8 @@ pub struct Eviction {
     connection: Option<Arc<Self>>,
     /// A channel of this connection is to go.
     has_channel: AtomicBool,
+    /// For how many turns that has waited.
+    turns: AtomicU8,
     /// When it came in; not known: nothing is known of its silence.
     came: OnceLock<Instant>,
     /// Milliseconds from then to when it was last heard.
@@ -311,9 +313,17 @@ impl Eviction {
         self.wake();
     }
 
-    /// Whether channels are to go, since this was last asked.
-    pub fn take_channels(&self) -> bool {
-        self.has_channels() && self.has_channel.swap(false, Acquire)
+    /// Whether channels are to go now, for its connection to ask once a turn. Not before all that they
+    /// sent has been read, unless more and more comes.
+    pub fn take_channels(&self, is_read: bool) -> bool {
+        if !self.has_channels() {
+            return false;
+        }
+        if !is_read && self.turns.fetch_add(1, Relaxed) < TURNS_MAX {
+            return false;
+        }
+        self.turns.store(0, Relaxed);
+        self.has_channel.swap(false, Acquire)
     }
 
     pub fn has_channels(&self) -> bool {
@@ -388,6 +398,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 const WORKERS_MAX: usize = 100_000;
 /// Looking through all of them for each newcomer would take longer than the rest.
 const FORGOTTEN_AT_ONCE: usize = 5_000;
+/// Of two reads each: more than a socket's buffer holds.
+const TURNS_MAX: u8 = 64;
 /// The ledger looks each two seconds.
 const SETTLED_AFTER_MS: u64 = 30_000;
 /// A proxy with a shelf of miners; the list is for people to look at.

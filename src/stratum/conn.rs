@@ -79,8 +79,6 @@ pub struct Conn<S, P> {
     partial: Vec<u8>,
     /// There is a whole line or frame in it.
     is_cut: bool,
-    /// For how many turns channels have waited to be closed.
-    turns_to_close: u8,
     /// What the socket did not take yet. While there is any, nothing is read.
     unsent: Vec<u8>,
     /// When a miner that does not read is given up.
@@ -117,7 +115,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
             stop,
             partial: Vec::new(),
             is_cut: false,
-            turns_to_close: 0,
             unsent: Vec::new(),
             write_by: None,
             allowance: Allowance::new(now()),
@@ -232,24 +229,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
         }
     }
 
-    /// Closes the channels whose places somebody else needs, if any. What they sent before may be a
-    /// block: it is read first, unless more and more comes.
+    /// Closes the channels whose places somebody else needs, if any. `is_read`: all that they sent
+    /// before, which may be a block.
     fn close_channels(
         &mut self,
         cx: &mut TaskContext<'_>,
         is_read: bool,
     ) -> Result<bool, ConnError> {
-        if !self.eviction.has_channels() {
-            return Ok(false);
-        }
-        if !is_read && self.turns_to_close < DRAIN_TURNS_MAX {
-            self.turns_to_close += 1;
-            return Ok(false);
-        }
-        self.turns_to_close = 0;
-        self.eviction.take_channels();
-        self.speak(cx, |session, _, out| session.on_eviction(now(), out))?;
-        Ok(true)
+        let is_due = self.eviction.take_channels(is_read);
+        Ok(is_due && self.speak(cx, |session, _, out| session.on_eviction(now(), out))?)
     }
 
     /// `reads`: the miner has not kept this waiting.
@@ -510,5 +498,3 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 const LAST_WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 /// At the end: about what a socket buffer holds, so that a flood cannot hold up the end.
 const DRAIN_READS_MAX: usize = 64;
-/// As much before a channel is closed.
-const DRAIN_TURNS_MAX: u8 = 64;

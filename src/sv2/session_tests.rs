@@ -1060,7 +1060,7 @@ fn a_channel_whose_place_is_needed_is_closed_alone() {
     bench.mine(first).unwrap();
 
     let _place = come_for_a_place(&gate, &bench);
-    assert!(eviction.take_channels() && !eviction.is_wanted());
+    assert!(eviction.take_channels(true) && !eviction.is_wanted());
     bench.session.on_eviction(bench.now, &mut bench.out);
     assert_eq!(bench.listen(), ["CloseChannel"], "{second}");
     let left: Vec<_> = bench.session.channels.iter().map(|channel| channel.id).collect();
@@ -1081,7 +1081,7 @@ fn a_connection_on_which_nobody_has_had_a_share_goes_whole() {
     let (gate, eviction) = bench.with_places_for(2);
     let _ = [(); 3].map(|()| bench.extended());
     let _place = come_for_a_place(&gate, &bench);
-    assert!(eviction.take_channels() && !eviction.is_wanted());
+    assert!(eviction.take_channels(true) && !eviction.is_wanted());
     bench.session.on_eviction(bench.now, &mut bench.out);
     assert!(eviction.is_wanted());
     assert_eq!(bench.listen(), [""; 0]);

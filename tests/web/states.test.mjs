@@ -336,7 +336,7 @@ test("what nobody saw is not saved", () =>
     while (!mock.world.requests.includes("/api/v1/config")) await settled(page);
     mock.world.values = { ...mock.world.values, pool: [] };
     await save.click();
-    await page.getByText("Nothing is saved").waitFor();
+    await page.getByText("Nothing was saved").waitFor();
     assert.equal(mock.world.changes, undefined);
     await save.click();
     await page.getByRole("heading", { name: "Ready for miners" }).waitFor();
