@@ -13,6 +13,8 @@ use gatewayd::{
     work::Nbits,
 };
 
+/// One for each miner that a test stops.
+const UNHEARD_MAX: u64 = 8;
 const ADDRESS: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
 
 async fn pool(splits: u8) -> PoolHandle {
@@ -117,7 +119,10 @@ fn pool_knows(pool: &PoolHandle, accepted: u64) {
         (stats.accepted + stats.rejected >= accepted).then_some(())
     });
     let stats = pool.stats();
-    assert_eq!((stats.accepted, stats.rejected), (accepted, 0), "{stats:?}");
+    // A miner that is stopped has not always heard the answer to its last share.
+    let unheard = stats.accepted - accepted;
+    assert!(unheard <= UNHEARD_MAX, "{unheard} more than miners heard of: {stats:?}");
+    assert_eq!(stats.rejected, 0, "{stats:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
