@@ -159,7 +159,7 @@ test("a worker's details have its own day", async () => {
     .getByRole("button", { name: /^Details of/ })
     .first()
     .click();
-  await page.getByText("The last 24 hours").waitFor();
+  await page.getByText("The last 24 hours", { exact: true }).waitFor();
   await picture(page, "worker-1280-light");
   await page.done();
 });
