@@ -40,7 +40,7 @@ def main():
         thread.start()
     for thread in threads:
         thread.join()
-    stay = sum(not has_ended(client) for client in held)
+    stay = sum(not sv1.has_ended(client) for client in held)
     print(", ".join(f"{count.get(kind, 0) / options.seconds:.0f} {kind}/s" for kind in FLOODS))
     print(f"of {len(held)} half headers {stay} are waited for after {options.seconds:g} s")
     worst = 0
@@ -116,16 +116,6 @@ def mine(gateway, way, end, waits, lost):
         except OSError as error:
             lost.append(f"{way}: {error}")
         time.sleep(0.1)
-
-
-def has_ended(client):
-    client.setblocking(False)
-    try:
-        return client.recv(1) == b""
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
 
 
 if __name__ == "__main__":

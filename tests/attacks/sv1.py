@@ -71,3 +71,14 @@ class Miner:
 
 def sha256d(data):
     return hashlib.sha256(hashlib.sha256(data).digest()).digest()
+
+
+def has_ended(client):
+    """Whether the other side has closed this socket. What has come is read."""
+    client.setblocking(False)
+    try:
+        return client.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True

@@ -35,7 +35,7 @@ def main():
         thread.start()
     for thread in threads:
         thread.join()
-    stay = sum(not has_ended(client) for client in held)
+    stay = sum(not sv1.has_ended(client) for client in held)
     print(", ".join(f"{count.get(kind, 0) / options.seconds:.0f} {kind}/s" for kind in FLOODS))
     print(f"of {len(held)} half handshakes {stay} are open after {options.seconds:g} s")
     waits.sort()
@@ -89,16 +89,6 @@ def drip(clients, end):
                 pass
         at += 1
         time.sleep(0.5)
-
-
-def has_ended(client):
-    client.setblocking(False)
-    try:
-        return client.recv(1) == b""
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
 
 
 def rubbish_behind(client):

@@ -1,28 +1,21 @@
 //! Two real Knots across the activation of the BLAKE2b proof of work: one that forks, and one that
 //! stays on the SHA-256 chain. What is known of them: shared/blake2b/BLAKE2B.md.
 
-use std::{
-    fs,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{fs, time::Duration};
 
 use crate::common::{
     bitcoind::{Bitcoind, help_names},
     eventually,
     gateway::Gateway,
     http::{Answer, get},
+    templates::RunningTemplates,
 };
 use bitcoin::Network;
 use bitcoincore_rpc::RpcApi;
 use gatewayd::{
     devnet::miner::{Miner, MinerHandle, MinerOptions},
-    node::{NodeConfig, NodeKind},
-    template::{NodeState, TemplateConfig, Templates},
-    work::Template,
+    template::NodeState,
 };
-use tokio::runtime::Runtime;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 const ADDRESS: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
 /// The first block with another proof of work, where there is one.
@@ -261,44 +254,7 @@ fn a_node_that_only_gets_blocks_is_named_too() {
     is_named(&told);
 }
 
-/// Templates of several nodes, every one that was passed on kept.
-struct Side {
-    _runtime: Runtime,
-    templates: Templates,
-    seen: Arc<Mutex<Vec<Arc<Template>>>>,
-}
-
-impl Side {
-    fn start(nodes: &[(&str, &Bitcoind)]) -> Self {
-        let runtime = Runtime::new().unwrap();
-        let node = |(name, node): &(&str, &Bitcoind)| NodeConfig {
-            name: (*name).into(),
-            rpc_url: node.rpc_url().parse().unwrap(),
-            auth: node.auth(),
-            zmq_hashblock: node.zmq_url(),
-            submit_only: false,
-            kind: NodeKind::Bitcoind,
-        };
-        let config = TemplateConfig {
-            nodes: nodes.iter().map(node).collect(),
-            refresh: Duration::from_secs(40),
-            allow_rules: Vec::new().into(),
-            chains: vec![Network::Regtest],
-        };
-        let seen: Arc<Mutex<Vec<Arc<Template>>>> = Arc::default();
-        let guard = runtime.enter();
-        let token = CancellationToken::new();
-        let templates = gatewayd::template::spawn(config, &token, &TaskTracker::new());
-        let (mut news, keep) = (templates.templates.clone(), Arc::clone(&seen));
-        tokio::spawn(async move {
-            while news.changed().await.is_ok() {
-                keep.lock().unwrap().extend(news.borrow_and_update().clone());
-            }
-        });
-        drop(guard);
-        Self { _runtime: runtime, templates, seen }
-    }
-
+impl RunningTemplates {
     #[track_caller]
     fn wait(&self, wanted: &[NodeState]) {
         eventually(&format!("{wanted:?}"), SOON, || {
@@ -322,7 +278,7 @@ fn no_work_is_made_from_a_header_at_the_fork() {
         return;
     }
     forks.generate(FORK - 3);
-    let side = Side::start(&[("forks", &forks)]);
+    let side = RunningTemplates::start(&[("forks", &forks)]);
     side.wait(&[NodeState::Ready]);
     forks.generate(1);
     eventually("work from the last header before it", SOON, || {
@@ -348,7 +304,7 @@ fn the_two_sides_are_never_mixed() {
     }
     forks.generate(FORK - 2);
     bring(&forks, &stays);
-    let side = Side::start(&[("forks", &forks), ("stays", &stays)]);
+    let side = RunningTemplates::start(&[("forks", &forks), ("stays", &stays)]);
     side.wait(&[NodeState::Ready, NodeState::Ready]);
     forks.generate(1);
     bring(&forks, &stays);

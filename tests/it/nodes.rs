@@ -3,21 +3,18 @@
 use std::{
     io::{BufRead, BufReader, ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream},
-    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
-use crate::common::{bitcoind::Bitcoind, eventually, gateway::Gateway, http::get};
+use crate::common::{
+    bitcoind::Bitcoind, eventually, gateway::Gateway, http::get, templates::RunningTemplates,
+};
 use bitcoin::{BlockHash, Network};
 use bitcoincore_rpc::RpcApi;
 use gatewayd::{
     devnet::miner::{Miner, MinerHandle, MinerOptions},
-    node::{NodeConfig, NodeKind},
-    template::{NodeState, NodeStatus, TemplateConfig, Templates},
-    work::Template,
+    template::{NodeState, NodeStatus},
 };
-use tokio::runtime::Runtime;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Of test networks; nobody has its key.
 const SIGNET: &str = "tb1qw508d6qejxtdg4y5r3zarvary0c5xw7kxpjzsx";
@@ -218,45 +215,7 @@ fn a_node_on_another_chain_is_named_and_not_used() {
     wait_states(&gateway, &[("wrong-chain", false), ("ready", true)]);
 }
 
-/// Templates of several nodes, every one that was passed on kept.
-struct Side {
-    runtime: Runtime,
-    token: CancellationToken,
-    templates: Templates,
-    seen: Arc<Mutex<Vec<Arc<Template>>>>,
-}
-
-impl Side {
-    fn start(nodes: &[(&str, &Bitcoind)]) -> Self {
-        let runtime = Runtime::new().unwrap();
-        let token = CancellationToken::new();
-        let node = |(name, node): &(&str, &Bitcoind)| NodeConfig {
-            name: (*name).into(),
-            rpc_url: node.rpc_url().parse().unwrap(),
-            auth: node.auth(),
-            zmq_hashblock: node.zmq_url(),
-            submit_only: false,
-            kind: NodeKind::Bitcoind,
-        };
-        let config = TemplateConfig {
-            nodes: nodes.iter().map(node).collect(),
-            refresh: Duration::from_secs(40),
-            allow_rules: Vec::new().into(),
-            chains: vec![Network::Regtest],
-        };
-        let seen: Arc<Mutex<Vec<Arc<Template>>>> = Arc::default();
-        let guard = runtime.enter();
-        let templates = gatewayd::template::spawn(config, &token, &TaskTracker::new());
-        let (mut news, keep) = (templates.templates.clone(), Arc::clone(&seen));
-        tokio::spawn(async move {
-            while news.changed().await.is_ok() {
-                keep.lock().unwrap().extend(news.borrow_and_update().clone());
-            }
-        });
-        drop(guard);
-        Self { runtime, token, templates, seen }
-    }
-
+impl RunningTemplates {
     #[track_caller]
     fn status(&self, what: &str, is_it: impl Fn(&[NodeStatus]) -> bool) -> Vec<NodeStatus> {
         eventually(what, 2 * SOON, || {
@@ -282,15 +241,6 @@ impl Side {
     }
 }
 
-impl Drop for Side {
-    fn drop(&mut self) {
-        self.token.cancel();
-        // Nothing is waited for.
-        let runtime = std::mem::replace(&mut self.runtime, Runtime::new().unwrap());
-        runtime.shutdown_background();
-    }
-}
-
 /// Blocks that no other node makes.
 fn generate_own(node: &Bitcoind, count: u64) {
     let address = node.new_address();
@@ -311,7 +261,7 @@ fn a_reorganisation_is_followed_wherever_it_begins() {
     let (first, second) = (Bitcoind::regtest(), Bitcoind::regtest());
     first.generate(10);
     bring(&first, &second, 0);
-    let side = Side::start(&[("first", &first), ("second", &second)]);
+    let side = RunningTemplates::start(&[("first", &first), ("second", &second)]);
     side.status("both are ready", |status| {
         status[0].is_active && status.iter().all(|node| node.state == NodeState::Ready)
     });
@@ -338,7 +288,7 @@ fn a_node_on_a_shorter_chain_is_left_and_named() {
     generate_own(&second, 8);
     bring(&second, &third, 0);
     let nodes = [("short", &first), ("long", &second), ("also-long", &third)];
-    let side = Side::start(&nodes);
+    let side = RunningTemplates::start(&nodes);
     side.works_on(&second.best_hash(), "long");
     let status = side.status("the first is behind", |it| it[0].state == NodeState::Behind);
     assert!(status[1].is_active && status[2].state == NodeState::Ready);
@@ -358,7 +308,7 @@ fn three_nodes_fail_in_turn() {
     nodes[0].generate(3);
     bring(&nodes[0], &nodes[1], 0);
     bring(&nodes[0], &nodes[2], 0);
-    let side = Side::start(&[("a", &nodes[0]), ("b", &nodes[1]), ("c", &nodes[2])]);
+    let side = RunningTemplates::start(&[("a", &nodes[0]), ("b", &nodes[1]), ("c", &nodes[2])]);
     side.status("all are ready", |status| {
         status[0].is_active && status.iter().all(|node| node.state == NodeState::Ready)
     });

@@ -8,6 +8,7 @@ pub mod gateway;
 pub mod haproxy;
 pub mod http;
 pub mod openapi;
+pub mod templates;
 
 use std::{
     thread,
