@@ -32,7 +32,7 @@ impl CoinbaseClass {
         }
     }
 
-    /// A place of its own among [`Self::COUNT`].
+    /// A place of its own, below `COUNT`.
     pub const fn slot(self) -> usize {
         self as usize
     }
