@@ -24,10 +24,8 @@ use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, error, info, warn};
 
-pub use self::{
-    api::Front,
-    check::{check, parse_hashrate},
-};
+pub(crate) use self::api::Front;
+pub use self::check::{check, parse_hashrate};
 use self::{
     api::{Sights, facts, start_api},
     apply::{LiveParts, Views},
@@ -99,16 +97,16 @@ pub struct Gateway {
     /// What Stratum V2 miners may know this gateway by.
     pub authority: AuthorityPublicKey,
     /// The dashboard, and what it is told of changes.
-    pub front: Front,
+    pub(crate) front: Front,
     /// Who mines here.
-    pub roster: Arc<Roster>,
+    pub(crate) roster: Arc<Roster>,
     /// None while no pool is configured.
-    pub pool: watch::Receiver<Option<datum::Pool>>,
-    pub blocks: Arc<BlockStats>,
+    pub(crate) pool: watch::Receiver<Option<datum::Pool>>,
+    pub(crate) blocks: Arc<BlockStats>,
     /// What happened, also before this start.
-    pub ledger: Ledger,
-    pub templates: Templates,
-    pub work: watch::Receiver<Option<Arc<Work>>>,
+    pub(crate) ledger: Ledger,
+    pub(crate) templates: Templates,
+    pub(crate) work: watch::Receiver<Option<Arc<Work>>>,
     block_sender: BlockSender,
     /// The configuration's owner: parts follow it for as long as it is there.
     _settings: SettingsFile,

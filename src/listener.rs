@@ -70,12 +70,12 @@ pub struct Bound {
 
 impl Bound {
     /// With rules of its own for the miners that come in here.
-    pub fn with_rules(self, rules: watch::Receiver<Arc<Config>>) -> Self {
+    pub(crate) fn with_rules(self, rules: watch::Receiver<Arc<Config>>) -> Self {
         Self { rules: Some(rules), ..self }
     }
 
     /// With an authority of its own for Stratum V2.
-    pub fn with_identity(self, identity: watch::Receiver<Arc<Identity>>) -> Self {
+    pub(crate) fn with_identity(self, identity: watch::Receiver<Arc<Identity>>) -> Self {
         Self { identity: Some(identity), ..self }
     }
 

@@ -21,7 +21,7 @@ use tracing_subscriber::{
     util::{SubscriberInitExt, TryInitError},
 };
 
-pub use self::queue::Sink;
+pub(crate) use self::queue::Sink;
 use self::{
     daily::DailyFile,
     journal::{Journal, Socket},
@@ -31,10 +31,10 @@ use self::{
 /// `[log]`.
 #[derive(Clone, Debug)]
 pub struct LogConfig {
-    pub level: String,
-    pub format: LogFormat,
+    pub(crate) level: String,
+    pub(crate) format: LogFormat,
     /// Also to this file.
-    pub file: Option<PathBuf>,
+    pub(crate) file: Option<PathBuf>,
 }
 
 impl LogConfig {
@@ -45,7 +45,7 @@ impl LogConfig {
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     Text,
     Json,
     /// The journal's own protocol, which keeps levels and fields.
@@ -72,7 +72,7 @@ pub enum LoggingError {
 
 impl Logging {
     /// Changes what is logged from here on. RUST_LOG stays above it.
-    pub fn set_level(&self, level: &str) -> Result<(), LoggingError> {
+    pub(crate) fn set_level(&self, level: &str) -> Result<(), LoggingError> {
         Ok(self.level.reload(filter(level)?)?)
     }
 }

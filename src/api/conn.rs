@@ -52,13 +52,13 @@ use crate::books::oddities::Oddity;
 
 /// The running API.
 #[derive(Clone, Debug)]
-pub struct Api {
+pub(crate) struct Api {
     bound: watch::Receiver<Option<SocketAddr>>,
 }
 
 impl Api {
     /// Where it listens, once it does.
-    pub async fn addr(&self) -> Option<SocketAddr> {
+    pub(crate) async fn addr(&self) -> Option<SocketAddr> {
         let mut bound = self.bound.clone();
         bound.wait_for(Option::is_some).await.ok().and_then(|addr| *addr)
     }
@@ -66,7 +66,11 @@ impl Api {
 
 /// Serves the API at `listen` until `stop`. A port that is taken is no reason not to mine: it is
 /// tried again.
-pub fn spawn(listen: SocketAddr, handles: Handles, stop: CancellationToken) -> io::Result<Api> {
+pub(crate) fn spawn(
+    listen: SocketAddr,
+    handles: Handles,
+    stop: CancellationToken,
+) -> io::Result<Api> {
     let (sender, bound) = watch::channel(None);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -16,23 +16,23 @@ use crate::{
 };
 
 #[derive(Clone)]
-pub struct Handles {
-    pub counters: Arc<Counters>,
-    pub roster: Arc<Roster>,
-    pub ledger: Ledger,
-    pub templates: Templates,
-    pub blocks: Arc<BlockStats>,
+pub(crate) struct Handles {
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) roster: Arc<Roster>,
+    pub(crate) ledger: Ledger,
+    pub(crate) templates: Templates,
+    pub(crate) blocks: Arc<BlockStats>,
     /// None: there has been no work yet.
-    pub work: watch::Receiver<Option<Arc<Work>>>,
+    pub(crate) work: watch::Receiver<Option<Arc<Work>>>,
     /// None: solo, or not started yet.
-    pub pool: watch::Receiver<Option<datum::Pool>>,
+    pub(crate) pool: watch::Receiver<Option<datum::Pool>>,
     /// What the configuration says now.
-    pub configs: watch::Receiver<Arc<Config>>,
-    pub facts: Arc<Facts>,
-    pub tls: watch::Receiver<Arc<TlsFacts>>,
-    pub settings: SettingsFile,
+    pub(crate) configs: watch::Receiver<Arc<Config>>,
+    pub(crate) facts: Arc<Facts>,
+    pub(crate) tls: watch::Receiver<Arc<TlsFacts>>,
+    pub(crate) settings: SettingsFile,
     /// For whoever makes the first settings.
-    pub setup_code: Arc<SetupCode>,
+    pub(crate) setup_code: Arc<SetupCode>,
 }
 
 impl Handles {
@@ -43,32 +43,32 @@ impl Handles {
 
 /// What is known once everything listens.
 #[derive(Clone, Debug, Default)]
-pub struct Facts {
+pub(crate) struct Facts {
     /// Where miners connect.
-    pub stratum: Vec<SocketAddr>,
-    pub sv2_authority_key: Option<String>,
+    pub(crate) stratum: Vec<SocketAddr>,
+    pub(crate) sv2_authority_key: Option<String>,
     /// Those of ports that have their own, in the order of `[[stratum.port]]`.
-    pub port_authority_keys: Vec<Option<String>>,
+    pub(crate) port_authority_keys: Vec<Option<String>>,
 }
 
 /// What miners are shown that speak TLS.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct TlsFacts {
+pub(crate) struct TlsFacts {
     /// There is a certificate to show.
-    pub is_on: bool,
+    pub(crate) is_on: bool,
     /// That of the gateway's own authority, as PEM, for miners.
-    pub authority: Option<Arc<str>>,
+    pub(crate) authority: Option<Arc<str>>,
     /// What that one has signed for.
-    pub names: Arc<[String]>,
+    pub(crate) names: Arc<[String]>,
     /// Why there is no certificate, or no new one.
-    pub trouble: Option<Arc<str>>,
+    pub(crate) trouble: Option<Arc<str>>,
 }
 
 /// The time, as answers need it.
 #[derive(Clone, Copy, Debug)]
-pub struct Moment {
-    pub now: Instant,
-    pub unix_s: u64,
+pub(crate) struct Moment {
+    pub(crate) now: Instant,
+    pub(crate) unix_s: u64,
 }
 
 impl Moment {

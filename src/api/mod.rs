@@ -9,7 +9,7 @@
 
 mod admin;
 mod assets;
-pub mod auth;
+pub(crate) mod auth;
 mod bans;
 mod budget;
 mod clock;
@@ -34,9 +34,7 @@ mod stranger;
 mod task;
 mod view;
 
-pub use self::{
-    auth::SetupCode,
-    conn::{Api, spawn},
-    handles::{Facts, Handles, Moment, TlsFacts},
-    task::try_password_file,
-};
+pub(crate) use self::auth::SetupCode;
+pub(crate) use self::conn::{Api, spawn};
+pub(crate) use self::handles::{Facts, Handles, TlsFacts};
+pub(crate) use self::task::try_password_file;

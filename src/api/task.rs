@@ -90,7 +90,7 @@ async fn read_password(state: &State, known: &mut Option<[u8; 32]>) {
 }
 
 /// Says what is wrong with a file for `api.admin_password_file`.
-pub fn try_password_file(path: &Path) -> Result<(), String> {
+pub(crate) fn try_password_file(path: &Path) -> Result<(), String> {
     read_file(path).map(drop)
 }
 

@@ -13,7 +13,8 @@ mod verdict;
 
 use std::{path::PathBuf, sync::Arc};
 
-pub use outcome::{Answer, BlockReport, BlockStats, Event, News};
+pub(crate) use outcome::BlockReport;
+pub use outcome::{Answer, BlockStats, Event, News};
 pub use task::{BlockSender, spawn};
 
 use crate::{node::NodeConfig, work::Hash256};

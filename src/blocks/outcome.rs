@@ -61,8 +61,8 @@ impl Answer {
 /// The end of a block's story.
 #[derive(Clone, Debug)]
 pub struct BlockReport {
-    pub height: u32,
-    pub hash: Hash256,
+    pub(crate) height: u32,
+    pub(crate) hash: Hash256,
     /// Node names and their last words.
     pub answers: Vec<(Arc<str>, Answer)>,
 }
@@ -73,7 +73,7 @@ fn shown(words: &str) -> String {
 }
 
 impl BlockReport {
-    pub fn is_accepted(&self) -> bool {
+    pub(crate) fn is_accepted(&self) -> bool {
         self.answers.iter().any(|(_, answer)| *answer == Answer::Accepted)
     }
 }
@@ -83,7 +83,7 @@ impl BlockReport {
 pub struct News {
     pub height: u32,
     pub hash: Hash256,
-    pub at: SystemTime,
+    pub(crate) at: SystemTime,
     pub event: Event,
 }
 
@@ -128,7 +128,7 @@ impl BlockStats {
     }
 
     /// How often each node gave which kind of last word.
-    pub fn answers(&self) -> BTreeMap<(Arc<str>, &'static str), u64> {
+    pub(crate) fn answers(&self) -> BTreeMap<(Arc<str>, &'static str), u64> {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

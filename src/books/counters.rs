@@ -20,17 +20,17 @@ pub struct Counters {
     /// Beats while the threads that serve miners do.
     pub(crate) pulse: Pulse,
     /// From a read with submits to the answers written: one for each such read.
-    pub submits: Histogram,
-    pub tip: TipClock,
+    pub(crate) submits: Histogram,
+    pub(crate) tip: TipClock,
 }
 
 /// Places for connections of miners.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct PlacesView {
-    pub taken: usize,
-    pub most: usize,
+pub(crate) struct PlacesView {
+    pub(crate) taken: usize,
+    pub(crate) most: usize,
     /// Of those taken: by miners without a share.
-    pub unproven: usize,
+    pub(crate) unproven: usize,
 }
 
 impl PlacesView {
@@ -57,26 +57,26 @@ pub struct CountersView {
     pub accepted: u64,
     pub(crate) accepted_difficulty: f64,
     pub(crate) rejected_difficulty: f64,
-    pub rejected: [u64; Reject::ALL.len()],
+    pub(crate) rejected: [u64; Reject::ALL.len()],
     /// The same shares, each protocol for itself, in the order of `MinerProtocol::ALL`.
     pub(crate) by_protocol: [SharesView; MinerProtocol::ALL.len()],
-    pub blocks: u64,
+    pub(crate) blocks: u64,
     /// Miners connected now.
     pub connections: u64,
     pub(crate) relay_dropped: u64,
     /// In the order of `Refused::ALL`.
-    pub refused: [u64; Refused::ALL.len()],
+    pub(crate) refused: [u64; Refused::ALL.len()],
     /// Shares whose worker's name could not be read; they count for the channel's own.
     pub(crate) nameless: u64,
-    pub places: PlacesView,
+    pub(crate) places: PlacesView,
 }
 
 /// Shares of one protocol at a moment.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct SharesView {
-    pub accepted: u64,
-    pub difficulty: f64,
-    pub rejected: [u64; Reject::ALL.len()],
+pub(crate) struct SharesView {
+    pub(crate) accepted: u64,
+    pub(crate) difficulty: f64,
+    pub(crate) rejected: [u64; Reject::ALL.len()],
     pub(crate) rejected_difficulty: f64,
 }
 
@@ -117,11 +117,11 @@ impl Counters {
         self.relay_dropped.fetch_add(shares, Relaxed);
     }
 
-    pub fn connected(&self) {
+    pub(crate) fn connected(&self) {
         self.connections.fetch_add(1, Relaxed);
     }
 
-    pub fn disconnected(&self) {
+    pub(crate) fn disconnected(&self) {
         self.connections.fetch_sub(1, Relaxed);
     }
 
@@ -166,12 +166,7 @@ fn add(sum: &AtomicU64, more: f64) {
 }
 
 impl CountersView {
-    pub fn rejected_total(&self) -> u64 {
+    pub(crate) fn rejected_total(&self) -> u64 {
         self.rejected.iter().sum()
-    }
-
-    /// Reasons that occurred, with how often.
-    pub fn rejects(&self) -> impl Iterator<Item = (Reject, u64)> {
-        Reject::ALL.into_iter().zip(self.rejected).filter(|(_, count)| *count > 0)
     }
 }

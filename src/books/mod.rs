@@ -4,14 +4,15 @@
 //! Not here: what outlives the process (`ledger`), and who may come in (`work::limits`).
 
 mod counters;
-pub mod oddities;
+pub(crate) mod oddities;
 mod pulse;
 pub mod roster;
 mod score;
 mod timing;
 
-pub use counters::{Counters, CountersView, PlacesView, SharesView};
-pub use pulse::{PULSE_EACH, Pulse};
+pub use counters::Counters;
+pub(crate) use counters::{CountersView, PlacesView};
+pub(crate) use pulse::{PULSE_EACH, Pulse};
 pub use roster::{MinerProtocol, Roster};
-pub use score::{Score, ScoreView};
-pub use timing::{Histogram, HistogramView, TipClock};
+pub(crate) use score::{Score, ScoreView};
+pub(crate) use timing::{Histogram, HistogramView, TipClock};

@@ -14,7 +14,7 @@ use crate::work::Difficulty;
 
 /// What somebody got wrong.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Oddity {
+pub(crate) enum Oddity {
     /// A web browser opened a port for miners. The dashboard, if there is one.
     Browser { dashboard: Option<SocketAddr> },
     /// A miner speaks to the dashboard's port: in which protocol, and the port that it wants.
@@ -32,19 +32,19 @@ pub enum Oddity {
 
 /// One kind's latest.
 #[derive(Clone, Debug, PartialEq)]
-pub struct OddityRecord {
-    pub peer: SocketAddr,
+pub(crate) struct OddityRecord {
+    pub(crate) peer: SocketAddr,
     pub(crate) oddity: Oddity,
-    pub at: Instant,
+    pub(crate) at: Instant,
     /// Since the process began.
-    pub count: u64,
+    pub(crate) count: u64,
     said: Instant,
     unsaid: u64,
 }
 
 /// The latest of each kind.
 #[derive(Debug, Default)]
-pub struct Oddities(Mutex<[Option<OddityRecord>; KINDS]>);
+pub(crate) struct Oddities(Mutex<[Option<OddityRecord>; KINDS]>);
 
 impl Oddity {
     const fn kind(&self) -> usize {
@@ -59,7 +59,7 @@ impl Oddity {
     }
 
     /// As warnings name it.
-    pub const fn code(&self) -> &'static str {
+    pub(crate) const fn code(&self) -> &'static str {
         match self {
             Self::Browser { .. } => "browser-at-stratum",
             Self::MinerAtDashboard { .. } => "miner-at-dashboard",
@@ -166,7 +166,7 @@ impl Oddities {
     }
 
     /// Those of the last hour.
-    pub fn recent(&self, now: Instant) -> Vec<OddityRecord> {
+    pub(crate) fn recent(&self, now: Instant) -> Vec<OddityRecord> {
         let all = self.all();
         all.iter().flatten().filter(|odd| now < odd.at + RECENT).cloned().collect()
     }

@@ -8,7 +8,7 @@ use std::{
 
 /// Beats for as long as its threads get to their tasks.
 #[derive(Debug, Default)]
-pub struct Pulse {
+pub(crate) struct Pulse {
     began: OnceLock<Instant>,
     /// Milliseconds from then to the last beat.
     last: AtomicU64,
@@ -30,7 +30,7 @@ impl Pulse {
 }
 
 /// How often a pulse beats.
-pub const PULSE_EACH: Duration = Duration::from_secs(1);
+pub(crate) const PULSE_EACH: Duration = Duration::from_secs(1);
 /// A machine that swaps, or is suspended for a moment, is no fault.
 const STALLED_AFTER: Duration = Duration::from_secs(10);
 

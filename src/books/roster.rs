@@ -38,7 +38,7 @@ impl MinerProtocol {
         [Self::Sv1, Self::Sv1Tls, Self::Sv2Standard, Self::Sv2Extended];
 
     /// As the API and the metrics say it.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Sv1 => "sv1",
             Self::Sv1Tls => "sv1+tls",
@@ -64,12 +64,12 @@ pub struct Roster {
 
 /// One live SV1 connection or SV2 channel.
 #[derive(Debug)]
-pub struct Miner {
+pub(crate) struct Miner {
     /// Unique for the life of this process.
-    pub id: u64,
-    pub peer: SocketAddr,
-    pub protocol: MinerProtocol,
-    pub connected: Instant,
+    pub(crate) id: u64,
+    pub(crate) peer: SocketAddr,
+    pub(crate) protocol: MinerProtocol,
+    pub(crate) connected: Instant,
     pub(crate) score: Score,
     difficulty: AtomicU64,
     about: Mutex<About>,
@@ -107,8 +107,8 @@ pub struct About {
 #[derive(Debug)]
 pub struct Worker {
     /// Another each time that the name is entered in the roster.
-    pub id: u64,
-    pub name: Username,
+    pub(crate) id: u64,
+    pub(crate) name: Username,
     pub(crate) score: Score,
 }
 
@@ -170,15 +170,11 @@ impl Roster {
     }
 
     /// How many are here now.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         lock(&self.miners).len()
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    pub fn miner(&self, id: u64) -> Option<Arc<Miner>> {
+    pub(crate) fn miner(&self, id: u64) -> Option<Arc<Miner>> {
         lock(&self.miners).get(&id).cloned()
     }
 
@@ -201,7 +197,7 @@ impl Roster {
     }
 
     /// Everyone who has sent a share, in no order.
-    pub fn workers(&self) -> Vec<Arc<Worker>> {
+    pub(crate) fn workers(&self) -> Vec<Arc<Worker>> {
         let mut all: Vec<_> = lock(&self.workers).values().cloned().collect();
         if self.others.score.accepted.load(Relaxed) > 0 {
             all.push(Arc::clone(&self.others));
@@ -218,7 +214,7 @@ pub struct Presence {
 }
 
 impl Presence {
-    pub fn miner(&self) -> &Arc<Miner> {
+    pub(crate) fn miner(&self) -> &Arc<Miner> {
         &self.miner
     }
 
@@ -245,11 +241,11 @@ impl Drop for Presence {
 
 impl Miner {
     /// The difficulty that it was last told.
-    pub fn difficulty(&self) -> f64 {
+    pub(crate) fn difficulty(&self) -> f64 {
         f64::from_bits(self.difficulty.load(Relaxed))
     }
 
-    pub fn set_difficulty(&self, difficulty: Difficulty) {
+    pub(crate) fn set_difficulty(&self, difficulty: Difficulty) {
         self.difficulty.store(difficulty.get().to_bits(), Relaxed);
     }
 
@@ -257,7 +253,7 @@ impl Miner {
         lock(&self.about).clone()
     }
 
-    pub fn class(&self) -> CoinbaseClass {
+    pub(crate) fn class(&self) -> CoinbaseClass {
         lock(&self.about).class
     }
 
@@ -286,17 +282,17 @@ impl Miner {
 
 impl Eviction {
     /// For one channel of a connection.
-    pub fn of_channel(connection: &Arc<Self>) -> Self {
+    pub(crate) fn of_channel(connection: &Arc<Self>) -> Self {
         Self { connection: Some(Arc::clone(connection)), ..Self::default() }
     }
 
     /// Whether both are of one connection.
-    pub fn is_beside(self: &Arc<Self>, other: &Arc<Self>) -> bool {
+    pub(crate) fn is_beside(self: &Arc<Self>, other: &Arc<Self>) -> bool {
         let [own, others] = [self, other].map(|it| it.connection.as_ref().unwrap_or(it));
         Arc::ptr_eq(own, others)
     }
 
-    pub fn want(&self) {
+    pub(crate) fn want(&self) {
         self.wanted.store(true, Relaxed);
         match &self.connection {
             Some(connection) => {
@@ -315,7 +311,7 @@ impl Eviction {
 
     /// Whether channels are to go now, for its connection to ask once a turn. Not before all that they
     /// sent has been read, unless more and more comes.
-    pub fn take_channels(&self, is_read: bool) -> bool {
+    pub(crate) fn take_channels(&self, is_read: bool) -> bool {
         if !self.has_channels() {
             return false;
         }
@@ -326,7 +322,7 @@ impl Eviction {
         self.has_channel.swap(false, Acquire)
     }
 
-    pub fn has_channels(&self) -> bool {
+    pub(crate) fn has_channels(&self) -> bool {
         self.has_channel.load(Relaxed)
     }
 
@@ -343,7 +339,7 @@ impl Eviction {
     }
 
     /// Something has come from it.
-    pub fn hear(&self, now: Instant) {
+    pub(crate) fn hear(&self, now: Instant) {
         if let Some(came) = self.came.get() {
             let after = now.saturating_duration_since(*came).as_millis();
             self.heard.store(after.try_into().unwrap_or(u64::MAX), Relaxed);

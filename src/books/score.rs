@@ -9,7 +9,7 @@ use crate::work::Reject;
 
 /// Shares counted. Written share by share, read at any time.
 #[derive(Debug, Default)]
-pub struct Score {
+pub(crate) struct Score {
     pub(super) accepted: AtomicU64,
     /// Σ credited difficulty, an `f64`'s bits.
     difficulty: AtomicU64,
@@ -23,20 +23,20 @@ pub struct Score {
 
 /// A moment's copy of a [`Score`].
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct ScoreView {
-    pub accepted: u64,
+pub(crate) struct ScoreView {
+    pub(crate) accepted: u64,
     /// Σ credited difficulty.
-    pub difficulty: f64,
-    pub rejected: [u64; Reject::ALL.len()],
+    pub(crate) difficulty: f64,
+    pub(crate) rejected: [u64; Reject::ALL.len()],
     /// The greatest real difficulty of an accepted share.
-    pub best: f64,
+    pub(crate) best: f64,
     /// Since the roster began.
     pub(crate) last_share: Option<Duration>,
-    pub blocks: u64,
+    pub(crate) blocks: u64,
 }
 
 impl Score {
-    pub fn view(&self) -> ScoreView {
+    pub(crate) fn view(&self) -> ScoreView {
         let load = |counter: &AtomicU64| counter.load(Relaxed);
         ScoreView {
             accepted: load(&self.accepted),
@@ -80,7 +80,7 @@ impl Score {
 }
 
 impl ScoreView {
-    pub fn rejected_total(&self) -> u64 {
+    pub(crate) fn rejected_total(&self) -> u64 {
         self.rejected.iter().sum()
     }
 }

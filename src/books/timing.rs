@@ -13,7 +13,7 @@ use crate::work::{Hash256, Work};
 
 /// Times, counted by how long they are. Adding one is two atomic additions.
 #[derive(Debug, Default)]
-pub struct Histogram {
+pub(crate) struct Histogram {
     /// One for each of [`Self::BOUNDS`], and one for what is longer than all.
     buckets: [AtomicU64; Self::BOUNDS.len() + 1],
     sum_ns: AtomicU64,
@@ -21,10 +21,10 @@ pub struct Histogram {
 
 /// A moment's copy.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct HistogramView {
+pub(crate) struct HistogramView {
     /// How many fell into each bucket, not summed up.
     pub(crate) buckets: [u64; Histogram::BOUNDS.len() + 1],
-    pub sum: Duration,
+    pub(crate) sum: Duration,
 }
 
 impl Histogram {
@@ -57,7 +57,7 @@ impl Histogram {
         self.sum_ns.fetch_add(ns, Relaxed);
     }
 
-    pub fn view(&self) -> HistogramView {
+    pub(crate) fn view(&self) -> HistogramView {
         HistogramView {
             buckets: std::array::from_fn(|at| self.buckets[at].load(Relaxed)),
             sum: Duration::from_nanos(self.sum_ns.load(Relaxed)),
@@ -67,12 +67,12 @@ impl Histogram {
 
 /// How long new tips take to the miners. Locked once for each connection and tip.
 #[derive(Debug, Default)]
-pub struct TipClock {
+pub(crate) struct TipClock {
     state: Mutex<TipState>,
     /// From the first news of a tip to the first miner that was told; one for each tip.
-    pub first: Histogram,
+    pub(crate) first: Histogram,
     /// The same to the last miner, known when there is the next tip or nobody was told for a while.
-    pub last: Histogram,
+    pub(crate) last: Histogram,
 }
 
 #[derive(Debug, Default)]
@@ -97,7 +97,7 @@ struct TipTold {
 
 impl TipClock {
     /// A node has told of `tip` at `at`.
-    pub fn heard(&self, tip: Hash256, at: Instant) {
+    pub(crate) fn heard(&self, tip: Hash256, at: Instant) {
         let mut state = self.lock();
         match state.heard.iter_mut().find(|(known, _)| *known == tip) {
             Some((_, known)) => *known = at.min(*known),
@@ -112,7 +112,7 @@ impl TipClock {
     }
 
     /// A connection has written `work`, the first on its tip, at `now`.
-    pub fn told(&self, work: &Work, now: Instant) {
+    pub(crate) fn told(&self, work: &Work, now: Instant) {
         let (tip, since) = (*work.tip(), work.sequence);
         let mut state = self.lock();
         match &mut state.told {

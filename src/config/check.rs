@@ -11,7 +11,8 @@ mod service;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use self::mining::chains;
-pub use self::service::OWN_PATHS;
+#[cfg(test)]
+pub(crate) use self::service::OWN_PATHS;
 use super::{Config, problem::Fault, raw};
 use crate::{template::TemplateConfig, work::Difficulty};
 
@@ -141,7 +142,7 @@ impl Check {
 }
 
 /// Reads "40s", "1500ms", "2m", "1h", "90d".
-pub fn parse_duration(text: &str) -> Option<Duration> {
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     let unit_at = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at(unit_at);
     let number: u64 = number.parse().ok()?;

@@ -13,7 +13,7 @@ impl Config {
     ///
     /// # Panics
     /// Never: a test reads them too.
-    pub fn defaults() -> Self {
+    pub(crate) fn defaults() -> Self {
         let checked = check::config(Raw::default(), false);
         checked.unwrap_or_else(|faults| unreachable!("the defaults are refused: {faults:?}"))
     }

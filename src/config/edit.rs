@@ -4,11 +4,11 @@ mod json;
 mod keys;
 mod mask;
 
-pub use self::{
-    json::Json,
-    keys::{changed, set_keys},
-    mask::{MASK, hide, reveal, with_password as hide_in_url},
-};
+pub use self::json::Json;
+pub(crate) use self::keys::changed;
+pub use self::keys::set_keys;
+pub(crate) use self::mask::{MASK, with_password as hide_in_url};
+pub use self::mask::{hide, reveal};
 
 #[cfg(test)]
 #[path = "edit_tests.rs"]

@@ -28,34 +28,34 @@ use super::{
 /// The configuration in use, and the file that it came from. What it tells has [`MASK`] for each
 /// secret.
 #[derive(Clone)]
-pub struct SettingsFile(Arc<Inner>);
+pub(crate) struct SettingsFile(Arc<Inner>);
 
 /// The file as it is.
 #[derive(Clone, Debug)]
-pub struct SettingsView {
-    pub path: String,
-    pub text: String,
+pub(crate) struct SettingsView {
+    pub(crate) path: String,
+    pub(crate) text: String,
     /// Every key with the value in use, as JSON.
-    pub values: Box<RawValue>,
-    pub revision: String,
-    pub writable: bool,
-    pub problems: Vec<String>,
-    pub needs_restart: Vec<String>,
-    pub from_environment: Vec<String>,
+    pub(crate) values: Box<RawValue>,
+    pub(crate) revision: String,
+    pub(crate) writable: bool,
+    pub(crate) problems: Vec<String>,
+    pub(crate) needs_restart: Vec<String>,
+    pub(crate) from_environment: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
-pub struct Change {
-    pub what: Edit,
+pub(crate) struct Change {
+    pub(crate) what: Edit,
     /// What was edited, if it matters.
-    pub revision: Option<String>,
-    pub check_only: bool,
+    pub(crate) revision: Option<String>,
+    pub(crate) check_only: bool,
     /// By somebody who may only make the first settings.
-    pub sets_up: bool,
+    pub(crate) sets_up: bool,
 }
 
 #[derive(Clone, Debug)]
-pub enum Edit {
+pub(crate) enum Edit {
     /// The whole file.
     Text(String),
     /// A JSON object of keys and values.
@@ -64,15 +64,15 @@ pub enum Edit {
 
 /// Keys that changed.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Applied {
-    pub applied: Vec<String>,
-    pub needs_restart: Vec<String>,
+pub(crate) struct Applied {
+    pub(crate) applied: Vec<String>,
+    pub(crate) needs_restart: Vec<String>,
     /// None: nothing was written.
-    pub revision: Option<String>,
+    pub(crate) revision: Option<String>,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum SettingsError {
+pub(crate) enum SettingsError {
     #[error("These settings cannot be used; nothing was changed.")]
     Refused(Vec<String>),
     #[error("The file has changed since you began: load it again, then make your changes anew.")]
@@ -84,7 +84,7 @@ pub enum SettingsError {
 }
 
 /// Tries new settings on the gateway that runs by the old ones; the error has a line for each problem.
-pub type Trial = Box<dyn Fn(&Config, &Raw) -> Result<(), Vec<String>> + Send + Sync>;
+pub(crate) type Trial = Box<dyn Fn(&Config, &Raw) -> Result<(), Vec<String>> + Send + Sync>;
 
 struct Inner {
     /// None: there is no file.
@@ -102,7 +102,7 @@ struct Inner {
 }
 
 impl SettingsFile {
-    pub fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config) -> Self {
         Self(Arc::new(Inner {
             path: config.path.clone(),
             running: Mutex::new(Arc::clone(&config.written)),
@@ -114,37 +114,37 @@ impl SettingsFile {
     }
 
     /// What is in use, from now on.
-    pub fn configs(&self) -> watch::Receiver<Arc<Config>> {
+    pub(crate) fn configs(&self) -> watch::Receiver<Arc<Config>> {
         self.0.configs.subscribe()
     }
 
     /// From here on new settings have to pass this trial too.
-    pub fn try_with(&self, trial: Trial) {
+    pub(crate) fn try_with(&self, trial: Trial) {
         // Whoever was there first stays: there is one gateway.
         let _ = self.0.trial.set(trial);
     }
 
     /// Somebody is paid, on a network that fits: from here on only an admin changes settings.
-    pub fn set_up(&self) {
+    pub(crate) fn set_up(&self) {
         self.0.is_set_up.store(true, Ordering::Release);
     }
 
-    pub fn is_set_up(&self) -> bool {
+    pub(crate) fn is_set_up(&self) -> bool {
         self.0.is_set_up.load(Ordering::Acquire)
     }
 
     /// The file as it is, and the values in use.
-    pub async fn read(&self) -> Result<SettingsView, SettingsError> {
+    pub(crate) async fn read(&self) -> Result<SettingsView, SettingsError> {
         self.on_a_thread(Inner::read).await
     }
 
     /// Checks new settings, writes them and puts into effect what can be.
-    pub async fn change(&self, change: Change) -> Result<Applied, SettingsError> {
+    pub(crate) async fn change(&self, change: Change) -> Result<Applied, SettingsError> {
         self.on_a_thread(move |inner| inner.change(&change)).await
     }
 
     /// Reads the file again, and puts into effect what can be.
-    pub async fn reload(&self) -> Result<Applied, SettingsError> {
+    pub(crate) async fn reload(&self) -> Result<Applied, SettingsError> {
         self.on_a_thread(Inner::reload).await
     }
 

@@ -25,12 +25,14 @@ use figment::{
     providers::{Env, Format, Toml},
 };
 
-pub use check::{OWN_PATHS, parse_duration};
-pub use file::{Applied, Change, Edit, SettingsError, SettingsFile, SettingsView, Trial};
-pub use import::{Imported, import_datum};
+#[cfg(test)]
+pub(crate) use check::OWN_PATHS;
+pub(crate) use check::parse_duration;
+pub(crate) use file::{Applied, Change, Edit, SettingsError, SettingsFile, SettingsView, Trial};
+pub use import::import_datum;
 pub use module::Module;
-pub use problem::Problem;
-pub use raw::{Raw, Secret};
+pub(crate) use problem::Problem;
+pub(crate) use raw::Raw;
 
 use crate::{
     datum::DatumConfig,
@@ -46,29 +48,29 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The file that it was read from.
-    pub path: Option<PathBuf>,
+    pub(crate) path: Option<PathBuf>,
     /// All of it as it was written, with the environment over it.
-    pub written: Arc<Raw>,
+    pub(crate) written: Arc<Raw>,
     /// `mining.address`; none: not set up yet, so nothing is mined.
-    pub address: Option<PayoutAddress>,
-    pub template: TemplateConfig,
+    pub(crate) address: Option<PayoutAddress>,
+    pub(crate) template: TemplateConfig,
     /// None while there is no address.
-    pub work: Option<AssemblerConfig>,
-    pub datum: DatumConfig,
-    pub stratum: Stratum,
-    pub limits: Rules,
-    pub ledger: LedgerConfig,
-    pub api: Api,
+    pub(crate) work: Option<AssemblerConfig>,
+    pub(crate) datum: DatumConfig,
+    pub(crate) stratum: Stratum,
+    pub(crate) limits: Rules,
+    pub(crate) ledger: LedgerConfig,
+    pub(crate) api: Api,
     pub log: LogConfig,
 }
 
 /// Whom blocks pay that are found while not pooled.
 #[derive(Clone, Debug, PartialEq)]
-pub struct PayoutAddress {
+pub(crate) struct PayoutAddress {
     /// Its network is checked when the node says which one it is on.
-    pub address: bitcoin::Address<bitcoin::address::NetworkUnchecked>,
+    pub(crate) address: bitcoin::Address<bitcoin::address::NetworkUnchecked>,
     /// As written.
-    pub text: String,
+    pub(crate) text: String,
 }
 
 impl PayoutAddress {
@@ -79,21 +81,21 @@ impl PayoutAddress {
 
 /// Where miners connect, and by which rules.
 #[derive(Clone, Debug)]
-pub struct Stratum {
-    pub listen: Vec<SocketAddr>,
-    pub rules: stratum::Config,
-    pub ports: Vec<Port>,
+pub(crate) struct Stratum {
+    pub(crate) listen: Vec<SocketAddr>,
+    pub(crate) rules: stratum::Config,
+    pub(crate) ports: Vec<Port>,
     /// As far as this process may open as many files.
-    pub limits: listener::Limits,
+    pub(crate) limits: listener::Limits,
     /// Whose PROXY header is believed.
-    pub trusted_proxies: Arc<[Cidr]>,
-    pub tls: Tls,
-    pub sv2: Sv2,
+    pub(crate) trusted_proxies: Arc<[Cidr]>,
+    pub(crate) tls: Tls,
+    pub(crate) sv2: Sv2,
 }
 
 /// `[stratum.tls]`: what Stratum V1 miners are shown that speak TLS.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Tls {
+pub(crate) enum Tls {
     Off,
     /// Signed by an authority of the gateway's own, for these names too.
     Own {
@@ -107,40 +109,40 @@ pub enum Tls {
 
 /// `[[stratum.port]]`.
 #[derive(Clone, Debug)]
-pub struct Port {
-    pub listen: Vec<SocketAddr>,
-    pub rules: stratum::Config,
+pub(crate) struct Port {
+    pub(crate) listen: Vec<SocketAddr>,
+    pub(crate) rules: stratum::Config,
     /// Its own Stratum V2 authority key.
-    pub authority_key_file: Option<PathBuf>,
+    pub(crate) authority_key_file: Option<PathBuf>,
 }
 
 /// `[stratum.sv2]`.
 #[derive(Clone, Debug)]
-pub struct Sv2 {
+pub(crate) struct Sv2 {
     /// None: in `data_dir`.
-    pub authority_key_file: Option<PathBuf>,
-    pub certificate_lifetime: Duration,
+    pub(crate) authority_key_file: Option<PathBuf>,
+    pub(crate) certificate_lifetime: Duration,
 }
 
 #[derive(Clone, Debug)]
-pub struct Api {
+pub(crate) struct Api {
     /// None: no dashboard, no API, no metrics.
-    pub listen: Option<SocketAddr>,
+    pub(crate) listen: Option<SocketAddr>,
     /// None: reading only.
-    pub admin_password_file: Option<PathBuf>,
-    pub metrics: bool,
+    pub(crate) admin_password_file: Option<PathBuf>,
+    pub(crate) metrics: bool,
     /// What stands before every path at the proxy in front, like "/gatewayd"; empty: nothing.
-    pub base_path: Arc<str>,
+    pub(crate) base_path: Arc<str>,
     /// Names that the dashboard goes by, in lower case; "*.x" for all below x.
-    pub allowed_hosts: Arc<[Box<str>]>,
+    pub(crate) allowed_hosts: Arc<[Box<str>]>,
 }
 
 /// Why there is no configuration: each line says where, which key, what is wrong and what to do.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .problems.iter().map(|it| it.in_file(.path)).collect::<Vec<_>>().join("\n"))]
 pub struct ConfigError {
-    pub path: String,
-    pub problems: Vec<Problem>,
+    pub(crate) path: String,
+    pub(crate) problems: Vec<Problem>,
 }
 
 impl Config {
@@ -169,7 +171,7 @@ impl Config {
 
     /// What a file with this text would mean, with the environment over it. `mining.address` may be
     /// missing.
-    pub fn preview(toml: &str, path: &Path) -> Result<Self, Vec<String>> {
+    pub(crate) fn preview(toml: &str, path: &Path) -> Result<Self, Vec<String>> {
         let lines = |problems: Vec<Problem>| -> Vec<String> {
             problems.iter().map(ToString::to_string).collect()
         };
@@ -178,7 +180,7 @@ impl Config {
     }
 
     /// This one, but for what cannot change while `running` runs.
-    pub fn without_restart(&self, running: &Raw) -> Result<Self, Vec<String>> {
+    pub(crate) fn without_restart(&self, running: &Raw) -> Result<Self, Vec<String>> {
         let raw = Raw::clone(&self.written).without_restart(running);
         let config = check::config(raw, false);
         let config =
@@ -193,12 +195,12 @@ impl Config {
     }
 
     /// The scriptPubKey of `mining.address`; none: it is not set yet.
-    pub fn own_script(&self) -> Option<&[u8]> {
+    pub(crate) fn own_script(&self) -> Option<&[u8]> {
         self.work.as_ref().map(|work| &*work.solo.script)
     }
 
     /// Whether blocks on this network can pay `mining.address`.
-    pub fn fits_network(&self, network: Network) -> bool {
+    pub(crate) fn fits_network(&self, network: Network) -> bool {
         self.template.chains.contains(&network)
     }
 }
@@ -243,7 +245,7 @@ fn environment() -> Env {
 }
 
 /// The keys that the environment sets.
-pub fn keys_of_environment() -> Vec<String> {
+pub(crate) fn keys_of_environment() -> Vec<String> {
     use figment::Provider;
     let data = environment().data().unwrap_or_default();
     let mut keys = Vec::new();

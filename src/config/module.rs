@@ -9,11 +9,11 @@ use figment::{Figment, providers::Env};
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Module {
     /// As whom the node's NodeAPI knows us.
-    pub id: String,
+    pub(crate) id: String,
     /// Of the NodeAPI.
-    pub socket: Option<PathBuf>,
+    pub(crate) socket: Option<PathBuf>,
     /// Ours to write to.
-    pub data_dir: Option<PathBuf>,
+    pub(crate) data_dir: Option<PathBuf>,
     config: Option<PathBuf>,
 }
 

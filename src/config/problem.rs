@@ -6,7 +6,7 @@ use toml_edit::{Document, Item, TableLike, TomlError};
 
 /// Something wrong, for whoever wrote it.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Problem {
+pub(crate) struct Problem {
     place: Place,
     /// Begins with the key, then says what is wrong and what to do.
     text: String,
@@ -36,7 +36,7 @@ impl Problem {
         Self { place: Place::File, text: text.into() }
     }
 
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         &self.text
     }
 

@@ -11,15 +11,15 @@ use serde::{
 macro_rules! section {
     (
         $(#[$about:meta])*
-        pub struct $name:ident {
+        pub(crate) struct $name:ident {
             $($(#[$attribute:meta])* $key:ident: $type:ty = $default:expr,)*
         }
     ) => {
         $(#[$about])*
         #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
         #[serde(deny_unknown_fields, default)]
-        pub struct $name {
-            $($(#[$attribute])* pub $key: $type,)*
+        pub(crate) struct $name {
+            $($(#[$attribute])* pub(crate) $key: $type,)*
         }
 
         impl Default for $name {
@@ -33,21 +33,21 @@ macro_rules! section {
 /// The whole file. Unknown keys are refused, so that a typing error never passes for a setting.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Raw {
-    pub node: Vec<Node>,
-    pub template: Template,
-    pub mining: Mining,
-    pub pool: Vec<Pool>,
-    pub pooling: Pooling,
-    pub stratum: Stratum,
-    pub api: Api,
-    pub limits: Limits,
-    pub ledger: Ledger,
-    pub log: Log,
+pub(crate) struct Raw {
+    pub(crate) node: Vec<Node>,
+    pub(crate) template: Template,
+    pub(crate) mining: Mining,
+    pub(crate) pool: Vec<Pool>,
+    pub(crate) pooling: Pooling,
+    pub(crate) stratum: Stratum,
+    pub(crate) api: Api,
+    pub(crate) limits: Limits,
+    pub(crate) ledger: Ledger,
+    pub(crate) log: Log,
 }
 
 section! {
-    pub struct Node {
+    pub(crate) struct Node {
         kind: String = "bitcoind".into(),
         rpc_url: String = "http://127.0.0.1:8332".into(),
         rpc_cookie_file: String = "~/.bitcoin/.cookie".into(),
@@ -62,7 +62,7 @@ section! {
 }
 
 section! {
-    pub struct Template {
+    pub(crate) struct Template {
         refresh: String = "40s".into(),
         stale_after: String = "120s".into(),
         propose: bool = true,
@@ -71,7 +71,7 @@ section! {
 }
 
 section! {
-    pub struct Mining {
+    pub(crate) struct Mining {
         address: String = String::new(),
         coinbase_tag: String = "gatewayd".into(),
         coinbase_tag_secondary: String = String::new(),
@@ -80,7 +80,7 @@ section! {
 }
 
 section! {
-    pub struct Pool {
+    pub(crate) struct Pool {
         host: String = "datum-beta1.mine.ocean.xyz".into(),
         port: u16 = 28915,
         public_key: String = "f21f2f0ef0aa1970468f22bad9bb7f4535146f8e4a8f646bebc93da3d89b1406\
@@ -90,7 +90,7 @@ section! {
 }
 
 section! {
-    pub struct Pooling {
+    pub(crate) struct Pooling {
         when_down: String = "disconnect".into(),
         usernames: String = "full".into(),
         always_pay_self: bool = true,
@@ -103,7 +103,7 @@ section! {
 }
 
 section! {
-    pub struct Stratum {
+    pub(crate) struct Stratum {
         listen: Vec<String> = vec!["0.0.0.0:23334".into(), "[::]:23334".into()],
         trusted_proxies: Vec<String> = Vec::new(),
         max_connections: usize = 50_000,
@@ -131,15 +131,15 @@ section! {
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Tls {
-    pub enabled: bool,
-    pub certificate_file: String,
-    pub key_file: String,
-    pub names: Vec<String>,
+pub(crate) struct Tls {
+    pub(crate) enabled: bool,
+    pub(crate) certificate_file: String,
+    pub(crate) key_file: String,
+    pub(crate) names: Vec<String>,
 }
 
 section! {
-    pub struct Sv2 {
+    pub(crate) struct Sv2 {
         authority_key_file: String = String::new(),
         certificate_lifetime: String = "24h".into(),
     }
@@ -147,7 +147,7 @@ section! {
 
 impl Raw {
     /// Without what takes a restart to change: that stays as it is in `running`.
-    pub fn without_restart(mut self, running: &Self) -> Self {
+    pub(crate) fn without_restart(mut self, running: &Self) -> Self {
         self.stratum.listen.clone_from(&running.stratum.listen);
         let listens = |stratum: &Stratum| -> Vec<_> {
             let ports = stratum.port.iter();
@@ -165,7 +165,7 @@ impl Raw {
     }
 
     /// Without what nobody else may know: `mask` stands for each secret.
-    pub fn masked(mut self, mask: &str) -> Self {
+    pub(crate) fn masked(mut self, mask: &str) -> Self {
         for node in &mut self.node {
             if !node.rpc_password.is_empty() {
                 node.rpc_password = Secret::new(mask);
@@ -181,33 +181,33 @@ impl Raw {
 /// An operator's own rule for a kind of miner.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Class {
+pub(crate) struct Class {
     #[serde(rename = "match")]
-    pub pattern: String,
-    pub max_coinbase: usize,
+    pub(crate) pattern: String,
+    pub(crate) max_coinbase: usize,
     #[serde(default)]
-    pub difficulty_min: f64,
+    pub(crate) difficulty_min: f64,
 }
 
 /// A port with rules of its own; what is missing is as for all.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Port {
-    pub listen: Vec<String>,
+pub(crate) struct Port {
+    pub(crate) listen: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub difficulty_min: Option<f64>,
+    pub(crate) difficulty_min: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub difficulty_start: Option<f64>,
+    pub(crate) difficulty_start: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub difficulty_max: Option<f64>,
+    pub(crate) difficulty_max: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_coinbase: Option<usize>,
+    pub(crate) max_coinbase: Option<usize>,
     #[serde(skip_serializing_if = "String::is_empty")]
-    pub authority_key_file: String,
+    pub(crate) authority_key_file: String,
 }
 
 section! {
-    pub struct Api {
+    pub(crate) struct Api {
         listen: String = "127.0.0.1:7152".into(),
         admin_password_file: String = String::new(),
         metrics: bool = true,
@@ -217,7 +217,7 @@ section! {
 }
 
 section! {
-    pub struct Limits {
+    pub(crate) struct Limits {
         connections_per_minute: u32 = 12_000,
         logins_per_minute: u32 = 24_000,
         bad_shares_per_minute: u32 = 600,
@@ -231,14 +231,14 @@ section! {
 }
 
 section! {
-    pub struct Ledger {
+    pub(crate) struct Ledger {
         data_dir: String = "/var/lib/gatewayd".into(),
         keep_history: String = "90d".into(),
     }
 }
 
 section! {
-    pub struct Log {
+    pub(crate) struct Log {
         level: String = "info".into(),
         format: String = "text".into(),
         file: String = String::new(),
@@ -248,19 +248,19 @@ section! {
 /// A password: never printed.
 #[derive(Clone, Default, PartialEq, Serialize)]
 #[serde(transparent)]
-pub struct Secret(String);
+pub(crate) struct Secret(String);
 
 impl Secret {
-    pub fn new(text: impl Into<String>) -> Self {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
     /// The secret itself, for the one place that sends it.
-    pub fn expose(&self) -> &str {
+    pub(crate) fn expose(&self) -> &str {
         &self.0
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }

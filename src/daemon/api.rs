@@ -19,13 +19,13 @@ use crate::{
 };
 
 /// The API's side of what the daemon changes while it runs.
-pub struct Front {
+pub(crate) struct Front {
     /// None: `api.listen` is empty.
-    pub api: Option<Api>,
+    pub(crate) api: Option<Api>,
     /// For whoever makes the first settings.
-    pub setup_code: Arc<SetupCode>,
+    pub(crate) setup_code: Arc<SetupCode>,
     /// The pool's side; none while there is none.
-    pub pool: watch::Sender<Option<datum::Pool>>,
+    pub(crate) pool: watch::Sender<Option<datum::Pool>>,
 }
 
 /// What the API looks at.

@@ -19,8 +19,8 @@ use crate::work::{Job, Share};
 #[derive(Clone, Debug)]
 pub struct Sent {
     pub share: Share<Weak<Job>>,
-    pub slot: u8,
-    pub at: Instant,
+    pub(crate) slot: u8,
+    pub(crate) at: Instant,
     /// It was sent on an earlier connection already, so the pool may know it.
     pub(crate) replay: bool,
 }

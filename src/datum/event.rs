@@ -65,7 +65,7 @@ pub enum Unsent {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Configured {
     pub script: Box<[u8]>,
-    pub prime_id: u32,
+    pub(crate) prime_id: u32,
     pub tag: Box<[u8]>,
     /// A power of two, or 0.
     pub min_difficulty: u64,

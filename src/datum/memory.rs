@@ -13,7 +13,7 @@ pub struct PoolMemory {
 
 impl PoolMemory {
     /// Whether the pool keeps a gateway's prime id over connections; None: not known yet.
-    pub fn keeps_prime_id(&self, pool: &PublicIdentity) -> Option<bool> {
+    pub(crate) fn keeps_prime_id(&self, pool: &PublicIdentity) -> Option<bool> {
         let key = hex(pool);
         self.pools.iter().find(|(known, _)| *known == key).map(|(_, keeps)| *keeps)
     }

@@ -37,23 +37,27 @@ mod trial;
 mod usernames;
 mod validation;
 
-pub use awaiting::Sent;
 pub use client::{Client, ClientError};
-pub use coinbaser::{Checked, CoinbaserFault, check as check_coinbaser};
-pub use event::{Configured, Event, Fault, Unsent};
+pub use coinbaser::{CoinbaserFault, check as check_coinbaser};
+pub(crate) use event::Configured;
+pub use event::{Event, Fault};
 pub use memory::PoolMemory;
-pub use options::{Backoff, DatumConfig, PoolConfig, default_user_agent};
+pub(crate) use options::default_user_agent;
+pub use options::{Backoff, DatumConfig, PoolConfig};
+pub use protocol::HELLO_MAX;
 pub use protocol::{
-    BODY_MAX, Channel, CipherError, DecodeError, Frame, FrameError, HEADER_LEN, HELLO_MAX,
-    Handshake, HandshakeError, Header, HeaderKey, Identity, Inbox, Link, LinkError, MAC_LEN,
-    Nonces, PublicIdentity, Rebuilt, ShortIds, Visitor, Welcome, command, crosscheck, message, mix,
-    rebuild,
+    BODY_MAX, Channel, Frame, Handshake, HandshakeError, Header, HeaderKey, Identity, Inbox, Link,
+    MAC_LEN, Nonces, PublicIdentity, ShortIds, Visitor, command, crosscheck, message, rebuild,
 };
-pub use relay::{News, Relay, RelayOptions};
+pub(crate) use protocol::{CipherError, HEADER_LEN, LinkError};
+pub use relay::{Relay, RelayOptions};
+pub(crate) use stats::PoolTally;
 #[cfg(test)]
 pub(crate) use stats::Verdict;
-pub use stats::{Lost, PoolStats, PoolStatsView, PoolTally};
-pub use status::{NextPool, PoolState, PoolStatus};
-pub use task::{Inputs, Pool, SHARE_BATCHES_MAX, spawn};
+pub use stats::{Lost, PoolStats, PoolStatsView};
+pub(crate) use status::NextPool;
+pub use status::{PoolState, PoolStatus};
+pub use task::{Inputs, Pool, spawn};
 pub use trial::Trial;
-pub use usernames::{Modifier, UsernameMode, Usernames};
+pub(crate) use usernames::Modifier;
+pub use usernames::{UsernameMode, Usernames};

@@ -93,7 +93,7 @@ impl DatumConfig {
 
 impl PoolConfig {
     /// As it is named in logs.
-    pub fn name(&self) -> Arc<str> {
+    pub(crate) fn name(&self) -> Arc<str> {
         self.to_string().into()
     }
 }
@@ -105,6 +105,6 @@ impl fmt::Display for PoolConfig {
 }
 
 /// Begins as the C gateway's does: pools look at it.
-pub fn default_user_agent() -> String {
+pub(crate) fn default_user_agent() -> String {
     format!("v0.4.1-beta/gatewayd-{}", env!("CARGO_PKG_VERSION"))
 }

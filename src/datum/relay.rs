@@ -170,7 +170,7 @@ impl Relay {
     }
 
     /// Shares sent and not answered.
-    pub fn awaiting(&self) -> usize {
+    pub(crate) fn awaiting(&self) -> usize {
         let leaving = self.leaving.as_ref().map(|leaving| &leaving.client);
         self.client.iter().chain(leaving).map(|client| client.awaiting()).sum()
     }

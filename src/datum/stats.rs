@@ -36,10 +36,10 @@ pub struct PoolStats {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct PoolTally {
     /// Tentatively accepted ones included.
-    pub accepted: u64,
-    pub tentative: u64,
+    pub(crate) accepted: u64,
+    pub(crate) tentative: u64,
     pub(crate) accepted_difficulty: u64,
-    pub rejected: BTreeMap<ShareReason, u64>,
+    pub(crate) rejected: BTreeMap<ShareReason, u64>,
     /// Shares to which it gave no answer in time, or before its connection ended for good.
     pub unanswered: u64,
     /// From a share to its answer, the last one.
@@ -116,7 +116,7 @@ impl Lost {
         Self::Shutdown,
     ];
 
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::TermsChanged => "terms-changed",
             Self::Stale => "stale",

@@ -357,7 +357,7 @@ fn write_memory(path: &Path, text: &str) {
 }
 
 /// Batches that may wait for the task. Senders count what finds no room.
-pub const SHARE_BATCHES_MAX: usize = 4096;
+pub(crate) const SHARE_BATCHES_MAX: usize = 4096;
 /// Batches of shares taken between two reads.
 const BATCHES_A_TURN: usize = 64;
 /// With nothing to wait for, how long that lasts.

@@ -22,8 +22,8 @@ pub enum UsernameMode {
 /// An empty address stands for the miner's own name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Modifier {
-    pub name: String,
-    pub parts: Vec<(String, f64)>,
+    pub(crate) name: String,
+    pub(crate) parts: Vec<(String, f64)>,
 }
 
 /// The whole rule.
@@ -48,7 +48,7 @@ impl Usernames {
     }
 
     /// The pool's name for a share of `username` whose hash is `hash`.
-    pub fn map<'a>(&'a self, username: &'a str, hash: &Hash256) -> Cow<'a, str> {
+    pub(crate) fn map<'a>(&'a self, username: &'a str, hash: &Hash256) -> Cow<'a, str> {
         let name = cut(username, USERNAME_MAX);
         let mapped = match self.modified(name, hash) {
             Cow::Borrowed(name) => self.by_mode(name),

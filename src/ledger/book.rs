@@ -349,6 +349,7 @@ impl Book {
         self.miners.get(&id).map(|tracked| tracked.meter.hashrates())
     }
 
+    #[cfg(test)]
     pub(super) fn worker_hashrate(&self, name: &str) -> Option<Hashrates> {
         Some(self.workers.get(name)?.live.as_ref()?.meter.hashrates())
     }

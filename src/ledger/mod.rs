@@ -20,7 +20,7 @@ mod trouble;
 mod types;
 
 pub use task::{Inputs, Ledger, LedgerConfig, spawn};
-pub use types::{
-    BestShare, BlockEvent, BlockNews, BlockRecord, Hashrates, HistoryQuery, LedgerState, Metric,
-    NodeAnswer, ReadError, Series, Totals, WorkerRecord,
+pub(crate) use types::{
+    BestShare, BlockRecord, Hashrates, NodeAnswer, ReadError, Series, Totals, WorkerRecord,
 };
+pub use types::{BlockEvent, BlockNews, HistoryQuery, LedgerState, Metric};

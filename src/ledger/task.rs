@@ -110,13 +110,8 @@ impl Ledger {
     }
 
     /// One live connection or channel, by its id in the roster. None before its first sample.
-    pub fn miner_hashrate(&self, id: u64) -> Option<Hashrates> {
+    pub(crate) fn miner_hashrate(&self, id: u64) -> Option<Hashrates> {
         lock(&self.desk.book).miner_hashrate(id)
-    }
-
-    /// One username that has mined since this process began.
-    pub fn worker_hashrate(&self, name: &str) -> Option<Hashrates> {
-        lock(&self.desk.book).worker_hashrate(name)
     }
 
     /// Everything since the counting began, to the last share.
@@ -158,7 +153,7 @@ impl Ledger {
     }
 
     /// Changes `ledger.keep_history`.
-    pub fn set_keep_history(&self, keep: Duration) {
+    pub(crate) fn set_keep_history(&self, keep: Duration) {
         self.desk.keep_history_s.store(keep.as_secs(), Relaxed);
     }
 

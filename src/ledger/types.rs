@@ -8,8 +8,8 @@ use crate::work::{BlockOutcome, Reject};
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Hashrates {
     pub m1: f64,
-    pub m5: f64,
-    pub h1: f64,
+    pub(crate) m5: f64,
+    pub(crate) h1: f64,
 }
 
 /// Sums that survive restarts.
@@ -20,7 +20,7 @@ pub struct Totals {
     pub difficulty: f64,
     /// In the order of `Reject::ALL`.
     pub rejected: [u64; Reject::ALL.len()],
-    pub blocks: u64,
+    pub(crate) blocks: u64,
     /// Unix seconds at which the counting began.
     pub since: u64,
     pub best: Option<BestShare>,
@@ -33,7 +33,7 @@ pub struct BestShare {
     pub difficulty: f64,
     pub worker: String,
     /// Unix seconds.
-    pub at: u64,
+    pub(crate) at: u64,
 }
 
 /// One username across connections and restarts.
@@ -42,27 +42,27 @@ pub struct WorkerRecord {
     pub name: String,
     pub accepted: u64,
     /// Σ credited difficulty.
-    pub difficulty: f64,
+    pub(crate) difficulty: f64,
     /// In the order of `Reject::ALL`.
     pub rejected: [u64; Reject::ALL.len()],
-    pub blocks: u64,
+    pub(crate) blocks: u64,
     /// Real difficulty of its greatest share; 0: none yet.
     pub best_difficulty: f64,
     /// Unix seconds; 0: none yet.
-    pub best_at: u64,
+    pub(crate) best_at: u64,
     /// Unix seconds of its first share or refusal.
     pub first_seen: u64,
     /// Unix seconds of its last one.
     pub last_seen: u64,
-    pub hashrate: Hashrates,
+    pub(crate) hashrate: Hashrates,
 }
 
 /// A found block.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BlockRecord {
-    pub height: u32,
+    pub(crate) height: u32,
     /// As people write it.
-    pub hash: String,
+    pub(crate) hash: String,
     /// Unix seconds at which it was found, or first heard of after a restart.
     pub at: u64,
     /// Empty: it is not known any more.
@@ -76,7 +76,7 @@ pub struct NodeAnswer {
     pub node: String,
     pub outcome: BlockOutcome,
     /// Unix seconds.
-    pub at: u64,
+    pub(crate) at: u64,
 }
 
 /// What happened to a block, as `blocks/` tells it.
@@ -108,19 +108,6 @@ pub enum Metric {
     Rejected,
     /// Σ credited difficulty in each step.
     Difficulty,
-}
-
-impl Metric {
-    pub const ALL: [Self; 4] = [Self::Hashrate, Self::Accepted, Self::Rejected, Self::Difficulty];
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Hashrate => "hashrate",
-            Self::Accepted => "accepted",
-            Self::Rejected => "rejected",
-            Self::Difficulty => "difficulty",
-        }
-    }
 }
 
 #[derive(Clone, Debug)]

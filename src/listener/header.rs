@@ -83,7 +83,7 @@ const V2_HEAD: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 const V2_HEAD_LEN: usize = 16;
 /// The specification wants a header to fit into a segment of 536 bytes; fields about TLS make some
 /// longer.
-pub const HEADER_LEN_MAX: usize = 1024;
+pub(crate) const HEADER_LEN_MAX: usize = 1024;
 
 #[cfg(test)]
 mod tests {

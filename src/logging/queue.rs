@@ -19,17 +19,17 @@ use crate::work::printable;
 
 /// Where lines end up.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Sink {
+pub(crate) enum Sink {
     StandardError,
     File,
     Journal,
 }
 
 impl Sink {
-    pub const ALL: [Self; 3] = [Self::StandardError, Self::File, Self::Journal];
+    pub(crate) const ALL: [Self; 3] = [Self::StandardError, Self::File, Self::Journal];
 
     /// As metrics say it.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::StandardError => "stderr",
             Self::File => "file",
@@ -38,7 +38,7 @@ impl Sink {
     }
 
     /// Lines that this process has left out there.
-    pub fn dropped(self) -> u64 {
+    pub(crate) fn dropped(self) -> u64 {
         DROPPED[self as usize].load(Relaxed)
     }
 }

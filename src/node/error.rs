@@ -40,7 +40,7 @@ pub enum RpcError {
 
 impl RpcError {
     /// The code that the node gave, if it answered.
-    pub fn code(&self) -> Option<i32> {
+    pub(crate) fn code(&self) -> Option<i32> {
         if let Self::Node { code, .. } = self { Some(*code) } else { None }
     }
 
@@ -51,7 +51,7 @@ impl RpcError {
     }
 
     /// What the operator can do, where that is known.
-    pub fn advice(&self) -> &'static str {
+    pub(crate) fn advice(&self) -> &'static str {
         match self {
             Self::Url(_) => "correct rpc_url",
             Self::Connect { .. } => "start the node with server=1, or correct rpc_url",
@@ -95,7 +95,7 @@ impl RpcError {
 
 /// Why a node gives no work.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum NodeError {
+pub(crate) enum NodeError {
     #[error(transparent)]
     Rpc(#[from] RpcError),
     #[error("its template cannot be used: {0}")]

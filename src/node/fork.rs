@@ -20,7 +20,7 @@ pub enum Fork {
 
 impl Fork {
     /// True when the node has nothing to mine for SHA-256 miners.
-    pub fn is_here(self) -> bool {
+    pub(crate) fn is_here(self) -> bool {
         matches!(self, Self::Blake2b { is_here: true, .. })
     }
 
@@ -35,7 +35,7 @@ impl Fork {
     }
 
     /// What it means: as a sentence's end, after the node's name.
-    pub fn what(self) -> String {
+    pub(crate) fn what(self) -> String {
         match self {
             Self::Blake2b { from, is_here: true } => {
                 let from = from.map_or_else(String::new, |from| format!(", from block {from} on"));
@@ -56,7 +56,7 @@ impl Fork {
     }
 
     /// What the owner can do.
-    pub const ADVICE: &str = "SHA-256 miners need Bitcoin Core 30 or newer (or Knots up to \
+    pub(crate) const ADVICE: &str = "SHA-256 miners need Bitcoin Core 30 or newer (or Knots up to \
                               29.3.knots20260210), with data of its own";
 }
 

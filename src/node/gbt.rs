@@ -59,23 +59,23 @@ struct RawTx<'a> {
 pub struct Parsed {
     pub template: Template,
     /// To be sent with the next long poll.
-    pub longpollid: Option<Box<str>>,
+    pub(crate) longpollid: Option<Box<str>>,
     /// Transactions left out because of [`Fit`].
-    pub cut: usize,
+    pub(crate) cut: usize,
     /// Names of what the node would like in the coinbase and does not get there: BIP 22 leaves it
     /// to the miner, and a DATUM pool to nobody.
-    pub unmet: Vec<Box<str>>,
+    pub(crate) unmet: Vec<Box<str>>,
 }
 
 /// What a template may be, and what its node leaves to others.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Fit {
     /// Transactions that a pool takes.
-    pub transactions: usize,
+    pub(crate) transactions: usize,
     /// Bytes of all transactions together.
-    pub size: usize,
+    pub(crate) size: usize,
     /// The node says nothing of the witness commitment: it is computed.
-    pub computes_commitment: bool,
+    pub(crate) computes_commitment: bool,
 }
 
 impl Fit {
@@ -148,7 +148,7 @@ impl Parsed {
 impl RawTemplate<'_> {
     /// The same without the rules that the operator knows to be no matter of ours. What takes
     /// another proof of work is none of those.
-    pub fn allowing(mut self, allowed: &[Box<str>]) -> Self {
+    pub(crate) fn allowing(mut self, allowed: &[Box<str>]) -> Self {
         let is_allowed = |rule: &str| rule != BLAKE2B && allowed.iter().any(|it| **it == *rule);
         self.rules.retain(|rule| !rule.strip_prefix('!').is_some_and(is_allowed));
         self

@@ -33,7 +33,7 @@ pub(crate) struct RawHeader<'a> {
 
 /// The work in a chain, as nodes tell it: a number of 256 bits.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct ChainWork([u8; 32]);
+pub(crate) struct ChainWork([u8; 32]);
 
 impl ChainWork {
     pub(crate) fn from_hex(hex: &str) -> Option<Self> {
@@ -206,7 +206,7 @@ fn nbits_are_kept(height: u32, network: Network) -> bool {
 
 /// The halving interval of a network where the block on a tip can be known from the tip's header
 /// (at most heights: see `next_block`); none elsewhere.
-pub fn empty_blocks(network: Network) -> Option<u32> {
+pub(crate) fn empty_blocks(network: Network) -> Option<u32> {
     matches!(network, Network::Bitcoin | Network::Regtest).then(|| halving_interval(network))
 }
 

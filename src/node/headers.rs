@@ -34,7 +34,7 @@ pub(crate) struct HeaderFields {
 
 /// Why a node's headers are not believed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum HeaderFault {
+pub(crate) enum HeaderFault {
     #[error("it does not have the hash that it is told by")]
     Hash,
     #[error("it does not have the proof of work that its bits promise")]

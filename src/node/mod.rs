@@ -22,19 +22,17 @@ pub mod zmtp;
 
 use std::{fmt, path::PathBuf, sync::Arc};
 
+pub use self::conn::Auth;
+pub(crate) use self::error::{NodeError, RpcError};
+pub use self::fork::Fork;
+pub(crate) use self::header::{ChainWork, empty_blocks};
+pub(crate) use self::headers::HeaderFault;
+pub use self::rpc::ProposeError;
 pub(crate) use self::tip_hint::{TipHint, TipHintSource};
-pub use self::{
-    conn::Auth,
-    error::{NodeError, RpcError},
-    fork::Fork,
-    header::{ChainWork, empty_blocks},
-    headers::HeaderFault,
-    rpc::ProposeError,
-    url::RpcUrl,
-};
+pub(crate) use self::url::RpcUrl;
 
 /// Names of rules, without the mark of those that are demanded.
-pub type AllowedRules = Arc<[Box<str>]>;
+pub(crate) type AllowedRules = Arc<[Box<str>]>;
 
 /// One node.
 #[derive(Clone, Eq, PartialEq)]
@@ -89,12 +87,12 @@ impl NodeConfig {
         Self { name, rpc_url, auth, zmq_hashblock: None, submit_only: false, kind }
     }
 
-    pub fn is_blvm(&self) -> bool {
+    pub(crate) fn is_blvm(&self) -> bool {
         matches!(self.kind, NodeKind::Blvm(_))
     }
 
     /// True where both are asked the same way, in the same dialect.
-    pub fn has_same_rpc(&self, other: &Self) -> bool {
+    pub(crate) fn has_same_rpc(&self, other: &Self) -> bool {
         (&self.name, &self.rpc_url) == (&other.name, &other.rpc_url)
             && self.auth == other.auth
             && self.is_blvm() == other.is_blvm()

@@ -18,7 +18,7 @@ impl RpcUrl {
     }
 
     /// Host and port.
-    pub fn address(&self) -> &Arc<str> {
+    pub(crate) fn address(&self) -> &Arc<str> {
         &self.address
     }
 
@@ -30,7 +30,7 @@ impl RpcUrl {
     }
 
     /// With its first slash.
-    pub fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         &self.path
     }
 }

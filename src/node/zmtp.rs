@@ -50,9 +50,9 @@ enum Message {
 /// A new block, as a node publishes it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Block {
-    pub hash: Hash256,
+    pub(crate) hash: Hash256,
     /// Messages between this and the one before it that never came.
-    pub missed: u32,
+    pub(crate) missed: u32,
 }
 
 /// Counts commands.
@@ -91,12 +91,12 @@ pub enum ZmtpError {
 
 impl ZmtpError {
     /// True for what no node does, however busy it is.
-    pub fn is_fault(&self) -> bool {
+    pub(crate) fn is_fault(&self) -> bool {
         !matches!(self, Self::Slow { what: HANDSHAKE, .. } | Self::Silent)
     }
 
     /// What the operator can do.
-    pub fn advice(&self) -> &'static str {
+    pub(crate) fn advice(&self) -> &'static str {
         match self {
             Self::Slow { what: HANDSHAKE, .. } | Self::Silent => {
                 "see whether the node hangs, and whether zmq_hashblock is the address of its \

@@ -15,7 +15,7 @@ use crate::{
 
 /// One miner's place in the roster and the names that it uses. Owned by its session.
 #[derive(Debug)]
-pub struct Account {
+pub(crate) struct Account {
     roster: Arc<Roster>,
     presence: Presence,
     names: Names,
@@ -23,20 +23,20 @@ pub struct Account {
 
 /// What a miner claims to have found, and the terms that it was asked for it on.
 #[derive(Clone, Copy, Debug)]
-pub struct Claim<'a> {
-    pub job: &'a Arc<Job>,
-    pub assignment: &'a Assignment,
+pub(crate) struct Claim<'a> {
+    pub(crate) job: &'a Arc<Job>,
+    pub(crate) assignment: &'a Assignment,
     /// When the miner got the job.
-    pub given_at: Instant,
-    pub source: RootSource<'a>,
-    pub submission: &'a Submission,
+    pub(crate) given_at: Instant,
+    pub(crate) source: RootSource<'a>,
+    pub(crate) submission: &'a Submission,
     /// Empty: the operator's own.
-    pub username: &'a str,
+    pub(crate) username: &'a str,
 }
 
 impl Account {
     /// Enters a miner of `origin` in the roster.
-    pub fn open(
+    pub(crate) fn open(
         origin: &Origin,
         protocol: MinerProtocol,
         user_agent: &str,
@@ -47,13 +47,13 @@ impl Account {
         Self { roster: Arc::clone(&origin.roster), presence, names: Names::default() }
     }
 
-    pub fn miner(&self) -> &Miner {
+    pub(crate) fn miner(&self) -> &Miner {
         self.presence.miner()
     }
 
     /// Judges a claim. A block, and a share, go to `effects`; both are counted, a refusal is not:
     /// that is [`Self::refuse`]'s.
-    pub fn judge(
+    pub(crate) fn judge(
         &mut self,
         claim: &Claim<'_>,
         seen: &mut SeenShares,
@@ -111,12 +111,12 @@ impl Account {
     }
 
     /// Tells whoever looks after the gateway what this miner gets wrong.
-    pub fn tell(&self, oddity: Oddity, now: Instant) {
+    pub(crate) fn tell(&self, oddity: Oddity, now: Instant) {
         self.roster.oddities().note(self.miner().peer, oddity, now);
     }
 
     /// Counts a refusal.
-    pub fn refuse(&self, reject: Reject, effects: &mut Effects) {
+    pub(crate) fn refuse(&self, reject: Reject, effects: &mut Effects) {
         let miner = self.miner();
         effects.tally.reject(miner.protocol, reject, miner.difficulty());
         self.presence.reject(self.names.known_account(), reject);

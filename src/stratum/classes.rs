@@ -7,7 +7,7 @@ use crate::work::{CoinbaseClass, Difficulty};
 
 /// One `[[stratum.class]]`, or one that is built in.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ClassRule {
+pub(crate) struct ClassRule {
     pattern: Box<str>,
     /// The pattern must stand at the beginning.
     anchored: bool,
@@ -19,7 +19,11 @@ pub struct ClassRule {
 }
 
 impl ClassRule {
-    pub fn new(pattern: &str, class: CoinbaseClass, difficulty_min: Option<Difficulty>) -> Self {
+    pub(crate) fn new(
+        pattern: &str,
+        class: CoinbaseClass,
+        difficulty_min: Option<Difficulty>,
+    ) -> Self {
         let (anchored, text) = match pattern.strip_prefix('^') {
             Some(text) => (true, text),
             None => (false, pattern),
@@ -35,7 +39,11 @@ impl ClassRule {
     }
 
     /// As the operator writes it: the roomiest class that keeps within `max_coinbase` bytes.
-    pub fn within(pattern: &str, max_coinbase: usize, difficulty_min: Option<Difficulty>) -> Self {
+    pub(crate) fn within(
+        pattern: &str,
+        max_coinbase: usize,
+        difficulty_min: Option<Difficulty>,
+    ) -> Self {
         Self::new(pattern, CoinbaseClass::within(max_coinbase), difficulty_min)
     }
 
@@ -59,30 +67,30 @@ impl ClassRule {
 
 /// The operator's rules, then the built-in ones.
 #[derive(Clone, Debug)]
-pub struct Classes(Box<[ClassRule]>);
+pub(crate) struct Classes(Box<[ClassRule]>);
 
 impl Classes {
     /// Without `fingerprint` there are no built-in rules.
-    pub fn new(fingerprint: bool, own: Vec<ClassRule>) -> Self {
+    pub(crate) fn new(fingerprint: bool, own: Vec<ClassRule>) -> Self {
         let built_in = if fingerprint { BUILT_IN } else { &[] };
         Self(own.into_iter().chain(built_in.iter().map(ClassRule::built_in)).collect())
     }
 
     /// The class for a user agent, and the least difficulty that comes with it.
-    pub fn of(&self, user_agent: &str) -> (CoinbaseClass, Option<Difficulty>) {
+    pub(crate) fn of(&self, user_agent: &str) -> (CoinbaseClass, Option<Difficulty>) {
         let rule = self.rule(user_agent);
         rule.map_or((CoinbaseClass::Default, None), |rule| (rule.class, rule.difficulty_min))
     }
 
     /// The same for an SV2 extended channel, whose user agent is vendor, hardware and firmware.
-    pub fn of_extended(&self, user_agent: &str) -> (CoinbaseClass, Option<Difficulty>) {
+    pub(crate) fn of_extended(&self, user_agent: &str) -> (CoinbaseClass, Option<Difficulty>) {
         let rule = self.rule(user_agent);
         rule.map_or((CoinbaseClass::Default, None), |rule| (rule.extended, rule.difficulty_min))
     }
 
     /// Whether the miner shows what an SV2 job for later says as if it were being worked on. No
     /// matter of class, so the operator's rules do not hide it.
-    pub fn shows_newest_job(&self, user_agent: &str) -> bool {
+    pub(crate) fn shows_newest_job(&self, user_agent: &str) -> bool {
         let lowercase = user_agent.to_ascii_lowercase();
         self.0.iter().any(|rule| rule.shows_newest_job && rule.matches(&lowercase))
     }

@@ -12,40 +12,40 @@ pub struct Config {
     pub difficulty_min: Difficulty,
     pub difficulty_start: Difficulty,
     /// `stratum.difficulty_max`; none: up to a block's.
-    pub difficulty_max: Option<Difficulty>,
+    pub(crate) difficulty_max: Option<Difficulty>,
     /// `stratum.worker_difficulty`.
-    pub worker_difficulty: HashMap<Box<str>, Difficulty>,
+    pub(crate) worker_difficulty: HashMap<Box<str>, Difficulty>,
     pub shares_per_minute: u32,
     /// `stratum.stale_after`: a job lives this long after its successor is due.
-    pub stale_after: Duration,
+    pub(crate) stale_after: Duration,
     /// `template.refresh`: how long after a job its successor is due.
-    pub refresh: Duration,
+    pub(crate) refresh: Duration,
     /// To the subscribe.
-    pub login_timeout: Duration,
+    pub(crate) login_timeout: Duration,
     /// To the next share; zero: for ever. The first is waited for less long: see
     /// [`Self::patience`].
-    pub idle_timeout: Duration,
-    pub classes: Classes,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) classes: Classes,
     /// `pooling.version_mask`: bits of the version that may be rolled on pooled work, as far as the
     /// protocol allows that.
-    pub pooled_version_mask: u32,
+    pub(crate) pooled_version_mask: u32,
     /// The roomiest class that miners of this port may have.
-    pub class_most: Option<CoinbaseClass>,
+    pub(crate) class_most: Option<CoinbaseClass>,
     /// The dashboard, if there is one, for those who look for it here.
-    pub dashboard: Option<SocketAddr>,
+    pub(crate) dashboard: Option<SocketAddr>,
     /// Whom shares without a username belong to: `mining.address`.
-    pub default_username: Username,
+    pub(crate) default_username: Username,
 }
 
 impl Config {
     /// How long a miner may be silent; none: for ever. `is_proven`: it has had a share accepted.
-    pub fn patience(&self, is_proven: bool) -> Option<Duration> {
+    pub(crate) fn patience(&self, is_proven: bool) -> Option<Duration> {
         let patience = if is_proven { Duration::MAX } else { FIRST_SHARE };
         (!self.idle_timeout.is_zero()).then(|| self.idle_timeout.min(patience))
     }
 
     /// The shares that a miner is wanted to send in the life of its jobs.
-    pub fn shares_expected(&self) -> usize {
+    pub(crate) fn shares_expected(&self) -> usize {
         let life_s = (self.stale_after + self.refresh).as_secs();
         let shares = u64::from(self.shares_per_minute).saturating_mul(life_s) / 60;
         usize::try_from(shares).unwrap_or(usize::MAX)
@@ -53,13 +53,16 @@ impl Config {
 
     /// A user agent's class and the least difficulty that comes with it, as far as this port has
     /// room for it.
-    pub fn class_of(&self, user_agent: &str) -> (CoinbaseClass, Option<Difficulty>) {
+    pub(crate) fn class_of(&self, user_agent: &str) -> (CoinbaseClass, Option<Difficulty>) {
         let (class, floor) = self.classes.of(user_agent);
         (self.held_class(class), floor)
     }
 
     /// The same for an SV2 extended channel.
-    pub fn class_of_extended(&self, user_agent: &str) -> (CoinbaseClass, Option<Difficulty>) {
+    pub(crate) fn class_of_extended(
+        &self,
+        user_agent: &str,
+    ) -> (CoinbaseClass, Option<Difficulty>) {
         let (class, floor) = self.classes.of_extended(user_agent);
         (self.held_class(class), floor)
     }

@@ -34,7 +34,7 @@ use crate::{
 };
 
 /// Takes a block to the nodes. Must not block: it runs in the miner's connection.
-pub type BlockSink = Arc<dyn Fn(Box<FoundBlock>) + Send + Sync>;
+pub(crate) type BlockSink = Arc<dyn Fn(Box<FoundBlock>) + Send + Sync>;
 
 /// What every connection has from the daemon.
 #[derive(Clone)]
@@ -52,7 +52,7 @@ pub struct Context {
 
 /// Why a connection ended badly.
 #[derive(Debug, Error)]
-pub enum ConnError {
+pub(crate) enum ConnError {
     #[error(transparent)]
     Close(#[from] Closing),
     #[error(transparent)]
@@ -64,7 +64,7 @@ pub enum ConnError {
 }
 
 /// One miner's connection. Owned by one task; nothing here is shared but the context.
-pub struct Conn<S, P> {
+pub(crate) struct Conn<S, P> {
     context: Arc<Context>,
     socket: S,
     session: P,
@@ -90,7 +90,7 @@ pub struct Conn<S, P> {
 impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
     /// The connection drains and ends when `stop` loses its sender, or when `eviction` is wanted.
     /// `open` makes the session from the rules and the work of this moment.
-    pub fn new(
+    pub(crate) fn new(
         context: Arc<Context>,
         socket: S,
         eviction: Arc<Eviction>,
@@ -123,13 +123,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
     }
 
     /// With limits.
-    pub fn with_meter(mut self, meter: UsageMeter) -> Self {
+    pub(crate) fn with_meter(mut self, meter: UsageMeter) -> Self {
         self.meter = meter;
         self
     }
 
     /// Serves the miner until it leaves, misbehaves or the daemon stops.
-    pub async fn serve(mut self) -> Result<(), ConnError> {
+    pub(crate) async fn serve(mut self) -> Result<(), ConnError> {
         let ended = self.run().await;
         let is_stopping = self.stop.has_changed().is_err();
         if matches!(ended, Ok(()) | Err(ConnError::Close(_))) {

@@ -15,22 +15,22 @@ pub struct Effects {
     pub shares: Vec<Share>,
     pub tally: Tally,
     /// Where frames are put together before they are sealed.
-    pub frames: Vec<u8>,
+    pub(crate) frames: Vec<u8>,
     /// Where coinbases are put together for hashing.
-    pub scratch: Vec<u8>,
+    pub(crate) scratch: Vec<u8>,
     /// The turn was over before all that had come was handled.
     pub is_cut: bool,
 }
 
 /// What a connection may have handled before it is others' turn.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Turn {
+pub(crate) struct Turn {
     messages: u32,
 }
 
 impl Turn {
     /// Whether another message may be handled, after answers of `said` bytes.
-    pub fn goes_on(&mut self, said: usize) -> bool {
+    pub(crate) fn goes_on(&mut self, said: usize) -> bool {
         self.messages += 1;
         self.messages <= MESSAGES_MAX && said < SAID_MAX
     }
@@ -40,9 +40,9 @@ impl Turn {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tally {
     shares: [ShareTally; MinerProtocol::ALL.len()],
-    pub blocks: u64,
+    pub(crate) blocks: u64,
     /// Shares that name their worker in a way that cannot be read.
-    pub nameless: u64,
+    pub(crate) nameless: u64,
     /// Refused for what no miner does that works.
     bad: u32,
 }
@@ -60,14 +60,14 @@ struct ShareTally {
 }
 
 impl Tally {
-    pub fn accept(&mut self, protocol: MinerProtocol, difficulty: f64) {
+    pub(crate) fn accept(&mut self, protocol: MinerProtocol, difficulty: f64) {
         let tally = &mut self.shares[protocol as usize];
         tally.accepted += 1;
         tally.difficulty += difficulty;
     }
 
     /// `difficulty` is what the share had to have; 0: that is not known.
-    pub fn reject(&mut self, protocol: MinerProtocol, reject: Reject, difficulty: f64) {
+    pub(crate) fn reject(&mut self, protocol: MinerProtocol, reject: Reject, difficulty: f64) {
         let tally = &mut self.shares[protocol as usize];
         tally.rejected_difficulty += difficulty;
         tally.rejected[reject as usize] += 1;
@@ -80,25 +80,27 @@ impl Tally {
     }
 
     /// Σ credited difficulty.
-    pub fn difficulty(&self) -> f64 {
+    #[cfg(test)]
+    pub(crate) fn difficulty(&self) -> f64 {
         self.shares.iter().map(|tally| tally.difficulty).sum()
     }
 
-    pub fn bad(&self) -> u32 {
+    pub(crate) fn bad(&self) -> u32 {
         self.bad
     }
 
-    pub fn rejected(&self, reject: Reject) -> u32 {
+    #[cfg(test)]
+    pub(crate) fn rejected(&self, reject: Reject) -> u32 {
         self.shares.iter().map(|tally| tally.rejected[reject as usize]).sum()
     }
 
     /// True when there was at least one submit.
-    pub fn has_any(&self) -> bool {
+    pub(crate) fn has_any(&self) -> bool {
         self.shares.iter().any(|tally| tally.accepted > 0 || tally.rejected_any)
     }
 
     /// Adds everything to `counters` and starts again.
-    pub fn settle(&mut self, counters: &Counters) {
+    pub(crate) fn settle(&mut self, counters: &Counters) {
         for (protocol, tally) in MinerProtocol::ALL.into_iter().zip(&mut self.shares) {
             if tally.accepted > 0 {
                 counters.add_accepted(protocol, tally.accepted, tally.difficulty);

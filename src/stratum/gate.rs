@@ -35,7 +35,7 @@ impl Limits {
 
 /// Keeps count of all connections and channels.
 #[derive(Debug)]
-pub struct Gate {
+pub(crate) struct Gate {
     limits: watch::Receiver<Limits>,
     counters: Arc<Counters>,
     roster: Arc<Roster>,
@@ -96,7 +96,7 @@ pub(crate) const fn text(refused: Refused) -> &'static str {
 
 impl Gate {
     /// A random `first`, so that a miner's late share for an earlier run is nobody's now.
-    pub fn new(
+    pub(crate) fn new(
         limits: watch::Receiver<Limits>,
         counters: Arc<Counters>,
         roster: Arc<Roster>,
@@ -184,7 +184,7 @@ impl Gate {
 /// A connection's or channel's place, with a beginning of extranonces of its own; it is free again
 /// when this is dropped.
 #[derive(Debug)]
-pub struct Place {
+pub(crate) struct Place {
     gate: Arc<Gate>,
     ip: IpAddr,
     kind: Kind,
@@ -197,7 +197,7 @@ pub struct Place {
 
 impl Place {
     /// The first four bytes of the extranonce, unique among live connections and channels.
-    pub fn extranonce1(&self) -> [u8; 4] {
+    pub(crate) fn extranonce1(&self) -> [u8; 4] {
         self.extranonce1.to_be_bytes()
     }
 
@@ -207,7 +207,7 @@ impl Place {
     }
 
     /// Its miner has had a share accepted: the place is earned.
-    pub fn prove(&self) {
+    pub(crate) fn prove(&self) {
         let mut guests = self.gate.guests();
         guests.places[self.kind as usize].prove(self.number, self.ip);
         self.gate.show(&guests);

@@ -9,16 +9,16 @@ use crate::{
 
 /// One job as it went to this miner; `T` is what a protocol has to remember besides.
 #[derive(Clone, Copy, Debug)]
-pub struct Given<T = ()> {
-    pub job: JobId,
-    pub assignment: Assignment,
-    pub at: Instant,
-    pub wire: T,
+pub(crate) struct Given<T = ()> {
+    pub(crate) job: JobId,
+    pub(crate) assignment: Assignment,
+    pub(crate) at: Instant,
+    pub(crate) wire: T,
 }
 
 /// What this miner may submit to, oldest first.
 #[derive(Debug)]
-pub struct GivenJobs<T = ()> {
+pub(crate) struct GivenJobs<T = ()> {
     jobs: Vec<Given<T>>,
     raised: Option<Raise>,
 }
@@ -38,7 +38,7 @@ impl<T> Default for GivenJobs<T> {
 }
 
 impl<T> GivenJobs<T> {
-    pub fn push(&mut self, given: Given<T>) {
+    pub(crate) fn push(&mut self, given: Given<T>) {
         let last = self.jobs.last().map(|last| last.assignment.difficulty);
         if last.is_some_and(|last| given.assignment.difficulty > last) {
             self.raised = Some(Raise { at: given.at, easier: 0 });
@@ -53,13 +53,13 @@ impl<T> GivenJobs<T> {
     }
 
     /// The latest that `is_it` says yes to.
-    pub fn find(&self, is_it: impl Fn(&Given<T>) -> bool) -> Option<&Given<T>> {
+    pub(crate) fn find(&self, is_it: impl Fn(&Given<T>) -> bool) -> Option<&Given<T>> {
         self.jobs.iter().rev().find(|given| is_it(given))
     }
 
     /// What a share for `given` must meet now, if that is not what it was given with: once a
     /// difficulty was raised, the easier ones before it last for a grace only.
-    pub fn harder_terms(&self, given: &Given<T>, now: Instant) -> Option<Assignment> {
+    pub(crate) fn harder_terms(&self, given: &Given<T>, now: Instant) -> Option<Assignment> {
         let last = &self.jobs.last()?.assignment;
         if given.assignment.difficulty >= last.difficulty {
             return None;
@@ -70,7 +70,7 @@ impl<T> GivenJobs<T> {
     }
 
     /// Takes note of a share that was accepted at `difficulty`.
-    pub fn note_share(&mut self, difficulty: Difficulty) {
+    pub(crate) fn note_share(&mut self, difficulty: Difficulty) {
         let last = self.jobs.last().map(|last| last.assignment.difficulty);
         if let Some(raise) = &mut self.raised
             && last.is_some_and(|last| difficulty < last)
@@ -79,17 +79,17 @@ impl<T> GivenJobs<T> {
         }
     }
 
-    pub fn last(&self) -> Option<&Given<T>> {
+    pub(crate) fn last(&self) -> Option<&Given<T>> {
         self.jobs.last()
     }
 
     /// Forgets jobs that `work` no longer has, except the last, whose terms are still the miner's.
-    pub fn retain(&mut self, work: &Work) {
+    pub(crate) fn retain(&mut self, work: &Work) {
         let last = self.last().map(|given| given.job);
         self.jobs.retain(|given| Some(given.job) == last || work.job(given.job).is_some());
     }
 
-    pub fn contains(&self, job: JobId) -> bool {
+    pub(crate) fn contains(&self, job: JobId) -> bool {
         self.jobs.iter().any(|given| given.job == job)
     }
 }

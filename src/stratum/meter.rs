@@ -16,7 +16,7 @@ use crate::{
 /// What is held against a connection; nothing where there is nobody to tell. Small: there are tens of
 /// thousands.
 #[derive(Debug, Default)]
-pub struct UsageMeter(Option<Box<Usage>>);
+pub(crate) struct UsageMeter(Option<Box<Usage>>);
 
 #[derive(Debug)]
 struct Usage {
@@ -33,7 +33,12 @@ struct Usage {
 
 impl UsageMeter {
     /// `wait`: before the first answer.
-    pub fn new(roster: Arc<Roster>, ip: IpAddr, wait: Option<Duration>, now: Instant) -> Self {
+    pub(crate) fn new(
+        roster: Arc<Roster>,
+        ip: IpAddr,
+        wait: Option<Duration>,
+        now: Instant,
+    ) -> Self {
         let until = wait.map(|wait| now + wait.clamp(HOLD_MIN, HOLD_MAX));
         let usage = Usage { roster, ip, is_proven: false, bytes: 0, bad: 0, good: 0, until };
         Self(Some(Box::new(usage)))

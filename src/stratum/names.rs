@@ -12,7 +12,7 @@ use crate::{
 
 /// A small cache, so that a share's username costs no allocation and no lock.
 #[derive(Debug, Default)]
-pub struct Names {
+pub(crate) struct Names {
     known: Vec<Named>,
     /// The one used last.
     current: usize,
@@ -20,8 +20,8 @@ pub struct Names {
 
 /// A username and its account.
 #[derive(Clone, Debug)]
-pub struct Named {
-    pub username: Username,
+pub(crate) struct Named {
+    pub(crate) username: Username,
     /// As it was heard, where that cannot be shown.
     heard: Option<Box<str>>,
     /// Opened with the first accepted share: names alone must not fill the roster.
@@ -30,7 +30,7 @@ pub struct Named {
 
 impl Names {
     /// The shared form of `name`; none when it is too long for a pool.
-    pub fn intern(&mut self, name: &str) -> Option<&Named> {
+    pub(crate) fn intern(&mut self, name: &str) -> Option<&Named> {
         if self.known.get(self.current).is_none_or(|known| !known.is(name)) {
             if name.len() > NAME_LEN_MAX {
                 return None;
@@ -44,7 +44,7 @@ impl Names {
     }
 
     /// The account of the name used last, opened if need be, and noted beside `miner`.
-    pub fn account(&mut self, roster: &Roster, miner: &Miner) -> Option<&Worker> {
+    pub(crate) fn account(&mut self, roster: &Roster, miner: &Miner) -> Option<&Worker> {
         let Named { username, worker, .. } = self.known.get_mut(self.current)?;
         Some(worker.get_or_insert_with(|| {
             miner.add_worker(username);
@@ -53,7 +53,7 @@ impl Names {
     }
 
     /// The account of the name used last, if it has one.
-    pub fn known_account(&self) -> Option<&Worker> {
+    pub(crate) fn known_account(&self) -> Option<&Worker> {
         self.known.get(self.current)?.worker.as_deref()
     }
 

@@ -19,21 +19,21 @@ use crate::{
 /// A connection's address and place, and what all share. Owned by its session.
 #[derive(Debug)]
 pub struct Origin {
-    pub peer: SocketAddr,
+    pub(crate) peer: SocketAddr,
     pub roster: Arc<Roster>,
     /// The connection's own; there are many connections, and few ask for it.
     place: Box<Place>,
     /// Of that place: each share asks for it.
     extranonce1: [u8; 4],
-    pub eviction: Arc<Eviction>,
+    pub(crate) eviction: Arc<Eviction>,
     /// Where miners with many shares have room for them.
     pub seen_budget: Arc<SeenBudget>,
     /// What it says comes by TLS.
-    pub is_secured: bool,
+    pub(crate) is_secured: bool,
 }
 
 impl Origin {
-    pub fn new(
+    pub(crate) fn new(
         peer: SocketAddr,
         roster: Arc<Roster>,
         place: Place,
@@ -45,7 +45,7 @@ impl Origin {
     }
 
     /// The first four bytes of the extranonce, of the connection's own place.
-    pub fn extranonce1(&self) -> [u8; 4] {
+    pub(crate) fn extranonce1(&self) -> [u8; 4] {
         self.extranonce1
     }
 
@@ -65,7 +65,7 @@ impl Origin {
     }
 
     /// Enters a miner of this connection in the roster.
-    pub fn enter(
+    pub(crate) fn enter(
         &self,
         protocol: MinerProtocol,
         user_agent: &str,
@@ -77,7 +77,7 @@ impl Origin {
     }
 
     /// Whether somebody may log in, as often as it has been done from there; why not.
-    pub fn may_log_in(&self, is_proven: bool, now: Instant) -> Result<(), Closing> {
+    pub(crate) fn may_log_in(&self, is_proven: bool, now: Instant) -> Result<(), Closing> {
         let own_proof = usize::from(is_proven);
         let limiter = self.roster.limiter();
         let taken = limiter.take(Limit::Logins, self.peer.ip(), 1, own_proof, now);
@@ -85,7 +85,7 @@ impl Origin {
     }
 
     /// What a miner of Stratum V1 speaks here.
-    pub fn v1(&self) -> MinerProtocol {
+    pub(crate) fn v1(&self) -> MinerProtocol {
         if self.is_secured { MinerProtocol::Sv1Tls } else { MinerProtocol::Sv1 }
     }
 
@@ -110,7 +110,7 @@ impl Origin {
     }
 
     /// The memory of a miner of this connection.
-    pub fn seen(&self, config: &Config) -> SeenShares {
+    pub(crate) fn seen(&self, config: &Config) -> SeenShares {
         let mut seen = SeenShares::new(Arc::clone(&self.seen_budget));
         seen.expect(config.shares_expected());
         seen

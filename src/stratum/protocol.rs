@@ -52,7 +52,7 @@ pub trait Protocol {
 }
 
 impl Closing {
-    pub const TOO_MANY_LOGINS: Self = Self::Violation(Cow::Borrowed(
+    pub(crate) const TOO_MANY_LOGINS: Self = Self::Violation(Cow::Borrowed(
         "logged in more often than limits.logins_per_minute allows from its address",
     ));
 }

@@ -13,22 +13,22 @@ use crate::{
 
 /// What sets one miner's difficulty apart from the others'. Owned by its session.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Terms {
+pub(crate) struct Terms {
     /// What its kind must have at least.
-    pub class_floor: Option<Difficulty>,
+    pub(crate) class_floor: Option<Difficulty>,
     /// What it cannot go below, as it says.
-    pub own_floor: Option<Difficulty>,
+    pub(crate) own_floor: Option<Difficulty>,
     /// What whoever set it up wants.
-    pub asked: Option<Asked>,
+    pub(crate) asked: Option<Asked>,
     /// `stratum.worker_difficulty`: the operator's last word, but for a flood.
-    pub set: Option<Difficulty>,
+    pub(crate) set: Option<Difficulty>,
     /// What a fixed difficulty must be at least, as the miner would flood the gateway at less.
-    pub lift: Option<Difficulty>,
+    pub(crate) lift: Option<Difficulty>,
 }
 
 impl Terms {
     /// What is wanted now. Another wish than before gets another chance.
-    pub fn want(&mut self, set: Option<Difficulty>, asked: Option<Asked>) {
+    pub(crate) fn want(&mut self, set: Option<Difficulty>, asked: Option<Asked>) {
         if (self.set, self.asked) != (set, asked) {
             (self.set, self.asked, self.lift) = (set, asked, None);
         }
@@ -37,7 +37,7 @@ impl Terms {
 
 /// A difficulty that was asked for with the login.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Asked {
+pub(crate) enum Asked {
     /// To begin with, and never less.
     AtLeast(Difficulty),
     /// Always.
@@ -45,7 +45,7 @@ pub enum Asked {
 }
 
 impl Asked {
-    pub fn difficulty(self) -> Difficulty {
+    pub(crate) fn difficulty(self) -> Difficulty {
         match self {
             Self::AtLeast(difficulty) | Self::Fixed(difficulty) => difficulty,
         }
@@ -58,7 +58,7 @@ impl Config {
     /// Whatever anybody wants, a miner is never asked for more than a block takes: it would not
     /// send the block. Only a pool's floor stands above that, as the pool takes nothing below it,
     /// and what a miner cannot go below.
-    pub fn vardiff_rules(&self, work: &Work, terms: &Terms) -> VardiffConfig {
+    pub(crate) fn vardiff_rules(&self, work: &Work, terms: &Terms) -> VardiffConfig {
         let pooled = work.latest().payout.pooled.as_ref();
         // 0: the pool sets none. Powers of two are exact in an f64.
         let pool_floor = pooled.and_then(|terms| Difficulty::new(terms.min_difficulty as f64));
@@ -101,7 +101,7 @@ impl Config {
 
     /// Raises a fixed difficulty at which its miner floods the gateway, to `enough` if the rules allow
     /// that. None when they do not.
-    pub fn lift(
+    pub(crate) fn lift(
         &self,
         terms: &mut Terms,
         vardiff: &mut Vardiff,
@@ -119,14 +119,14 @@ impl Config {
     }
 
     /// What the operator has set for the worker of this name.
-    pub fn difficulty_of(&self, worker: &str) -> Option<Difficulty> {
+    pub(crate) fn difficulty_of(&self, worker: &str) -> Option<Difficulty> {
         self.worker_difficulty.get(worker).copied()
     }
 }
 
 /// The most that a miner may be asked for. Below 1 there is only regtest, where blocks are found at
 /// will and the floor is what keeps a miner from flooding the node with them.
-pub fn block_difficulty(work: &Work) -> Difficulty {
+pub(crate) fn block_difficulty(work: &Work) -> Difficulty {
     let block = work.latest().template.nbits.target().difficulty();
     // A share's target must not come out below the block's for a rounding.
     let most = Difficulty::new(block * (1.0 - f64::EPSILON));

@@ -80,15 +80,17 @@ impl Sv1Session {
         }
     }
 
-    pub fn user_agent(&self) -> &str {
+    #[cfg(test)]
+    pub(crate) fn user_agent(&self) -> &str {
         &self.user_agent
     }
 
-    pub fn is_subscribed(&self) -> bool {
+    pub(crate) fn is_subscribed(&self) -> bool {
         self.account.is_some()
     }
 
-    pub fn difficulty(&self) -> Difficulty {
+    #[cfg(test)]
+    pub(crate) fn difficulty(&self) -> Difficulty {
         self.vardiff.difficulty()
     }
 
@@ -138,7 +140,12 @@ impl Sv1Session {
     }
 
     /// Takes note of new work, and announces it now or later.
-    pub fn on_work(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) -> Result<(), Closing> {
+    pub(crate) fn on_work(
+        &mut self,
+        work: &Work,
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Closing> {
         let missed = self.pacing.see(work)?;
         self.apply_rules(work, now);
         if !self.is_subscribed() {
@@ -160,7 +167,7 @@ impl Sv1Session {
     }
 
     /// When [`Self::on_deadline`] wants to be called.
-    pub fn deadline(&self) -> Instant {
+    pub(crate) fn deadline(&self) -> Instant {
         if !self.is_subscribed() {
             return self.began + self.config.login_timeout;
         }
@@ -168,7 +175,7 @@ impl Sv1Session {
     }
 
     /// Does what time has brought.
-    pub fn on_deadline(
+    pub(crate) fn on_deadline(
         &mut self,
         work: &Work,
         now: Instant,

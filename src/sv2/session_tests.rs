@@ -16,7 +16,10 @@ use super::{
 };
 use crate::{
     books::{Counters, Roster, roster::Eviction},
-    stratum::{ClassRule, Classes, Gate, Limits, gate},
+    stratum::{
+        ClassRule, Classes, Limits,
+        gate::{self, Gate},
+    },
     work::fixture::{CURTIME, EASY, HARD, WorkFeed, pooled, solo, template, tip},
     work::{
         Admission, Announce, BuildJob, CoinbaseClass, Difficulty, Hash256, Payout, Refused, Share,

@@ -24,13 +24,12 @@ use std::{pin::Pin, time::Duration};
 
 use bitcoin::Network;
 
+pub(crate) use self::bitcoind::Bitcoind;
+pub(crate) use self::blvm::Blvm;
+pub use self::status::{NodeState, NodeStatus};
 use self::task::RulesWatch;
-pub use self::{
-    bitcoind::Bitcoind,
-    blvm::Blvm,
-    status::{NodeState, NodeStatus},
-    task::{Misfit, Notices, NotifyHandle, Outlet, Refresh, Templates, spawn},
-};
+pub(crate) use self::task::{Misfit, Notices, NotifyHandle, Outlet, Refresh};
+pub use self::task::{Templates, spawn};
 use crate::node::{AllowedRules, NodeConfig};
 
 /// Where templates come from.
@@ -54,7 +53,7 @@ impl TemplateConfig {
 }
 
 /// Something that gives templates.
-pub trait TemplateSource: Send + 'static {
+pub(crate) trait TemplateSource: Send + 'static {
     /// Works until it is dropped. Says all it learns through `outlet`, and looks for a new tip
     /// whenever `notices` changes.
     fn run(

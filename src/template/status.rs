@@ -25,27 +25,27 @@ pub struct NodeStatus {
     /// Of its tip.
     pub height: Option<u32>,
     /// It says that it is still catching up with the network.
-    pub is_in_initial_download: bool,
+    pub(crate) is_in_initial_download: bool,
     /// The other chain that it is on, or will go to.
     pub fork: Option<Fork>,
     /// Whether it has an RPC thread left beside one that waits for its next block, once known.
-    pub has_spare_threads: Option<bool>,
+    pub(crate) has_spare_threads: Option<bool>,
     /// Why its ZeroMQ tells of no blocks.
     pub zmq_trouble: Option<Arc<str>>,
     /// Why it is not ready, or the last thing that went wrong, and what to do.
     pub last_error: Option<Arc<str>>,
     /// Its tip, and when it was first heard of here.
-    pub tip: Option<(Hash256, Instant)>,
+    pub(crate) tip: Option<(Hash256, Instant)>,
     /// What it says that the chain up to its tip has cost: nothing is decided by that.
-    pub work: Option<ChainWork>,
+    pub(crate) work: Option<ChainWork>,
     /// It owes an answer since then.
-    pub late_since: Option<Instant>,
+    pub(crate) late_since: Option<Instant>,
     /// What its last template took from the request to the answer.
-    pub template_fetch: Option<Duration>,
+    pub(crate) template_fetch: Option<Duration>,
     /// When its latest template came in.
     pub template_at: Option<Instant>,
     /// When it last answered anything.
-    pub answered_at: Option<Instant>,
+    pub(crate) answered_at: Option<Instant>,
 }
 
 /// What may be expected of a node.

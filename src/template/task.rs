@@ -27,9 +27,9 @@ use crate::{
 
 /// A node on a chain that the payout address is not of.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Misfit {
-    pub node: Arc<str>,
-    pub network: Network,
+pub(crate) struct Misfit {
+    pub(crate) node: Arc<str>,
+    pub(crate) network: Network,
 }
 
 /// The running template side, as others see it. Cheap to clone.
@@ -48,7 +48,7 @@ pub struct Templates {
 
 impl Templates {
     /// Tells of [`Self::network`].
-    pub fn networks(&self) -> watch::Receiver<Option<Network>> {
+    pub(crate) fn networks(&self) -> watch::Receiver<Option<Network>> {
         self.network.clone()
     }
 
@@ -60,7 +60,7 @@ impl Templates {
 
     /// What keeps anything from being mined at all: every node has said its chain, and the payout
     /// address is of none of these.
-    pub fn misfit(&self) -> Option<Misfit> {
+    pub(crate) fn misfit(&self) -> Option<Misfit> {
         let chains = self.config.borrow().chains.clone();
         let misfit = |node: &NodeStatus| {
             let network = node.network.filter(|chain| !chains.contains(chain))?;
@@ -72,7 +72,7 @@ impl Templates {
 
     /// Refuses a configuration whose payout address is of no chain that its nodes are known to be
     /// on. Of a node that is new nothing is known, so it may be on any.
-    pub fn try_config(&self, new: &TemplateConfig) -> Result<(), Misfit> {
+    pub(crate) fn try_config(&self, new: &TemplateConfig) -> Result<(), Misfit> {
         // In the order of `judge`: two that hold both in turn could wait for each other.
         let (status, old) = (self.status.borrow(), self.config.borrow());
         let is_new = |node: &NodeConfig| !old.sources().any(|known| known == node);
@@ -158,7 +158,7 @@ fn is_ready(node: &NodeStatus) -> bool {
 const SAID_WELL_MAX: Duration = Duration::from_secs(2);
 
 /// New full work this often between blocks; may change.
-pub type Refresh = watch::Receiver<Duration>;
+pub(crate) type Refresh = watch::Receiver<Duration>;
 
 /// What templates may demand; may change.
 pub(super) type RulesWatch = watch::Receiver<AllowedRules>;
@@ -189,11 +189,11 @@ impl NotifyHandle {
 
 /// Where a source hears what a [`NotifyHandle`] says.
 #[derive(Debug)]
-pub struct Notices(watch::Receiver<Option<Hash256>>);
+pub(crate) struct Notices(watch::Receiver<Option<Hash256>>);
 
 impl Notices {
     /// Waits for a notice; gives the new tip's hash if it came with one.
-    pub async fn next(&mut self) -> Option<Hash256> {
+    pub(crate) async fn next(&mut self) -> Option<Hash256> {
         if self.0.changed().await.is_err() {
             // Every handle is gone: no notice will ever come.
             std::future::pending::<()>().await;
@@ -204,7 +204,7 @@ impl Notices {
 
 /// What a source publishes through.
 #[derive(Clone, Debug)]
-pub struct Outlet {
+pub(crate) struct Outlet {
     pub(super) templates: watch::Sender<Option<Arc<Template>>>,
     pub(super) status: watch::Sender<NodeStatus>,
     /// What the node has shown of its chain.
@@ -250,7 +250,7 @@ impl Outlet {
         Ok(())
     }
 
-    pub fn publish(&self, template: Arc<Template>) {
+    pub(crate) fn publish(&self, template: Arc<Template>) {
         self.templates.send_replace(Some(template));
         self.changed.notify_one();
     }
@@ -274,11 +274,11 @@ impl Outlet {
     }
 
     /// What was said last.
-    pub fn status(&self) -> NodeStatus {
+    pub(crate) fn status(&self) -> NodeStatus {
         self.status.borrow().clone()
     }
 
-    pub fn update(&self, change: impl FnOnce(&mut NodeStatus)) {
+    pub(crate) fn update(&self, change: impl FnOnce(&mut NodeStatus)) {
         self.status.send_modify(change);
         self.changed.notify_one();
     }

@@ -5,7 +5,8 @@ mod seen;
 
 use std::sync::Arc;
 
-pub use seen::{Seen, SeenBudget, SeenShares};
+pub(crate) use seen::Seen;
+pub use seen::{SeenBudget, SeenShares};
 
 use crate::work::{
     CoinbaseClass, Difficulty, FoundBlock, Hash256, Job, Reject, Share, Submission, Target,
@@ -15,12 +16,12 @@ use crate::work::{
 /// What a connection was given with a job, as far as a share's worth depends on it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Assignment {
-    pub class: CoinbaseClass,
-    pub difficulty: Difficulty,
-    pub target: Target,
-    pub quickdiff: bool,
+    pub(crate) class: CoinbaseClass,
+    pub(crate) difficulty: Difficulty,
+    pub(crate) target: Target,
+    pub(crate) quickdiff: bool,
     /// What the coinbase says the difficulty with, for a pool.
-    pub target_byte: u8,
+    pub(crate) target_byte: u8,
 }
 
 impl Assignment {
@@ -59,7 +60,7 @@ pub enum RootSource<'a> {
 pub struct Verdict {
     pub block: Option<Box<FoundBlock>>,
     /// The block was not claimed before.
-    pub is_new_block: bool,
+    pub(crate) is_new_block: bool,
     pub share: Result<Share, Reject>,
     /// The share of a new block that is refused for all else: for the pool, which may pay for it.
     pub(crate) refused_block: Option<Share>,

@@ -28,7 +28,7 @@ pub struct SeenShares {
 
 /// What became of a share that was to be remembered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Seen {
+pub(crate) enum Seen {
     Fresh,
     Before,
     /// It is not known whether it was there before: there is no room to tell.
@@ -66,18 +66,18 @@ impl Default for SeenShares {
 }
 
 impl SeenShares {
-    pub fn new(seen_budget: Arc<SeenBudget>) -> Self {
+    pub(crate) fn new(seen_budget: Arc<SeenBudget>) -> Self {
         Self { jobs: Vec::new(), len: 0, most: SHARES_MAX, seen_budget, lent: 0 }
     }
 
     /// Room for a miner that is wanted to send `expected` shares in the life of its jobs.
-    pub fn expect(&mut self, expected: usize) {
+    pub(crate) fn expect(&mut self, expected: usize) {
         let most = u32::try_from(expected).unwrap_or(u32::MAX).saturating_mul(EXPECTED_TIMES);
         self.most = most.clamp(SHARES_MAX, SHARES_MOST);
     }
 
     /// Remembers a share.
-    pub fn insert(&mut self, job: JobId, hash: &Hash256, is_block: bool) -> Seen {
+    pub(crate) fn insert(&mut self, job: JobId, hash: &Hash256, is_block: bool) -> Seen {
         let at = self.jobs.iter().position(|(id, _)| *id == job).unwrap_or_else(|| {
             self.jobs.push((job, FxHashSet::default()));
             self.jobs.len() - 1
@@ -101,7 +101,7 @@ impl SeenShares {
     }
 
     /// Forgets jobs that `keep` says no to.
-    pub fn retain(&mut self, keep: impl Fn(JobId) -> bool) {
+    pub(crate) fn retain(&mut self, keep: impl Fn(JobId) -> bool) {
         self.jobs.retain(|(id, _)| keep(*id));
         let len: usize = self.jobs.iter().map(|(_, shares)| shares.len()).sum();
         self.len = u32::try_from(len).unwrap_or(u32::MAX);

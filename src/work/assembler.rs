@@ -247,7 +247,7 @@ impl Assembler {
     }
 
     /// Whether miners are wanted, also before there was any work.
-    pub fn admission(&self) -> &Admission {
+    pub(crate) fn admission(&self) -> &Admission {
         &self.admission
     }
 

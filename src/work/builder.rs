@@ -54,19 +54,16 @@ impl JobBuilder {
             TemplateKind::Full => what,
         };
         let ready = upcoming.filter(|_| what == BuildJob::SubsidyOnly).and_then(|upcoming| {
-            let prefix = upcoming.extranonce_prefix;
-            let coinbase = Coinbase::build(CoinbaseClass::Empty, template, payout, prefix);
+            let coinbase =
+                Coinbase::build(CoinbaseClass::Empty, template, payout, upcoming.extranonce_prefix);
             let version = template.version & !VERSION_ROLLING_MASK;
             // What miners may hold of it already is what this would be: all of it, or nothing.
-            (coinbase == upcoming.coinbase && version == upcoming.version).then_some((
-                upcoming.id,
-                prefix,
-                Coinbases::One(coinbase),
-            ))
+            (coinbase == upcoming.coinbase && version == upcoming.version)
+                .then_some((upcoming.id, Coinbases::One(coinbase)))
         });
-        if let Some((id, prefix, coinbases)) = ready {
+        if let Some((id, coinbases)) = ready {
             let (template, payout) = (Arc::clone(template), Arc::clone(payout));
-            return Arc::new(Job::new(id, template, payout, prefix, coinbases));
+            return Arc::new(Job::new(id, template, payout, coinbases));
         }
         let (id, prefix) = self.number();
         let one = |id| Coinbase::build(id, template, payout, prefix);
@@ -75,7 +72,7 @@ impl JobBuilder {
             BuildJob::Blank => Coinbases::One(one(CoinbaseClass::Tiny)),
             BuildJob::Classes => Coinbases::Each(Box::new(CoinbaseClass::CLASSES.map(one))),
         };
-        Arc::new(Job::new(id, Arc::clone(template), Arc::clone(payout), prefix, coinbases))
+        Arc::new(Job::new(id, Arc::clone(template), Arc::clone(payout), coinbases))
     }
 
     /// The subsidy-only job of the block after `job`'s; `before` again if that still is it.

@@ -24,7 +24,7 @@ pub enum CidrError {
 
 impl Cidr {
     /// An IPv4 address is the same in its IPv6 form.
-    pub fn contains(&self, ip: IpAddr) -> bool {
+    pub(crate) fn contains(&self, ip: IpAddr) -> bool {
         match (self.first, ip.to_canonical()) {
             (IpAddr::V4(_), ip @ IpAddr::V4(_)) | (IpAddr::V6(_), ip @ IpAddr::V6(_)) => {
                 masked(ip, self.bits) == self.first
@@ -34,12 +34,12 @@ impl Cidr {
     }
 
     /// Its first address, and how many bits all begin with.
-    pub fn parts(&self) -> (IpAddr, u8) {
+    pub(crate) fn parts(&self) -> (IpAddr, u8) {
         (self.first, self.bits)
     }
 
     /// Every address of its family.
-    pub fn is_everybody(&self) -> bool {
+    pub(crate) fn is_everybody(&self) -> bool {
         self.bits == 0
     }
 }

@@ -33,7 +33,7 @@ impl CoinbaseClass {
     }
 
     /// A place of its own, below `COUNT`.
-    pub const fn slot(self) -> usize {
+    pub(crate) const fn slot(self) -> usize {
         self as usize
     }
 

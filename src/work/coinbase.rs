@@ -13,14 +13,14 @@ pub struct Coinbase {
     pub id: CoinbaseClass,
     /// Holds 0xFF at `target_byte_index`.
     pub coinb1: Box<[u8]>,
-    pub coinb2: Box<[u8]>,
+    pub(crate) coinb2: Box<[u8]>,
     /// Where the target byte goes in `coinb1`.
-    pub target_byte_index: usize,
+    pub(crate) target_byte_index: usize,
 }
 
 impl Coinbase {
     /// Builds the coinbase of class `id`, or the subsidy-only one for `CoinbaseClass::Empty`.
-    pub fn build(
+    pub(crate) fn build(
         id: CoinbaseClass,
         template: &Template,
         payout: &Payout,
@@ -53,17 +53,18 @@ impl Coinbase {
     }
 
     /// Length of the whole transaction, without witness.
+    #[expect(clippy::len_without_is_empty, reason = "a coinbase is never empty")]
     pub fn len(&self) -> usize {
         self.coinb1.len() + EXTRANONCE_LEN + self.coinb2.len()
     }
 
-    /// Never: a coinbase has at least a version and an input.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// The txid, hashed in `scratch`, whose old content goes.
-    pub fn txid(&self, variant: Variant, extranonce: &[u8; 12], scratch: &mut Vec<u8>) -> Hash256 {
+    pub(crate) fn txid(
+        &self,
+        variant: Variant,
+        extranonce: &[u8; 12],
+        scratch: &mut Vec<u8>,
+    ) -> Hash256 {
         scratch.clear();
         self.write(variant, extranonce, scratch);
         Hash256::sha256d(scratch)
@@ -313,7 +314,7 @@ fn sigop_cost(script: &[u8]) -> u32 {
 }
 
 /// Appends Bitcoin's CompactSize.
-pub fn push_varint(value: usize, out: &mut Vec<u8>) {
+pub(crate) fn push_varint(value: usize, out: &mut Vec<u8>) {
     let bytes = (value as u64).to_le_bytes();
     match value {
         0..=0xFC => out.push(bytes[0]),

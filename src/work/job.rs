@@ -30,8 +30,6 @@ pub struct Job {
     /// The template's, without bits under the rolling mask: firmware ORs, XORs or replaces them.
     pub version: u32,
     pub block_target: Target,
-    /// Keeps otherwise equal jobs apart, in front of extranonce1.
-    pub extranonce_prefix: u16,
     coinbases: Coinbases,
     rendered: [[OnceLock<Bytes>; RenderKind::COUNT]; CoinbaseClass::COUNT],
 }
@@ -49,14 +47,12 @@ impl Job {
         id: JobId,
         template: Arc<Template>,
         payout: Arc<Payout>,
-        extranonce_prefix: u16,
         coinbases: Coinbases,
     ) -> Self {
         Self {
             id,
             version: template.version & !VERSION_ROLLING_MASK,
             block_target: template.nbits.target(),
-            extranonce_prefix,
             coinbases,
             rendered: [const { [const { OnceLock::new() }; RenderKind::COUNT] };
                 CoinbaseClass::COUNT],
@@ -138,7 +134,7 @@ impl fmt::Debug for Job {
 
 /// As what a protocol writes a job with one of its coinbases.
 #[derive(Clone, Copy, Debug)]
-pub enum RenderKind {
+pub(crate) enum RenderKind {
     /// Stratum V1's `mining.notify`.
     Notify { quickdiff: bool, clean: bool },
     /// Stratum V2's `NewExtendedMiningJob`.

@@ -12,19 +12,19 @@ use super::Cidr;
 /// All addresses that begin alike. IPv4 is inside IPv6, as `::ffff:0:0/96`, so that an address is the
 /// same however a socket shows it.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Network {
+pub(crate) struct Network {
     first: u128,
     len: u8,
 }
 
 impl Network {
     /// One address alone.
-    pub fn host(ip: IpAddr) -> Self {
+    pub(crate) fn host(ip: IpAddr) -> Self {
         Self::within(bits(ip), 128)
     }
 
     /// One party's, as a rule: a /24, or a /64 of IPv6.
-    pub fn around(ip: IpAddr) -> Self {
+    pub(crate) fn around(ip: IpAddr) -> Self {
         let bits = bits(ip);
         Self::within(bits, if is_v4(bits) { V4_LEN + 24 } else { 64 })
     }
@@ -33,13 +33,14 @@ impl Network {
         Self { first: bits & mask(len), len }
     }
 
-    pub fn contains(self, ip: IpAddr) -> bool {
+    #[cfg(test)]
+    pub(crate) fn contains(self, ip: IpAddr) -> bool {
         let bits = bits(ip);
         bits & mask(self.len) == self.first && may_hold(self.len, bits)
     }
 
     /// It is one address alone.
-    pub fn is_host(self) -> bool {
+    pub(crate) fn is_host(self) -> bool {
         self.len == 128
     }
 }
@@ -64,14 +65,14 @@ impl From<Cidr> for Network {
 
 /// A list of them, which may be long.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Networks {
+pub(crate) struct Networks {
     /// By their lengths, the longest first.
     by_len: Vec<(u8, HashSet<u128>)>,
 }
 
 impl Networks {
     /// How long the closest network around `ip` is; none: it is in none.
-    pub fn closest(&self, ip: IpAddr) -> Option<u8> {
+    pub(crate) fn closest(&self, ip: IpAddr) -> Option<u8> {
         let bits = bits(ip);
         let around = |(len, all): &&(u8, HashSet<u128>)| {
             all.contains(&(bits & mask(*len))) && may_hold(*len, bits)
@@ -79,11 +80,11 @@ impl Networks {
         self.by_len.iter().find(around).map(|(len, _)| *len)
     }
 
-    pub fn contains(&self, ip: IpAddr) -> bool {
+    pub(crate) fn contains(&self, ip: IpAddr) -> bool {
         self.closest(ip).is_some()
     }
 
-    pub fn add(&mut self, network: Network) {
+    pub(crate) fn add(&mut self, network: Network) {
         let Network { first, len } = network;
         match self.by_len.iter_mut().find(|(known, _)| *known == len) {
             Some((_, all)) => {

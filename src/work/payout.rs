@@ -61,11 +61,11 @@ impl PoolTerms {
 pub struct VoidNow(Arc<AtomicU64>);
 
 impl VoidNow {
-    pub fn get(&self) -> u64 {
+    pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 
-    pub fn set(&self, series: u64) {
+    pub(crate) fn set(&self, series: u64) {
         self.0.store(series, Ordering::Relaxed);
     }
 }
@@ -89,7 +89,7 @@ pub struct CoinbaserRequest {
 
 impl CoinbaserRequest {
     /// For `template`.
-    pub fn of(template: &Template) -> Self {
+    pub(crate) fn of(template: &Template) -> Self {
         Self { prevhash: template.prevhash, value: template.coinbase_value }
     }
 }

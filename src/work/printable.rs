@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 /// `text` in one piece that says nothing to a terminal and does not turn the text beside it round,
 /// cut after `max` characters. Copies only where something has to change.
-pub fn printable(text: &str, max: usize) -> Cow<'_, str> {
+pub(crate) fn printable(text: &str, max: usize) -> Cow<'_, str> {
     let cut = text.char_indices().nth(max).map_or(text, |(end, _)| &text[..end]);
     if cut.chars().all(is_printable) {
         return Cow::Borrowed(cut);
@@ -14,7 +14,7 @@ pub fn printable(text: &str, max: usize) -> Cow<'_, str> {
 }
 
 /// The same of bytes, which may be no text at all.
-pub fn printable_bytes(bytes: &[u8], max: usize) -> String {
+pub(crate) fn printable_bytes(bytes: &[u8], max: usize) -> String {
     // No character has more than four bytes, so nothing that would be shown is left out.
     let some = bytes.get(..max.saturating_mul(4)).unwrap_or(bytes);
     printable(&String::from_utf8_lossy(some), max).into_owned()
@@ -23,7 +23,7 @@ pub fn printable_bytes(bytes: &[u8], max: usize) -> String {
 /// Not a control character (of C0 or C1), a line's or a paragraph's end, what orders a direction of
 /// writing (as U+202E does) or what is there without being seen. Joiners are: emoji and the writing
 /// of half of Asia need them.
-pub fn is_printable(c: char) -> bool {
+pub(crate) fn is_printable(c: char) -> bool {
     !matches!(c,
         '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'
         | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'

@@ -4,14 +4,14 @@ use std::time::{Duration, Instant};
 
 /// Lets one line through in a while, and counts the others.
 #[derive(Clone, Debug)]
-pub struct Ration {
+pub(crate) struct Ration {
     each: Duration,
     last: Option<Instant>,
     unsaid: u64,
 }
 
 impl Ration {
-    pub const fn new(each: Duration) -> Self {
+    pub(crate) const fn new(each: Duration) -> Self {
         Self { each, last: None, unsaid: 0 }
     }
 

@@ -3,7 +3,7 @@
 /// Why a connection or a channel was not let in.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
-pub enum Refused {
+pub(crate) enum Refused {
     /// `stratum.max_connections`.
     Full,
     /// `stratum.max_connections_per_ip`.
@@ -35,7 +35,7 @@ impl Refused {
     ];
 
     /// As metrics say it.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Full => "max-connections",
             Self::FullForIp => "max-connections-per-ip",

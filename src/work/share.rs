@@ -162,7 +162,7 @@ impl Reject {
     }
 
     /// As miners, metrics and the API are told.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::UnknownJob => "unknown-work",
             Self::StaleWork => "stale-work",

@@ -12,7 +12,7 @@ use super::Share;
 /// Shares of one read of one miner's connection.
 #[derive(Debug)]
 pub struct ShareBatch {
-    pub shares: Vec<Share>,
+    pub(crate) shares: Vec<Share>,
     /// The sender's batches that wait.
     waiting: Arc<AtomicUsize>,
 }
@@ -33,18 +33,18 @@ impl Drop for ShareBatch {
 /// One connection's way into the queue. A connection that floods it runs out of its own part, not
 /// of the others'.
 #[derive(Debug)]
-pub struct ShareLane {
+pub(crate) struct ShareLane {
     queue: mpsc::Sender<ShareBatch>,
     waiting: Arc<AtomicUsize>,
 }
 
 impl ShareLane {
-    pub fn new(queue: mpsc::Sender<ShareBatch>) -> Self {
+    pub(crate) fn new(queue: mpsc::Sender<ShareBatch>) -> Self {
         Self { queue, waiting: Arc::default() }
     }
 
     /// Queues shares; false when there was no room for them, and they are lost.
-    pub fn send(&self, shares: Vec<Share>) -> bool {
+    pub(crate) fn send(&self, shares: Vec<Share>) -> bool {
         // Half of the queue is for whoever has nothing in it.
         let is_scarce = self.queue.capacity() < self.queue.max_capacity() / 2;
         let most = if is_scarce { 1 } else { LANE_MAX };

@@ -24,7 +24,7 @@ impl Target {
         Self([word(24), word(16), word(8), word(0)])
     }
 
-    pub fn to_le_bytes(self) -> [u8; 32] {
+    pub(crate) fn to_le_bytes(self) -> [u8; 32] {
         let mut bytes = [0; 32];
         for (chunk, word) in bytes.chunks_exact_mut(8).zip(self.0.iter().rev()) {
             chunk.copy_from_slice(&word.to_le_bytes());
@@ -67,7 +67,7 @@ impl Target {
 
     /// As miners are told it, in its 40 leading bits: those who work a difficulty out of it in floating
     /// point and cut that to a whole number get the one that was meant, not the one below.
-    pub fn told(self) -> Self {
+    pub(crate) fn told(self) -> Self {
         let Some(at) = self.0.iter().position(|word| *word != 0) else { return self };
         let keep =
             |word: u64, bits: u32| if bits == 0 { 0 } else { word >> (64 - bits) << (64 - bits) };
@@ -94,7 +94,7 @@ impl fmt::Debug for Target {
 }
 
 /// The difficulty that `hash` would have met: the same figure as the miner shows.
-pub fn hash_difficulty(hash: &Hash256) -> f64 {
+pub(crate) fn hash_difficulty(hash: &Hash256) -> f64 {
     Target::from_le_bytes(&hash.0).difficulty()
 }
 
@@ -115,7 +115,7 @@ impl Difficulty {
         Self(2f64.powi(exponent.clamp(-30, 63)))
     }
 
-    pub const fn get(self) -> f64 {
+    pub(crate) const fn get(self) -> f64 {
         self.0
     }
 
@@ -126,7 +126,7 @@ impl Difficulty {
     }
 
     /// The byte written into a coinbase: `log2_floor`, 0 below difficulty 1.
-    pub fn target_byte(self) -> u8 {
+    pub(crate) fn target_byte(self) -> u8 {
         u8::try_from(self.log2_floor().max(0)).unwrap_or(u8::MAX)
     }
 
@@ -151,11 +151,11 @@ impl Difficulty {
         if self.0 < 1.0 { self } else { Self(self.0.ceil()) }
     }
 
-    pub fn max(self, other: Self) -> Self {
+    pub(crate) fn max(self, other: Self) -> Self {
         Self(self.0.max(other.0))
     }
 
-    pub fn min(self, other: Self) -> Self {
+    pub(crate) fn min(self, other: Self) -> Self {
         Self(self.0.min(other.0))
     }
 }
@@ -175,7 +175,7 @@ fn decompose(value: f64) -> (u64, i32) {
 }
 
 /// 2^32: hashes for a share of difficulty 1.
-pub const HASHES_PER_DIFFICULTY: f64 = 4_294_967_296.0;
+pub(crate) const HASHES_PER_DIFFICULTY: f64 = 4_294_967_296.0;
 /// A relative error of 2^-39: far above an `f64`'s, far below what a share is worth.
 const TOLD_BITS: u32 = 40;
 /// Below this, every hash meets the target anyhow (2^32 hashes make difficulty 1).

@@ -12,10 +12,10 @@ use tracing::{debug, info, warn};
 use super::{Admission, Assembler, AssemblerConfig, Job, Payout, PoolHealth, Template, Work};
 
 /// What the task listens to.
-pub struct WorkInputs {
+pub(crate) struct WorkInputs {
     /// Nothing is made before there is one.
-    pub configs: watch::Receiver<Option<Arc<AssemblerConfig>>>,
-    pub templates: watch::Receiver<Option<Arc<Template>>>,
+    pub(crate) configs: watch::Receiver<Option<Arc<AssemblerConfig>>>,
+    pub(crate) templates: watch::Receiver<Option<Arc<Template>>>,
     pub(crate) payouts: watch::Receiver<Option<Arc<Payout>>>,
     pub(crate) pool_health: watch::Receiver<PoolHealth>,
     /// What nodes should be asked about.
@@ -25,14 +25,14 @@ pub struct WorkInputs {
 }
 
 /// A node's answer to a block proposal.
-pub struct Verdict {
-    pub job: Arc<Job>,
+pub(crate) struct Verdict {
+    pub(crate) job: Arc<Job>,
     /// None: it gave no answer.
-    pub accepted: Option<bool>,
+    pub(crate) accepted: Option<bool>,
 }
 
 /// Where work goes.
-pub struct Outputs {
+pub(crate) struct Outputs {
     /// For those who look from the start.
     latest: watch::Sender<Option<Arc<Work>>>,
     /// For miners, who are let in with the first.
@@ -42,7 +42,7 @@ pub struct Outputs {
 
 impl Outputs {
     /// What comes of it is the work for miners, as soon as there is any.
-    pub fn new(
+    pub(crate) fn new(
         latest: watch::Sender<Option<Arc<Work>>>,
     ) -> (Self, oneshot::Receiver<watch::Receiver<Arc<Work>>>) {
         let (first, receiver) = oneshot::channel();
@@ -67,7 +67,7 @@ impl Outputs {
 }
 
 /// Publishes work until `shutdown`. The first appears when there is something to mine.
-pub async fn run(mut inputs: WorkInputs, mut outputs: Outputs, shutdown: CancellationToken) {
+pub(crate) async fn run(mut inputs: WorkInputs, mut outputs: Outputs, shutdown: CancellationToken) {
     let config = match inputs.configs.wait_for(Option::is_some).await.as_deref() {
         Ok(Some(config)) => AssemblerConfig::clone(config),
         _ => return,

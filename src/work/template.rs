@@ -48,9 +48,9 @@ pub enum TemplateKind {
 /// The network's limits on a whole block.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct BlockLimits {
-    pub size: u32,
-    pub weight: u32,
-    pub sigops: u32,
+    pub(crate) size: u32,
+    pub(crate) weight: u32,
+    pub(crate) sigops: u32,
 }
 
 /// One transaction of a template. `raw` shares one buffer with its siblings.

@@ -15,10 +15,10 @@ use super::{Coinbase, JobId, Payout};
 /// Becomes a [`Job`](super::Job) of the same id if the next tip is what it was built for.
 pub struct Upcoming {
     pub id: JobId,
-    pub height: u32,
+    pub(crate) height: u32,
     /// The template's, without bits under the rolling mask.
-    pub version: u32,
-    pub coinbase: Coinbase,
+    pub(crate) version: u32,
+    pub(crate) coinbase: Coinbase,
     pub(super) payout: Arc<Payout>,
     pub(super) subsidy: u64,
     pub(super) extranonce_prefix: u16,

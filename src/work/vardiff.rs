@@ -8,20 +8,20 @@ use super::Difficulty;
 
 /// What the operator and the pool want.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct VardiffConfig {
+pub(crate) struct VardiffConfig {
     /// Never below: the operator's floor, the class's, or the pool's, whichever is highest.
     pub(crate) floor: Difficulty,
-    pub start: Difficulty,
+    pub(crate) start: Difficulty,
     /// Never above; not below the floor.
     pub(crate) ceiling: Option<Difficulty>,
-    pub shares_per_minute: u32,
+    pub(crate) shares_per_minute: u32,
     /// Difficulties are powers of two, as a pool credits them; else whole numbers from 1 on.
     pub(crate) powers_of_two: bool,
 }
 
 /// A change of difficulty.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Change {
+pub(crate) enum Change {
     /// With the next job.
     Next(Difficulty),
     /// At once, with a clean duplicate of the job: the miner is far too fast.
@@ -33,7 +33,7 @@ pub enum Change {
 
 /// One miner's difficulty.
 #[derive(Clone, Debug)]
-pub struct Vardiff {
+pub(crate) struct Vardiff {
     config: VardiffConfig,
     difficulty: Difficulty,
     window_start: Instant,
@@ -42,7 +42,7 @@ pub struct Vardiff {
 }
 
 impl Vardiff {
-    pub fn new(config: VardiffConfig, now: Instant) -> Self {
+    pub(crate) fn new(config: VardiffConfig, now: Instant) -> Self {
         let mut vardiff = Self {
             config,
             difficulty: config.start,
@@ -54,7 +54,7 @@ impl Vardiff {
         vardiff
     }
 
-    pub fn difficulty(&self) -> Difficulty {
+    pub(crate) fn difficulty(&self) -> Difficulty {
         self.difficulty
     }
 
@@ -81,7 +81,7 @@ impl Vardiff {
     }
 
     /// New rules (another pool, another configuration). True when the difficulty changed.
-    pub fn configure(&mut self, config: VardiffConfig, now: Instant) -> bool {
+    pub(crate) fn configure(&mut self, config: VardiffConfig, now: Instant) -> bool {
         if self.config == config {
             return false;
         }
@@ -153,12 +153,12 @@ impl Vardiff {
     }
 
     /// When [`Self::on_deadline`] wants to be called.
-    pub fn deadline(&self) -> Instant {
+    pub(crate) fn deadline(&self) -> Instant {
         self.last_share + self.patience()
     }
 
     /// Eases the difficulty of a miner that has been silent for too long.
-    pub fn on_deadline(&mut self, now: Instant) -> Option<Change> {
+    pub(crate) fn on_deadline(&mut self, now: Instant) -> Option<Change> {
         if now < self.deadline() {
             return None;
         }

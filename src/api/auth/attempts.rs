@@ -9,11 +9,11 @@ use std::{
 
 /// Who tries, as far as it is known.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Guest {
+pub(crate) struct Guest {
     /// The other end of the connection, or whom the proxy there names.
-    pub client: IpAddr,
+    pub(crate) client: IpAddr,
     /// The proxy, whose word it is. Whoever only says to be one gains nothing by it.
-    pub via: Option<IpAddr>,
+    pub(crate) via: Option<IpAddr>,
 }
 
 impl From<IpAddr> for Guest {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::*;
+use super::{password::PasswordError, *};
 
 const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 168, 1, 2));
 

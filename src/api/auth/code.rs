@@ -7,17 +7,17 @@ use rand::Rng;
 use subtle::ConstantTimeEq;
 
 /// Good until the first settings are made, and for this process.
-pub struct SetupCode(String);
+pub(crate) struct SetupCode(String);
 
 impl SetupCode {
-    pub fn make() -> Self {
+    pub(crate) fn make() -> Self {
         let mut random = rand::thread_rng();
         let letter = |_| char::from(LETTERS[random.gen_range(0..LETTERS.len())]);
         Self((0..LEN).map(letter).collect())
     }
 
     /// As people copy it: in halves, for the log alone.
-    pub fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         let (one, other) = self.0.split_at(LEN / 2);
         format!("{one}-{other}")
     }

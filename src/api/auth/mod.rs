@@ -20,18 +20,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub(crate) use self::attempts::network;
+pub(crate) use self::attempts::{Guest, network};
+pub(crate) use self::code::SetupCode;
+pub(crate) use self::password::Password;
+pub(crate) use self::sessions::Bound;
 use self::{attempts::Attempts, password::Recent, sessions::Sessions};
-pub use self::{
-    attempts::Guest,
-    code::SetupCode,
-    password::{Password, PasswordError},
-    sessions::Bound,
-};
 
 /// The one at the door. Shared by all requests.
 #[derive(Debug, Default)]
-pub struct Gatekeeper {
+pub(crate) struct Gatekeeper {
     state: Mutex<State>,
     /// For the first settings.
     code: Option<Arc<SetupCode>>,
@@ -50,7 +47,7 @@ struct State {
 
 /// Why somebody is not let in.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Denied {
+pub(crate) enum Denied {
     /// There is no password: nothing can be changed by anybody.
     ReadOnly,
     WrongPassword,
@@ -64,25 +61,25 @@ pub enum Denied {
 
 /// What a browser keeps.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct SignedIn {
+pub(crate) struct SignedIn {
     /// For the cookie; it is known to nobody else.
-    pub cookie: String,
-    pub csrf_token: String,
-    pub expires_in: Duration,
+    pub(crate) cookie: String,
+    pub(crate) csrf_token: String,
+    pub(crate) expires_in: Duration,
 }
 
 /// A session that a request belongs to.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Known {
-    pub csrf_token: String,
-    pub expires_in: Duration,
-    pub bound: Bound,
+pub(crate) struct Known {
+    pub(crate) csrf_token: String,
+    pub(crate) expires_in: Duration,
+    pub(crate) bound: Bound,
 }
 
 /// A password that may be checked now: [`Check::run`] takes a while and must not be in the way of
 /// other requests.
 #[derive(Debug)]
-pub struct Check<'a> {
+pub(crate) struct Check<'a> {
     keeper: &'a Gatekeeper,
     password: Arc<Password>,
     guest: Guest,
@@ -90,12 +87,12 @@ pub struct Check<'a> {
 }
 
 impl Gatekeeper {
-    pub fn new(code: Option<Arc<SetupCode>>) -> Self {
+    pub(crate) fn new(code: Option<Arc<SetupCode>>) -> Self {
         Self { code, ..Self::default() }
     }
 
     /// Takes another password; those who signed in with the one before are out.
-    pub fn set_password(&self, password: Option<Password>) {
+    pub(crate) fn set_password(&self, password: Option<Password>) {
         let mut state = self.state();
         if password.is_none() && state.password.is_none() {
             return;
@@ -105,12 +102,12 @@ impl Gatekeeper {
         state.sessions = Sessions::default();
     }
 
-    pub fn has_password(&self) -> bool {
+    pub(crate) fn has_password(&self) -> bool {
         self.state().password.is_some()
     }
 
     /// Lets `given` be checked for somebody, unless it is known to be right already.
-    pub fn begin<'a>(
+    pub(crate) fn begin<'a>(
         &'a self,
         guest: impl Into<Guest>,
         given: &'a str,
@@ -137,7 +134,7 @@ impl Gatekeeper {
     }
 
     /// Whether `given` is the code for the first settings.
-    pub fn check_code(
+    pub(crate) fn check_code(
         &self,
         guest: impl Into<Guest>,
         given: &str,
@@ -154,15 +151,15 @@ impl Gatekeeper {
     }
 
     /// Opens a session for somebody who knows the password, or the code.
-    pub fn sign_in(&self, bound: Bound, now: Instant) -> SignedIn {
+    pub(crate) fn sign_in(&self, bound: Bound, now: Instant) -> SignedIn {
         self.state().sessions.open(bound, now)
     }
 
-    pub fn session(&self, cookie: &str, now: Instant) -> Option<Known> {
+    pub(crate) fn session(&self, cookie: &str, now: Instant) -> Option<Known> {
         self.state().sessions.find(cookie, now)
     }
 
-    pub fn sign_out(&self, cookie: &str) {
+    pub(crate) fn sign_out(&self, cookie: &str) {
         self.state().sessions.close(cookie);
     }
 
@@ -174,7 +171,7 @@ impl Gatekeeper {
 
 impl Check<'_> {
     /// Takes tens of milliseconds.
-    pub fn run(self) -> Result<(), Denied> {
+    pub(crate) fn run(self) -> Result<(), Denied> {
         if !self.password.is(self.given) {
             return Err(Denied::WrongPassword);
         }

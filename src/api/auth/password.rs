@@ -14,10 +14,10 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 /// What a right password is known by.
-pub struct Password(pub(super) PasswordHash);
+pub(crate) struct Password(pub(super) PasswordHash);
 
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum PasswordError {
+pub(crate) enum PasswordError {
     #[error("it is empty: its first line must be a password, or an argon2 hash of one")]
     Empty,
     #[error("its password has only {0} characters: use at least {LEN_MIN}")]
@@ -29,7 +29,7 @@ pub enum PasswordError {
 impl Password {
     /// From the file's text: its first line is the password, or an argon2 hash as `argon2 -e` and
     /// others write it (`$argon2id$v=19$…`).
-    pub fn parse(text: &str) -> Result<Self, PasswordError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, PasswordError> {
         let line = text.lines().next().unwrap_or_default().trim_end_matches('\r');
         if line.is_empty() {
             return Err(PasswordError::Empty);

@@ -25,12 +25,12 @@ struct Session {
 
 /// What a session is good for.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Bound {
+pub(crate) struct Bound {
     /// Where its page is, as the browser said when it signed in: scheme, host and port. A cookie goes
     /// to every port of a host; none: it was no browser.
-    pub origin: Option<Box<str>>,
+    pub(crate) origin: Option<Box<str>>,
     /// Only to make the first settings.
-    pub sets_up: bool,
+    pub(crate) sets_up: bool,
 }
 
 impl Sessions {

@@ -6,57 +6,57 @@ use utoipa::ToSchema;
 
 /// Every answer that is not a success.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct ErrorBody {
+pub(crate) struct ErrorBody {
     /// Stays the same while the text may change: "not-found", "unauthorized", "bad-request", …
-    pub error: &'static str,
+    pub(crate) error: &'static str,
     /// What is wrong and what to do.
-    pub message: String,
+    pub(crate) message: String,
     /// For settings: everything that is wrong with them.
-    pub problems: Vec<String>,
+    pub(crate) problems: Vec<String>,
 }
 
 /// Whether this client may change things.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Session {
+pub(crate) struct Session {
     /// False: reading only, because `api.admin_password_file` is not set.
-    pub admin_enabled: bool,
-    pub signed_in: bool,
+    pub(crate) admin_enabled: bool,
+    pub(crate) signed_in: bool,
     /// There is neither a password nor a payout address yet, and this client is in the house: whoever
     /// signs in with the code from gatewayd's log may make the first settings.
-    pub setup_open: bool,
+    pub(crate) setup_open: bool,
     /// Has done so.
-    pub may_set_up: bool,
+    pub(crate) may_set_up: bool,
     /// Goes back in the header `X-CSRF-Token` of every request; given once, to whoever signs in.
-    pub csrf_token: Option<String>,
-    pub expires_in_s: Option<u64>,
+    pub(crate) csrf_token: Option<String>,
+    pub(crate) expires_in_s: Option<u64>,
 }
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Login {
     /// While `setup_open`, the code.
-    pub password: String,
+    pub(crate) password: String,
 }
 
 /// gatewayd.toml.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Settings {
-    pub path: String,
+pub(crate) struct Settings {
+    pub(crate) path: String,
     /// The file with its comments. Each secret is written as `"<secret>"`; sent back so, it stays.
-    pub text: String,
+    pub(crate) text: String,
     /// Every key with the value in use, defaults included; secrets are `<secret>` or "".
     #[schema(value_type = Object)]
-    pub values: Box<RawValue>,
+    pub(crate) values: Box<RawValue>,
     /// Names this state of the file: a change made from an older one is refused.
-    pub revision: String,
+    pub(crate) revision: String,
     /// False: the file cannot be written, and why.
-    pub writable: bool,
+    pub(crate) writable: bool,
     /// What is wrong with the file as it is now.
-    pub problems: Vec<String>,
+    pub(crate) problems: Vec<String>,
     /// Keys whose values in the file are not in use before a restart.
-    pub needs_restart: Vec<String>,
+    pub(crate) needs_restart: Vec<String>,
     /// Keys that the environment sets: what the file says of them counts for nothing.
-    pub from_environment: Vec<String>,
+    pub(crate) from_environment: Vec<String>,
 }
 
 /// New settings: the whole text, or single keys.
@@ -73,26 +73,26 @@ pub struct SettingsChange {
     pub changes: Option<Box<RawValue>>,
     /// What was edited; null: whatever there is now.
     #[serde(default)]
-    pub revision: Option<String>,
+    pub(crate) revision: Option<String>,
     /// Only says what is wrong and what would need a restart.
     #[serde(default)]
-    pub check_only: bool,
+    pub(crate) check_only: bool,
 }
 
 /// What became of new settings.
 #[derive(Clone, Debug, Default, Serialize, ToSchema)]
-pub struct SettingsApplied {
+pub(crate) struct SettingsApplied {
     /// Keys that changed and are in use now (or would be).
-    pub applied: Vec<String>,
+    pub(crate) applied: Vec<String>,
     /// Keys that changed and wait for a restart.
-    pub needs_restart: Vec<String>,
+    pub(crate) needs_restart: Vec<String>,
     /// The file's new state; null when nothing was written.
-    pub revision: Option<String>,
+    pub(crate) revision: Option<String>,
 }
 
 /// An action was taken.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Done {
-    pub done: bool,
-    pub message: String,
+pub(crate) struct Done {
+    pub(crate) done: bool,
+    pub(crate) message: String,
 }

@@ -5,32 +5,32 @@ use utoipa::ToSchema;
 
 /// Who is shut out for crossing limits again and again, the latest first.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Bans {
+pub(crate) struct Bans {
     /// How many there are in all; the answer has 1,000 at most.
-    pub total: u64,
-    pub bans: Vec<Ban>,
+    pub(crate) total: u64,
+    pub(crate) bans: Vec<Ban>,
     /// Since this process started: how often each limit was crossed.
-    pub crossed: Vec<Crossed>,
+    pub(crate) crossed: Vec<Crossed>,
     /// Bans since this process started, those that have ended included.
-    pub bans_session: u64,
+    pub(crate) bans_session: u64,
 }
 
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Ban {
+pub(crate) struct Ban {
     /// An address like "203.0.113.7", or a network like "203.0.113.0/24".
-    pub address: String,
+    pub(crate) address: String,
     /// The limit that was crossed last: "connections", "logins", "bad-shares" or "bytes".
-    pub limit: &'static str,
-    pub since_at_unix_s: u64,
-    pub ends_in_s: u64,
+    pub(crate) limit: &'static str,
+    pub(crate) since_at_unix_s: u64,
+    pub(crate) ends_in_s: u64,
     /// Which one it is of a row: each is twice as long as the one before.
-    pub row: u32,
+    pub(crate) row: u32,
     /// Connections that were turned away for it.
-    pub refused: u64,
+    pub(crate) refused: u64,
 }
 
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Crossed {
-    pub limit: &'static str,
-    pub times: u64,
+pub(crate) struct Crossed {
+    pub(crate) limit: &'static str,
+    pub(crate) times: u64,
 }

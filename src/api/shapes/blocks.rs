@@ -5,29 +5,29 @@ use utoipa::ToSchema;
 
 /// Found blocks, newest first.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Blocks {
+pub(crate) struct Blocks {
     /// Ever; the list has the latest of them.
-    pub found: u64,
-    pub found_session: u64,
+    pub(crate) found: u64,
+    pub(crate) found_session: u64,
     /// Of those found since this process started, the ones that a node has in its best chain.
-    pub accepted_session: u64,
-    pub blocks: Vec<Block>,
+    pub(crate) accepted_session: u64,
+    pub(crate) blocks: Vec<Block>,
 }
 
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Block {
-    pub height: u32,
-    pub hash: String,
-    pub fate: BlockFate,
-    pub found_at_unix_s: Option<u64>,
+pub(crate) struct Block {
+    pub(crate) height: u32,
+    pub(crate) hash: String,
+    pub(crate) fate: BlockFate,
+    pub(crate) found_at_unix_s: Option<u64>,
     /// Who found it.
-    pub worker: Option<String>,
-    pub submissions: Vec<BlockSubmission>,
+    pub(crate) worker: Option<String>,
+    pub(crate) submissions: Vec<BlockSubmission>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum BlockFate {
+pub(crate) enum BlockFate {
     /// A node has it in its best chain.
     Accepted,
     /// Valid, but another block won.
@@ -39,9 +39,9 @@ pub enum BlockFate {
 }
 
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct BlockSubmission {
-    pub node: String,
-    pub result: BlockFate,
+pub(crate) struct BlockSubmission {
+    pub(crate) node: String,
+    pub(crate) result: BlockFate,
     /// The node's own words.
-    pub detail: Option<String>,
+    pub(crate) detail: Option<String>,
 }

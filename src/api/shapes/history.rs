@@ -7,39 +7,39 @@ use utoipa::ToSchema;
 
 /// Series for a chart: one time axis, and a column of values for each line.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct History {
-    pub metric: Metric,
+pub(crate) struct History {
+    pub(crate) metric: Metric,
     /// Of the values.
-    pub unit: Unit,
-    pub window_s: u64,
+    pub(crate) unit: Unit,
+    pub(crate) window_s: u64,
     /// Each value stands for this long, from its time on.
-    pub step_s: u64,
-    pub at_unix_s: Vec<u64>,
+    pub(crate) step_s: u64,
+    pub(crate) at_unix_s: Vec<u64>,
     /// First all workers together (or the one asked for), then the busiest, as many as asked for.
-    pub series: Vec<Series>,
+    pub(crate) series: Vec<Series>,
 }
 
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Series {
+pub(crate) struct Series {
     /// Null: all workers together.
-    pub worker: Option<String>,
+    pub(crate) worker: Option<String>,
     /// As many as there are times; null where nothing was recorded.
-    pub values: Vec<Option<f64>>,
+    pub(crate) values: Vec<Option<f64>>,
 }
 
 /// Why shares were rejected in a time.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Rejects {
-    pub window_s: u64,
+pub(crate) struct Rejects {
+    pub(crate) window_s: u64,
     /// Null: all workers together.
-    pub worker: Option<String>,
+    pub(crate) worker: Option<String>,
     /// Reason -> how many shares. A minute counts when it is over.
-    pub by_reason: BTreeMap<String, u64>,
+    pub(crate) by_reason: BTreeMap<String, u64>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Metric {
+pub(crate) enum Metric {
     #[default]
     Hashrate,
     /// Accepted shares in each step.
@@ -52,7 +52,7 @@ pub enum Metric {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Unit {
+pub(crate) enum Unit {
     HPerS,
     Shares,
     Difficulty,

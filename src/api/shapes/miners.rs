@@ -7,46 +7,46 @@ use super::Reasons;
 
 /// Live SV1 connections and SV2 channels, by id.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Miners {
+pub(crate) struct Miners {
     /// How many there are in all.
-    pub total: u64,
-    pub miners: Vec<Miner>,
+    pub(crate) total: u64,
+    pub(crate) miners: Vec<Miner>,
     /// Give this as `after` for those that did not fit.
-    pub next_after: Option<u64>,
+    pub(crate) next_after: Option<u64>,
 }
 
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Miner {
+pub(crate) struct Miner {
     /// Unique until the gateway restarts.
-    pub id: u64,
+    pub(crate) id: u64,
     /// Address and port that it comes from.
-    pub peer: String,
-    pub protocol: Protocol,
+    pub(crate) peer: String,
+    pub(crate) protocol: Protocol,
     /// What it says it is; for SV2 vendor/hardware/firmware.
-    pub user_agent: String,
+    pub(crate) user_agent: String,
     /// Names that it has sent shares with, latest last.
-    pub workers: Vec<String>,
+    pub(crate) workers: Vec<String>,
     /// Which coinbase it is given.
-    pub class: Class,
+    pub(crate) class: Class,
     /// What its shares must reach now.
-    pub difficulty: f64,
+    pub(crate) difficulty: f64,
     /// Estimated from its shares of the last minutes.
-    pub hashrate_h_per_s: f64,
-    pub accepted: u64,
-    pub accepted_difficulty: f64,
-    pub rejected: u64,
+    pub(crate) hashrate_h_per_s: f64,
+    pub(crate) accepted: u64,
+    pub(crate) accepted_difficulty: f64,
+    pub(crate) rejected: u64,
     #[schema(value_type = std::collections::BTreeMap<String, u64>)]
-    pub rejected_by_reason: Reasons,
+    pub(crate) rejected_by_reason: Reasons,
     /// The real difficulty of its best share on this connection.
-    pub best_share_difficulty: Option<f64>,
-    pub last_share_age_s: Option<f64>,
-    pub connected_at_unix_s: u64,
-    pub connected_s: f64,
-    pub blocks: u64,
+    pub(crate) best_share_difficulty: Option<f64>,
+    pub(crate) last_share_age_s: Option<f64>,
+    pub(crate) connected_at_unix_s: u64,
+    pub(crate) connected_s: f64,
+    pub(crate) blocks: u64,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ToSchema)]
-pub enum Protocol {
+pub(crate) enum Protocol {
     #[serde(rename = "sv1")]
     Sv1,
     #[serde(rename = "sv1+tls")]
@@ -60,7 +60,7 @@ pub enum Protocol {
 /// Kinds of miners, by the largest coinbase that they live with.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Class {
+pub(crate) enum Class {
     /// Subsidy-only work, the same for all classes.
     Empty,
     /// The payout script alone.
@@ -79,7 +79,7 @@ pub enum Class {
 
 impl Class {
     /// As it is in JSON.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Empty => "empty",
             Self::Tiny => "tiny",
@@ -94,29 +94,29 @@ impl Class {
 
 /// Everyone who has sent a share, best hashrate first.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Workers {
-    pub total: u64,
-    pub workers: Vec<Worker>,
+pub(crate) struct Workers {
+    pub(crate) total: u64,
+    pub(crate) workers: Vec<Worker>,
 }
 
 /// One user name, over all its connections and over restarts.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Worker {
-    pub name: String,
+pub(crate) struct Worker {
+    pub(crate) name: String,
     /// How many miners use this name now.
-    pub miners: u64,
-    pub hashrate_1m_h_per_s: f64,
-    pub hashrate_5m_h_per_s: f64,
-    pub hashrate_1h_h_per_s: f64,
-    pub accepted: u64,
-    pub accepted_difficulty: f64,
-    pub rejected: u64,
+    pub(crate) miners: u64,
+    pub(crate) hashrate_1m_h_per_s: f64,
+    pub(crate) hashrate_5m_h_per_s: f64,
+    pub(crate) hashrate_1h_h_per_s: f64,
+    pub(crate) accepted: u64,
+    pub(crate) accepted_difficulty: f64,
+    pub(crate) rejected: u64,
     #[schema(value_type = std::collections::BTreeMap<String, u64>)]
-    pub rejected_by_reason: Reasons,
-    pub best_share_difficulty: Option<f64>,
-    pub best_share_at_unix_s: Option<u64>,
-    pub first_seen_at_unix_s: Option<u64>,
-    pub last_share_at_unix_s: Option<u64>,
-    pub last_share_age_s: Option<f64>,
-    pub blocks: u64,
+    pub(crate) rejected_by_reason: Reasons,
+    pub(crate) best_share_difficulty: Option<f64>,
+    pub(crate) best_share_at_unix_s: Option<u64>,
+    pub(crate) first_seen_at_unix_s: Option<u64>,
+    pub(crate) last_share_at_unix_s: Option<u64>,
+    pub(crate) last_share_age_s: Option<f64>,
+    pub(crate) blocks: u64,
 }

@@ -15,9 +15,15 @@ mod work;
 
 use std::collections::BTreeMap;
 
-pub use self::{
-    admin::*, bans::*, blocks::*, history::*, miners::*, nodes::*, pool::*, status::*, work::*,
-};
+pub use self::admin::*;
+pub(crate) use self::bans::*;
+pub(crate) use self::blocks::*;
+pub(crate) use self::history::*;
+pub(crate) use self::miners::*;
+pub(crate) use self::nodes::*;
+pub(crate) use self::pool::*;
+pub(crate) use self::status::*;
+pub(crate) use self::work::*;
 
 /// Reason -> how often.
-pub type Reasons = BTreeMap<&'static str, u64>;
+pub(crate) type Reasons = BTreeMap<&'static str, u64>;

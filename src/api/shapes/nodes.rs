@@ -5,35 +5,35 @@ use utoipa::ToSchema;
 
 /// The operator's nodes, in order of preference.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Nodes {
-    pub nodes: Vec<Node>,
+pub(crate) struct Nodes {
+    pub(crate) nodes: Vec<Node>,
 }
 
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Node {
+pub(crate) struct Node {
     /// Host and port.
-    pub name: String,
-    pub state: NodeState,
+    pub(crate) name: String,
+    pub(crate) state: NodeState,
     /// Its templates are the ones in use.
-    pub is_active: bool,
+    pub(crate) is_active: bool,
     /// As it calls itself.
-    pub version: Option<String>,
-    pub network: Option<String>,
+    pub(crate) version: Option<String>,
+    pub(crate) network: Option<String>,
     /// Of its tip.
-    pub height: Option<u32>,
-    pub is_in_initial_download: bool,
-    pub template_age_s: Option<f64>,
+    pub(crate) height: Option<u32>,
+    pub(crate) is_in_initial_download: bool,
+    pub(crate) template_age_s: Option<f64>,
     /// What it took to answer with its last template.
-    pub template_fetch_ms: Option<f64>,
+    pub(crate) template_fetch_ms: Option<f64>,
     /// Since it last answered anything.
-    pub answer_age_s: Option<f64>,
+    pub(crate) answer_age_s: Option<f64>,
     /// Why it is not ready, or the last thing that went wrong, and what to do.
-    pub last_error: Option<String>,
+    pub(crate) last_error: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum NodeState {
+pub(crate) enum NodeState {
     /// Has not answered yet.
     Starting,
     /// Gives templates.

@@ -7,44 +7,44 @@ use super::Reasons;
 
 /// The DATUM pools, in order of preference, and what became of the shares that they were meant for.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Pools {
+pub(crate) struct Pools {
     /// Empty when solo. One that is configured no more comes last, as long as it is used because
     /// those that are cannot be.
-    pub pools: Vec<Pool>,
-    pub relay: Relay,
+    pub(crate) pools: Vec<Pool>,
+    pub(crate) relay: Relay,
 }
 
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Pool {
+pub(crate) struct Pool {
     /// `host:port`.
-    pub name: String,
-    pub state: PoolState,
+    pub(crate) name: String,
+    pub(crate) state: PoolState,
     /// It is the one that is used, or was tried last.
-    pub is_active: bool,
+    pub(crate) is_active: bool,
     /// Null while it is up.
-    pub down_for_s: Option<f64>,
+    pub(crate) down_for_s: Option<f64>,
     /// Its message of the day.
-    pub motd: Option<String>,
-    pub last_error: Option<String>,
-    pub prime_id: Option<u32>,
+    pub(crate) motd: Option<String>,
+    pub(crate) last_error: Option<String>,
+    pub(crate) prime_id: Option<u32>,
     /// Whether it gives the same prime id to each connection; null while that is not known. If it
     /// does not, miners work for `mining.address` while it is away.
-    pub keeps_prime_id: Option<bool>,
+    pub(crate) keeps_prime_id: Option<bool>,
     /// What it writes into the coinbase.
-    pub tag: Option<String>,
+    pub(crate) tag: Option<String>,
     /// 0: it sets none.
-    pub difficulty_min: Option<u64>,
+    pub(crate) difficulty_min: Option<u64>,
     /// Where its own part goes.
-    pub script_hex: Option<String>,
-    pub address: Option<String>,
+    pub(crate) script_hex: Option<String>,
+    pub(crate) address: Option<String>,
     pub shares: PoolShares,
     /// From a share to its answer, the last one.
-    pub round_trip_ms: Option<f64>,
+    pub(crate) round_trip_ms: Option<f64>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum PoolState {
+pub(crate) enum PoolState {
     /// The first try is under way.
     Connecting,
     /// Takes shares.
@@ -56,45 +56,45 @@ pub enum PoolState {
 
 /// The pool's answers since this process started.
 #[derive(Clone, Debug, Default, Serialize, ToSchema)]
-pub struct PoolShares {
+pub(crate) struct PoolShares {
     /// Tentatively accepted ones included.
-    pub accepted: u64,
-    pub tentative: u64,
+    pub(crate) accepted: u64,
+    pub(crate) tentative: u64,
     /// Σ difficulty that the pool credits.
-    pub accepted_difficulty: u64,
-    pub rejected: u64,
+    pub(crate) accepted_difficulty: u64,
+    pub(crate) rejected: u64,
     #[schema(value_type = std::collections::BTreeMap<String, u64>)]
-    pub rejected_by_reason: Reasons,
+    pub(crate) rejected_by_reason: Reasons,
     /// No answer came within a minute, or before the connection ended: whether they were counted
     /// is not known.
-    pub unanswered: u64,
+    pub(crate) unanswered: u64,
 }
 
 /// Shares on their way to whichever pool, since this process started:
 /// received = accepted + rejected + unanswered + held + awaiting + lost.
 #[derive(Clone, Debug, Default, Serialize, ToSchema)]
-pub struct Relay {
-    pub received: u64,
-    pub accepted: u64,
-    pub rejected: u64,
+pub(crate) struct Relay {
+    pub(crate) received: u64,
+    pub(crate) accepted: u64,
+    pub(crate) rejected: u64,
     /// Sent, and given up after a minute without an answer, or when the connection ended.
-    pub unanswered: u64,
+    pub(crate) unanswered: u64,
     /// Waiting for the pool to come back.
-    pub held: u64,
+    pub(crate) held: u64,
     /// Sent and not answered yet.
-    pub awaiting: u64,
-    pub lost: u64,
+    pub(crate) awaiting: u64,
+    pub(crate) lost: u64,
     #[schema(value_type = std::collections::BTreeMap<String, u64>)]
-    pub lost_by_reason: Reasons,
+    pub(crate) lost_by_reason: Reasons,
     /// Sent a second time, after a connection broke.
-    pub replayed: u64,
+    pub(crate) replayed: u64,
     /// Not among `received`: the queue to the pool's side was full.
-    pub dropped: u64,
+    pub(crate) dropped: u64,
     /// Payout splits that the pool sent.
-    pub splits: u64,
-    pub splits_refused: u64,
+    pub(crate) splits: u64,
+    pub(crate) splits_refused: u64,
     /// Good but for outputs beyond the block's value, which were left out.
-    pub splits_cut: u64,
+    pub(crate) splits_cut: u64,
     /// Connections that came to a configuration.
-    pub connections: u64,
+    pub(crate) connections: u64,
 }

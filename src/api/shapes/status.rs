@@ -7,56 +7,56 @@ use super::{Protocol, Reasons};
 
 /// How it goes, in one look.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Status {
-    pub version: &'static str,
-    pub started_at_unix_s: u64,
-    pub uptime_s: u64,
-    pub mode: Mode,
+pub(crate) struct Status {
+    pub(crate) version: &'static str,
+    pub(crate) started_at_unix_s: u64,
+    pub(crate) uptime_s: u64,
+    pub(crate) mode: Mode,
     /// Nothing can be mined before settings are made: there is no payout address yet, or it is not
     /// of the network that the nodes are on (the warning "wrong-network" says which).
-    pub setup_needed: bool,
+    pub(crate) setup_needed: bool,
     /// The chain that is mined on: "bitcoin", "testnet", "testnet4", "signet" or "regtest".
-    pub network: Option<String>,
+    pub(crate) network: Option<String>,
     /// Height of the last block of the chain, the one that is mined on.
-    pub tip_height: Option<u32>,
-    pub tip_hash: Option<String>,
+    pub(crate) tip_height: Option<u32>,
+    pub(crate) tip_hash: Option<String>,
     /// Since this gateway saw the tip.
-    pub tip_age_s: Option<f64>,
+    pub(crate) tip_age_s: Option<f64>,
     /// Since the node last gave a template.
-    pub template_age_s: Option<f64>,
-    pub network_difficulty: Option<f64>,
-    pub hashrate_1m_h_per_s: f64,
-    pub hashrate_5m_h_per_s: f64,
-    pub hashrate_1h_h_per_s: f64,
+    pub(crate) template_age_s: Option<f64>,
+    pub(crate) network_difficulty: Option<f64>,
+    pub(crate) hashrate_1m_h_per_s: f64,
+    pub(crate) hashrate_5m_h_per_s: f64,
+    pub(crate) hashrate_1h_h_per_s: f64,
     /// TCP connections of miners.
-    pub connections: u64,
+    pub(crate) connections: u64,
     /// SV1 connections and SV2 channels: what `/api/v1/miners` lists.
-    pub miners: u64,
-    pub miners_by_protocol: Vec<ProtocolCount>,
+    pub(crate) miners: u64,
+    pub(crate) miners_by_protocol: Vec<ProtocolCount>,
     /// Since this process started.
-    pub shares: Shares,
+    pub(crate) shares: Shares,
     /// Since the ledger began, over restarts.
-    pub shares_ever: Shares,
-    pub ever_since_at_unix_s: Option<u64>,
+    pub(crate) shares_ever: Shares,
+    pub(crate) ever_since_at_unix_s: Option<u64>,
     /// The best ever.
-    pub best_share: Option<BestShare>,
+    pub(crate) best_share: Option<BestShare>,
     /// The best since this process started.
-    pub best_share_session: Option<BestShare>,
+    pub(crate) best_share_session: Option<BestShare>,
     /// Ever.
-    pub blocks_found: u64,
-    pub blocks_found_session: u64,
+    pub(crate) blocks_found: u64,
+    pub(crate) blocks_found_session: u64,
     /// Of those found since this process started, the ones that a node has in its best chain.
-    pub blocks_accepted_session: u64,
+    pub(crate) blocks_accepted_session: u64,
     /// Where miners connect.
-    pub stratum: StratumAccess,
+    pub(crate) stratum: StratumAccess,
     /// What someone should look at, worst first. Empty: all is well.
-    pub warnings: Vec<Warning>,
+    pub(crate) warnings: Vec<Warning>,
 }
 
 /// Whom blocks would pay.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Mode {
+pub(crate) enum Mode {
     /// The pool and those it pays.
     Pooled,
     /// `mining.address`.
@@ -66,102 +66,102 @@ pub enum Mode {
 }
 
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
-pub struct ProtocolCount {
-    pub protocol: Protocol,
-    pub miners: u64,
+pub(crate) struct ProtocolCount {
+    pub(crate) protocol: Protocol,
+    pub(crate) miners: u64,
 }
 
 /// Shares of all miners.
 #[derive(Clone, Debug, Default, Serialize, ToSchema)]
-pub struct Shares {
-    pub accepted: u64,
+pub(crate) struct Shares {
+    pub(crate) accepted: u64,
     /// Σ difficulty that accepted shares were credited with.
-    pub accepted_difficulty: f64,
-    pub rejected: u64,
+    pub(crate) accepted_difficulty: f64,
+    pub(crate) rejected: u64,
     #[schema(value_type = std::collections::BTreeMap<String, u64>)]
-    pub rejected_by_reason: Reasons,
+    pub(crate) rejected_by_reason: Reasons,
 }
 
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct BestShare {
+pub(crate) struct BestShare {
     /// The real difficulty of its hash, as miners show it.
     pub difficulty: f64,
     pub worker: String,
-    pub at_unix_s: Option<u64>,
+    pub(crate) at_unix_s: Option<u64>,
 }
 
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct StratumAccess {
+pub(crate) struct StratumAccess {
     /// Addresses that are listened on, like "0.0.0.0:23334".
-    pub listen: Vec<String>,
+    pub(crate) listen: Vec<String>,
     /// Those of them with rules of their own.
-    pub ports: Vec<StratumPort>,
+    pub(crate) ports: Vec<StratumPort>,
     /// What Stratum V2 miners are given to know the gateway by.
-    pub sv2_authority_key: Option<String>,
+    pub(crate) sv2_authority_key: Option<String>,
     /// Null: miners cannot use TLS (`stratum.tls.enabled`).
-    pub tls: Option<StratumTls>,
+    pub(crate) tls: Option<StratumTls>,
 }
 
 /// What miners are shown that speak TLS.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct StratumTls {
+pub(crate) struct StratumTls {
     /// By the gateway's own authority, whose certificate (`/api/v1/stratum/ca.pem`) they need.
-    pub own_authority: bool,
+    pub(crate) own_authority: bool,
     /// What that one has signed for: miners connect to one of these. Empty: see the certificate.
-    pub names: Vec<String>,
+    pub(crate) names: Vec<String>,
 }
 
 /// A `[[stratum.port]]`; null: as on all ports.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct StratumPort {
+pub(crate) struct StratumPort {
     /// Its addresses.
-    pub listen: Vec<String>,
-    pub difficulty_min: Option<f64>,
-    pub difficulty_start: Option<f64>,
-    pub difficulty_max: Option<f64>,
-    pub max_coinbase_bytes: Option<u64>,
+    pub(crate) listen: Vec<String>,
+    pub(crate) difficulty_min: Option<f64>,
+    pub(crate) difficulty_start: Option<f64>,
+    pub(crate) difficulty_max: Option<f64>,
+    pub(crate) max_coinbase_bytes: Option<u64>,
     /// Its own, by which Stratum V2 miners know it.
-    pub sv2_authority_key: Option<String>,
+    pub(crate) sv2_authority_key: Option<String>,
 }
 
 /// Something that someone should look at.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
-pub struct Warning {
+pub(crate) struct Warning {
     /// Stays the same while the text may change: "no-work", "pool-down", "node-down", …
-    pub code: &'static str,
-    pub severity: Severity,
+    pub(crate) code: &'static str,
+    pub(crate) severity: Severity,
     /// What is wrong.
-    pub text: String,
+    pub(crate) text: String,
     /// What to do.
-    pub advice: String,
+    pub(crate) advice: String,
 }
 
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Severity {
+pub(crate) enum Severity {
     /// Costs money now.
     Error,
     Warning,
 }
 
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Health {
+pub(crate) struct Health {
     /// Always true: else there is no answer.
-    pub alive: bool,
-    pub version: &'static str,
-    pub uptime_s: u64,
+    pub(crate) alive: bool,
+    pub(crate) version: &'static str,
+    pub(crate) uptime_s: u64,
 }
 
 /// Whether miners that come now would get work that pays.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Readiness {
-    pub ready: bool,
+pub(crate) struct Readiness {
+    pub(crate) ready: bool,
     /// Why not.
-    pub reasons: Vec<String>,
+    pub(crate) reasons: Vec<String>,
 }
 
 /// The `warnings` of [`Status`], as an event.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Warnings {
-    pub warnings: Vec<Warning>,
+pub(crate) struct Warnings {
+    pub(crate) warnings: Vec<Warning>,
 }

@@ -7,27 +7,27 @@ use super::{Class, Mode};
 
 /// What is mined now, and whom it would pay.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Work {
-    pub mode: Mode,
+pub(crate) struct Work {
+    pub(crate) mode: Mode,
     /// Why miners get no work; null while they do.
-    pub waiting_for: Option<String>,
+    pub(crate) waiting_for: Option<String>,
     /// None: there has been no work yet.
-    pub job: Option<Job>,
+    pub(crate) job: Option<Job>,
 }
 
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Job {
+pub(crate) struct Job {
     pub id: String,
     /// Pays the subsidy alone: goes out on a new tip until the node has a template.
-    pub is_empty: bool,
+    pub(crate) is_empty: bool,
     pub template: Template,
     pub payout: Payout,
     /// One for each class of miners; a single one while all get the same.
-    pub coinbases: Vec<Coinbase>,
+    pub(crate) coinbases: Vec<Coinbase>,
 }
 
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Template {
+pub(crate) struct Template {
     /// The node that made it.
     pub source: String,
     pub kind: TemplateKind,
@@ -38,38 +38,38 @@ pub struct Template {
     pub version: String,
     /// Eight hex digits.
     pub nbits: String,
-    pub network_difficulty: f64,
+    pub(crate) network_difficulty: f64,
     /// The node's clock when it made the template.
-    pub curtime_unix_s: u32,
-    pub age_s: Option<f64>,
+    pub(crate) curtime_unix_s: u32,
+    pub(crate) age_s: Option<f64>,
     pub transactions: u64,
-    pub size_bytes: u32,
+    pub(crate) size_bytes: u32,
     /// Of all transactions but the coinbase.
-    pub weight: u32,
-    pub weight_limit: u32,
-    pub sigops: u32,
-    pub sigops_limit: u32,
-    pub subsidy_sats: u64,
-    pub fees_sats: u64,
-    pub coinbase_value_sats: u64,
+    pub(crate) weight: u32,
+    pub(crate) weight_limit: u32,
+    pub(crate) sigops: u32,
+    pub(crate) sigops_limit: u32,
+    pub(crate) subsidy_sats: u64,
+    pub(crate) fees_sats: u64,
+    pub(crate) coinbase_value_sats: u64,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum TemplateKind {
+pub(crate) enum TemplateKind {
     /// From the tip's header alone: subsidy only.
     Tip,
     Full,
 }
 
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Payout {
+pub(crate) struct Payout {
     /// `host:port`; null when solo.
-    pub pool: Option<String>,
-    pub prime_id: Option<u32>,
-    pub pool_difficulty_min: Option<u64>,
+    pub(crate) pool: Option<String>,
+    pub(crate) prime_id: Option<u32>,
+    pub(crate) pool_difficulty_min: Option<u64>,
     /// Outputs that the pool asked for; null when solo or not known yet.
-    pub split_outputs: Option<u64>,
+    pub(crate) split_outputs: Option<u64>,
     /// As written into the coinbase.
     pub tag_primary: String,
     pub tag_secondary: String,
@@ -77,33 +77,33 @@ pub struct Payout {
 }
 
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Coinbase {
-    pub class: Class,
+pub(crate) struct Coinbase {
+    pub(crate) class: Class,
     /// Live miners that are given it.
-    pub miners: u64,
-    pub size_bytes: u64,
+    pub(crate) miners: u64,
+    pub(crate) size_bytes: u64,
     /// Of the class; null where there is none.
-    pub size_limit_bytes: Option<u64>,
+    pub(crate) size_limit_bytes: Option<u64>,
     /// Σ outputs.
-    pub value_sats: u64,
+    pub(crate) value_sats: u64,
     /// Of it, what goes to `mining.address`.
-    pub yours_sats: u64,
-    pub outputs: Vec<Output>,
+    pub(crate) yours_sats: u64,
+    pub(crate) outputs: Vec<Output>,
 }
 
 /// One output, in the coinbase's order.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Output {
-    pub kind: OutputKind,
-    pub value_sats: u64,
+pub(crate) struct Output {
+    pub(crate) kind: OutputKind,
+    pub(crate) value_sats: u64,
     /// Null for scripts that have none.
-    pub address: Option<String>,
-    pub script_hex: String,
+    pub(crate) address: Option<String>,
+    pub(crate) script_hex: String,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum OutputKind {
+pub(crate) enum OutputKind {
     /// The pool's own script: what no split claims.
     Pool,
     /// `mining.address`.

@@ -111,7 +111,7 @@ impl Check {
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 const EXAMPLE: &str = "127.0.0.1:7152 (or be empty: no dashboard)";
 /// What paths of gatewayd itself begin with: a base path that did so too would hide them.
-pub const OWN_PATHS: [&str; 11] = [
+pub(crate) const OWN_PATHS: [&str; 11] = [
     "api",
     "healthz",
     "readyz",

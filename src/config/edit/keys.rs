@@ -161,7 +161,7 @@ fn no_place(at: usize) -> String {
 }
 
 /// The keys whose values differ, like `node.0.rpc_url`.
-pub fn changed(old: &impl Serialize, new: &impl Serialize) -> Vec<String> {
+pub(crate) fn changed(old: &impl Serialize, new: &impl Serialize) -> Vec<String> {
     let (old, new) = (leaves(old), leaves(new));
     let keys = old.keys().chain(new.keys().filter(|key| !old.contains_key(*key)));
     let mut keys: Vec<_> = keys.filter(|key| old.get(*key) != new.get(*key)).cloned().collect();

@@ -3,9 +3,9 @@
 use toml_edit::{DocumentMut, Item, TableLike, Value};
 
 /// Stands for a secret.
-pub const MASK: &str = "<secret>";
+pub(crate) const MASK: &str = "<secret>";
 
-/// `text` with [`MASK`] for each secret. A file that is no TOML loses whole lines instead.
+/// `text` with `MASK` for each secret. A file that is no TOML loses whole lines instead.
 pub fn hide(text: &str) -> String {
     let Ok(mut document) = text.parse::<DocumentMut>() else {
         return crate::config::without_secrets(text);
@@ -25,7 +25,7 @@ pub fn hide(text: &str) -> String {
     document.to_string()
 }
 
-/// `text` with the secrets of `old` where it has [`MASK`]. The error says which there is none for.
+/// `text` with the secrets of `old` where it has `MASK`. The error says which there is none for.
 pub fn reveal(text: &str, old: &str) -> Result<String, Vec<String>> {
     if !text.contains(MASK) {
         return Ok(text.to_owned());
@@ -88,7 +88,7 @@ fn password(url: &str) -> Option<&str> {
 }
 
 /// `url` with this password, if it has one.
-pub fn with_password(url: &str, password: &str) -> Option<String> {
+pub(crate) fn with_password(url: &str, password: &str) -> Option<String> {
     let (start, end) = password_at(url)?;
     Some(format!("{}{password}{}", url.get(..start)?, url.get(end..)?))
 }

@@ -71,7 +71,7 @@ pub struct PublicIdentity {
 
 impl PublicIdentity {
     /// From 64 bytes: Ed25519, then X25519.
-    pub fn from_bytes(bytes: &[u8; PUBLIC_LEN]) -> Self {
+    pub(crate) fn from_bytes(bytes: &[u8; PUBLIC_LEN]) -> Self {
         let (mut ed25519, mut x25519) = ([0; 32], [0; 32]);
         ed25519.copy_from_slice(&bytes[..32]);
         x25519.copy_from_slice(&bytes[32..]);
@@ -86,7 +86,7 @@ impl PublicIdentity {
         Some(Self::from_bytes(&bytes))
     }
 
-    pub fn to_bytes(self) -> [u8; PUBLIC_LEN] {
+    pub(crate) fn to_bytes(self) -> [u8; PUBLIC_LEN] {
         let mut bytes = [0; PUBLIC_LEN];
         bytes[..32].copy_from_slice(&self.ed25519);
         bytes[32..].copy_from_slice(self.x25519.as_bytes());
@@ -94,7 +94,7 @@ impl PublicIdentity {
     }
 
     /// The 128 hex digits.
-    pub fn to_hex(self) -> String {
+    pub(crate) fn to_hex(self) -> String {
         faster_hex::hex_string(&self.to_bytes())
     }
 
@@ -121,8 +121,8 @@ impl PublicIdentity {
 /// The two nonces of a channel, which are never sent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Nonces {
-    pub to_gateway: Nonce,
-    pub to_pool: Nonce,
+    pub(crate) to_gateway: Nonce,
+    pub(crate) to_pool: Nonce,
 }
 
 impl Nonces {
@@ -144,7 +144,7 @@ impl Nonces {
 
 /// A counter of 192 bits.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Nonce([u32; 6]);
+pub(crate) struct Nonce([u32; 6]);
 
 impl Nonce {
     /// The bytes for one message; the next call gives the next nonce.

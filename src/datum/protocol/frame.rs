@@ -22,7 +22,7 @@ pub struct Header {
 /// The top-level commands.
 pub mod command {
     /// From the gateway.
-    pub const HELLO: u8 = 1;
+    pub(crate) const HELLO: u8 = 1;
     /// From the pool; no answer is defined.
     pub(crate) const PING: u8 = 1;
     pub const RESPONSE: u8 = 2;
@@ -81,7 +81,7 @@ impl HeaderKey {
 }
 
 /// MurmurHash3-x86-32 of the four bytes of `i`.
-pub fn mix(i: u32) -> u32 {
+pub(crate) fn mix(i: u32) -> u32 {
     let k = i.wrapping_mul(0xcc9e_2d51).rotate_left(15).wrapping_mul(0x1b87_3593);
     let h = (MIX_SEED ^ k).rotate_left(13).wrapping_mul(5).wrapping_add(0xe654_6b64) ^ 4;
     let h = (h ^ h >> 16).wrapping_mul(0x85eb_ca6b);
@@ -136,11 +136,11 @@ impl Inbox {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("a frame of {len} bytes where at most {max} are allowed")]
 pub struct FrameError {
-    pub len: usize,
-    pub max: usize,
+    pub(crate) len: usize,
+    pub(crate) max: usize,
 }
 
-pub const HEADER_LEN: usize = 4;
+pub(crate) const HEADER_LEN: usize = 4;
 /// What the header's 22 bits can say, and so all that either side may have to keep of a frame.
 pub const BODY_MAX: usize = LEN_MASK as usize;
 const LEN_MASK: u32 = (1 << 22) - 1;

@@ -26,7 +26,7 @@ pub struct Handshake {
 pub struct Welcome {
     /// Signs what the pool says from now on.
     pub(crate) pool_session: PublicIdentity,
-    pub motd: String,
+    pub(crate) motd: String,
 }
 
 impl Handshake {

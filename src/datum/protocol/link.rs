@@ -29,7 +29,7 @@ impl Link {
     }
 
     /// Sets the masks of both directions, after HELLO.
-    pub fn set_keys(&mut self, send: HeaderKey, receive: HeaderKey) {
+    pub(crate) fn set_keys(&mut self, send: HeaderKey, receive: HeaderKey) {
         self.send = send;
         self.receive = receive;
     }

@@ -12,44 +12,44 @@ use super::{Miner, MinerHandle, MinerOptions, MinerProtocol, MinerStats};
 use crate::{config::parse_duration, sv2::noise::AuthorityPublicKey};
 
 #[derive(clap::Args, Clone, Debug)]
-pub struct MinerArgs {
+pub(crate) struct MinerArgs {
     /// Where to mine, as HOST:PORT.
     #[arg(long, value_name = "ADDR")]
-    pub connect: String,
+    pub(crate) connect: String,
     /// What to speak.
     #[arg(long, value_enum, default_value_t = MinerProtocol::Sv1)]
-    pub protocol: MinerProtocol,
+    pub(crate) protocol: MinerProtocol,
     /// With Stratum V2: the authority key that the server must have, as it shows it at its start.
     /// Without it, any server is trusted.
     #[arg(long, value_name = "KEY")]
-    pub authority: Option<AuthorityPublicKey>,
+    pub(crate) authority: Option<AuthorityPublicKey>,
     /// The username; with several miners, each adds .1, .2, ...
     #[arg(long, value_name = "NAME", default_value = "miner")]
-    pub user: String,
+    pub(crate) user: String,
     #[arg(long, default_value = "x")]
-    pub password: String,
+    pub(crate) password: String,
     /// What to say that this miner is.
     #[arg(long)]
-    pub user_agent: Option<String>,
+    pub(crate) user_agent: Option<String>,
     /// How many miners, each with a connection and a thread of its own.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub miners: u16,
+    pub(crate) miners: u16,
     /// Stop after this long, like 60s. Without it: until Ctrl-C.
     #[arg(long = "for", value_name = "TIME", value_parser = cli_duration)]
-    pub run_for: Option<Duration>,
+    pub(crate) run_for: Option<Duration>,
     /// Hashes per second of each miner, at most.
     #[arg(long, value_name = "RATE")]
-    pub hashrate_max: Option<f64>,
+    pub(crate) hashrate_max: Option<f64>,
     #[arg(long, value_name = "DIFFICULTY")]
-    pub suggest_difficulty: Option<f64>,
+    pub(crate) suggest_difficulty: Option<f64>,
     /// Leave the version alone.
     #[arg(long)]
-    pub no_version_rolling: bool,
+    pub(crate) no_version_rolling: bool,
 }
 
 /// Mines, and says every few seconds how it goes. Fails when a share was rejected that was not
 /// merely late.
-pub async fn run_cli(args: MinerArgs) -> ExitCode {
+pub(crate) async fn run_cli(args: MinerArgs) -> ExitCode {
     let miners = match start(&args) {
         Ok(miners) => miners,
         Err(error) => {

@@ -24,7 +24,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 pub(in crate::devnet) use cli::cli_duration;
-pub use cli::{MinerArgs, run_cli};
+pub(crate) use cli::{MinerArgs, run_cli};
 pub use stats::MinerStats;
 
 use self::{conn::MinerConn, hasher::Hasher};

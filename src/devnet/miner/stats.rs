@@ -6,11 +6,11 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 /// for shares that wait for their answer (or, a stale one, for the clean job that explains it).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct MinerStats {
-    pub connected: bool,
+    pub(crate) connected: bool,
     pub submitted: u64,
     pub accepted: u64,
     /// Σ difficulty of the accepted shares.
-    pub accepted_difficulty: f64,
+    pub(crate) accepted_difficulty: f64,
     /// Without the late ones.
     pub rejected: u64,
     /// How often for each code and text, like `23 high-hash`. At most `REJECT_KINDS_MAX` of them.
@@ -24,9 +24,9 @@ pub struct MinerStats {
     /// Any other refusal is in `rejected`.
     pub late: u64,
     /// Solved, but not sent: a clean job had come in the meantime, or the connection had gone.
-    pub discarded: u64,
+    pub(crate) discarded: u64,
     /// Sent on a connection that ended before the answer.
-    pub unanswered: u64,
+    pub(crate) unanswered: u64,
     /// Connections that ended other than by `stop`.
     pub disconnects: u64,
     pub connect_failures: u64,
@@ -34,16 +34,16 @@ pub struct MinerStats {
     pub clean_jobs: u64,
     /// What the server asked for last; 0 before it has.
     pub difficulty: f64,
-    pub hashes: u64,
+    pub(crate) hashes: u64,
     /// Shares sent whose hash met the nbits of their job.
     pub blocks_hint: u64,
     /// Between a share's sending and its answer, in all.
-    pub latency_sum: Duration,
-    pub latency_max: Duration,
+    pub(crate) latency_sum: Duration,
+    pub(crate) latency_max: Duration,
 }
 
 impl MinerStats {
-    pub fn latency_mean(&self) -> Duration {
+    pub(crate) fn latency_mean(&self) -> Duration {
         let answered = self.accepted + self.rejected + self.late;
         let answered = u32::try_from(answered).unwrap_or(u32::MAX);
         self.latency_sum.checked_div(answered).unwrap_or_default()

@@ -13,7 +13,7 @@ use crate::work::{Hash256, Nbits, merkle};
 
 /// Why a block is not taken, in the words of BIP 22 and Bitcoin Core.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, thiserror::Error)]
-pub enum Refused {
+pub(crate) enum Refused {
     #[error("duplicate")]
     Duplicate,
     #[error("duplicate-invalid")]

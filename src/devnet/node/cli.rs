@@ -14,23 +14,23 @@ use crate::{devnet::miner::cli_duration, work::Nbits};
 
 /// Runs an embedded regtest node until it is interrupted.
 #[derive(Args, Clone, Debug)]
-pub struct NodeArgs {
+pub(crate) struct NodeArgs {
     /// Where JSON-RPC is answered; port 0 finds a free one.
     #[arg(long, default_value = "127.0.0.1:18443")]
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
     #[arg(long, default_value = "devnet")]
-    pub rpc_user: String,
+    pub(crate) rpc_user: String,
     #[arg(long, default_value = "devnet")]
-    pub rpc_password: String,
+    pub(crate) rpc_password: String,
     /// The difficulty of all blocks, in hex as in `getblocktemplate`.
     #[arg(long, default_value = "1e00ffff", value_parser = parse_nbits)]
-    pub nbits: Nbits,
+    pub(crate) nbits: Nbits,
     /// Made-up transactions in the mempool at the start; more arrive all the time.
     #[arg(long, default_value_t = 25)]
-    pub transactions: usize,
+    pub(crate) transactions: usize,
     /// Make a block this often, without work, as if others mined. By default never.
     #[arg(long, value_name = "TIME", value_parser = cli_duration)]
-    pub block_every: Option<Duration>,
+    pub(crate) block_every: Option<Duration>,
 }
 
 fn parse_nbits(text: &str) -> Result<Nbits, String> {
@@ -38,7 +38,7 @@ fn parse_nbits(text: &str) -> Result<Nbits, String> {
 }
 
 /// Runs a node, and prints a line for each block until SIGINT or SIGTERM ends the process.
-pub async fn run_cli(args: NodeArgs) -> io::Result<()> {
+pub(crate) async fn run_cli(args: NodeArgs) -> io::Result<()> {
     let defaults = NodeOptions::default();
     let options = NodeOptions {
         nbits: args.nbits,

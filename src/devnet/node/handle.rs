@@ -19,18 +19,18 @@ use crate::work::Hash256;
 
 /// Faults that can be switched on while the node runs.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Knobs {
+pub(crate) struct Knobs {
     /// A submitted block is neither judged nor answered before this has passed.
-    pub submit_delay: Duration,
+    pub(crate) submit_delay: Duration,
     /// Every submitted block gets this answer.
-    pub reject_blocks: Option<String>,
+    pub(crate) reject_blocks: Option<String>,
     /// Every proposal whose coinbase pays more outputs than that gets this answer.
-    pub refuse_outputs: Option<(usize, String)>,
+    pub(crate) refuse_outputs: Option<(usize, String)>,
     /// Connections are accepted and dropped.
-    pub unavailable: bool,
+    pub(crate) unavailable: bool,
     /// Everybody's password is wrong.
-    pub unauthorized: bool,
-    pub initial_block_download: bool,
+    pub(crate) unauthorized: bool,
+    pub(crate) initial_block_download: bool,
 }
 
 /// An embedded node.

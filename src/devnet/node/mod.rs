@@ -15,10 +15,10 @@ mod rpc;
 mod server;
 mod state;
 
-pub use check::Refused;
-pub use cli::{NodeArgs, run_cli};
-pub use handle::{Knobs, Node, NodeHandle};
-pub use state::{BlockSummary, Seen};
+pub(crate) use cli::{NodeArgs, run_cli};
+pub(crate) use handle::Knobs;
+pub use handle::{Node, NodeHandle};
+pub(crate) use state::{BlockSummary, Seen};
 
 use crate::work::Nbits;
 

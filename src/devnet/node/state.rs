@@ -17,8 +17,8 @@ use crate::work::{Hash256, Nbits, merkle};
 /// What long polls wait for a change of.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Seen {
-    pub height: u32,
-    pub tip: Hash256,
+    pub(crate) height: u32,
+    pub(crate) tip: Hash256,
     /// Counts arrivals in the mempool.
     pub sequence: u64,
 }
@@ -26,13 +26,10 @@ pub struct Seen {
 /// A block on the active chain.
 #[derive(Clone, Debug)]
 pub struct BlockSummary {
-    pub height: u32,
-    pub hash: Hash256,
-    pub ntime: u32,
-    /// The coinbase's scriptSig: height, tags, extranonce.
-    pub coinbase_script: Box<[u8]>,
+    pub(crate) height: u32,
+    pub(crate) hash: Hash256,
     /// Sats and scriptPubKey of each output of the coinbase, the witness commitment too.
-    pub coinbase_outputs: Vec<(u64, Box<[u8]>)>,
+    pub(crate) coinbase_outputs: Vec<(u64, Box<[u8]>)>,
     /// With the coinbase.
     pub transactions: usize,
     /// None for blocks that the node made itself.
@@ -236,8 +233,6 @@ fn summary(entry: &Entry, body: &Body) -> BlockSummary {
     BlockSummary {
         height: entry.height,
         hash: entry.hash,
-        ntime: entry.header.time,
-        coinbase_script: body.coinbase.input[0].script_sig.as_bytes().into(),
         coinbase_outputs: outputs
             .map(|output| (output.value.to_sat(), output.script_pubkey.as_bytes().into()))
             .collect(),

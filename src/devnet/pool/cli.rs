@@ -16,65 +16,65 @@ use crate::{datum::Identity, devnet::miner::cli_duration};
 
 /// Runs a DATUM pool that pays in coins of no value.
 #[derive(Clone, Debug, clap::Args)]
-pub struct PoolArgs {
+pub(crate) struct PoolArgs {
     /// Where gateways connect.
     #[arg(long, default_value = "127.0.0.1:28915")]
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
     /// The pool's tag in coinbases.
     #[arg(long, default_value = "devnet pool")]
-    pub tag: String,
+    pub(crate) tag: String,
     /// Least difficulty of a share, a power of two. 0: none, and shares below 1 count.
     #[arg(long, default_value_t = 0)]
-    pub min_difficulty: u64,
+    pub(crate) min_difficulty: u64,
     /// Where the long-term keys are kept; made there when there are none. Without it, each run
     /// has its own.
     #[arg(long)]
-    pub key_file: Option<PathBuf>,
+    pub(crate) key_file: Option<PathBuf>,
     #[command(flatten)]
-    pub habits: HabitArgs,
+    pub(crate) habits: HabitArgs,
     /// Drop all connections this long after the start and after each return, like 60s, and be
     /// away for as long as --away-for says. Nothing that was counted is forgotten.
     #[arg(long, value_name = "TIME", value_parser = cli_duration, requires = "away_for")]
-    pub away_every: Option<Duration>,
+    pub(crate) away_every: Option<Duration>,
     /// How long the pool does not listen, like 4s.
     #[arg(long, value_name = "TIME", value_parser = cli_duration, requires = "away_every")]
-    pub away_for: Option<Duration>,
+    pub(crate) away_for: Option<Duration>,
 }
 
 /// How the pool treats gateways. Without any of these it is as kind as a pool can be.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 #[command(next_help_heading = "What real pools do")]
-pub struct HabitArgs {
+pub(crate) struct HabitArgs {
     /// Be like OCEAN's pool, as far as that is known: all of --prime-id-per-connection,
     /// --bound-splits, --void-unchecked and --blank-rejections.
     #[arg(long)]
-    pub like_ocean: bool,
+    pub(crate) like_ocean: bool,
     /// Give each connection a prime id of its own, and refuse work made with another's.
     #[arg(long)]
-    pub prime_id_per_connection: bool,
+    pub(crate) prime_id_per_connection: bool,
     /// Refuse work that pays a split on another connection, another tip or another value than the
     /// split was given for. Such work is counted at the end in any case.
     #[arg(long)]
-    pub bound_splits: bool,
+    pub(crate) bound_splits: bool,
     /// When a check of a template fails, take back what was accepted since the last good one.
     #[arg(long)]
-    pub void_unchecked: bool,
+    pub(crate) void_unchecked: bool,
     /// Send target byte 0xFF with every rejection, instead of the share's own.
     #[arg(long)]
-    pub blank_rejections: bool,
+    pub(crate) blank_rejections: bool,
     /// Never answer each Nth share. It counts all the same.
     #[arg(long, value_name = "N", default_value_t = 0)]
-    pub unanswered_every: u32,
+    pub(crate) unanswered_every: u32,
     /// Answer every share with this status, like 0x77, whatever became of it. Gateways know 0x50
     /// (accepted), 0x55 (accepted tentatively) and 0x66 (rejected).
     #[arg(long, value_name = "BYTE", value_parser = byte)]
-    pub status: Option<u8>,
+    pub(crate) status: Option<u8>,
     /// Give splits this long after they were asked for, like 3s. Gateways wait up to 5 s.
     #[arg(long, value_name = "TIME", value_parser = cli_duration)]
-    pub coinbaser_delay: Option<Duration>,
+    pub(crate) coinbaser_delay: Option<Duration>,
     /// Never give a split.
     #[arg(long, conflicts_with = "coinbaser_delay")]
-    pub no_coinbaser: bool,
+    pub(crate) no_coinbaser: bool,
 }
 
 impl HabitArgs {
@@ -110,7 +110,7 @@ fn byte(text: &str) -> Result<u8, String> {
 }
 
 /// Runs until Ctrl-C or SIGTERM.
-pub async fn run_cli(args: PoolArgs) -> io::Result<()> {
+pub(crate) async fn run_cli(args: PoolArgs) -> io::Result<()> {
     let identity = args.key_file.as_deref().map(read_or_make_keys).transpose()?;
     let config = PoolConfig {
         tag: args.tag.into_bytes(),

@@ -89,7 +89,7 @@ impl PoolHandle {
     }
 
     /// The last blocks, oldest first.
-    pub fn recent_blocks(&self) -> Vec<ShareRecord> {
+    pub(crate) fn recent_blocks(&self) -> Vec<ShareRecord> {
         self.shared.ledger().blocks().cloned().collect()
     }
 

@@ -1,7 +1,10 @@
 //! What real pools do, each habit on its own and compared with a pool without it.
 
 use super::*;
-use crate::devnet::pool::{Coinbasers, Habits, MisusedSplits, PrimeIds, Unchecked};
+use crate::devnet::pool::{
+    Coinbasers, Habits, PrimeIds,
+    ledger::{MisusedSplits, Unchecked},
+};
 
 const KIND: Habits = Habits {
     prime_ids: PrimeIds::Kept,

@@ -33,7 +33,7 @@ pub struct PoolStatsView {
     /// By coinbase id; 0xFF is subsidy-only work.
     pub accepted_by_class: BTreeMap<u8, u64>,
     /// Σ of what accepted shares were claimed to be worth.
-    pub difficulty: f64,
+    pub(crate) difficulty: f64,
     /// Shares that meet the block target, refused ones too.
     pub blocks: u64,
     /// Shares flagged as blocks, and not flagged as what they are.
@@ -49,10 +49,10 @@ pub struct PoolStatsView {
     pub coinbasers: u64,
     pub splits_misused: MisusedSplits,
     /// Accepted once, and taken back when a check failed.
-    pub voided: Unchecked,
+    pub(crate) voided: Unchecked,
     /// In the coinbase of the last accepted share: all outputs, and how many of the pool's splits.
-    pub last_outputs: usize,
-    pub last_splits: usize,
+    pub(crate) last_outputs: usize,
+    pub(crate) last_splits: usize,
     /// The most splits that an accepted share's coinbase has paid.
     pub splits_max: usize,
     /// Answers to job validations that agree with the job; of these, by form.
@@ -62,19 +62,19 @@ pub struct PoolStatsView {
     /// Answers with an error code.
     pub validations_refused: u64,
     /// Answers to no question, among them those to probes.
-    pub validations_unasked: u64,
+    pub(crate) validations_unasked: u64,
     pub last_validation_failure: Option<String>,
-    pub last_validation_refusal: Option<String>,
+    pub(crate) last_validation_refusal: Option<String>,
     /// Connections now, and ever configured.
     pub connections: usize,
     pub connected: u64,
     /// How the last connection that ended badly ended.
-    pub last_close: Option<String>,
+    pub(crate) last_close: Option<String>,
 }
 
 /// What of a coinbaser's purpose a job does not share.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Misuse {
+pub(crate) enum Misuse {
     Connection,
     Tip,
     Value,
@@ -94,7 +94,7 @@ impl Misuse {
 /// How often coinbasers were used for other work than they were given for.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct MisusedSplits {
-    pub of_other_connection: u64,
+    pub(crate) of_other_connection: u64,
     pub of_other_tip: u64,
     pub of_other_value: u64,
 }
@@ -115,10 +115,10 @@ impl MisusedSplits {
 
 /// Shares that were accepted while nobody had looked at their template.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Unchecked {
-    pub shares: u64,
+pub(crate) struct Unchecked {
+    pub(crate) shares: u64,
     /// Σ of what they were claimed to be worth.
-    pub difficulty: f64,
+    pub(crate) difficulty: f64,
 }
 
 impl Unchecked {
@@ -160,13 +160,13 @@ impl PoolStatsView {
 /// One share, as the pool saw it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ShareRecord {
-    pub username: Arc<str>,
-    pub slot: u8,
-    pub coinbase_id: u8,
-    pub flags: ShareFlags,
-    pub target_byte: u8,
+    pub(crate) username: Arc<str>,
+    pub(crate) slot: u8,
+    pub(crate) coinbase_id: u8,
+    pub(crate) flags: ShareFlags,
+    pub(crate) target_byte: u8,
     pub height: u32,
-    pub hash: Hash256,
+    pub(crate) hash: Hash256,
     pub is_block: bool,
     pub verdict: Result<(), ShareReason>,
     pub unix: u64,
@@ -176,7 +176,7 @@ pub struct ShareRecord {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Heard {
     /// Of the pool's connections, counted from 1.
-    pub connection: u64,
+    pub(crate) connection: u64,
     pub is_hello: bool,
     pub plain: Box<[u8]>,
 }
@@ -231,7 +231,7 @@ impl Ledger {
     }
 
     /// What gateways said last, oldest first.
-    pub fn heard(&self) -> impl Iterator<Item = &Heard> {
+    pub(crate) fn heard(&self) -> impl Iterator<Item = &Heard> {
         self.heard.iter()
     }
 
@@ -245,7 +245,7 @@ impl Ledger {
     }
 
     /// The last shares that were blocks, oldest first.
-    pub fn blocks(&self) -> impl Iterator<Item = &ShareRecord> {
+    pub(crate) fn blocks(&self) -> impl Iterator<Item = &ShareRecord> {
         self.blocks.iter()
     }
 

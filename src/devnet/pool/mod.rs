@@ -15,14 +15,12 @@ mod options;
 mod session;
 mod split;
 
-pub use cli::{PoolArgs, run_cli};
+pub(crate) use cli::{PoolArgs, run_cli};
 pub use conn::{Pool, PoolHandle};
 pub use habits::{Coinbasers, Habits, PrimeIds};
-pub use ledger::{
-    Heard, Ledger, Misuse, MisusedSplits, PoolStatsView, PoolTime, ShareRecord, Unchecked,
-};
-pub use options::{Control, Fault, PoolConfig, PoolOptions, Probe, Split, ValidationPlan};
-pub use session::{PoolClose, PoolSession};
+pub use ledger::{Heard, Ledger, PoolStatsView, PoolTime};
+pub use options::{Control, Fault, PoolConfig, PoolOptions, Probe, ValidationPlan};
+pub use session::PoolSession;
 
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "tests need some instant to start from")]

@@ -48,7 +48,7 @@ pub struct PoolConfig {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Split {
     pub script: Vec<u8>,
-    pub weight: u64,
+    pub(crate) weight: u64,
 }
 
 /// Which templates a pool looks at.
@@ -116,7 +116,7 @@ pub struct Control {
     /// Times that all connections were cut.
     pub cuts: u64,
     /// Numbered, so that the same one can be asked twice.
-    pub probe: Option<(u64, Probe)>,
+    pub(crate) probe: Option<(u64, Probe)>,
 }
 
 impl Control {

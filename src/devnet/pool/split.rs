@@ -62,7 +62,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::devnet::pool::Split;
+    use crate::devnet::pool::options::Split;
 
     proptest! {
         #[test]

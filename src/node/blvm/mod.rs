@@ -11,8 +11,5 @@ pub(crate) mod rpc;
 mod session;
 mod wire;
 
-pub use self::{
-    message::{ApiTemplate, ChainInfo, Event, Layout, NodeApiRequest},
-    session::{NodeApiError, NodeApiMessage, NodeApiSession},
-    wire::WireError,
-};
+pub use self::message::NodeApiRequest;
+pub use self::session::{NodeApiMessage, NodeApiSession};

@@ -74,11 +74,11 @@ impl<'a> Str255<'a> {
     }
 
     /// With replacement characters for what is not UTF-8. Copies only then.
-    pub fn to_str_lossy(self) -> Cow<'a, str> {
+    pub(crate) fn to_str_lossy(self) -> Cow<'a, str> {
         String::from_utf8_lossy(self.0.get())
     }
 
-    pub const fn as_bytes(self) -> &'a [u8] {
+    pub(crate) const fn as_bytes(self) -> &'a [u8] {
         self.0.get()
     }
 }
@@ -146,14 +146,14 @@ impl<'a, T: Element, const MAX: usize> Seq<'a, T, MAX> {
         if items.len() <= MAX { Some(Self(Items::Own(items))) } else { None }
     }
 
-    pub const fn len(&self) -> usize {
+    pub(crate) const fn len(&self) -> usize {
         match self.0 {
             Items::Wire(bytes) => bytes.len() / T::SIZE,
             Items::Own(items) => items.len(),
         }
     }
 
-    pub const fn is_empty(&self) -> bool {
+    pub(crate) const fn is_empty(&self) -> bool {
         self.len() == 0
     }
 

@@ -32,11 +32,11 @@ pub const STANDARD_CHANNELS_NOT_SUPPORTED_FOR_CUSTOM_WORK: Str255<'_> =
     code("standard-channels-not-supported-for-custom-work");
 
 /// Ours.
-pub const TOO_MANY_LOGINS: Str255<'_> = code("too-many-logins");
+pub(crate) const TOO_MANY_LOGINS: Str255<'_> = code("too-many-logins");
 
 // CloseChannel
 /// Ours.
-pub const LIMIT_CROSSED: Str255<'_> = code("limit-crossed");
+pub(crate) const LIMIT_CROSSED: Str255<'_> = code("limit-crossed");
 
 // SubmitShares.Error
 /// Also UpdateChannel.Error and SetCustomMiningJob.Error.
@@ -47,7 +47,7 @@ pub const STALE_SHARE: Str255<'_> = code("stale-share");
 pub const DIFFICULTY_TOO_LOW: Str255<'_> = code("difficulty-too-low");
 pub const DUPLICATE_SHARE: Str255<'_> = code("duplicate-share");
 /// Ours: the reference has no word for it.
-pub const TOO_MANY_SHARES: Str255<'_> = code("too-many-shares");
+pub(crate) const TOO_MANY_SHARES: Str255<'_> = code("too-many-shares");
 pub const BAD_EXTRANONCE_SIZE: Str255<'_> = code("bad-extranonce-size");
 pub const VERSION_ROLLING_NOT_ALLOWED: Str255<'_> = code("version-rolling-not-allowed");
 pub const INVALID_NON_ROLLABLE_VERSION_BIT: Str255<'_> = code("invalid-non-rollable-version-bit");

@@ -67,5 +67,5 @@ pub mod setup_flags {
     /// Client: a server that forbids version rolling is of no use.
     pub const REQUIRES_VERSION_ROLLING: u32 = 1 << 2;
     /// Server: no version rolling.
-    pub const REQUIRES_FIXED_VERSION: u32 = 1;
+    pub(crate) const REQUIRES_FIXED_VERSION: u32 = 1;
 }

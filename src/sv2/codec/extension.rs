@@ -1,7 +1,7 @@
 //! Extension 0x0001, by which the others are agreed on, and the fields that they append.
 
 use super::{
-    bytes::{Seq64K, cut},
+    bytes::Seq64K,
     wire::{Problem, Reader, message},
 };
 
@@ -54,12 +54,7 @@ impl<'a> WorkerName<'a> {
         if name.len() <= Self::LEN_MAX { Some(Self(name)) } else { None }
     }
 
-    /// As much of `name` as fits, cut between characters.
-    pub fn cut(name: &'a str) -> Self {
-        Self(cut(name, Self::LEN_MAX))
-    }
-
-    pub const fn as_str(self) -> &'a str {
+    pub(crate) const fn as_str(self) -> &'a str {
         self.0
     }
 }

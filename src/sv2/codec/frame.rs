@@ -39,7 +39,7 @@ impl Header {
 ///
 /// The payload must be shorter than [`PAYLOAD_LEN_LIMIT`]; every [`super::Message`] is.
 #[inline]
-pub fn append(
+pub(crate) fn append(
     extension: u16,
     channel: bool,
     msg_type: u8,
@@ -58,13 +58,13 @@ pub fn append(
 }
 
 /// Set in the extension field when the payload begins with a channel's id.
-pub const CHANNEL_BIT: u16 = 0x8000;
+pub(crate) const CHANNEL_BIT: u16 = 0x8000;
 pub const HEADER_LEN: usize = 6;
 /// The longest payload to take from a miner.
 ///
 /// `SetupConnection` with all its strings full is 1,291 bytes long, an open 298, a share with its
 /// worker's name 94; a request for 2,046 extensions still fits. Only a `SetCustomMiningJob` may be
 /// longer, and only from a client that requires work selection, which its connection did not get.
-pub const FRAME_LEN_MAX: usize = 4096;
+pub(crate) const FRAME_LEN_MAX: usize = 4096;
 /// What the header's 24 bits cannot say.
-pub const PAYLOAD_LEN_LIMIT: usize = 1 << 24;
+pub(crate) const PAYLOAD_LEN_LIMIT: usize = 1 << 24;

@@ -9,13 +9,13 @@ pub mod codes;
 mod common;
 mod custom_job;
 mod extension;
-pub mod frame;
+pub(crate) mod frame;
 mod job;
 mod message;
 mod share;
 mod wire;
 
-pub use bytes::{Bytes, Bytes32, Bytes64K, Bytes255, Seq, Seq64K, Seq255, Str255};
+pub use bytes::{Bytes32, Bytes64K, Bytes255, Seq64K, Seq255, Str255};
 pub use channel::{
     CloseChannel, OpenExtendedMiningChannel, OpenExtendedMiningChannelSuccess,
     OpenMiningChannelError, OpenStandardMiningChannel, OpenStandardMiningChannelSuccess,
@@ -35,7 +35,7 @@ pub use message::{ClientMessage, ServerMessage};
 pub use share::{
     SubmitSharesError, SubmitSharesExtended, SubmitSharesStandard, SubmitSharesSuccess,
 };
-pub use wire::{DecodeError, Message, Problem};
+pub use wire::{DecodeError, Message};
 
 #[cfg(test)]
 #[path = "codec_tests.rs"]

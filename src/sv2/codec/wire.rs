@@ -37,9 +37,9 @@ pub trait Message<'a>: Sized {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{message}: {field} {problem}")]
 pub struct DecodeError {
-    pub message: &'static str,
-    pub field: &'static str,
-    pub problem: Problem,
+    pub(crate) message: &'static str,
+    pub(crate) field: &'static str,
+    pub(crate) problem: Problem,
 }
 
 impl DecodeError {

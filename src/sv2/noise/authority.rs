@@ -75,7 +75,7 @@ pub struct AuthorityPublicKey(pub(super) XOnlyPublicKey);
 
 impl AuthorityPublicKey {
     /// From an x coordinate; `None` if it is not on the curve.
-    pub fn from_bytes(bytes: [u8; 32]) -> Option<Self> {
+    pub(crate) fn from_bytes(bytes: [u8; 32]) -> Option<Self> {
         XOnlyPublicKey::from_slice(&bytes).ok().map(Self)
     }
 

@@ -16,7 +16,8 @@ mod identity;
 mod resolver;
 mod transport;
 
-pub use authority::{AuthorityKey, AuthorityPublicKey, KeyTextError};
+pub(crate) use authority::KeyTextError;
+pub use authority::{AuthorityKey, AuthorityPublicKey};
 pub use handshake::{Initiator, Responder};
 pub use identity::{CertificateError, Identity};
 pub use transport::{Opener, Sealer, Transport};

@@ -23,14 +23,14 @@ use crate::node::NodeConfig;
 
 /// One node as a source of templates.
 #[derive(Debug)]
-pub struct Bitcoind {
+pub(crate) struct Bitcoind {
     node: NodeConfig,
     refresh: Refresh,
     allowed: RulesWatch,
 }
 
 impl Bitcoind {
-    pub fn new(node: NodeConfig, refresh: Refresh, allowed: RulesWatch) -> Self {
+    pub(crate) fn new(node: NodeConfig, refresh: Refresh, allowed: RulesWatch) -> Self {
         Self { node, refresh, allowed }
     }
 }

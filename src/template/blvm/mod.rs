@@ -20,7 +20,7 @@ use crate::node::{BlvmConfig, NodeConfig};
 
 /// One blvm-node as a source of templates.
 #[derive(Debug)]
-pub struct Blvm {
+pub(crate) struct Blvm {
     node: NodeConfig,
     blvm: BlvmConfig,
     refresh: Refresh,

@@ -18,7 +18,7 @@ use std::{
 
 use tracing::warn;
 
-pub use self::offences::Ban;
+pub(crate) use self::offences::Ban;
 use self::{
     offences::{Offences, Struck},
     rate::{Rate, Time},
@@ -30,25 +30,25 @@ use super::{
 
 /// `[limits]`, but for `unproven_places`. 0 is no limit.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Rules {
-    pub connections_per_minute: u32,
-    pub logins_per_minute: u32,
-    pub bad_shares_per_minute: u32,
-    pub bytes_per_second: u32,
+pub(crate) struct Rules {
+    pub(crate) connections_per_minute: u32,
+    pub(crate) logins_per_minute: u32,
+    pub(crate) bad_shares_per_minute: u32,
+    pub(crate) bytes_per_second: u32,
     /// Zero: nobody is shut out.
-    pub ban_first: Duration,
-    pub ban_longest: Duration,
+    pub(crate) ban_first: Duration,
+    pub(crate) ban_longest: Duration,
     /// No limit touches these.
-    pub allow: Networks,
-    pub deny: Networks,
+    pub(crate) allow: Networks,
+    pub(crate) deny: Networks,
     /// The machine's gateways: what comes from their address comes through them, from anybody.
-    pub gateways: Vec<IpAddr>,
+    pub(crate) gateways: Vec<IpAddr>,
 }
 
 /// What there are limits for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
-pub enum Limit {
+pub(crate) enum Limit {
     Connections,
     Logins,
     BadShares,
@@ -56,10 +56,11 @@ pub enum Limit {
 }
 
 impl Limit {
-    pub const ALL: [Self; 4] = [Self::Connections, Self::Logins, Self::BadShares, Self::Bytes];
+    pub(crate) const ALL: [Self; 4] =
+        [Self::Connections, Self::Logins, Self::BadShares, Self::Bytes];
 
     /// As metrics and the API say it.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Connections => "connections",
             Self::Logins => "logins",
@@ -75,7 +76,7 @@ impl Limit {
     }
 
     /// Its key below `[limits]`.
-    pub const fn key(self) -> &'static str {
+    pub(crate) const fn key(self) -> &'static str {
         match self {
             Self::Connections => "connections_per_minute",
             Self::Logins => "logins_per_minute",
@@ -105,7 +106,7 @@ impl Limit {
 
 /// Keeps all of it, by address and by the network around it.
 #[derive(Debug)]
-pub struct Limiter(Mutex<Inner>);
+pub(crate) struct Limiter(Mutex<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -125,18 +126,18 @@ struct Inner {
 
 /// A moment's figures.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct LimitsView {
+pub(crate) struct LimitsView {
     /// By [`Limit`]: how often one was crossed.
-    pub crossed: [u64; Limit::ALL.len()],
+    pub(crate) crossed: [u64; Limit::ALL.len()],
     /// In force now.
-    pub banned: usize,
+    pub(crate) banned: usize,
     /// Since the start.
-    pub bans: u64,
+    pub(crate) bans: u64,
 }
 
 /// A limit was crossed: this much came too soon.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Crossed {
+pub(crate) enum Crossed {
     /// It may be done after this.
     Wait(Duration),
     /// Whoever it is, is shut out for crossing this limit again and again.
@@ -162,7 +163,7 @@ impl Default for Rules {
 
 impl Rules {
     /// Nobody is held up.
-    pub fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self {
             connections_per_minute: 0,
             logins_per_minute: 0,
@@ -209,7 +210,7 @@ impl Rules {
 }
 
 impl Limiter {
-    pub fn new(rules: Rules, now: Instant) -> Self {
+    pub(crate) fn new(rules: Rules, now: Instant) -> Self {
         let time = Time::default();
         Self(Mutex::new(Inner {
             began: now,
@@ -225,7 +226,7 @@ impl Limiter {
     }
 
     /// Bans stay; what was counted towards a limit that changes is forgotten.
-    pub fn set_rules(&self, rules: Rules, now: Instant) {
+    pub(crate) fn set_rules(&self, rules: Rules, now: Instant) {
         let mut inner = self.inner(now);
         if inner.rules != rules {
             inner.rates = rules.rates(&inner.time);
@@ -234,7 +235,7 @@ impl Limiter {
     }
 
     /// Whether somebody from there may connect; how long it has to wait for its first answer.
-    pub fn admit(&self, ip: IpAddr, now: Instant) -> Result<Option<Duration>, Refused> {
+    pub(crate) fn admit(&self, ip: IpAddr, now: Instant) -> Result<Option<Duration>, Refused> {
         let mut inner = self.inner(now);
         if inner.rules.denies(ip) {
             return Err(Refused::Denied);
@@ -254,7 +255,7 @@ impl Limiter {
     }
 
     /// Takes note of something that costs. `own_proof`: 1 if who does it has had a share accepted.
-    pub fn take(
+    pub(crate) fn take(
         &self,
         limit: Limit,
         ip: IpAddr,
@@ -279,7 +280,7 @@ impl Limiter {
     }
 
     /// A connection from there has had a share accepted.
-    pub fn prove(&self, ip: IpAddr) {
+    pub(crate) fn prove(&self, ip: IpAddr) {
         let mut inner = self.lock();
         for key in [Network::host(ip), Network::around(ip)] {
             *inner.proven.entry(key).or_default() += 1;
@@ -287,7 +288,7 @@ impl Limiter {
     }
 
     /// Such a connection has ended.
-    pub fn leave(&self, ip: IpAddr) {
+    pub(crate) fn leave(&self, ip: IpAddr) {
         let mut inner = self.lock();
         for key in [Network::host(ip), Network::around(ip)] {
             if let Some(count) = inner.proven.get_mut(&key) {
@@ -300,26 +301,26 @@ impl Limiter {
     }
 
     /// The latest of those that are in force, `most` of them.
-    pub fn bans(&self, most: usize, now: Instant) -> Vec<Ban> {
+    pub(crate) fn bans(&self, most: usize, now: Instant) -> Vec<Ban> {
         self.inner(now).offences.bans(most, now)
     }
 
     /// Lifts a ban, and forgets what led to it; false when there is none.
-    pub fn lift(&self, network: Network, now: Instant) -> bool {
+    pub(crate) fn lift(&self, network: Network, now: Instant) -> bool {
         self.inner(now).offences.lift(network, now)
     }
 
     /// Whether `[limits] deny` has this address.
-    pub fn denies(&self, ip: IpAddr) -> bool {
+    pub(crate) fn denies(&self, ip: IpAddr) -> bool {
         self.lock().rules.denies(ip)
     }
 
     /// Whether no limit touches this address.
-    pub fn exempts(&self, ip: IpAddr) -> bool {
+    pub(crate) fn exempts(&self, ip: IpAddr) -> bool {
         self.lock().rules.exempts(ip)
     }
 
-    pub fn view(&self, now: Instant) -> LimitsView {
+    pub(crate) fn view(&self, now: Instant) -> LimitsView {
         let mut inner = self.inner(now);
         LimitsView {
             crossed: inner.crossed,
@@ -412,7 +413,7 @@ impl Inner {
 }
 
 /// A network may have so many times what an address may.
-pub const NETWORK_TIMES: u32 = 4;
+pub(crate) const NETWORK_TIMES: u32 = 4;
 /// A farm that comes back gets all its first jobs at once: 4,000 of 16 kB.
 const BYTES_BURST_S: u32 = 60;
 const MINUTE: Duration = Duration::from_secs(60);

@@ -10,16 +10,16 @@ use super::{Limit, Network};
 
 /// A ban that is in force.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Ban {
-    pub network: Network,
+pub(crate) struct Ban {
+    pub(crate) network: Network,
     /// The limit that was crossed last.
-    pub limit: Limit,
-    pub since: Instant,
-    pub until: Instant,
+    pub(crate) limit: Limit,
+    pub(crate) since: Instant,
+    pub(crate) until: Instant,
     /// Which one it is of a row: each is twice as long as the one before.
-    pub row: u32,
+    pub(crate) row: u32,
     /// Connections that were turned away for it.
-    pub refused: u64,
+    pub(crate) refused: u64,
 }
 
 /// What a strike has led to.

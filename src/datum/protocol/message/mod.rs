@@ -14,9 +14,9 @@ pub use to_gateway::{
 };
 pub use to_pool::{ToPool, Validation, ValidationError};
 
-pub use super::codec::DecodeError;
+pub(crate) use super::codec::DecodeError;
 
 /// Ends the meaningful part of most messages.
 const END: u8 = 0xFE;
 /// Longest username that crosses the wire.
-pub const USERNAME_MAX: usize = 383;
+pub(crate) const USERNAME_MAX: usize = 383;

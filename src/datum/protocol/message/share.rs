@@ -37,7 +37,7 @@ impl ShareFlags {
     pub const SUBSIDY_ONLY: u8 = 2;
     pub const QUICKDIFF: u8 = 4;
 
-    pub fn new(is_block: bool, subsidy_only: bool, quickdiff: bool) -> Self {
+    pub(crate) fn new(is_block: bool, subsidy_only: bool, quickdiff: bool) -> Self {
         let bit = |on, bit| if on { bit } else { 0 };
         Self(
             bit(is_block, Self::BLOCK)
@@ -79,7 +79,7 @@ pub struct CoinbaseContext<'a> {
 
 impl<'a> ShareMessage<'a> {
     /// Appends the message, its kind byte first.
-    pub fn encode(&self, out: &mut Vec<u8>) {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&[KIND, self.slot, self.coinbase_id, self.flags.0, self.target_byte]);
         for field in [self.ntime, self.nonce, self.version] {
             out.extend_from_slice(&field.to_le_bytes());

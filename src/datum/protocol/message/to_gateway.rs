@@ -69,7 +69,7 @@ impl ShareStatus {
         }
     }
 
-    pub const fn wire(self) -> u8 {
+    pub(crate) const fn wire(self) -> u8 {
         match self {
             Self::Accepted => 0x50,
             Self::Tentative => 0x55,
@@ -104,23 +104,23 @@ impl Wanted {
 
 impl ShareReason {
     pub const NONE: Self = Self(0);
-    pub const BAD_JOB_ID: Self = Self(10);
-    pub const BAD_COINBASE_ID: Self = Self(11);
-    pub const BAD_EXTRANONCE: Self = Self(12);
-    pub const BAD_TARGET: Self = Self(13);
+    pub(crate) const BAD_JOB_ID: Self = Self(10);
+    pub(crate) const BAD_COINBASE_ID: Self = Self(11);
+    pub(crate) const BAD_EXTRANONCE: Self = Self(12);
+    pub(crate) const BAD_TARGET: Self = Self(13);
     pub(crate) const BAD_USERNAME: Self = Self(14);
     pub const BAD_COINBASER_ID: Self = Self(15);
-    pub const BAD_MERKLE_COUNT: Self = Self(16);
-    pub const COINBASE_TOO_LARGE: Self = Self(17);
-    pub const COINBASE_MISSING: Self = Self(18);
-    pub const TARGET_MISMATCH: Self = Self(19);
-    pub const HASH_NOT_ZERO: Self = Self(20);
+    pub(crate) const BAD_MERKLE_COUNT: Self = Self(16);
+    pub(crate) const COINBASE_TOO_LARGE: Self = Self(17);
+    pub(crate) const COINBASE_MISSING: Self = Self(18);
+    pub(crate) const TARGET_MISMATCH: Self = Self(19);
+    pub(crate) const HASH_NOT_ZERO: Self = Self(20);
     pub const HIGH_HASH: Self = Self(21);
-    pub const COINBASE_ID_MISMATCH: Self = Self(22);
+    pub(crate) const COINBASE_ID_MISMATCH: Self = Self(22);
     pub const BAD_NTIME: Self = Self(23);
-    pub const BAD_VERSION: Self = Self(24);
+    pub(crate) const BAD_VERSION: Self = Self(24);
     pub const STALE_BLOCK: Self = Self(25);
-    pub const BAD_COINBASE: Self = Self(26);
+    pub(crate) const BAD_COINBASE: Self = Self(26);
     pub const BAD_OUTPUTS: Self = Self(27);
     pub const MISSING_TAG: Self = Self(28);
     pub const DUPLICATE: Self = Self(29);
