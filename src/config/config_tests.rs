@@ -1,7 +1,4 @@
-use figment::{
-    Figment,
-    providers::{Format, Toml},
-};
+use figment::Figment;
 
 use super::*;
 use crate::{
@@ -11,7 +8,7 @@ use crate::{
 
 /// The file as written, with defaults where it is silent.
 pub(in crate::config) fn parse_raw(toml: &str) -> Result<Raw, Box<figment::Error>> {
-    Figment::new().merge(Toml::string(toml)).extract().map_err(Box::new)
+    Figment::new().merge(Written(toml)).extract().map_err(Box::new)
 }
 
 /// As `example-config` prints it, with the one thing that has no default.

@@ -10,6 +10,7 @@ mod module;
 mod problem;
 mod raw;
 mod read;
+mod written;
 
 use std::{
     borrow::Cow,
@@ -20,10 +21,7 @@ use std::{
 };
 
 use bitcoin::Network;
-use figment::{
-    Figment,
-    providers::{Env, Format, Toml},
-};
+use figment::{Figment, providers::Env};
 
 #[cfg(test)]
 pub(crate) use check::OWN_PATHS;
@@ -33,6 +31,7 @@ pub use import::import_datum;
 pub use module::Module;
 pub(crate) use problem::Problem;
 pub(crate) use raw::Raw;
+use written::Written;
 
 use crate::{
     datum::DatumConfig,
@@ -209,7 +208,7 @@ impl Config {
 fn merged(toml: &str) -> Figment {
     let module = Module::of_environment();
     let figment = module.as_ref().map_or_else(Figment::new, Module::defaults);
-    let mut figment = figment.merge(Toml::string(toml));
+    let mut figment = figment.merge(Written(toml));
     if module.is_some() {
         figment = figment.merge(Module::keys());
     }

@@ -3,12 +3,11 @@
 use figment::{
     Figment, Profile, Provider,
     error::{Actual, Error, Kind},
-    providers::{Format, Toml},
     value::{Dict, Value},
 };
 
 use super::{
-    Config, Module, Raw, check, environment, merged,
+    Config, Module, Raw, Written, check, environment, merged,
     problem::{Fault, Places, Problem, is_at_or_below},
     without_secrets,
 };
@@ -32,7 +31,7 @@ pub(super) fn with_environment(text: &str) -> Result<Config, Vec<Problem>> {
 /// What `text` means on its own.
 pub(super) fn alone(text: &str) -> Result<Config, Vec<Problem>> {
     let places = Places::new(text, Vec::new());
-    settings(&Figment::new().merge(Toml::string(text)), &places, true)
+    settings(&Figment::new().merge(Written(text)), &places, true)
 }
 
 fn settings(
