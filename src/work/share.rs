@@ -104,50 +104,61 @@ impl fmt::Display for Username {
     }
 }
 
-/// Why a submission was refused. Each protocol maps this to its own wire code.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
-#[error("{}", self.name())]
-#[repr(u8)]
-pub enum Reject {
-    UnknownJob,
-    /// Older than the job may be.
-    StaleWork,
-    /// On a block that is no longer the tip.
-    StalePrevblk,
-    NtimeTooOld,
-    NtimeTooNew,
-    Duplicate,
-    /// More shares for the jobs that count than can be told from duplicates.
-    TooMany,
-    HighHash,
-    /// Not even difficulty 1 where 1 is the least: a miner that hashes something else.
-    HashNotZero,
-    BadVersion,
-    BadExtranonce,
-    Unauthorized,
-    NotSubscribed,
-    /// Fields missing, or not of the form that they must have.
-    Malformed,
+/// The reasons in the order in which the books count them, each with its name.
+macro_rules! rejects {
+    (
+        $(#[$about:meta])*
+        pub enum $type:ident {
+            $($(#[$attribute:meta])* $reason:ident = $name:literal,)*
+        }
+    ) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
+        #[error("{}", self.name())]
+        #[repr(u8)]
+        pub enum $type {
+            $($(#[$attribute])* $reason,)*
+        }
+
+        impl $type {
+            pub(crate) const ALL: [Self; [$($name),*].len()] = [$(Self::$reason),*];
+
+            /// As miners, metrics and the API are told.
+            pub(crate) const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$reason => $name,)*
+                }
+            }
+        }
+    };
+}
+
+rejects! {
+    /// Why a submission was refused. Each protocol has codes of its own for them.
+    pub enum Reject {
+        UnknownJob = "unknown-work",
+        /// Older than the job may be.
+        StaleWork = "stale-work",
+        /// On a block that is no longer the tip.
+        StalePrevblk = "stale-prevblk",
+        NtimeTooOld = "time-too-old",
+        NtimeTooNew = "time-too-new",
+        Duplicate = "duplicate",
+        /// More shares for the jobs that count than can be told from duplicates.
+        TooMany = "too-many-shares",
+        HighHash = "high-hash",
+        /// Not even difficulty 1 where 1 is the least: a miner that hashes something else.
+        HashNotZero = "H-not-zero",
+        BadVersion = "bad-version",
+        BadExtranonce = "bad-extranonce2-size",
+        Unauthorized = "unauthorized-worker",
+        NotSubscribed = "not-subscribed",
+        /// Fields missing, or not of the form that they must have.
+        Malformed = "malformed-submit",
+    }
 }
 
 impl Reject {
-    pub(crate) const ALL: [Self; 14] = [
-        Self::UnknownJob,
-        Self::StaleWork,
-        Self::StalePrevblk,
-        Self::NtimeTooOld,
-        Self::NtimeTooNew,
-        Self::Duplicate,
-        Self::TooMany,
-        Self::HighHash,
-        Self::HashNotZero,
-        Self::BadVersion,
-        Self::BadExtranonce,
-        Self::Unauthorized,
-        Self::NotSubscribed,
-        Self::Malformed,
-    ];
-
     /// Nobody who mines comes by this: not by lateness, and not by coming back.
     pub(crate) const fn is_bad(self) -> bool {
         matches!(
@@ -159,25 +170,5 @@ impl Reject {
                 | Self::NotSubscribed
                 | Self::Malformed
         )
-    }
-
-    /// As miners, metrics and the API are told.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::UnknownJob => "unknown-work",
-            Self::StaleWork => "stale-work",
-            Self::StalePrevblk => "stale-prevblk",
-            Self::NtimeTooOld => "time-too-old",
-            Self::NtimeTooNew => "time-too-new",
-            Self::Duplicate => "duplicate",
-            Self::TooMany => "too-many-shares",
-            Self::HighHash => "high-hash",
-            Self::HashNotZero => "H-not-zero",
-            Self::BadVersion => "bad-version",
-            Self::BadExtranonce => "bad-extranonce2-size",
-            Self::Unauthorized => "unauthorized-worker",
-            Self::NotSubscribed => "not-subscribed",
-            Self::Malformed => "malformed-submit",
-        }
     }
 }
