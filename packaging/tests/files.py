@@ -16,6 +16,7 @@ import string
 import subprocess
 import sys
 import tempfile
+import tomllib
 
 import yaml
 
@@ -71,6 +72,9 @@ def dockerfile():
     check(re.search(r'^ENTRYPOINT \["gatewayd"', last, re.M), "signals would not reach gatewayd")
     check("RUN " not in last, "the last stage runs something: an emulated build would be slow")
     check("cargo build --locked --no-default-features " in text, "the image would carry a CPU miner")
+    check("--profile dist " in text, "the image is not built by the profile for packages")
+    dist = tomllib.loads((REPO / "Cargo.toml").read_text())["profile"]["dist"]
+    check(dist.get("strip") == "debuginfo", "the image would carry line tables, or no names")
     for arch in ["amd64", "arm64"]:
         check(f"  {arch}) target=" in text, f"no build for {arch}")
     rust = re.search(r"rust:(\d+\.\d+)", text).group(1)
