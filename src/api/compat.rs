@@ -1,9 +1,6 @@
 //! What scripts and node boxes know from datum_gateway, for this machine and private networks only.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::sync::{Arc, PoisonError};
 
 use axum::{
     Json, extract,
@@ -19,6 +16,7 @@ use super::{
     shapes::ErrorBody,
     state::State,
 };
+use crate::work::Allowance;
 
 type Shared = extract::State<Arc<State>>;
 
@@ -38,7 +36,11 @@ pub(super) async fn notify(
     headers: HeaderMap,
 ) -> Result<&'static str, ApiError> {
     local_only(peer, &headers)?;
-    if !state.notices.may(moment().now) {
+    let may = {
+        let mut notices = state.notices.lock().unwrap_or_else(PoisonError::into_inner);
+        notices.take(moment().now)
+    };
+    if !may {
         let message = "The nodes were asked a moment ago: once for each block is enough.";
         return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too-often", message));
     }
@@ -148,44 +150,26 @@ fn short(value: f64) -> String {
     format!("{value:.digits$}{}", LETTERS[letter])
 }
 
-/// Lets notices through at a pace that does a node no harm.
-#[derive(Debug, Default)]
-pub(super) struct Notices(Mutex<Option<Bucket>>);
-
-#[derive(Clone, Copy, Debug)]
-struct Bucket {
-    left: f64,
-    at: Instant,
-}
-
-impl Notices {
-    fn may(&self, now: Instant) -> bool {
-        let mut bucket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = bucket.unwrap_or(Bucket { left: NOTICES_BURST, at: now });
-        let passed = now.saturating_duration_since(known.at);
-        let gained = passed.as_secs_f64() / NOTICE_EACH.as_secs_f64();
-        let left = (known.left + gained).min(NOTICES_BURST);
-        let may = left >= 1.0;
-        *bucket = Some(Bucket { left: if may { left - 1.0 } else { left }, at: now });
-        may
-    }
-}
+/// A pace that does a node no harm.
+pub(super) type Notices = Allowance<NOTICE_US, { NOTICES_AT_ONCE - 1 }>;
 
 /// Several nodes may tell of a block, and test networks make many.
-const NOTICES_BURST: f64 = 20.0;
-const NOTICE_EACH: Duration = Duration::from_millis(200);
+const NOTICES_AT_ONCE: u32 = 20;
+const NOTICE_US: u64 = 200_000;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
     fn notices_have_a_pace() {
-        let notices = Notices::default();
+        let mut notices = Notices::default();
         let start = moment().now;
-        assert_eq!((0..30).filter(|_| notices.may(start)).count(), 20);
+        assert_eq!((0..30).filter(|_| notices.take(start)).count(), 20);
         let later = start + Duration::from_secs(1);
-        assert_eq!((0..30).filter(|_| notices.may(later)).count(), 5);
+        assert_eq!((0..30).filter(|_| notices.take(later)).count(), 5);
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub(super) struct State {
     /// What answers may hold until they are read.
     pub(super) budget: Arc<Budget>,
     /// How often the nodes may be asked for a new block by whoever is in the house.
-    pub(super) notices: Notices,
+    pub(super) notices: Mutex<Notices>,
     /// How often the log is told of who does not get in.
     refusals: Mutex<[Ration; 2]>,
     /// Why there is no admin password though one was asked for.
@@ -40,7 +40,7 @@ impl State {
             handles,
             hub: Hub::default(),
             budget: Arc::default(),
-            notices: Notices::default(),
+            notices: Mutex::default(),
             refusals: Mutex::default(),
             admin_problem: Mutex::default(),
         }

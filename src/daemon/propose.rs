@@ -1,17 +1,18 @@
 //! Asks the node about payouts before too much is mined on them.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, sleep_until},
+    time::sleep_until,
 };
 use tracing::{debug, error};
 
 use crate::{
+    clock::now,
     node::ProposeError,
     template::Templates,
-    work::{AssemblerConfig, FoundBlock, Hash256, Job, Payout, Work, task::Verdict},
+    work::{Allowance, AssemblerConfig, FoundBlock, Hash256, Job, Payout, Work, task::Verdict},
 };
 
 /// What the node is asked about.
@@ -24,6 +25,9 @@ pub(super) struct Questions {
     pub(super) configs: watch::Receiver<Option<Arc<AssemblerConfig>>>,
 }
 
+/// A pool may send new terms without end, and each costs the node a block.
+type Proposals = Allowance<PROPOSAL_US, { PROPOSALS_AT_ONCE - 1 }>;
+
 /// Asks the node about the coinbase of each new tip and of each change of the terms, one at a time,
 /// since a proposal costs it a block validation.
 pub(super) async fn propose(
@@ -32,10 +36,12 @@ pub(super) async fn propose(
     verdicts: mpsc::Sender<Verdict>,
 ) {
     let mut asked: Option<(Hash256, Arc<Payout>)> = None;
-    let mut ration = Ration::default();
+    let mut allowance = Proposals::default();
     loop {
         // Of what comes meanwhile, the latest is enough.
-        sleep_until(ration.due()).await;
+        if let Some(until) = allowance.pause(now()) {
+            sleep_until(until.into()).await;
+        }
         let Some((job, is_trial)) = questions.next().await else { return };
         let is_known = asked
             .as_ref()
@@ -45,30 +51,11 @@ pub(super) async fn propose(
             continue;
         }
         asked = Some((*job.prevhash(), Arc::clone(&job.payout)));
-        ration.add(Instant::now());
+        allowance.spend(1, now());
         let accepted = ask(&templates, &job).await;
         if verdicts.send(Verdict { job, accepted }).await.is_err() {
             return;
         }
-    }
-}
-
-/// The last proposals: a pool may send new terms without end, and each costs the node a block.
-#[derive(Default)]
-struct Ration(VecDeque<Instant>);
-
-impl Ration {
-    fn add(&mut self, now: Instant) {
-        self.0.push_back(now);
-        if self.0.len() > PROPOSALS_MAX {
-            self.0.pop_front();
-        }
-    }
-
-    /// When the next one may be made.
-    fn due(&self) -> Instant {
-        let oldest = self.0.front().filter(|_| self.0.len() == PROPOSALS_MAX);
-        oldest.map_or_else(Instant::now, |at| *at + PROPOSALS_PERIOD)
     }
 }
 
@@ -124,24 +111,25 @@ async fn ask(templates: &Templates, job: &Arc<Job>) -> Option<bool> {
 
 /// A pool's new terms and tips in a row are a handful; a pool that goes on is looked at twice a
 /// second.
-const PROPOSALS_MAX: usize = 20;
-const PROPOSALS_PERIOD: Duration = Duration::from_secs(10);
+const PROPOSALS_AT_ONCE: u32 = 20;
+const PROPOSAL_US: u64 = 500_000;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn terms_without_end_cost_the_node_two_proposals_a_second() {
-        let (mut ration, start) = (Ration::default(), Instant::now());
-        for _ in 0..PROPOSALS_MAX {
-            assert!(ration.due() <= Instant::now());
-            ration.add(Instant::now());
+        let (mut allowance, start) = (Proposals::default(), tokio::time::Instant::now());
+        for _ in 0..PROPOSALS_AT_ONCE {
+            assert!(allowance.take(now()));
         }
         for _ in 0..1000 {
-            sleep_until(ration.due()).await;
-            ration.add(Instant::now());
+            sleep_until(allowance.pause(now()).unwrap().into()).await;
+            allowance.spend(1, now());
         }
-        assert_eq!(start.elapsed(), 1000 / 20 * PROPOSALS_PERIOD);
+        assert_eq!(start.elapsed(), 1000 * Duration::from_micros(PROPOSAL_US));
     }
 }

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// Each hint makes the node build a template, and a pool may send any number.
+/// Each hint makes the node build a template, and a pool may send any number. One that comes too early
+/// is kept until its time, where an `Allowance` would drop it.
 #[derive(Debug, Default)]
 pub(super) struct Hints {
     last: Option<Instant>,

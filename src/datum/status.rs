@@ -57,7 +57,8 @@ impl PoolStatus {
     }
 }
 
-/// What one connection's pool may still cause to be logged.
+/// What one connection's pool may still cause to be logged. Counted without a clock and over the whole
+/// connection, unlike a `Ration`: the first lines of a pool that is at odds with us all matter.
 #[derive(Debug, Default)]
 pub(super) struct LogAllowance {
     lines: u64,

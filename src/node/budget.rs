@@ -36,7 +36,8 @@ impl Purpose {
     }
 }
 
-/// What has been opened to one node of late.
+/// What has been opened to one node of late. The node counts what lies within a minute, so this counts
+/// the same: an `Allowance` would let some through that the node closes.
 #[derive(Debug, Default)]
 pub(super) struct ConnectionBudget {
     opened: Mutex<VecDeque<Instant>>,

@@ -24,7 +24,10 @@ use super::{
     NodeConfig, TipHint, TipHintSource,
     zmtp::{Subscriber, ZmtpError},
 };
-use crate::{net, work::Hash256};
+use crate::{
+    net,
+    work::{Allowance, Hash256},
+};
 
 /// What was said last of a node's ZeroMQ: how it is now is news only if that is something else.
 #[derive(Clone, Debug, Default)]
@@ -184,7 +187,9 @@ async fn receive(
 ) -> ZmqError {
     let mut out = Vec::new();
     let mut subscriber = Subscriber::new(Instant::now().into_std(), &mut out);
-    let (mut buffer, mut pace, mut was_open) = ([0; READ_LEN], Pace::new(), false);
+    let (mut buffer, mut was_open) = ([0; READ_LEN], false);
+    // What comes without end is left where it is: the peer then has to wait.
+    let mut reads = Allowance::<READ_US, { READS_AT_ONCE - 1 }>::default();
     loop {
         if let Err(error) = write(&mut stream, &mut out).await {
             return error;
@@ -213,7 +218,10 @@ async fn receive(
         if let Err(error) = done {
             return error.into();
         }
-        pace.wait().await;
+        reads.spend(1, Instant::now().into_std());
+        if let Some(until) = reads.pause(Instant::now().into_std()) {
+            sleep_until(until.into()).await;
+        }
     }
 }
 
@@ -232,29 +240,6 @@ async fn until(moment: Option<Instant>) {
     }
 }
 
-/// Leaves what comes without end where it is: the peer then has to wait.
-struct Pace {
-    since: Instant,
-    reads: usize,
-}
-
-impl Pace {
-    fn new() -> Self {
-        Self { since: Instant::now(), reads: 0 }
-    }
-
-    async fn wait(&mut self) {
-        self.reads += 1;
-        let end = self.since + PACE_PERIOD;
-        if self.reads >= PACE_READS && Instant::now() < end {
-            sleep_until(end).await;
-        }
-        if Instant::now() >= end {
-            *self = Self::new();
-        }
-    }
-}
-
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// What is written is shorter than any socket's buffer.
 const WRITE_MAX: Duration = Duration::from_secs(5);
@@ -262,8 +247,8 @@ const WRITE_MAX: Duration = Duration::from_secs(5);
 const READ_LEN: usize = 4096;
 /// A node that makes blocks as fast as it can, as on a regtest, needs as many; of more at once the
 /// latest is enough.
-const PACE_READS: usize = 50;
-const PACE_PERIOD: Duration = Duration::from_millis(100);
+const READS_AT_ONCE: u32 = 50;
+const READ_US: u64 = 2000;
 const WAIT_MIN: Duration = Duration::from_millis(200);
 const WAIT_MAX: Duration = Duration::from_secs(2);
 /// Where something sends what no node does, or hangs up at once again and again, somebody has to

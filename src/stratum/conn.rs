@@ -25,12 +25,11 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Closing, Config, Effects, Protocol, Tally, UsageMeter,
     alarm::Alarm,
-    allowance::Allowance,
     buffers::{BUFFERS, Buffers, PARTIAL_MAX, READ_LEN},
 };
 use crate::{
     books::{Counters, roster::Eviction},
-    work::{FoundBlock, ShareBatch, ShareLane, Work},
+    work::{Allowance, FoundBlock, ShareBatch, ShareLane, Work},
 };
 
 /// Takes a block to the nodes. Must not block: it runs in the miner's connection.
@@ -83,7 +82,8 @@ pub(crate) struct Conn<S, P> {
     unsent: Vec<u8>,
     /// When a miner that does not read is given up.
     write_by: Option<Instant>,
-    allowance: Allowance,
+    /// Of answers, until a share shows that somebody does work here.
+    allowance: Allowance<BYTE_US, BYTES_AT_ONCE>,
     meter: UsageMeter,
 }
 
@@ -117,7 +117,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
             is_cut: false,
             unsent: Vec::new(),
             write_by: None,
-            allowance: Allowance::new(now()),
+            allowance: Allowance::default(),
             meter: UsageMeter::default(),
         }
     }
@@ -493,6 +493,10 @@ fn now() -> Instant {
 /// A connection that sends without pause lets others go first after so many. It held a thread for 127
 /// once, 36 ms.
 const READS_A_TURN: u32 = 2;
+/// 256 KiB a second: 128 bytes that open a channel bring back 16,384 where the coinbase is large.
+const BYTE_US: u64 = 4;
+/// A proxy's hundreds of channels, or thousands with a small coinbase.
+const BYTES_AT_ONCE: u32 = 1_000_000;
 /// A miner that takes nothing for so long has gone without saying so.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 const LAST_WRITE_TIMEOUT: Duration = Duration::from_secs(1);

@@ -5,7 +5,6 @@
 
 mod account;
 mod alarm;
-mod allowance;
 mod buffers;
 mod classes;
 mod config;

@@ -3,7 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-/// Remembers what was said last, and how often of late.
+/// Remembers what was said last, and how often of late. A `Ration` forgets what it said, and would say
+/// again and again that a node is down.
 #[derive(Debug)]
 pub(super) struct NoticeLimit<T> {
     said: Option<T>,

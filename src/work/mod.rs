@@ -3,6 +3,7 @@
 //! Uses no other module of ours and no socket; only `task` knows a clock, and `share_queue` a queue.
 //! Not here: how any protocol writes these, and who mines (`books`).
 
+mod allowance;
 mod assembler;
 mod block;
 mod builder;
@@ -30,6 +31,7 @@ mod template;
 mod upcoming;
 pub(crate) mod vardiff;
 
+pub(crate) use allowance::Allowance;
 pub use assembler::{Assembler, AssemblerConfig, PoolHealth, WhenDown};
 pub use builder::{BuildJob, JobBuilder};
 pub(crate) use cidr::Cidr;

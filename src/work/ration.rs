@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// Lets one line through in a while, and counts the others.
+/// Lets one line through in a while, and counts the others, which an `Allowance` does not.
 #[derive(Clone, Debug)]
 pub(crate) struct Ration {
     each: Duration,

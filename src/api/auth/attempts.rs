@@ -1,5 +1,6 @@
 //! Wrong passwords, counted by where they come from. Who guesses waits longer and longer, up to a
-//! limit; nobody waits for what others have guessed, but for a moment behind the same proxy.
+//! limit, where an `Allowance` would keep its pace; nobody waits for what others have guessed, but for
+//! a moment behind the same proxy.
 
 use std::{
     collections::HashMap,
