@@ -12,3 +12,8 @@ pub(crate) fn now() -> Instant {
 pub(crate) fn unix_now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
+
+/// The same in whole seconds, as block headers and certificates have it.
+pub(crate) fn unix_seconds() -> u32 {
+    u32::try_from(unix_now().as_secs()).unwrap_or(u32::MAX)
+}

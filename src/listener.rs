@@ -33,6 +33,7 @@ use self::{
 pub use crate::stratum::Limits;
 use crate::{
     books::{Roster, roster::Eviction},
+    clock::now,
     stratum::{
         Closing, Config, Conn, ConnError, Context, Origin, UsageMeter,
         gate::{self, Complaint, Gate, Kind},
@@ -237,7 +238,7 @@ impl Acceptor {
             Admission::Open => Ok(()),
             _ => Err(Refused::NoWork),
         };
-        let now = gate::now();
+        let now = now();
         let admitted = admitted.and_then(|()| limiter.admit(peer.ip(), now)).and_then(|wait| {
             Ok((self.gate.enter(peer.ip(), Kind::Connection, &eviction, now)?, wait))
         });

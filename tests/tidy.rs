@@ -65,6 +65,9 @@ const IO_PATHS: &[&str] = &[
     "thread::spawn",
     "Instant::now",
     "SystemTime::now",
+    "clock::now",
+    "clock::unix",
+    "clock::{",
 ];
 const FILE_LINES_MAX: usize = 500;
 /// What listens to strangers: their words are made printable where they enter (`work::printable`),
@@ -437,7 +440,11 @@ fn io_stays_in_adapters() {
         assert_eq!(complaints(adapter, text), Vec::<String>::new(), "{adapter}");
     }
     assert_eq!(complaints("src/datum/rpc.rs", text).len(), 1);
-    assert_eq!(complaints("src/validate/mod.rs", "let now = Instant::now();").len(), 1);
+    for clock in ["let now = Instant::now();", "use crate::{clock::{now, unix_now}, work::Job};"] {
+        assert_eq!(complaints("src/stratum/pacing.rs", clock).len(), 1, "{clock}");
+    }
+    assert_eq!(complaints("src/stratum/pacing.rs", "let at = clock::unix_now();").len(), 1);
+    assert_eq!(complaints("src/stratum/conn.rs", "use crate::clock::now;"), Vec::<String>::new());
 }
 
 #[test]

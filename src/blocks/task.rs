@@ -8,7 +8,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    time::{Duration, SystemTime},
+    time::{Duration, UNIX_EPOCH},
 };
 
 use tokio::{
@@ -27,6 +27,7 @@ use super::{
     verdict,
 };
 use crate::{
+    clock::unix_now,
     node::{NodeConfig, budget::Purpose, conn::RpcClient, rpc::prefer_block},
     work::{FoundBlock, Hash256, Nbits},
 };
@@ -357,17 +358,12 @@ impl Submitter {
     }
 
     pub(super) fn tell(&self, height: u32, hash: Hash256, event: Event) {
-        self.stats.add_news(News { height, hash, at: unix_now(), event });
+        self.stats.add_news(News { height, hash, at: UNIX_EPOCH + unix_now(), event });
     }
 
     pub(super) fn settle(&self) {
         self.pending.send_modify(|pending| *pending = pending.saturating_sub(1));
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "for people, who read calendars")]
-fn unix_now() -> SystemTime {
-    SystemTime::now()
 }
 
 /// Blocks between the miner that found one and the task: on a real network one a year.

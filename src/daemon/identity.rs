@@ -12,7 +12,7 @@ use tracing::{debug, info};
 
 use super::authority::{AuthorityError, load_or_create};
 use crate::{
-    clock,
+    clock::unix_seconds,
     config::Config,
     sv2::noise::{AuthorityKey, AuthorityPublicKey, Identity},
 };
@@ -56,7 +56,7 @@ fn spawn_from(
     let authority = load_or_create(file)?;
     let public = authority.public();
     let lifetime = config.stratum.sv2.certificate_lifetime;
-    let issued = Arc::new(Identity::issue(&authority, unix_now(), lifetime));
+    let issued = Arc::new(Identity::issue(&authority, unix_seconds(), lifetime));
     let (sender, receiver) = watch::channel(issued);
     tasks.spawn(stop.clone().run_until_cancelled_owned(renew(authority, lifetime, sender)));
     Ok((public, receiver))
@@ -67,7 +67,7 @@ async fn renew(authority: AuthorityKey, lifetime: Duration, sender: watch::Sende
     let half = u32::try_from(lifetime.as_secs() / 2).unwrap_or(u32::MAX);
     loop {
         tokio::time::sleep(LOOK_EACH.min(lifetime / 4)).await;
-        let now = unix_now();
+        let now = unix_seconds();
         let left = sender.borrow().not_valid_after().saturating_sub(now);
         // More is left than it was made for: the clock has gone back.
         if left < half || left > half.saturating_mul(2).saturating_add(1) {
@@ -75,10 +75,6 @@ async fn renew(authority: AuthorityKey, lifetime: Duration, sender: watch::Sende
             debug!("renewed the Stratum V2 certificate");
         }
     }
-}
-
-fn unix_now() -> u32 {
-    u32::try_from(clock::unix_now().as_secs()).unwrap_or(u32::MAX)
 }
 
 const LOOK_EACH: Duration = Duration::from_secs(60);

@@ -26,7 +26,7 @@ use self::{
 };
 use crate::{
     api::TlsFacts,
-    clock,
+    clock::unix_now,
     config::{Config, Tls},
     listener::TlsOffer,
 };
@@ -151,17 +151,17 @@ impl CertificateKeeper {
     fn look_at_files(&mut self, certificate: &Path, key: &Path) -> Result<(), TlsError> {
         let files = Files::read(certificate, key)?;
         if matches!(&self.source, CertificateSource::Files(known) if *known == files) {
-            return files.check_end(unix_now());
+            return files.check_end(unix_now().as_secs());
         }
         let shown = files.server_config()?;
         info!(certificate = %certificate.display(), "new TLS connections are shown this certificate");
-        let end = files.check_end(unix_now());
+        let end = files.check_end(unix_now().as_secs());
         self.show(TlsOffer::Certificate(shown), CertificateSource::Files(files));
         end
     }
 
     fn look_at_own(&mut self, config: &Config, more: &[String]) -> Result<(), TlsError> {
-        let (names, now) = (names(config, more), unix_now());
+        let (names, now) = (names(config, more), unix_now().as_secs());
         if let CertificateSource::Own(known) = &mut self.source
             && known.path() == authority_file(config)
         {
@@ -243,7 +243,7 @@ pub(super) fn check(config: &Config) -> Option<Result<String, String>> {
     match &config.stratum.tls {
         Tls::Off => None,
         Tls::Files { certificate, key } => Some(match tried(certificate, key) {
-            Ok(files) => match files.check_end(unix_now()) {
+            Ok(files) => match files.check_end(unix_now().as_secs()) {
                 Ok(()) => Ok(format!("miners are shown {}", certificate.display())),
                 Err(error) => Err(error.to_string()),
             },
@@ -278,10 +278,6 @@ fn server_config(
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(Arc::new(config))
-}
-
-fn unix_now() -> u64 {
-    clock::unix_now().as_secs()
 }
 
 /// Whoever renews a certificate waits for it; two files of a few kB are read.

@@ -101,9 +101,4 @@ impl Drop for Phase {
     }
 }
 
-/// Also the clock of the task: tokio's, so that tests can hold it.
-pub(super) fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
-}
-
 const READ_LEN: usize = 16 * 1024;

@@ -23,7 +23,7 @@ use tracing::{debug, warn};
 use self::change::{Change, Drain};
 use super::{
     client::{ClientError, OUT_MAX},
-    conn::{Conn, Phase, Turn, now},
+    conn::{Conn, Phase, Turn},
     hints::Hints,
     memory::{FILE_LEN_MAX, PoolMemory},
     options::DatumConfig,
@@ -33,7 +33,10 @@ use super::{
     stats::PoolStats,
     status::PoolStatus,
 };
-use crate::work::{Payout, PoolHealth, ShareBatch, Template, Work};
+use crate::{
+    clock::now,
+    work::{Payout, PoolHealth, ShareBatch, Template, Work},
+};
 
 /// The pool, for everybody else.
 #[derive(Clone)]

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     blocks::{Answer, BlockReport},
+    clock::now,
     config::Config,
     daemon::Gateway,
     sv2::noise::AuthorityPublicKey,
@@ -389,11 +390,6 @@ fn any_port() -> SocketAddr {
 fn say(line: &str) {
     // A closed pipe is no reason to stop mining.
     let _ = writeln!(std::io::stdout(), "{line}");
-}
-
-#[expect(clippy::disallowed_methods, reason = "the demo runs by the clock")]
-fn now() -> Instant {
-    Instant::now()
 }
 
 /// What a pool has by default.

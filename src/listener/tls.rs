@@ -28,7 +28,7 @@ use super::{
     Limits,
     first::{Hello, hello},
 };
-use crate::{books::roster::Eviction, stratum::places::Places};
+use crate::{books::roster::Eviction, clock::now, stratum::places::Places};
 
 /// What this gateway shows to those who speak TLS.
 #[derive(Clone, Debug, Default)]
@@ -398,11 +398,6 @@ pub(super) fn complaint(error: &io::Error) -> Option<Cow<'static, str>> {
         rustls::Error::PeerIncompatible(_) => INCOMPATIBLE,
         _ => return None,
     }))
-}
-
-/// Tokio's clock, so that tests can hold it.
-fn now() -> std::time::Instant {
-    tokio::time::Instant::now().into_std()
 }
 
 /// A ClientHello is some 200 to 2,000 bytes long (with a key that withstands quantum computers).

@@ -1,9 +1,6 @@
 //! The calls that are made of a node, typed.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{sync::Arc, time::Duration};
 
 use bitcoin::Network;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -21,7 +18,10 @@ use super::{
     header::{Header, RawHeader},
     headers::HeaderFault,
 };
-use crate::work::{Hash256, printable};
+use crate::{
+    clock::unix_seconds,
+    work::{Hash256, printable},
+};
 
 /// What a node says about itself.
 #[derive(Debug)]
@@ -187,7 +187,7 @@ pub(crate) async fn template(
         let raw = answer.parse::<RawTemplate<'_>>()?.allowing(&allowed);
         let mut parsed = Box::new(raw.into_template(source)?);
         let (node, told) = (Arc::clone(&parsed.template.source), parsed.template.curtime);
-        if parsed.check(network, unix_now())? {
+        if parsed.check(network, unix_seconds())? {
             debug!(%node, told, "the node's clock is hours off: miners get this machine's time");
         }
         Ok(parsed)
@@ -266,12 +266,6 @@ pub(crate) async fn confirmations(client: &mut RpcClient, hash: Hash256) -> Resu
 pub(crate) async fn prefer_block(client: &mut RpcClient, hash: Hash256) -> Result<(), RpcError> {
     let answer = client.call("preciousblock", [hash.to_string()], BLOCK_LIMITS).await?;
     answer.parse_optional::<bool>().map(|_| ())
-}
-
-#[expect(clippy::disallowed_methods, reason = "an adapter may read the clock")]
-pub(crate) fn unix_now() -> u32 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u32::try_from(now.as_secs()).unwrap_or(u32::MAX)
 }
 
 /// For calls that a node answers at once, unless it connects a block or makes a template on a slow

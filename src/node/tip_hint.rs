@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use tokio::sync::mpsc;
 
-use crate::work::Hash256;
+use crate::{clock::now, work::Hash256};
 
 /// News that the tip may have changed.
 #[derive(Clone, Copy, Debug)]
@@ -26,9 +26,8 @@ pub(crate) enum TipHintSource {
 }
 
 impl TipHint {
-    #[expect(clippy::disallowed_methods, reason = "an adapter may read the clock")]
     pub(crate) fn new(from: TipHintSource, tip: Option<Hash256>) -> Self {
-        Self { from, tip, at: Instant::now() }
+        Self { from, tip, at: now() }
     }
 }
 

@@ -25,6 +25,7 @@ use super::{
     zmtp::{Subscriber, ZmtpError},
 };
 use crate::{
+    clock::now,
     net,
     work::{Allowance, Hash256},
 };
@@ -186,7 +187,7 @@ async fn receive(
     is_open: impl Fn(),
 ) -> ZmqError {
     let mut out = Vec::new();
-    let mut subscriber = Subscriber::new(Instant::now().into_std(), &mut out);
+    let mut subscriber = Subscriber::new(now(), &mut out);
     let (mut buffer, mut was_open) = ([0; READ_LEN], false);
     // What comes without end is left where it is: the peer then has to wait.
     let mut reads = Allowance::<READ_US, { READS_AT_ONCE - 1 }>::default();
@@ -200,10 +201,10 @@ async fn receive(
             () = hints.closed() => return ZmqError::Unheard,
             read = stream.read(&mut buffer) => match read {
                 Ok(0) => return ZmqError::Ended,
-                Ok(len) => subscriber.on_bytes(&buffer[..len], Instant::now().into_std(), &mut out),
+                Ok(len) => subscriber.on_bytes(&buffer[..len], now(), &mut out),
                 Err(error) => return error.into(),
             },
-            () = until(deadline) => subscriber.on_deadline(Instant::now().into_std(), &mut out),
+            () = until(deadline) => subscriber.on_deadline(now(), &mut out),
         };
         if subscriber.is_open() && !std::mem::replace(&mut was_open, true) {
             is_open();
@@ -218,8 +219,8 @@ async fn receive(
         if let Err(error) = done {
             return error.into();
         }
-        reads.spend(1, Instant::now().into_std());
-        if let Some(until) = reads.pause(Instant::now().into_std()) {
+        reads.spend(1, now());
+        if let Some(until) = reads.pause(now()) {
             sleep_until(until.into()).await;
         }
     }

@@ -29,6 +29,7 @@ use super::{
 };
 use crate::{
     books::{Counters, roster::Eviction},
+    clock::now,
     work::{Allowance, FoundBlock, ShareBatch, ShareLane, Work},
 };
 
@@ -483,11 +484,6 @@ impl<S, P> Drop for Conn<S, P> {
         self.meter.end(now());
         self.context.counters.disconnected();
     }
-}
-
-/// Tokio's clock, so that tests can hold it.
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }
 
 /// A connection that sends without pause lets others go first after so many. It held a thread for 127

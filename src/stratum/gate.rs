@@ -17,6 +17,7 @@ use tracing::warn;
 use super::places::Places;
 use crate::{
     books::{Counters, PlacesView, Roster, roster::Eviction},
+    clock::now,
     work::{Ration, Refused},
 };
 
@@ -253,11 +254,6 @@ impl Drop for Place {
             self.gate.roster.limiter().leave(self.ip);
         }
     }
-}
-
-/// Tokio's clock, so that tests can hold it.
-pub(crate) fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::{
+    clock::now,
     node::{Fork, NodeConfig, NodeError, rpc::NodeInfo},
     template::{
         Outlet,
@@ -130,14 +131,14 @@ impl NodeLog {
             self.fork.off();
             return;
         };
-        if self.fork.on(fork, Instant::now().into_std()) {
+        if self.fork.on(fork, now()) {
             warn!(node = %self.node, "this node {}: {}", fork.what(), Fork::ADVICE);
         }
     }
 
     /// No news will come by ZeroMQ.
     pub(super) fn deaf(&mut self, why: &'static str) {
-        if self.deaf.on(why, Instant::now().into_std()) {
+        if self.deaf.on(why, now()) {
             let node = &self.node;
             warn!(%node, "ZeroMQ announces no blocks; they are noticed a little later by other means: {why}");
         }
@@ -193,7 +194,7 @@ pub(super) fn introduce(node: &NodeConfig, info: &NodeInfo, outlet: &Outlet) {
         status.height = Some(info.height);
         status.is_in_initial_download = info.is_in_initial_download;
         status.late_since = None;
-        status.answered_at = Some(Instant::now().into_std());
+        status.answered_at = Some(now());
     });
 }
 

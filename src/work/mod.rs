@@ -1,6 +1,7 @@
 //! The nouns that everybody shares: what to mine on, whom to pay, jobs, submissions, shares.
 //!
-//! Uses no other module of ours and no socket; only `task` knows a clock, and `share_queue` a queue.
+//! Uses no other module of ours and no socket, but for the clock in `task` and the queue in
+//! `share_queue`.
 //! Not here: how any protocol writes these, and who mines (`books`).
 
 mod allowance;

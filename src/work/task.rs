@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::{Admission, Assembler, AssemblerConfig, Job, Payout, PoolHealth, Template, Work};
+use crate::clock::now;
 
 /// What the task listens to.
 pub(crate) struct WorkInputs {
@@ -156,9 +157,4 @@ fn log(work: &Work) {
         classes = job.coinbases().len(),
         "new work"
     );
-}
-
-#[expect(clippy::disallowed_methods, reason = "time enters here")]
-fn now() -> Instant {
-    Instant::now()
 }

@@ -10,6 +10,7 @@ use tokio::{
 };
 
 use crate::{
+    clock::now,
     datum::{Client, ClientError, Configured, Event, HandshakeError, Identity, PoolConfig},
     net,
 };
@@ -44,7 +45,7 @@ impl Greeting {
         rng.fill_bytes(&mut seed);
         let mut out = Vec::new();
         let keys = Identity::generate(&mut rng);
-        let now = Instant::now().into_std();
+        let now = now();
         let client = Client::new(&keys, pool.public_key, user_agent, LIMIT, seed, now, &mut out)?;
         Ok(Self { client, out, welcome: false })
     }
@@ -62,7 +63,7 @@ impl Greeting {
                 _ if self.welcome => return Err("has this key, but closed the connection".into()),
                 _ => return Err(format!("closed the connection at the greeting: {KEY}")),
             };
-            let now = Instant::now().into_std();
+            let now = now();
             let read = self.client.on_bytes(&buffer[..len], now, &mut self.out, &mut events);
             for event in events.drain(..) {
                 match event {

@@ -10,8 +10,9 @@ use rand::RngCore;
 use tokio::time::sleep_until;
 use tracing::info;
 
-use super::{Conn, Phase, Task, Turn, now};
+use super::{Conn, Phase, Task, Turn};
 use crate::{
+    clock::now,
     datum::{options::DatumConfig, trial::Trial},
     work::Template,
 };

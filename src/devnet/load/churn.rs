@@ -22,10 +22,9 @@ use tokio_util::sync::CancellationToken;
 use super::{
     board::Board,
     conn::{LOGIN_MAX, LoadClient, LoadConn, LoadError, READ_AT_ONCE, send},
-    now,
     report::Table,
 };
-use crate::work::Hash256;
+use crate::{clock::now, work::Hash256};
 
 /// What many logins came to.
 #[derive(Debug, Default)]

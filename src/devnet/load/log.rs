@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
-use super::{board::Board, now};
-use crate::work::Hash256;
+use super::board::Board;
+use crate::{clock::now, work::Hash256};
 
 /// One connection's notes.
 pub(super) struct Log {

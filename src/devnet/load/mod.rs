@@ -22,7 +22,7 @@ use std::{
     path::PathBuf,
     process::ExitCode,
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use thiserror::Error;
@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{board::Board, conn::LoadConn, process::Server, report::Report, tips::TipTimes};
 use super::miner::cli_duration;
-use crate::sv2::noise::AuthorityPublicKey;
+use crate::{clock::now, sv2::noise::AuthorityPublicKey};
 
 /// What the miners of a load speak.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -302,11 +302,6 @@ fn source(args: &LoadArgs, to: SocketAddr, number: u32) -> Option<IpAddr> {
 fn say(text: &str) {
     // Whoever closed our stdout does not want to read this.
     let _ = writeln!(io::stdout(), "{text}");
-}
-
-#[expect(clippy::disallowed_methods, reason = "measuring time is what this is for")]
-fn now() -> Instant {
-    Instant::now()
 }
 
 /// Runtime, libraries, standard streams.

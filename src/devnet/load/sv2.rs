@@ -3,11 +3,7 @@
 mod channel;
 mod dig;
 
-use std::{
-    mem,
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::{mem, sync::Arc};
 
 use bytes::BytesMut;
 
@@ -21,6 +17,7 @@ use super::{
     log::Log,
 };
 use crate::{
+    clock::unix_seconds,
     devnet::sv2_link::Sv2Link,
     sv2::codec::{
         Extensions, Message, NewExtendedMiningJob, OpenExtendedMiningChannel,
@@ -216,7 +213,7 @@ impl LoadClient for Sv2LoadClient {
     fn on_input(&mut self, input: &mut BytesMut) -> Result<(), LoadError> {
         self.session.batch += 1;
         if !self.link.is_open() {
-            self.link.on_handshake(input, unix_now())?;
+            self.link.on_handshake(input, unix_seconds())?;
             if self.link.is_open() {
                 self.session.set_up(&mut self.plain);
             }
@@ -294,12 +291,6 @@ fn refused(code: Str255<'_>) -> Result<(), LoadError> {
 
 fn text(text: &str) -> Str255<'_> {
     Str255::new(text).unwrap_or_default()
-}
-
-#[expect(clippy::disallowed_methods, reason = "certificates are judged by the wall clock")]
-fn unix_now() -> u32 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
 }
 
 /// A megahash each second: what a processor has.

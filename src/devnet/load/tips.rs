@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn a_tip_is_complete_when_all_have_full_work() {
         let mut tips = Tips::default();
-        let triggered = super::super::now();
+        let triggered = crate::clock::now();
         let at = |ms| triggered + Duration::from_millis(ms);
         tips.on_clean(&Hash256([1; 32]), at(0));
         let new = Hash256([2; 32]);

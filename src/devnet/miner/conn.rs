@@ -4,7 +4,7 @@ use std::{
     future::pending,
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use bytes::BytesMut;
@@ -25,6 +25,7 @@ use super::{
     session::{MinerClose, MinerSession},
     sv2::Sv2MinerClose,
 };
+use crate::clock::{now, unix_seconds};
 
 #[derive(Debug, Error)]
 enum MinerConnError {
@@ -193,7 +194,7 @@ impl OpenConn<'_> {
         let now = now();
         let serial = self.session.serial();
         let mut stats = self.conn.stats.lock().unwrap_or_else(PoisonError::into_inner);
-        self.session.on_input(&mut self.input, now, now_unix(), &mut stats, &mut self.out)?;
+        self.session.on_input(&mut self.input, now, unix_seconds(), &mut stats, &mut self.out)?;
         drop(stats);
         if self.session.serial() != serial && !self.conn.shutdown.is_cancelled() {
             self.conn.hasher.mine(self.session.work().cloned());
@@ -236,18 +237,6 @@ async fn at(deadline: Option<Instant>) {
         Some(deadline) => sleep_until(deadline.into()).await,
         None => pending().await,
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "this is the adapter between session and clock")]
-fn now() -> Instant {
-    Instant::now()
-}
-
-/// Seconds since 1970, for certificates.
-#[expect(clippy::disallowed_methods, reason = "this is the adapter between session and clock")]
-fn now_unix() -> u32 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u32::try_from(now.as_secs()).unwrap_or(u32::MAX)
 }
 
 const BACKOFF_MIN: Duration = Duration::from_millis(100);

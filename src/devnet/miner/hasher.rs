@@ -13,6 +13,7 @@ use std::{
 use tokio::sync::mpsc;
 
 use super::scan::{Cursor, Found, HashWork, NONCE_LOW};
+use crate::clock::now;
 
 /// Handle of a hashing thread, which ends when this is dropped.
 pub(super) struct Hasher {
@@ -168,11 +169,6 @@ impl Throttle {
         }
         due.saturating_sub(spent).min(PAUSE_MAX)
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "hashing is throttled by the real clock")]
-fn now() -> Instant {
-    Instant::now()
 }
 
 /// Lets everything else on this machine go first, above all a gateway running next to the miner.

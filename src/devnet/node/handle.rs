@@ -13,9 +13,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     BlockSummary, NodeOptions, Seen,
-    server::{Shared, grow, serve, unix_now},
+    server::{Shared, grow, serve},
 };
-use crate::work::Hash256;
+use crate::{clock::unix_seconds, work::Hash256};
 
 /// Faults that can be switched on while the node runs.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -105,7 +105,7 @@ impl NodeHandle {
 
     /// Makes a block of everything in the mempool, without work, as if it came from the network.
     pub fn mine_one(&self) -> Hash256 {
-        self.shared.with(|state| state.mine_one(unix_now()))
+        self.shared.with(|state| state.mine_one(unix_seconds()))
     }
 
     /// A reorganisation: the tip is invalid from now on. False when only genesis is left.

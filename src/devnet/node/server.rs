@@ -4,7 +4,7 @@ use std::{
     io,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use bitcoincore_rpc::jsonrpc::base64;
@@ -26,7 +26,7 @@ use super::{
     rpc::{Answer, Fault, IN_INITIAL_DOWNLOAD, Request, json, reply_to_unreadable},
     state::State,
 };
-use crate::work::Hash256;
+use crate::{clock::unix_seconds, work::Hash256};
 
 /// What all connections and the handle share.
 pub(super) struct Shared {
@@ -41,7 +41,7 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(options: NodeOptions) -> Self {
         let mut state = State::new(options.nbits, options.seed);
-        let now = unix_now();
+        let now = unix_seconds();
         for at in 0..options.initial_height {
             // A second apart, the last one now.
             state.mine_one(now.saturating_sub(options.initial_height - at));
@@ -91,7 +91,7 @@ impl Shared {
                 self.with(|state| state.count_rejection(&reason));
                 return json(&reason);
             }
-            return verdict(self.with(|state| state.propose(&block, unix_now())));
+            return verdict(self.with(|state| state.propose(&block, unix_seconds())));
         }
         if self.knobs.borrow().initial_block_download {
             let message = "gatewayd devnet is in initial sync and waiting for blocks...";
@@ -102,7 +102,7 @@ impl Shared {
             self.wait_for_news(tip, sequence).await;
         }
         let ingredients = self.with(|state| state.ingredients());
-        json(&Template::new(&ingredients, unix_now()))
+        json(&Template::new(&ingredients, unix_seconds()))
     }
 
     /// Ends at once on another tip; after a while when the mempool changed; at last anyhow.
@@ -125,8 +125,8 @@ impl Shared {
             self.with(|state| state.count_rejection(&reason));
             return json(&reason);
         }
-        let (taken, seen) =
-            self.with(|state| (state.submit(&block, unix_now(), Some(peer.ip())), state.seen()));
+        let (taken, seen) = self
+            .with(|state| (state.submit(&block, unix_seconds(), Some(peer.ip())), state.seen()));
         match &taken {
             Ok(Ok(())) => {
                 info!(height = seen.height, hash = %seen.tip, %peer, "devnet node: new tip")
@@ -273,13 +273,6 @@ impl Conn<'_> {
 
 fn unexpected_end() -> io::Error {
     io::ErrorKind::UnexpectedEof.into()
-}
-
-pub(super) fn unix_now() -> u32 {
-    #[expect(clippy::disallowed_methods, reason = "the node's clock")]
-    let now = SystemTime::now();
-    let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
 }
 
 /// A call that waits for a tip holds one.

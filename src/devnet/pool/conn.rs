@@ -1,11 +1,10 @@
 //! The pool's sockets: accepts gateways, runs a session for each, and obeys its owner.
-#![expect(clippy::disallowed_methods, reason = "sessions are told the time, here")]
 
 use std::{
     io,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use bytes::BytesMut;
@@ -28,7 +27,7 @@ use super::{
     options::{Control, Fault, PoolConfig, PoolOptions, Probe},
     session::{PoolClose, PoolSession},
 };
-use crate::datum::Identity;
+use crate::{clock, datum::Identity};
 
 /// A DATUM pool in the process.
 pub struct Pool;
@@ -279,12 +278,11 @@ async fn serve(mut stream: TcpStream, shared: &Shared) -> Result<(), ConnError> 
 }
 
 fn now() -> PoolTime {
-    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    PoolTime { instant: Instant::now(), unix }
+    PoolTime { instant: clock::now(), unix: clock::unix_now().as_secs() }
 }
 
 fn far() -> Instant {
-    Instant::now() + Duration::from_secs(3600)
+    clock::now() + Duration::from_secs(3600)
 }
 
 /// A panic elsewhere does not make figures unreadable.

@@ -22,7 +22,10 @@ use super::{
     message::{Event, Expected, NodeApiRequest},
     session::{NodeApiError, NodeApiMessage, NodeApiSession},
 };
-use crate::node::{BlvmConfig, TipHint, TipHintSource, tip_hint::look_soon};
+use crate::{
+    clock::now,
+    node::{BlvmConfig, TipHint, TipHintSource, tip_hint::look_soon},
+};
 
 /// The NodeAPI and whoever listens to it.
 pub(crate) struct NodeApi {
@@ -190,7 +193,7 @@ impl NodeApi {
     }
 
     fn hint(&self, tip: Option<crate::work::Hash256>) {
-        let hint = TipHint { from: TipHintSource::NodeApi, tip, at: Instant::now().into_std() };
+        let hint = TipHint { from: TipHintSource::NodeApi, tip, at: now() };
         // A full queue makes whoever reads it look as well.
         let _ = self.hints.try_send(hint);
     }

@@ -7,12 +7,13 @@ use bitcoin::Network;
 use tokio::time::Instant;
 
 use crate::{
+    clock::{now, unix_seconds},
     node::{
         Fork, NodeConfig, NodeError, RpcError, TipHintSource,
         conn::RpcClient,
         error::{NOT_CONNECTED, SYNCING, WARMING_UP},
         header::{self, Header},
-        rpc::{self, NodeInfo, Told, unix_now},
+        rpc::{self, NodeInfo, Told},
     },
     template::{
         NodeState, Outlet,
@@ -154,7 +155,7 @@ fn say_deaf(why: &'static str, outlet: &Outlet, node_log: &mut NodeLog) {
 /// Notes a new block, told of by whoever it was.
 pub(super) fn told_of_block(silence: Option<&mut ZmqSilence>, by: TipHintSource) {
     if let Some(silence) = silence.filter(|_| by != TipHintSource::Zmq) {
-        silence.block(Instant::now().into_std());
+        silence.block(now());
     }
 }
 
@@ -166,7 +167,7 @@ pub(super) fn see_silence(
 ) {
     // Where more is known already, that it is silent is none.
     let is_known = outlet.status().zmq_trouble.is_some_and(|why| *why != *SILENT);
-    if !is_known && silence.is_some_and(|silence| silence.is_deaf(Instant::now().into_std())) {
+    if !is_known && silence.is_some_and(|silence| silence.is_deaf(now())) {
         say_deaf(SILENT, outlet, node_log);
     }
 }
@@ -189,7 +190,7 @@ pub(super) fn is_light(template: &Template) -> bool {
 
 /// None where there are no easy blocks, or they are there already.
 pub(super) fn easy_at(tip: &Header, network: Network) -> Option<Instant> {
-    let wait_s = header::easy_from(tip, network)?.checked_sub(unix_now())?;
+    let wait_s = header::easy_from(tip, network)?.checked_sub(unix_seconds())?;
     Some(Instant::now() + Duration::from_secs(wait_s.into()))
 }
 

@@ -20,12 +20,13 @@ use super::{
     wait::{WaitFrom, Waiter},
 };
 use crate::{
+    clock::{now, unix_seconds},
     node::{
         Fork, NodeConfig, NodeError, TipHint, TipHintSource,
         budget::Purpose,
         conn::RpcClient,
         header::{Header, Learned},
-        rpc::{Told, unix_now},
+        rpc::Told,
         zmq::{self, ZmqWatch},
     },
     template::{
@@ -331,7 +332,7 @@ impl<'a> Session<'a> {
         };
         see_side(self.outlet.status().fork, &header, self.outlet)?;
         self.outlet.show(&header, self.network)?;
-        match self.progress.on_header(&header, unix_now()) {
+        match self.progress.on_header(&header, unix_seconds()) {
             HeaderNews::NotTip => self.look_again(look),
             HeaderNews::NewTip(template) => self.on_new_tip(&header, look.hint, template),
             HeaderNews::Known => {
@@ -433,7 +434,7 @@ impl<'a> Session<'a> {
             node = %self.node, height = template.height, prevhash = %template.prevhash, is_new_tip,
             transactions = template.transactions.len(), after_us, "template: full work sent"
         );
-        self.outlet.publish_full(template, is_new_tip, Instant::now().into_std());
+        self.outlet.publish_full(template, is_new_tip, now());
         if is_new_tip {
             self.header_wanted = true;
             self.zmq.on_tip(tip);
@@ -448,7 +449,7 @@ impl<'a> Session<'a> {
     }
 
     fn answered(&self) {
-        self.outlet.update(|status| status.answered_at = Some(Instant::now().into_std()));
+        self.outlet.update(|status| status.answered_at = Some(now()));
     }
 }
 

@@ -7,10 +7,11 @@ use tokio::{
     pin,
     sync::mpsc,
     task::JoinSet,
-    time::{Instant, sleep, timeout},
+    time::{sleep, timeout},
 };
 
 use crate::{
+    clock::now,
     node::{
         NodeConfig, NodeError, TipHint,
         blvm::rpc::tip_header,
@@ -149,7 +150,7 @@ async fn look(
 
 /// Asks for the tip, and says when the answer is late: other nodes may take over then.
 async fn ask_hash(client: &mut RpcClient, outlet: &Outlet) -> Result<Hash256, NodeError> {
-    let asked_at = Instant::now().into_std();
+    let asked_at = now();
     let call = best_hash(client);
     pin!(call);
     let tip = match timeout(LATE_AFTER, &mut call).await {
@@ -160,7 +161,7 @@ async fn ask_hash(client: &mut RpcClient, outlet: &Outlet) -> Result<Hash256, No
         }
     }?;
     outlet.update(|status| {
-        status.answered_at = Some(Instant::now().into_std());
+        status.answered_at = Some(now());
         status.late_since = None;
     });
     Ok(tip)

@@ -22,12 +22,13 @@ use super::{
     queries::{QueryResult, QueryTask, Tip, is_too_much},
 };
 use crate::{
+    clock::{now, unix_seconds},
     node::{
         NodeConfig, NodeError, RpcError, TipHint, TipHintSource,
         blvm::{conn::NodeApi, message::Expected, rpc::RequestMax},
         error::SYNCING,
         header::Header,
-        rpc::{NodeInfo, unix_now},
+        rpc::NodeInfo,
     },
     template::{
         Notices, Outlet, Refresh,
@@ -276,7 +277,7 @@ impl<'a> Source<'a> {
         else {
             return Ok(());
         };
-        let HeaderNews::NewTip(template) = progress.on_header(header, unix_now()) else {
+        let HeaderNews::NewTip(template) = progress.on_header(header, unix_seconds()) else {
             return Ok(());
         };
         if let Some(network) = self.outlet.status().network {
@@ -353,7 +354,7 @@ impl<'a> Source<'a> {
     }
 
     fn on_fetched(&mut self, fetched: Fetched, node_log: &mut NodeLog) -> Result<(), NodeError> {
-        let now = Instant::now().into_std();
+        let now = now();
         self.outlet.update(|status| {
             status.answered_at = Some(now);
             status.template_fetch = Some(fetched.took);
@@ -411,7 +412,7 @@ impl<'a> Source<'a> {
             node = %self.node.name, height = template.height, prevhash = %template.prevhash, is_new_tip,
             transactions = template.transactions.len(), after_us, "template: full work sent"
         );
-        self.outlet.publish_full(template, is_new_tip, Instant::now().into_std());
+        self.outlet.publish_full(template, is_new_tip, now());
     }
 
     fn say_cut(&mut self, cut: usize) {

@@ -2,10 +2,11 @@
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use tracing::{info, warn};
 
 use crate::{
+    clock::now,
     node::{
         Fork, NodeConfig, NodeError, NodeKind, RpcError,
         budget::Purpose,
@@ -58,7 +59,7 @@ impl SubmitOnly {
                     EACH
                 }
                 Err(error) => {
-                    let is_news = said.down.on((), Instant::now().into_std());
+                    let is_news = said.down.on((), now());
                     say_down(&outlet, &name, &error, is_news);
                     AGAIN
                 }
@@ -84,7 +85,7 @@ impl SubmitOnly {
         let known = known_fork(info, outlet);
         let fork = if let Told::Yes(fork) = told { fork } else { known };
         match fork {
-            Some(fork) if said.fork.on(fork, Instant::now().into_std()) => {
+            Some(fork) if said.fork.on(fork, now()) => {
                 warn!(node = %self.node.name, "this node {}: {}", fork.what(), Fork::ADVICE);
             }
             Some(_) => {}
@@ -125,7 +126,7 @@ fn say_up(outlet: &Outlet, info: Option<NodeInfo>) {
     outlet.update(|status| {
         let fork = status.fork.filter(|fork| fork.is_here());
         status.state = if fork.is_some() { NodeState::WrongChain } else { NodeState::Ready };
-        status.answered_at = Some(Instant::now().into_std());
+        status.answered_at = Some(now());
         status.last_error =
             fork.map(|fork| format!("this node {}: {}", fork.what(), Fork::ADVICE).into());
         if let Some(info) = info {
