@@ -7,7 +7,7 @@ pub mod miner;
 pub mod node;
 pub mod pool;
 mod real_node;
-mod sv2_link;
+mod sv2_client;
 
 pub use cli::{DevnetArgs, run as run_devnet};
 pub use demo::{DemoArgs, run as run_demo};

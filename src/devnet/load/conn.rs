@@ -22,8 +22,11 @@ use tracing::debug;
 
 use super::{Speaks, board::Board, log::Log, sv1, sv2};
 use crate::{
-    devnet::{miner::message::ParseError, sv2_link::Sv2LinkError},
-    sv2::{codec::DecodeError, noise::AuthorityPublicKey},
+    devnet::{
+        miner::message::ParseError,
+        sv2_client::{Sv2ClientClose, Sv2LinkError},
+    },
+    sv2::noise::AuthorityPublicKey,
 };
 
 #[derive(Debug, Error)]
@@ -36,14 +39,18 @@ pub(super) enum LoadError {
     TooLong,
     #[error("the server sent {0}")]
     Parse(#[from] ParseError),
-    #[error("the server sent {0}")]
-    Decode(#[from] DecodeError),
     #[error(transparent)]
-    Link(#[from] Sv2LinkError),
+    Sv2(#[from] Sv2ClientClose),
     #[error("the server refused: {0}")]
     Refused(String),
     #[error("no end after {LOGIN_MAX:?}: {0}")]
     Stalled(String),
+}
+
+impl From<Sv2LinkError> for LoadError {
+    fn from(error: Sv2LinkError) -> Self {
+        Self::Sv2(error.into())
+    }
 }
 
 /// A connection of the load, over all its reconnections.

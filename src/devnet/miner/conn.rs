@@ -23,9 +23,11 @@ use super::{
     hasher::Hasher,
     scan::Found,
     session::{MinerClose, MinerSession},
-    sv2::Sv2MinerClose,
 };
-use crate::clock::{now, unix_seconds};
+use crate::{
+    clock::{now, unix_seconds},
+    devnet::sv2_client::Sv2ClientClose,
+};
 
 #[derive(Debug, Error)]
 enum MinerConnError {
@@ -85,7 +87,8 @@ impl MinerConn {
 
     /// Where to connect next, if not to where we were told to at first.
     fn moved_by(&self, error: &MinerConnError) -> Option<String> {
-        let MinerConnError::Close(MinerClose::Sv2(Sv2MinerClose::Reconnect { host, port })) = error
+        let MinerConnError::Close(MinerClose::Sv2(Sv2ClientClose::Reconnect { host, port })) =
+            error
         else {
             return None;
         };

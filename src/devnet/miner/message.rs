@@ -1,6 +1,6 @@
 //! Stratum V1 as a miner hears and speaks it. Only syntax: what follows from it is `session`'s.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, sync::Arc};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -66,7 +66,7 @@ pub(crate) struct StratumJob {
     /// Has no character that JSON would escape.
     pub(crate) id: Box<str>,
     pub(crate) prevhash: Hash256,
-    pub(crate) root: Root,
+    pub(crate) root: Arc<Root>,
     pub(crate) version: u32,
     pub(crate) nbits: Nbits,
     pub(crate) ntime: u32,
@@ -216,11 +216,11 @@ impl StratumJob {
         Ok(Self {
             id: id.into(),
             prevhash,
-            root: Root::Coinbase {
+            root: Arc::new(Root::Coinbase {
                 coinb1: hex("coinb1", coinb1)?,
                 coinb2: hex("coinb2", coinb2)?,
                 merkle_branch: branches.iter().map(branch).collect::<Result<_, _>>()?,
-            },
+            }),
             version: hex_u32("version", version)?,
             nbits: Nbits::from_hex(nbits)
                 .ok_or_else(|| ParseError::Field { what: "nbits", text: printable(nbits) })?,

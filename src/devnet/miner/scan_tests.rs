@@ -9,11 +9,11 @@ fn job() -> StratumJob {
     StratumJob {
         id: "1".into(),
         prevhash: Hash256([7; 32]),
-        root: Root::Coinbase {
+        root: Arc::new(Root::Coinbase {
             coinb1: vec![1, 2, 3],
             coinb2: vec![4, 5],
             merkle_branch: vec![Hash256([8; 32]), Hash256([9; 32])],
-        },
+        }),
         version: 0x2000_0000,
         nbits: Nbits::new(0x207f_ffff).unwrap(),
         ntime: 1_700_000_000,
@@ -29,7 +29,7 @@ fn work(extranonce2_len: usize, version_mask: Option<u32>, difficulty: f64) -> A
 /// The header of a share, put together by the `bitcoin` crate.
 fn header(found: &Found) -> Header {
     let job = &found.work.job;
-    let root = match &job.root {
+    let root = match &*job.root {
         Root::Given(root) => *root,
         Root::Coinbase { coinb1, coinb2, merkle_branch } => {
             let mut coinbase = coinb1.clone();
@@ -121,7 +121,7 @@ fn where_extranonce2_is_short_nonces_roll_on() {
 
 #[test]
 fn a_given_root_is_mined_with_nonce_and_version_alone() {
-    let job = StratumJob { root: Root::Given(Hash256([6; 32])), ..job() };
+    let job = StratumJob { root: Arc::new(Root::Given(Hash256([6; 32]))), ..job() };
     let target = Target::from_difficulty(Difficulty::new(1e-7).unwrap());
     let (job, extranonce) = (Arc::new(job), Extranonce::default());
     let work = Arc::new(HashWork::with_target(1, job, extranonce, Some(0x1fff_e000), target));

@@ -9,8 +9,9 @@ use super::{
     MinerOptions, MinerProtocol, MinerStats,
     scan::{Found, HashWork},
     sv1::{Sv1MinerClose, Sv1MinerSession},
-    sv2::{Sv2MinerClose, Sv2MinerLink},
+    sv2::Sv2MinerLink,
 };
+use crate::devnet::sv2_client::Sv2ClientClose;
 
 /// Why a connection is of no use any more.
 #[derive(Debug, Error)]
@@ -20,7 +21,7 @@ pub(super) enum MinerClose {
     #[error("a line of more than {LINE_LEN_MAX} bytes")]
     LineTooLong,
     #[error(transparent)]
-    Sv2(#[from] Sv2MinerClose),
+    Sv2(#[from] Sv2ClientClose),
 }
 
 /// What a connection speaks.

@@ -153,10 +153,6 @@ impl<'a, T: Element, const MAX: usize> Seq<'a, T, MAX> {
         }
     }
 
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     pub fn iter(&self) -> impl Iterator<Item = T> + use<'a, T, MAX> {
         let (bytes, items) = match self.0 {
             Items::Wire(bytes) => (bytes, [].as_slice()),

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    devnet::{miner::MinerProtocol, sv2_link::Sv2LinkError},
+    devnet::{miner::MinerProtocol, sv2_client::Sv2LinkError},
     sv2::{
         codec::{
             Bytes32, Bytes64K, ClientMessage, Extensions, HEADER_LEN, Header,
@@ -134,7 +134,7 @@ fn only_the_wanted_authority_will_do() {
     };
     assert!(matches!(
         connect(Some(&wanted)),
-        Err(Sv2MinerClose::Link(Sv2LinkError::Noise(NoiseError::Certificate(_))))
+        Err(Sv2ClientClose::Link(Sv2LinkError::Noise(NoiseError::Certificate(_))))
     ));
     connect(Some(&other)).unwrap();
     connect(None).unwrap();
@@ -153,7 +153,7 @@ fn what_is_forged_or_too_long_ends_the_connection() {
     *wire.last_mut().unwrap() ^= 1;
     assert!(matches!(
         hear(&wire, &mut link),
-        Err(Sv2MinerClose::Link(Sv2LinkError::Noise(NoiseError::Forged)))
+        Err(Sv2ClientClose::Link(Sv2LinkError::Noise(NoiseError::Forged)))
     ));
 
     let (mut link, act2, mut transport) = connect(&options(None), &authority);
@@ -165,6 +165,6 @@ fn what_is_forged_or_too_long_ends_the_connection() {
     transport.writer.seal_frame(&frame, &mut wire).unwrap();
     wire.truncate(act2.len() + HEADER_BLOCK_LEN);
     assert!(
-        matches!(hear(&wire, &mut link), Err(Sv2MinerClose::Link(Sv2LinkError::TooLong(found))) if found == len)
+        matches!(hear(&wire, &mut link), Err(Sv2ClientClose::Link(Sv2LinkError::TooLong(found))) if found == len)
     );
 }

@@ -1,32 +1,28 @@
-//! The miner's side of Stratum V2, without socket or clock.
+//! The miner's side of Stratum V2, without socket or clock: sealed bytes in, sealed bytes out.
 //!
-//! `session` is the conversation, `channel` its one channel, standard or extended. This file wraps
-//! them in Noise: sealed bytes in, sealed bytes out.
+//! `session` mines what `devnet/sv2_client` hears on its one channel, standard or extended.
 
-mod channel;
 mod session;
 
 use std::{sync::Arc, time::Instant};
 
 use bytes::BytesMut;
 
-pub(super) use session::{Sv2MinerClose, Sv2MinerSession};
+pub(super) use session::Sv2MinerSession;
 
 use super::{
     MinerOptions, MinerStats,
     scan::{Found, HashWork},
 };
 use crate::{
-    devnet::sv2_link::Sv2Link,
-    sv2::codec::{Message, NewExtendedMiningJob, ServerMessage},
+    devnet::sv2_client::{Sv2ClientClose, Sv2Link},
+    sv2::codec::{Message, NewExtendedMiningJob},
 };
 
 /// One connection of a miner, encrypted.
 pub(super) struct Sv2MinerLink {
     sealed: Sv2Link,
     session: Sv2MinerSession,
-    /// Frames that are not sealed yet.
-    plain: Vec<u8>,
 }
 
 impl Sv2MinerLink {
@@ -36,11 +32,10 @@ impl Sv2MinerLink {
         serial: u64,
         now: Instant,
         out: &mut Vec<u8>,
-    ) -> Result<Self, Sv2MinerClose> {
-        let sealed = Sv2Link::open(options.authority, PAYLOAD_LEN_MAX, out)?;
-        let mut plain = Vec::new();
-        let session = Sv2MinerSession::open(options, serial, now, &mut plain);
-        Ok(Self { sealed, session, plain })
+    ) -> Result<Self, Sv2ClientClose> {
+        let mut sealed = Sv2Link::open(options.authority, PAYLOAD_LEN_MAX, out)?;
+        let session = Sv2MinerSession::open(options, serial, now, sealed.plain());
+        Ok(Self { sealed, session })
     }
 
     /// Takes all whole frames from `input`. Look at `work` afterwards. `now_unix`, in seconds since
@@ -52,15 +47,11 @@ impl Sv2MinerLink {
         now_unix: u32,
         stats: &mut MinerStats,
         out: &mut Vec<u8>,
-    ) -> Result<(), Sv2MinerClose> {
-        self.sealed.on_handshake(input, now_unix)?;
-        let (session, plain) = (&mut self.session, &mut self.plain);
-        let read = self.sealed.read(input, |header, payload| {
-            let message = ServerMessage::decode(header, payload, Sv2MinerSession::EXTENSIONS)?;
-            session.on_message(&message, now, stats, plain)
-        });
-        self.seal(out)?;
-        read
+    ) -> Result<(), Sv2ClientClose> {
+        let session = &mut self.session;
+        self.sealed.on_input(input, now_unix, out, |message, plain| {
+            session.on_message(message, now, stats, plain)
+        })
     }
 
     pub(super) fn on_found(
@@ -69,13 +60,9 @@ impl Sv2MinerLink {
         now: Instant,
         stats: &mut MinerStats,
         out: &mut Vec<u8>,
-    ) -> Result<(), Sv2MinerClose> {
-        self.session.on_found(found, now, stats, &mut self.plain);
-        self.seal(out)
-    }
-
-    fn seal(&mut self, out: &mut Vec<u8>) -> Result<(), Sv2MinerClose> {
-        Ok(self.sealed.seal(&mut self.plain, out)?)
+    ) -> Result<(), Sv2ClientClose> {
+        self.session.on_found(found, now, stats, self.sealed.plain());
+        Ok(self.sealed.seal(out)?)
     }
 
     pub(super) fn serial(&self) -> u64 {
@@ -103,7 +90,7 @@ impl Sv2MinerLink {
         &mut self,
         now: Instant,
         stats: &mut MinerStats,
-    ) -> Result<(), Sv2MinerClose> {
+    ) -> Result<(), Sv2ClientClose> {
         self.session.on_deadline(now, stats)
     }
 

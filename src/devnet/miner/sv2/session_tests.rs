@@ -6,10 +6,11 @@ use super::*;
 use crate::{
     devnet::miner::{in_flight::LATE_WAIT, scan::Cursor},
     sv2::codec::{
-        Bytes64K, ClientMessage, CloseChannel, HEADER_LEN, Header, NewExtendedMiningJob,
-        NewMiningJob, OpenExtendedMiningChannelSuccess, OpenMiningChannelError,
-        OpenStandardMiningChannelSuccess, Reconnect, Seq64K, Seq255, SetExtranoncePrefix,
-        SetGroupChannel, SetNewPrevHash, SetTarget, SetupConnectionError,
+        Bytes32, Bytes64K, ClientMessage, CloseChannel, Extensions, HEADER_LEN, Header, Message,
+        NewExtendedMiningJob, NewMiningJob, OpenExtendedMiningChannelSuccess,
+        OpenMiningChannelError, OpenStandardMiningChannelSuccess, Reconnect, Seq64K, Seq255,
+        SetExtranoncePrefix, SetGroupChannel, SetNewPrevHash, SetTarget, SetupConnectionError,
+        SetupConnectionSuccess, Str255, SubmitSharesStandard,
     },
     work::{Hash256, VERSION_ROLLING_MASK},
 };
@@ -71,12 +72,12 @@ impl Bench {
         bench
     }
 
-    fn try_say<'a>(&mut self, message: &impl Message<'a>) -> Result<(), Sv2MinerClose> {
+    fn try_say<'a>(&mut self, message: &impl Message<'a>) -> Result<(), Sv2ClientClose> {
         let mut frame = Vec::new();
         message.append(&mut frame);
         let (header, payload) = frame.split_first_chunk().unwrap();
         let header = Header::decode(*header);
-        let message = ServerMessage::decode(header, payload, Sv2MinerSession::EXTENSIONS).unwrap();
+        let message = ServerMessage::decode(header, payload, Sv2Client::EXTENSIONS).unwrap();
         self.session.on_message(&message, self.now, &mut self.stats, &mut self.out)
     }
 
@@ -514,10 +515,10 @@ fn refusals_and_farewells_end_the_connection() {
         "the server closed the channel: maintenance",
     );
     let reconnect = Reconnect { new_host: Str255::new("other").unwrap(), new_port: 0 };
-    let Err(Sv2MinerClose::Reconnect { host, port }) = bench.try_say(&reconnect) else { panic!() };
+    let Err(Sv2ClientClose::Reconnect { host, port }) = bench.try_say(&reconnect) else { panic!() };
     assert_eq!((host.as_deref(), port), (Some("other"), None));
     let reconnect = Reconnect { new_host: Str255::default(), new_port: 3334 };
-    let Err(Sv2MinerClose::Reconnect { host, port }) = bench.try_say(&reconnect) else { panic!() };
+    let Err(Sv2ClientClose::Reconnect { host, port }) = bench.try_say(&reconnect) else { panic!() };
     assert_eq!((host, port), (None, Some(3334)));
 }
 

@@ -1,28 +1,33 @@
-//! The client's end of an encrypted Stratum V2 connection, for the miner and for the load: sealed
-//! bytes in, frames out, and the other way round. No socket or clock here.
+//! The client's end of an encrypted Stratum V2 connection: sealed bytes in, messages out, and the other
+//! way round.
+
+use std::mem;
 
 use bytes::{Buf, BytesMut};
 use thiserror::Error;
 
+use super::session::Sv2Client;
 use crate::sv2::{
-    codec::{HEADER_LEN, Header},
+    codec::{DecodeError, HEADER_LEN, Header, ServerMessage},
     noise::{
         ACT2_LEN, AuthorityPublicKey, HEADER_BLOCK_LEN, Initiator, NoiseError, Opener, Transport,
     },
 };
 
 #[derive(Debug, Error)]
-pub(super) enum Sv2LinkError {
+pub(in crate::devnet) enum Sv2LinkError {
     #[error(transparent)]
     Noise(#[from] NoiseError),
     #[error("the server sent a message of {0} bytes")]
     TooLong(u32),
 }
 
-pub(super) struct Sv2Link {
+pub(in crate::devnet) struct Sv2Link {
     phase: Phase,
     /// Of a payload; what is longer ends the connection.
     payload_len_max: usize,
+    /// Frames that are not sealed yet.
+    plain: Vec<u8>,
 }
 
 enum Phase {
@@ -37,27 +42,55 @@ enum Phase {
 
 impl Sv2Link {
     /// Appends our key to `out`. With an authority, only servers that it certifies will do.
-    pub(super) fn open(
+    pub(in crate::devnet) fn open(
         authority: Option<AuthorityPublicKey>,
         payload_len_max: usize,
         out: &mut Vec<u8>,
     ) -> Result<Self, Sv2LinkError> {
         let initiator = Initiator::start(authority, out)?;
-        Ok(Self { phase: Phase::Handshake(Some(initiator)), payload_len_max })
+        let phase = Phase::Handshake(Some(initiator));
+        Ok(Self { phase, payload_len_max, plain: Vec::new() })
     }
 
     /// Whether the handshake is over.
-    pub(super) fn is_open(&self) -> bool {
+    pub(in crate::devnet) fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Open { .. })
     }
 
-    /// Takes the server's key, once all of it is here. `now_unix`, in seconds since 1970, is what its
-    /// certificate is held against.
-    pub(super) fn on_handshake(
+    /// Where frames go that are to be sealed.
+    pub(in crate::devnet) fn plain(&mut self) -> &mut Vec<u8> {
+        &mut self.plain
+    }
+
+    /// An idle connection keeps no buffer.
+    pub(in crate::devnet) fn forget_buffer(&mut self) {
+        if self.is_open() {
+            self.plain = Vec::new();
+        }
+    }
+
+    /// Takes all whole frames from `input`, gives each to `on_message`, and seals what that appends
+    /// into `out`. `now_unix`, in seconds since 1970, is what the server's certificate is held against.
+    pub(in crate::devnet) fn on_input<E: From<Sv2LinkError> + From<DecodeError>>(
         &mut self,
         input: &mut BytesMut,
         now_unix: u32,
-    ) -> Result<(), Sv2LinkError> {
+        out: &mut Vec<u8>,
+        mut on_message: impl FnMut(&ServerMessage<'_>, &mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.on_handshake(input, now_unix)?;
+        let mut plain = mem::take(&mut self.plain);
+        let read = self.read(input, |header, payload| {
+            let message = ServerMessage::decode(header, payload, Sv2Client::EXTENSIONS)?;
+            on_message(&message, &mut plain)
+        });
+        self.plain = plain;
+        self.seal(out)?;
+        read
+    }
+
+    /// Takes the server's key, once all of it is here.
+    fn on_handshake(&mut self, input: &mut BytesMut, now_unix: u32) -> Result<(), Sv2LinkError> {
         let Phase::Handshake(initiator) = &mut self.phase else { return Ok(()) };
         let Some(act2) = input.first_chunk::<ACT2_LEN>() else { return Ok(()) };
         let initiator = initiator.take().ok_or(NoiseError::Ended)?;
@@ -68,7 +101,7 @@ impl Sv2Link {
     }
 
     /// Takes all whole frames from `input`, and gives each to `on_frame` with its header.
-    pub(super) fn read<E: From<Sv2LinkError>>(
+    fn read<E: From<Sv2LinkError>>(
         &mut self,
         input: &mut BytesMut,
         mut on_frame: impl FnMut(Header, &[u8]) -> Result<(), E>,
@@ -95,21 +128,17 @@ impl Sv2Link {
         Ok(())
     }
 
-    /// Seals all frames of `plain` into `out`; keeps them while the handshake lasts.
-    pub(super) fn seal(
-        &mut self,
-        plain: &mut Vec<u8>,
-        out: &mut Vec<u8>,
-    ) -> Result<(), Sv2LinkError> {
+    /// Seals all frames into `out`; keeps them while the handshake lasts.
+    pub(in crate::devnet) fn seal(&mut self, out: &mut Vec<u8>) -> Result<(), Sv2LinkError> {
         let Phase::Open { transport, .. } = &mut self.phase else { return Ok(()) };
-        let mut rest = plain.as_slice();
+        let mut rest = self.plain.as_slice();
         while let Some(header) = rest.first_chunk::<HEADER_LEN>() {
             let len = HEADER_LEN + Header::decode(*header).len as usize;
             let (frame, behind) = rest.split_at_checked(len).unwrap_or((rest, &[]));
             transport.writer.seal_frame(frame, out)?;
             rest = behind;
         }
-        plain.clear();
+        self.plain.clear();
         Ok(())
     }
 }

@@ -1,14 +1,22 @@
 //! A channel as its miner knows it: which jobs wait, and what the next one is mined with.
 
+use std::sync::Arc;
+
 use crate::{
-    devnet::miner::message::{EXTRANONCE2_LEN_MAX, Extranonce, Root, StratumJob},
-    sv2::codec::{NewExtendedMiningJob, NewMiningJob, SetGroupChannel, SetNewPrevHash},
+    devnet::miner::{
+        message::{EXTRANONCE2_LEN_MAX, Extranonce, Root, StratumJob},
+        scan::{Found, HashWork},
+    },
+    sv2::codec::{
+        Bytes32, Message, NewExtendedMiningJob, NewMiningJob, SetGroupChannel, SetNewPrevHash,
+        SubmitSharesExtended, SubmitSharesStandard,
+    },
     work::{Hash256, Nbits, Target, VERSION_ROLLING_MASK},
 };
 
 /// What may be rolled, and thus which messages come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Kind {
+pub(in crate::devnet) enum Kind {
     /// Nonce, time and version. `group_jobs`: the channel's group may be given one extended job
     /// for all of its channels.
     Standard { group_jobs: bool },
@@ -16,7 +24,7 @@ pub(super) enum Kind {
     Extended,
 }
 
-/// The one channel of a connection.
+/// A channel of a connection.
 #[derive(Debug)]
 pub(super) struct Channel {
     pub(super) id: u32,
@@ -57,18 +65,30 @@ struct Waiting {
     id: u32,
     version: u32,
     version_mask: Option<u32>,
-    root: Root,
+    root: Arc<Root>,
     extranonce: Extranonce,
+    /// When it was read.
+    read: u64,
 }
 
 /// Something to hash.
 #[derive(Debug)]
-pub(super) struct Begin {
-    pub(super) job_id: u32,
-    pub(super) job: StratumJob,
-    pub(super) extranonce: Extranonce,
-    pub(super) version_mask: Option<u32>,
-    pub(super) target: Target,
+pub(in crate::devnet) struct Begin {
+    pub(in crate::devnet) job_id: u32,
+    pub(in crate::devnet) job: StratumJob,
+    /// It was there before it was known what it builds on, and not only read together with that.
+    pub(in crate::devnet) has_waited: bool,
+    extranonce: Extranonce,
+    version_mask: Option<u32>,
+    target: Target,
+}
+
+impl Begin {
+    pub(in crate::devnet) fn work(self, serial: u64) -> Arc<HashWork> {
+        let Self { job, extranonce, version_mask, target, .. } = self;
+        let job = Arc::new(job);
+        Arc::new(HashWork::with_target(serial, job, extranonce, version_mask, target))
+    }
 }
 
 impl Channel {
@@ -105,11 +125,15 @@ impl Channel {
     }
 
     /// The bytes of extranonce that come before those that the hasher rolls.
-    pub(super) fn padding(&self) -> usize {
+    fn padding(&self) -> usize {
         self.extranonce_size.saturating_sub(EXTRANONCE2_LEN_MAX)
     }
 
-    pub(super) fn on_job(&mut self, job: &NewMiningJob) -> Result<Option<Begin>, String> {
+    pub(super) fn on_job(
+        &mut self,
+        job: &NewMiningJob,
+        read: u64,
+    ) -> Result<Option<Begin>, String> {
         if self.kind == Kind::Extended || job.channel_id != self.id {
             return Err(format!("a standard job for channel {}", job.channel_id));
         }
@@ -117,8 +141,9 @@ impl Channel {
             id: job.job_id,
             version: job.version,
             version_mask: self.version_mask(true),
-            root: Root::Given(job.merkle_root),
+            root: Arc::new(Root::Given(job.merkle_root)),
             extranonce: Extranonce::default(),
+            read,
         };
         self.take(waiting, job.min_ntime)
     }
@@ -126,17 +151,14 @@ impl Channel {
     pub(super) fn on_extended_job(
         &mut self,
         job: &NewExtendedMiningJob<'_>,
+        root: &Arc<Root>,
+        read: u64,
     ) -> Result<Option<Begin>, String> {
-        let coinbase = Root::Coinbase {
-            coinb1: job.coinbase_tx_prefix.get().to_vec(),
-            coinb2: job.coinbase_tx_suffix.get().to_vec(),
-            merkle_branch: job.merkle_path.iter().collect(),
-        };
         let (root, extranonce) = match self.kind {
-            Kind::Extended => (coinbase, self.extranonce()),
+            Kind::Extended => (Arc::clone(root), self.extranonce()),
             Kind::Standard { group_jobs: true } if job.channel_id != self.id => {
-                let root = coinbase.with(&self.extranonce_prefix, &[]);
-                (Root::Given(root), Extranonce::default())
+                let root = root.with(&self.extranonce_prefix, &[]);
+                (Arc::new(Root::Given(root)), Extranonce::default())
             }
             Kind::Standard { .. } => {
                 return Err(format!("an extended job for channel {}", job.channel_id));
@@ -148,12 +170,17 @@ impl Channel {
             version_mask: self.version_mask(job.version_rolling_allowed),
             root,
             extranonce,
+            read,
         };
         self.take(waiting, job.min_ntime)
     }
 
     /// Begins the future job that the message names; forgets all others.
-    pub(super) fn on_prevhash(&mut self, message: &SetNewPrevHash) -> Result<Begin, String> {
+    pub(super) fn on_prevhash(
+        &mut self,
+        message: &SetNewPrevHash,
+        read: u64,
+    ) -> Result<Begin, String> {
         let SetNewPrevHash { job_id, prev_hash, min_ntime, nbits, .. } = *message;
         let nbits = Nbits::new(nbits).ok_or_else(|| format!("nbits {nbits:08x}"))?;
         let at = self.future.iter().position(|waiting| waiting.id == job_id);
@@ -164,7 +191,8 @@ impl Channel {
         self.future.clear();
         let tip = Tip { prevhash: prev_hash, nbits, min_ntime };
         self.tip = Some(tip);
-        Ok(self.begin(waiting, tip, min_ntime, true))
+        let has_waited = waiting.read != read;
+        Ok(Begin { has_waited, ..self.begin(waiting, tip, min_ntime, true) })
     }
 
     /// Holds for later jobs.
@@ -189,6 +217,33 @@ impl Channel {
         }
     }
 
+    /// Appends a solved share of job `job_id`.
+    pub(super) fn append_share(
+        &self,
+        sequence_number: u32,
+        job_id: u32,
+        found: &Found,
+        out: &mut Vec<u8>,
+    ) {
+        let share = SubmitSharesStandard {
+            channel_id: self.id,
+            sequence_number,
+            job_id,
+            nonce: found.nonce,
+            ntime: found.ntime,
+            version: found.version,
+        };
+        if self.kind != Kind::Extended {
+            share.append(out);
+            return;
+        }
+        let mut extranonce = [0; EXTRANONCE_LEN_MAX];
+        let rolled = &mut extranonce[..self.extranonce_size];
+        rolled[self.padding()..].copy_from_slice(found.extranonce2());
+        let extranonce = Bytes32::new(rolled).unwrap_or_default();
+        SubmitSharesExtended { share, extranonce, worker: None }.append(out);
+    }
+
     fn take(&mut self, waiting: Waiting, min_ntime: Option<u32>) -> Result<Option<Begin>, String> {
         let id = waiting.id;
         if self.future.iter().any(|other| other.id == id) {
@@ -209,12 +264,13 @@ impl Channel {
     }
 
     fn begin(&self, waiting: Waiting, tip: Tip, ntime: u32, clean: bool) -> Begin {
-        let Waiting { id, version, version_mask, root, extranonce } = waiting;
+        let Waiting { id, version, version_mask, root, extranonce, .. } = waiting;
         let Tip { prevhash, nbits, .. } = tip;
         let name = id.to_string().into();
         Begin {
             job_id: id,
             job: StratumJob { id: name, prevhash, root, version, nbits, ntime, clean },
+            has_waited: false,
             extranonce,
             version_mask,
             target: self.target,
