@@ -77,8 +77,8 @@ const KEEPS: &str = "keeps-prime-id";
 const CHANGES: &str = "new-prime-id";
 /// Two public keys of 32 bytes.
 const KEY_DIGITS: usize = 128;
-/// Far more than anybody uses; some 9 kB.
-const POOLS_MAX: usize = 64;
+/// Far more than anybody uses, though changed settings can bring new pools for ever; some 9 kB.
+pub(super) const POOLS_MAX: usize = 64;
 /// A file that is longer was not written here.
 pub(super) const FILE_LEN_MAX: u64 = 64 * 1024;
 

@@ -45,6 +45,8 @@ pub use memory::PoolMemory;
 pub(crate) use options::default_user_agent;
 pub use options::{Backoff, DatumConfig, PoolConfig};
 pub use protocol::HELLO_MAX;
+#[cfg(feature = "devnet")]
+pub(crate) use protocol::SIGNATURE_LEN;
 pub use protocol::{
     BODY_MAX, Channel, Frame, Handshake, HandshakeError, Header, HeaderKey, Identity, Inbox, Link,
     MAC_LEN, Nonces, PublicIdentity, ShortIds, Visitor, command, crosscheck, message, rebuild,

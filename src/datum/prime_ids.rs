@@ -3,7 +3,7 @@
 //! A pool's prime id is in every coinbase. OCEAN gives each connection one of its own, and refuses
 //! work with an earlier one; then shares cannot wait for the pool to come back.
 
-use super::{memory::PoolMemory, protocol::cipher::PublicIdentity};
+use super::{memory::POOLS_MAX, memory::PoolMemory, protocol::cipher::PublicIdentity};
 
 /// The ids of this run by pool, and what they tell of it.
 #[derive(Debug, Default)]
@@ -39,9 +39,6 @@ impl PrimeIds {
         before.is_some_and(|before| self.memory.learn(&pool, before == prime_id))
     }
 }
-
-/// Changed settings can bring new pools for ever.
-const POOLS_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {

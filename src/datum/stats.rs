@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::protocol::message::ShareReason;
+use super::{memory::POOLS_MAX, protocol::message::ShareReason};
 
 /// Counts of the pool's side. Only the pool's task writes them.
 #[derive(Debug, Default)]
@@ -243,5 +243,3 @@ impl PoolStatsView {
 
 /// Reasons 0 to 30 of the protocol, and one for all numbers above.
 const REASONS: usize = 32;
-/// Whose answers are told apart.
-const POOLS_MAX: usize = 64;

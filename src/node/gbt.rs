@@ -8,7 +8,10 @@ use bitcoin::Network;
 use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
 
-use super::{fork::BLAKE2B, header};
+use super::{
+    fork::BLAKE2B,
+    header::{self, HEIGHT_MAX},
+};
 use crate::work::{
     BlockLimits, Hash256, Nbits, Template, TemplateKind, TemplateTx, VERSION_ROLLING_MASK, merkle,
 };
@@ -377,8 +380,6 @@ const UNMET_MAX: usize = 4;
 pub const TRANSACTIONS_MAX: usize = 16_383;
 /// All the bitcoins there can be.
 const SATS_MAX: u64 = 21_000_000 * 100_000_000;
-/// BIP 34 heights end long before; keeps the sum with 1 far from overflow.
-const HEIGHT_MAX: u32 = 500_000_000;
 /// OP_RETURN, a push of 36, and BIP 141's mark.
 const COMMITMENT_HEAD: [u8; 6] = [0x6A, 0x24, 0xAA, 0x21, 0xA9, 0xED];
 const COMMITMENT_LEN: usize = 38;

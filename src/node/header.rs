@@ -223,10 +223,10 @@ const FIRST_SUBSIDY: u64 = 50 * 100_000_000;
 /// Nodes that tell versions apart call headers of 80 bytes 0.
 const HEADER_VERSION_MAX: u32 = 1;
 /// Twice the time that a block should take.
-const EASY_AFTER: u32 = 1200;
-const RETARGET_INTERVAL: u32 = 2016;
-/// As for templates: far beyond any chain, and adding 1 cannot overflow.
-const HEIGHT_MAX: u32 = 500_000_000;
+pub(super) const EASY_AFTER: u32 = 1200;
+pub(super) const RETARGET_INTERVAL: u32 = 2016;
+/// BIP 34 heights end long before, and adding 1 cannot overflow.
+pub(super) const HEIGHT_MAX: u32 = 500_000_000;
 
 #[cfg(test)]
 mod tests {

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use bitcoin::{CompactTarget, Network};
 
-use super::header::ChainWork;
+use super::header::{ChainWork, EASY_AFTER, RETARGET_INTERVAL};
 use crate::work::{Hash256, Nbits};
 
 /// A header, seen to have the hash that it is known by.
@@ -191,12 +191,10 @@ impl HeaderChain {
 const WALK_MAX: usize = 2016;
 /// Headers kept while the tip moves on.
 const KEPT: usize = 144;
-const RETARGET_INTERVAL: u32 = 2016;
 /// A factor of four either way, and what the compact form rounds off.
 const RETARGETED: std::ops::RangeInclusive<f64> = 0.2499..=4.001;
 /// On test networks.
 const EASIEST: u32 = 0x1d00_ffff;
-const EASY_AFTER: u32 = 1200;
 
 #[cfg(test)]
 pub(crate) mod tests {

@@ -65,7 +65,7 @@ pub(super) fn refusal(setup: &SetupConnection<'_>) -> Option<Refusal> {
         let code = codes::UNSUPPORTED_PROTOCOL;
         return refuse(0, code, "wants a protocol that is not mining: only that is served");
     }
-    if !(setup.min_version..=setup.max_version).contains(&VERSION) {
+    if !(setup.min_version..=setup.max_version).contains(&protocol::VERSION) {
         let code = codes::PROTOCOL_VERSION_MISMATCH;
         return refuse(0, code, "speaks no version 2 of the mining protocol");
     }
@@ -149,5 +149,3 @@ const DIFFICULTY_MOST: f64 = 1e18;
 const ROUNDINGS: u32 = 4;
 /// Of a vendor's or a firmware's name.
 const PART_LEN_MAX: usize = 64;
-/// The only one there is.
-pub(super) const VERSION: u16 = 2;

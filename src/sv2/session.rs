@@ -14,12 +14,12 @@ use super::{
         OpenMiningChannelError, OpenStandardMiningChannelSuccess, Reconnect,
         SetCustomMiningJobError, SetupConnection, SetupConnectionError, SetupConnectionSuccess,
         Str255, SubmitSharesError, SubmitSharesStandard, UpdateChannel, UpdateChannelError, codes,
-        setup_flags,
+        protocol::VERSION, setup_flags,
     },
     evicted::EvictedChannels,
     request::{
-        ChannelRequest, ClientSetup, Refusal, VERSION, class_of, code_of, floor_of, hashrate,
-        refusal, user_agent,
+        ChannelRequest, ClientSetup, Refusal, class_of, code_of, floor_of, hashrate, refusal,
+        user_agent,
     },
 };
 use crate::{

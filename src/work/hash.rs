@@ -87,7 +87,7 @@ impl fmt::Debug for Hash256 {
 }
 
 /// FIPS 180-4, 5.3.3.
-const SHA256_START: [u32; 8] = [
+pub(crate) const SHA256_START: [u32; 8] = [
     0x6a09_e667,
     0xbb67_ae85,
     0x3c6e_f372,

@@ -40,6 +40,8 @@ pub use class::CoinbaseClass;
 pub use coinbase::{Coinbase, Variant};
 pub(crate) use coinbase::{push_varint, quickdiff_tail};
 pub use hash::Hash256;
+#[cfg(feature = "devnet")]
+pub(crate) use hash::SHA256_START;
 pub(crate) use job::RenderKind;
 pub use job::{Admission, Announce, Job, JobId, Work};
 pub use nbits::Nbits;

@@ -231,7 +231,8 @@ pub enum CipherError {
 }
 
 pub const MAC_LEN: usize = 16;
-pub(super) const SIGNATURE_LEN: usize = 64;
+/// Ed25519's.
+pub(crate) const SIGNATURE_LEN: usize = 64;
 /// What a sealed box is longer than its message.
 pub(super) const SEAL_LEN: usize = 48;
 pub(super) const PUBLIC_LEN: usize = 64;

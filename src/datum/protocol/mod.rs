@@ -13,6 +13,8 @@ pub(in crate::datum) mod proof;
 mod rebuild;
 
 pub(crate) use cipher::CipherError;
+#[cfg(feature = "devnet")]
+pub(crate) use cipher::SIGNATURE_LEN;
 pub use cipher::{Channel, Identity, MAC_LEN, Nonces, PublicIdentity};
 pub(crate) use frame::HEADER_LEN;
 pub use frame::{BODY_MAX, Header, HeaderKey, Inbox, command};

@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::tips::Tips;
+use crate::devnet::miner::REJECT_KINDS_MAX;
 
 pub(super) struct Board {
     /// Just before the first connection was opened.
@@ -67,6 +68,3 @@ impl Board {
         *rejects.entry(if known { kind } else { "other".into() }).or_default() += 1;
     }
 }
-
-/// Servers have about a dozen; more would be a server that makes them up.
-const REJECT_KINDS_MAX: usize = 32;

@@ -11,7 +11,10 @@ use super::{
 };
 use crate::{
     devnet::miner::{
-        message::{Extranonce, ServerMessage, SubmitFields, plain, write_request, write_submit},
+        message::{
+            Extranonce, ID_AUTHORIZE, ID_CONFIGURE, ID_SUBMIT_FIRST, ID_SUBSCRIBE, ServerMessage,
+            SubmitFields, plain, write_request, write_submit,
+        },
         scan::{Cursor, Found, HashWork},
     },
     work::VERSION_ROLLING_MASK,
@@ -198,8 +201,3 @@ impl LoadClient for Sv1LoadClient {
         format!("working={}, {} under way", self.log.working, self.under_way)
     }
 }
-
-const ID_CONFIGURE: u64 = 1;
-const ID_SUBSCRIBE: u64 = 2;
-const ID_AUTHORIZE: u64 = 3;
-const ID_SUBMIT_FIRST: u64 = 10;

@@ -302,6 +302,13 @@ pub(crate) const EXTRANONCE2_LEN_MAX: usize = 8;
 const MERKLE_BRANCHES_MAX: usize = 32;
 /// Enough of a foreign text to recognise it.
 const TEXT_LEN_MAX: usize = 80;
+/// What the requests of a login go by, and the first share.
+pub(crate) const ID_CONFIGURE: u64 = 1;
+pub(crate) const ID_SUBSCRIBE: u64 = 2;
+pub(crate) const ID_AUTHORIZE: u64 = 3;
+pub(crate) const ID_SUGGEST: u64 = 4;
+pub(crate) const ID_EXTRANONCE: u64 = 5;
+pub(crate) const ID_SUBMIT_FIRST: u64 = 10;
 
 #[cfg(test)]
 mod tests {

@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 pub(in crate::devnet) use cli::cli_duration;
 pub(crate) use cli::{MinerArgs, run_cli};
 pub use stats::MinerStats;
+pub(super) use stats::REJECT_KINDS_MAX;
 
 use self::{conn::MinerConn, hasher::Hasher};
 use crate::sv2::noise::AuthorityPublicKey;

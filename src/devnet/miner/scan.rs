@@ -8,7 +8,7 @@ use sha2::{
 };
 
 use super::message::{EXTRANONCE2_LEN_MAX, Extranonce, StratumJob};
-use crate::work::{Difficulty, Hash256, Nbits, Target};
+use crate::work::{Difficulty, Hash256, Nbits, SHA256_START, Target};
 
 /// A job as one connection may mine it.
 #[derive(Debug)]
@@ -211,7 +211,7 @@ impl Midstate {
         tail[..4].copy_from_slice(&root.0[28..]);
         tail[4..8].copy_from_slice(&ntime.to_le_bytes());
         tail[8..12].copy_from_slice(&nbits.get().to_le_bytes());
-        let mut state = SHA256_INITIAL;
+        let mut state = SHA256_START;
         compress256(&mut state, &[head]);
         Self { state, tail }
     }
@@ -233,7 +233,7 @@ impl Midstate {
             let mut state = self.state;
             compress256(&mut state, std::slice::from_ref(&self.tail));
             write_words(&state, &mut second);
-            let mut state = SHA256_INITIAL;
+            let mut state = SHA256_START;
             compress256(&mut state, std::slice::from_ref(&second));
             // Nearly all end here, unless the target is near the greatest.
             if state[7].swap_bytes() <= top {
@@ -274,16 +274,6 @@ fn spread(mut index: u32, mask: u32) -> u32 {
     bits
 }
 
-const SHA256_INITIAL: [u32; 8] = [
-    0x6a09_e667,
-    0xbb67_ae85,
-    0x3c6e_f372,
-    0xa54f_f53a,
-    0x510e_527f,
-    0x9b05_688c,
-    0x1f83_d9ab,
-    0x5be0_cd19,
-];
 /// Nonces tried before something else rolls: under a millisecond's work, so that new work is
 /// taken up at once, and enough to make the midstate cheap.
 pub(crate) const NONCE_LOW: u32 = 4096;

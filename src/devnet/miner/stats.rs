@@ -107,4 +107,4 @@ impl fmt::Display for MinerStats {
 }
 
 /// Servers have about a dozen; more would be a server that makes them up.
-const REJECT_KINDS_MAX: usize = 32;
+pub(in crate::devnet) const REJECT_KINDS_MAX: usize = 32;

@@ -12,8 +12,9 @@ use super::{
     MinerOptions, MinerStats,
     in_flight::{ANSWER_TIMEOUT, InFlight},
     message::{
-        Answer, Extranonce, ParseError, ServerMessage, StratumJob, SubmitFields, WireError, plain,
-        write_answer, write_request, write_submit,
+        Answer, Extranonce, ID_AUTHORIZE, ID_CONFIGURE, ID_EXTRANONCE, ID_SUBMIT_FIRST,
+        ID_SUBSCRIBE, ID_SUGGEST, ParseError, ServerMessage, StratumJob, SubmitFields, WireError,
+        plain, write_answer, write_request, write_submit,
     },
     scan::{Found, HashWork},
 };
@@ -255,12 +256,6 @@ impl WireError {
     }
 }
 
-const ID_CONFIGURE: u64 = 1;
-const ID_SUBSCRIBE: u64 = 2;
-const ID_AUTHORIZE: u64 = 3;
-const ID_SUGGEST: u64 = 4;
-const ID_EXTRANONCE: u64 = 5;
-const ID_SUBMIT_FIRST: u64 = 10;
 /// Until a server says anything, this is what miners assume.
 const DIFFICULTY_UNTOLD: f64 = 1.0;
 

@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 use super::{
     chain::{Body, Chain, Entry, Standing},
     check::Refused,
-    rpc::{
-        Answer, DESERIALIZATION_ERROR, Fault, INVALID_PARAMETER, METHOD_NOT_FOUND, MISC_ERROR,
-        NOT_FOUND, Request, TYPE_ERROR, json,
-    },
+    rpc::{Answer, Fault, MISC_ERROR, Request, TYPE_ERROR, json},
     state::{State, Undecodable},
 };
-use crate::work::{Hash256, push_varint};
+use crate::{
+    node::error::{DESERIALIZATION, INVALID_PARAMETER, METHOD_NOT_FOUND, NOT_FOUND},
+    work::{Hash256, push_varint},
+};
 
 /// `getblocktemplate`'s parameter.
 #[derive(Debug, Default, Deserialize)]
@@ -84,7 +84,7 @@ pub(super) fn verdict(taken: Result<Result<(), Refused>, Undecodable>) -> Answer
 }
 
 fn undecodable() -> Fault {
-    Fault::new(DESERIALIZATION_ERROR, Undecodable.to_string())
+    Fault::new(DESERIALIZATION, Undecodable.to_string())
 }
 
 fn find<'a>(chain: &'a Chain, request: &Request<'_>) -> Result<(&'a Entry, Standing), Fault> {

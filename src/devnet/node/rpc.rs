@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
+use crate::node::error::METHOD_NOT_FOUND;
+
 /// A call, as far as it is read before its method is known.
 #[derive(Debug, Deserialize)]
 pub(super) struct Request<'a> {
@@ -115,14 +117,10 @@ fn status(code: i32) -> u16 {
 
 pub(super) const PARSE_ERROR: i32 = -32700;
 const INVALID_REQUEST: i32 = -32600;
-pub(super) const METHOD_NOT_FOUND: i32 = -32601;
 const INTERNAL_ERROR: i32 = -32603;
 pub(super) const MISC_ERROR: i32 = -1;
 pub(super) const TYPE_ERROR: i32 = -3;
-pub(super) const NOT_FOUND: i32 = -5;
-pub(super) const INVALID_PARAMETER: i32 = -8;
 pub(super) const IN_INITIAL_DOWNLOAD: i32 = -10;
-pub(super) const DESERIALIZATION_ERROR: i32 = -22;
 
 #[cfg(test)]
 mod tests {

@@ -13,8 +13,8 @@ use super::{
     options::{Control, Fault},
 };
 use crate::datum::{
-    CipherError, HELLO_MAX, HandshakeError, HeaderKey, Identity, Inbox, LinkError, Visitor,
-    command,
+    CipherError, HELLO_MAX, HandshakeError, HeaderKey, Identity, Inbox, LinkError, SIGNATURE_LEN,
+    Visitor, command,
     message::{DecodeError, Response},
 };
 
@@ -171,8 +171,6 @@ pub enum PoolClose {
     OnPurpose,
 }
 
-/// Ed25519's.
-const SIGNATURE_LEN: usize = 64;
 /// A gateway says HELLO as soon as it is connected.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// What the C gateway shows.

@@ -114,8 +114,8 @@ impl Sv2Client {
     pub(in crate::devnet) fn open(setup: &Setup<'_>, wanted: Wanted, out: &mut Vec<u8>) -> Self {
         SetupConnection {
             protocol: protocol::MINING,
-            min_version: VERSION,
-            max_version: VERSION,
+            min_version: protocol::VERSION,
+            max_version: protocol::VERSION,
             flags: setup.flags,
             endpoint_host: Str255::cut(setup.host),
             endpoint_port: setup.port,
@@ -265,7 +265,7 @@ impl Sv2Client {
         if self.setup.replace(*success).is_some() {
             return violation("it set up the connection twice");
         }
-        if success.used_version != VERSION {
+        if success.used_version != protocol::VERSION {
             return violation(format!("it chose version {}", success.used_version));
         }
         let Wanted { kind, ref users, hashrate, max_target, extranonce_size_least, .. } =
@@ -357,6 +357,4 @@ fn violation(what: impl Into<String>) -> Heard {
     Err(Sv2ClientClose::Violation(what.into()))
 }
 
-/// The only one there is.
-const VERSION: u16 = 2;
 const REQUEST_ID_FIRST: u32 = 1;

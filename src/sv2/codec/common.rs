@@ -56,6 +56,8 @@ message! {
 /// What `SetupConnection::protocol` may ask for.
 pub mod protocol {
     pub const MINING: u8 = 0;
+    /// The only one there is.
+    pub const VERSION: u16 = 2;
 }
 
 /// Flags of the mining protocol.

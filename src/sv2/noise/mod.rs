@@ -16,6 +16,7 @@ mod identity;
 mod resolver;
 mod transport;
 
+pub use super::codec::HEADER_LEN;
 pub(crate) use authority::KeyTextError;
 pub use authority::{AuthorityKey, AuthorityPublicKey};
 pub use handshake::{Initiator, Responder};
@@ -43,8 +44,6 @@ pub enum NoiseError {
 pub const ACT1_LEN: usize = ELLSWIFT_LEN;
 /// The server's ephemeral key, its static key and its certificate, the last two sealed.
 pub const ACT2_LEN: usize = ELLSWIFT_LEN + (ELLSWIFT_LEN + TAG_LEN) + (CERTIFICATE_LEN + TAG_LEN);
-/// A frame's header in the clear.
-pub const HEADER_LEN: usize = 6;
 /// A frame's header when sealed.
 pub const HEADER_BLOCK_LEN: usize = HEADER_LEN + TAG_LEN;
 /// A public key, encoded so that it looks like any 64 random bytes.

@@ -11,7 +11,7 @@
 
 mod fetch;
 pub(super) mod meet;
-mod queries;
+pub(super) mod queries;
 pub(super) mod task;
 mod wait;
 

@@ -174,4 +174,4 @@ async fn ask(
 /// How often to follow a tip that changes while it is asked about.
 const TRIES: usize = 3;
 /// Beside the one that is being answered.
-const QUESTIONS_MAX: usize = 2;
+pub(in crate::template) const QUESTIONS_MAX: usize = 2;

@@ -480,9 +480,9 @@ pub(in crate::template) fn ticks(after: Duration, period: Duration) -> Interval 
 const WAIT_MIN: Duration = Duration::from_millis(100);
 const WAIT_MAX: Duration = Duration::from_secs(1);
 /// What asking more often would not change.
-const WAIT_REFUSED: Duration = Duration::from_secs(5);
-/// The net under ZeroMQ and waits, and how a dead node is noticed.
-const POLL: Duration = Duration::from_secs(1);
+pub(in crate::template) const WAIT_REFUSED: Duration = Duration::from_secs(5);
+/// The net under ZeroMQ (or blvm-node's NodeAPI) and waits, and how a dead node is noticed.
+pub(in crate::template) const POLL: Duration = Duration::from_secs(1);
 /// Where neither ZeroMQ nor a wait tells of tips.
 const POLL_QUICK: Duration = Duration::from_millis(250);
 /// A header is there in a millisecond, and work on it goes out first: the node would make it wait
@@ -492,6 +492,6 @@ pub(in crate::template) const HEAD_START: Duration = Duration::from_millis(100);
 /// `tokio::time::interval` refuses zero, and a node should not be asked in a loop.
 const PERIOD_MIN: Duration = Duration::from_millis(100);
 /// One hint is enough to look; a few more do no harm.
-const HINTS_MAX: usize = 8;
-const FETCHED_MAX: usize = 2;
+pub(in crate::template) const HINTS_MAX: usize = 8;
+pub(in crate::template) const FETCHED_MAX: usize = 2;
 const ANSWERS_MAX: usize = 4;

@@ -20,7 +20,7 @@ use crate::{
         header::Header,
         rpc::{NodeInfo, best_hash, node_info},
     },
-    template::{Outlet, probe::LATE_AFTER},
+    template::{Outlet, bitcoind::queries::QUESTIONS_MAX, probe::LATE_AFTER},
     work::Hash256,
 };
 
@@ -174,5 +174,3 @@ pub(super) fn is_too_much(error: &NodeError) -> bool {
 
 /// By default the node takes 5 calls a second, and 50 at once.
 pub(super) const PAUSE_TOO_MANY: Duration = Duration::from_secs(1);
-/// Beside the one that is being answered.
-const QUESTIONS_MAX: usize = 2;

@@ -34,7 +34,7 @@ use crate::{
         Notices, Outlet, Refresh,
         bitcoind::{
             meet::{is_refused_password, state_after},
-            task::{HEAD_START, micros, ticks, until},
+            task::{FETCHED_MAX, HEAD_START, HINTS_MAX, POLL, WAIT_REFUSED, micros, ticks, until},
         },
         fetch::{Fetched, Request},
         node_log::{NodeLog, introduce},
@@ -430,11 +430,5 @@ impl<'a> Source<'a> {
 /// Waits between tries to reach the node.
 const WAIT_MIN: Duration = Duration::from_millis(250);
 const WAIT_MAX: Duration = Duration::from_secs(5);
-const WAIT_REFUSED: Duration = Duration::from_secs(5);
 /// Other troubles may be over before the ration is back, and a notice may come.
 const WAIT_RATIONED: Duration = Duration::from_secs(10);
-/// The net under the NodeAPI and waits, and how a dead node is noticed.
-const POLL: Duration = Duration::from_secs(1);
-/// One hint is enough to look; a few more do no harm.
-const HINTS_MAX: usize = 8;
-const FETCHED_MAX: usize = 2;
