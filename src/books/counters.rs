@@ -11,13 +11,13 @@ pub struct Counters {
     shares: [ShareCounters; MinerProtocol::ALL.len()],
     blocks: AtomicU64,
     connections: AtomicU64,
-    /// Shares that never reached a pool though a miner saw them accepted, by this side's fault.
+    /// Shares that a miner saw accepted and that never reached a pool, through this side's fault.
     relay_dropped: AtomicU64,
     refused: [AtomicU64; Refused::ALL.len()],
     nameless: AtomicU64,
-    /// As in [`PlacesView`].
+    /// In the order of [`PlacesView`].
     places: [AtomicUsize; 3],
-    /// Beats while the threads that serve miners do.
+    /// Beats as long as the threads that serve miners run.
     pub(crate) pulse: Pulse,
     /// From a read with submits to the answers written: one for each such read.
     pub(crate) submits: Histogram,
@@ -29,12 +29,12 @@ pub struct Counters {
 pub(crate) struct PlacesView {
     pub(crate) taken: usize,
     pub(crate) most: usize,
-    /// Of those taken: by miners without a share.
+    /// How many of those taken are held by miners without a share.
     pub(crate) unproven: usize,
 }
 
 impl PlacesView {
-    /// Fewer than one in ten are left.
+    /// True when fewer than one in ten are left.
     pub(crate) fn is_short(&self) -> bool {
         self.taken > 0 && self.taken * 10 >= self.most * 9
     }
@@ -51,14 +51,14 @@ struct ShareCounters {
     rejected_difficulty: AtomicU64,
 }
 
-/// A moment's copy of [`Counters`].
+/// A snapshot of [`Counters`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CountersView {
     pub accepted: u64,
     pub(crate) accepted_difficulty: f64,
     pub(crate) rejected_difficulty: f64,
     pub(crate) rejected: [u64; Reject::ALL.len()],
-    /// The same shares, each protocol for itself, in the order of `MinerProtocol::ALL`.
+    /// The same shares by protocol, in the order of `MinerProtocol::ALL`.
     pub(crate) by_protocol: [SharesView; MinerProtocol::ALL.len()],
     pub(crate) blocks: u64,
     /// Miners connected now.
@@ -66,12 +66,12 @@ pub struct CountersView {
     pub(crate) relay_dropped: u64,
     /// In the order of `Refused::ALL`.
     pub(crate) refused: [u64; Refused::ALL.len()],
-    /// Shares whose worker's name could not be read; they count for the channel's own.
+    /// Shares whose worker's name could not be read; they count for the channel's own name.
     pub(crate) nameless: u64,
     pub(crate) places: PlacesView,
 }
 
-/// Shares of one protocol at a moment.
+/// A snapshot of one protocol's shares.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct SharesView {
     pub(crate) accepted: u64,
@@ -161,7 +161,7 @@ impl Counters {
 /// Adds to an `f64` that is kept as bits.
 fn add(sum: &AtomicU64, more: f64) {
     let add = |bits| Some((f64::from_bits(bits) + more).to_bits());
-    // Never fails: `add` always gives a value.
+    // Never fails: `add` always returns a value.
     let _ = sum.fetch_update(Relaxed, Relaxed, add);
 }
 

@@ -1,5 +1,6 @@
-//! The live books: who mines here, what they have done, how long answers and tips take, and who came
-//! to the wrong place. Written as it happens, read by whoever looks; nothing here decides anything.
+//! The live books: who mines here, what they have done, how long answers and tips take, and who
+//! connected to the wrong place. Written as things happen, read by whoever looks; nothing here
+//! decides anything.
 //!
 //! Not here: what outlives the process (`ledger`), and who may come in (`work::limits`).
 

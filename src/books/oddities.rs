@@ -1,5 +1,5 @@
-//! Misunderstandings at the doors: who came to the wrong one, or asks for what it cannot get. The
-//! last of each kind is kept for whoever looks after the gateway.
+//! Clients that misunderstand something: they connect to the wrong port, or ask for what they
+//! cannot get. The latest of each kind is kept for the operator.
 
 use std::{
     fmt,
@@ -12,25 +12,26 @@ use tracing::info;
 
 use crate::work::Difficulty;
 
-/// What somebody got wrong.
+/// What a client got wrong.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Oddity {
-    /// A web browser opened a port for miners. The dashboard, if there is one.
+    /// A web browser opened a port for miners. `dashboard`: its address, if there is one.
     Browser { dashboard: Option<SocketAddr> },
-    /// A miner speaks to the dashboard's port: in which protocol, and the port that it wants.
+    /// A miner connected to the dashboard's port: in which protocol, and the port that it should
+    /// use.
     MinerAtDashboard { protocol: &'static str, port: Option<u16> },
     /// A miner speaks TLS, which is off, or on but without a certificate.
     Tls { is_enabled: bool },
-    /// A proxy that is not trusted says whom it is for.
+    /// A proxy that is not trusted sends a PROXY header.
     ProxyHeader,
-    /// A miner asks for a lower difficulty than it may have.
+    /// A miner asks for a lower difficulty than it can have.
     LowWish { wanted: Difficulty, floor: Difficulty, is_pools: bool },
-    /// A miner floods the gateway at a fixed difficulty, which was raised; `is_set`: by the operator's
-    /// settings, not by its password.
+    /// A miner floods the gateway at a fixed difficulty, which was raised; `is_set`: the difficulty
+    /// comes from the operator's settings, not from its password.
     Flood { fixed: Difficulty, raised: Difficulty, each_s: f64, is_set: bool },
 }
 
-/// One kind's latest.
+/// The latest of one kind.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct OddityRecord {
     pub(crate) peer: SocketAddr,
@@ -58,7 +59,7 @@ impl Oddity {
         }
     }
 
-    /// As warnings name it.
+    /// The code that warnings use.
     pub(crate) const fn code(&self) -> &'static str {
         match self {
             Self::Browser { .. } => "browser-at-stratum",
@@ -74,7 +75,7 @@ impl Oddity {
     pub(crate) fn advice(&self) -> String {
         match self {
             Self::Browser { dashboard: Some(addr) } => {
-                format!("the dashboard is at port {} (api.listen)", addr.port())
+                format!("the dashboard is on port {} (api.listen)", addr.port())
             }
             Self::Browser { dashboard: None } => {
                 "set api.listen, like \"127.0.0.1:7152\", for a dashboard".into()
@@ -85,7 +86,7 @@ impl Oddity {
             Self::MinerAtDashboard { port: None, .. } => {
                 "set the miner's port to that of stratum.listen".into()
             }
-            Self::Tls { is_enabled: true } => "mend its certificate: the log and the dashboard say what is wrong \
+            Self::Tls { is_enabled: true } => "fix its certificate: the log and the dashboard say what is wrong \
                                                with it (stratum.tls)"
                 .into(),
             Self::Tls { .. } => "set stratum.tls.enabled = true, or give the miner an address that begins \
@@ -102,18 +103,18 @@ impl Oddity {
                                      [[stratum.port]] with a difficulty_min of its own"
                 .into(),
             Self::Flood { raised, is_set: true, .. } => format!(
-                "set its worker to {raised} or more in stratum.worker_difficulty, or take it out \
+                "set its worker to {raised} or more in stratum.worker_difficulty, or remove it \
                  there: vardiff finds what fits"
             ),
             Self::Flood { raised, .. } => format!(
-                "set fd={raised} or more in the miner's password, or take fd= out there: vardiff \
+                "set fd={raised} or more in the miner's password, or remove fd= there: vardiff \
                  finds what fits"
             ),
         }
     }
 }
 
-/// Reads on after who it is.
+/// Reads on after the client's address.
 impl fmt::Display for Oddity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -141,7 +142,7 @@ impl fmt::Display for Oddity {
 }
 
 impl Oddities {
-    /// Keeps it, and says it in the log, unless one of its kind was said a moment ago.
+    /// Keeps it, and logs it unless one of its kind was logged a moment ago.
     pub(crate) fn note(&self, peer: SocketAddr, oddity: Oddity, now: Instant) {
         let mut all = self.all();
         let Some(slot) = all.get_mut(oddity.kind()) else { return };
@@ -178,7 +179,7 @@ impl Oddities {
 }
 
 const KINDS: usize = 6;
-/// A scanner or a hundred small miners that come back must not fill the log.
+/// A scanner, or a hundred small miners that keep coming back, must not fill the log.
 const SAY_EACH: Duration = Duration::from_secs(300);
 const RECENT: Duration = Duration::from_secs(3600);
 
@@ -201,7 +202,7 @@ mod tests {
         let recent = oddities.recent(start + Duration::from_secs(100));
         let kept: Vec<_> = recent.iter().map(|odd| (odd.peer, odd.count)).collect();
         assert_eq!(kept, [(peer(2), 1), (peer(3), 100_001)]);
-        assert_eq!(recent[1].unsaid, 100_000, "said once in five minutes");
+        assert_eq!(recent[1].unsaid, 100_000, "logged once in five minutes");
         let recent = oddities.recent(start + RECENT + Duration::from_secs(1));
         assert_eq!(recent.len(), 1);
         let low = Oddity::LowWish {

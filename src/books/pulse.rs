@@ -1,4 +1,4 @@
-//! A sign of life of a group of threads, for whoever watches over them.
+//! A heartbeat of a group of threads, for whatever watches over them.
 
 use std::{
     sync::OnceLock,
@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Beats for as long as its threads get to their tasks.
+/// Beats as long as its threads get to run their tasks.
 #[derive(Debug, Default)]
 pub(crate) struct Pulse {
     began: OnceLock<Instant>,
@@ -21,7 +21,7 @@ impl Pulse {
         self.last.store(u64::try_from(since).unwrap_or(u64::MAX), Relaxed);
     }
 
-    /// For how long it has not beaten, if that is too long; none as well before it began.
+    /// How long it has not beaten, if that is too long; none before its first beat.
     pub(crate) fn stalled(&self, now: Instant) -> Option<Duration> {
         let last = *self.began.get()? + Duration::from_millis(self.last.load(Relaxed));
         let silent = now.saturating_duration_since(last);
@@ -31,7 +31,7 @@ impl Pulse {
 
 /// How often a pulse beats.
 pub(crate) const PULSE_EACH: Duration = Duration::from_secs(1);
-/// A machine that swaps, or is suspended for a moment, is no fault.
+/// A machine that swaps, or is briefly suspended, is no fault.
 const STALLED_AFTER: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
@@ -44,7 +44,7 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let pulse = Pulse::default();
-        assert_eq!(pulse.stalled(at(100)), None, "before its threads are there");
+        assert_eq!(pulse.stalled(at(100)), None, "before its threads have started");
         pulse.beat(start);
         pulse.beat(at(100));
         assert_eq!(pulse.stalled(at(110)), None);

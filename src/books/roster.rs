@@ -1,7 +1,7 @@
 //! Who mines here: live miners, and the workers behind their shares, with what each has done.
 //!
-//! The lists are locked when miners come, go or name a new worker. A share touches only atomics of
-//! its own miner and worker: no lock, no allocation.
+//! The lists are locked when miners connect, leave or name a new worker. A share touches only
+//! atomics of its own miner and worker: no lock, no allocation.
 
 use std::{
     collections::HashMap,
@@ -23,7 +23,7 @@ use crate::work::{
     limits::{Limiter, Rules},
 };
 
-/// How a miner speaks.
+/// The protocol that a miner speaks.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[repr(u8)]
 pub enum MinerProtocol {
@@ -37,7 +37,7 @@ impl MinerProtocol {
     pub(crate) const ALL: [Self; 4] =
         [Self::Sv1, Self::Sv1Tls, Self::Sv2Standard, Self::Sv2Extended];
 
-    /// As the API and the metrics say it.
+    /// The name in the API and in metrics.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Sv1 => "sv1",
@@ -48,15 +48,15 @@ impl MinerProtocol {
     }
 }
 
-/// Everybody. Made once, shared by all who serve miners and all who look.
+/// Everybody. Made once, shared by all that serve miners and all that look.
 #[derive(Debug)]
 pub struct Roster {
-    /// Times below are kept as milliseconds since this.
+    /// Times below are in milliseconds since this.
     began: Instant,
     next: AtomicU64,
     miners: Mutex<HashMap<u64, Arc<Miner>>>,
     workers: Mutex<HashMap<Arc<str>, Arc<Worker>>>,
-    /// Takes the shares of names beyond [`WORKERS_MAX`].
+    /// Counts the shares of names beyond [`WORKERS_MAX`].
     others: Arc<Worker>,
     oddities: Oddities,
     limiter: Limiter,
@@ -76,24 +76,24 @@ pub(crate) struct Miner {
     eviction: Arc<Eviction>,
 }
 
-/// The way to send a connection away from outside, or one channel of it.
+/// Lets others close a connection, or one channel of it.
 #[derive(Debug, Default)]
 pub struct Eviction {
     wanted: AtomicBool,
-    /// Of a channel: its connection's.
+    /// For a channel: its connection's.
     connection: Option<Arc<Self>>,
-    /// A channel of this connection is to go.
+    /// A channel of this connection is to be closed.
     has_channel: AtomicBool,
-    /// For how many turns that has waited.
+    /// How many turns that has waited.
     turns: AtomicU8,
-    /// When it came in; not known: nothing is known of its silence.
+    /// When it came in; while that is unknown, so is its silence.
     came: OnceLock<Instant>,
     /// Milliseconds from then to when it was last heard.
     heard: AtomicU64,
     waker: Mutex<Option<Waker>>,
 }
 
-/// What a miner says of itself, and what it was given for that.
+/// What a miner says about itself, and what it was given for it.
 #[derive(Clone, Debug)]
 pub struct About {
     /// SV1's user agent; SV2's vendor and hardware, `vendor/hardware/firmware`.
@@ -106,7 +106,7 @@ pub struct About {
 /// Everything that one username has done since this process began, over all its connections.
 #[derive(Debug)]
 pub struct Worker {
-    /// Another each time that the name is entered in the roster.
+    /// A new one each time the name is entered in the roster.
     pub(crate) id: u64,
     pub(crate) name: Username,
     pub(crate) score: Score,
@@ -131,7 +131,7 @@ impl Roster {
         self.began
     }
 
-    /// Who came to the wrong door, or asked for too much.
+    /// Who connected to the wrong port, or asked for too much.
     pub(crate) fn oddities(&self) -> &Oddities {
         &self.oddities
     }
@@ -141,7 +141,7 @@ impl Roster {
         &self.limiter
     }
 
-    /// Takes a miner in; it leaves when the answer is dropped.
+    /// Enters a miner; it leaves when the returned value is dropped.
     pub fn enter(
         self: &Arc<Self>,
         peer: SocketAddr,
@@ -164,7 +164,7 @@ impl Roster {
         Presence { roster: Arc::clone(self), miner }
     }
 
-    /// All that are here now, in no order.
+    /// All that are here now, in no particular order.
     pub(crate) fn miners(&self) -> Vec<Arc<Miner>> {
         lock(&self.miners).values().cloned().collect()
     }
@@ -178,7 +178,7 @@ impl Roster {
         lock(&self.miners).get(&id).cloned()
     }
 
-    /// The account of `name`, opened if need be.
+    /// The account of `name`, opened if necessary.
     pub fn worker(&self, name: &Username) -> Arc<Worker> {
         let mut workers = lock(&self.workers);
         if let Some(worker) = workers.get(&name.0) {
@@ -196,7 +196,7 @@ impl Roster {
         worker
     }
 
-    /// Everyone who has sent a share, in no order.
+    /// Everyone who has sent a share, in no particular order.
     pub(crate) fn workers(&self) -> Vec<Arc<Worker>> {
         let mut all: Vec<_> = lock(&self.workers).values().cloned().collect();
         if self.others.score.accepted.load(Relaxed) > 0 {
@@ -257,7 +257,7 @@ impl Miner {
         lock(&self.about).class
     }
 
-    /// Replaces what the miner says of itself.
+    /// Replaces what the miner says about itself.
     pub(crate) fn describe(&self, user_agent: &str, class: CoinbaseClass) {
         let mut about = lock(&self.about);
         about.user_agent = user_agent.into();
@@ -286,7 +286,7 @@ impl Eviction {
         Self { connection: Some(Arc::clone(connection)), ..Self::default() }
     }
 
-    /// Whether both are of one connection.
+    /// Whether both belong to the same connection.
     pub(crate) fn is_beside(self: &Arc<Self>, other: &Arc<Self>) -> bool {
         let [own, others] = [self, other].map(|it| it.connection.as_ref().unwrap_or(it));
         Arc::ptr_eq(own, others)
@@ -302,15 +302,15 @@ impl Eviction {
         }
     }
 
-    /// Channels of this connection are to go.
+    /// Channels of this connection are to be closed.
     pub(crate) fn want_channels(&self) {
-        // Whoever sees this is to see which ones.
+        // Whoever sees this must also see which ones.
         self.has_channel.store(true, Release);
         self.wake();
     }
 
-    /// Whether channels are to go now, for its connection to ask once a turn. Not before all that they
-    /// sent has been read, unless more and more comes.
+    /// Whether channels are to be closed now; the connection asks once a turn. Not before all that
+    /// they sent has been read, unless more keeps coming.
     pub(crate) fn take_channels(&self, is_read: bool) -> bool {
         if !self.has_channels() {
             return false;
@@ -332,13 +332,13 @@ impl Eviction {
         }
     }
 
-    /// The connection comes in.
+    /// Notes when the connection came in.
     pub(crate) fn come(&self, now: Instant) {
         // Once is enough.
         let _ = self.came.set(now);
     }
 
-    /// Something has come from it.
+    /// Notes that something was received from it.
     pub(crate) fn hear(&self, now: Instant) {
         if let Some(came) = self.came.get() {
             let after = now.saturating_duration_since(*came).as_millis();
@@ -346,7 +346,7 @@ impl Eviction {
         }
     }
 
-    /// How long nothing has come from it.
+    /// How long nothing has been received from it.
     pub(crate) fn silence(&self, now: Instant) -> Duration {
         if let Some(connection) = &self.connection {
             return connection.silence(now);
@@ -366,12 +366,12 @@ impl Eviction {
     }
 }
 
-/// Makes room, for many at a time: those go that nobody has now and that have been silent for
-/// longest. What they have done is in the ledger's books.
+/// Makes room for many at a time: drops the workers that nobody uses now and that have been silent
+/// longest. What they have done is in the ledger.
 fn forget_idle(workers: &mut HashMap<Arc<str>, Arc<Worker>>) {
     let last = |worker: &Worker| worker.score.last_share.load(Relaxed);
     let latest = workers.values().map(|worker| last(worker)).max().unwrap_or_default();
-    // What is newer may not be in the books yet.
+    // What is newer may not be in the ledger yet.
     let until = latest.saturating_sub(SETTLED_AFTER_MS);
     let is_idle = |worker: &&Arc<Worker>| Arc::strong_count(worker) == 1 && last(worker) <= until;
     let mut idle: Vec<_> =
@@ -390,15 +390,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A farm has thousands; a stranger who makes up names must not fill the memory. About 400 bytes each.
+/// A farm has thousands; a stranger who makes up names must not fill memory. About 400 bytes each.
 const WORKERS_MAX: usize = 100_000;
-/// Looking through all of them for each newcomer would take longer than the rest.
+/// Searching all of them for each newcomer would take longer than the rest.
 const FORGOTTEN_AT_ONCE: usize = 5_000;
-/// Of two reads each: more than a socket's buffer holds.
+/// Two reads each: more than a socket's buffer holds.
 const TURNS_MAX: u8 = 64;
-/// The ledger looks each two seconds.
+/// The ledger looks every two seconds.
 const SETTLED_AFTER_MS: u64 = 30_000;
-/// A proxy with a shelf of miners; the list is for people to look at.
+/// Enough for a proxy with a shelf of miners; the list is for people to read.
 const WORKERS_NAMED_MAX: usize = 64;
 
 #[cfg(test)]

@@ -14,14 +14,14 @@ pub(crate) struct Score {
     /// Σ credited difficulty, an `f64`'s bits.
     difficulty: AtomicU64,
     rejected: [AtomicU64; Reject::ALL.len()],
-    /// The greatest real difficulty of a share: bits of a positive `f64` sort as the number does.
+    /// The greatest real difficulty of a share: bits of a positive `f64` sort like the number.
     best: AtomicU64,
     /// Milliseconds after the roster began, plus one; 0: never.
     pub(super) last_share: AtomicU64,
     blocks: AtomicU64,
 }
 
-/// A moment's copy of a [`Score`].
+/// A snapshot of a [`Score`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct ScoreView {
     pub(crate) accepted: u64,
@@ -50,7 +50,7 @@ impl Score {
 
     pub(super) fn accept(&self, credited: f64, real: f64, is_block: bool, at: Duration) {
         let add = |bits| Some((f64::from_bits(bits) + credited).to_bits());
-        // Never fails: `add` always gives a value.
+        // Never fails: `add` always returns a value.
         let _ = self.difficulty.fetch_update(Relaxed, Relaxed, add);
         self.note(real, is_block, at);
     }

@@ -1,4 +1,4 @@
-//! How long things take: answers to submits, and a new tip's way to the miners. Pure; callers have
+//! How long things take: answering submits, and getting a new tip to the miners. Pure; callers have
 //! the clock.
 
 use std::{
@@ -11,25 +11,25 @@ use std::{
 
 use crate::work::{Hash256, Work};
 
-/// Times, counted by how long they are. Adding one is two atomic additions.
+/// Durations, counted by length. Adding one is two atomic additions.
 #[derive(Debug, Default)]
 pub(crate) struct Histogram {
-    /// One for each of [`Self::BOUNDS`], and one for what is longer than all.
+    /// One for each of [`Self::BOUNDS`], and one for all that are longer.
     buckets: [AtomicU64; Self::BOUNDS.len() + 1],
     sum_ns: AtomicU64,
 }
 
-/// A moment's copy.
+/// A snapshot.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct HistogramView {
-    /// How many fell into each bucket, not summed up.
+    /// How many fell into each bucket, not cumulative.
     pub(crate) buckets: [u64; Histogram::BOUNDS.len() + 1],
     pub(crate) sum: Duration,
 }
 
 impl Histogram {
-    /// The longest time that each bucket takes. A submit takes microseconds, a new tip milliseconds;
-    /// 40 ms are a socket that waits for an acknowledgement.
+    /// The upper bound of each bucket. A submit takes microseconds, a new tip milliseconds; 40 ms
+    /// is a socket waiting for an acknowledgement.
     pub(crate) const BOUNDS: [Duration; 17] = [
         Duration::from_micros(2),
         Duration::from_micros(5),
@@ -65,13 +65,14 @@ impl Histogram {
     }
 }
 
-/// How long new tips take to the miners. Locked once for each connection and tip.
+/// How long new tips take to reach the miners. Locked once for each connection and tip.
 #[derive(Debug, Default)]
 pub(crate) struct TipClock {
     state: Mutex<TipState>,
-    /// From the first news of a tip to the first miner that was told; one for each tip.
+    /// From the first announcement of a tip until the first miner was told; one for each tip.
     pub(crate) first: Histogram,
-    /// The same to the last miner, known when there is the next tip or nobody was told for a while.
+    /// The same until the last miner, known at the next tip or when nobody has been told for a
+    /// while.
     pub(crate) last: Histogram,
 }
 
@@ -82,11 +83,11 @@ struct TipState {
     told: Option<TipTold>,
 }
 
-/// When miners were told of the latest tip.
+/// When miners were told about the latest tip.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct TipTold {
     tip: Hash256,
-    /// The publication that brought it; an earlier one comes too late.
+    /// The publication that brought it; an earlier one is too late.
     since: u64,
     first: Instant,
     /// So far.
@@ -96,7 +97,7 @@ struct TipTold {
 }
 
 impl TipClock {
-    /// A node has told of `tip` at `at`.
+    /// A node announced `tip` at `at`.
     pub(crate) fn heard(&self, tip: Hash256, at: Instant) {
         let mut state = self.lock();
         match state.heard.iter_mut().find(|(known, _)| *known == tip) {
@@ -129,7 +130,7 @@ impl TipClock {
         }
     }
 
-    /// Counts the last miner of the latest tip, if it was told long before `now`.
+    /// Counts the last miner of the latest tip, if it was told well before `now`.
     pub(crate) fn settle(&self, now: Instant) {
         let mut state = self.lock();
         if state.told.is_some_and(|told| now >= told.last + SETTLED) {
@@ -165,9 +166,9 @@ impl TipClock {
     }
 }
 
-/// Tips that nodes disagree on, or that come at once.
+/// Tips that nodes disagree on, or that arrive at once.
 const HEARD_MAX: usize = 8;
-/// Who is told of a tip later than this after the others came later, or does not read.
+/// A miner told about a tip this long after the others connected later, or does not read.
 const SETTLED: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
@@ -217,12 +218,12 @@ mod tests {
             clock.told(&one, at(ms));
         }
         assert_eq!(counts(&clock), [(1, 3), (0, 0)]);
-        // The news may come by another way than the work, and later.
+        // The announcement may come another way than the work, and later.
         clock.told(&two, at(107));
         assert_eq!(counts(&clock), [(1, 3), (1, 9)]);
         clock.heard(*two.tip(), at(100));
         assert_eq!(counts(&clock), [(2, 10), (1, 9)]);
-        // One that is late with the old tip.
+        // A connection that is late with the old tip.
         clock.told(&one, at(108));
         clock.told(&two, at(120));
         clock.settle(at(5_119));
@@ -231,11 +232,11 @@ mod tests {
         clock.settle(at(9_000));
         clock.told(&two, at(9_001));
         clock.told(&tip_work(3, 3), at(10_000));
-        assert_eq!(counts(&clock), [(2, 10), (2, 29)], "of tip 3 there was no news");
+        assert_eq!(counts(&clock), [(2, 10), (2, 29)], "tip 3 was never announced");
     }
 
     #[test]
-    fn news_without_end_is_forgotten() {
+    fn endless_tips_are_forgotten() {
         #[expect(clippy::disallowed_methods, reason = "any origin will do")]
         let start = Instant::now();
         let clock = TipClock::default();

@@ -496,7 +496,7 @@ fn proxies_are_trusted_by_address_or_network() {
     for (wrong, advice) in [
         ("[\"haproxy\"]", "not a name"),
         ("[\"10.0.0.5/24\"]", "10.0.0.0/24"),
-        ("[\"10.0.0.5:80\"]", "is no address"),
+        ("[\"10.0.0.5:80\"]", "is not an address"),
         ("\"10.0.0.5\"", "a list in square brackets"),
     ] {
         let error = proxies(wrong).unwrap_err().to_string();

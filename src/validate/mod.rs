@@ -13,14 +13,14 @@ use crate::work::{
     Username, Variant, Version, merkle,
 };
 
-/// What a connection was given with a job, as far as a share's worth depends on it.
+/// What a connection was given with a job, as far as the value of a share depends on it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Assignment {
     pub(crate) class: CoinbaseClass,
     pub(crate) difficulty: Difficulty,
     pub(crate) target: Target,
     pub(crate) quickdiff: bool,
-    /// What the coinbase says the difficulty with, for a pool.
+    /// The byte by which the coinbase tells a pool the difficulty.
     pub(crate) target_byte: u8,
 }
 
@@ -35,14 +35,14 @@ impl Assignment {
     }
 }
 
-/// The moment of a submission, and what it makes of jobs.
+/// The circumstances of a submission that decide whether its job still counts.
 #[derive(Clone, Copy, Debug)]
 pub struct ShareContext<'a> {
     /// The hash that new blocks must build on.
     pub tip: &'a Hash256,
     /// True when the job was given out longer ago than jobs may live, or nobody pays for it now.
     pub expired: bool,
-    /// The greatest ntime that the network would accept, unix seconds.
+    /// The latest ntime that the network would accept, unix seconds.
     pub ntime_max: u32,
 }
 
@@ -55,14 +55,14 @@ pub enum RootSource<'a> {
     Root(&'a Hash256),
 }
 
-/// What a submission comes to. A block counts whatever the share's fate is.
+/// The result of a submission. A block counts whatever becomes of the share.
 #[derive(Debug)]
 pub struct Verdict {
     pub block: Option<Box<FoundBlock>>,
-    /// The block was not claimed before.
+    /// This block has not been found before.
     pub(crate) is_new_block: bool,
     pub share: Result<Share, Reject>,
-    /// The share of a new block that is refused for all else: for the pool, which may pay for it.
+    /// The share of a new block, if refused for another reason: for the pool, which may pay for it.
     pub(crate) refused_block: Option<Share>,
 }
 
@@ -84,7 +84,7 @@ pub fn check(
     let coinbase = job.coinbase(assignment.class);
     let variant = assignment.variant();
     let root = match source {
-        // `scratch` then holds the coinbase that the root was made of.
+        // `scratch` then holds the coinbase that the root was made from.
         RootSource::Coinbase => {
             let txid = coinbase.txid(variant, &submission.extranonce, scratch);
             merkle::root(txid, job.branches())
@@ -107,7 +107,7 @@ pub fn check(
         })
     });
     let refused = refuse(job, assignment, submission, moment, &hash);
-    // A block's claim is remembered whatever becomes of its share, so that it is counted once.
+    // A block is remembered whatever becomes of its share, so that it is counted once.
     let counts = is_block || refused.is_ok();
     let seen = if counts { seen.insert(job.id, &hash, is_block) } else { Seen::Before };
     let fresh = match seen {
@@ -151,14 +151,14 @@ fn hashed(job: &Job, submission: &Submission, root: &Hash256) -> (u32, [u8; 80],
     if is_version_good(job, submission) {
         return with(masked);
     }
-    // Firmware that rolls other bits than it was told to may have hashed them: no share, but a
-    // block with them is one.
+    // Firmware that rolls other bits than it was allowed may have hashed them: not a valid share,
+    // but a block is a block.
     let all = [masked, bits, job.version ^ bits].map(with);
     let block = all.iter().find(|(_, _, hash)| job.block_target.is_met_by(hash));
     *block.unwrap_or(&all[0])
 }
 
-/// True when nothing was rolled but what may be.
+/// True when only bits that may be rolled were rolled.
 fn is_version_good(job: &Job, submission: &Submission) -> bool {
     let fixed = !submission.version_mask;
     match submission.version {
@@ -169,7 +169,7 @@ fn is_version_good(job: &Job, submission: &Submission) -> bool {
     }
 }
 
-/// Every refusal but the duplicate's.
+/// Every reason for refusal except a duplicate.
 fn refuse(
     job: &Job,
     assignment: &Assignment,

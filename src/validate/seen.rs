@@ -1,7 +1,7 @@
 //! Which shares a connection has already sent.
 //!
-//! Nothing that counts is ever forgotten: a miner that sends more than can be remembered is refused
-//! until its jobs are over.
+//! Nothing that still counts is ever forgotten: a miner that sends more than can be remembered is
+//! refused until its jobs end.
 
 use std::sync::{
     Arc,
@@ -26,16 +26,16 @@ pub struct SeenShares {
     lent: u32,
 }
 
-/// What became of a share that was to be remembered.
+/// The result of trying to remember a share.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Seen {
     Fresh,
     Before,
-    /// It is not known whether it was there before: there is no room to tell.
+    /// Unknown whether it was sent before: there is no room to remember it.
     Full,
 }
 
-/// The memory that all connections have together, for miners that send more shares than others.
+/// The memory that all connections share, for miners that send more shares than others.
 #[derive(Debug)]
 pub struct SeenBudget {
     left: AtomicU32,
@@ -59,7 +59,7 @@ impl SeenBudget {
 }
 
 impl Default for SeenShares {
-    /// For a miner that shares its memory with nobody.
+    /// For a miner that shares its budget with nobody.
     fn default() -> Self {
         Self::new(Arc::default())
     }
@@ -70,7 +70,7 @@ impl SeenShares {
         Self { jobs: Vec::new(), len: 0, most: SHARES_MAX, seen_budget, lent: 0 }
     }
 
-    /// Room for a miner that is wanted to send `expected` shares in the life of its jobs.
+    /// Makes room for a miner that is expected to send `expected` shares in the life of its jobs.
     pub(crate) fn expect(&mut self, expected: usize) {
         let most = u32::try_from(expected).unwrap_or(u32::MAX).saturating_mul(EXPECTED_TIMES);
         self.most = most.clamp(SHARES_MAX, SHARES_MOST);
@@ -100,7 +100,7 @@ impl SeenShares {
         Seen::Fresh
     }
 
-    /// Forgets jobs that `keep` says no to.
+    /// Forgets jobs for which `keep` returns false.
     pub(crate) fn retain(&mut self, keep: impl Fn(JobId) -> bool) {
         self.jobs.retain(|(id, _)| keep(*id));
         let len: usize = self.jobs.iter().map(|(_, shares)| shares.len()).sum();
@@ -112,7 +112,8 @@ impl SeenShares {
         }
     }
 
-    /// Room for one more. A block finds it where a share does not: it is rare, and worth more.
+    /// Makes room for one more. A block gets room where a share does not: it is rare, and worth
+    /// more.
     fn make_room(&mut self, is_block: bool) -> bool {
         if self.len < self.most && self.seen_budget.lend() {
             self.lent += LOAN;
@@ -128,26 +129,26 @@ impl Drop for SeenShares {
     }
 }
 
-/// 64 of the hash's bits, from where no difficulty makes zeros.
+/// 64 of the hash's bits, from where no difficulty forces zeros.
 fn fingerprint(hash: &Hash256) -> u64 {
     let mut bytes = [0; 8];
     bytes.copy_from_slice(&hash.0[..8]);
     u64::from_le_bytes(bytes)
 }
 
-/// A miner at 8 shares a minute sends about 30 in the life of its jobs; these it has for sure, in
-/// about 5 KiB.
+/// A miner at 8 shares a minute sends about 30 in the life of its jobs; room for these is
+/// guaranteed, in about 5 KiB.
 const OWN: u32 = 256;
 /// What a busier miner takes from the budget at a time.
 const LOAN: u32 = 1024;
 /// All loans together: some 80 MiB.
 const SEEN_BUDGET: u32 = 1 << 22;
-/// What one miner may send at all in the life of its jobs, about 160 s: a hundred a second. Only
-/// where its difficulty cannot be raised does anybody come near.
+/// The most that one miner may send in the life of its jobs, about 160 s: a hundred a second. Only
+/// a miner whose difficulty cannot be raised comes near it.
 const SHARES_MAX: u32 = 16_384;
-/// The same where the operator wants more shares: this many times as many as they want,
+/// The same where the operator wants more shares: this many times the wanted number,
 const EXPECTED_TIMES: u32 = 16;
-/// and this at most.
+/// and at most this.
 const SHARES_MOST: u32 = 1 << 20;
-/// Blocks beyond all that; more than a test network has in the life of a job.
+/// Room for blocks beyond all that; more than a test network has in the life of a job.
 const BLOCKS_MAX: u32 = 4096;

@@ -72,7 +72,7 @@ fn submission() -> Submission {
     }
 }
 
-/// The header as the bitcoin crate puts it together from the transactions themselves.
+/// The header as the bitcoin crate builds it from the transactions themselves.
 fn reference_header(job: &Job, assignment: &Assignment, submission: &Submission) -> [u8; 80] {
     let mut coinbase = Vec::new();
     job.coinbase(assignment.class).write(
@@ -190,12 +190,12 @@ fn a_whole_version_is_hashed_as_it_is_and_refused_beyond_the_mask() {
     let mut bench = Bench::easy();
     let fine = bench.mine(Submission { version: Version::Whole(0x2012_2000), ..submission() });
     assert_eq!(bench.check(&fine).share.unwrap().version, 0x2012_2000);
-    // Rolled bits alone are another header.
+    // Rolled bits alone make another header.
     let bits = Submission { version: Version::Whole(0x0012_2000), ..fine };
     assert_eq!(bench.check(&bits).share.unwrap_err(), Reject::BadVersion);
 }
 
-/// Bits beyond the mask, alone or in the whole version, or taken away from the job's: no share is
+/// Bits beyond the mask, alone or in the whole version, or cleared from the job's: no share is
 /// accepted, and every block is found.
 #[test]
 fn a_block_is_found_on_the_header_that_was_hashed() {
@@ -208,7 +208,7 @@ fn a_block_is_found_on_the_header_that_was_hashed() {
         (Version::Rolled(0x2000_0020), 0x2000_0020),
         (Version::Rolled(0x0000_2020), 0x2000_2020),
         (Version::Rolled(0x4000_2000), 0x6000_2000),
-        // As BIP 310 has it.
+        // As in BIP 310.
         (Version::Rolled(0x4000_2000), 0x2000_2000),
     ];
     for (version, hashed) in cases {
@@ -233,7 +233,7 @@ fn a_block_is_found_on_the_header_that_was_hashed() {
     }
 }
 
-/// Stale, expired, of an impossible time or version or target: a block is a block.
+/// Stale, expired, or with an impossible time, version or target: a block is a block.
 #[test]
 fn a_block_is_found_whatever_becomes_of_its_share() {
     let mut bench = Bench::new(BuildJob::Classes, EASY, &solo(), Difficulty::pow2(60));
@@ -289,7 +289,7 @@ fn a_flood_of_shares_is_refused_and_none_is_forgotten() {
 }
 
 #[test]
-fn who_wants_more_shares_has_room_for_more() {
+fn an_operator_who_wants_more_shares_gets_room_for_more() {
     let mut seen = SeenShares::default();
     seen.expect(10_000);
     let job = crate::work::JobId(1);
@@ -309,7 +309,7 @@ fn flooders_leave_room_for_others_and_give_theirs_back() {
         if accepted < 16_384 {
             break accepted;
         }
-        assert!(flooders.len() < 1000, "bounded together");
+        assert!(flooders.len() < 1000, "the budget is shared");
     };
     assert!(first_full >= 256, "each has its own in any case");
     let mut honest = SeenShares::new(Arc::clone(&seen_budget));

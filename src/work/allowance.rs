@@ -1,15 +1,15 @@
-//! How often something may happen that somebody else causes. Pure: `now` is an argument.
+//! How often something that others cause may happen. Pure: `now` is an argument.
 
 use std::time::{Duration, Instant};
 
-/// So many at once, and then one after another as time makes them good: what happened is a debt, which
-/// is paid off at a steady pace.
+/// Lets so many happen at once, and then one after another as time pays them off: what happened is a
+/// debt that is paid off at a steady pace.
 ///
-/// One takes `EACH_US` microseconds to be made good, and whoever owes no more than `OWED_MAX` may go
+/// Each takes `EACH_US` microseconds to be paid off, and whoever owes no more than `OWED_MAX` may go
 /// on. Both are in the type, since every connection has an allowance.
 ///
-/// One for each thing that is limited. What strangers do is limited by their addresses, in
-/// `work/limits`, which has governor's table for that; what is said in the log, by [`super::Ration`],
+/// There is one for each thing that is limited. What strangers do is limited by address in
+/// `work/limits`, which uses governor's table for that; log lines are limited by [`super::Ration`],
 /// which counts what it swallows.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Allowance<const EACH_US: u64, const OWED_MAX: u32> {
@@ -60,7 +60,7 @@ mod tests {
         assert_eq!(allowance.pause(start), None);
         allowance.spend(16_000, start);
         assert_eq!(allowance.pause(start), Some(start + Duration::from_millis(64)));
-        // A second makes a quarter of it good.
+        // A second pays off a quarter of it.
         let later = start + Duration::from_secs(1);
         allowance.spend(234_000, later);
         assert_eq!(allowance.pause(later), None);

@@ -1,7 +1,7 @@
 //! Decides which job miners get next, from templates, payouts and the pool's health.
 //!
-//! A new tip is worked on at once, first with the subsidy alone, then in full with the payout
-//! script alone, then with the pool's split. No clock: callers pass `now`.
+//! A new tip gets work at once: first the subsidy alone, then the full template paying the payout
+//! script alone, then the pool's split. No clock: callers pass `now`.
 
 mod trial;
 
@@ -28,33 +28,34 @@ pub enum WhenDown {
 pub struct AssemblerConfig {
     /// Pays blocks found while not pooled.
     pub solo: Arc<Payout>,
-    /// Pools are configured, so solo mining is at most a fallback.
+    /// Pools are configured, so solo mining is a fallback at most.
     pub pooled: bool,
     pub when_down: WhenDown,
-    /// Work on the last pool's terms goes on this long while no pool answers, if they hold.
+    /// How long work on the last pool's terms goes on while no pool answers, if those terms hold.
     pub grace: Duration,
-    /// If they do not, miners work for the operator this long before `when_down`.
+    /// If they do not, how long miners work for the operator before `when_down` applies.
     pub reconnect_grace: Duration,
-    /// `template.refresh`: routine work is spread over this.
+    /// `template.refresh`: the interval over which routine work is spread.
     pub refresh: Duration,
-    /// `template.stale_after`: older templates send miners away.
+    /// `template.stale_after`: miners are sent away when the template is older.
     pub stale_after: Duration,
-    /// Where a block of the subsidy alone can be known before its tip: blocks between halvings.
+    /// Blocks between halvings, where the next subsidy is known; a subsidy-only job can then be
+    /// built before its tip.
     pub halving_interval: Option<u32>,
-    /// Shares of older jobs are refused; blocks are still taken for as long again.
+    /// Shares of older jobs are refused; blocks are still accepted for as long again.
     pub job_life: Duration,
-    /// A pool's splits wait until a node has said that it would take a block with them.
+    /// A pool's splits are not used until a node has said that it would accept a block with them.
     pub propose: bool,
 }
 
-/// Whether a pool takes shares.
+/// Whether a pool accepts shares.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum PoolHealth {
     Up,
     Down,
 }
 
-/// What of the pool's wishes a node has refused to take in a block.
+/// What a node has refused to accept in a block, of what the pool wants in it.
 enum Distrust {
     None,
     /// Its splits, for as long as this is the tip.
@@ -74,9 +75,9 @@ pub struct Assembler {
     pool_down_since: Instant,
     /// See [`Work::void_series`].
     void_series: u64,
-    /// Solo work that a first pool is to take over goes on until then at the longest.
+    /// Until when, at most, solo work goes on that a first pool is to take over.
     solo_until: Option<Instant>,
-    /// The last payout that a node would take in a block.
+    /// The last payout that a node would accept in a block.
     good: Option<Arc<Payout>>,
     distrust: Distrust,
     trial: Option<Trial>,
@@ -89,7 +90,7 @@ pub struct Assembler {
     upcoming: Option<Arc<Upcoming>>,
     /// When each of `jobs` was published.
     born: VecDeque<Instant>,
-    /// Until when the pool's split is waited for.
+    /// Until when to wait for the pool's split.
     split_until: Option<Instant>,
     admission: Admission,
     sequence: u64,
@@ -121,10 +122,10 @@ impl Assembler {
         }
     }
 
-    /// Takes the node's newest template. The same template again only says that the node lives.
+    /// Takes the node's newest template. The same template again only shows that the node is alive.
     pub fn on_template(&mut self, template: &Arc<Template>, now: Instant) -> Option<Work> {
         self.template_at = now;
-        // A header says less than the template in full that is here for the same tip.
+        // A header adds nothing to a full template that is already here for the same tip.
         let known = |full: &Arc<Template>| {
             full.kind == TemplateKind::Full && full.prevhash == template.prevhash
         };
@@ -137,14 +138,14 @@ impl Assembler {
         let latest = self.jobs.first();
         let new_tip = latest.is_none_or(|job| job.prevhash() != &template.prevhash);
         if template.kind == TemplateKind::Tip {
-            // A template in full for this tip may have been faster.
+            // A full template for this tip may have arrived first.
             return new_tip
                 .then(|| self.publish(BuildJob::SubsidyOnly, Announce::Now, &payout, now));
         }
         let urgent = new_tip
             || self.admission != Admission::Open
             || latest.is_none_or(|job| {
-                // Test networks go over to easy blocks on the same tip.
+                // Test networks switch to easy blocks on the same tip.
                 job.template.nbits != template.nbits
                     || job.is_empty()
                     || job.payout.pooled.is_some() != payout.pooled.is_some()
@@ -167,7 +168,7 @@ impl Assembler {
         work.or_else(|| self.tell_void(void_before))
     }
 
-    /// The same work, where nobody pays for some of it any more.
+    /// Republishes the same work, because nobody pays for some of it any more.
     fn tell_void(&mut self, void_before: u64) -> Option<Work> {
         let is_told = self.void_series == void_before || self.admission != Admission::Open;
         (!is_told && !self.jobs.is_empty()).then(|| self.work(self.pace(false)))
@@ -199,7 +200,7 @@ impl Assembler {
         if late && settled { self.offer(self.pace(false), &payout, now) } else { None }
     }
 
-    /// No pool has said whom to pay, or the one that did is to be forgotten.
+    /// No pool has said whom to pay, or the one that did is to be dropped.
     pub fn on_no_payout(&mut self) -> Option<Work> {
         let void_before = self.void_series;
         let gone = self.pool_payout.take();
@@ -208,18 +209,19 @@ impl Assembler {
         self.tell_void(void_before)
     }
 
-    /// Does what the operator wants from now on.
+    /// Applies the operator's new configuration.
     pub(crate) fn on_config(&mut self, config: &AssemblerConfig, now: Instant) -> Option<Work> {
         let old = std::mem::replace(&mut self.config, config.clone());
         if self.config.pooled && !old.pooled && self.pool == PoolHealth::Down {
-            // A first pool gets its time to come up; solo work goes on.
+            // A first pool is given time to come up; solo work goes on.
             self.pool_down_since = now;
             self.solo_until = Some(now + FIRST_POOL_GRACE);
         }
         if let Some(work) = self.reconsider(now) {
             return Some(work);
         }
-        // Work anew all the same: it pays whom the operator wants now, and brings miners new rules.
+        // New work all the same: it pays whom the operator wants paid now, and brings miners the
+        // new rules.
         let payout = self.payout(now).filter(|_| self.admission == Admission::Open)?;
         let latest = self.jobs.first()?;
         let is_blank = payout.pooled.is_some() && latest.coinbases().len() == 1;
@@ -237,7 +239,7 @@ impl Assembler {
         }
     }
 
-    /// Takes news of whether any pool answers.
+    /// Takes a change in whether any pool answers.
     pub fn on_pool_health(&mut self, health: PoolHealth, now: Instant) -> Option<Work> {
         if self.pool != health {
             self.pool = health;
@@ -246,7 +248,7 @@ impl Assembler {
         self.reconsider(now)
     }
 
-    /// Whether miners are wanted, also before there was any work.
+    /// Whether miners are wanted, even before there has been any work.
     pub(crate) fn admission(&self) -> &Admission {
         &self.admission
     }
@@ -260,7 +262,7 @@ impl Assembler {
             self.solo_until,
             self.trial.as_ref().map(|trial| trial.until),
             (self.admission == Admission::Open).then_some(stale),
-            // Without a template there is nothing to fall back with.
+            // Without a template there is nothing to fall back to.
             (self.config.pooled
                 && self.template.is_some()
                 && self.pool == PoolHealth::Down
@@ -288,7 +290,7 @@ impl Assembler {
         self.reconsider(now)
     }
 
-    /// Opens or closes the door and moves between pool and solo, as the state now asks.
+    /// Opens or closes admission, and moves between pool and solo, as the state now requires.
     fn reconsider(&mut self, now: Instant) -> Option<Work> {
         let payout = self.payout(now);
         let closed = self.closed(payout.is_some(), now);
@@ -320,7 +322,7 @@ impl Assembler {
         }
     }
 
-    /// True when no node has given a template for too long: the old one is worth nothing.
+    /// True when no node has given a template for too long: the old one is worthless.
     fn is_stale(&self, now: Instant) -> bool {
         now >= self.template_at + self.config.stale_after
     }
@@ -330,12 +332,12 @@ impl Assembler {
         if self.is_stale(now) {
             return Some(NO_TEMPLATE.into());
         }
-        // A pool that is just being connected to is no reason to send anybody away.
+        // A pool that is still being connected to is no reason to send anybody away.
         let is_late = now >= self.pool_down_since + self.grace();
         (!payable && is_late).then(|| NO_POOL.into())
     }
 
-    /// Whom work pays now; none while miners should be somewhere else.
+    /// Whom work pays now; none while miners should be elsewhere.
     fn payout(&self, now: Instant) -> Option<Arc<Payout>> {
         if !self.config.pooled {
             return Some(Arc::clone(&self.config.solo));
@@ -353,7 +355,7 @@ impl Assembler {
         (self.config.when_down == WhenDown::Solo).then(|| Arc::clone(&self.config.solo))
     }
 
-    /// True when the pool takes no shares of work on `payout` any more.
+    /// True when the pool no longer accepts shares of work on `payout`.
     fn is_void(&self, payout: &Payout) -> bool {
         payout.pooled.as_ref().is_some_and(|terms| terms.series <= self.void_series)
     }
@@ -362,7 +364,7 @@ impl Assembler {
     fn trusted(&self, payout: &Arc<Payout>) -> Arc<Payout> {
         match (&self.distrust, &payout.pooled) {
             (Distrust::Terms(refused), _) if refused.same_terms(payout) => {
-                // Nothing better is known at first: mining on beats idling.
+                // If nothing better is known yet, mining on beats idling.
                 let pool = |payout: &Payout| payout.pooled.as_ref().map(|it| it.pool.clone());
                 let good = self.good.as_ref();
                 let good = good.filter(|good| pool(good) == pool(payout) && !self.is_void(good));
@@ -390,7 +392,8 @@ impl Assembler {
     /// True when `when_down` has been applied.
     fn fallen_back(&self) -> bool {
         let solo = self.jobs.first().is_some_and(|job| job.payout.pooled.is_none());
-        // Solo work between two connections is no fallback yet where there is to be none.
+        // Where there is to be no fallback, solo work between two connections does not count as
+        // one.
         let is_between = self.config.when_down == WhenDown::Disconnect
             && self.pool_payout.as_ref().is_some_and(|payout| self.is_void(payout));
         solo && !is_between || self.admission != Admission::Open
@@ -402,7 +405,7 @@ impl Assembler {
         if template.kind == TemplateKind::Tip {
             return None;
         }
-        // Blank work keeps the split's owners unpaid: replace it everywhere at once.
+        // Blank work leaves the split's owners unpaid: replace it everywhere at once.
         let urgent = self.jobs.first().is_none_or(|job| job.coinbases().len() == 1);
         self.offer(self.pace(urgent), payout, now)
     }
@@ -430,7 +433,7 @@ impl Assembler {
         self.put(job, announce, now)
     }
 
-    /// Makes `job` the one that miners get.
+    /// Makes `job` the one that miners are given.
     fn put(&mut self, job: Arc<Job>, announce: Announce, now: Instant) -> Work {
         let before = self.upcoming.take();
         if let Some(interval) = self.config.halving_interval {
@@ -438,7 +441,7 @@ impl Assembler {
         }
         self.jobs.insert(0, job);
         self.born.push_front(now);
-        // Each holds a template, megabytes of it: no longer than a block could come of it.
+        // Each holds a template of megabytes, so keep it only as long as a block could come of it.
         let kept = self.config.job_life * 2;
         let young = |born: &&Instant| now.saturating_duration_since(**born) <= kept;
         let count = self.born.iter().take_while(young).count().clamp(1, JOBS_MAX);
@@ -461,7 +464,7 @@ impl Assembler {
     }
 }
 
-/// True when the pool has answered (or failed) for just this template.
+/// True when the pool has answered (or failed) for exactly this template.
 fn settled(terms: &PoolTerms, template: &Template) -> bool {
     template.kind == TemplateKind::Tip || terms.settled == Some(CoinbaserRequest::of(template))
 }
@@ -474,14 +477,14 @@ fn terms_changed(old: &Payout, new: &Payout) -> bool {
     !old.same_terms(new) || of(old) != of(new)
 }
 
-/// What the C gateway waits for a split.
+/// How long the C gateway waits for a split.
 const SPLIT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long pools that are new to a running gateway may take.
+/// How long pools that are new to a running gateway may take to come up.
 const FIRST_POOL_GRACE: Duration = Duration::from_secs(30);
 /// At start, how long a pool may take before `when_down` applies.
 const START_GRACE: Duration = Duration::from_secs(10);
-/// Jobs that shares may still name: a refresh each 40 s makes these last for minutes, and older
-/// ones would be refused as stale anyhow.
+/// Jobs that shares may still name: at a refresh every 40 s these last for minutes, and older ones
+/// would be refused as stale anyway.
 const JOBS_MAX: usize = 32;
 const NO_TEMPLATE: &str = "no node has given a block template for too long (template.stale_after): \
     check that the nodes in [[node]] run and are synced";

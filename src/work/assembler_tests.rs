@@ -130,11 +130,11 @@ fn solo_work_on_a_tip_is_empty_then_full() {
     let refresh = bench.template(&full(1, 6_000_000_001)).unwrap();
     assert_eq!(refresh.announce, Announce::Paced(Duration::from_secs(40)));
     assert_eq!(refresh.jobs.len(), 3);
-    assert!(bench.template(&tip(1)).is_none(), "the header of a known tip is no news");
+    assert!(bench.template(&tip(1)).is_none(), "the header of a known tip changes nothing");
     let mut easy = tip_template(1);
     (easy.kind, easy.nbits) = (TemplateKind::Full, Nbits::new(0x1d00_ffff).unwrap());
     let easy = bench.template(&Arc::new(easy)).unwrap();
-    assert_eq!(easy.announce, Announce::Now, "other bits on the same tip");
+    assert_eq!(easy.announce, Announce::Now, "different bits on the same tip");
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn pooled_work_waits_for_the_split_without_idling() {
     assert!(!blank.is_empty() && blank.coinbases().len() == 1);
     let split = bench.payout(&pooled(1, Some(&template))).unwrap();
     assert_eq!((split.announce, split.latest().coinbases().len()), (Announce::Now, 6));
-    // A refresh goes out with its split, and not before.
+    // A refresh goes out with its split, not before.
     let next = full(1, 6_000_000_002);
     assert!(bench.template(&next).is_none());
     let refresh = bench.payout(&pooled(1, Some(&next))).unwrap();
@@ -166,7 +166,7 @@ fn a_silent_coinbaser_costs_five_seconds_at_most() {
     assert_eq!(published[0].latest().coinbases().len(), 6);
 }
 
-/// `payout` in another series; up to `void`, they are worth nothing any more.
+/// `payout` in another series; series up to `void` are worthless.
 fn in_series(payout: &Payout, series: u64, void: u64) -> Arc<Payout> {
     let mut payout = payout.clone();
     let terms = payout.pooled.as_mut().unwrap();
@@ -188,7 +188,7 @@ fn miners_work_for_the_operator_while_a_pool_without_lasting_ids_is_away() {
         assert!(work.is_void(&old) && work.supersedes(&old) && work.job(old.id).is_some());
         bench.health(PoolHealth::Down);
         assert!(bench.pass(9).iter().all(|work| work.admission == Admission::Open));
-        // Within the grace it is back, on terms of another series.
+        // It is back within the grace, on terms of another series.
         let back = in_series(&pooled(2, Some(&template)), 2, 1);
         let between = bench.assembler.jobs[0].clone();
         let work = bench.payout(&back).expect("work at once");
@@ -209,7 +209,7 @@ fn miners_work_for_the_operator_while_a_pool_without_lasting_ids_is_away() {
 }
 
 #[test]
-fn a_pool_that_went_and_came_unseen_has_voided_the_old_work_all_the_same() {
+fn a_pool_that_left_and_returned_unnoticed_has_still_voided_the_old_work() {
     let mut bench = Bench::new(true, WhenDown::Disconnect);
     bench.health(PoolHealth::Up);
     let template = full(1, 6_000_000_000);
@@ -220,7 +220,7 @@ fn a_pool_that_went_and_came_unseen_has_voided_the_old_work_all_the_same() {
 }
 
 #[test]
-fn what_a_pool_that_was_left_takes_no_more_is_told_with_the_same_work() {
+fn work_that_an_abandoned_pool_stops_accepting_is_voided_by_republishing_the_same_work() {
     let mut bench = Bench::new(true, WhenDown::Disconnect);
     bench.health(PoolHealth::Up);
     let template = full(1, 6_000_000_000);
@@ -228,12 +228,12 @@ fn what_a_pool_that_was_left_takes_no_more_is_told_with_the_same_work() {
     let old = job(bench.template(&template));
     let next = in_series(&pooled(2, Some(&template)), 2, 0);
     let work = bench.payout(&next).unwrap();
-    assert!(!work.is_void(&old), "the pool that is left takes its last shares");
+    assert!(!work.is_void(&old), "the abandoned pool still accepts its last shares");
     let latest = work.latest().id;
-    let work = bench.payout(&in_series(&next, 2, 1)).expect("news for sessions");
+    let work = bench.payout(&in_series(&next, 2, 1)).expect("something to tell sessions");
     assert!(work.is_void(&old) && work.latest().id == latest && !work.is_void(work.latest()));
     assert!(bench.payout(&in_series(&next, 2, 1)).is_none());
-    let work = bench.assembler.on_no_payout().expect("news for sessions");
+    let work = bench.assembler.on_no_payout().expect("something to tell sessions");
     assert!(work.is_void(work.latest()));
 }
 
@@ -245,7 +245,7 @@ fn a_split_is_for_its_value_alone() {
     bench.payout(&pooled(1, Some(&first)));
     let paid = job(bench.template(&first));
     assert_eq!(paid.split().map(|split| split.id), Some(3));
-    // A refreshed template waits for its own split; miners stay on the job that they have.
+    // A refreshed template waits for its own split; miners stay on the job they have.
     assert!(bench.template(&full(1, 6_000_000_007)).is_none());
     let published = bench.pass(5);
     let late = published.last().expect("after 5 s").latest();
@@ -284,7 +284,7 @@ fn a_pool_away_for_less_than_the_grace_sends_nobody_away() {
     assert!(job(bench.template(&tip(2))).payout.pooled.is_some());
     let published = bench.pass(61);
     assert!(matches!(published.last().unwrap().admission, Admission::Closed(_)), "{published:?}");
-    // The pool comes back: miners are welcome, with work.
+    // The pool comes back: miners are admitted, with work.
     bench.template(&full(2, 6_000_000_000));
     let work = bench.health(PoolHealth::Up).unwrap();
     assert_eq!(work.admission, Admission::Open);
@@ -309,7 +309,7 @@ fn solo_takes_over_when_asked_to() {
 }
 
 #[test]
-fn stale_templates_close_the_door_and_fresh_ones_open_it() {
+fn stale_templates_close_admission_and_fresh_ones_open_it() {
     let mut bench = Bench::new(false, WhenDown::Disconnect);
     job(bench.template(&full(1, 6_000_000_000)));
     let published = bench.pass(120);
@@ -330,7 +330,7 @@ fn a_dead_pool_and_a_dead_node_do_not_spin() {
 }
 
 #[test]
-fn a_pool_cannot_reopen_the_door_onto_dead_work() {
+fn a_pool_cannot_reopen_admission_onto_dead_work() {
     let mut bench = Bench::new(true, WhenDown::Disconnect);
     bench.health(PoolHealth::Up);
     bench.payout(&pooled(1, None));
@@ -410,12 +410,12 @@ fn old_jobs_let_go_of_their_templates() {
         most = most.max(work.jobs.len());
         bench.pass(40);
     }
-    // 320 s at one job each 40 s, and the newest.
+    // 320 s at one job every 40 s, and the newest.
     assert_eq!(most, 9);
 }
 
 #[test]
-fn a_pool_that_is_being_connected_to_closes_no_door() {
+fn a_pool_that_is_being_connected_to_does_not_close_admission() {
     let mut bench = Bench::new(true, WhenDown::Disconnect);
     bench.health(PoolHealth::Down);
     bench.template(&full(1, 6_000_000_000));
@@ -442,7 +442,7 @@ fn the_empty_job_of_the_next_tip_is_known_before_it() {
 }
 
 #[test]
-fn an_empty_job_that_was_guessed_wrong_is_built_anew() {
+fn an_empty_job_that_was_guessed_wrong_is_rebuilt() {
     let mut bench = Bench::new(false, WhenDown::Disconnect);
     // At height 150 the subsidy halves.
     let first = bench.template(&full(48, 5_000_000_000)).unwrap().upcoming.unwrap();
@@ -472,7 +472,7 @@ fn another_address_is_paid_at_once_and_pools_come_and_go() {
     let work = bench.assembler.on_config(&other, bench.now).unwrap();
     assert_eq!((&work.latest().payout.script[..], &work.announce), (&[0x53][..], &Announce::Now));
     assert_eq!(work.admission, Admission::Open);
-    // A first pool has time to come up: until then it is solo, also on a new tip.
+    // A first pool has time to come up: until then it is solo, even on a new tip.
     bench.now += Duration::from_secs(1_000);
     bench.template(&template);
     let pooled_config = with(&bench, true, 0x53);
@@ -484,20 +484,20 @@ fn another_address_is_paid_at_once_and_pools_come_and_go() {
     bench.health(PoolHealth::Up);
     let work = bench.payout(&pooled(1, Some(&template))).unwrap();
     assert!(work.latest().payout.pooled.is_some());
-    // And without one it is solo again at once, whatever the pool still says.
+    // Without one it is solo again at once, whatever the pool still says.
     let work = bench.assembler.on_config(&other, bench.now).unwrap();
     assert!(work.latest().payout.pooled.is_none());
     assert!(bench.payout(&pooled(2, Some(&template))).is_none());
     bench.assembler.on_no_payout();
     bench.health(PoolHealth::Down);
     bench.assembler.on_config(&pooled_config, bench.now);
-    // One that never answers: miners are sent to their own backup then.
+    // A pool that never answers: miners are then sent to their own backup.
     assert!(bench.pass(29).is_empty());
     assert!(matches!(bench.pass(2).pop().unwrap().admission, Admission::Closed(_)));
 }
 
 #[test]
-fn splits_are_mined_on_once_a_node_would_take_them() {
+fn splits_are_mined_on_once_a_node_would_accept_them() {
     let has_splits = |work: &Work| work.latest().coinbases().len() > 1;
     let mut bench = Bench::new(true, WhenDown::Disconnect);
     bench.assembler.config.propose = true;
@@ -516,7 +516,7 @@ fn splits_are_mined_on_once_a_node_would_take_them() {
     bench.payout(&pooled(1, Some(&again)));
     assert!(has_splits(&bench.template(&again).unwrap()));
     assert!(bench.assembler.take_proposal().is_none());
-    // The next tip: no, and nobody ever works on it.
+    // The next tip: the node refuses, and nobody ever works on it.
     let next = full(2, 6_000_000_000);
     bench.payout(&pooled(1, Some(&next)));
     assert!(!has_splits(&bench.template(&next).unwrap()));
@@ -524,7 +524,7 @@ fn splits_are_mined_on_once_a_node_would_take_them() {
     let work = bench.assembler.on_verdict(&trial, Some(false), bench.now).unwrap();
     assert!(!work.jobs.iter().any(|job| Arc::ptr_eq(job, &trial)));
     assert!(work.latest().payout.pooled.as_ref().unwrap().coinbaser.is_none());
-    // A node that does not answer holds nothing up for long, nor does one that says nothing.
+    // Neither a node that does not answer nor one that gives no verdict holds anything up for long.
     for (tip, says) in [(3, false), (4, true)] {
         let next = full(tip, 6_000_000_000);
         bench.payout(&pooled(1, Some(&next)));
@@ -536,7 +536,7 @@ fn splits_are_mined_on_once_a_node_would_take_them() {
         };
         assert!(Arc::ptr_eq(work.latest(), &trial));
     }
-    // An answer that comes too late is about nothing any more.
+    // An answer that comes too late no longer matters.
     let next = full(5, 6_000_000_000);
     bench.payout(&pooled(1, Some(&next)));
     bench.template(&next);

@@ -23,7 +23,7 @@ impl FoundBlock {
         }
     }
 
-    /// The whole block as `submitblock` wants it, in binary.
+    /// The whole block as `submitblock` takes it, in binary.
     pub fn serialize(&self) -> Vec<u8> {
         let template = &self.job.template;
         let empty = self.job.is_empty();

@@ -12,7 +12,7 @@ use super::{
 pub enum BuildJob {
     /// No transactions, the subsidy to the payout script.
     SubsidyOnly,
-    /// All transactions, everything to the payout script: the pool's split is not here yet.
+    /// All transactions, everything to the payout script: the pool's split has not arrived yet.
     Blank,
     /// All transactions, the split, one coinbase for each class.
     Classes,
@@ -26,8 +26,8 @@ pub struct JobBuilder {
 }
 
 impl JobBuilder {
-    /// `first_id` should differ between runs, so that a miner's share of an earlier run is not
-    /// taken for one of this run's jobs.
+    /// `first_id` should differ between runs, so that a share for a job of an earlier run is not
+    /// taken for one of this run's.
     pub fn new(first_id: u32) -> Self {
         Self { next_id: first_id, next_prefix: 0 }
     }
@@ -41,7 +41,7 @@ impl JobBuilder {
         self.build_with(what, template, payout, None)
     }
 
-    /// As [`Self::build`]; `upcoming` is used if it is the job that would be built.
+    /// Like [`Self::build`]; `upcoming` is used if it is the job that would be built.
     pub fn build_with(
         &mut self,
         what: BuildJob,
@@ -57,7 +57,7 @@ impl JobBuilder {
             let coinbase =
                 Coinbase::build(CoinbaseClass::Empty, template, payout, upcoming.extranonce_prefix);
             let version = template.version & !VERSION_ROLLING_MASK;
-            // What miners may hold of it already is what this would be: all of it, or nothing.
+            // Miners may already hold it, so it is used only if all of it is what would be built.
             (coinbase == upcoming.coinbase && version == upcoming.version)
                 .then_some((upcoming.id, Coinbases::One(coinbase)))
         });
@@ -75,7 +75,7 @@ impl JobBuilder {
         Arc::new(Job::new(id, Arc::clone(template), Arc::clone(payout), coinbases))
     }
 
-    /// The subsidy-only job of the block after `job`'s; `before` again if that still is it.
+    /// The subsidy-only job of the block after `job`'s; returns `before` if that is still right.
     pub fn build_upcoming(
         &mut self,
         job: &Job,

@@ -14,11 +14,13 @@ pub struct Cidr {
 /// Why a text names no network. Reads on after the text.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
 pub enum CidrError {
-    #[error("is no address: write numbers, like 192.168.1.5 or 2001:db8::/32, not a name")]
+    #[error("is not an address: write numbers, like 192.168.1.5 or 2001:db8::/32, not a name")]
     Address,
-    #[error("has no length of 0 to {0} behind the slash")]
+    #[error("has no length of 0 to {0} after the slash")]
     Length(u8),
-    #[error("has bits behind its length: write {0} for the network, or {1} for the one address")]
+    #[error(
+        "has bits set beyond its length: write {0} for the network, or {1} for the one address"
+    )]
     Host(Cidr, IpAddr),
 }
 
@@ -33,7 +35,7 @@ impl Cidr {
         }
     }
 
-    /// Its first address, and how many bits all begin with.
+    /// Its first address, and how many leading bits all its addresses share.
     pub(crate) fn parts(&self) -> (IpAddr, u8) {
         (self.first, self.bits)
     }
@@ -70,7 +72,7 @@ impl FromStr for Cidr {
             Some(Ok(bits)) if bits <= most => bits,
             Some(_) => return Err(CidrError::Length(most)),
         };
-        // Sockets for both families show IPv4 inside IPv6, and people copy that from logs.
+        // Dual-stack sockets show IPv4 inside IPv6, and people copy that from logs.
         let (ip, bits) = match (ip.to_canonical(), bits.checked_sub(V6_BITS - V4_BITS)) {
             (short @ IpAddr::V4(_), Some(bits)) if ip.is_ipv6() => (short, bits),
             _ => (ip, bits),
@@ -99,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_has_what_begins_like_it() {
+    fn a_network_contains_what_begins_like_it() {
         for (network, inside, outside) in [
             ("10.0.0.0/8", "10.255.0.1", "11.0.0.1"),
             ("192.168.1.5", "192.168.1.5", "192.168.1.4"),
@@ -116,7 +118,7 @@ mod tests {
         assert!(has("10.0.0.0/8", "::ffff:10.1.2.3"));
     }
 
-    /// As a socket for both families shows it.
+    /// As a dual-stack socket shows it.
     #[test]
     fn ipv4_may_be_written_in_its_ipv6_form() {
         for (network, shown) in [
@@ -134,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none_is_explained() {
+    fn what_is_not_a_network_is_explained() {
         let error = |text: &str| text.parse::<Cidr>().unwrap_err();
         for text in ["", "haproxy", "10.0.0", "10.0.0.0:8", "[::1]", "/8"] {
             assert_eq!(error(text), CidrError::Address, "{text}");

@@ -1,4 +1,4 @@
-//! Classes of miners, by the coinbase that they live with.
+//! Classes of miners, by the coinbase that they can handle.
 
 /// Which of a job's coinbases; also the class of miners that it is made for.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -13,15 +13,16 @@ pub enum CoinbaseClass {
     Respectable,
     Huge,
     S21,
-    /// Subsidy-only work, the same for all classes. The last one: it counts them.
+    /// Subsidy-only work, the same for all classes. It comes last, so that its number counts the
+    /// others.
     Empty,
 }
 
 impl CoinbaseClass {
-    /// Those of miners. One that is missing here does not compile.
+    /// Those of miners. Leaving one out does not compile.
     pub const CLASSES: [Self; Self::Empty as usize] =
         [Self::Tiny, Self::Small, Self::Default, Self::Respectable, Self::Huge, Self::S21];
-    /// With the subsidy-only one.
+    /// Including the subsidy-only one.
     pub(crate) const COUNT: usize = Self::CLASSES.len() + 1;
 
     /// The id as it crosses the wire: 0 to 5, or 0xFF.
@@ -32,15 +33,15 @@ impl CoinbaseClass {
         }
     }
 
-    /// A place of its own, below `COUNT`.
+    /// An index of its own, below `COUNT`.
     pub(crate) const fn slot(self) -> usize {
         self as usize
     }
 
-    /// Bytes that a whole coinbase (without witness) may have, so that this firmware lives.
+    /// Bytes that a whole coinbase (without witness) may have for this firmware to survive it.
     pub(crate) const fn limit(self) -> usize {
         match self {
-            // No splits at all: as small as it comes.
+            // No splits at all: as small as it gets.
             Self::Tiny | Self::Empty => 0,
             Self::Small => 500,
             Self::Default => 755,

@@ -58,7 +58,7 @@ impl Coinbase {
         self.coinb1.len() + EXTRANONCE_LEN + self.coinb2.len()
     }
 
-    /// The txid, hashed in `scratch`, whose old content goes.
+    /// The txid, hashed in `scratch`, whose old content is lost.
     pub(crate) fn txid(
         &self,
         variant: Variant,
@@ -71,7 +71,7 @@ impl Coinbase {
     }
 }
 
-/// The same for any coinb1.
+/// As [`Coinbase::quickdiff_tail`], for any coinb1.
 pub(crate) fn quickdiff_tail(coinb1: &[u8]) -> [u8; 2] {
     if coinb1.ends_with(&QUICKDIFF_TAIL) { QUICKDIFF_TAIL_OTHER } else { QUICKDIFF_TAIL }
 }
@@ -83,7 +83,7 @@ pub struct Variant {
     pub quickdiff: bool,
 }
 
-/// A coinbase in the making.
+/// A coinbase under construction.
 struct Layout<'a> {
     id: CoinbaseClass,
     template: &'a Template,
@@ -124,7 +124,8 @@ impl<'a> Layout<'a> {
     fn build(self) -> Coinbase {
         let splits = self.splits();
         let rest = self.value() - splits.iter().map(|split| split.value).sum::<u64>();
-        // Where there is no subsidy left, an output of nothing: a transaction must have one.
+        // Where there is no subsidy left, an output of zero: a transaction must have at least one
+        // output.
         let has_rest = rest > 0 || splits.is_empty();
         let mut coinb1 = self.head();
         let target_byte_index = coinb1.len() - self.script_sig.len() + self.target_byte_at;
@@ -214,7 +215,7 @@ impl<'a> Layout<'a> {
             }
             fits
         };
-        // Room goes to the operator's own split first; the order stays the pool's.
+        // The operator's own split gets room first; the order stays the pool's.
         let own = |output: &PayoutOutput| self.payout.own_script.as_ref() == Some(&output.script);
         let mut taken = vec![false; coinbaser.outputs.len()];
         for wanted in [true, false] {
@@ -233,7 +234,7 @@ impl<'a> Layout<'a> {
         let fixed = 4 + 1 + 36 + 1 + self.script_sig.len()
             + if self.extranonce_in_output { 0 } else { EXTRANONCE_PUSH_LEN }
             + SEQUENCE.len()
-            + 3 // The longest count of outputs that there can be.
+            + 3 // The longest output count possible.
             + extranonce
             + output_len(&self.payout.script)
             + commitment
@@ -255,7 +256,7 @@ fn push_height(height: u32, out: &mut Vec<u8>) {
         1..=16 => out.push(0x50 + height.to_le_bytes()[0]),
         _ => {
             let bytes = height.to_le_bytes();
-            // One bit more than the number needs: the highest is its sign.
+            // One bit more than the number needs: the highest is the sign.
             let len = (33 - height.leading_zeros()).div_ceil(8) as usize;
             out.push(len.to_le_bytes()[0]);
             out.extend_from_slice(&bytes[..len.min(4)]);
@@ -269,7 +270,7 @@ fn push_height(height: u32, out: &mut Vec<u8>) {
 fn push_tags(primary: &[u8], secondary: &[u8], room: usize, out: &mut Vec<u8>) {
     let primary = &primary[..primary.len().min(TAGS_MAX - 1)];
     let separators = if primary.is_empty() && secondary.is_empty() { 1 } else { 2 };
-    // What says a push's length has a byte, and above 75 a second one.
+    // A push's length takes one byte, and above 75 a second one.
     let most = if room > 77 { room - 2 } else { room.saturating_sub(1).min(75) };
     let most = if primary.len() < most { most } else { TAGS_MAX };
     let room = most.saturating_sub(primary.len() + separators);
@@ -333,7 +334,7 @@ pub(crate) fn push_varint(value: usize, out: &mut Vec<u8>) {
     }
 }
 
-/// What the template that goes to the pool holds in place of the target byte.
+/// What the template sent to the pool holds in place of the target byte.
 const TARGET_BYTE_BLANK: u8 = 0xFF;
 /// extranonce1 (4) and extranonce2 (8): the pool demands 12 in all.
 const EXTRANONCE_LEN: usize = 12;
@@ -342,10 +343,10 @@ const EXTRANONCE_PUSH: u8 = 0x0E;
 const EXTRANONCE_PUSH_LEN: usize = 1 + 2 + EXTRANONCE_LEN;
 /// Consensus: a coinbase scriptSig has 2 to 100 bytes.
 const SCRIPT_SIG_MAX: usize = 100;
-/// Leaves room for height, unique id and (mostly) the extranonce. The pool is used to it.
+/// Leaves room for height, unique id and (mostly) the extranonce. The pool expects it.
 const TAGS_MAX: usize = 86;
 const SEQUENCE: [u8; 4] = [0xFF; 4];
-/// How long coinb1 gets with splits before the extranonce output in the default class.
+/// How long coinb1 may get with splits before the extranonce output in the default class.
 const LONG_COINB1_LEN: usize = 150;
 /// Header and the longest transaction count.
 const BLOCK_HEAD_LEN: usize = 80 + 5;

@@ -99,7 +99,7 @@ fn decode(coinbase: &Coinbase) -> bitcoin::Transaction {
 }
 
 #[test]
-fn layout_is_what_pools_are_used_to() {
+fn layout_is_what_pools_expect() {
     let template = template(840_000, VALUE, 0, 0);
     let payout = payout((b"pool".to_vec(), b"me".to_vec()), Some(vec![]));
     let coinbase = Coinbase::build(CoinbaseClass::Respectable, &template, &payout, 0xB10C);
@@ -130,12 +130,12 @@ fn the_default_class_has_its_extranonce_in_an_output() {
     assert_eq!(transaction.output[0].value.to_sat(), 1000, "in the pool's order");
 }
 
-/// Firmware that reads coinbases, and one that holds 255 bytes of them.
+/// Firmware that reads coinbases, and firmware that holds 255 bytes of them.
 #[test]
 fn long_tags_are_cut_for_the_extranonce() {
     let template = template(840_000, 312_500_000, 0, 0);
     for splits in [None, Some(vec![])] {
-        // Its own is the pool's to choose: where it alone is too long, all of both that is possible.
+        // The pool chooses its own tag: where that alone is too long, as much of both as possible.
         for (primary, secondary, fits) in [
             (13, 60, true),
             (60, 60, true),
@@ -194,7 +194,7 @@ fn a_split_of_another_tip_or_value_is_not_paid() {
     assert_eq!(outputs(&template), 2);
     template.prevhash = Hash256([7; 32]);
     assert_eq!(outputs(&template), 3);
-    // The pool works a split out from its value: nor is one of another value.
+    // The pool derives a split from its value, so one for another value is not paid either.
     template.coinbase_value += 1;
     assert_eq!(outputs(&template), 2);
 }
@@ -233,7 +233,8 @@ fn classes_are_chosen_by_bytes() {
 }
 
 proptest! {
-    /// Whatever a pool says, coinbases decode, pay exactly what they may, and keep every limit.
+    /// Whatever a pool says, coinbases decode, pay exactly what they may, and keep within every
+    /// limit.
     #[test]
     fn coinbases_keep_their_limits(
         height in 0u32..2_000_000,

@@ -1,4 +1,4 @@
-//! Work to test with, here and in the protocols.
+//! Work for tests, here and in the protocols.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ pub(crate) const HARD: u32 = 0x1d00_ffff;
 /// Every second hash is a block.
 pub(crate) const EASY: u32 = 0x207f_ffff;
 
-/// All that a node's first word of the same tip tells.
+/// What a node's first announcement of the same tip contains.
 pub(crate) fn tip(tip: u8, nbits: u32) -> Arc<Template> {
     let full = template(tip, nbits, 0);
     let header = TipHeader {

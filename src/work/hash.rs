@@ -28,7 +28,7 @@ impl Hash256 {
     /// One step up a merkle tree.
     ///
     /// A share takes a dozen of these, so they go straight to the compression function: a tenth
-    /// less time than by way of a hasher's buffer.
+    /// faster than through a hasher's buffer.
     pub(crate) fn merkle_step(&self, right: &Self) -> Self {
         let mut pair = [0; 64];
         pair[..32].copy_from_slice(&self.0);
@@ -48,7 +48,7 @@ impl Hash256 {
         Self::second_round(state)
     }
 
-    /// SHA-256 of the 32 bytes that the first hash left.
+    /// SHA-256 of the 32 bytes that the first hash produced.
     fn second_round(first: [u32; 8]) -> Self {
         let mut block = HASH_PADDING;
         let words = |words: [u32; 8], bytes: &mut [u8]| {
@@ -117,7 +117,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn short_ways_lead_to_the_same_hash(left: [u8; 32], right: [u8; 32], tail: [u8; 16]) {
+        fn shortcuts_lead_to_the_same_hash(left: [u8; 32], right: [u8; 32], tail: [u8; 16]) {
             let pair = [left, right].concat();
             prop_assert_eq!(Hash256(left).merkle_step(&Hash256(right)), Hash256::sha256d(&pair));
             let header: [u8; 80] = [&pair[..], &tail].concat().try_into().unwrap();

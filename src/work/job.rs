@@ -66,7 +66,7 @@ impl Job {
         matches!(&self.coinbases, Coinbases::One(coinbase) if coinbase.id == CoinbaseClass::Empty)
     }
 
-    /// The pool's split that it pays, if it pays one: not while that is awaited.
+    /// The pool's split that it pays, if any: none while that is awaited.
     pub fn split(&self) -> Option<&Coinbaser> {
         let pays_splits = matches!(self.coinbases, Coinbases::Each(_));
         self.payout.split(&self.template).filter(|_| pays_splits)
@@ -80,7 +80,7 @@ impl Job {
     pub fn coinbase(&self, class: CoinbaseClass) -> &Coinbase {
         match &self.coinbases {
             Coinbases::One(coinbase) => coinbase,
-            // No miner is of the class `Empty`.
+            // No miner has the class `Empty`.
             Coinbases::Each(all) => all.get(class.slot()).unwrap_or(&all[0]),
         }
     }
@@ -93,7 +93,7 @@ impl Job {
         }
     }
 
-    /// Hashes on the coinbase's way to the root. A subsidy-only block has no other transaction,
+    /// Hashes on the coinbase's path to the root. A subsidy-only block has no other transaction,
     /// whatever its template has.
     pub fn branches(&self) -> &[Hash256] {
         if self.is_empty() { &[] } else { &self.template.merkle_branches }
@@ -111,7 +111,7 @@ impl Job {
         header
     }
 
-    /// Bytes that a protocol made once of this job and one of its coinbases, kept for all its
+    /// Bytes that a protocol rendered once from this job and one of its coinbases, kept for all its
     /// connections.
     pub(crate) fn rendered(
         &self,
@@ -132,7 +132,7 @@ impl fmt::Debug for Job {
     }
 }
 
-/// As what a protocol writes a job with one of its coinbases.
+/// The form in which a protocol writes a job with one of its coinbases.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum RenderKind {
     /// Stratum V1's `mining.notify`.
@@ -155,18 +155,18 @@ impl RenderKind {
 /// The latest job and those that may still be submitted to.
 #[derive(Clone, Debug)]
 pub struct Work {
-    /// Newest first; never empty. Jobs on earlier tips stay for a while, so that a block found on
-    /// one still reaches the node.
+    /// Newest first; never empty. Jobs on earlier tips are kept for a while, so that a block found
+    /// on one still reaches the node.
     pub jobs: Arc<[Arc<Job>]>,
-    /// How the newest job reaches miners.
+    /// How fast the newest job goes out to miners.
     pub announce: Announce,
-    /// The subsidy-only job of the next tip, where it can be known.
+    /// The subsidy-only job of the next tip, where it can be known in advance.
     pub upcoming: Option<Arc<Upcoming>>,
     /// Counts publications.
     pub sequence: u64,
     pub admission: Admission,
-    /// Pooled jobs of series up to this one are worth nothing any more: the pool has gone, and
-    /// takes no share of them when it is back.
+    /// Pooled jobs of series up to this one are worthless: the pool has gone, and will accept no
+    /// share of them when it is back.
     pub void_series: u64,
 }
 
@@ -183,7 +183,7 @@ pub enum Announce {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Admission {
     Open,
-    /// Miners are sent away to their own backup pools, for this reason.
+    /// Miners are sent to their own backup pools, for this reason.
     Closed(Arc<str>),
 }
 
@@ -197,7 +197,7 @@ impl Work {
         self.latest().prevhash()
     }
 
-    /// An error when miners are not wanted, with why.
+    /// An error with the reason when miners are not wanted.
     pub(crate) fn admits(&self) -> Result<(), Arc<str>> {
         match &self.admission {
             Admission::Open => Ok(()),
@@ -215,7 +215,7 @@ impl Work {
     pub(crate) fn supersedes(&self, job: &Job) -> bool {
         job.prevhash() != self.tip()
             || self.is_void(job)
-            // Solo work goes on only until there is a pool.
+            // Solo work only goes on until there is a pool.
             || job.payout.pooled.is_none() && self.latest().payout.pooled.is_some()
     }
 

@@ -1,4 +1,4 @@
-//! The coinbase's way to the merkle root.
+//! The coinbase's path to the merkle root.
 
 use super::Hash256;
 

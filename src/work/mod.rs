@@ -1,8 +1,7 @@
-//! The nouns that everybody shares: what to mine on, whom to pay, jobs, submissions, shares.
+//! The types that everything shares: what to mine on, whom to pay, jobs, submissions, shares.
 //!
 //! Uses no other module of ours and no socket, but for the clock in `task` and the queue in
-//! `share_queue`.
-//! Not here: how any protocol writes these, and who mines (`books`).
+//! `share_queue`. How a protocol writes these is not here, nor who mines (`books`).
 
 mod allowance;
 mod assembler;

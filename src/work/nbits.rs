@@ -9,10 +9,10 @@ use super::Target;
 pub struct Nbits(u32);
 
 impl Nbits {
-    /// Of a regtest.
+    /// Regtest's.
     pub const EASIEST: Self = Self(0x207f_ffff);
 
-    /// None for a negative, zero or overflowing target, as consensus refuses them.
+    /// None for a negative, zero or overflowing target, which consensus refuses.
     pub fn new(bits: u32) -> Option<Self> {
         let (exponent, mantissa) = (bits >> 24, bits & 0x00FF_FFFF);
         let bytes = mantissa_bytes(mantissa);

@@ -1,5 +1,5 @@
-//! Networks to count by and to look up: IPv4 inside IPv6, and long lists. `cidr` has them as people
-//! write them.
+//! Networks to count by and to look up, with IPv4 inside IPv6, and long lists of them. `cidr` has
+//! them as people write them.
 
 use std::{
     collections::HashSet,
@@ -9,8 +9,8 @@ use std::{
 
 use super::Cidr;
 
-/// All addresses that begin alike. IPv4 is inside IPv6, as `::ffff:0:0/96`, so that an address is the
-/// same however a socket shows it.
+/// All addresses with the same prefix. IPv4 is inside IPv6, as `::ffff:0:0/96`, so that an address
+/// is the same however a socket shows it.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Network {
     first: u128,
@@ -23,7 +23,7 @@ impl Network {
         Self::within(bits(ip), 128)
     }
 
-    /// One party's, as a rule: a /24, or a /64 of IPv6.
+    /// Usually one party's: a /24, or a /64 of IPv6.
     pub(crate) fn around(ip: IpAddr) -> Self {
         let bits = bits(ip);
         Self::within(bits, if is_v4(bits) { V4_LEN + 24 } else { 64 })
@@ -71,7 +71,7 @@ pub(crate) struct Networks {
 }
 
 impl Networks {
-    /// How long the closest network around `ip` is; none: it is in none.
+    /// The prefix length of the closest network around `ip`, or none if it is in none.
     pub(crate) fn closest(&self, ip: IpAddr) -> Option<u8> {
         let bits = bits(ip);
         let around = |(len, all): &&(u8, HashSet<u128>)| {
@@ -117,7 +117,7 @@ fn is_v4(bits: u128) -> bool {
     bits >> 32 == 0xFFFF
 }
 
-/// `::/0` is all of IPv6, and none of IPv4, whose addresses have their place in it.
+/// `::/0` is all of IPv6 and none of IPv4, although those addresses lie inside it.
 fn may_hold(len: u8, bits: u128) -> bool {
     len >= V4_LEN || !is_v4(bits)
 }

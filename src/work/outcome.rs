@@ -9,12 +9,12 @@ pub enum BlockOutcome {
     Stale,
     /// The node refuses it, in its own words.
     Rejected(String),
-    /// No verdict yet: down, busy, or still checking. Asked again.
+    /// No verdict yet: the node is down, busy, or still checking. It is asked again.
     Unanswered(String),
 }
 
 impl BlockOutcome {
-    /// As the metrics and the database say it.
+    /// The name in metrics and the database.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Accepted => "accepted",

@@ -1,4 +1,4 @@
-//! Whom a coinbase pays, and under which marks.
+//! Whom a coinbase pays, and with which tags.
 
 use std::sync::{
     Arc,
@@ -17,8 +17,8 @@ pub struct Payout {
     pub tag_secondary: Box<[u8]>,
     /// `mining.unique_id`.
     pub unique_id: u16,
-    /// The operator's own script: if the pool gives it a split, that one is placed before others
-    /// where a class has no room for all (`pooling.always_pay_self`). None: in the pool's order.
+    /// The operator's own script: if the pool gives it a split, that one goes before others where a
+    /// class has no room for all (`pooling.always_pay_self`). None: in the pool's order.
     pub own_script: Option<Box<[u8]>>,
     /// Present when pooled.
     pub pooled: Option<PoolTerms>,
@@ -34,29 +34,31 @@ pub struct PoolTerms {
     pub min_difficulty: u64,
     /// The last good split that the pool sent on this connection: see [`Payout::split`].
     pub coinbaser: Option<Arc<Coinbaser>>,
-    /// The last coinbaser request that ended, well or not: there is no more to wait for.
+    /// The last coinbaser request that ended, successfully or not: there is nothing more to wait
+    /// for.
     pub settled: Option<CoinbaserRequest>,
-    /// Connections that this pool client has configured; contexts are sent anew on each.
+    /// Counts the connections that the pool has configured; contexts are sent again on each.
     pub epoch: u64,
     /// Counts up, from 1, whenever shares of earlier work stop being worth anything to the pool.
     pub series: u64,
-    /// The last series that is worth nothing any more. This one's own: the pool has gone, and takes
-    /// none of its shares when it is back.
+    /// The last series that has become worthless. If it is this one's own, the pool has gone and
+    /// will accept none of its shares when it is back.
     pub void_series: u64,
-    /// The same as it is at this moment.
+    /// The same, as of this moment.
     pub void_now: VoidNow,
 }
 
 impl PoolTerms {
-    /// True when nobody pays for shares of this work any more, whether new work has gone out since
-    /// or not.
+    /// True when nobody pays for shares of this work any more, whether or not new work has gone out
+    /// since.
     pub fn is_void(&self) -> bool {
         self.series <= self.void_now.get()
     }
 }
 
-/// The last series that is worth nothing any more, shared by all terms of a pool client, which alone
-/// moves it. New work needs milliseconds to reach miners; who judges their shares knows at once.
+/// The last series that has become worthless, shared by all terms of a pool client, which alone
+/// changes it. New work takes milliseconds to reach miners; whoever judges their shares knows at
+/// once.
 #[derive(Clone, Debug, Default)]
 pub struct VoidNow(Arc<AtomicU64>);
 
@@ -70,7 +72,7 @@ impl VoidNow {
     }
 }
 
-/// Terms are told apart by what they said when they were given.
+/// Terms are compared by what they said when they were given.
 impl PartialEq for VoidNow {
     fn eq(&self, _: &Self) -> bool {
         true
@@ -83,7 +85,7 @@ impl Eq for VoidNow {}
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct CoinbaserRequest {
     pub prevhash: Hash256,
-    /// Sats that the template can pay.
+    /// Satoshis that the template can pay.
     pub value: u64,
 }
 
@@ -111,8 +113,8 @@ pub struct PayoutOutput {
 }
 
 impl Payout {
-    /// The split to pay in a block of `template`, if there is one: the pool works it out again
-    /// from its number and the value, so a split for any other value would be refused.
+    /// The split to pay in a block of `template`, if there is one: the pool derives it again from
+    /// its number and the value, so a split for any other value would be refused.
     pub fn split(&self, template: &Template) -> Option<&Coinbaser> {
         let split = self.pooled.as_ref()?.coinbaser.as_deref()?;
         (split.request == CoinbaserRequest::of(template)).then_some(split)

@@ -1,8 +1,8 @@
-//! Words of strangers, made fit to be shown: in a log, on a terminal, on a page.
+//! Makes strangers' text safe to show in a log, on a terminal or on a page.
 
 use std::borrow::Cow;
 
-/// `text` in one piece that says nothing to a terminal and does not turn the text beside it round,
+/// `text` on one line, without anything that controls a terminal or reverses the text around it,
 /// cut after `max` characters. Copies only where something has to change.
 pub(crate) fn printable(text: &str, max: usize) -> Cow<'_, str> {
     let cut = text.char_indices().nth(max).map_or(text, |(end, _)| &text[..end]);
@@ -13,16 +13,16 @@ pub(crate) fn printable(text: &str, max: usize) -> Cow<'_, str> {
     Cow::Owned(cut.chars().map(shown).collect())
 }
 
-/// The same of bytes, which may be no text at all.
+/// The same for bytes, which may not be text at all.
 pub(crate) fn printable_bytes(bytes: &[u8], max: usize) -> String {
     // No character has more than four bytes, so nothing that would be shown is left out.
     let some = bytes.get(..max.saturating_mul(4)).unwrap_or(bytes);
     printable(&String::from_utf8_lossy(some), max).into_owned()
 }
 
-/// Not a control character (of C0 or C1), a line's or a paragraph's end, what orders a direction of
-/// writing (as U+202E does) or what is there without being seen. Joiners are: emoji and the writing
-/// of half of Asia need them.
+/// False for control characters (C0 and C1), line and paragraph separators, whatever sets the
+/// writing direction (like U+202E), and invisible characters. True for joiners: emoji and many
+/// Asian scripts need them.
 pub(crate) fn is_printable(c: char) -> bool {
     !matches!(c,
         '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_that_commands_or_hides_gets_through() {
+    fn nothing_that_controls_a_terminal_or_hides_gets_through() {
         for (text, shown) in [
             ("bc1qabc.garage", "bc1qabc.garage"),
             ("a\nINFO block found", "a\u{fffd}INFO block found"),
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_cut_between_characters() {
+    fn text_is_cut_between_characters() {
         assert_eq!(printable("\u{fc}\u{fc}\u{fc}", 2), "\u{fc}\u{fc}");
         assert_eq!(printable_bytes("\u{20ac}\u{20ac}\u{20ac}".as_bytes(), 2), "\u{20ac}\u{20ac}");
         assert_eq!(printable_bytes(b"a\xff\x1b[0m", 8), "a\u{fffd}\u{fffd}[0m");

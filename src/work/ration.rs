@@ -1,4 +1,4 @@
-//! How often the same thing is said: whoever can cause a line in the log must not fill it.
+//! Limits how often the same thing is logged: whoever can cause a log line must not fill the log.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ impl Ration {
         Self { each, last: None, unsaid: 0 }
     }
 
-    /// How many were swallowed since the last, when it is time for one.
+    /// How many were swallowed since the last line, when it is time for another.
     pub(crate) fn may_say(&mut self, now: Instant) -> Option<u64> {
         if self.last.is_some_and(|last| now < last + self.each) {
             self.unsaid += 1;
@@ -26,7 +26,7 @@ impl Ration {
     }
 }
 
-/// What strangers cause by the thousand: often enough to see that it goes on.
+/// For what strangers cause by the thousand: often enough to see that it continues.
 impl Default for Ration {
     fn default() -> Self {
         Self::new(SAY_EACH)
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_line_gets_through_in_a_while_and_says_how_many_did_not() {
+    fn one_line_per_interval_gets_through_and_says_how_many_did_not() {
         let mut ration = Ration::default();
         #[expect(clippy::disallowed_methods, reason = "any origin will do")]
         let start = Instant::now();

@@ -8,7 +8,7 @@ pub(crate) enum Refused {
     Full,
     /// `stratum.max_connections_per_ip`.
     FullForIp,
-    /// There is no work to give.
+    /// There is no work to give out.
     NoWork,
     /// The connection has as many channels as one may.
     FullForConnection,
@@ -16,7 +16,7 @@ pub(crate) enum Refused {
     FullOfUnproven,
     /// `limits.connections_per_minute`.
     TooOften,
-    /// It is shut out, for crossing limits again and again.
+    /// It is banned for crossing limits again and again.
     Banned,
     /// `limits.deny`.
     Denied,
@@ -34,7 +34,7 @@ impl Refused {
         Self::Denied,
     ];
 
-    /// As metrics say it.
+    /// The name in metrics.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Full => "max-connections",

@@ -16,7 +16,7 @@ pub struct Submission {
     pub version_mask: u32,
 }
 
-/// What a miner says of the version in its header.
+/// How a miner gives the version of its header.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Version {
     /// Nothing: it is the job's.
@@ -29,8 +29,8 @@ pub enum Version {
 
 /// A submission that met its target, or one that is a block whatever else it is.
 ///
-/// `J` is how it holds its job: a share that only waits for an answer must not keep a template in
-/// memory.
+/// `J` is how it holds its job: a share that is only waiting for an answer must not keep a template
+/// in memory.
 #[derive(Clone, Debug)]
 pub struct Share<J = Arc<Job>> {
     pub job: J,
@@ -49,12 +49,12 @@ pub struct Share<J = Arc<Job>> {
     pub hash: Hash256,
     pub is_block: bool,
     pub username: Username,
-    /// Who sent it: the roster's number of the miner; 0: nobody in it.
+    /// The roster's number of the miner who sent it; 0: nobody in the roster.
     pub miner: u64,
 }
 
 impl<J> Share<J> {
-    /// The same share, with its job held in another way.
+    /// The same share, holding its job in another way.
     pub(crate) fn with_job<K>(self, job: K) -> Share<K> {
         let Self { coinbase_id, quickdiff, target_byte, difficulty, extranonce, .. } = self;
         let Self { ntime, nonce, version, hash, is_block, username, miner, .. } = self;
@@ -87,12 +87,12 @@ pub struct FoundBlock {
     pub username: Username,
 }
 
-/// Whom a share belongs to, as the miner wrote it, but for what no log can show. Cheap to clone.
+/// Whom a share belongs to, as the miner wrote it, without what cannot be printed. Cheap to clone.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Username(pub Arc<str>);
 
 impl Username {
-    /// From a stranger's mouth.
+    /// As a stranger sent it.
     pub fn heard(name: &str) -> Self {
         Self(printable(name, usize::MAX).into())
     }
@@ -123,7 +123,7 @@ macro_rules! rejects {
         impl $type {
             pub(crate) const ALL: [Self; [$($name),*].len()] = [$(Self::$reason),*];
 
-            /// As miners, metrics and the API are told.
+            /// The name that miners, metrics and the API are given.
             pub(crate) const fn name(self) -> &'static str {
                 match self {
                     $(Self::$reason => $name,)*
@@ -139,7 +139,7 @@ rejects! {
         UnknownJob = "unknown-work",
         /// Older than the job may be.
         StaleWork = "stale-work",
-        /// On a block that is no longer the tip.
+        /// Built on a block that is no longer the tip.
         StalePrevblk = "stale-prevblk",
         NtimeTooOld = "time-too-old",
         NtimeTooNew = "time-too-new",
@@ -153,13 +153,13 @@ rejects! {
         BadExtranonce = "bad-extranonce2-size",
         Unauthorized = "unauthorized-worker",
         NotSubscribed = "not-subscribed",
-        /// Fields missing, or not of the form that they must have.
+        /// Fields are missing or malformed.
         Malformed = "malformed-submit",
     }
 }
 
 impl Reject {
-    /// Nobody who mines comes by this: not by lateness, and not by coming back.
+    /// No honest miner causes this, neither by being late nor by reconnecting.
     pub(crate) const fn is_bad(self) -> bool {
         matches!(
             self,

@@ -1,4 +1,4 @@
-//! The way of accepted shares to the pool: a bounded queue in which each connection has a part.
+//! How accepted shares get to the pool: a bounded queue in which each connection has a part.
 
 use std::sync::{
     Arc,
@@ -13,12 +13,12 @@ use super::Share;
 #[derive(Debug)]
 pub struct ShareBatch {
     pub(crate) shares: Vec<Share>,
-    /// The sender's batches that wait.
+    /// How many of the sender's batches are waiting.
     waiting: Arc<AtomicUsize>,
 }
 
 impl From<Vec<Share>> for ShareBatch {
-    /// Of nobody's connection.
+    /// A batch that belongs to no connection.
     fn from(shares: Vec<Share>) -> Self {
         Self { shares, waiting: Arc::new(AtomicUsize::new(1)) }
     }
@@ -30,8 +30,8 @@ impl Drop for ShareBatch {
     }
 }
 
-/// One connection's way into the queue. A connection that floods it runs out of its own part, not
-/// of the others'.
+/// One connection's access to the queue. A connection that floods it uses up its own part, not the
+/// others'.
 #[derive(Debug)]
 pub(crate) struct ShareLane {
     queue: mpsc::Sender<ShareBatch>,
@@ -45,20 +45,20 @@ impl ShareLane {
 
     /// Queues shares; false when there was no room for them, and they are lost.
     pub(crate) fn send(&self, shares: Vec<Share>) -> bool {
-        // Half of the queue is for whoever has nothing in it.
+        // Half of the queue is for those who have nothing in it.
         let is_scarce = self.queue.capacity() < self.queue.max_capacity() / 2;
         let most = if is_scarce { 1 } else { LANE_MAX };
         if self.waiting.load(Relaxed) >= most {
             return false;
         }
         self.waiting.fetch_add(1, Relaxed);
-        // A batch that finds no room gives its number back when it is dropped.
+        // A batch that finds no room is uncounted when it is dropped.
         self.queue.try_send(ShareBatch { shares, waiting: Arc::clone(&self.waiting) }).is_ok()
     }
 }
 
-/// Batches of one connection that may wait: what a busy proxy sends while the pool's task is at
-/// something else for a tenth of a second.
+/// How many batches of one connection may wait: what a busy proxy sends while the pool's task is
+/// busy for a tenth of a second.
 const LANE_MAX: usize = 64;
 
 #[cfg(test)]
@@ -74,7 +74,7 @@ mod tests {
         assert!(sent < 256, "{sent}");
         let honest: Vec<_> = (0..100).map(|_| ShareLane::new(sender.clone())).collect();
         assert!(honest.iter().all(|honest| honest.send(Vec::new())));
-        // Only so many of its own wait that the queue is its own again when it is read.
+        // Only its own batches are limited, so it can send again once they are read.
         assert!(!flooders[0].send(Vec::new()));
         while queue.try_recv().is_ok() {}
         assert!((0..LANE_MAX).all(|_| flooders[0].send(Vec::new())));

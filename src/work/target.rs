@@ -1,4 +1,4 @@
-//! 256-bit targets and the difficulties that stand for them. Exact; the only place that converts.
+//! 256-bit targets and the difficulties that stand for them. Exact; conversions are made only here.
 
 use std::fmt;
 
@@ -65,8 +65,8 @@ impl Target {
         if value == 0.0 { f64::INFINITY } else { DIFFICULTY_1 / value }
     }
 
-    /// As miners are told it, in its 40 leading bits: those who work a difficulty out of it in floating
-    /// point and cut that to a whole number get the one that was meant, not the one below.
+    /// As miners are sent it, in its 40 leading bits: those who derive a difficulty from it in
+    /// floating point and truncate that get the one that was meant, not the one below.
     pub(crate) fn told(self) -> Self {
         let Some(at) = self.0.iter().position(|word| *word != 0) else { return self };
         let keep =
@@ -110,7 +110,7 @@ impl Difficulty {
         (value.is_finite() && value >= DIFFICULTY_LEAST).then_some(Self(value))
     }
 
-    /// 2^exponent, held to what a difficulty may be.
+    /// 2^exponent, clamped to what a difficulty may be.
     pub fn pow2(exponent: i32) -> Self {
         Self(2f64.powi(exponent.clamp(-30, 63)))
     }
@@ -130,23 +130,23 @@ impl Difficulty {
         u8::try_from(self.log2_floor().max(0)).unwrap_or(u8::MAX)
     }
 
-    /// The greatest power of two that is not above.
+    /// The greatest power of two not above it.
     pub(crate) fn floor_pow2(self) -> Self {
         Self::pow2(self.log2_floor())
     }
 
-    /// The least power of two that is not below.
+    /// The least power of two not below it.
     pub(crate) fn ceil_pow2(self) -> Self {
         let floor = self.floor_pow2();
         if floor.0 < self.0 { Self::pow2(self.log2_floor() + 1) } else { floor }
     }
 
-    /// The greatest whole number that is not above; below 1 itself.
+    /// The greatest whole number not above it; below 1, the difficulty itself.
     pub(crate) fn floor_whole(self) -> Self {
         if self.0 < 1.0 { self } else { Self(self.0.floor()) }
     }
 
-    /// The least whole number that is not below; below 1 itself.
+    /// The least whole number not below it; below 1, the difficulty itself.
     pub(crate) fn ceil_whole(self) -> Self {
         if self.0 < 1.0 { self } else { Self(self.0.ceil()) }
     }
@@ -174,11 +174,11 @@ fn decompose(value: f64) -> (u64, i32) {
     if biased == 0 { (fraction.max(1), -1074) } else { (fraction | 1 << 52, biased - 1075) }
 }
 
-/// 2^32: hashes for a share of difficulty 1.
+/// 2^32: expected hashes for a share of difficulty 1.
 pub(crate) const HASHES_PER_DIFFICULTY: f64 = 4_294_967_296.0;
 /// A relative error of 2^-39: far above an `f64`'s, far below what a share is worth.
 const TOLD_BITS: u32 = 40;
-/// Below this, every hash meets the target anyhow (2^32 hashes make difficulty 1).
+/// Below this, every hash meets the target anyway (difficulty 1 takes 2^32 hashes).
 const DIFFICULTY_LEAST: f64 = 1e-9;
 const TWO_64: f64 = 18_446_744_073_709_551_616.0;
 /// 0xFFFF × 2^208.

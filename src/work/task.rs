@@ -12,16 +12,16 @@ use tracing::{debug, info, warn};
 use super::{Admission, Assembler, AssemblerConfig, Job, Payout, PoolHealth, Template, Work};
 use crate::clock::now;
 
-/// What the task listens to.
+/// The task's inputs.
 pub(crate) struct WorkInputs {
-    /// Nothing is made before there is one.
+    /// No work is made before there is one.
     pub(crate) configs: watch::Receiver<Option<Arc<AssemblerConfig>>>,
     pub(crate) templates: watch::Receiver<Option<Arc<Template>>>,
     pub(crate) payouts: watch::Receiver<Option<Arc<Payout>>>,
     pub(crate) pool_health: watch::Receiver<PoolHealth>,
-    /// What nodes should be asked about.
+    /// Jobs that nodes should be asked about.
     pub(crate) proposals: watch::Sender<Option<Arc<Job>>>,
-    /// What nodes would say to blocks of a job.
+    /// What nodes said about blocks of a job.
     pub(crate) verdicts: mpsc::Receiver<Verdict>,
 }
 
@@ -34,15 +34,15 @@ pub(crate) struct Verdict {
 
 /// Where work goes.
 pub(crate) struct Outputs {
-    /// For those who look from the start.
+    /// For those who watch from the start.
     latest: watch::Sender<Option<Arc<Work>>>,
-    /// For miners, who are let in with the first.
+    /// For miners, who are admitted once the first work exists.
     first: Option<oneshot::Sender<watch::Receiver<Arc<Work>>>>,
     miners: Option<watch::Sender<Arc<Work>>>,
 }
 
 impl Outputs {
-    /// What comes of it is the work for miners, as soon as there is any.
+    /// The returned receiver yields the work for miners as soon as there is any.
     pub(crate) fn new(
         latest: watch::Sender<Option<Arc<Work>>>,
     ) -> (Self, oneshot::Receiver<watch::Receiver<Arc<Work>>>) {
@@ -60,7 +60,7 @@ impl Outputs {
             None => {
                 let (miners, receiver) = watch::channel(work);
                 self.miners = Some(miners);
-                // Nobody waits any more: gatewayd stops.
+                // If nobody waits any more, gatewayd is stopping.
                 self.first.take().map(|first| first.send(receiver));
             }
         }
@@ -74,7 +74,7 @@ pub(crate) async fn run(mut inputs: WorkInputs, mut outputs: Outputs, shutdown: 
         _ => return,
     };
     let mut assembler = Assembler::new(config, rand::random(), now());
-    // Values that were there before this task listened count as news.
+    // Values that were set before this task started count as changes.
     inputs.templates.mark_changed();
     inputs.payouts.mark_changed();
     inputs.pool_health.mark_changed();
@@ -85,7 +85,7 @@ pub(crate) async fn run(mut inputs: WorkInputs, mut outputs: Outputs, shutdown: 
             () = shutdown.cancelled() => return,
             config = news(&mut inputs.configs) => match config {
                 Some(Some(config)) => assembler.on_config(&config, now()),
-                // Nobody takes an address away.
+                // An address is never taken away.
                 Some(None) => None,
                 None => return,
             },
@@ -94,7 +94,7 @@ pub(crate) async fn run(mut inputs: WorkInputs, mut outputs: Outputs, shutdown: 
                 Some(None) => None,
                 None => return,
             },
-            // Before the pool's health: its terms come first, so that none of its old ones are used.
+            // Before the pool's health: new terms come first, so that old ones are not used.
             payout = news(&mut inputs.payouts) => match payout {
                 Some(Some(payout)) => assembler.on_payout(&payout, now()),
                 Some(None) => assembler.on_no_payout(),
@@ -123,7 +123,7 @@ pub(crate) async fn run(mut inputs: WorkInputs, mut outputs: Outputs, shutdown: 
     }
 }
 
-/// The next value of `input`. None: its sender left.
+/// The next value of `input`. None: its sender is gone.
 async fn news<T: Clone>(input: &mut watch::Receiver<T>) -> Option<T> {
     input.changed().await.ok()?;
     Some(input.borrow_and_update().clone())

@@ -1,4 +1,4 @@
-//! What a node says a block may be made of.
+//! What a node says a block may contain.
 
 use std::sync::Arc;
 
@@ -6,10 +6,10 @@ use bytes::Bytes;
 
 use super::{Hash256, Nbits, merkle};
 
-/// A block template. Immutable; a newer one replaces it whole.
+/// A block template. Immutable; a newer one replaces it entirely.
 #[derive(Debug)]
 pub struct Template {
-    /// The node that made it, as it is named in logs.
+    /// The node that made it, as named in logs.
     pub source: Arc<str>,
     pub kind: TemplateKind,
     pub height: u32,
@@ -29,14 +29,14 @@ pub struct Template {
     pub transactions: Box<[TemplateTx]>,
     /// Sibling hashes of the coinbase on its way to the merkle root.
     pub merkle_branches: Box<[Hash256]>,
-    /// Bytes of all `transactions` with witness.
+    /// Bytes of all `transactions`, with witnesses.
     pub total_size: u32,
     pub total_weight: u32,
     pub total_sigops: u32,
     pub limits: BlockLimits,
 }
 
-/// Where a template came from, and so what may be built on it.
+/// Where a template came from, and hence what may be built on it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum TemplateKind {
     /// Made from a block header alone, before the node has built a template: subsidy only.
@@ -100,7 +100,7 @@ impl Template {
 }
 
 impl BlockLimits {
-    /// Bitcoin's own, for when no template has said otherwise.
+    /// Bitcoin's own limits, for when no template has said otherwise.
     pub const CONSENSUS: Self = Self { size: 4_000_000, weight: 4_000_000, sigops: 80_000 };
 }
 

@@ -1,7 +1,7 @@
 //! The subsidy-only job of the next block, built before its tip is known.
 //!
-//! All that a tip adds to it is the hash, nbits and time. So protocols that can send work ahead
-//! (Stratum V2's future jobs) need few bytes, and no hashing, when the tip comes.
+//! All that a tip adds to it is the hash, nbits and time. Protocols that can send work ahead
+//! (Stratum V2's future jobs) then need only a few bytes, and no hashing, when the tip comes.
 
 use std::{
     fmt,
@@ -37,7 +37,7 @@ impl Upcoming {
         Self { id, height, version, coinbase, payout, subsidy, extranonce_prefix, rendered }
     }
 
-    /// Bytes that a protocol made once of this, kept for all its connections.
+    /// Bytes that a protocol rendered from this once, kept for all its connections.
     pub(crate) fn rendered(&self, render: impl FnOnce() -> Bytes) -> &Bytes {
         self.rendered.get_or_init(render)
     }

@@ -1,4 +1,4 @@
-//! Finds the difficulty at which a miner sends the shares per minute that are wanted.
+//! Finds the difficulty at which a miner sends the wanted number of shares per minute.
 //!
 //! No clock: callers pass `now`.
 
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::Difficulty;
 
-/// What the operator and the pool want.
+/// What the operator and the pool ask for.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct VardiffConfig {
     /// Never below: the operator's floor, the class's, or the pool's, whichever is highest.
@@ -15,7 +15,7 @@ pub(crate) struct VardiffConfig {
     /// Never above; not below the floor.
     pub(crate) ceiling: Option<Difficulty>,
     pub(crate) shares_per_minute: u32,
-    /// Difficulties are powers of two, as a pool credits them; else whole numbers from 1 on.
+    /// Difficulties are powers of two, as a pool credits them; otherwise whole numbers from 1 up.
     pub(crate) powers_of_two: bool,
 }
 
@@ -26,7 +26,7 @@ pub(crate) enum Change {
     Next(Difficulty),
     /// At once, with a clean duplicate of the job: the miner is far too fast.
     Quick(Difficulty),
-    /// None yet: a miner floods the gateway at a difficulty that is fixed. At this one it would send a
+    /// No change yet: a miner floods the gateway at a fixed difficulty. At this one it would send a
     /// share a second.
     Flood(Difficulty),
 }
@@ -62,13 +62,13 @@ impl Vardiff {
         self.config.floor
     }
 
-    /// Whether the rules let a miner go on at this difficulty.
+    /// Whether the rules let a miner stay at this difficulty.
     pub(crate) fn allows(&self, difficulty: Difficulty) -> bool {
         let VardiffConfig { floor, ceiling, .. } = self.config;
         difficulty >= floor && ceiling.is_none_or(|ceiling| difficulty <= ceiling)
     }
 
-    /// Starts to measure anew, as when a miner gets its first job.
+    /// Starts measuring afresh, as when a miner gets its first job.
     pub(crate) fn restart_at(&mut self, now: Instant) {
         self.restart(now);
         self.last_share = now;
@@ -96,8 +96,8 @@ impl Vardiff {
 
     /// Counts an accepted share that was made at difficulty `at`.
     ///
-    /// A share of older terms shows that the miner lives, but not how fast it is at the present
-    /// difficulty: what was in flight during a change must not cause another.
+    /// A share at an older difficulty shows that the miner is alive, but not how fast it is at the
+    /// present one: what was in flight during a change must not cause another.
     pub(crate) fn on_share(&mut self, at: Difficulty, now: Instant) -> Option<Change> {
         self.last_share = now;
         if at != self.difficulty {
@@ -130,7 +130,7 @@ impl Vardiff {
         change.map(Change::Next)
     }
 
-    /// Whether a fixed difficulty is one that a gateway can bear.
+    /// Whether the gateway can bear a fixed difficulty.
     fn flood(&mut self, now: Instant) -> Option<Change> {
         if self.window_shares < FLOOD_SHARES {
             return None;
@@ -168,13 +168,13 @@ impl Vardiff {
         change.map(Change::Next)
     }
 
-    /// The wanted time between shares.
+    /// The target time between shares.
     fn aim(&self) -> Duration {
         Duration::from_secs(60) / self.config.shares_per_minute.max(1)
     }
 
     fn patience(&self) -> Duration {
-        // Eight times the wanted time passes by chance before one share in three thousand.
+        // Eight times the target time passes by chance before one share in three thousand.
         SILENCE.max(self.aim() * 8)
     }
 
@@ -189,7 +189,7 @@ impl Vardiff {
         self.last_share = now;
     }
 
-    /// `value` within the rules.
+    /// `value` held to the rules.
     fn held(&self, value: f64) -> Difficulty {
         let VardiffConfig { floor, ceiling, powers_of_two, .. } = self.config;
         let wanted = Difficulty::new(value).unwrap_or(floor).max(floor);
@@ -197,14 +197,15 @@ impl Vardiff {
             let below = wanted.floor_pow2();
             if below < floor { wanted.ceil_pow2() } else { below }
         } else {
-            // Firmware cuts a difficulty to a whole number, and would send shares that are too easy.
+            // Firmware truncates a difficulty to a whole number, and would send shares that are too
+            // easy.
             let whole = wanted.floor_whole();
             if whole < floor { wanted.ceil_whole() } else { whole }
         };
         ceiling.map_or(held, |ceiling| held.min(ceiling))
     }
 
-    /// Moves to `value` within the rules; none when that changes nothing.
+    /// Moves to `value` held to the rules; none when that changes nothing.
     fn change_at(&mut self, value: f64, now: Instant) -> Option<Difficulty> {
         let held = self.held(value);
         let changed = held != self.difficulty;
@@ -220,19 +221,19 @@ impl Vardiff {
 const WINDOW_SHARES: u32 = 16;
 /// Shares after which a miner that is much too fast is noticed.
 const QUICK_SHARES: u32 = 8;
-/// How many times too fast that is.
+/// How many times too fast counts as much too fast.
 const QUICK_RATE: f64 = 8.0;
 const QUICK_FACTOR_LEAST: f64 = 4.0;
-/// From one window's guess; the next one corrects it.
+/// The most that one window's guess may raise it; the next window corrects it.
 const QUICK_FACTOR_MOST: f64 = 65_536.0;
 const EACH_LEAST_S: f64 = 1e-4;
-/// At a fixed difficulty: so many shares within this time, twenty a second, are a flood. Wanted are
-/// eight a minute; a market's renter asks for one a second at most.
+/// At a fixed difficulty, this many shares in a window, twenty a second, are a flood. Eight a
+/// minute are wanted; a hashrate market asks for one a second at most.
 const FLOOD_SHARES: u32 = 600;
 const FLOOD_TIME: Duration = Duration::from_secs(30);
-/// What is under way when the difficulty changes must not change it again.
+/// Shares in flight when the difficulty changes must not change it again.
 const EXCESS_EACH: Duration = Duration::from_secs(1);
-/// A miner that is silent this long is asked for less.
+/// A miner that has been silent this long gets an easier difficulty.
 const SILENCE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ struct Bench {
     now: Instant,
     luck: u64,
     quick: u32,
-    /// A change that waits for the next job.
+    /// When a change that waits for the next job is due.
     waiting: Option<Instant>,
     difficulty: Difficulty,
 }
@@ -48,7 +48,7 @@ impl Bench {
         let end = self.now + Duration::from_secs_f64(seconds);
         let mut shares = 0;
         while self.now < end {
-            // Memoryless: a share's time may be drawn anew at each change.
+            // Memoryless: a share's time may be redrawn at each change.
             let wait = -self.chance().ln() * self.difficulty.get() / speed;
             let share = self.now + Duration::from_secs_f64(wait.min(1e9));
             let event = [Some(share), Some(self.vardiff.deadline()), self.waiting, Some(end)];
@@ -81,7 +81,7 @@ impl Bench {
     }
 }
 
-/// 2^32 hashes make a difficulty.
+/// A difficulty takes 2^32 hashes.
 fn terahashes(count: f64) -> f64 {
     count * 1e12 / 4_294_967_296.0
 }
@@ -137,7 +137,7 @@ fn a_year_of_steady_mining_moves_little() {
 }
 
 #[test]
-fn a_wanted_rate_of_one_a_minute_is_kept_too() {
+fn a_target_rate_of_one_a_minute_is_kept_too() {
     let mut bench = Bench::new(VardiffConfig { shares_per_minute: 1, ..config() });
     let speed = terahashes(100.0);
     bench.mine(speed, 20_000.0);
@@ -177,9 +177,9 @@ fn suggestions_are_held_to_the_rules() {
     }
 }
 
-/// Firmware cuts them.
+/// Firmware truncates them.
 #[test]
-fn difficulties_are_whole_from_one_on_and_never_below_the_floor() {
+fn difficulties_are_whole_from_one_up_and_never_below_the_floor() {
     let now = start();
     for (floor, wanted, given) in [
         (0.001, 1746.23, 1746.0),
@@ -198,7 +198,7 @@ fn difficulties_are_whole_from_one_on_and_never_below_the_floor() {
 }
 
 #[test]
-fn shares_of_older_terms_change_nothing() {
+fn shares_at_an_older_difficulty_change_nothing() {
     let now = start();
     let mut vardiff = Vardiff::new(config(), now);
     for _ in 0..1000 {
@@ -208,7 +208,7 @@ fn shares_of_older_terms_change_nothing() {
 }
 
 #[test]
-fn a_fixed_difficulty_stays_but_for_a_flood() {
+fn a_fixed_difficulty_stays_except_in_a_flood() {
     let fixed = Difficulty::pow2(14);
     let rules = VardiffConfig { ceiling: Some(fixed), ..config() };
     // Exactly as many as may be, and one in a while more.

@@ -1,4 +1,4 @@
-//! What a node would say to a block: splits are mined on once it has said yes.
+//! Asks a node whether it would accept a block: splits are mined on once it has said yes.
 
 use std::{
     sync::Arc,
@@ -12,7 +12,7 @@ use crate::work::{Admission, Announce, BuildJob, Job, Payout, TemplateKind, Work
 pub(super) struct Trial {
     pub(super) job: Arc<Job>,
     pub(super) announce: Announce,
-    /// Without an answer by then it is published all the same.
+    /// Without an answer by then, it is published all the same.
     pub(super) until: Instant,
 }
 
@@ -22,7 +22,7 @@ impl Assembler {
         self.proposal.take()
     }
 
-    /// Takes a node's word on whether it would accept a block of `job`. None: it gave none.
+    /// Takes a node's word on whether it would accept a block of `job`. None: it gave no answer.
     pub fn on_verdict(&mut self, job: &Job, accepted: Option<bool>, now: Instant) -> Option<Work> {
         self.judged = Some((*job.prevhash(), Arc::clone(&job.payout)));
         let trial = self.trial.take_if(|trial| {
@@ -49,8 +49,8 @@ impl Assembler {
         Some(self.publish(BuildJob::Classes, Announce::Now, &payout, now))
     }
 
-    /// Publishes work that pays all of `payout`: at once if a node would take it, else when it has
-    /// said so. Until then miners have work that pays the pool's script alone.
+    /// Publishes work that pays all of `payout`: at once if a node is known to accept it, otherwise
+    /// once it has said so. Until then miners have work that pays the pool's script alone.
     pub(super) fn offer(
         &mut self,
         announce: Announce,
@@ -86,5 +86,5 @@ impl Assembler {
     }
 }
 
-/// A node checks a full block in a tenth of this; work that pays the pool alone is good meanwhile.
+/// A node checks a full block in a tenth of this; meanwhile, work that pays the pool alone will do.
 const TRIAL_MAX: Duration = Duration::from_secs(2);

@@ -33,7 +33,7 @@ impl Bench {
         self.limiter.take(Limit::BadShares, ip(from), count, own_proof, self.now)
     }
 
-    /// Floods with bad shares for a minute; whether there is a ban then.
+    /// Floods with bad shares for a minute; true if there is a ban afterwards.
     fn flood(&mut self, from: &str, own_proof: usize) -> bool {
         for _ in 0..60 {
             for _ in 0..10 {
@@ -53,10 +53,10 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-/// Whose handshakes all fail, or who comes back while there is no work, is a farm as a rule; and who
-/// is shut out costs as much to turn away.
+/// Handshakes that all fail, or clients that return while there is no work, are usually a farm; and
+/// turning away a banned client costs as much as refusing a connection.
 #[test]
-fn a_flood_of_connections_is_refused_and_never_shut_out() {
+fn a_flood_of_connections_is_refused_and_never_banned() {
     let mut bench = Bench::new(rules());
     let first = (0..1000).filter(|_| bench.admit("203.0.113.7").is_ok()).count();
     assert_eq!(first, 100);
@@ -75,7 +75,7 @@ fn a_flood_of_connections_is_refused_and_never_shut_out() {
 }
 
 #[test]
-fn who_floods_is_shut_out_and_nobody_else_is() {
+fn a_flooder_is_banned_and_nobody_else_is() {
     let mut bench = Bench::new(rules());
     assert!(bench.flood("203.0.113.7", 0));
     assert_eq!(bench.admit("203.0.113.7"), Err(Refused::Banned));
@@ -84,12 +84,12 @@ fn who_floods_is_shut_out_and_nobody_else_is() {
     let view = bench.limiter.view(bench.now);
     assert_eq!((view.banned, view.bans), (1, 1));
     bench.now += Duration::from_secs(61);
-    assert_eq!(bench.admit("203.0.113.7"), Ok(None), "it has ended");
+    assert_eq!(bench.admit("203.0.113.7"), Ok(None), "the ban has ended");
 }
 
 /// A proxy that mines, and a flooder behind the same router.
 #[test]
-fn who_mines_does_not_wait_for_what_strangers_of_its_address_owe() {
+fn a_miner_does_not_wait_for_what_strangers_at_its_address_owe() {
     let bench = Bench::new(rules());
     let take =
         |limit, own_proof| bench.limiter.take(limit, ip("203.0.113.7"), 50, own_proof, bench.now);
@@ -97,7 +97,7 @@ fn who_mines_does_not_wait_for_what_strangers_of_its_address_owe() {
     for limit in [Limit::Logins, Limit::BadShares, Limit::Bytes] {
         assert!((0..10_000).any(|_| take(limit, 0).is_err()), "{limit:?}");
         assert_eq!(take(limit, 1), Ok(()), "{limit:?}");
-        assert!((0..10_000).any(|_| take(limit, 1).is_err()), "it has a limit, too: {limit:?}");
+        assert!((0..10_000).any(|_| take(limit, 1).is_err()), "it has a limit too: {limit:?}");
     }
 }
 
@@ -114,13 +114,13 @@ fn a_network_has_four_times_what_an_address_has() {
 }
 
 #[test]
-fn who_mines_is_not_shut_out_for_a_neighbour() {
+fn a_miner_is_not_banned_for_what_a_neighbour_does() {
     let mut bench = Bench::new(rules());
     bench.limiter.prove(ip("203.0.113.7"));
     assert!(!bench.flood("203.0.113.7", 0), "another behind the same address works");
     let crosses = (0..10).any(|_| bench.bad("203.0.113.7", 20, 0).is_err());
     assert!(crosses, "but the flooder is closed");
-    assert!(bench.flood("203.0.113.7", 1), "who works there is the flooder itself");
+    assert!(bench.flood("203.0.113.7", 1), "the one who mines there is the flooder itself");
     bench.limiter.leave(ip("203.0.113.7"));
     assert!(bench.limiter.0.lock().unwrap().proven.is_empty());
     let mut bench = Bench::new(rules());
@@ -131,7 +131,7 @@ fn who_mines_is_not_shut_out_for_a_neighbour() {
 
 /// A proxy or a NAT speaks for everybody.
 #[test]
-fn no_limit_touches_a_proxy_on_this_machine_a_gateway_or_whom_the_operator_allows() {
+fn no_limit_applies_to_a_proxy_on_this_machine_a_gateway_or_whom_the_operator_allows() {
     let gateways = vec![ip("172.17.0.1")];
     let allow = list(&["198.51.100.0/24"]);
     let mut bench = Bench::new(Rules { gateways, allow, ..rules() });
@@ -145,7 +145,7 @@ fn no_limit_touches_a_proxy_on_this_machine_a_gateway_or_whom_the_operator_allow
 }
 
 #[test]
-fn who_is_denied_is_refused_and_lists_may_have_exceptions() {
+fn denied_addresses_are_refused_and_lists_may_have_exceptions() {
     let bench = Bench::new(Rules {
         allow: list(&["203.0.113.7", "10.0.0.0/8"]),
         deny: list(&["203.0.113.0/24", "10.6.0.0/16", "127.0.0.1"]),
@@ -161,7 +161,7 @@ fn who_is_denied_is_refused_and_lists_may_have_exceptions() {
 }
 
 #[test]
-fn a_ban_outlives_other_settings_and_ends_when_bans_are_off() {
+fn a_ban_survives_new_settings_and_ends_when_bans_are_turned_off() {
     let mut bench = Bench::new(rules());
     bench.flood("203.0.113.7", 0);
     assert_eq!(bench.admit("203.0.113.7"), Err(Refused::Banned));
@@ -175,12 +175,12 @@ fn a_ban_outlives_other_settings_and_ends_when_bans_are_off() {
 }
 
 #[test]
-fn who_has_used_up_its_bytes_waits_with_every_new_connection() {
+fn an_address_that_used_up_its_bytes_waits_on_every_new_connection() {
     let mut bench = Bench::new(rules());
     let take = |bench: &Bench, count| {
         bench.limiter.take(Limit::Bytes, ip("203.0.113.7"), count, 0, bench.now)
     };
-    assert_eq!(take(&bench, 60_000), Ok(()), "a minute's at once");
+    assert_eq!(take(&bench, 60_000), Ok(()), "a minute's worth at once");
     assert_eq!(take(&bench, 5_000), Err(Crossed::Wait(Duration::from_secs(5))));
     assert!(bench.admit("203.0.113.7").unwrap().is_some());
     bench.now += Duration::from_secs(5);
@@ -209,8 +209,9 @@ fn a_farm_behind_one_address_comes_back_at_once() {
     assert_eq!(bench.limiter.view(bench.now), LimitsView::default());
 }
 
-/// 128 bytes that open a channel bring back 16 kB where the coinbase is large: who opens, hangs up and
-/// comes again, as fast as it can, has no more of it than `bytes_per_second`, and is shut out at last.
+/// The 128 bytes that open a channel bring back 16 kB where the coinbase is large: a client that
+/// opens, hangs up and reconnects as fast as it can gets no more than `bytes_per_second`, and is
+/// banned in the end.
 #[test]
 fn churn_for_large_first_jobs_is_held_to_the_limit_of_bytes() {
     let mut bench = Bench::new(Rules::default());
@@ -219,7 +220,7 @@ fn churn_for_large_first_jobs_is_held_to_the_limit_of_bytes() {
     let take = |bench: &Bench, limit, count| bench.limiter.take(limit, from, count, 0, bench.now);
     for _ in 0..120_000 {
         bench.now += Duration::from_millis(1);
-        // A wait is one before the first answer, and nobody who churns waits.
+        // The wait comes before the first answer, and a churning client does not wait.
         let is_served = matches!(bench.admit("203.0.113.7"), Ok(None))
             && take(&bench, Limit::Logins, 1).is_ok()
             && take(&bench, Limit::Bytes, 128 + 16_384).is_ok();

@@ -1,8 +1,8 @@
-//! How much strangers may ask for, and who is shut out for asking too much again and again.
+//! How much strangers may ask for, and who is banned for asking too much again and again.
 //!
-//! `rate` counts, `offences` remembers who crossed a limit; [`Limiter`] is asked by whoever accepts and
-//! serves miners, and by whoever looks. It is locked when miners come, go and log in, and once for
-//! many shares; never for a share alone.
+//! `rate` counts, `offences` remembers who crossed a limit; Code that accepts and serves miners
+//! asks the [`Limiter`], and so does the API. It is locked when miners connect, leave and log in,
+//! and once for many shares, never for a single one.
 
 #[cfg(test)]
 mod limiter_tests;
@@ -28,20 +28,21 @@ use super::{
     networks::{Network, Networks},
 };
 
-/// `[limits]`, but for `unproven_places`. 0 is no limit.
+/// `[limits]`, except `unproven_places`. 0 means no limit.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Rules {
     pub(crate) connections_per_minute: u32,
     pub(crate) logins_per_minute: u32,
     pub(crate) bad_shares_per_minute: u32,
     pub(crate) bytes_per_second: u32,
-    /// Zero: nobody is shut out.
+    /// Zero: nobody is banned.
     pub(crate) ban_first: Duration,
     pub(crate) ban_longest: Duration,
-    /// No limit touches these.
+    /// No limit applies to these.
     pub(crate) allow: Networks,
     pub(crate) deny: Networks,
-    /// The machine's gateways: what comes from their address comes through them, from anybody.
+    /// The machine's default gateways: traffic from their addresses may have come through them from
+    /// anybody.
     pub(crate) gateways: Vec<IpAddr>,
 }
 
@@ -59,7 +60,7 @@ impl Limit {
     pub(crate) const ALL: [Self; 4] =
         [Self::Connections, Self::Logins, Self::BadShares, Self::Bytes];
 
-    /// As metrics and the API say it.
+    /// The name in metrics and the API.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Connections => "connections",
@@ -69,8 +70,8 @@ impl Limit {
         }
     }
 
-    /// Whether whoever crosses it again and again is shut out. Not for connections: a farm whose
-    /// handshakes all fail comes back just as often, and to refuse one costs the same either way.
+    /// Whether crossing it again and again leads to a ban. Not for connections: a farm whose
+    /// handshakes all fail comes back just as often, and refusing one costs the same either way.
     const fn leads_to_bans(self) -> bool {
         !matches!(self, Self::Connections)
     }
@@ -104,7 +105,7 @@ impl Limit {
     }
 }
 
-/// Keeps all of it, by address and by the network around it.
+/// Counts everything by address and by the network around it.
 #[derive(Debug)]
 pub(crate) struct Limiter(Mutex<Inner>);
 
@@ -113,7 +114,7 @@ struct Inner {
     began: Instant,
     time: Time,
     rules: Rules,
-    /// By [`Limit`]: of an address, of a network; for strangers, and for those who mine.
+    /// By [`Limit`]: of an address and of a network; for strangers and for those who mine.
     rates: [[[Rate; 2]; 2]; Limit::ALL.len()],
     offences: Offences,
     /// Connections that have had a share accepted.
@@ -124,7 +125,7 @@ struct Inner {
     bans_said: Ration,
 }
 
-/// A moment's figures.
+/// The figures at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct LimitsView {
     /// By [`Limit`]: how often one was crossed.
@@ -138,11 +139,11 @@ pub(crate) struct LimitsView {
 /// A limit was crossed: this much came too soon.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Crossed {
-    /// It may be done after this.
+    /// It will be allowed after this long.
     Wait(Duration),
-    /// Whoever it is, is shut out for crossing this limit again and again.
+    /// The address is banned for crossing this limit again and again.
     Banned(Limit),
-    /// `[limits] deny` has it.
+    /// `[limits] deny` lists it.
     Denied,
 }
 
@@ -162,7 +163,7 @@ impl Default for Rules {
 }
 
 impl Rules {
-    /// Nobody is held up.
+    /// No limits at all.
     pub(crate) fn none() -> Self {
         Self {
             connections_per_minute: 0,
@@ -182,7 +183,7 @@ impl Rules {
         self.deny.closest(ip).is_some_and(|len| self.allow.closest(ip) < Some(len))
     }
 
-    /// A proxy or a NAT on this machine, or before it, speaks for everybody.
+    /// A proxy or a NAT on this machine, or in front of it, speaks for everybody.
     fn exempts(&self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();
         [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)].contains(&ip)
@@ -225,7 +226,7 @@ impl Limiter {
         }))
     }
 
-    /// Bans stay; what was counted towards a limit that changes is forgotten.
+    /// Bans stay; counts towards a limit that changes are reset.
     pub(crate) fn set_rules(&self, rules: Rules, now: Instant) {
         let mut inner = self.inner(now);
         if inner.rules != rules {
@@ -234,7 +235,7 @@ impl Limiter {
         }
     }
 
-    /// Whether somebody from there may connect; how long it has to wait for its first answer.
+    /// Whether a client from there may connect, and how long it has to wait for its first answer.
     pub(crate) fn admit(&self, ip: IpAddr, now: Instant) -> Result<Option<Duration>, Refused> {
         let mut inner = self.inner(now);
         if inner.rules.denies(ip) {
@@ -247,14 +248,15 @@ impl Limiter {
             return Err(Refused::Banned);
         }
         inner.take(Limit::Connections, ip, 1, 0, now).map_err(|_| Refused::TooOften)?;
-        // Where an address is in debt, another connection gets it no more.
+        // If an address is in debt, another connection gains it nothing.
         let [bytes, _] = &inner.rates[Limit::Bytes as usize];
         let keys = [Network::host(ip), Network::around(ip)];
         let waits = bytes.iter().zip(keys).filter_map(|(rate, key)| rate.take(key, 1).err());
         Ok(waits.max())
     }
 
-    /// Takes note of something that costs. `own_proof`: 1 if who does it has had a share accepted.
+    /// Counts something that costs. `own_proof`: 1 if the connection that does it has had a share
+    /// accepted.
     pub(crate) fn take(
         &self,
         limit: Limit,
@@ -270,7 +272,7 @@ impl Limiter {
         if inner.rules.exempts(ip) {
             return Ok(());
         }
-        // Those that came in before the ban and do not mine go with it.
+        // Connections that came in before the ban and do not mine are closed too.
         if own_proof == 0
             && let Some(limit) = inner.ban(ip, now)
         {
@@ -300,22 +302,22 @@ impl Limiter {
         }
     }
 
-    /// The latest of those that are in force, `most` of them.
+    /// The latest bans in force, at most `most` of them.
     pub(crate) fn bans(&self, most: usize, now: Instant) -> Vec<Ban> {
         self.inner(now).offences.bans(most, now)
     }
 
-    /// Lifts a ban, and forgets what led to it; false when there is none.
+    /// Lifts a ban and forgets what led to it; false if there is none.
     pub(crate) fn lift(&self, network: Network, now: Instant) -> bool {
         self.inner(now).offences.lift(network, now)
     }
 
-    /// Whether `[limits] deny` has this address.
+    /// Whether `[limits] deny` lists this address.
     pub(crate) fn denies(&self, ip: IpAddr) -> bool {
         self.lock().rules.denies(ip)
     }
 
-    /// Whether no limit touches this address.
+    /// Whether no limit applies to this address.
     pub(crate) fn exempts(&self, ip: IpAddr) -> bool {
         self.lock().rules.exempts(ip)
     }
@@ -342,7 +344,7 @@ impl Limiter {
 }
 
 impl Inner {
-    /// What it is banned for.
+    /// The limit that it is banned for crossing.
     fn ban(&mut self, ip: IpAddr, now: Instant) -> Option<Limit> {
         let keys = [Network::host(ip), Network::around(ip)];
         let has_bans = !self.rules.ban_first.is_zero();
@@ -357,7 +359,7 @@ impl Inner {
         own_proof: usize,
         now: Instant,
     ) -> Result<(), Crossed> {
-        // Whoever mines is not held up by what strangers of the same address owe.
+        // Those who mine are not held up by what strangers at the same address owe.
         let [of_host, of_network] = &self.rates[limit as usize][usize::from(own_proof > 0)];
         let (host, network) = (Network::host(ip), Network::around(ip));
         let crossed = of_host
@@ -366,13 +368,13 @@ impl Inner {
             .and_then(|()| of_network.take(network, count).map_err(|wait| (network, wait)));
         let Err((key, wait)) = crossed else { return Ok(()) };
         self.crossed[limit as usize] += 1;
-        // Whoever mines there is not shut out for what a neighbour does.
+        // Those who mine there are not banned for what a neighbour does.
         let others = self.proven.get(&key).copied().unwrap_or_default().saturating_sub(own_proof);
         let can_ban = others == 0 && limit.leads_to_bans() && !self.rules.ban_first.is_zero();
         if can_ban && self.strike(key, limit, now) {
             return Err(Crossed::Banned(limit));
         }
-        // The listener says that it refuses connections.
+        // The listener logs the connections that it refuses.
         if limit != Limit::Connections
             && let Some(similar_not_logged) = self.complaints[limit as usize].may_say(now)
         {
@@ -412,9 +414,9 @@ impl Inner {
     }
 }
 
-/// A network may have so many times what an address may.
+/// A network may have this many times what an address may.
 pub(crate) const NETWORK_TIMES: u32 = 4;
-/// A farm that comes back gets all its first jobs at once: 4,000 of 16 kB.
+/// A farm that reconnects gets all its first jobs at once: 4,000 of 16 kB.
 const BYTES_BURST_S: u32 = 60;
 const MINUTE: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! Who crossed limits, and who is shut out for it, for how long.
+//! Who crossed limits, and who is banned for it, for how long.
 
 use std::{
     cmp::Reverse,
@@ -16,7 +16,7 @@ pub(crate) struct Ban {
     pub(crate) limit: Limit,
     pub(crate) since: Instant,
     pub(crate) until: Instant,
-    /// Which one it is of a row: each is twice as long as the one before.
+    /// Which one of a row of bans it is: each is twice as long as the one before.
     pub(crate) row: u32,
     /// Connections that were turned away for it.
     pub(crate) refused: u64,
@@ -34,11 +34,11 @@ pub(super) enum Struck {
 #[derive(Debug, Default)]
 pub(super) struct Offences {
     all: HashMap<Network, Offence>,
-    /// Bans in force: the latest first, and by when they end.
+    /// Bans in force, the latest first, by when they end.
     latest: BTreeSet<(Reverse<Instant>, Network)>,
     ends: BTreeSet<(Instant, Network)>,
     bans_ever: u64,
-    /// Looking for room again sooner would find none.
+    /// When room was last looked for: looking again too soon would find none.
     swept: Option<Instant>,
 }
 
@@ -46,7 +46,7 @@ pub(super) struct Offences {
 struct Offence {
     strikes: u32,
     struck: Instant,
-    /// Bans before, as far as they are remembered.
+    /// Earlier bans, as far as they are remembered.
     row: u32,
     /// How many of those have been forgiven since the last ban or crossing.
     forgiven: u32,
@@ -58,7 +58,7 @@ impl Offence {
         self.ban.as_ref().filter(|ban| now < ban.until)
     }
 
-    /// What time has made good.
+    /// Forgives what is long past.
     fn mellow(&mut self, now: Instant) {
         if now >= self.struck + STRIKES_KEPT {
             self.strikes = 0;
@@ -76,7 +76,7 @@ impl Offence {
         }
     }
 
-    /// Those with less of it are forgotten first.
+    /// Offences with a lower weight are forgotten first.
     fn weight(&self) -> (u32, u32, Instant) {
         (self.row, self.strikes, self.struck)
     }
@@ -103,7 +103,7 @@ impl Offences {
             return Struck::Noted;
         }
         offence.mellow(now);
-        // What happens at once is one crossing, however many connections take part.
+        // What happens at once counts as one crossing, however many connections take part.
         if offence.strikes > 0 && now < offence.struck + STRIKE_EACH {
             return Struck::Noted;
         }
@@ -124,7 +124,7 @@ impl Offences {
         Struck::Banned(length)
     }
 
-    /// What it is banned for; counts that it came.
+    /// The limit it is banned for crossing; counts that it came.
     pub(super) fn turn_away(&mut self, key: Network, now: Instant) -> Option<Limit> {
         let offence = self.all.get_mut(&key)?;
         let ban = offence.ban.as_mut().filter(|ban| now < ban.until)?;
@@ -132,7 +132,7 @@ impl Offences {
         Some(ban.limit)
     }
 
-    /// The latest `most`. Everybody waits meanwhile, so no others are looked at.
+    /// The latest `most`. Everybody waits meanwhile, so the others are not looked at.
     pub(super) fn bans(&mut self, most: usize, now: Instant) -> Vec<Ban> {
         self.expire(now);
         let latest = self.latest.iter().take(most);
@@ -144,7 +144,7 @@ impl Offences {
         self.latest.len()
     }
 
-    /// Those that have ended are in force no more.
+    /// Drops the bans that have ended.
     fn expire(&mut self, now: Instant) {
         while let Some((until, key)) = self.ends.first().copied()
             && now >= until
@@ -168,7 +168,7 @@ impl Offences {
         true
     }
 
-    /// Makes room for a key: those that have least against them go. A ban in force is never forgotten
+    /// Makes room for a key: those with the least against them go. A ban in force is never dropped
     /// for it.
     fn has_room(&mut self, key: Network, now: Instant) -> bool {
         if self.all.len() < BANS_MAX || self.all.contains_key(&key) {
@@ -197,9 +197,9 @@ impl Offences {
 
 /// Crossings that lead to a ban.
 const STRIKES_MAX: u32 = 3;
-/// They count once in so long: a farm that all comes at once crosses a limit once.
+/// They count at most once in this time: a farm that comes all at once crosses a limit once.
 const STRIKE_EACH: Duration = Duration::from_secs(10);
-/// And are forgotten after so long without another.
+/// They are forgotten after this long without another.
 const STRIKES_KEPT: Duration = Duration::from_secs(600);
 /// For each of these without a crossing after a ban, the next one is half as long.
 const ROW_KEPT: Duration = Duration::from_secs(3600);
@@ -257,7 +257,7 @@ mod tests {
                 && offences.turn_away(host(1), at(80)).is_none()
         );
         assert!(offences.turn_away(host(2), at(30)).is_none());
-        // Seldom enough, it comes to nothing.
+        // Rarely enough, it comes to nothing.
         for at in (1..100).map(|each| at(1000 * each)) {
             let struck = offences.strike(host(3), Limit::Logins, FIRST, LONGEST, at);
             assert_eq!(struck, Struck::Noted);
@@ -297,7 +297,7 @@ mod tests {
         assert!(!offences.lift(host(2), now));
         assert!(offences.lift(host(1), now) && offences.turn_away(host(1), now).is_none());
         assert!(offences.bans(9, now).is_empty());
-        assert_eq!(offend(&mut offences, host(1), &mut now), FIRST, "it begins anew");
+        assert_eq!(offend(&mut offences, host(1), &mut now), FIRST, "it starts over");
     }
 
     /// Bans that have ended make the next one longer; the flood looks for room once a second.
@@ -340,7 +340,7 @@ mod tests {
         assert!(offences.ends.is_empty() && offences.latest.is_empty());
     }
 
-    /// A guard never forgets under load.
+    /// Bans are never dropped under load.
     #[test]
     fn a_ban_in_force_outlives_any_crowd() {
         let (mut offences, mut now) = (Offences::default(), start());
@@ -351,7 +351,7 @@ mod tests {
             now += Duration::from_micros(10);
         }
         assert!(offences.turn_away(host(0), now).is_some());
-        // Full of bans: the next is not one, and none goes for it.
+        // Full of bans: the next offender is not banned, and no other ban is dropped for it.
         let (mut offences, now) = (Offences::default(), start());
         let at = |times| now + STRIKE_EACH * times;
         for number in 0..u32::try_from(BANS_MAX).unwrap() {

@@ -1,5 +1,5 @@
-//! How much each address and each network has had lately: governor's arithmetic over a table with a
-//! limit.
+//! How much each address and each network has used lately: governor's arithmetic over a table of
+//! limited size.
 
 use std::{
     cell::RefCell,
@@ -23,11 +23,11 @@ use crate::work::networks::Network;
 #[derive(Debug)]
 pub(super) struct Rate {
     limiter: Option<RateLimiter<Network, Debts, Time, NoOpMiddleware<Nanos>>>,
-    /// What may come at once.
+    /// How much may come at once.
     burst: NonZeroU32,
 }
 
-/// Time as it is told from outside: nanoseconds since the beginning.
+/// Time as set from outside: nanoseconds since the limiter's start.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Time(Arc<AtomicU64>);
 
@@ -46,8 +46,8 @@ impl Clock for Time {
 }
 
 impl Rate {
-    /// `each`: how long `amount` takes to be made good, and `burst` how much may come at once. Without
-    /// an amount there is no limit.
+    /// `amount` is what may come per `each`, `burst` how much may come at once. An amount of 0
+    /// means no limit.
     pub(super) fn new(amount: u32, each: Duration, burst: u32, time: &Time) -> Self {
         let quota = NonZeroU32::new(amount).and_then(|amount| {
             let replenish = (each / amount.get()).max(Duration::from_nanos(1));
@@ -55,33 +55,33 @@ impl Rate {
         });
         let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MAX);
         let limiter = quota.map(|quota| {
-            // The limiter counts from its own beginning.
+            // The limiter counts from its own start.
             let debts = Debts { known: RefCell::default(), time: time.clone(), since: time.now() };
             RateLimiter::new(quota, debts, time.clone())
         });
         Self { limiter, burst }
     }
 
-    /// Takes `count` from what `key` may have now, all of it or none. The error says how long to wait.
+    /// Takes `count` from what `key` may have now, all or nothing. The error says how long to wait.
     pub(super) fn take(&self, key: Network, count: u32) -> Result<(), Duration> {
         let (Some(limiter), Some(count)) = (&self.limiter, NonZeroU32::new(count)) else {
             return Ok(());
         };
-        // More than a burst is taken as one: it would never be let through.
+        // More than a burst counts as one burst: it would never be let through.
         let taken = limiter.check_key_n(&key, count.min(self.burst)).unwrap_or(Ok(()));
         taken.map_err(|until: NotUntil<Nanos>| until.wait_time_from(limiter.clock().now()))
     }
 }
 
-/// Until when each key has used up what it may have.
+/// Until when each key has used up its allowance.
 ///
-/// A key whose time has come is as one that is not there. So nothing is forgotten when those go; where
-/// that is not enough, those with the least debt go.
+/// A key whose time has passed is the same as one that is not there, so dropping those loses
+/// nothing; where that is not enough, those with the least debt go.
 #[derive(Debug)]
 struct Debts {
     known: RefCell<HashMap<Network, Nanos>>,
     time: Time,
-    /// What debts are counted from.
+    /// The time that debts are counted from.
     since: Nanos,
 }
 
@@ -102,7 +102,7 @@ impl StateStore for Debts {
     }
 }
 
-/// Makes a table half empty at least.
+/// Empties at least half of a table.
 fn forget(known: &mut HashMap<Network, Nanos>, now: Nanos) {
     known.retain(|_, debt| *debt > now);
     if known.len() <= KEYS_MAX / 2 {
@@ -129,22 +129,22 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_comes_at_once_and_is_made_good_in_time() {
+    fn a_burst_may_come_at_once_and_is_paid_off_in_time() {
         let time = Time::default();
         let rate = Rate::new(60, Duration::from_secs(60), 60, &time);
         assert_eq!((0..100).filter(|_| rate.take(host(1), 1).is_ok()).count(), 60);
         assert_eq!(rate.take(host(1), 1), Err(Duration::from_secs(1)));
-        assert!(rate.take(host(2), 60).is_ok(), "another's is its own");
+        assert!(rate.take(host(2), 60).is_ok(), "another key has its own allowance");
         time.set(Duration::from_secs(10));
         assert_eq!((0..100).filter(|_| rate.take(host(1), 1).is_ok()).count(), 10);
         time.set(Duration::from_secs(100));
         assert!(rate.take(host(1), 1000).is_ok(), "more than a burst counts as one");
         assert!(rate.take(host(1), 1).is_err());
         let none = Rate::new(0, Duration::from_secs(60), 0, &time);
-        assert!((0..1000).all(|_| none.take(host(1), 1000).is_ok()), "0 is no limit");
+        assert!((0..1000).all(|_| none.take(host(1), 1000).is_ok()), "0 means no limit");
     }
 
-    /// Keyed stores grow with every stranger.
+    /// A keyed store would grow with every stranger.
     #[test]
     fn a_table_has_a_limit_and_keeps_those_who_took_most() {
         let time = Time::default();
