@@ -13,7 +13,7 @@ use crate::{
     work::{CoinbaseClass, Job, Reject, Share, Submission, Work, hash_difficulty},
 };
 
-/// One miner's place in the roster and the names that it uses. Owned by its session.
+/// One miner's entry in the roster and the names that it uses. Owned by its session.
 #[derive(Debug)]
 pub(crate) struct Account {
     roster: Arc<Roster>,
@@ -21,7 +21,7 @@ pub(crate) struct Account {
     names: Names,
 }
 
-/// What a miner claims to have found, and the terms that it was asked for it on.
+/// What a miner claims to have found, and the terms on which it was asked for it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Claim<'a> {
     pub(crate) job: &'a Arc<Job>,
@@ -35,7 +35,7 @@ pub(crate) struct Claim<'a> {
 }
 
 impl Account {
-    /// Enters a miner of `origin` in the roster.
+    /// Enters a miner from `origin` in the roster.
     pub(crate) fn open(
         origin: &Origin,
         protocol: MinerProtocol,
@@ -51,8 +51,8 @@ impl Account {
         self.presence.miner()
     }
 
-    /// Judges a claim. A block, and a share, go to `effects`; both are counted, a refusal is not:
-    /// that is [`Self::refuse`]'s.
+    /// Judges a claim. A block and a share go to `effects` and are counted; a refusal is not: that
+    /// is up to [`Self::refuse`].
     pub(crate) fn judge(
         &mut self,
         claim: &Claim<'_>,
@@ -72,7 +72,7 @@ impl Account {
         let name = if claim.username.is_empty() { own } else { claim.username };
         let miner = self.presence.miner();
         let is_named = self.names.intern(name).is_some();
-        // Nobody's block is a block, too.
+        // A block without a username is a block too.
         let name = if is_named { name } else { own };
         let named = self.names.intern(name).ok_or(Reject::Unauthorized)?;
         let verdict = validate::check(
@@ -90,7 +90,7 @@ impl Account {
             effects.blocks.push(block);
         }
         let by = |share: Share| Share { miner: miner.id, ..share };
-        // The pool hears of a block whatever the miner is told.
+        // The pool gets the block whatever the miner is told.
         effects.shares.extend(verdict.refused_block.map(by));
         let share = match verdict.share.map(by) {
             Ok(share) if is_named => share,
@@ -110,7 +110,7 @@ impl Account {
         Ok(())
     }
 
-    /// Tells whoever looks after the gateway what this miner gets wrong.
+    /// Tells the operator what this miner gets wrong.
     pub(crate) fn tell(&self, oddity: Oddity, now: Instant) {
         self.roster.oddities().note(self.miner().peer, oddity, now);
     }

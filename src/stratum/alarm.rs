@@ -1,4 +1,4 @@
-//! What wakes a connection besides its socket.
+//! Wakes a connection for anything other than its socket.
 
 use std::{
     future::Future,
@@ -13,16 +13,16 @@ use std::{
     task::{Context as TaskContext, Poll, Wake, Waker},
 };
 
-/// New work and the end, watched without a lock for each share: their futures are polled once, and
-/// again only after one of them has rung.
+/// Watches for new work and the end without a lock per share: their futures are polled once, and
+/// again only after one of them has woken.
 pub(super) struct Alarm<'a, C, T> {
     changed: Pin<&'a mut C>,
     stopped: Pin<&'a mut T>,
     bell: Option<Arc<Bell>>,
 }
 
-/// Wakes the connection, and remembers that it did. A watch also wakes for a value that was taken
-/// already, and then must be polled again: it has forgotten who waits.
+/// Wakes the connection, and remembers that it did. A watch also wakes for a value that was already
+/// taken, and must then be polled again: it has forgotten who is waiting.
 struct Bell {
     rung: AtomicBool,
     task: Waker,
@@ -44,8 +44,8 @@ impl<'a, C: Future, T: Future> Alarm<'a, C, T> {
         Self { changed, stopped, bell: None }
     }
 
-    /// Ready at most once, when there was something before the alarm could be set. True beside it
-    /// when a bell was hung up that wakes another task than before.
+    /// Ready at most once, when something happened before the alarm could be set. The flag is true
+    /// when the waker was replaced because it wakes a different task than before.
     pub(super) fn poll(&mut self, cx: &mut TaskContext<'_>) -> (Poll<()>, bool) {
         let known = self.bell.take().filter(|bell| bell.task.will_wake(cx.waker()));
         let bell = match known {
@@ -75,10 +75,10 @@ mod tests {
 
     use super::*;
 
-    /// A watch that a reader has overtaken wakes once more for nothing, and then waits no longer: the
-    /// next work came only with the next timer (seen with 1,000 miners on a real node).
+    /// A watch whose value was already read wakes once more for nothing, and then no longer waits:
+    /// the next work was only noticed at the next timer (seen with 1,000 miners on a real node).
     #[test]
-    fn an_alarm_that_rang_for_nothing_is_set_again() {
+    fn an_alarm_that_woke_for_nothing_is_set_again() {
         let polls = Cell::new(0);
         let waker = RefCell::new(None::<Waker>);
         let changed = pin!(poll_fn(|cx| {
@@ -88,12 +88,13 @@ mod tests {
         }));
         let stopped = pin!(std::future::pending::<()>());
         let mut alarm = Alarm::new(changed, stopped);
-        // A clone is the same waker as its clones; the original may not be, by how it is compiled.
+        // A clone is the same waker as its clones; depending on how it is compiled, the original
+        // may not be.
         let own = Waker::noop().clone();
         let mut cx = TaskContext::from_waker(&own);
         assert!(alarm.poll(&mut cx).0.is_pending());
         assert!(alarm.poll(&mut cx).0.is_pending());
-        assert_eq!(polls.get(), 1, "no lock for each share");
+        assert_eq!(polls.get(), 1, "no lock per share");
         waker.take().unwrap().wake();
         assert!(alarm.poll(&mut cx).0.is_pending());
         assert_eq!(polls.get(), 2);

@@ -1,4 +1,4 @@
-//! What a thread reads into and writes from, for the connection that it is working for.
+//! The buffers of a thread, used by the connection that it is serving.
 
 use std::cell::RefCell;
 
@@ -18,10 +18,10 @@ thread_local! {
     });
 }
 
-/// The longest line or frame that a session may wait for the end of. Sessions refuse theirs earlier,
-/// in better words.
+/// The longest incomplete line or frame that a session may keep. Sessions refuse theirs earlier,
+/// with a better message.
 pub(super) const PARTIAL_MAX: usize = 16_384;
-/// What is read at once: some sixty shares.
+/// How much is read at once: some sixty shares.
 pub(super) const READ_LEN: usize = 8192;
-/// Room for a partial line and what is read behind it.
+/// Room for a partial line and what is read after it.
 const INBOX_LEN: usize = PARTIAL_MAX + READ_LEN;

@@ -1,15 +1,15 @@
-//! Which coinbase a miner can take, by what it says it is.
+//! Which coinbase a miner can take, judging by its user agent.
 //!
-//! A pattern is plain text, compared without regard to case: `^text` matches a user agent that
-//! begins with it, `text` one that contains it. The first rule that matches decides.
+//! A pattern is plain text, compared case-insensitively: `^text` matches a user agent that begins
+//! with it, `text` one that contains it. The first rule that matches decides.
 
 use crate::work::{CoinbaseClass, Difficulty};
 
-/// One `[[stratum.class]]`, or one that is built in.
+/// One `[[stratum.class]]`, or a built-in one.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ClassRule {
     pattern: Box<str>,
-    /// The pattern must stand at the beginning.
+    /// The pattern must match at the beginning.
     anchored: bool,
     class: CoinbaseClass,
     /// For SV2's extended channels.
@@ -88,8 +88,8 @@ impl Classes {
         rule.map_or((CoinbaseClass::Default, None), |rule| (rule.extended, rule.difficulty_min))
     }
 
-    /// Whether the miner shows what an SV2 job for later says as if it were being worked on. No
-    /// matter of class, so the operator's rules do not hide it.
+    /// Whether the miner displays an SV2 future job as if it were already being mined. Not a matter
+    /// of class, so the operator's rules do not hide it.
     pub(crate) fn shows_newest_job(&self, user_agent: &str) -> bool {
         let lowercase = user_agent.to_ascii_lowercase();
         self.0.iter().any(|rule| rule.shows_newest_job && rule.matches(&lowercase))
@@ -101,7 +101,7 @@ impl Classes {
     }
 }
 
-/// What is known of a kind of miner.
+/// What is known about a kind of miner.
 struct Known {
     pattern: &'static str,
     sv1: CoinbaseClass,
@@ -117,32 +117,32 @@ impl Known {
     }
 
     /// Shows or checks whom each coinbase pays, so the extranonce must be in the scriptSig; its SV2
-    /// frames have 2,048 bytes, of which 20 branches take 640.
+    /// frames hold 2,048 bytes, of which 20 branches take 640.
     const fn payout_reader(pattern: &'static str) -> Self {
         let known = Self::new(pattern, CoinbaseClass::Respectable);
         Self { sv2: CoinbaseClass::Small, shows_newest_job: true, ..known }
     }
 }
 
-/// Where the firmware is closed, its class is what datum_gateway 0.4.1 gives it.
+/// Closed firmware gets the class that datum_gateway 0.4.1 gives it.
 const BUILT_IN: &[Known] = &[
-    // Closed. Its market refuses less than 500,000.
+    // Closed. The market refuses difficulties below 500,000.
     Known { log2_difficulty_min: Some(19), ..Known::new("^NiceHash/", CoinbaseClass::Small) },
-    // Closed, as are the five below.
+    // Closed, like the five below.
     Known::new("^Antminer S21/", CoinbaseClass::S21),
     Known::new("bosminer-plus-tuner", CoinbaseClass::S21),
     Known::new("^whatsminer/v1", CoinbaseClass::Respectable),
     Known::new("^PowerPlay-BM/", CoinbaseClass::Huge),
     Known::new("^xminer-1.", CoinbaseClass::Huge),
     // ESP-Miner. SV1: components/stratum/stratum_api.c grows its buffer with the line. SV2:
-    // main/tasks/stratum_v2_task.c, SV2_MAX_FRAME_SIZE is 2,048 up to 2.14 (8,192 from 2.15 on, which
-    // does not say its version). components/stratum/coinbase_decoder.c takes what follows the
-    // extranonce for the end of the scriptSig, the sequence and the outputs.
+    // main/tasks/stratum_v2_task.c, SV2_MAX_FRAME_SIZE is 2,048 up to 2.14 (8,192 from 2.15 on,
+    // which does not say its version). components/stratum/coinbase_decoder.c takes whatever follows
+    // the extranonce as the end of the scriptSig, the sequence and the outputs.
     Known::payout_reader("^bitaxe"),
-    // ESP-Miner-NerdQAxePlus 1.0.38, one name for each of main/boards/*.cpp. SV1:
+    // ESP-Miner-NerdQAxePlus 1.0.38, one name per file in main/boards/*.cpp. SV1:
     // main/stratum/stratum_api.h, BIG_BUFFER_SIZE is 16,384, for a line. SV2:
-    // main/stratum/stratum_task_v2.h, SV2_MAX_FRAME_SIZE is 2,048. It reads coinbases as ESP-Miner
-    // does, and refuses to mine what does not pay its user if it is told to.
+    // main/stratum/stratum_task_v2.h, SV2_MAX_FRAME_SIZE is 2,048. It reads coinbases like
+    // ESP-Miner, and if so configured refuses to mine what does not pay its user.
     Known::payout_reader("^NerdQAxe"),
     Known::payout_reader("^NerdAxe"),
     Known::payout_reader("^NerdOCTAXE"),

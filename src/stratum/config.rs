@@ -1,11 +1,11 @@
-//! What a session must know of the configuration.
+//! What a session needs to know of the configuration.
 
 use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
 use super::Classes;
 use crate::work::{CoinbaseClass, Difficulty, Username};
 
-/// The `[stratum]` section, as sessions use it, with what a `[[stratum.port]]` has of its own.
+/// The `[stratum]` section as sessions use it, including the settings of a `[[stratum.port]]`.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `stratum.difficulty_min`: floor of vardiff.
@@ -20,9 +20,9 @@ pub struct Config {
     pub(crate) stale_after: Duration,
     /// `template.refresh`: how long after a job its successor is due.
     pub(crate) refresh: Duration,
-    /// To the subscribe.
+    /// Until the subscribe.
     pub(crate) login_timeout: Duration,
-    /// To the next share; zero: for ever. The first is waited for less long: see
+    /// Until the next share; zero: for ever. The wait for the first one is shorter: see
     /// [`Self::patience`].
     pub(crate) idle_timeout: Duration,
     pub(crate) classes: Classes,
@@ -31,7 +31,7 @@ pub struct Config {
     pub(crate) pooled_version_mask: u32,
     /// The roomiest class that miners of this port may have.
     pub(crate) class_most: Option<CoinbaseClass>,
-    /// The dashboard, if there is one, for those who look for it here.
+    /// The dashboard, if there is one, for browsers that connect here.
     pub(crate) dashboard: Option<SocketAddr>,
     /// Whom shares without a username belong to: `mining.address`.
     pub(crate) default_username: Username,
@@ -44,15 +44,15 @@ impl Config {
         (!self.idle_timeout.is_zero()).then(|| self.idle_timeout.min(patience))
     }
 
-    /// The shares that a miner is wanted to send in the life of its jobs.
+    /// The number of shares that a miner should send in the life of its jobs.
     pub(crate) fn shares_expected(&self) -> usize {
         let life_s = (self.stale_after + self.refresh).as_secs();
         let shares = u64::from(self.shares_per_minute).saturating_mul(life_s) / 60;
         usize::try_from(shares).unwrap_or(usize::MAX)
     }
 
-    /// A user agent's class and the least difficulty that comes with it, as far as this port has
-    /// room for it.
+    /// A user agent's class and the least difficulty that comes with it, limited to what this port
+    /// has room for.
     pub(crate) fn class_of(&self, user_agent: &str) -> (CoinbaseClass, Option<Difficulty>) {
         let (class, floor) = self.classes.of(user_agent);
         (self.held_class(class), floor)
@@ -72,6 +72,7 @@ impl Config {
     }
 }
 
-/// Where a pool's least difficulty is 65,536, 500 GH/s need ten minutes for a share, and much firmware
-/// goes to its backup when it is cut off. Where places are wanted, they are taken sooner than this.
+/// Where a pool's minimum difficulty is 65,536, 500 GH/s need ten minutes for a share, and much
+/// firmware goes to its backup when it is cut off. Where places are short, they are taken sooner
+/// than this.
 const FIRST_SHARE: Duration = Duration::from_secs(3600);

@@ -39,11 +39,11 @@ pub(crate) type BlockSink = Arc<dyn Fn(Box<FoundBlock>) + Send + Sync>;
 /// What every connection has from the daemon.
 #[derive(Clone)]
 pub struct Context {
-    /// The newest rules; connections take them with the next work.
+    /// The latest rules; connections take them with the next work.
     pub config: watch::Receiver<Arc<Config>>,
     pub work: watch::Receiver<Arc<Work>>,
     pub blocks: BlockSink,
-    /// To the pool; none when no pool is configured.
+    /// Shares for the pool; none when no pool is configured.
     pub shares: Option<mpsc::Sender<ShareBatch>>,
     pub counters: Arc<Counters>,
     /// Ends all connections; the listener passes it on.
@@ -63,25 +63,25 @@ pub(crate) enum ConnError {
     WriteStalled,
 }
 
-/// One miner's connection. Owned by one task; nothing here is shared but the context.
+/// One miner's connection. Owned by one task; nothing here is shared except the context.
 pub(crate) struct Conn<S, P> {
     context: Arc<Context>,
     socket: S,
     session: P,
     eviction: Arc<Eviction>,
-    /// To the pool; none when no pool is configured.
+    /// Shares for the pool; none when no pool is configured.
     lane: Option<ShareLane>,
     config: watch::Receiver<Arc<Config>>,
     work: Arc<Work>,
     latest: watch::Receiver<Arc<Work>>,
     stop: watch::Receiver<()>,
-    /// The beginning of a line or frame, or what is left for the next turn.
+    /// The start of a line or frame, or what is left for the next turn.
     partial: Vec<u8>,
-    /// There is a whole line or frame in it.
+    /// It contains a whole line or frame.
     is_cut: bool,
-    /// What the socket did not take yet. While there is any, nothing is read.
+    /// What the socket has not taken yet. As long as there is any, nothing is read.
     unsent: Vec<u8>,
-    /// When a miner that does not read is given up.
+    /// When a miner that does not read is given up on.
     write_by: Option<Instant>,
     /// Of answers, until a share shows that somebody does work here.
     allowance: Allowance<BYTE_US, BYTES_AT_ONCE>,
@@ -89,8 +89,8 @@ pub(crate) struct Conn<S, P> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
-    /// The connection drains and ends when `stop` loses its sender, or when `eviction` is wanted.
-    /// `open` makes the session from the rules and the work of this moment.
+    /// The connection drains and ends when `stop` loses its sender, or when `eviction` asks for it.
+    /// `open` makes the session from the current rules and work.
     pub(crate) fn new(
         context: Arc<Context>,
         socket: S,
@@ -123,7 +123,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
         }
     }
 
-    /// With limits.
+    /// Adds limits.
     pub(crate) fn with_meter(mut self, meter: UsageMeter) -> Self {
         self.meter = meter;
         self
@@ -134,7 +134,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
         let ended = self.run().await;
         let is_stopping = self.stop.has_changed().is_err();
         if matches!(ended, Ok(()) | Err(ConnError::Close(_))) {
-            // What a miner sent before it was sent away may be a block: it is nobody's fault.
+            // What a miner sent before being sent away, by no fault of its own, may be a block.
             let is_drained = matches!(ended, Ok(()) | Err(ConnError::Close(Closing::SentAway(_))));
             self.finish(is_drained, is_stopping).await;
         }
@@ -142,7 +142,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
     }
 
     async fn run(&mut self) -> Result<(), ConnError> {
-        // It may have closed since this connection was accepted.
+        // Admission may have closed since this connection was accepted.
         self.work.admits().map_err(Closing::SentAway)?;
         let mut latest = self.latest.clone();
         let mut stop = self.stop.clone();
@@ -172,7 +172,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
         let mut turns = 0;
         loop {
             let changed = self.latest.has_changed();
-            // An error: nobody makes work any more, or waits for us to end.
+            // An error means that nobody makes work any more, or waits for this connection to end.
             let (Ok(changed), Ok(_)) = (changed, self.stop.has_changed()) else {
                 return Poll::Ready(Ok(ControlFlow::Break(())));
             };
@@ -187,7 +187,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
                 }
                 match self.poll_unless_paused(cx)? {
                     Poll::Ready(ControlFlow::Continue(())) => {
-                        // Whoever sends without pause must not hold up the clock.
+                        // A miner that sends without pause must not hold up the timers.
                         if now() >= self.session.deadline() {
                             self.speak(cx, |session, work, out| {
                                 session.on_deadline(work, now(), out)
@@ -196,7 +196,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
                         turns += 1;
                         if self.is_cut || turns >= READS_A_TURN {
                             self.close_channels(cx, false)?;
-                            // Behind all others that have something to do.
+                            // Queued behind all others that have something to do.
                             cx.waker().wake_by_ref();
                             return Poll::Pending;
                         }
@@ -217,8 +217,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
                 }
             }
             if rang.is_ready() {
-                // With `flushed` the next turn takes the work; else it waits until the miner reads
-                // again, and what it has missed then is no matter.
+                // If `flushed`, the next turn takes the work; otherwise it waits until the miner
+                // reads again, and what it has missed by then does not matter.
                 return Poll::Ready(Ok(ControlFlow::Continue(())));
             }
             if is_new && self.eviction.has_channels() {
@@ -230,8 +230,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
         }
     }
 
-    /// Closes the channels whose places somebody else needs, if any. `is_read`: all that they sent
-    /// before, which may be a block.
+    /// Closes the channels whose places are needed, if any. `is_read`: all that they sent before,
+    /// which may be a block, has been read.
     fn close_channels(
         &mut self,
         cx: &mut TaskContext<'_>,
@@ -241,7 +241,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
         Ok(is_due && self.speak(cx, |session, _, out| session.on_eviction(now(), out))?)
     }
 
-    /// `reads`: the miner has not kept this waiting.
+    /// `reads`: the miner is reading what it is sent.
     fn take_work(
         &mut self,
         cx: &mut TaskContext<'_>,
@@ -249,7 +249,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
     ) -> Result<ControlFlow<()>, ConnError> {
         let tip = *self.work.tip();
         self.work = Arc::clone(&self.latest.borrow_and_update());
-        // An error: the last rules stay.
+        // On an error the last rules stay in force.
         if self.config.has_changed().unwrap_or(false) {
             let config = Arc::clone(&self.config.borrow_and_update());
             self.session.on_config(&config, &self.work, now());
@@ -261,7 +261,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Lets the session say something unasked. True when it did.
+    /// Lets the session send something unasked. True if it did.
     fn speak(
         &mut self,
         cx: &mut TaskContext<'_>,
@@ -358,7 +358,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
         Ok(())
     }
 
-    /// Hands accepted shares to the pool's side, which may be too busy: miners never wait for it.
+    /// Hands accepted shares to the pool client, which may be too busy: miners never wait for it.
     fn relay(&self, effects: &mut Effects) {
         let Some(lane) = &self.lane else {
             return effects.shares.clear();
@@ -417,13 +417,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
         Poll::Ready(Ok(()))
     }
 
-    /// Ready when time has brought something, which is done then.
+    /// Ready when a deadline has passed and been acted on.
     fn poll_clock(
         &mut self,
         cx: &mut TaskContext<'_>,
         mut timer: Pin<&mut Sleep>,
     ) -> Poll<Result<(), ConnError>> {
-        // Deadlines mostly move away; the timer is moved only when it fires, or would be late.
+        // Deadlines mostly move later; the timer is only reset when it fires, or would be late.
         let deadline = self.deadline();
         if deadline < timer.deadline().into_std() {
             timer.as_mut().reset(deadline.into());
@@ -440,7 +440,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
         Poll::Ready(Ok(()))
     }
 
-    /// When the next read may be, if not now.
+    /// When the next read may happen, if not now.
     fn pause(&self, now: Instant) -> Option<Instant> {
         let held = self.meter.pause(now);
         if self.session.is_proven() { held } else { held.max(self.allowance.pause(now)) }
@@ -452,8 +452,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
         own.fold(self.session.deadline(), Instant::min)
     }
 
-    /// Before the end: answers what has come already (there may be a block in it), if `drain`, and
-    /// sends what is left. The last reply tells the miner what went wrong.
+    /// Before the end: if `drain`, answers what has already been received (it may hold a block),
+    /// and sends what is left. The last reply tells the miner what went wrong.
     async fn finish(&mut self, drain: bool, is_stopping: bool) {
         if drain {
             poll_fn(|cx| {
@@ -470,7 +470,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
         if is_stopping {
             self.session.on_stop(&mut self.unsent);
         }
-        // Whether it arrives or not, this is the end.
+        // Whether or not it arrives, this is the end.
         let last = async {
             self.socket.write_all(&self.unsent).await?;
             self.socket.shutdown().await
@@ -486,15 +486,15 @@ impl<S, P> Drop for Conn<S, P> {
     }
 }
 
-/// A connection that sends without pause lets others go first after so many. It held a thread for 127
-/// once, 36 ms.
+/// After this many reads, a connection that sends without pause lets others go first. One once held
+/// its thread for 127 of them, 36 ms.
 const READS_A_TURN: u32 = 2;
 /// 256 KiB a second: 128 bytes that open a channel bring back 16,384 where the coinbase is large.
 const BYTE_US: u64 = 4;
 /// A proxy's hundreds of channels, or thousands with a small coinbase.
 const BYTES_AT_ONCE: u32 = 1_000_000;
-/// A miner that takes nothing for so long has gone without saying so.
+/// A miner that takes nothing for this long is gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 const LAST_WRITE_TIMEOUT: Duration = Duration::from_secs(1);
-/// At the end: about what a socket buffer holds, so that a flood cannot hold up the end.
+/// At the end: about as much as a socket buffer holds, so that a flood cannot hold up the end.
 const DRAIN_READS_MAX: usize = 64;

@@ -1,12 +1,12 @@
-//! What words from a miner lead to, besides the answers.
+//! What a miner's messages lead to, besides the answers.
 
 use crate::{
     books::{Counters, MinerProtocol},
     work::{FoundBlock, Reject, Share},
 };
 
-/// Collected over one read and acted on by the connection, blocks first. Owned by
-/// the caller and reused.
+/// Collected over one read, then acted on by the connection, blocks first. Owned by the caller and
+/// reused.
 #[derive(Debug, Default)]
 pub struct Effects {
     /// For the nodes, before anything else.
@@ -18,18 +18,18 @@ pub struct Effects {
     pub(crate) frames: Vec<u8>,
     /// Where coinbases are put together for hashing.
     pub(crate) scratch: Vec<u8>,
-    /// The turn was over before all that had come was handled.
+    /// The turn ended before everything received was handled.
     pub is_cut: bool,
 }
 
-/// What a connection may have handled before it is others' turn.
+/// How much a connection may handle before it is others' turn.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Turn {
     messages: u32,
 }
 
 impl Turn {
-    /// Whether another message may be handled, after answers of `said` bytes.
+    /// Whether another message may be handled after answers of `said` bytes.
     pub(crate) fn goes_on(&mut self, said: usize) -> bool {
         self.messages += 1;
         self.messages <= MESSAGES_MAX && said < SAID_MAX
@@ -43,7 +43,7 @@ pub struct Tally {
     pub(crate) blocks: u64,
     /// Shares that name their worker in a way that cannot be read.
     pub(crate) nameless: u64,
-    /// Refused for what no miner does that works.
+    /// Refused for something that no working miner does.
     bad: u32,
 }
 
@@ -54,7 +54,7 @@ struct ShareTally {
     /// Σ credited difficulty.
     difficulty: f64,
     rejected: [u32; Reject::ALL.len()],
-    /// Σ difficulty that those had to have.
+    /// Σ difficulty that the refused shares had to meet.
     rejected_difficulty: f64,
     rejected_any: bool,
 }
@@ -66,7 +66,7 @@ impl Tally {
         tally.difficulty += difficulty;
     }
 
-    /// `difficulty` is what the share had to have; 0: that is not known.
+    /// `difficulty` is what the share had to meet; 0 if unknown.
     pub(crate) fn reject(&mut self, protocol: MinerProtocol, reject: Reject, difficulty: f64) {
         let tally = &mut self.shares[protocol as usize];
         tally.rejected_difficulty += difficulty;
@@ -126,7 +126,7 @@ impl Tally {
     }
 }
 
-/// A tenth of a millisecond's worth of empty lines, half of one of shares.
+/// A tenth of a millisecond of empty lines, half a millisecond of shares.
 const MESSAGES_MAX: u32 = 128;
-/// Answers to shares are far shorter. One message may go beyond: a large job.
+/// Answers to shares are far shorter. A single message, such as a large job, may exceed it.
 const SAID_MAX: usize = 32_768;

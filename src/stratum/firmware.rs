@@ -1,5 +1,5 @@
-//! What small miners' firmware makes of what a pool says, to test with: its buffers, and how it
-//! reads coinbases and targets. Made after the facts of each source, which are named.
+//! Models of small miners' firmware for tests: its buffers, and how it reads coinbases and targets.
+//! Based on the facts of each source, which is named.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::{
     },
 };
 
-/// What a screen says of a coinbase.
+/// What a miner's screen shows of a coinbase.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Shown {
     pub(crate) height: u32,
@@ -30,8 +30,8 @@ impl Shown {
 }
 
 /// As ESP-Miner's components/stratum/coinbase_decoder.c and NerdQAxe's components/coinbase_decoder:
-/// the height is the scriptSig's first push, and the outputs are sought in coinb2 alone, behind what
-/// coinb1 and the extranonce leave of the scriptSig, and a sequence. None where they give up.
+/// the height is the scriptSig's first push, and the outputs are looked for in coinb2 alone, after
+/// the rest of the scriptSig and a sequence. None where they give up.
 pub(crate) fn read_coinbase(coinb1: &[u8], coinb2: &[u8], extranonce: usize) -> Option<Shown> {
     let script_len = usize::from(*coinb1.get(41)?);
     let height_len = usize::from(*coinb1.get(42)?);
@@ -45,7 +45,7 @@ pub(crate) fn read_coinbase(coinb1: &[u8], coinb2: &[u8], extranonce: usize) -> 
     let mut outputs = Vec::new();
     let mut left = coinb2.get(rest + 4..)?;
     for _ in 0..take_varint(&mut left)? {
-        // What is cut short is left out, not an error.
+        // A truncated output is left out; it is not an error.
         let Some(output) = take_output(&mut left) else { break };
         outputs.push(output);
     }
@@ -77,8 +77,8 @@ fn take_varint(left: &mut &[u8]) -> Option<u64> {
     Some(number.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
 }
 
-/// The difficulty of a target for ESP-Miner up to 2.14 and for NerdQAxe (`sv2_target_to_pdiff`): four
-/// words in floating point, then cut to a whole number of at least 1.
+/// The difficulty of a target for ESP-Miner up to 2.14 and for NerdQAxe (`sv2_target_to_pdiff`):
+/// four words in floating point, then truncated to a whole number of at least 1.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "as the firmware does")]
 pub(crate) fn whole_difficulty(target: &Target) -> u32 {
     let bytes = target.to_le_bytes();
@@ -92,7 +92,7 @@ pub(crate) fn whole_difficulty(target: &Target) -> u32 {
     (difficulty as u32).max(1)
 }
 
-/// Splits of a pool as they come: none, few, more than a screen lists, more than any class holds.
+/// Numbers of splits: none, few, more than a screen lists, more than any class holds.
 pub(crate) const SPLITS: [usize; 4] = [0, 6, 50, 200];
 /// NerdQAxe's BIG_BUFFER_SIZE (main/stratum/stratum_api.h): a line with its end and a zero.
 pub(crate) const NERDQAXE_LINE_MAX: usize = 16_384 - 2;
@@ -100,22 +100,22 @@ pub(crate) const NERDQAXE_LINE_MAX: usize = 16_384 - 2;
 pub(crate) const AXE_FRAME_MAX: usize = 2048;
 /// SV2_MAX_MERKLE_BRANCHES of both.
 pub(crate) const AXE_BRANCHES_MAX: usize = 20;
-/// NerdMiner's coinbase_buffer[512] (src/utils.cpp): hex digits, but for the zero behind them.
+/// NerdMiner's coinbase_buffer[512] (src/utils.cpp): hex digits, not counting the zero after them.
 pub(crate) const NERDMINER_COINBASE_MAX: usize = 512 - 1;
 /// NerdMiner's BUFFER_JSON_DOC (src/stratum.h): all strings and nodes of a line.
 pub(crate) const NERDMINER_JSON_MAX: usize = 4096;
 
-/// Whom the miner's user name says.
+/// The script of the miner's username.
 pub(crate) fn user_script() -> Box<[u8]> {
     [&[0, 20][..], &[0xA5, 0x5A].repeat(10)].concat().into()
 }
 
-/// A pool with so many splits on `tip`, one of them the user's, and tags as long as they come.
+/// A pool with this many splits on `tip`, one of them the user's, and tags of the maximum length.
 pub(crate) fn pooled(tip: u8, splits: usize) -> Arc<Payout> {
     let split = |at: usize| {
         let script = match at {
             3 => user_script(),
-            // Taproot and segwit by turns.
+            // Taproot and segwit alternately.
             _ if at.is_multiple_of(2) => {
                 [&[0x51, 32][..], &[at.to_le_bytes()[0]; 32]].concat().into()
             }

@@ -1,5 +1,5 @@
-//! Who is connected, and where in the extranonce space. Locked when miners come and go, never for
-//! their shares.
+//! Who is connected, and where in the extranonce space. Locked when miners connect and leave, never
+//! for their shares.
 
 use std::{
     collections::HashSet,
@@ -26,7 +26,8 @@ use crate::{
 pub struct Limits {
     pub connections: usize,
     pub connections_per_ip: usize,
-    /// Of an address, by miners without a share; a network has four times as many. 0: no limit.
+    /// Places that miners without a share may hold per address; a network may have four times as
+    /// many. 0: no limit.
     pub unproven: usize,
 }
 
@@ -43,7 +44,7 @@ pub(crate) struct Gate {
     guests: Mutex<Guests>,
 }
 
-/// Channels take no place of a connection: those cost files.
+/// Channels do not use up connections' places, which cost file descriptors.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Kind {
     Connection,
@@ -61,13 +62,13 @@ struct Guests {
     complaints: [Ration; 6],
 }
 
-/// What a stranger could fill the log with.
+/// The lines that a stranger could fill the log with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Complaint {
     Refused,
     Accept,
     Closed,
-    /// Of a proxy that is trusted.
+    /// About a trusted proxy.
     Proxy,
     /// Handshakes that failed.
     Tls,
@@ -82,7 +83,7 @@ pub(crate) const fn text(refused: Refused) -> &'static str {
         Refused::FullForIp => "its address has stratum.max_connections_per_ip connections already",
         Refused::NoWork => "there is no work",
         Refused::FullForConnection => {
-            "its connection has as many as one may have: let the proxy open another"
+            "its connection has as many as one may have: have the proxy open another"
         }
         Refused::FullOfUnproven => {
             "its address or network has limits.unproven_places miners already that have sent no share"
@@ -96,7 +97,8 @@ pub(crate) const fn text(refused: Refused) -> &'static str {
 }
 
 impl Gate {
-    /// A random `first`, so that a miner's late share for an earlier run is nobody's now.
+    /// Starts at a random `first`, so that a late share for an earlier run is not taken for anybody
+    /// else's.
     pub(crate) fn new(
         limits: watch::Receiver<Limits>,
         counters: Arc<Counters>,
@@ -112,7 +114,7 @@ impl Gate {
         Self { limits, counters, roster, guests: Mutex::new(guests) }
     }
 
-    /// With limits that stay what they are; `first` is the extranonce1 of the first place.
+    /// With limits that never change; `first` is the extranonce1 of the first place.
     pub(super) fn fixed(
         limits: Limits,
         counters: Arc<Counters>,
@@ -123,7 +125,7 @@ impl Gate {
         Arc::new(Self::new(limits, counters, roster, u32::from_be_bytes(first)))
     }
 
-    /// A place of this kind; `eviction` sends its connection or its channel away.
+    /// Takes a place of this kind; `eviction` closes its connection or its channel.
     pub(crate) fn enter(
         self: &Arc<Self>,
         ip: IpAddr,
@@ -138,7 +140,7 @@ impl Gate {
         eviction.come(now);
         let mut guests = self.guests();
         let number = guests.places[kind as usize].enter(ip, limits, eviction, now)?;
-        // Far fewer are taken than there are; a freed one is not used again for 2^32 arrivals.
+        // Far fewer are taken than exist; a freed one is not reused for 2^32 arrivals.
         let extranonce1 = loop {
             let candidate = guests.next;
             guests.next = candidate.wrapping_add(1);
@@ -162,7 +164,7 @@ impl Gate {
         Ok(Place { gate: Arc::clone(self), ip, kind, number, extranonce1, eviction, is_proven })
     }
 
-    /// Shows how many places are taken to whoever looks.
+    /// Publishes how many places are taken.
     fn show(&self, guests: &Guests) -> PlacesView {
         let places = &guests.places[Kind::Connection as usize];
         let most = self.limits.borrow().connections;
@@ -171,7 +173,8 @@ impl Gate {
         view
     }
 
-    /// Whether it is time for one more of these, and how many were swallowed since the last.
+    /// Whether it is time for another line of this kind, and how many were swallowed since the
+    /// last.
     pub(crate) fn may_say(&self, complaint: Complaint) -> Option<u64> {
         self.guests().complaints[complaint as usize].may_say(now())
     }
@@ -182,8 +185,8 @@ impl Gate {
     }
 }
 
-/// A connection's or channel's place, with a beginning of extranonces of its own; it is free again
-/// when this is dropped.
+/// A connection's or channel's place, with an extranonce prefix of its own; it is free again when
+/// this is dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
     gate: Arc<Gate>,
@@ -192,7 +195,7 @@ pub(crate) struct Place {
     number: u64,
     extranonce1: u32,
     eviction: Arc<Eviction>,
-    /// The limiter knows of it.
+    /// The limiter knows about it.
     is_proven: AtomicBool,
 }
 
@@ -202,12 +205,12 @@ impl Place {
         self.extranonce1.to_be_bytes()
     }
 
-    /// Somebody else needs it: its channel is to end.
+    /// Somebody else needs it: its channel must end.
     pub(crate) fn is_evicted(&self) -> bool {
         self.eviction.is_wanted()
     }
 
-    /// Its miner has had a share accepted: the place is earned.
+    /// The place is earned: its miner has had a share accepted.
     pub(crate) fn prove(&self) {
         let mut guests = self.gate.guests();
         guests.places[self.kind as usize].prove(self.number, self.ip);
@@ -220,7 +223,7 @@ impl Place {
 }
 
 impl Place {
-    /// Another one for a channel of this place's connection, whose own is `eviction`. None when
+    /// Takes a place for a channel of this place's connection, which `eviction` closes. None when
     /// there are too many miners already; that is counted and logged.
     pub(super) fn channel(
         &self,
@@ -228,13 +231,13 @@ impl Place {
         eviction: &Arc<Eviction>,
         now: Instant,
     ) -> Option<Self> {
-        // What else is on the connection stays when this has to go.
+        // The rest of the connection stays when this one has to go.
         let eviction = Arc::new(Eviction::of_channel(eviction));
         let entered = self.gate.enter(self.ip, Kind::Channel, &eviction, now);
         entered.inspect_err(|refused| self.refuse_channel(peer, *refused)).ok()
     }
 
-    /// Counts and logs that there is no channel.
+    /// Counts and logs a refused channel.
     pub(super) fn refuse_channel(&self, peer: SocketAddr, refused: Refused) {
         self.gate.counters.add_refused(refused);
         if let Some(similar_not_logged) = self.gate.may_say(Complaint::Refused) {
@@ -320,7 +323,7 @@ mod tests {
         assert_eq!(view().places, PlacesView { taken: 0, most: 2, unproven: 0 });
     }
 
-    /// A proxy's miners with shares would be cut off with one that has none.
+    /// Otherwise a proxy's miners with shares would be cut off along with one that has none.
     #[test]
     fn a_channel_without_a_share_goes_alone() {
         let gate = gate(limits(3, 3), 0);
@@ -329,10 +332,10 @@ mod tests {
         let channel = || proxy.channel(SocketAddr::new(HERE, 1), &own, now());
         let all = [channel().unwrap(), channel().unwrap(), channel().unwrap()];
         all[0].prove();
-        assert!(channel().is_none(), "none goes for its own connection's next");
+        assert!(channel().is_none(), "none gives way to its own connection's next");
         let _place = stranger.channel(SocketAddr::new(THERE, 1), &other, now()).unwrap();
         assert!(!own.is_wanted());
-        // What it has sent may be a block, and is read first; but not for ever.
+        // What it has sent may be a block and is read first, but not for ever.
         let waited = (0..1000).take_while(|_| !own.take_channels(false)).count();
         assert!((1..100).contains(&waited), "{waited} turns");
         assert!(!own.take_channels(true), "once");
@@ -342,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_seen_how_many_places_are_taken_and_by_whom() {
+    fn the_view_shows_how_many_places_are_taken_and_by_whom() {
         let gate = gate(limits(10, 10), 0);
         let places: Vec<_> = (0..9).map(|_| enter(&gate, HERE).unwrap()).collect();
         places[0].prove();

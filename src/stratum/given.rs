@@ -1,4 +1,4 @@
-//! The jobs that a miner was given, and on which terms.
+//! The jobs that a miner was given, and the terms of each.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use crate::{
     work::{Difficulty, JobId, Work},
 };
 
-/// One job as it went to this miner; `T` is what a protocol has to remember besides.
+/// One job as it went to this miner; `T` is what a protocol has to remember in addition.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Given<T = ()> {
     pub(crate) job: JobId,
@@ -27,7 +27,7 @@ pub(crate) struct GivenJobs<T = ()> {
 #[derive(Clone, Copy, Debug)]
 struct Raise {
     at: Instant,
-    /// Shares accepted since on easier terms.
+    /// Shares accepted on easier terms since.
     easier: u32,
 }
 
@@ -52,13 +52,13 @@ impl<T> GivenJobs<T> {
         self.jobs.push(given);
     }
 
-    /// The latest that `is_it` says yes to.
+    /// The latest for which `is_it` returns true.
     pub(crate) fn find(&self, is_it: impl Fn(&Given<T>) -> bool) -> Option<&Given<T>> {
         self.jobs.iter().rev().find(|given| is_it(given))
     }
 
     /// What a share for `given` must meet now, if that is not what it was given with: once a
-    /// difficulty was raised, the easier ones before it last for a grace only.
+    /// difficulty has been raised, easier ones before it hold only for a grace period.
     pub(crate) fn harder_terms(&self, given: &Given<T>, now: Instant) -> Option<Assignment> {
         let last = &self.jobs.last()?.assignment;
         if given.assignment.difficulty >= last.difficulty {
@@ -69,7 +69,7 @@ impl<T> GivenJobs<T> {
         is_over.then_some(Assignment { target: last.target, ..given.assignment })
     }
 
-    /// Takes note of a share that was accepted at `difficulty`.
+    /// Notes a share that was accepted at `difficulty`.
     pub(crate) fn note_share(&mut self, difficulty: Difficulty) {
         let last = self.jobs.last().map(|last| last.assignment.difficulty);
         if let Some(raise) = &mut self.raised
@@ -83,7 +83,8 @@ impl<T> GivenJobs<T> {
         self.jobs.last()
     }
 
-    /// Forgets jobs that `work` no longer has, except the last, whose terms are still the miner's.
+    /// Forgets jobs that `work` no longer has, except the last, whose terms still apply to the
+    /// miner.
     pub(crate) fn retain(&mut self, work: &Work) {
         let last = self.last().map(|given| given.job);
         self.jobs.retain(|given| Some(given.job) == last || work.job(given.job).is_some());
@@ -95,13 +96,13 @@ impl<T> GivenJobs<T> {
 }
 
 /// Jobs live 160 s by default and come every 40 s, three more with each new tip, and each may have
-/// a quickdiff twin. A storm of tips forgets the oldest early.
+/// a quickdiff twin. In a storm of tips the oldest are forgotten early.
 const GIVEN_MAX: usize = 32;
 /// Most miners hold four to eight jobs of about 80 bytes.
 const GIVEN_STEP: usize = 4;
-/// A miner begins a job within a second or two of hearing of it; slow firmware and proxies may have
-/// work of the last one in their queues for longer.
+/// A miner starts on a job within a second or two of receiving it; slow firmware and proxies may
+/// have work of the last one queued for longer.
 const GRACE: Duration = Duration::from_secs(30);
-/// So many are under way from the largest farm while it hears of its new difficulty. One that goes on
-/// for longer can find as many in a moment as in a job's whole life.
+/// The largest farm has this many in flight while it learns its new difficulty. A miner that goes
+/// on longer could otherwise find as many in a moment as in a job's whole life.
 const GRACE_SHARES: u32 = 1024;

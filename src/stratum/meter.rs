@@ -1,4 +1,4 @@
-//! What a connection has used lately, reported to the limiter now and then: never for a share.
+//! What a connection has used lately, reported to the limiter now and then, never per share.
 
 use std::{
     borrow::Cow,
@@ -13,7 +13,7 @@ use crate::{
     work::limits::{Crossed, Limit},
 };
 
-/// What is held against a connection; nothing where there is nobody to tell. Small: there are tens of
+/// What counts against a connection; nothing where there is no limiter. Small: there are tens of
 /// thousands.
 #[derive(Debug, Default)]
 pub(crate) struct UsageMeter(Option<Box<Usage>>);
@@ -27,12 +27,12 @@ struct Usage {
     bytes: u32,
     bad: u32,
     good: u64,
-    /// Until when nothing is read.
+    /// Nothing is read until then.
     until: Option<Instant>,
 }
 
 impl UsageMeter {
-    /// `wait`: before the first answer.
+    /// `wait`: how long to wait before the first answer.
     pub(crate) fn new(
         roster: Arc<Roster>,
         ip: IpAddr,
@@ -44,8 +44,7 @@ impl UsageMeter {
         Self(Some(Box::new(usage)))
     }
 
-    /// Takes note of a read: of bytes that came and that were answered, and of shares. What a stranger
-    /// is answered counts as well.
+    /// Counts a read: bytes received and sent, and shares. Bytes sent count as well for strangers.
     pub(super) fn record(
         &mut self,
         [read, answered]: [usize; 2],
@@ -66,12 +65,12 @@ impl UsageMeter {
         usage.report(bytes_most, BAD_EACH, now)
     }
 
-    /// When the next read may be, if not now.
+    /// When the next read may happen, if not now.
     pub(super) fn pause(&self, now: Instant) -> Option<Instant> {
         self.0.as_ref()?.until.filter(|until| *until > now)
     }
 
-    /// The connection has ended: what is left is told as well, or coming again would be free.
+    /// The connection has ended: what is left is reported too, or reconnecting would be free.
     pub(super) fn end(&mut self, now: Instant) {
         if let Some(usage) = &mut self.0 {
             // It is too late to close it.
@@ -88,7 +87,7 @@ impl Usage {
         if self.bad >= bad_least {
             let bad = std::mem::take(&mut self.bad);
             let good = std::mem::take(&mut self.good);
-            // Some firmware has many shares refused, and works all the same.
+            // Some firmware has many shares refused, and still works.
             if u64::from(bad) * GOOD_EACH_BAD > good {
                 take(Limit::BadShares, bad).map_err(|crossed| close_for(crossed, TOO_MANY_BAD))?;
             }
@@ -106,11 +105,12 @@ impl Usage {
     }
 }
 
-/// Why whoever has crossed a limit is sent away; `asked` is what the limit asked about has to say.
+/// Why a connection that crossed a limit is closed; `asked` is the reason for the limit that was
+/// checked.
 pub(super) fn close_for(crossed: Crossed, asked: Closing) -> Closing {
     match crossed {
         Crossed::Wait(_) => asked,
-        // Another than the one asked about, as a rule.
+        // Usually not the limit that was checked.
         Crossed::Banned(limit) => Closing::Violation(Cow::Owned(format!(
             "crossed limits.{} again and again, alone or with others at the same address, which is \
              banned for a while",
@@ -127,16 +127,16 @@ const TOO_MANY_BYTES: Closing = Closing::Violation(Cow::Borrowed(
 const TOO_MANY_BAD: Closing = Closing::Violation(Cow::Borrowed(
     "sent more bad shares than limits.bad_shares_per_minute allows from its address",
 ));
-/// An hour of an honest miner.
+/// What an honest miner sends in an hour.
 const BYTES_EACH: u32 = 1 << 16;
 /// Half of a large job: a stranger's bytes are counted early.
 const BYTES_EACH_UNPROVEN: u32 = 1 << 13;
 const BAD_EACH: u32 = 16;
-/// With so many good ones for each bad one, bad shares are not held against a miner.
+/// With this many good shares per bad one, bad shares do not count against a miner.
 const GOOD_EACH_BAD: u64 = 4;
-/// Thousands that wait must not wake up all the time.
+/// Thousands that wait must not keep waking up.
 const HOLD_MIN: Duration = Duration::from_millis(500);
-/// Well below what TCP keeps a connection that nobody reads from for.
+/// Well below the time for which TCP keeps a connection that nobody reads from.
 const HOLD_MAX: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
@@ -178,7 +178,7 @@ mod tests {
         let now = start();
         let roster = roster(now);
         let mut meter = UsageMeter::new(Arc::clone(&roster), PEER, None, now);
-        // A tip that came late, and a miner that sends all again after it has come back.
+        // A tip that came late, and a miner that resends everything after reconnecting.
         let harmless = [
             Reject::StalePrevblk,
             Reject::StaleWork,
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn firmware_with_many_refusals_that_works_is_let_be() {
+    fn firmware_that_works_despite_many_refusals_is_left_alone() {
         let now = start();
         let roster = roster(now);
         let mut meter = UsageMeter::new(Arc::clone(&roster), PEER, None, now);
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn who_sends_too_much_is_read_later_and_still_owes_it() {
+    fn a_sender_of_too_much_is_read_later_and_still_owes_it() {
         let now = start();
         let roster = roster(now);
         let mut meter = UsageMeter::new(Arc::clone(&roster), PEER, None, now);
@@ -238,7 +238,7 @@ mod tests {
         assert!(sent > 5_900_000, "a minute's worth at once");
         let until = meter.pause(now).unwrap();
         assert_eq!(until, now + HOLD_MIN);
-        // It is let through when what it owes has been made good.
+        // It is let through when what it owes has been paid off.
         meter.record([1, 0], &none, false, until).unwrap();
         assert_eq!(meter.pause(until), None);
         assert_eq!(meter.0.unwrap().bytes, 0);

@@ -1,7 +1,7 @@
-//! What the Stratum protocols share: a miner's connection, its rules, its place among all.
+//! What the Stratum protocols share: a miner's connection, its rules, its place among the others.
 //!
-//! `conn` puts any `protocol::Protocol` on a socket; the rest is plain data. Not here:
-//! a protocol (`sv1`, `sv2`), accepting connections (`listener`).
+//! `conn` puts any `protocol::Protocol` on a socket; the rest is plain data. Not here: the
+//! protocols (`sv1`, `sv2`) and accepting connections (`listener`).
 
 mod account;
 mod alarm;

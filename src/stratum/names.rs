@@ -10,7 +10,7 @@ use crate::{
     work::Username,
 };
 
-/// A small cache, so that a share's username costs no allocation and no lock.
+/// A small cache, so that a share's username costs neither an allocation nor a lock.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     known: Vec<Named>,
@@ -22,7 +22,7 @@ pub(crate) struct Names {
 #[derive(Clone, Debug)]
 pub(crate) struct Named {
     pub(crate) username: Username,
-    /// As it was heard, where that cannot be shown.
+    /// As received, if that is not printable.
     heard: Option<Box<str>>,
     /// Opened with the first accepted share: names alone must not fill the roster.
     worker: Option<Arc<Worker>>,
@@ -43,7 +43,7 @@ impl Names {
         self.known.get(self.current)
     }
 
-    /// The account of the name used last, opened if need be, and noted beside `miner`.
+    /// The account of the name used last, opened if necessary, and listed with `miner`.
     pub(crate) fn account(&mut self, roster: &Roster, miner: &Miner) -> Option<&Worker> {
         let Named { username, worker, .. } = self.known.get_mut(self.current)?;
         Some(worker.get_or_insert_with(|| {
@@ -80,9 +80,9 @@ impl Named {
     }
 }
 
-/// A DATUM pool takes 384 bytes, of which an address and a dot may be put in front.
+/// A DATUM pool takes 384 bytes, and an address and a dot may be put in front.
 const NAME_LEN_MAX: usize = 383;
-/// Enough for a proxy with a shelf of miners; more only cost an allocation each.
+/// Enough for a proxy with a shelf of miners; beyond that, each costs an allocation.
 const NAMES_MAX: usize = 64;
 
 #[cfg(test)]
@@ -109,7 +109,7 @@ mod tests {
         }
         assert_eq!(names.known.len(), NAMES_MAX);
         assert!(names.intern(&"x".repeat(384)).is_none());
-        assert!(names.intern(&"\u{1}".repeat(383)).is_none(), "longer when it can be shown");
+        assert!(names.intern(&"\u{1}".repeat(383)).is_none(), "longer once made printable");
         let forged = "bc1q.a\nINFO block found\u{202e}";
         let shown = "bc1q.a\u{fffd}INFO block found\u{fffd}";
         for _ in 0..2 {

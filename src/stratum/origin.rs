@@ -16,19 +16,19 @@ use crate::{
     work::{CoinbaseClass, Refused, limits::Limit},
 };
 
-/// A connection's address and place, and what all share. Owned by its session.
+/// A connection's address and place, and what all connections share. Owned by its session.
 #[derive(Debug)]
 pub struct Origin {
     pub(crate) peer: SocketAddr,
     pub roster: Arc<Roster>,
-    /// The connection's own; there are many connections, and few ask for it.
+    /// The connection's own. Boxed: there are many connections, and this is rarely needed.
     place: Box<Place>,
-    /// Of that place: each share asks for it.
+    /// That place's: needed for every share.
     extranonce1: [u8; 4],
     pub(crate) eviction: Arc<Eviction>,
-    /// Where miners with many shares have room for them.
+    /// Room for miners that send many shares.
     pub seen_budget: Arc<SeenBudget>,
-    /// What it says comes by TLS.
+    /// It is connected through TLS.
     pub(crate) is_secured: bool,
 }
 
@@ -49,12 +49,12 @@ impl Origin {
         self.extranonce1
     }
 
-    /// The connection has had a share accepted: its place is earned.
+    /// The place is earned: the connection has had a share accepted.
     pub(crate) fn prove(&self) {
         self.place.prove();
     }
 
-    /// A place for one miner more on this connection, if there is one.
+    /// A place for one more miner on this connection, if there is one.
     pub(crate) fn channel(&self, now: Instant) -> Option<Place> {
         self.place.channel(self.peer, &self.eviction, now)
     }
@@ -76,7 +76,7 @@ impl Origin {
         self.roster.enter(self.peer, protocol, about, &self.eviction, now)
     }
 
-    /// Whether somebody may log in, as often as it has been done from there; why not.
+    /// Whether another login is allowed from this address; if not, why.
     pub(crate) fn may_log_in(&self, is_proven: bool, now: Instant) -> Result<(), Closing> {
         let own_proof = usize::from(is_proven);
         let limiter = self.roster.limiter();
@@ -84,7 +84,7 @@ impl Origin {
         taken.map_err(|crossed| close_for(crossed, Closing::TOO_MANY_LOGINS))
     }
 
-    /// What a miner of Stratum V1 speaks here.
+    /// The protocol that a Stratum V1 miner speaks here.
     pub(crate) fn v1(&self) -> MinerProtocol {
         if self.is_secured { MinerProtocol::Sv1Tls } else { MinerProtocol::Sv1 }
     }
@@ -94,7 +94,7 @@ impl Origin {
         Self::alone_within(Limits::NONE, &Arc::default(), extranonce1, now)
     }
 
-    /// The same in a room that is not endless.
+    /// The same with limited places.
     pub fn alone_within(
         limits: Limits,
         counters: &Arc<Counters>,
@@ -105,11 +105,11 @@ impl Origin {
         let (roster, eviction) = (Roster::new(now), Arc::default());
         let gate = Gate::fixed(limits, Arc::clone(counters), Arc::clone(&roster), extranonce1);
         let place = gate.enter(peer.ip(), Kind::Connection, &eviction, now);
-        let place = place.expect("a room has a place for one");
+        let place = place.expect("there is a place for one");
         Self::new(peer, roster, place, eviction, Arc::default())
     }
 
-    /// The memory of a miner of this connection.
+    /// The memory of shares for a miner of this connection.
     pub(crate) fn seen(&self, config: &Config) -> SeenShares {
         let mut seen = SeenShares::new(Arc::clone(&self.seen_budget));
         seen.expect(config.shares_expected());

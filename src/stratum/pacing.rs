@@ -1,16 +1,16 @@
-//! When a miner hears of new work, and how long it may be silent: the same in every protocol.
+//! When a miner is sent new work, and how long it may be silent: the same in every protocol.
 
 use std::time::{Duration, Instant};
 
 use super::{Closing, Config};
 use crate::work::{Announce, Difficulty, JobId, Work, vardiff::Vardiff};
 
-/// What one connection was told last, and what it is due. Owned by its session.
+/// What one connection was sent last, and what it is due. Owned by its session.
 #[derive(Debug)]
 pub(crate) struct Pacing {
-    /// Of the work that it saw last.
+    /// Of the work that it last saw.
     sequence: u64,
-    /// When work that may wait goes out.
+    /// When work that can wait goes out.
     due: Option<Instant>,
     last_share: Instant,
     /// It has had a share accepted.
@@ -22,8 +22,7 @@ impl Pacing {
         Self { sequence: work.sequence, due: None, last_share: now, is_proven: false }
     }
 
-    /// Takes note of new work; true when some before it was missed. An error when miners are not
-    /// wanted.
+    /// Notes new work; true if earlier work was missed. An error when miners are not wanted.
     pub(crate) fn see(&mut self, work: &Work) -> Result<bool, Closing> {
         work.admits().map_err(Closing::SentAway)?;
         let missed = work.sequence != self.sequence.wrapping_add(1);
@@ -50,27 +49,27 @@ impl Pacing {
         }
     }
 
-    /// Some work waits for its time.
+    /// True when some work waits for its time.
     pub(crate) fn is_waiting(&self) -> bool {
         self.due.is_some()
     }
 
-    /// The time of the work that waits has come.
+    /// True when the waiting work is due.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
         self.due.is_some_and(|due| now >= due)
     }
 
-    /// The latest work goes out.
+    /// Notes that the latest work went out.
     pub(crate) fn sent(&mut self) {
         self.due = None;
     }
 
-    /// The wait for a share begins anew.
+    /// Restarts the wait for a share.
     pub(crate) fn restart_at(&mut self, now: Instant) {
         self.last_share = now;
     }
 
-    /// A share was accepted; true for the first.
+    /// Notes an accepted share; true for the first.
     pub(crate) fn on_share(&mut self, now: Instant) -> bool {
         self.last_share = now;
         !std::mem::replace(&mut self.is_proven, true)
@@ -86,7 +85,7 @@ impl Pacing {
         [self.due, silence].into_iter().flatten().fold(other, Instant::min)
     }
 
-    /// An error when no share has come for too long.
+    /// An error when there has been no share for too long.
     pub(crate) fn check_silence(&self, config: &Config, now: Instant) -> Result<(), Closing> {
         let patience = config.patience(self.is_proven);
         let over = patience.filter(|patience| now >= self.last_share + *patience);
@@ -94,8 +93,9 @@ impl Pacing {
     }
 }
 
-/// Whether `work` must not wait for a miner that works on `last`, and was told the difficulty `told`:
-/// it has nothing, or nothing that is worth as much, or mines at a difficulty that is not allowed now.
+/// Whether `work` must go out at once to a miner that works on `last` and was told the difficulty
+/// `told`: it has no work, or less valuable work, or mines at a difficulty that is no longer
+/// allowed.
 pub(crate) fn is_urgent(
     work: &Work,
     last: Option<JobId>,

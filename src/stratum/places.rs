@@ -1,7 +1,8 @@
 //! Who has a place, and who has earned it: pure, locked by `gate`.
 //!
-//! A miner earns its place with its first share. Until then it may keep it while there is room for
-//! everybody; when there is none, it goes for whoever comes from where fewer wait for a first share.
+//! A miner earns its place with its first share. Until then it keeps it while there is room for
+//! everybody; when there is none, it gives way to a newcomer from a network where fewer wait for a
+//! first share.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -21,13 +22,13 @@ use crate::{
 pub(crate) struct Places {
     taken: usize,
     per_ip: HashMap<IpAddr, FromThere>,
-    /// Those without a share, by where they are from, the oldest first.
+    /// Those without a share, by network, the oldest first.
     unproven: HashMap<Network, BTreeMap<u64, Unproven>>,
     /// How many of those each network has; the last has the most.
     crowds: BTreeSet<(usize, Network)>,
     /// All of those, the oldest first.
     ages: BTreeMap<u64, Network>,
-    /// Sent away, and not gone yet: not counted any more.
+    /// Sent away but not gone yet: no longer counted.
     leaving: HashSet<u64>,
     next: u64,
 }
@@ -38,9 +39,9 @@ struct FromThere {
     /// The oldest first.
     all: BTreeMap<u64, Arc<Eviction>>,
     unproven: usize,
-    /// Up to where it was looked for silent ones.
+    /// How far the search for silent ones has got.
     looked: u64,
-    /// When all were looked at, and none was.
+    /// When all were looked at and none was silent.
     in_vain: Option<Instant>,
 }
 
@@ -51,15 +52,15 @@ struct Unproven {
     eviction: Arc<Eviction>,
 }
 
-/// Whose place is looked for.
+/// Whose place is being looked for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Whose {
     Anybodys,
-    /// Of one without a share.
+    /// That of one without a share.
     Unproven,
 }
 
-/// A /24 or a /64: one party's, as a rule.
+/// A /24 or a /64: usually one party's.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 struct Network(u64);
 
@@ -79,7 +80,7 @@ fn prefix(ip: Ipv6Addr) -> u64 {
 }
 
 impl Places {
-    /// Takes a place; gives its number.
+    /// Takes a place and returns its number.
     pub(crate) fn enter(
         &mut self,
         ip: IpAddr,
@@ -92,7 +93,7 @@ impl Places {
         let unproven = from_there.map_or(0, |it| it.unproven);
         let is_full = self.taken >= limits.connections;
         let network = Network::of(ip);
-        // A farm comes back, and those that it left behind are not known to be gone yet.
+        // A farm reconnects, and its old connections are not yet known to be gone.
         let mut gave_way = false;
         if self.has_unproven(network, unproven, limits) {
             gave_way = self.silent_gives_way(ip, Whose::Unproven, limits, eviction, now);
@@ -140,7 +141,7 @@ impl Places {
         }
     }
 
-    /// The place is free for somebody else.
+    /// Frees the place for somebody else.
     fn give_up(&mut self, number: u64, ip: IpAddr) {
         self.taken -= 1;
         if let Some(from_there) = self.per_ip.get_mut(&ip) {
@@ -158,8 +159,8 @@ impl Places {
         most > 0 && (from_there >= most || around >= most.saturating_mul(NETWORK_TIMES as usize))
     }
 
-    /// Sends away a connection of the newcomer's own address that has been silent, and will be the
-    /// longest, as one that is cut off is: a router that was restarted has forgotten them all.
+    /// Sends away a connection of the newcomer's own address that has been silent like one that is
+    /// cut off: a restarted router has forgotten them all.
     fn silent_gives_way(
         &mut self,
         ip: IpAddr,
@@ -220,9 +221,10 @@ impl Places {
         self.ages.len()
     }
 
-    /// Sends away one without a share: of the network that has the most of them, if that is more
-    /// than `newcomer` would have; or else one that has had its chance. Never a channel beside the
-    /// newcomer, or the connection of the newcomer itself, which may be one channel more of a proxy's.
+    /// Sends away one without a share: one of the network that has the most of them, if that is
+    /// more than `newcomer` would have; otherwise one that has had its chance. Never another
+    /// channel of the newcomer's connection, nor that connection itself: the newcomer may be one
+    /// more channel of a proxy.
     fn make_room(&mut self, newcomer: Network, own: &Arc<Eviction>, now: Instant) -> bool {
         let is_own = |it: &Unproven| it.eviction.is_beside(own);
         if self.leaving.len() >= LEAVING_MAX {
@@ -251,7 +253,7 @@ impl Places {
         true
     }
 
-    /// It is not without a share any more, or not here.
+    /// Takes it off the list of those without a share.
     fn take_out(&mut self, number: u64, ip: IpAddr) {
         if self.take_out_of(number, Network::of(ip)).is_some() {
             self.note_proven(ip);
@@ -271,7 +273,7 @@ impl Places {
         Some(sent)
     }
 
-    /// Brings the order of the crowds up to a network that has just changed `by` so much.
+    /// Updates the order of the crowds for a network that has just changed by `by`.
     fn resize(&mut self, network: Network, by: isize) {
         let count = self.unproven.get(&network).map_or(0, BTreeMap::len);
         self.crowds.remove(&(count.saturating_add_signed(-by), network));
@@ -283,19 +285,19 @@ impl Places {
     }
 }
 
-/// That are cut off and have not ended: each still holds a file.
+/// How many may have been sent away and not ended: each still holds a file descriptor.
 const LEAVING_MAX: usize = 128;
-/// At the limit of its address one without a share gives way to another after so long without a word.
-/// Firmware takes longer than this to notice that it is cut off.
+/// At the limit of its address, one without a share gives way to another after being silent this
+/// long. Firmware takes longer than this to notice that it is cut off.
 const SILENT: Duration = Duration::from_secs(30);
-/// Nobody who mines is silent for so long, but for the smallest: of shares that come each seven seconds,
-/// as a rule, none comes in 30 s to one miner in sixty, and in 90 s to one in 400,000.
+/// Nobody who mines is silent this long, except the smallest: of miners that find a share every
+/// seven seconds on average, one in sixty finds none in 30 s, and one in 400,000 none in 90 s.
 const GONE: Duration = Duration::from_secs(90);
-/// Places that are looked at for a newcomer at least, and more while none is silent.
+/// How many places are looked at for a newcomer, at least; more while none is silent.
 const LOOK_MIN: usize = 64;
-/// Looking at all again sooner would find nobody.
+/// Looking at all of them again sooner would find nobody.
 const LOOK_EACH: Duration = Duration::from_secs(1);
-/// An ASIC finds its first share within seconds, a Bitaxe within a minute, as a rule.
+/// An ASIC usually finds its first share within seconds, a Bitaxe within a minute.
 const CHANCE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
@@ -334,7 +336,7 @@ mod tests {
             self.places.prove(number, ip);
         }
 
-        /// Those that were sent away leave; how many of `network` there were.
+        /// Lets those that were sent away leave, and returns how many of `network` there were.
         fn clear(&mut self, network: &str) -> usize {
             let (sent, stay): (Vec<_>, Vec<_>) =
                 self.all.drain(..).partition(|(_, _, eviction)| eviction.is_wanted());
@@ -351,21 +353,21 @@ mod tests {
         for at in 0..200 {
             bench.enter(&format!("10.0.0.{}", at % 4)).unwrap();
         }
-        assert_eq!(bench.enter("10.0.0.77"), Err(Refused::Full), "of the same crowd");
+        assert_eq!(bench.enter("10.0.0.77"), Err(Refused::Full), "from the same network");
         for at in 0..50 {
             let number = bench.enter(&format!("192.0.2.{at}")).unwrap();
             bench.prove(number);
             assert_eq!(bench.clear("10.0.0."), 1);
         }
         assert_eq!(bench.places.taken(), 200);
-        // A farm that comes back behind one address has its part at once.
+        // A farm that reconnects behind one address gets its part at once.
         let came = (0..150).filter(|_| bench.enter("198.51.100.7").is_ok()).count();
         assert!(came >= 70, "{came}");
         assert_eq!(bench.clear("10.0.0."), came);
     }
 
     #[test]
-    fn who_has_had_a_share_accepted_keeps_its_place() {
+    fn a_miner_that_has_had_a_share_accepted_keeps_its_place() {
         let mut bench = Bench::new(3, 3);
         for ip in ["10.0.0.1", "10.0.0.1", "2001:db8::1"] {
             let number = bench.enter(ip).unwrap();
@@ -377,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn of_equals_the_oldest_goes_once_it_has_had_its_chance() {
+    fn among_equals_the_oldest_goes_once_it_has_had_its_chance() {
         let mut bench = Bench::new(3, 3);
         let first = bench.enter("10.0.0.1").unwrap();
         bench.now += Duration::from_secs(30);
@@ -391,9 +393,9 @@ mod tests {
         assert_eq!(bench.enter("192.0.3.1"), Err(Refused::Full));
     }
 
-    /// 4,000 miners behind a router that was restarted: their old connections are not known to be gone.
+    /// 4,000 miners behind a restarted router: their old connections are not known to be gone.
     #[test]
-    fn the_silent_of_an_address_give_way_to_those_that_come_back_there() {
+    fn silent_connections_give_way_to_reconnecting_ones_of_the_same_address() {
         let mut bench = Bench::new(50_000, 5000);
         for _ in 0..4000 {
             let number = bench.enter("203.0.113.7").unwrap();
@@ -402,7 +404,7 @@ mod tests {
         let neighbour = bench.enter("203.0.113.8").unwrap();
         bench.prove(neighbour);
         bench.now += GONE;
-        // Some are behind another line, and alive.
+        // Some are behind another line and still alive.
         let alive: Vec<_> = bench
             .all
             .iter()
@@ -425,7 +427,7 @@ mod tests {
         assert_eq!(bench.places.taken(), 5001);
         bench.clear("");
         assert_eq!((bench.places.taken(), bench.places.leaving.len()), (5001, 0));
-        // All that are here are heard now, so there is no more room.
+        // All that are here have just been heard, so there is no more room.
         bench.all.iter().for_each(|(_, _, it)| it.hear(bench.now));
         while bench.enter("203.0.113.7").is_ok() {}
         bench.now += Duration::from_secs(20);
@@ -433,14 +435,14 @@ mod tests {
     }
 
     #[test]
-    fn strangers_give_way_before_a_farms_own_miners_who_are_there() {
+    fn strangers_give_way_before_a_farms_own_live_miners() {
         let mut bench = Bench::new(100, 100);
         for _ in 0..40 {
             let number = bench.enter("203.0.113.7").unwrap();
             bench.prove(number);
         }
         while bench.enter("198.51.100.1").is_ok() {}
-        // At 8 shares a minute, one miner in sixty is silent for so long.
+        // At 8 shares a minute, one miner in sixty is silent this long.
         bench.now += SILENT + Duration::from_secs(10);
         for _ in 0..20 {
             bench.enter("203.0.113.7").unwrap();
@@ -450,7 +452,7 @@ mod tests {
             bench.all.iter().filter(|(_, ip, it)| *ip == from && it.is_wanted()).count()
         };
         assert_eq!((sent("203.0.113.7"), sent("198.51.100.1")), (0, 20));
-        // Nor do those go first that may be gone.
+        // Those that may be gone do not go first either.
         bench.now += GONE;
         for _ in 0..20 {
             bench.enter("203.0.113.7").unwrap();
@@ -463,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn who_mines_is_not_gone_after_half_a_minute() {
+    fn a_miner_is_not_taken_for_gone_after_half_a_minute() {
         let mut bench = Bench::new(50, 40);
         for _ in 0..40 {
             let number = bench.enter("203.0.113.7").unwrap();
@@ -489,13 +491,17 @@ mod tests {
         for at in 0..30 {
             bench.enter(&format!("203.0.113.{}", 100 + at)).unwrap();
         }
-        assert_eq!(bench.enter("203.0.113.200"), Err(Refused::FullOfUnproven), "of its network");
+        assert_eq!(
+            bench.enter("203.0.113.200"),
+            Err(Refused::FullOfUnproven),
+            "its network is full"
+        );
         bench.enter("203.0.114.1").unwrap();
     }
 
-    /// A farm whose miners have sent no share yet, behind a router that was restarted.
+    /// A farm whose miners have sent no share yet, behind a restarted router.
     #[test]
-    fn those_who_have_gone_without_a_share_give_way_to_those_who_come_back() {
+    fn connections_gone_without_a_share_give_way_to_those_that_reconnect() {
         let mut bench = Bench::new(1000, 1000);
         bench.limits.unproven = 10;
         let number = bench.enter("203.0.113.7").unwrap();

@@ -1,5 +1,5 @@
-//! Places under whatever load: arrivals, shares, silences and ends in no order that anybody chose,
-//! against a model that counts for itself. Each step is checked.
+//! Places under random load: arrivals, shares, silences and ends in random order, compared with an
+//! independent model after each step.
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
@@ -57,7 +57,7 @@ impl Walk {
         self.check();
         let Places { per_ip, unproven, crowds, ages, leaving, .. } = &self.places;
         let left = [per_ip.len(), unproven.len(), crowds.len(), ages.len(), leaving.len()];
-        assert_eq!(left, [0; 5], "something is left of those who have gone");
+        assert_eq!(left, [0; 5], "something is left over from those who have gone");
     }
 
     fn address(&mut self) -> IpAddr {
@@ -88,7 +88,7 @@ impl Walk {
         }
     }
 
-    /// Who gives way to somebody from `ip`, and whether it may be they.
+    /// Checks that whoever gives way to a newcomer from `ip` may be sent away, and counts them.
     fn see_sent_away(&mut self, ip: IpAddr) -> usize {
         let now = self.now;
         let mut sent = 0;
@@ -115,7 +115,7 @@ impl Walk {
             Refused::Full => {
                 assert_eq!(here().count(), self.limits.connections);
                 let is_clogged = self.places.leaving.len() >= LEAVING_MAX;
-                // A crowd would have made room, if this is from there where fewer wait.
+                // A crowd would have made room if the newcomer is from where fewer wait.
                 let wait_there = here().filter(around).filter(waits).count();
                 let crowd = self.places.crowds.last().map_or(0, |(count, _)| *count);
                 let is_full_there = here().filter(from).count() >= self.limits.connections_per_ip;
@@ -139,7 +139,7 @@ impl Walk {
     fn prove(&mut self) {
         let Some(at) = self.any() else { return };
         let guest = &mut self.guests[at];
-        // One that is sent away may still have a share on its way.
+        // One that is sent away may still have a share in flight.
         self.places.prove(guest.number, guest.ip);
         guest.is_proven |= !guest.was_wanted;
         guest.eviction.hear(self.now);
@@ -151,7 +151,7 @@ impl Walk {
         }
     }
 
-    /// Those that are sent away end sooner or later, as others do.
+    /// Those that are sent away end sooner or later, like others.
     fn leave(&mut self) {
         let Some(at) = self.any() else { return };
         let at = self.guests.iter().position(|it| it.was_wanted).unwrap_or(at);
@@ -193,7 +193,7 @@ impl Walk {
 }
 
 #[test]
-fn nobody_is_counted_wrong_and_no_miner_gives_way_whatever_comes() {
+fn nobody_is_miscounted_and_no_miner_gives_way_whatever_happens() {
     let mut sums = [0; 3];
     for seed in 0..80 {
         let mut walk = Walk::new(seed);
@@ -202,6 +202,6 @@ fn nobody_is_counted_wrong_and_no_miner_gives_way_whatever_comes() {
             *sum += count;
         }
     }
-    // All of it has happened.
+    // Everything has happened often enough.
     assert!(sums.iter().all(|sum| *sum > 300), "{sums:?}");
 }

@@ -13,8 +13,8 @@ use crate::work::Work;
 
 /// A miner's side of a protocol: bytes in, bytes out, no socket and no clock. Owned by its connection.
 pub trait Protocol {
-    /// Handles what came, and says how much of `inbox` it has used up; the rest comes again with
-    /// more behind it. Answers are appended to `out`.
+    /// Handles what was received and returns how much of `inbox` it used; the rest is passed again
+    /// with more after it. Answers are appended to `out`.
     fn on_bytes(
         &mut self,
         inbox: &mut [u8],
@@ -24,7 +24,7 @@ pub trait Protocol {
         effects: &mut Effects,
     ) -> Result<usize, Closing>;
 
-    /// Takes note of new work, and announces it now or later.
+    /// Notes new work, and announces it now or later.
     fn on_work(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) -> Result<(), Closing>;
 
     /// Takes a changed configuration.
@@ -33,21 +33,21 @@ pub trait Protocol {
     /// When [`Self::on_deadline`] wants to be called.
     fn deadline(&self) -> Instant;
 
-    /// Does what time has brought.
+    /// Does what has fallen due.
     fn on_deadline(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) -> Result<(), Closing>;
 
-    /// True once a share was accepted here: whoever it is, it does work.
+    /// True once a share was accepted here: whoever it is does work.
     fn is_proven(&self) -> bool;
 
-    /// Says why it is cut off, if the protocol has words for it.
+    /// Tells the miner why it is cut off, if the protocol has a message for it.
     fn on_limit(&mut self, _why: &Closing, _out: &mut Vec<u8>) {}
 
-    /// Ends the miners on this connection whose places somebody else needs.
+    /// Ends the miners on this connection whose places are needed for others.
     fn on_eviction(&mut self, _now: Instant, _out: &mut Vec<u8>) -> Result<(), Closing> {
         Ok(())
     }
 
-    /// Says good-bye, if the protocol has words for it: this process is about to end.
+    /// Says goodbye, if the protocol has a message for it: this process is about to end.
     fn on_stop(&mut self, out: &mut Vec<u8>);
 }
 

@@ -1,4 +1,5 @@
-//! The difficulty that one miner may have: the operator's rules, its kind's, and its own wishes.
+//! The difficulty that one miner may have: the operator's rules, those of its class, and what it
+//! asks for.
 
 use std::time::Instant;
 
@@ -14,20 +15,20 @@ use crate::{
 /// What sets one miner's difficulty apart from the others'. Owned by its session.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Terms {
-    /// What its kind must have at least.
+    /// The minimum for its class.
     pub(crate) class_floor: Option<Difficulty>,
-    /// What it cannot go below, as it says.
+    /// The minimum that it says it needs.
     pub(crate) own_floor: Option<Difficulty>,
-    /// What whoever set it up wants.
+    /// What its owner asked for.
     pub(crate) asked: Option<Asked>,
-    /// `stratum.worker_difficulty`: the operator's last word, but for a flood.
+    /// `stratum.worker_difficulty`: the operator's last word, except in a flood.
     pub(crate) set: Option<Difficulty>,
-    /// What a fixed difficulty must be at least, as the miner would flood the gateway at less.
+    /// The minimum for a fixed difficulty, because the miner would flood the gateway below it.
     pub(crate) lift: Option<Difficulty>,
 }
 
 impl Terms {
-    /// What is wanted now. Another wish than before gets another chance.
+    /// Sets what is wanted now. A different request gets another chance.
     pub(crate) fn want(&mut self, set: Option<Difficulty>, asked: Option<Asked>) {
         if (self.set, self.asked) != (set, asked) {
             (self.set, self.asked, self.lift) = (set, asked, None);
@@ -38,7 +39,7 @@ impl Terms {
 /// A difficulty that was asked for with the login.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Asked {
-    /// To begin with, and never less.
+    /// To start with, and never less.
     AtLeast(Difficulty),
     /// Always.
     Fixed(Difficulty),
@@ -56,8 +57,8 @@ impl Config {
     /// The rules for vardiff under this work, for a miner with these terms.
     ///
     /// Whatever anybody wants, a miner is never asked for more than a block takes: it would not
-    /// send the block. Only a pool's floor stands above that, as the pool takes nothing below it,
-    /// and what a miner cannot go below.
+    /// send the block. Only a pool's floor, below which the pool accepts nothing, and the miner's
+    /// own minimum come before that.
     pub(crate) fn vardiff_rules(&self, work: &Work, terms: &Terms) -> VardiffConfig {
         let pooled = work.latest().payout.pooled.as_ref();
         // 0: the pool sets none. Powers of two are exact in an f64.
@@ -81,7 +82,7 @@ impl Config {
         let hard = [pool_floor, terms.own_floor].into_iter().flatten().reduce(Difficulty::max);
         let (floor, mut ceiling) =
             hard.map_or((floor, ceiling), |hard| (floor.max(hard), ceiling.max(hard)));
-        // As vardiff rounds: firmware cuts fractions off, and a pool credits powers of two.
+        // Rounded like vardiff: firmware truncates fractions, and a pool credits powers of two.
         let is_pooled = pooled.is_some();
         let below = if is_pooled { ceiling.floor_pow2() } else { ceiling.floor_whole() };
         ceiling = match hard.filter(|hard| below < *hard) {
@@ -118,17 +119,17 @@ impl Config {
         (raised > fixed).then_some(Oddity::Flood { fixed, raised, each_s, is_set })
     }
 
-    /// What the operator has set for the worker of this name.
+    /// What the operator has set for the worker with this name.
     pub(crate) fn difficulty_of(&self, worker: &str) -> Option<Difficulty> {
         self.worker_difficulty.get(worker).copied()
     }
 }
 
-/// The most that a miner may be asked for. Below 1 there is only regtest, where blocks are found at
-/// will and the floor is what keeps a miner from flooding the node with them.
+/// The most that a miner may be asked for. Only regtest is below 1; there blocks are found at will,
+/// and the floor keeps a miner from flooding the node with them.
 pub(crate) fn block_difficulty(work: &Work) -> Difficulty {
     let block = work.latest().template.nbits.target().difficulty();
-    // A share's target must not come out below the block's for a rounding.
+    // A share's target must not end up below the block's through rounding.
     let most = Difficulty::new(block * (1.0 - f64::EPSILON));
     most.map_or(Difficulty::ONE, |most| most.max(Difficulty::ONE))
 }

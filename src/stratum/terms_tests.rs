@@ -37,12 +37,12 @@ fn a_miner_is_never_asked_for_more_than_a_block_or_less_than_a_pool_takes() {
         (asked(Asked::Fixed(d(20_000.0))), (20_000.0, 20_000.0)),
         (asked(Asked::Fixed(d(1.0))), (16_384.0, 16_384.0)),
         (asked(Asked::Fixed(d(1e9))), (block, block)),
-        // The operator's word for one worker goes before the floor, not before a block.
+        // The operator's setting for one worker overrides the floor, but not a block's difficulty.
         (set(2.0), (2.0, 2.0)),
         (set(1e9), (block, block)),
         (Terms { asked: Some(Asked::Fixed(d(20_000.0))), ..set(2.0) }, (2.0, 2.0)),
         (own(1e6), (1e6, 1e6)),
-        // What a flood has raised, within the rules; it raises nothing that vardiff sees to.
+        // Raised by a flood, within the rules; a difficulty under vardiff is not raised.
         (Terms { lift: Some(d(40.0)), ..set(2.0) }, (40.0, 40.0)),
         (Terms { lift: Some(d(1.0)), ..set(2.0) }, (2.0, 2.0)),
         (Terms { lift: Some(d(1e9)), ..set(2.0) }, (block, block)),
@@ -67,7 +67,7 @@ fn a_miner_is_never_asked_for_more_than_a_block_or_less_than_a_pool_takes() {
 }
 
 #[test]
-fn the_operators_most_holds_wishes_and_kinds() {
+fn the_operators_maximum_limits_requests_and_classes() {
     let mut config = Config::with_address("bc1qnobody");
     config.difficulty_max = Some(d(32_768.0));
     let feed = WorkFeed::new(BLOCK, &solo());
@@ -82,7 +82,7 @@ fn the_operators_most_holds_wishes_and_kinds() {
 }
 
 #[test]
-fn a_flood_that_may_not_be_raised_is_not_told_of() {
+fn a_flood_whose_difficulty_may_not_be_raised_is_not_reported() {
     let mut config = Config::with_address("bc1qnobody");
     #[expect(clippy::disallowed_methods, reason = "any origin will do")]
     let now = Instant::now();
@@ -98,7 +98,7 @@ fn a_flood_that_may_not_be_raised_is_not_told_of() {
 }
 
 #[test]
-fn a_ports_coinbase_holds_for_every_class() {
+fn a_ports_coinbase_limit_applies_to_every_class() {
     let mut config = Config::with_address("bc1qnobody");
     assert_eq!(config.class_of("xminer-1.0").0, CoinbaseClass::Huge);
     config.class_most = Some(CoinbaseClass::within(755));
