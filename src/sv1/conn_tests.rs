@@ -37,7 +37,7 @@ struct Bench {
 }
 
 const SUBSCRIBE: &str = "{\"id\":1,\"method\":\"mining.subscribe\",\"params\":[\"t\"]}\n";
-/// Nothing but version, ntime and nonce differ between headers: some of 64 meet the target.
+/// Only version, ntime and nonce differ between headers: some of 64 meet the target.
 fn submits(range: std::ops::Range<u32>) -> String {
     range
         .map(|nonce| {
@@ -95,7 +95,7 @@ impl Bench {
         self.lines.next_line().await.unwrap().unwrap()
     }
 
-    /// The next line that answers something.
+    /// The next line that is an answer.
     async fn reply(&mut self) -> String {
         loop {
             let line = self.line().await;
@@ -118,7 +118,7 @@ impl Bench {
         self.work.send_replace(Arc::new(self.feed.work.clone()));
     }
 
-    /// The rest of what the miner is told, and how the connection ended.
+    /// The rest of what the miner is sent, and how the connection ended.
     async fn end(mut self) -> (String, Result<(), ConnError>) {
         let ended = self.served.await.unwrap();
         let mut rest = String::new();
@@ -207,7 +207,7 @@ async fn last_reply_is_sent_before_closing() {
     assert!(matches!(ended, Err(ConnError::Close(Closing::Violation(_)))));
 }
 
-/// One connection held its thread for 127 reads; 64 of them held a new tip up for seconds.
+/// One connection held its thread for 127 reads; 64 such connections held up a new tip for seconds.
 #[tokio::test]
 async fn a_flood_of_lines_lets_others_go_first() {
     let mut bench = Bench::new(HARD, &solo(), 1 << 20);
@@ -216,7 +216,7 @@ async fn a_flood_of_lines_lets_others_go_first() {
     bench.miner.write_all(b"{\"id\":1,\"method\":\"mining.ping\"}\n").await.unwrap();
     let others = Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let count = Arc::clone(&others);
-    // Always ready, as other miners are.
+    // Always ready, like other miners.
     tokio::spawn(std::future::poll_fn(move |cx| {
         count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         cx.waker().wake_by_ref();
@@ -250,7 +250,7 @@ async fn new_work_reaches_a_silent_miner() {
 }
 
 #[tokio::test]
-async fn a_closed_door_ends_the_connection() {
+async fn closed_admission_ends_the_connection() {
     let mut bench = Bench::solo();
     bench.subscribe().await;
     bench.feed.work.admission = Admission::Closed("no node".into());
@@ -313,7 +313,7 @@ async fn a_slow_reader_gets_everything_and_the_latest_work() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_visitor_who_does_not_subscribe_is_shown_out() {
+async fn a_client_that_does_not_subscribe_is_disconnected() {
     let bench = Bench::solo();
     let start = now();
     let ended = bench.end().await.1;
@@ -322,7 +322,7 @@ async fn a_visitor_who_does_not_subscribe_is_shown_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn paced_work_comes_in_time() {
+async fn paced_work_arrives_in_time() {
     let mut bench = Bench::solo();
     bench.subscribe().await;
     let (start, interval) = (now(), Duration::from_secs(40));
@@ -349,7 +349,7 @@ async fn a_connection_is_small() {
 }
 
 #[tokio::test]
-async fn the_end_of_work_is_the_end() {
+async fn the_end_of_work_ends_the_connection() {
     let bench = Bench::solo();
     drop(bench.work);
     bench.served.await.unwrap().unwrap();

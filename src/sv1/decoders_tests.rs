@@ -1,5 +1,5 @@
-//! Programs that read Stratum in ways of their own, at the other end: how they log in, what they make
-//! of a job, and when they begin anew. Made after the facts of each source.
+//! Mining programs that each read Stratum in their own way: how they log in, what they make of a
+//! job, and when they start over. Based on the facts of each source.
 
 use std::collections::VecDeque;
 
@@ -34,7 +34,8 @@ impl Kind {
         }
     }
 
-    /// Sizes of extranonce2 that it takes. cgminer logs in with 16 and then submits nothing above 8.
+    /// Sizes of extranonce2 that it accepts. cgminer logs in with 16 and then submits nothing above
+    /// 8.
     fn extranonce2_len(self) -> std::ops::RangeInclusive<usize> {
         match self {
             Self::Cgminer => 2..=8,
@@ -45,7 +46,7 @@ impl Kind {
         }
     }
 
-    /// It hangs up after so many seconds without a line: `stratum_rthread`, `stratum_thread`, and
+    /// It hangs up after this many seconds without a line: `stratum_rthread`, `stratum_thread`, and
     /// cpuminer-opt's `opt_timeout`.
     fn patience(self) -> u64 {
         match self {
@@ -58,7 +59,7 @@ impl Kind {
 
     fn target(self, difficulty: f64) -> Target {
         match self {
-            // `set_target`: whatever remains of a double, word by word.
+            // `set_target`: what a double can hold, word by word.
             Self::Cgminer => words_of(65_535.0 * 2f64.powi(208) / difficulty),
             // Whole difficulties are those of 2^224 there, and one share in 65,536 too easy for
             // everybody else; `bdiff_to_pdiff` in miner.h for the others.
@@ -76,14 +77,14 @@ impl Kind {
                 bytes[4 * place..4 * place + 8].copy_from_slice(&bits);
                 Target::from_le_bytes(&bytes)
             }
-            // `diff_to_hash`: 2^224 as well.
+            // `diff_to_hash`: 2^224 too.
             Self::CpuminerOpt => words_of(2f64.powi(224) / difficulty),
             Self::Mujina => Target::from_difficulty(Difficulty::new(difficulty).unwrap()),
         }
     }
 }
 
-/// A number of up to 256 bits, from as much of it as a double has.
+/// A number of up to 256 bits, as precise as a double is.
 fn words_of(mut value: f64) -> Target {
     let mut bytes = [0; 32];
     for place in (0..4).rev() {
@@ -100,7 +101,8 @@ const fn whole(value: f64) -> u64 {
     value as u64
 }
 
-/// A line as jansson reads one. A zero byte would end it: `strlen` measures all that comes.
+/// A line as jansson reads it. A zero byte would end it: everything received is measured with
+/// `strlen`.
 #[derive(Deserialize)]
 struct Heard<'a> {
     method: Option<&'a str>,
@@ -112,7 +114,7 @@ struct Heard<'a> {
     error: Option<&'a serde_json::value::RawValue>,
 }
 
-/// What mujina takes, and nothing else: `JsonRpcMessage` in its messages.rs.
+/// All that mujina accepts: `JsonRpcMessage` in its messages.rs.
 #[derive(Deserialize)]
 #[serde(untagged)]
 #[allow(dead_code, reason = "what counts is that it can be read")]
@@ -140,7 +142,7 @@ struct Program {
     stacked: VecDeque<f64>,
     difficulty: f64,
     extranonce2: u64,
-    /// What came last.
+    /// The latest job.
     job: Option<Job>,
     /// What is being hashed: minerd goes on with that while ids stay the same.
     work: Option<Job>,
@@ -176,17 +178,17 @@ impl Program {
         self.inbox.extend(said.lines().map(str::to_owned));
     }
 
-    /// The next line, whatever it is: taken for the answer.
+    /// The next line, whatever it is, taken as the answer.
     #[track_caller]
     fn next_as_answer(&mut self) -> String {
-        let line = self.inbox.pop_front().expect("it waits for an answer in vain");
+        let line = self.inbox.pop_front().expect("there is no answer");
         let heard: Heard<'_> = serde_json::from_str(&line).unwrap();
         let is_error = heard.error.is_some_and(|error| error.get() != "null");
         assert!(heard.result.is_some() && !is_error, "{:?} hangs up over {line}", self.kind);
         line
     }
 
-    /// Hears what comes unasked before the next answer.
+    /// Handles what arrives unasked before the next answer.
     #[track_caller]
     fn next_answer(&mut self) -> String {
         while self.inbox.front().is_some_and(|line| line.contains("\"method\"")) {
@@ -216,7 +218,7 @@ impl Program {
                 let (mask,) = serde_json::from_str::<(String,)>(params).expect(&line);
                 assert_eq!(mask.len(), 8);
             }
-            Some(other) => panic!("none of them knows {other}"),
+            Some(other) => panic!("none of the programs knows {other}"),
             None => {}
         }
     }
@@ -288,15 +290,15 @@ impl Program {
         self.difficulty = 1.0;
     }
 
-    /// A login is over: minerd and its kind begin with the last job that they heard of, whichever
-    /// connection that came on.
+    /// After a login, minerd and the like start with the last job they received, on whichever
+    /// connection.
     fn begin(&mut self) {
         self.work.clone_from(&self.job);
     }
 
     fn on_notify(&mut self, notify: Notify) {
         check(&notify);
-        // All but cgminer's are in effect at once, and the last one counts.
+        // For all but cgminer they take effect at once, and the last one counts.
         if self.kind == Kind::Cgminer {
             self.difficulty = self.stacked.pop_front().unwrap_or(self.difficulty);
         } else {
@@ -321,7 +323,7 @@ impl Program {
         }
         if self.kind == Kind::Mujina {
             let version = u32::from_str_radix(&notify.version, 16).unwrap();
-            assert_eq!(version & 0x1fff_e000, 0, "it takes no such job");
+            assert_eq!(version & 0x1fff_e000, 0, "it accepts no such job");
         }
         self.job = Some(Job { notify, coinbase, gap, difficulty: self.difficulty });
         if self.kind != Kind::Minerd || !is_same || self.work.is_none() {
@@ -352,7 +354,8 @@ impl Program {
     }
 }
 
-/// What all of them demand of a job, in sum: `parse_notify`, `stratum_notify`, `from_stratum_params`.
+/// What all of them together demand of a job: `parse_notify`, `stratum_notify`,
+/// `from_stratum_params`.
 #[track_caller]
 fn check(notify: &Notify) {
     let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -374,7 +377,7 @@ fn height_in(coinbase: &[u8]) -> u32 {
     bytes.enumerate().fold(0, |sum, (at, byte)| sum | u32::from(*byte) << (8 * at))
 }
 
-/// As BIP 34 has it.
+/// As in BIP 34.
 fn notify_height(coinbase: &[u8]) -> u32 {
     let transaction: bitcoin::Transaction = bitcoin::consensus::deserialize(coinbase).unwrap();
     let script = transaction.input[0].script_sig.to_bytes();
@@ -423,7 +426,7 @@ fn every_program_mines_on_every_class_and_kind_of_work() {
     }
 }
 
-/// Changes of difficulty, jobs that come again, and a word before they lose patience.
+/// Changes of difficulty, repeated jobs, and a message before they lose patience.
 #[test]
 fn every_program_keeps_up_with_its_difficulty_and_its_job() {
     for kind in KINDS {
@@ -456,8 +459,8 @@ fn every_program_keeps_up_with_its_difficulty_and_its_job() {
 }
 
 /// JayDDee/cpuminer-opt#180, zcash/zcash#2381: after a reconnect the same job has another
-/// extranonce1, and a program that went by its id alone would hash the old one. So the job comes
-/// before the answer to the login, at which they begin.
+/// extranonce1, and a program that went by its id alone would hash the old one. So the job is sent
+/// before the answer to the login, at which they start.
 #[test]
 fn the_same_job_on_a_new_connection_is_mined_in_its_own_space() {
     for kind in KINDS {

@@ -1,4 +1,4 @@
-//! Answers: yes, no and why, as miners' firmware expects them.
+//! Answers, accepting or refusing with a reason, as miners' firmware expects them.
 
 use crate::{stratum::Closing, work::Reject};
 
@@ -36,7 +36,7 @@ pub(super) fn write_too_many_logins(id: &[u8], out: &mut Vec<u8>) {
     write_error(id, b"[20,\"too-many-logins\",null]", out);
 }
 
-/// Says why the connection ends; `why` goes on after "you".
+/// Appends a notice of why the connection ends; `why` reads on after "you".
 pub(super) fn write_notice(why: &Closing, out: &mut Vec<u8>) {
     let why = why.to_string().replace(['"', '\\'], "'");
     for part in [&b"{\"id\":null,\"result\":null,\"error\":[20,\"closed: you "[..], why.as_bytes()]

@@ -1,4 +1,4 @@
-//! Firmware at the other end, as `stratum::firmware` knows it.
+//! Sessions with firmware, as modelled in `stratum::firmware`.
 
 #[path = "decoders_tests.rs"]
 mod decoders;
@@ -9,7 +9,7 @@ use crate::stratum::firmware::{
     template,
 };
 
-/// Says `agent`, and what it was answered.
+/// Connects as `agent`, and returns the session with the answer.
 fn arrives(agent: &str, config: Config, splits: usize) -> (Bench, String) {
     let payout = pooled(1, splits);
     let mut bench = Bench::new(config, WorkFeed::new(HARD, &payout));
@@ -23,7 +23,7 @@ fn publish(bench: &mut Bench, tip: u8, splits: usize, what: BuildJob) -> String 
     bench.on_work()
 }
 
-/// The outputs of the coinbase, whoever reads it.
+/// The outputs of the coinbase, properly decoded.
 fn outputs(notify: &Notify) -> Vec<(u64, Vec<u8>)> {
     let bytes = notify.coinbase(1);
     let transaction: bitcoin::Transaction = bitcoin::consensus::deserialize(&bytes).unwrap();
@@ -31,7 +31,7 @@ fn outputs(notify: &Notify) -> Vec<(u64, Vec<u8>)> {
     transaction.output.into_iter().map(output).collect()
 }
 
-/// The longest line of what was said.
+/// The longest line of what was sent.
 fn longest(said: &str) -> usize {
     said.lines().map(str::len).max().unwrap()
 }
@@ -58,11 +58,11 @@ fn hex(bytes: &[u8]) -> String {
 
 /// Bytes of ArduinoJson's document on a 32-bit machine: 16 for each node, each string with its zero.
 fn arduino_json(line: &str) -> usize {
-    // No string of ours has an escape, so all that is between quotes is one.
+    // Our strings have no escapes, so whatever is between quotes is one string.
     let parts = || line.split('"').enumerate();
     let strings = parts().filter(|(at, _)| at % 2 == 1).map(|(_, text)| text.len() + 1);
     let between = parts().filter(|(at, _)| at % 2 == 0).flat_map(|(_, text)| text.bytes());
-    // Every node comes after one of these, but for the first.
+    // Every node but the first comes after one of these.
     let nodes = between.filter(|byte| matches!(byte, b',' | b'[' | b'{')).count() + 1;
     16 * nodes + strings.sum::<usize>()
 }
@@ -154,7 +154,8 @@ fn every_class_but_the_default_can_be_read() {
     }
 }
 
-/// `mining.set_difficulty` is cut to a whole number by NerdQAxe (`as<uint32_t>`, stratum_api.cpp).
+/// `mining.set_difficulty` is truncated to a whole number by NerdQAxe (`as<uint32_t>`,
+/// stratum_api.cpp).
 #[test]
 fn difficulties_of_one_and_more_are_whole_numbers() {
     let mut config = config();
@@ -172,7 +173,7 @@ fn difficulties_of_one_and_more_are_whole_numbers() {
     }
 }
 
-/// BFGMiner asks again and again where it is told that there is no such method.
+/// BFGMiner keeps asking if it is told that there is no such method.
 #[test]
 fn a_bfgminer_that_asks_for_transactions_gets_none() {
     let said = Bench::subscribed()

@@ -1,7 +1,7 @@
 //! The JSON-RPC envelope, borrowed from the line.
 //!
-//! Two ways in: `scan_submit` reads what miners send all day without a general parser, and knows
-//! its limits; `Request::parse` reads everything else.
+//! There are two readers: `scan_submit` reads what miners send all day without a general parser,
+//! and knows its limits; `Request::parse` reads everything else.
 
 use std::borrow::Cow;
 
@@ -20,7 +20,7 @@ pub(super) struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// None when the line is no JSON object.
+    /// None when the line is not a JSON object.
     pub(super) fn parse(line: &'a [u8]) -> Option<Self> {
         #[derive(Deserialize)]
         struct Wire<'a> {
@@ -32,7 +32,7 @@ impl<'a> Request<'a> {
             params: Option<&'a RawValue>,
         }
         let first = line.iter().find(|byte| !byte.is_ascii_whitespace())?;
-        // Serde would take an array for a struct.
+        // Serde would accept an array as a struct.
         (*first == b'{').then_some(())?;
         let wire: Wire<'_> = serde_json::from_slice(line).ok()?;
         let id = wire.id.map_or(b"null".as_slice(), |id| id.get().as_bytes());
@@ -66,7 +66,7 @@ pub(super) fn trimmed(mut line: &[u8]) -> &[u8] {
     line
 }
 
-/// As UTF-8: what is none is taken for Latin-1, which some firmware stores names in.
+/// As UTF-8; anything else is read as Latin-1, in which some firmware stores names.
 pub(super) fn printable(line: &[u8]) -> Cow<'_, [u8]> {
     if std::str::from_utf8(line).is_ok() {
         return Cow::Borrowed(line);
@@ -92,7 +92,7 @@ pub(super) struct PlainSubmit<'a> {
 
 /// Reads a submit whose strings hold no escapes and whose id is a plain number, string or null.
 ///
-/// None means only that this reader does not know; `Request::parse` has the last word.
+/// None only means that this reader cannot tell; `Request::parse` has the last word.
 pub(super) fn scan_submit(line: &[u8]) -> Option<PlainSubmit<'_>> {
     let mut cursor = Cursor { rest: line };
     let mut id: Option<&[u8]> = None;
@@ -148,7 +148,7 @@ impl<'a> Cursor<'a> {
         self.string_tail()
     }
 
-    /// The rest of a string whose opening quote is behind us.
+    /// The rest of a string after its opening quote.
     fn string_tail(&mut self) -> Option<&'a [u8]> {
         let special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1F);
         let end = self.rest.iter().position(special)?;
@@ -192,7 +192,7 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Six are known; some proxies add to them.
+/// Six are defined; some proxies add more.
 const FIELDS_MAX: usize = 8;
 
 #[cfg(test)]
@@ -252,7 +252,7 @@ mod tests {
     }
 
     proptest! {
-        /// The fast way never accepts what the parser would read otherwise.
+        /// The fast reader never accepts what the parser would read differently.
         #[test]
         fn scanning_agrees_with_serde(
             line in r#"[{ ]{0,2}"id": ?("?[0-9a-z\\]{0,3}"?|null),"method":"mining.submit", ?"params":\["[a-z\\é]{0,3}",? ?"[a-f]?"\][ }]{0,2}"#

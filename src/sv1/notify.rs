@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::hex::{hex_byte, parse_hex_u32, push_hex};
 use crate::work::{Coinbase, CoinbaseClass, Job, JobId, RenderKind};
 
-/// What tells one rendering of a job from another.
+/// What distinguishes one rendering of a job from another.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Rendering {
     pub class: CoinbaseClass,
@@ -43,7 +43,7 @@ pub(super) fn write_later(
     }
 }
 
-/// A job's id on the wire: `Q` for quickdiff work, else `N` for subsidy-only work, as
+/// A job's id on the wire: `Q` for quickdiff work, otherwise `N` for subsidy-only work, like
 /// datum_gateway's; then the id in hex.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct WireJobId {
@@ -67,7 +67,7 @@ fn render(job: &Job, coinbase: &Coinbase, rendering: Rendering) -> Bytes {
     line.extend(prefix(job, rendering.quickdiff));
     line.extend_from_slice(job.id.to_string().as_bytes());
     line.extend_from_slice(SEPARATOR);
-    // Every 32-bit word of the header's hash reversed: so getwork did.
+    // Every 32-bit word of the header's hash reversed, as in getwork.
     for word in job.prevhash().0.chunks_exact(4) {
         word.iter().rev().for_each(|byte| line.extend_from_slice(&hex_byte(*byte)));
     }

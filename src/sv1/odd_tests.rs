@@ -1,4 +1,4 @@
-//! Miners as they are: what their firmware says that the specification does not have.
+//! Miners as they are: what their firmware sends that no specification has.
 
 use super::*;
 
@@ -6,7 +6,7 @@ fn suggest(difficulty: f64) -> String {
     format!(r#"{{"id":4,"method":"mining.suggest_difficulty","params":[{difficulty:e}]}}"#)
 }
 
-/// NerdMiner and others repeat theirs as a sign of life.
+/// NerdMiner and others repeat theirs to keep the connection alive.
 #[test]
 fn a_suggestion_that_is_repeated_changes_nothing() {
     let mut bench = Bench::subscribed();
@@ -20,12 +20,12 @@ fn a_suggestion_that_is_repeated_changes_nothing() {
     bench.say(&suggest(1e-8));
     assert_eq!(told(&bench.publish(2, BuildJob::Classes, Announce::Now)), Some(5e-9));
     bench.say(&suggest(2e-8));
-    assert_eq!(bench.session.difficulty().get(), 2e-8, "another one counts");
+    assert_eq!(bench.session.difficulty().get(), 2e-8, "a different one counts");
 }
 
 /// BIP 310: true promises bits to roll, and at least as many as were asked for.
 #[test]
-fn version_rolling_is_granted_only_with_bits_enough() {
+fn version_rolling_is_granted_only_with_enough_bits() {
     for (values, granted) in [
         (r#""version-rolling.mask":"00000000""#, None),
         (r#""version-rolling.mask":"e0001fff""#, None),
@@ -44,7 +44,7 @@ fn version_rolling_is_granted_only_with_bits_enough() {
             r#""version-rolling.mask":"00c00000","version-rolling.min-bit-count":-1"#,
             Some("00c00000"),
         ),
-        // Braiins OS has been seen to send something that is no number.
+        // Braiins OS has been seen to send something that is not a number.
         (
             r#""version-rolling.mask":"1fffe000","version-rolling.min-bit-count":[]"#,
             Some("1fffe000"),
@@ -78,7 +78,7 @@ impl Bench {
 
 /// `strlen() + 1` bytes are sent, or a name is typed on a machine that knows no UTF-8.
 #[test]
-fn nuls_around_a_line_and_latin_1_within_it_are_borne() {
+fn nuls_around_a_line_and_latin_1_within_it_are_tolerated() {
     let mut bench = Bench::solo();
     let subscribed = bench.say_bytes(&[SUBSCRIBE.as_bytes(), b"\0\r\n\0"].concat()).unwrap();
     let plain = notify(&subscribed);
@@ -96,7 +96,10 @@ fn nuls_around_a_line_and_latin_1_within_it_are_borne() {
     assert_eq!(&*bench.effects.shares[0].username.0, "Jürgen");
     let odd = b"{\"id\":3,\"method\":\"mining.\xff\x80\",\"params\":[]}\n";
     assert!(bench.say_bytes(odd).unwrap().contains("Method not found"));
-    assert!(bench.say_bytes(b"\xff\xfe no JSON\n").is_err(), "what is no JSON still ends it");
+    assert!(
+        bench.say_bytes(b"\xff\xfe no JSON\n").is_err(),
+        "what is not JSON still ends the session"
+    );
 }
 
 #[test]
@@ -132,8 +135,8 @@ fn an_extranonce2_is_called_too_long_only_when_it_is() {
     }
 }
 
-/// On testnet4 a block of difficulty 1 may be found at times: a miner that is asked for 16,384 then
-/// throws it away.
+/// On testnet4 a block of difficulty 1 is allowed at times: a miner that is asked for 16,384 would
+/// throw it away.
 #[test]
 fn no_miner_is_asked_for_more_than_a_block_takes() {
     let with = |nbits, payout: &Arc<crate::work::Payout>| {
@@ -142,19 +145,19 @@ fn no_miner_is_asked_for_more_than_a_block_takes() {
     let mut bench = with(HARD, &solo());
     assert_eq!(told(&bench.say(SUBSCRIBE)), Some(1.0));
     assert_eq!(told(&bench.say(&suggest(5000.0))), None, "nor is it if it asks for it");
-    // A harder tip, and an easier one again: each brings its difficulty along, at once.
+    // A harder tip, then an easier one again: each brings its difficulty along, at once.
     let pace = Announce::Paced(Duration::from_secs(30));
     bench.feed.publish(BuildJob::Classes, &template(2, 0x1b00_ffff, 5), &solo(), pace);
     assert_eq!(told(&bench.on_work()), Some(16_384.0));
     bench.feed.publish(BuildJob::Classes, &template(3, HARD, 5), &solo(), pace);
     assert_eq!(told(&bench.on_work()), Some(1.0));
-    // A pool takes nothing below its floor.
+    // A pool accepts nothing below its floor.
     assert_eq!(told(&with(HARD, &pooled(64)).say(SUBSCRIBE)), Some(64.0));
-    // Regtest: a block is nothing worth there, and a flood of them no help.
+    // Regtest: a block is worth nothing there, and a flood of them does not help.
     assert_eq!(told(&with(EASY, &solo()).say(SUBSCRIBE)), Some(1.0));
 }
 
-/// cgminer takes 90 s without a word for a dead connection, whatever `template.refresh` is.
+/// cgminer takes 90 s of silence for a dead connection, whatever `template.refresh` is.
 #[test]
 fn a_job_is_repeated_before_firmware_hangs_up() {
     let mut slow = config();
@@ -186,7 +189,7 @@ fn login(password: &str) -> String {
     format!(r#"{{"id":5,"method":"mining.authorize","params":["bc1qme.rig",{password:?}]}}"#)
 }
 
-/// Solo, where blocks are as hard as they are.
+/// Solo, on a chain where blocks are hard to find.
 fn roomy(config: Config) -> Bench {
     Bench::new(config, WorkFeed::new(FAR, &solo()))
 }
@@ -212,8 +215,12 @@ fn a_password_sets_the_difficulty_within_the_operators_rules() {
         assert!(said.starts_with("{\"id\":5,\"result\":true,\"error\":null}\n"), "{said}");
         heard = told(&said).or(heard);
         assert_eq!(heard, Some(first), "{password}");
-        assert_eq!(bench.say(&login(password)).lines().count(), 1, "the same again is no news");
-        // Neither a suggestion nor silence leads out of it.
+        assert_eq!(
+            bench.say(&login(password)).lines().count(),
+            1,
+            "the same request again changes nothing"
+        );
+        // Neither a suggestion nor silence changes it.
         bench.say(&suggest(1e12));
         assert_eq!(bench.session.difficulty().get(), later, "{password}");
         bench.say(&suggest(1.0));
@@ -225,7 +232,7 @@ fn a_password_sets_the_difficulty_within_the_operators_rules() {
 }
 
 #[test]
-fn a_workers_difficulty_in_the_settings_goes_before_its_wishes() {
+fn a_workers_difficulty_in_the_settings_overrides_its_requests() {
     let mut config = Config::with_address("bc1qnobody");
     config.worker_difficulty.insert("bc1qme.rig".into(), Difficulty::new(5000.0).unwrap());
     let mut bench = roomy(config.clone());
@@ -233,7 +240,7 @@ fn a_workers_difficulty_in_the_settings_goes_before_its_wishes() {
     assert_eq!(told(&bench.say(&login("fd=65536"))), Some(5000.0));
     bench.say(&suggest(1e6));
     assert_eq!(bench.session.difficulty().get(), 5000.0);
-    // Taken out while it mines, and put in again.
+    // Removed while it mines, and put back.
     config.worker_difficulty.clear();
     let without = Arc::new(config.clone());
     stratum::Protocol::on_config(&mut bench.session, &without, &bench.feed.work, bench.now);
@@ -248,7 +255,7 @@ fn a_workers_difficulty_in_the_settings_goes_before_its_wishes() {
 }
 
 #[test]
-fn a_wish_below_the_floor_is_told_to_the_operator() {
+fn a_request_below_the_floor_is_reported_to_the_operator() {
     let mut bench = roomy(Config::with_address("bc1qnobody"));
     bench.say(SUBSCRIBE);
     bench.say(&suggest(20_000.0));
@@ -265,9 +272,9 @@ fn a_wish_below_the_floor_is_told_to_the_operator() {
     assert!(recent(&bench).remove(0).oddity.advice().contains("the pool takes no less"));
 }
 
-/// `fd=1` on a rented farm, or a zero too few in the settings.
+/// `fd=1` on a rented farm, or a missing zero in the settings.
 #[test]
-fn a_flood_at_a_fixed_difficulty_is_ended_and_told_of() {
+fn a_flood_at_a_fixed_difficulty_is_ended_and_reported() {
     for (is_set, advice) in [(true, "stratum.worker_difficulty"), (false, "fd=")] {
         let mut config = config();
         let fixed = Difficulty::new(1e-9).unwrap();
@@ -303,7 +310,7 @@ fn a_flood_at_a_fixed_difficulty_is_ended_and_told_of() {
         assert_eq!(odd.oddity.code(), "difficulty-flood");
         assert!(odd.oddity.to_string().contains("sends 40 shares a second"), "{}", odd.oddity);
         assert!(odd.oddity.advice().contains(advice), "{}", odd.oddity.advice());
-        // As long as the wish is the same; another one has a chance of its own.
+        // As long as the request is the same; a different one gets its own chance.
         bench.say(&login(password));
         assert!(bench.session.difficulty() > fixed);
         let mut other = Config::clone(&bench.session.config);
@@ -319,10 +326,10 @@ fn a_flood_at_a_fixed_difficulty_is_ended_and_told_of() {
     }
 }
 
-/// A pool that takes fewer bits than BIP 320's would refuse shares with the others; wider masks are
-/// for Stratum V2.
+/// A pool that accepts fewer bits than BIP 320's would refuse shares that use the others; wider
+/// masks are for Stratum V2.
 #[test]
-fn no_more_bits_are_granted_than_the_pool_takes() {
+fn no_more_bits_are_granted_than_the_pool_accepts() {
     for (pools, granted) in
         [(0x1fff_e000, "1fffe000"), (0x1fff_ffe0, "1fffe000"), (0x00ff_e000, "00ffe000")]
     {

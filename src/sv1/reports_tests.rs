@@ -1,10 +1,10 @@
-//! What people report of pools, gateways and firmware in public, each as a test of its kind. The
-//! report stands above it as repository#number, of GitHub.
+//! Public bug reports about pools, gateways and firmware, each as a test. The report is named above
+//! it as a GitHub repository#number.
 
 use super::*;
 use crate::work::fixture::MINTIME;
 
-/// What came as an answer to something.
+/// An answer to a request.
 #[derive(Deserialize)]
 struct Answer<'a> {
     #[serde(borrow)]
@@ -15,7 +15,7 @@ struct Answer<'a> {
     error: &'a serde_json::value::RawValue,
 }
 
-/// The answer in what was said: id, result and error, none of them left out.
+/// The answer in what was sent: id, result and error, none of them left out.
 #[track_caller]
 fn answer(said: &str) -> Answer<'_> {
     serde_json::from_str(said.lines().next().unwrap()).expect(said)
@@ -29,8 +29,8 @@ impl Bench {
         Self::new(config, WorkFeed::new(HARD, &solo()))
     }
 
-    /// On full work as it comes again, every kind of it, with a change of difficulty now and then.
-    /// Whatever was said is handed on.
+    /// Plays a day of repeated full work, of every kind, with a change of difficulty now and then.
+    /// Whatever is sent is passed to `hear`.
     fn plays_a_day(&mut self, mut hear: impl FnMut(&mut Self, &str)) {
         let paced = Announce::Paced(Duration::from_secs(40));
         let began = self.now;
@@ -49,7 +49,7 @@ impl Bench {
                 2 => publish(BuildJob::Classes, Announce::Now),
                 3 => self.say(&suggest(f64::from(step) * 1e-9 + 2e-9)),
                 4 => publish(BuildJob::Classes, paced),
-                // A job that is paced, or repeated because it is quiet, or none.
+                // A job that is paced, or repeated after silence, or none.
                 5 | 6 => {
                     self.now = self.session.deadline().max(self.now);
                     self.on_deadline().unwrap()
@@ -104,8 +104,8 @@ fn refused_shares_never_end_a_session() {
     assert_eq!(bench.share(&first, 2), TRUE_9);
 }
 
-/// p2poolv2/p2poolv2#524: ESP-Miner shows "unknown" for an error that is no array.
-/// bitaxeorg/ESP-Miner#916: it waits for ever for an answer without an `error`.
+/// p2poolv2/p2poolv2#524: ESP-Miner shows "unknown" for an error that is not an array.
+/// bitaxeorg/ESP-Miner#916: it waits for ever when an answer has no `error`.
 #[test]
 fn every_answer_has_an_id_a_result_and_an_error_that_firmware_can_read() {
     let mut bench = Bench::solo();
@@ -139,9 +139,9 @@ fn every_answer_has_an_id_a_result_and_an_error_that_firmware_can_read() {
 }
 
 /// SpiralPool/Spiral-Pool#10: an Antminer S19 counts what it still sends at the old difficulty as
-/// refused, whatever it is answered. cgminer takes a second difficulty before the next job for that
-/// of the job after it (`parse_diff` in its util.c). bitaxeorg/ESP-Miner#190: a first job without
-/// one is mined at a guess.
+/// refused, whatever the answer. cgminer applies a second difficulty before the next job to the job
+/// after it (`parse_diff` in its util.c). bitaxeorg/ESP-Miner#190: a first job without a difficulty
+/// is mined at a guessed one.
 #[test]
 fn a_difficulty_is_only_told_together_with_its_job() {
     let mut bench = Bench::solo();
@@ -157,7 +157,7 @@ fn a_difficulty_is_only_told_together_with_its_job() {
     };
     let said = bench.say(SUBSCRIBE);
     hear(&said);
-    // Who never sends a share does not stay a day.
+    // A miner that never sends a share is not kept for a day.
     let job = notify(&said);
     let nonce = job.mine(0, bench.session.difficulty());
     assert_eq!(bench.submit(&job, 0, nonce), TRUE_9);
@@ -165,10 +165,10 @@ fn a_difficulty_is_only_told_together_with_its_job() {
     assert!(told > 20, "{told}");
 }
 
-/// bitaxeorg/ESP-Miner#1603, #1694: firmware that begins with the first extranonce2 at every notify,
-/// clean or not, sends everything twice where a job comes again for a new difficulty.
+/// bitaxeorg/ESP-Miner#1603, #1694: firmware that starts from the first extranonce2 at every
+/// notify, clean or not, sends everything twice if a job is repeated for a new difficulty.
 #[test]
-fn firmware_that_begins_anew_with_each_job_never_repeats_itself() {
+fn firmware_that_starts_over_with_each_job_never_repeats_itself() {
     let mut bench = Bench::solo();
     let mut headers = std::collections::HashSet::new();
     assert!(headers.insert(notify(&bench.say(SUBSCRIBE)).header(0, 0)));
@@ -203,7 +203,7 @@ fn shares_in_flight_over_many_changes_count_at_their_own_difficulty() {
     }
 }
 
-/// bonesoul/CoiniumServ#528: cgminer asks to go on with an earlier session by its id.
+/// bonesoul/CoiniumServ#528: cgminer asks to resume an earlier session by its id.
 #[test]
 fn a_session_that_is_asked_for_again_is_a_new_one_and_says_so() {
     for resume in ["\"deadbeefcafebabe0400000000000000\"", "\"abcd0001\"", "null", "7", "{}"] {
@@ -215,16 +215,16 @@ fn a_session_that_is_asked_for_again_is_a_new_one_and_says_so() {
         let job = notify(&said);
         assert_eq!(bench.share(&job, 1), TRUE_9);
     }
-    // And where that did not help it asks without a word.
+    // If that does not help, it asks without parameters.
     for params in ["[]", "null", "{}", "\"cgminer\""] {
         let line = format!(r#"{{"id":1,"method":"mining.subscribe","params":{params}}}"#);
         assert_eq!(Bench::solo().say(&line), Bench::solo().say(SUBSCRIBE), "{params}");
     }
 }
 
-/// benjamin-wilson/public-pool#152: NerdMiner says its difficulty every 30 s, without an id.
+/// benjamin-wilson/public-pool#152: NerdMiner sends its difficulty every 30 s, without an id.
 #[test]
-fn a_suggestion_without_an_id_is_heard() {
+fn a_suggestion_without_an_id_is_honoured() {
     let mut bench = Bench::solo();
     bench.say(SUBSCRIBE);
     let line = r#"{"method":"mining.suggest_difficulty","params":[0.00000005]}"#;
@@ -232,7 +232,7 @@ fn a_suggestion_without_an_id_is_heard() {
     assert_eq!(bench.later(30).say(line).lines().count(), 1, "no news");
 }
 
-/// bitaxeorg/ESP-Miner#686: miningcore's own form, which miners have taken over.
+/// bitaxeorg/ESP-Miner#686: miningcore's own form, which miners have adopted.
 #[test]
 fn a_suggestion_may_stand_without_its_list() {
     for wanted in ["0.00000005", "\"0.00000005\"", "[0.00000005]", "[\"0.00000005\",\"x\"]"] {
@@ -249,11 +249,11 @@ fn a_suggestion_may_stand_without_its_list() {
     }
 }
 
-/// BFGMiner says a target, and what it can do, before it subscribes, and takes the first line that
-/// comes for the answer to the subscribe (`initiate_stratum` in its util.c): over a refusal of what
-/// wants no answer it hangs up, for ever in the latter case.
+/// BFGMiner sends a target and its capabilities before it subscribes, and takes the first line it
+/// receives as the answer to the subscribe (`initiate_stratum` in its util.c): it hangs up over a
+/// refusal of what needs no answer, for ever in the latter case.
 #[test]
-fn what_bfgminer_says_before_its_subscribe_gets_no_line_before_its_answer() {
+fn what_bfgminer_sends_before_its_subscribe_gets_no_line_before_its_answer() {
     let target = |difficulty: f64| {
         let mut bytes = Target::from_difficulty(Difficulty::new(difficulty).unwrap()).to_le_bytes();
         bytes.reverse();
@@ -275,7 +275,7 @@ fn what_bfgminer_says_before_its_subscribe_gets_no_line_before_its_answer() {
     bench.say(&target(1e-7));
     let difficulty = told(&bench.say(SUBSCRIBE)).unwrap();
     assert!((difficulty / 1e-7 - 1.0).abs() < 1e-9, "{difficulty}");
-    // With an id it is a question.
+    // With an id it is a request.
     let asked = target(3e-7).replace("null", "8");
     let said = bench.say(&asked);
     assert!(said.starts_with("{\"id\":8,\"result\":true,\"error\":null}\n"), "{said}");
@@ -287,8 +287,9 @@ fn what_bfgminer_says_before_its_subscribe_gets_no_line_before_its_answer() {
     }
 }
 
-/// bonesoul/CoiniumServ#1025 and #1042, cculianu/asicseer-pool#6, zone117x/node-open-mining-portal#435:
-/// firmware of rental markets asks for more than is there.
+/// bonesoul/CoiniumServ#1025 and #1042, cculianu/asicseer-pool#6,
+/// zone117x/node-open-mining-portal#435: firmware of rental markets calls methods that do not
+/// exist.
 #[test]
 fn methods_that_nobody_knows_are_refused_and_mining_goes_on() {
     let mut bench = Bench::steady();
@@ -352,11 +353,11 @@ fn work_waits_for_no_login() {
     assert_eq!(first.share(&job, 0), TRUE_9);
 }
 
-/// DigiByte-Core/digibyte#419: a node that signals with a bit which miners roll loses half of all
-/// shares, as firmware takes those bits for its own. 256foundation/mujina takes no such job at all
-/// (`VersionTemplate::new` in job_source/version.rs).
+/// DigiByte-Core/digibyte#419: a node that signals with a bit that miners roll loses half of all
+/// shares, because firmware treats those bits as its own. 256foundation/mujina accepts no such job
+/// at all (`VersionTemplate::new` in job_source/version.rs).
 #[test]
-fn bits_that_a_node_signals_with_are_out_of_the_way_of_those_that_roll() {
+fn bits_that_a_node_signals_with_are_kept_apart_from_those_that_roll() {
     let mut bench = Bench::solo();
     bench.say(SUBSCRIBE);
     let mut signalling = template(2, HARD, 5);
@@ -377,10 +378,11 @@ fn bits_that_a_node_signals_with_are_out_of_the_way_of_those_that_roll() {
     }
 }
 
-/// slush0/stratum-mining#11, bitcoin/bitcoin#8024, parasitepool/para#330, stratum-mining/stratum#2299,
-/// benjamin-wilson/public-pool#131: miners roll the time forward, some by hours; a node takes two.
+/// slush0/stratum-mining#11, bitcoin/bitcoin#8024, parasitepool/para#330,
+/// stratum-mining/stratum#2299, benjamin-wilson/public-pool#131: miners roll the time forward, some
+/// by hours; a node accepts two.
 #[test]
-fn the_time_may_be_rolled_as_far_as_a_node_takes_it() {
+fn the_time_may_be_rolled_as_far_as_a_node_accepts() {
     let mut bench = Bench::solo();
     let job = notify(&bench.say(SUBSCRIBE));
     for (extranonce2, (ntime, said)) in [
@@ -400,29 +402,29 @@ fn the_time_may_be_rolled_as_far_as_a_node_takes_it() {
     }
 }
 
-/// stratum-mining/sv2-apps#382: a Bitaxe that mines for its backup asks its first pool once a minute,
-/// and goes back if what comes first, up to 1,023 bytes of it, says `mining.notify` (`probe_pool_v1`
-/// in its protocol_coordinator.c).
+/// stratum-mining/sv2-apps#382: a Bitaxe on its backup pool probes its first pool once a minute,
+/// and goes back if the first 1,023 bytes it receives contain `mining.notify` (`probe_pool_v1` in
+/// its protocol_coordinator.c).
 #[test]
-fn a_bitaxe_on_its_backup_hears_at_once_that_there_is_work() {
+fn a_bitaxe_on_its_backup_learns_at_once_that_there_is_work() {
     let mut bench = Bench::solo();
     let said = bench.say(r#"{"id": 1, "method": "mining.subscribe", "params": ["BM1370"]}"#);
     assert!(said[..said.len().min(1023)].contains("mining.notify"), "{said}");
     assert!(said.lines().next().unwrap().contains("mining.notify"), "in whatever packet is first");
 }
 
-/// bitaxeorg/ESP-Miner#41, BitMaker-hub/NerdMiner_v2#221: firmware knows no `client.reconnect`, or
-/// gives up its backup pools over it.
+/// bitaxeorg/ESP-Miner#41, BitMaker-hub/NerdMiner_v2#221: firmware does not know
+/// `client.reconnect`, or drops its backup pools because of it.
 #[test]
-fn nothing_is_said_at_the_end() {
+fn nothing_is_sent_at_the_end() {
     let mut bench = Bench::subscribed();
     bench.out.clear();
     stratum::Protocol::on_stop(&mut bench.session, &mut bench.out);
     assert_eq!(bench.heard(), "");
 }
 
-/// BitMaker-hub/NerdMiner_v2#822 and #750: it leaves out leading zeros, so that ckpool refuses one
-/// share in sixteen. #763: 1.7.0 puts spaces in their place, and hashes those as zeros (`hex` in its
+/// BitMaker-hub/NerdMiner_v2#822 and #750: it omits leading zeros, so that ckpool refuses one share
+/// in sixteen. #763: 1.7.0 replaces them with spaces, and hashes those as zeros (`hex` in its
 /// utils.cpp).
 #[test]
 fn zeros_may_be_missing_or_spaces() {
@@ -444,7 +446,7 @@ fn zeros_may_be_missing_or_spaces() {
     }
 }
 
-/// Digits in capitals come from some firmware.
+/// Some firmware sends hex digits in capitals.
 #[test]
 fn capital_digits_are_digits() {
     let mut bench = Bench::solo();

@@ -52,12 +52,12 @@ pub struct Sv1Session {
     told: Option<Difficulty>,
     /// When the miner was last sent a job.
     heard_of_work: Instant,
-    /// A mask to be announced with the next job.
+    /// A version mask still to be announced with the next job.
     mask_untold: Option<u32>,
 }
 
 impl Sv1Session {
-    /// A session on a connection that was just accepted.
+    /// A session on a newly accepted connection.
     pub fn new(config: Arc<Config>, origin: Origin, work: &Work, now: Instant) -> Self {
         let rules = config.vardiff_rules(work, &Terms::default());
         Self {
@@ -113,7 +113,7 @@ impl Sv1Session {
         }
         let line = printable(line);
         let request = Request::parse(&line).ok_or(NOT_JSON)?;
-        // An answer to something of ours: nothing waits for it.
+        // An answer to one of our messages: nothing waits for it.
         let Some(method) = request.method.as_deref() else { return Ok(()) };
         match method {
             "mining.submit" => {
@@ -130,16 +130,16 @@ impl Sv1Session {
             "mining.extranonce.subscribe" => write_true(request.id, out),
             "mining.ping" => write_result(request.id, b"\"pong\"", out),
             "mining.pong" => {}
-            // What BFGMiner can do, before it subscribes; a line about that would confuse it.
+            // BFGMiner sends its capabilities before it subscribes; a reply would confuse it.
             "mining.capabilities" if request.is_notice() => {}
-            // BFGMiner asks for each job's, to look for its own; none says that it need not.
+            // BFGMiner asks for every job's, to look for its own; an empty list tells it not to.
             "mining.get_transactions" => write_result(request.id, b"[]", out),
             _ => write_method_not_found(request.id, out),
         }
         Ok(())
     }
 
-    /// Takes note of new work, and announces it now or later.
+    /// Notes new work, and announces it now or later.
     pub(crate) fn on_work(
         &mut self,
         work: &Work,
@@ -174,7 +174,7 @@ impl Sv1Session {
         self.pacing.deadline(&self.config, self.vardiff.deadline().min(self.quiet_until()))
     }
 
-    /// Does what time has brought.
+    /// Does what has fallen due.
     pub(crate) fn on_deadline(
         &mut self,
         work: &Work,
@@ -187,7 +187,7 @@ impl Sv1Session {
             return if late { Err(Closing::LoginTimeout(timeout)) } else { Ok(()) };
         }
         self.pacing.check_silence(&self.config, now)?;
-        // A lower difficulty comes with the next job: the present one is not made void for it.
+        // A lower difficulty comes with the next job: the present one is not voided for it.
         let _ = self.vardiff.on_deadline(now);
         if self.pacing.is_due(now) {
             self.send_latest(work, now, out);
@@ -232,7 +232,7 @@ impl Sv1Session {
         };
         configure.write_answer(request.id, out);
         // The answer itself grants the mask. set_version_mask repeats it for old firmware, but
-        // never straight after the answer, where an S21+ hangs up.
+        // never right after the answer, when an S21+ hangs up.
         self.mask_untold = configure.version_mask;
         if let Some(Some(floor)) = configure.minimum_difficulty {
             self.terms.own_floor = Some(floor);
@@ -310,8 +310,9 @@ impl Sv1Session {
     }
 
     /// Puts a changed difficulty into effect at once, if that can be done without the miner
-    /// repeating work: with newer work if there is, else with the quickdiff twin of this job. Work
-    /// that pays the subsidy alone has none: the C gateway never made one, and full work is near.
+    /// repeating work: with newer work if there is any, otherwise with the quickdiff twin of this
+    /// job. Work that pays the subsidy alone has none: the C gateway never made one, and full work
+    /// follows soon.
     fn renew(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) {
         if !self.is_subscribed() || self.told == Some(self.vardiff.difficulty()) {
             return;
@@ -328,7 +329,7 @@ impl Sv1Session {
     /// Announces the latest job.
     fn send_latest(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) {
         let last = self.given.last().and_then(|last| work.job(last.job));
-        // A first job is clean as well: the miner may have work of another connection.
+        // A first job is clean too: the miner may have work from another connection.
         let clean = last.is_none_or(|last| work.supersedes(last));
         self.send(work, now, Sending { quickdiff: false, clean }, out);
     }
@@ -337,7 +338,7 @@ impl Sv1Session {
         self.pacing.sent();
         self.heard_of_work = now;
         if let Some(mask) = self.mask_untold.take()
-            && !self.user_agent.starts_with(MASK_HATER)
+            && !self.user_agent.starts_with(MASK_REFUSER)
         {
             // Writing to a vector cannot fail, here and below.
             let _ = writeln!(
@@ -437,11 +438,12 @@ impl stratum::Protocol for Sv1Session {
     }
 
     fn on_stop(&mut self, _: &mut Vec<u8>) {
-        // `client.reconnect` makes some firmware give up its backup pools: closing says enough.
+        // `client.reconnect` makes some firmware give up its backup pools: closing the connection
+        // says enough.
     }
 }
 
-/// The bits of the version that a miner may roll, whoever is paid: it is granted them once, and not
+/// The bits of the version that a miner may roll, whoever is paid: they are granted once, and not
 /// again when a pool comes or goes.
 fn rollable(config: &Config) -> u32 {
     VERSION_ROLLING_MASK & config.pooled_version_mask
@@ -458,8 +460,8 @@ struct Sending {
     clean: bool,
 }
 
-/// Drops the connection when it is told a version mask (datum_gateway PR #105).
-const MASK_HATER: &str = "Antminer S21+";
+/// Drops the connection when it is sent a version mask (datum_gateway PR #105).
+const MASK_REFUSER: &str = "Antminer S21+";
 /// Real requests have a few hundred bytes.
 const LINE_LEN_MAX: usize = 8192;
 const NOT_JSON: Closing =

@@ -21,7 +21,7 @@ struct Bench {
     effects: Effects,
 }
 
-/// What a miner makes of a notify.
+/// A notify as a miner reads it.
 #[derive(Clone, Deserialize)]
 struct Notify {
     id: String,
@@ -48,7 +48,7 @@ const EXTRANONCE1: [u8; 4] = [0xab, 0xcd, 0, 1];
 
 fn config() -> Config {
     let mut config = Config::with_address("bc1qnobody");
-    // Every fourth hash will do.
+    // Every fourth hash is a share.
     config.difficulty_min = Difficulty::new(1e-9).unwrap();
     config.difficulty_start = config.difficulty_min;
     config
@@ -101,7 +101,7 @@ impl Bench {
         Ok(self.heard())
     }
 
-    /// All that was said to the miner, which must be JSON, line by line.
+    /// All that was sent to the miner, which must be JSON, line by line.
     fn heard(&self) -> String {
         let text = String::from_utf8(self.out.clone()).unwrap();
         assert!(text.is_empty() || text.ends_with('\n'));
@@ -141,7 +141,7 @@ fn unhex(hex: &str) -> Vec<u8> {
     bytes
 }
 
-/// The last notify in what was said.
+/// The last notify in what was sent.
 #[track_caller]
 fn notify(said: &str) -> Notify {
     said.lines().rev().find_map(parse_notify).unwrap_or_else(|| panic!("no notify in {said}"))
@@ -173,7 +173,7 @@ impl Notify {
         .concat()
     }
 
-    /// As firmware does it: words of the previous hash swapped back, fields little-endian.
+    /// As in firmware: words of the previous hash swapped back, fields little-endian.
     fn header(&self, extranonce2: u64, nonce: u32) -> Vec<u8> {
         self.header_of(&self.coinbase(extranonce2), nonce)
     }
@@ -203,7 +203,7 @@ impl Notify {
     }
 }
 
-/// The first nonce of a share, from `first` on.
+/// The first nonce from `first` on that makes a share.
 fn find_nonce(header: &[u8], first: u32, target: &Target) -> u32 {
     let mut header = header.to_vec();
     let is_share = |nonce: &u32| {
@@ -289,7 +289,7 @@ fn illegal_orders_are_answered() {
     assert!(bench.submit(&notify, 0, 0).contains("[20,\"unknown-work\",null]"));
 }
 
-/// Every order of every three lines: an answer to each, never an end.
+/// Every order of any three lines: an answer to each, and the session never ends.
 #[test]
 fn any_order_of_requests_is_survived() {
     let lines = [
@@ -368,7 +368,7 @@ fn the_mask_is_told_with_the_next_job_and_never_to_an_s21_plus() {
 }
 
 #[test]
-fn version_bits_are_taken_without_negotiation() {
+fn version_bits_are_accepted_without_negotiation() {
     let mut bench = Bench::solo();
     let mut notify = notify(&bench.say(SUBSCRIBE));
     notify.version = "20202000".into();
@@ -390,7 +390,7 @@ fn a_block_is_an_effect_even_when_the_share_is_stale() {
         assert!(bench.submit(&old, 0, nonce).contains("stale-prevblk"));
     }
     assert!(bench.effects.blocks.len() > 4);
-    // Pools want to know of it as well, and of nothing else that is stale.
+    // Pools want to know about it too, but about nothing else that is stale.
     assert_eq!(bench.effects.shares.len(), bench.effects.blocks.len());
     assert!(bench.effects.shares.iter().all(|share| share.is_block));
 }
@@ -409,9 +409,9 @@ fn subsidy_only_work_has_no_twin() {
     assert!(full.contains("mining.set_difficulty") && full.contains("mining.notify"), "{full}");
 }
 
-/// As a share that counts, as its duplicate, and when its own success has made it stale.
+/// As a valid share, as its duplicate, and when its own success has made it stale.
 #[test]
-fn a_block_that_is_claimed_again_goes_out_again_and_counts_once() {
+fn a_block_that_is_submitted_again_goes_out_again_and_counts_once() {
     let mut bench = Bench::new(config(), WorkFeed::new(EASY, &solo()));
     let job = notify(&bench.say(SUBSCRIBE));
     for nonce in 0..32 {
@@ -465,7 +465,7 @@ fn a_suggestion_takes_effect_at_once_on_work_that_repeats_nothing() {
     assert_eq!(bench.share(&plain, 3), TRUE_9);
     assert!(!bench.effects.shares[1].quickdiff);
     assert!(bench.effects.shares[1].difficulty < bench.effects.shares[0].difficulty);
-    // Below the floor is the floor; another twin would repeat this one's work.
+    // Below the floor, the floor applies; another twin would repeat this one's work.
     let said = bench.say(r#"{"id":4,"method":"mining.suggest_difficulty","params":["1e-9"]}"#);
     assert_eq!(said.lines().count(), 1);
     let said = bench.publish(1, BuildJob::Classes, Announce::Now);
@@ -516,7 +516,7 @@ fn a_much_too_fast_miner_is_moved_by_quickdiff() {
     }
 }
 
-/// 105,000 shares came in three seconds at the difficulty before.
+/// 105,000 shares once came in three seconds at the previous difficulty.
 #[test]
 fn easy_terms_last_for_a_grace_after_a_raise() {
     let mut bench = Bench::solo();
@@ -527,7 +527,7 @@ fn easy_terms_last_for_a_grace_after_a_raise() {
     let only_easy = (2..).find(|at| plain.mine(*at, easy) != plain.mine(*at, hard)).unwrap();
     let said = bench.later(1).submit(&plain, only_easy, plain.mine(only_easy, easy));
     assert!(said.contains("[23,\"high-hash\",null]"), "{said}");
-    // What meets the new terms is as good on the old job.
+    // What meets the new terms is just as good on the old job.
     assert_eq!(bench.submit(&plain, only_easy, plain.mine(only_easy, hard)), TRUE_9);
     assert!(bench.effects.shares[1].difficulty < 2e-9, "credited as its coinbase says");
 }
@@ -564,7 +564,7 @@ fn a_miner_with_too_many_shares_is_refused_and_asked_for_more() {
     let mut good = nonces(&plain, 1, Difficulty::new(1e-9).unwrap());
     let mut sent = Vec::new();
     let refused = loop {
-        // Not so fast that vardiff sees to it.
+        // Not so fast that vardiff reacts.
         bench.now += Duration::from_millis(1);
         sent.push(good.next().unwrap());
         let said = bench.submit(&plain, 1, *sent.last().unwrap());
@@ -586,7 +586,7 @@ fn a_miner_with_too_many_shares_is_refused_and_asked_for_more() {
         let said = bench.submit(&plain, 1, *nonce);
         assert!(said.contains("[22,\"duplicate\",null]"), "{said}");
     }
-    // There is room again when the job is over.
+    // There is room again when the job has expired.
     bench.publish(2, BuildJob::Classes, Announce::Now);
     bench.feed.work.jobs = [Arc::clone(bench.feed.work.latest())].into();
     let said = bench.publish(2, BuildJob::Classes, Announce::Now);
@@ -604,7 +604,7 @@ fn paced_work_is_spread_and_tips_are_not() {
     let said = bench.on_deadline().unwrap();
     assert!(!notify(&said).clean);
     assert_eq!(told(&said), None);
-    // A tip comes at once, whatever was due.
+    // A tip goes out at once, whatever was due.
     bench.publish(1, BuildJob::Classes, Announce::Paced(interval));
     assert!(notify(&bench.publish(2, BuildJob::Classes, Announce::Paced(interval))).clean);
     // So does work after a publication that was missed, and work in place of empty work.
@@ -614,7 +614,7 @@ fn paced_work_is_spread_and_tips_are_not() {
 }
 
 #[test]
-fn the_same_work_is_told_once() {
+fn the_same_work_is_sent_once() {
     let mut bench = Bench::subscribed();
     assert_eq!(bench.on_work(), "");
 }
@@ -703,7 +703,7 @@ fn years_pass_in_a_moment() {
         let tip = u8::try_from(i / 10 % 251).unwrap();
         bench.later(40).publish(tip, BuildJob::Classes, Announce::Now);
         if bench.session.deadline() <= bench.now {
-            // It never sends a share, so it is let go every two hours and comes back.
+            // It never sends a share, so it is disconnected every two hours and comes back.
             if bench.on_deadline().is_err() {
                 let work = &bench.feed.work;
                 let config = Arc::clone(&bench.session.config);
@@ -722,7 +722,7 @@ mod firmware;
 mod reports;
 
 #[test]
-fn a_flood_of_logins_is_told_so_and_ended() {
+fn a_flood_of_logins_is_told_why_and_ended() {
     let mut bench = Bench::subscribed();
     let rules = Rules { logins_per_minute: 10, ..Rules::default() };
     bench.session.origin.roster.limiter().set_rules(rules, bench.now);

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::suggest_difficulty::bounded;
 use crate::{stratum::Asked, sv1::message::Request, work::Difficulty};
 
-/// Who logs in, and what for.
+/// Who logs in, and with what request.
 #[derive(Debug, Default, PartialEq)]
 pub(in crate::sv1) struct Login {
     /// Empty when it is missing or too long for any worker.
@@ -32,8 +32,8 @@ impl Login {
     }
 }
 
-/// `d=65536`, `diff=64k`, `x,d=1M`, `fd=1024;x`: what pools and rental markets have made of the
-/// password. `fd` is fixed; the others are where vardiff begins, and its floor.
+/// `d=65536`, `diff=64k`, `x,d=1M`, `fd=1024;x`: what pools and rental markets use the password
+/// for. `fd` is fixed; the others are where vardiff begins, and its floor.
 fn asked(password: &str) -> Option<Asked> {
     let parts = password.split([',', ';', '&', '|', ' ']).take(PARTS_MAX);
     let wishes = parts.filter_map(|part| {
@@ -45,14 +45,14 @@ fn asked(password: &str) -> Option<Asked> {
         }
         ["d", "diff", "difficulty"].into_iter().any(is).then_some(Asked::AtLeast(difficulty))
     });
-    // A fixed one goes before others, else the first counts.
+    // A fixed one overrides others; otherwise the first counts.
     wishes.reduce(|first, next| match (first, next) {
         (Asked::AtLeast(_), Asked::Fixed(_)) => next,
         _ => first,
     })
 }
 
-/// A plain number, or one in thousands and so on, as miners show difficulties.
+/// A plain number, or one with a suffix like k or M, as miners show difficulties.
 fn number(text: &str) -> Option<Difficulty> {
     let plain = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let factor = match text[plain.len()..].to_ascii_lowercase().as_str() {
@@ -66,7 +66,7 @@ fn number(text: &str) -> Option<Difficulty> {
     bounded(plain.parse::<f64>().ok()? * factor)
 }
 
-/// Longer is no worker's: names of shares have the same limit.
+/// No worker's name is longer: names in shares have the same limit.
 const NAME_LEN_MAX: usize = 300;
 /// A password of a whole line would have thousands.
 const PARTS_MAX: usize = 16;
@@ -137,7 +137,7 @@ mod tests {
             "é=5",
             "d==5",
         ] {
-            // The space parts: "d=5 k=" is a d of 5.
+            // A space separates: "d=5 k=" is a d of 5.
             let wanted = if password == "d=5 k=" { at_least(5.0) } else { None };
             case(password, wanted);
         }

@@ -13,10 +13,10 @@ use crate::{
     work::Difficulty,
 };
 
-/// What the miner asked for. At most one answer to each extension, whatever it repeats.
+/// What the miner asked for. At most one answer per extension, however often it is repeated.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(in crate::sv1) struct Configure {
-    /// The mask granted; see `refuses_rolling` for none.
+    /// The mask granted; if none, see `refuses_rolling`.
     pub(in crate::sv1) version_mask: Option<u32>,
     /// Rolling was asked for, but with fewer bits than the miner needs, or none.
     refuses_rolling: bool,
@@ -28,7 +28,7 @@ pub(in crate::sv1) struct Configure {
 
 impl Configure {
     /// None when the parameters are not a list of names, perhaps followed by their values. Of the
-    /// version no more than `rollable` is granted.
+    /// version bits, no more than `rollable` are granted.
     pub(in crate::sv1) fn read(request: &Request<'_>, rollable: u32) -> Option<Self> {
         let Params { names, values } = request.params()?;
         let mut configure = Self::default();
@@ -45,7 +45,7 @@ impl Configure {
                 }
                 Name::SubscribeExtranonce => configure.subscribe_extranonce = true,
                 Name::Info => configure.info = true,
-                // Not answered: BIP 310 takes a missing answer for a no.
+                // Not answered: in BIP 310 a missing answer means no.
                 Name::Unknown => {}
             }
         }
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_no_configuration() {
+    fn nonsense_is_not_a_configuration() {
         for params in ["1", "{}", "[7]", "[[\"a\"],[]]", "[{}]"] {
             let line = format!(r#"{{"id":1,"method":"mining.configure","params":{params}}}"#);
             let request = Request::parse(line.as_bytes()).unwrap();

@@ -1,4 +1,4 @@
-//! The parameters of each `mining.*` method, and the answers that are more than yes or no.
+//! The parameters of each `mining.*` method, and the answers that are more than true or an error.
 
 pub(super) mod authorize;
 pub(super) mod configure;

@@ -43,13 +43,13 @@ impl<'a> Submit<'a> {
             version: rolled.map_or(Version::Job, Version::Rolled),
             version_mask: rollable,
         };
-        // An id that we never wrote is a job that we never gave.
+        // An id that we never sent is a job that we never gave out.
         let job = WireJobId::parse(job).ok_or(Reject::UnknownJob)?;
         Ok(Self { username, job, submission })
     }
 }
 
-/// With zeros for spaces before the digits: NerdMiner 1.7.0 sends those, and hashes zeros.
+/// With zeros in place of leading spaces: NerdMiner 1.7.0 sends those, and hashes zeros.
 fn zero_padded(extranonce2: &str) -> [u8; 2 * EXTRANONCE2_LEN] {
     let mut digits = [b'0'; 2 * EXTRANONCE2_LEN];
     let given = extranonce2.trim_start_matches(' ').as_bytes();

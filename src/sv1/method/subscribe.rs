@@ -8,7 +8,7 @@ use crate::{
     work::printable,
 };
 
-/// What the miner says it is; empty when it says nothing.
+/// The miner's user agent; empty if it sends none.
 pub(in crate::sv1) fn user_agent(request: &Request<'_>) -> Box<str> {
     /// Later elements, such as the session to resume, are of no use here.
     #[derive(Deserialize)]

@@ -1,5 +1,5 @@
 //! `mining.suggest_difficulty`: a number, or a number in quotes as some firmware sends it, and
-//! `mining.suggest_target`, which says the same in 64 digits.
+//! `mining.suggest_target`, which says the same in 64 hex digits.
 
 use serde::Deserialize;
 
@@ -17,7 +17,7 @@ pub(super) enum Wire {
 }
 
 impl Wire {
-    /// As a number of things; 0 when it is none.
+    /// As a count; 0 when it is not one.
     pub(super) fn count(&self) -> u32 {
         let value = match self {
             Self::Number(value) => *value,
@@ -35,16 +35,16 @@ impl Wire {
     }
 }
 
-/// As much of a difficulty as anybody needs.
+/// Limited to what anybody could need.
 pub(super) fn bounded(value: f64) -> Option<Difficulty> {
-    // `min` would make the bound of what is no number.
+    // `min` would turn NaN into the bound.
     if value.is_nan() {
         return None;
     }
     Difficulty::new(value.min(DIFFICULTY_MOST))
 }
 
-/// In a list, or alone, as miningcore wants it.
+/// In a list, or alone, as miningcore sends it.
 pub(in crate::sv1) fn difficulty(request: &Request<'_>) -> Option<Difficulty> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -66,7 +66,7 @@ pub(in crate::sv1) fn of_target(request: &Request<'_>) -> Option<Difficulty> {
     faster_hex::hex_decode(digits.as_bytes(), &mut target).ok()?;
     target.reverse();
     let difficulty = Target::from_le_bytes(&target).difficulty();
-    // That of zero is none.
+    // The target zero has none.
     if difficulty.is_finite() { bounded(difficulty) } else { None }
 }
 

@@ -1,4 +1,4 @@
-//! What a miner wishes for its difficulty: with its password, by suggestion, by configuration.
+//! The difficulty that a miner asks for: with its password, by suggestion, by configuration.
 
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ use crate::{
 };
 
 impl Sv1Session {
-    /// Every name is welcome; the one in each submit is what counts. The password may say at which
+    /// Every name is accepted; the one in each submit is what counts. The password may set a
     /// difficulty: it is the one field that a renter fills in.
     pub(super) fn on_authorize(
         &mut self,
@@ -59,8 +59,8 @@ impl Sv1Session {
         self.suggest(wanted, work, now, out);
     }
 
-    /// A notice wants no answer: BFGMiner sends one before it subscribes, and takes the first line that
-    /// comes for the answer to that.
+    /// A notification needs no answer: BFGMiner sends one before it subscribes, and takes the first
+    /// line it receives as the answer to that.
     pub(super) fn on_suggest_target(
         &mut self,
         request: &Request<'_>,
@@ -80,7 +80,7 @@ impl Sv1Session {
     }
 
     fn suggest(&mut self, wanted: Difficulty, work: &Work, now: Instant, out: &mut Vec<u8>) {
-        // Some firmware repeats it every few seconds, as a sign of life.
+        // Some firmware repeats it every few seconds to keep the connection alive.
         if self.suggested.replace(wanted) == Some(wanted) {
             return;
         }
@@ -104,14 +104,14 @@ impl Sv1Session {
         }
     }
 
-    /// Whoever owns the miner wonders why it does not get what it asks for.
+    /// The miner's owner wonders why it does not get what it asks for.
     fn tell_if_low(&self, wanted: Difficulty, work: &Work, now: Instant) {
-        // Not what strangers say: one stands for all in the warning.
+        // Not for strangers: the warning shows only one miner for all.
         if !self.is_subscribed() {
             return;
         }
         let floor = self.vardiff.floor();
-        // A floor that it asked for itself is none of ours.
+        // A floor that it asked for itself is not ours.
         let is_own = self.terms.asked.map(Asked::difficulty) == Some(floor);
         if wanted >= floor || is_own {
             return;

@@ -1,4 +1,4 @@
-//! A word for firmware that takes silence for a dead connection.
+//! A message for firmware that takes silence for a dead connection.
 
 use std::time::{Duration, Instant};
 
@@ -9,15 +9,15 @@ use crate::{
 };
 
 impl Sv1Session {
-    /// When the miner should hear of work again, whatever there is to say.
+    /// When the miner should be sent a job again, even without new work.
     pub(super) fn quiet_until(&self) -> Instant {
         self.heard_of_work + QUIET_MAX
     }
 
-    /// Repeats the job that the miner has, with a later time: the same header twice would be the
-    /// same work twice, for firmware that begins with the first extranonce2 again.
+    /// Repeats the job that the miner has, with a later time: the same header again would be the
+    /// same work again for firmware that restarts from the first extranonce2.
     pub(super) fn end_quiet(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) {
-        // A difficulty that was eased has waited for a job.
+        // An eased difficulty has been waiting for a job.
         self.renew(work, now, out);
         if now < self.quiet_until() {
             return;
@@ -39,8 +39,8 @@ impl Sv1Session {
     }
 }
 
-/// cgminer expects a notify each minute and hangs up after 90 s without a byte (`stratum_rthread` in
-/// cgminer.c); cpuminer waits for 120 s, ESP-Miner for 180.
+/// cgminer expects a notify every minute and hangs up after 90 s without a byte (`stratum_rthread`
+/// in cgminer.c); cpuminer waits for 120 s, ESP-Miner for 180.
 const QUIET_MAX: Duration = Duration::from_secs(70);
 /// A share's time may be two hours ahead of its template's; the miner may roll some more.
 const LATER_MAX_S: u64 = 6000;
