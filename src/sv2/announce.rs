@@ -1,7 +1,7 @@
-//! Sends jobs to the channels of a connection: to a group in one message where it can be.
+//! Sends jobs to the channels of a connection: to a group in one message where possible.
 //!
 //! A new tip needs one small message, if its subsidy-only job was sent ahead. What peers demand
-//! beyond the specification is kept: a first job is a future one, with its prevhash behind it; a
+//! beyond the specification is respected: a first job is a future one, followed by its prevhash; a
 //! target never comes without a job; a group is only addressed for what it was sent as a group.
 
 use std::time::Instant;
@@ -28,7 +28,7 @@ pub(super) struct Announcer {
     /// The last prevhash and its time. No job on it may have an earlier one, whichever node's
     /// clock made it.
     prevhash: Option<(Hash256, u32)>,
-    /// The miner shows what the newest job says, also of one that is sent ahead: none comes last.
+    /// The miner displays the newest job, even a future one: so a future job is never sent last.
     shows_newest_job: bool,
 }
 
@@ -37,8 +37,8 @@ impl Announcer {
         self.shows_newest_job = to;
     }
 
-    /// A number for a channel or a group: they share a space. Not 0, nor any near 2^32: a connection
-    /// would have to open channels for years.
+    /// A number for a channel or a group: they share one space. Never 0, and never near 2^32: a
+    /// connection would have to open channels for years.
     pub(super) fn new_id(&mut self) -> u32 {
         new_id(&mut self.last_id)
     }
@@ -79,7 +79,7 @@ impl Announcer {
         self.send_ahead_last(channels, work, out);
     }
 
-    /// The latest job to all that do not have it.
+    /// Sends the latest job to all that do not have it.
     pub(super) fn send(
         &mut self,
         channels: &mut [Channel],
@@ -98,7 +98,8 @@ impl Announcer {
             append_target(channel, out);
         }
         if channels.iter().filter(|channel| lacks(channel)).all(|channel| channel.is_on(work)) {
-            // Before a job on the same tip: some miners begin the running job again at any message.
+            // Sent before a job on the same tip: some miners restart the running job at any
+            // message.
             self.send_ahead(channels, work, out);
         }
         for at in 0..self.groups.all.len() {
@@ -109,12 +110,12 @@ impl Announcer {
                 self.send_one(channels, at, work, now, out);
             }
         }
-        // After one on a new tip, which made peers forget all that was ahead.
+        // Sent after one on a new tip, which made peers forget all future jobs.
         self.send_ahead_last(channels, work, out);
     }
 
     /// Puts a changed difficulty into effect at once, if that can be done without the miner
-    /// repeating work. False if the miner was told nothing.
+    /// repeating work. False if nothing was sent.
     pub(super) fn renew(
         &mut self,
         channels: &mut [Channel],
@@ -135,7 +136,7 @@ impl Announcer {
         true
     }
 
-    /// Tells the difficulty of the next job.
+    /// Sends the difficulty of the next job.
     pub(super) fn set_target(
         &mut self,
         channels: &mut [Channel],
@@ -151,7 +152,7 @@ impl Announcer {
         }
     }
 
-    /// Begins the jobs that were sent ahead, where the latest is one.
+    /// Activates the jobs that were sent ahead, where the latest is one of them.
     fn begin_ahead(
         &mut self,
         channels: &mut [Channel],
@@ -168,8 +169,8 @@ impl Announcer {
             let Some(group) = self.groups.all.get_mut(at) else { break };
             let id = group.id;
             let Some(ahead) = group.ahead else { continue };
-            // A member that came later, and has a screen, was not sent it: then each that has it
-            // begins by itself.
+            // A member that joined later and has a screen was not sent it: then it is activated one
+            // by one for those that have it.
             let begins = |channel: &Channel| {
                 let own = channel.ahead.map(|own| own.wire.id);
                 own == Some(ahead.wire.id) && fits(channel, ahead)
@@ -190,7 +191,7 @@ impl Announcer {
         }
     }
 
-    /// The latest job to a group, if nobody in it has it yet.
+    /// Sends the latest job to a group, if nobody in it has it yet.
     fn send_group(
         &mut self,
         channels: &mut [Channel],
@@ -206,8 +207,8 @@ impl Announcer {
         let mut terms: Option<Assignment> = None;
         let mut on_tip: Option<bool> = None;
         for channel in channels.iter().filter(|channel| channel.group == id) {
-            // One that has the job already, or was not moved to where its difficulty belongs yet,
-            // takes no part: then each of the others gets the job by itself.
+            // If one already has the job, or has not been moved to the group of its difficulty yet,
+            // the others get the job one by one.
             let is_fit = |own: &Assignment| !own.quickdiff && own.target_byte == group.target_byte;
             let lacks = channel.given.last().is_none_or(|last| last.job != job.id);
             let Some(own) = channel.terms(job, work).filter(is_fit).filter(|_| lacks) else {
@@ -245,7 +246,7 @@ impl Announcer {
         }
     }
 
-    /// The latest job to one channel.
+    /// Sends the latest job to one channel.
     fn send_one(
         &mut self,
         channels: &mut [Channel],
@@ -272,21 +273,22 @@ impl Announcer {
         channel.give(job.id, terms, wire, now);
     }
 
-    /// The next tip's job behind the latest one; a miner with a screen gets it before its next one.
+    /// Sends the next tip's job after the latest one; a miner with a screen gets it before its next
+    /// one.
     fn send_ahead_last(&mut self, channels: &mut [Channel], work: &Work, out: &mut Vec<u8>) {
         if !self.shows_newest_job {
             self.send_ahead(channels, work, out);
         }
     }
 
-    /// The next tip's subsidy-only job to everybody who does not have it. Not while such a job is
-    /// being worked on: nothing comes before the full one.
+    /// Sends the next tip's subsidy-only job to everybody who does not have it. Not while such a
+    /// job is being worked on: nothing is sent before the full one.
     fn send_ahead(&mut self, channels: &mut [Channel], work: &Work, out: &mut Vec<u8>) {
         let Some(upcoming) = work.upcoming.as_deref() else { return };
         if work.latest().is_empty() {
             return;
         }
-        // A miner alone on its connection may be one with room for few jobs.
+        // A miner alone on its connection may have room for few jobs.
         let room = if channels.len() == 1 { AHEAD_JOBS_MAX } else { u32::MAX };
         let last_job = &mut self.last_job;
         for group in self.groups.all.iter_mut().filter(|group| group.is_shared()) {
@@ -304,7 +306,7 @@ impl Announcer {
             let Some(byte) = channel.told_byte(work) else { continue };
             let group = self.groups.all.iter().find(|group| group.id == channel.group);
             let shared = group.filter(|group| group.is_shared()).and_then(|group| group.ahead);
-            // One that came later has what its group has, or has it forgotten.
+            // One that joined later has what its group has, or has forgotten it.
             let known = channel.ahead.map(|ahead| ahead.wire.id);
             let is_there = match shared {
                 Some(shared) => known == Some(shared.wire.id),
@@ -339,7 +341,7 @@ impl Announcer {
     }
 }
 
-/// True when a peer has `upcoming` for its difficulty, and has not pushed it out of its memory.
+/// True when a peer has `upcoming` for its difficulty, and still has it in memory.
 fn is_fresh(
     ahead: Option<FutureJob>,
     upcoming: &Upcoming,
@@ -362,7 +364,7 @@ fn append_ahead(upcoming: &Upcoming, channel_id: u32, byte: u8, wire: SentJob, o
     }
 }
 
-/// Tells the channel's difficulty, if it was told another.
+/// Sends the channel's difficulty, if it was last sent a different one.
 fn append_target(channel: &mut Channel, out: &mut Vec<u8>) {
     let difficulty = channel.vardiff.difficulty();
     if channel.told != Some(difficulty) {
@@ -381,5 +383,5 @@ fn new_id(last: &mut u32) -> u32 {
     next(last)
 }
 
-/// ESP-Miner keeps eight jobs, by their id modulo 8: one that is to be begun must be among the last.
+/// ESP-Miner keeps eight jobs, by their id modulo 8: a job to be activated must be among the last.
 const AHEAD_JOBS_MAX: u32 = 4;

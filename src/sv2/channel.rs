@@ -20,7 +20,7 @@ use crate::{
 /// What may roll on a channel.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum ChannelKind {
-    /// Nonce, time and version: all twelve bytes of the extranonce are ours.
+    /// Nonce, time and version: all twelve bytes of the extranonce are set by the gateway.
     Standard,
     /// Eight bytes of the extranonce too.
     Extended,
@@ -35,11 +35,11 @@ impl ChannelKind {
     }
 }
 
-/// How a job went to a channel.
+/// How a job was sent to a channel.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SentJob {
     pub(super) id: u32,
-    /// Of a standard channel; nothing for an extended one, which rolls its own.
+    /// For a standard channel; none for an extended one, which rolls its own.
     pub(super) root: Option<Hash256>,
 }
 
@@ -50,7 +50,7 @@ pub(super) struct SubmittedShare<'a> {
     pub(super) share: &'a SubmitSharesStandard,
     /// The miner's part of the extranonce.
     pub(super) rolled: &'a [u8],
-    /// By extension 0x0002.
+    /// From extension 0x0002.
     pub(super) worker: Option<&'a str>,
 }
 
@@ -62,12 +62,12 @@ pub(super) struct FutureJob {
     pub(super) wire: SentJob,
 }
 
-/// Accepted shares that were not answered yet.
+/// Accepted shares not answered yet.
 #[derive(Clone, Copy, Debug, Default)]
 struct Batch {
     count: u32,
     last: u32,
-    /// Σ credited difficulty, with what earlier answers rounded away.
+    /// Σ credited difficulty, including what earlier answers rounded away.
     sum: f64,
 }
 
@@ -80,15 +80,15 @@ pub(super) struct Channel {
     identity: Box<str>,
     /// The worker that a share named last, and its full name.
     worker: (Box<str>, Box<str>),
-    /// The beginning (extended) or all (standard) of its extranonces.
+    /// The prefix (extended) or all (standard) of its extranonce.
     pub(super) extranonce: [u8; 12],
     /// None: the connection's own.
     place: Option<Place>,
-    /// It has had a share accepted.
+    /// True once it has had a share accepted.
     is_proven: bool,
     pub(super) class: CoinbaseClass,
     terms: Terms,
-    /// By the hashrate that it told last.
+    /// From the hashrate that it last reported.
     suggested: Option<Difficulty>,
     pub(super) vardiff: Vardiff,
     pub(super) told: Option<Difficulty>,
@@ -96,11 +96,11 @@ pub(super) struct Channel {
     seen: SeenShares,
     pub(super) ahead: Option<FutureJob>,
     batch: Batch,
-    /// When an update last brought it a job of its own.
+    /// When an update last got it a job of its own.
     renewed: Option<Instant>,
 }
 
-/// What a channel is opened with.
+/// The parameters that a channel is opened with.
 pub(super) struct ChannelOpening<'a> {
     pub(super) id: u32,
     pub(super) kind: ChannelKind,
@@ -182,8 +182,8 @@ impl Channel {
         self.terms.own_floor = floor;
     }
 
-    /// Takes note of the difficulty that the miner's hashrate makes. Proxies tell the same one once a
-    /// minute, which is no news.
+    /// Notes the difficulty that the miner's hashrate suggests. Proxies repeat the same one once a
+    /// minute, which changes nothing.
     pub(super) fn suggest(&mut self, difficulty: Difficulty, now: Instant) {
         if self.suggested.replace(difficulty) != Some(difficulty) {
             self.vardiff.suggest(difficulty, now);
@@ -197,15 +197,15 @@ impl Channel {
         self.seen.retain(|job| given.contains(job) && work.job(job).is_some());
     }
 
-    /// The byte that its coinbases must say its difficulty with. Only a pool reads it; without one,
+    /// The byte that tells its difficulty in its coinbases. Only a pool reads it; without one,
     /// channels of all difficulties can share their jobs.
     pub(super) fn target_byte(&self, work: &Work) -> u8 {
         let pooled = work.latest().payout.pooled.is_some();
         if pooled { self.vardiff.difficulty().target_byte() } else { 0 }
     }
 
-    /// The terms for `job`: none when every variant of it was given already. Work that pays the
-    /// subsidy alone has only one: the C gateway never made another, and full work is near.
+    /// The terms for `job`: none when every variant of it was already given. Work that pays the
+    /// subsidy alone has only one: the C gateway never made another, and full work follows soon.
     pub(super) fn terms(&self, job: &Job, work: &Work) -> Option<Assignment> {
         let target_byte = self.target_byte(work);
         let was_given = |quickdiff| {
@@ -234,15 +234,15 @@ impl Channel {
         self.given.push(Given { job, assignment, at: now, wire });
     }
 
-    /// True when it works on the tip and knows its bits, which come with the tip (on test networks
-    /// they change), and for somebody who still pays for it.
+    /// True when it works on the tip with the right bits (on test networks they change), and for
+    /// somebody who still pays for it.
     pub(super) fn is_on(&self, work: &Work) -> bool {
         let last = self.given.last().and_then(|last| work.job(last.job));
         let bits = work.latest().template.nbits;
         last.is_some_and(|job| !work.supersedes(job) && job.template.nbits == bits)
     }
 
-    /// The difficulty that it was last told is still within the rules.
+    /// True when the difficulty that it was last told is still within the rules.
     pub(super) fn told_is_good(&self) -> bool {
         self.told.is_some_and(|told| self.vardiff.allows(told))
     }
@@ -259,7 +259,7 @@ impl Channel {
         self.told.map(|told| if pooled { told.target_byte() } else { 0 })
     }
 
-    /// Whether an update may bring a job of its own: not for a flood of them.
+    /// Whether an update may get it a job of its own: not in a flood of them.
     pub(super) fn may_renew(&mut self, now: Instant) -> bool {
         let may = self.renewed.is_none_or(|last| now >= last + RENEW_EACH);
         if may {
@@ -268,7 +268,7 @@ impl Channel {
         may
     }
 
-    /// Takes note that a job which was sent ahead has begun.
+    /// Notes that a job which was sent ahead is now active.
     pub(super) fn begin(&mut self, ahead: FutureJob, now: Instant) {
         self.ahead = None;
         let Some(told) = self.told else { return };
@@ -313,7 +313,7 @@ impl Channel {
         let job = work.job(given.job).ok_or(Reject::StaleWork)?;
         let mut extranonce = self.extranonce;
         if self.kind == ChannelKind::Extended {
-            // Stale before ill-formed, as SRI has it.
+            // Stale before malformed, like SRI.
             let stale = job.prevhash() != work.tip();
             let reject = if stale { Reject::StalePrevblk } else { Reject::BadExtranonce };
             let rolled: [u8; 8] = rolled.try_into().map_err(|_| reject)?;
@@ -346,14 +346,14 @@ impl Channel {
         Ok(difficulty)
     }
 
-    /// Asks for more of a miner that has sent more shares than can be kept apart; false when that is
-    /// done already, or cannot be.
+    /// Raises the difficulty of a miner that has sent more shares than can be told apart; false
+    /// when that has been done already, or cannot be.
     pub(super) fn on_excess(&mut self, now: Instant) -> bool {
         let is_told = self.told == Some(self.vardiff.difficulty());
         is_told && self.vardiff.on_excess(now).is_some()
     }
 
-    /// Its miner has had a share accepted.
+    /// Notes that its miner has had a share accepted.
     pub(super) fn prove(&mut self) {
         if !std::mem::replace(&mut self.is_proven, true)
             && let Some(place) = &self.place
@@ -362,7 +362,7 @@ impl Channel {
         }
     }
 
-    /// It has had a share accepted.
+    /// True once it has had a share accepted.
     pub(super) fn is_proven(&self) -> bool {
         self.is_proven
     }
@@ -372,7 +372,7 @@ impl Channel {
         self.place.as_ref().is_some_and(Place::is_evicted)
     }
 
-    /// Says that it ends.
+    /// Tells the miner that the channel ends.
     pub(super) fn close(&self, reason_code: Str255<'_>, out: &mut Vec<u8>) {
         CloseChannel { channel_id: self.id, reason_code }.append(out);
     }
@@ -387,7 +387,7 @@ impl Channel {
             channel_id: self.id,
             last_sequence_number: self.batch.last,
             new_submits_accepted_count: self.batch.count,
-            // Saturates, as floats do; nobody gets near.
+            // Saturates; nobody gets near that.
             new_shares_sum: to_u64(sum),
         }
         .append(out);
@@ -396,8 +396,8 @@ impl Channel {
 }
 
 impl Config {
-    /// The bits of the version that a miner may roll on `job`. A DATUM pool is told the whole
-    /// version of a share, and none is known to take more than BIP 320's.
+    /// The bits of the version that a miner may roll on `job`. A DATUM pool is sent the whole
+    /// version of a share, and none is known to accept more than BIP 320's.
     fn version_mask(&self, job: &Job) -> u32 {
         if job.payout.pooled.is_some() { self.pooled_version_mask } else { VERSION_MASK }
     }
@@ -420,7 +420,7 @@ const fn to_u64(value: f64) -> u64 {
     value as u64
 }
 
-/// The root for the terms of a standard channel; none for an extended one.
+/// The merkle root for the terms of a standard channel; none for an extended one.
 pub(super) fn root_for(channel: &Channel, job: &Job, assignment: &Assignment) -> Option<Hash256> {
     (channel.kind == ChannelKind::Standard)
         .then(|| jobs::root(job, assignment, &channel.extranonce))
@@ -428,6 +428,6 @@ pub(super) fn root_for(channel: &Channel, job: &Job, assignment: &Assignment) ->
 
 /// Proxies update once a minute.
 const RENEW_EACH: Duration = Duration::from_secs(1);
-/// Bits of the version that may roll for solo work: BIP 323's, which the specification has. The
-/// others are the node's to signal with.
+/// Bits of the version that may roll for solo work: BIP 323's, as in the specification. The others
+/// are for the node to signal with.
 const VERSION_MASK: u32 = 0x1fff_ffe0;

@@ -1,4 +1,4 @@
-//! Channels that we close because somebody else needs their places.
+//! Channels that the gateway closes because their places are needed.
 
 use std::collections::VecDeque;
 
@@ -8,15 +8,15 @@ use crate::{books::roster::Eviction, work::Reject};
 /// Those of one connection.
 #[derive(Default)]
 pub(super) struct EvictedChannels {
-    /// The last first.
+    /// The latest first.
     ids: VecDeque<u32>,
 }
 
 impl EvictedChannels {
-    /// Says that they end, and gives their ids. Where no channel of the connection has had a share,
-    /// all of it goes instead: SRI's translator drops a closed channel in silence, so that its miner
-    /// would hash for nobody, but it comes back when the connection ends (sv2-apps,
-    /// `handle_close_channel`).
+    /// Tells the client that they end, and returns their ids. If no channel of the connection has
+    /// had a share accepted, the whole connection is closed instead: SRI's translator drops a
+    /// closed channel silently, so its miner would hash for nobody, but it reconnects when the
+    /// connection ends (sv2-apps, `handle_close_channel`).
     pub(super) fn close(
         &mut self,
         channels: &mut [Channel],
@@ -42,14 +42,14 @@ impl EvictedChannels {
         closed
     }
 
-    /// Why a share of a channel that there is not is refused: what was on its way when we closed
-    /// it is late, and not held against anybody.
+    /// Why a share of a missing channel is refused: one in flight when the gateway closed the
+    /// channel is late, and counts against nobody.
     pub(super) fn reject_of(&self, id: u32) -> Reject {
         if self.ids.contains(&id) { Reject::StaleWork } else { Reject::NotSubscribed }
     }
 }
 
-/// Each looks through all channels; the others go in the next turn.
+/// Each searches all channels; the rest go in the next turn.
 const EVICTIONS_A_TURN: usize = 64;
-/// Of so many that were closed last, late shares are known.
+/// How many of the latest closed channels are remembered, to recognize their late shares.
 const REMEMBERED_MAX: usize = 64;

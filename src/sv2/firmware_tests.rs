@@ -1,4 +1,4 @@
-//! ESP-Miner and NerdQAxe at the other end of an extended channel, as `stratum::firmware` knows them.
+//! ESP-Miner and NerdQAxe on an extended channel, as modelled in `stratum::firmware`.
 
 use bitcoin::hashes::{Hash as _, sha256d};
 
@@ -11,9 +11,9 @@ use crate::{
     sv2::codec::{NewExtendedMiningJob, SetNewPrevHash},
 };
 
-/// What both do with what comes (ESP-Miner main/tasks/stratum_v2_task.c, NerdQAxe
-/// main/stratum/stratum_task_v2.cpp): a ring of eight jobs that wait for a prevhash, all of which
-/// begin with the first one; and a screen that shows whatever job came last.
+/// What both do with messages (ESP-Miner main/tasks/stratum_v2_task.c, NerdQAxe
+/// main/stratum/stratum_task_v2.cpp): a ring of eight jobs that wait for a prevhash, all activated
+/// by the first one; and a screen that shows whatever job came last.
 #[derive(Default)]
 struct Axe {
     ring: [Option<AxeJob>; 8],
@@ -160,7 +160,7 @@ impl Pair {
         self.hears();
     }
 
-    /// What it hashes counts, and its screen shows the block that it works on.
+    /// Checks that its shares count, and that its screen shows the block that it works on.
     #[track_caller]
     fn is_good(&mut self, height: u32) {
         let found = self.axe.mine();
@@ -195,7 +195,7 @@ fn an_axe_reads_its_payouts_and_its_height_on_every_kind_of_work() {
             assert_eq!(pair.axe.shown.as_ref().unwrap().total(), 312_550_000);
             pair.publish(1, BuildJob::Classes);
             pair.is_good(840_001);
-            // The header first, then all at once, then a block further than was thought.
+            // The header first, then everything at once, then a block further than expected.
             for (tip, what) in [
                 (2, BuildJob::SubsidyOnly),
                 (2, BuildJob::Blank),
@@ -207,7 +207,8 @@ fn an_axe_reads_its_payouts_and_its_height_on_every_kind_of_work() {
             ] {
                 pair.publish(tip, what);
                 if what == BuildJob::SubsidyOnly {
-                    // The full job is a moment away; what was shown of the last one stays till then.
+                    // The full job follows in a moment; until then the screen still shows the last
+                    // one.
                     let found = pair.axe.mine();
                     pair.bench.submit(found).unwrap();
                     pair.hears();
@@ -219,7 +220,7 @@ fn an_axe_reads_its_payouts_and_its_height_on_every_kind_of_work() {
     }
 }
 
-/// ESP-Miner up to 2.14 and NerdQAxe cut them: what they hash for less would be refused.
+/// ESP-Miner up to 2.14 and NerdQAxe truncate them: what they hash for less would be refused.
 #[test]
 fn targets_of_one_and_more_are_whole_difficulties() {
     for hashrate in [1e12, 3.3e9, 5.5e9, 1.7e12, 4.8e12, 9.99e13] {

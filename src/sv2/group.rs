@@ -1,8 +1,8 @@
-//! Groups of extended channels, which take the same jobs in one message.
+//! Groups of extended channels, which get the same jobs in one message.
 //!
-//! A pooled coinbase says its difficulty in one byte, so there is a group for each such byte, and a
-//! channel moves when vardiff moves it. Standard channels never take a group's jobs: their work is
-//! their own.
+//! A pooled coinbase holds the difficulty in one byte, so there is a group for each value of it,
+//! and a channel moves when vardiff changes its byte. Standard channels never get a group's jobs:
+//! their work is their own.
 
 use super::{
     channel::{Channel, ChannelKind, FutureJob},
@@ -21,7 +21,7 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// Whom to address for all of the group: peers know a group only by its members.
+    /// True when the group can be addressed as such: peers know a group only by its members.
     pub(super) fn is_shared(&self) -> bool {
         self.members > 1
     }
@@ -38,12 +38,12 @@ impl Groups {
         self.all.iter_mut().find(|group| group.id == id)
     }
 
-    /// Takes a channel in; `new_id` numbers a group that was not there.
+    /// Adds a channel; `new_id` numbers a new group.
     pub(super) fn join(&mut self, target_byte: u8, new_id: impl FnOnce() -> u32) -> u32 {
         if let Some(group) = self.all.iter_mut().find(|group| group.target_byte == target_byte) {
             group.members += 1;
             if group.members == 2 {
-                // What its one member has ahead, the group has not.
+                // The future job of its one member is not the group's.
                 group.ahead = None;
             }
             return group.id;
@@ -62,8 +62,8 @@ impl Groups {
     }
 
     /// Moves those of the channels that have outgrown their groups, and tells the client. They must
-    /// be told their new targets next. Whoever was moved, or
-    /// whose group was told anew, has forgotten its future jobs (as the translator does).
+    /// be sent their new targets next. A channel that was moved, or whose group was announced
+    /// again, has forgotten its future jobs (like in SRI's translator).
     pub(super) fn settle(
         &mut self,
         channels: &mut [Channel],

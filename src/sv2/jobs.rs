@@ -1,4 +1,4 @@
-//! Jobs as frames. What all miners of a job share is encoded once; the rest is patched in.
+//! Jobs as frames. What is the same for all miners is encoded once; the rest is patched in.
 
 use bytes::Bytes;
 
@@ -10,7 +10,7 @@ use crate::{
     work::{Coinbase, Hash256, Job, RenderKind, Upcoming, Variant, merkle},
 };
 
-/// To whom a job goes, and under which number.
+/// Where a job goes, and under which id.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct JobLabel {
     /// A channel's or a group's.
@@ -20,7 +20,7 @@ pub(super) struct JobLabel {
     pub(super) min_ntime: Option<u32>,
 }
 
-/// The time that a miner may begin with.
+/// The time that a miner may start with.
 pub(super) fn ntime(job: &Job) -> u32 {
     job.template.curtime.max(job.template.mintime)
 }
@@ -59,7 +59,7 @@ pub(super) fn append_standard(version: u32, root: &Hash256, label: JobLabel, out
     NewMiningJob { channel_id, job_id, min_ntime, version, merkle_root: *root }.append(out);
 }
 
-/// Appends what begins a future job.
+/// Appends the message that activates a future job.
 pub(super) fn append_prevhash(
     job: &Job,
     min_ntime: u32,
@@ -115,7 +115,8 @@ fn render(version: u32, branches: &[Hash256], coinbase: &Coinbase, quickdiff: bo
     Bytes::from(payload).split_off(BODY_AT)
 }
 
-/// Where in `render`'s answer the target byte is: behind version, flag, path and prefix's length.
+/// Where the target byte is in the output of `render`: after version, flag, path and the prefix's
+/// length.
 fn target_byte_at(branches: usize, coinbase: &Coinbase) -> usize {
     4 + 1 + (1 + 32 * branches) + 2 + coinbase.target_byte_index
 }
@@ -138,5 +139,5 @@ fn append_body(body: &[u8], at: usize, target_byte: u8, label: JobLabel, out: &m
     });
 }
 
-/// Channel id, job id and the empty option of a future job come before what is shared.
+/// Channel id, job id and a future job's empty option precede the shared part.
 const BODY_AT: usize = 4 + 4 + 1;

@@ -24,7 +24,7 @@ enum Phase {
     Handshake(Option<Responder>),
     Open {
         transport: Transport,
-        /// The header of a frame whose payload is not here yet.
+        /// The header of a frame whose payload has not arrived yet.
         header: Option<Header>,
     },
 }
@@ -56,20 +56,20 @@ impl Link {
         Ok(())
     }
 
-    /// Lets the session say something unasked.
+    /// Lets the session send something unasked.
     fn speak(
         &mut self,
         out: &mut Vec<u8>,
         say: impl FnOnce(&mut Sv2Session, &mut Vec<u8>) -> Result<(), Closing>,
     ) -> Result<(), Closing> {
-        // Growing it would cost five allocations, for each miner with each tip.
+        // Growing it would cost five allocations for each miner at each tip.
         let mut plain = Vec::with_capacity(SPEECH_LEN);
         let said = say(&mut self.session, &mut plain);
         self.seal(&plain, out)?;
         said
     }
 
-    /// Opens frames and lets the session answer. The number of bytes used up.
+    /// Opens frames and lets the session answer. Returns the number of bytes used.
     fn on_frames(
         &mut self,
         inbox: &mut [u8],
@@ -111,8 +111,9 @@ impl Link {
     }
 }
 
-/// Reads a message. A share whose worker's name cannot be read is taken without it: its work is good,
-/// and its channel says whom it pays. The firmware would only come back and say the same.
+/// Reads a message. A share whose worker's name cannot be read is accepted without it: its work is
+/// good, and its channel says whom it pays. The firmware would only reconnect and send the same
+/// again.
 pub(super) fn read<'a>(
     header: Header,
     payload: &'a [u8],
@@ -149,10 +150,10 @@ impl Protocol for Link {
         plain.clear();
         let rest = inbox.get_mut(used..).unwrap_or_default();
         let read = self.on_frames(rest, work, now, &mut plain, effects);
-        // Also before an end: shares that were accepted, and what went wrong.
+        // Also before closing: answers to accepted shares, and what went wrong.
         self.session.answer_shares(&mut plain);
         let sealed = self.seal(&plain, out);
-        // A flood's buffer is not kept for the next.
+        // The buffer of a flood is not kept.
         plain.clear();
         plain.shrink_to(FRAMES_KEPT);
         effects.frames = plain;
@@ -182,7 +183,7 @@ impl Protocol for Link {
     }
 
     fn on_limit(&mut self, _: &Closing, out: &mut Vec<u8>) {
-        // It is the end anyhow.
+        // The connection ends anyway.
         let _ = self.speak(out, |session, plain| {
             session.on_limit(plain);
             Ok(())
@@ -197,7 +198,7 @@ impl Protocol for Link {
     }
 
     fn on_stop(&mut self, out: &mut Vec<u8>) {
-        // It is the end anyhow.
+        // The connection ends anyway.
         let _ = self.speak(out, |session, plain| {
             session.on_stop(plain);
             Ok(())
@@ -211,7 +212,7 @@ impl fmt::Debug for Link {
     }
 }
 
-/// What a busy read needs, many times over.
+/// Many times what a busy read needs.
 const FRAMES_KEPT: usize = 1 << 18;
 /// Room for a standard channel's job and the next tip's, or for most extended jobs.
 const SPEECH_LEN: usize = 1024;

@@ -5,8 +5,8 @@
 //!                            |                    \-----> announce (jobs)   <-- work
 //!                          noise, codec
 //! ```
-//! Jobs, validation, difficulty and counting are those of V1 (`work`, `validate`, `stratum`). Not
-//! here: custom jobs and the job declaration protocol, which are refused.
+//! Jobs, validation, difficulty and counting are shared with V1 (`work`, `validate`, `stratum`).
+//! Custom jobs and the job declaration protocol are not supported and are refused.
 
 mod announce;
 mod channel;

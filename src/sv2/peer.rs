@@ -1,5 +1,5 @@
-//! A client for tests: it holds the server to the specification and to what real clients demand
-//! beyond it, and mines.
+//! A client for tests: it mines, and holds the server to the specification and to what real clients
+//! demand beyond it.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ pub(super) struct Peer {
     sum: u64,
     sequence: u32,
     longest: usize,
-    /// Bits of the version that it mines with the other way round.
+    /// Version bits that it flips when mining.
     pub(super) rolled_version: u32,
 }
 
@@ -34,7 +34,7 @@ struct Channel {
     target: Target,
     future: BTreeMap<u32, Job>,
     prevhash: Option<([u8; 32], u32, u32)>,
-    /// Every id of this tip: none may come twice.
+    /// Every job id on this tip: none may come twice.
     ids: Vec<u32>,
     running: Option<(u32, Job, Target)>,
     nonce: u32,
@@ -48,7 +48,7 @@ enum Job {
 }
 
 impl Peer {
-    /// Takes frames; their names in order.
+    /// Takes frames and returns the names of their messages in order.
     pub(super) fn hear(&mut self, mut frames: &[u8]) -> Vec<&'static str> {
         let mut names = Vec::new();
         while !frames.is_empty() {
@@ -305,7 +305,7 @@ impl Peer {
 
 impl Channel {
     fn run(&mut self, id: u32, job: Job) {
-        // Whether it repeats what ran before is for the server's duplicate check to show.
+        // The server's duplicate check shows whether this repeats earlier work.
         self.nonce = 0;
         self.running = Some((id, job, self.target));
     }

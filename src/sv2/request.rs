@@ -1,4 +1,4 @@
-//! What a client says and asks for, and what is made of it.
+//! What a client says and asks for, and how that is answered.
 
 use super::{
     channel::ChannelKind,
@@ -12,14 +12,14 @@ use crate::{
     work::{CoinbaseClass, Difficulty, Reject, Target, printable_bytes},
 };
 
-/// What the client said of itself.
+/// What the client said about itself.
 pub(super) struct ClientSetup {
     /// `vendor/hardware/firmware`.
     pub(super) user_agent: Box<str>,
     pub(super) requires_standard_jobs: bool,
 }
 
-/// A channel that is asked for.
+/// A request for a channel.
 pub(super) struct ChannelRequest<'a> {
     pub(super) request_id: u32,
     pub(super) kind: ChannelKind,
@@ -58,7 +58,7 @@ impl Extensions {
     }
 }
 
-/// What stands against serving this client.
+/// Why this client cannot be served, if so.
 pub(super) fn refusal(setup: &SetupConnection<'_>) -> Option<Refusal> {
     let refuse = |flags, error_code, why| Some(Refusal { flags, error_code, why });
     if setup.protocol != protocol::MINING {
@@ -67,9 +67,9 @@ pub(super) fn refusal(setup: &SetupConnection<'_>) -> Option<Refusal> {
     }
     if !(setup.min_version..=setup.max_version).contains(&protocol::VERSION) {
         let code = codes::PROTOCOL_VERSION_MISMATCH;
-        return refuse(0, code, "speaks no version 2 of the mining protocol");
+        return refuse(0, code, "does not speak version 2 of the mining protocol");
     }
-    // Unknown flags are requirements as well: of something that is not here.
+    // Unknown flags are requirements too: for something not supported here.
     let served = setup_flags::REQUIRES_STANDARD_JOBS | setup_flags::REQUIRES_VERSION_ROLLING;
     let unsupported = setup.flags & !served;
     if unsupported != 0 {
@@ -86,7 +86,7 @@ pub(super) fn class_of(
     kind: ChannelKind,
 ) -> (CoinbaseClass, Option<Difficulty>) {
     match kind {
-        // The miner sees the root alone.
+        // The miner only sees the merkle root.
         ChannelKind::Standard => (CoinbaseClass::Huge, config.class_of(&setup.user_agent).1),
         ChannelKind::Extended => config.class_of_extended(&setup.user_agent),
     }
@@ -101,14 +101,14 @@ pub(super) fn user_agent(setup: &SetupConnection<'_>) -> Box<str> {
     parts.join("/").trim_end_matches('/').into()
 }
 
-/// Hashes per second, or that the miner does not say; none when it is not a number of hashes.
+/// Hashes per second, or `Some(None)` if the miner does not say; none when it is not a hashrate.
 #[expect(clippy::option_option, reason = "absent is not wrong")]
 pub(super) fn hashrate(nominal: f32) -> Option<Option<f64>> {
     let valid = nominal.is_finite() && nominal >= 0.0;
     valid.then(|| (nominal > 0.0).then_some(f64::from(nominal)))
 }
 
-/// The difficulty that a miner asks never to go below; none when nobody could reach it.
+/// The difficulty that a miner asks never to go below; none when nobody could meet it.
 #[expect(clippy::option_option, reason = "absent is not wrong")]
 pub(super) fn floor_of(max_target: &Target) -> Option<Option<Difficulty>> {
     let wanted = max_target.difficulty();
@@ -116,7 +116,7 @@ pub(super) fn floor_of(max_target: &Target) -> Option<Option<Difficulty>> {
         return None;
     }
     let Some(mut floor) = Difficulty::new(wanted) else { return Some(None) };
-    // A quotient's rounding must not make the target easier than was asked for.
+    // Rounding must not make the target easier than was asked for.
     for _ in 0..ROUNDINGS {
         if Target::from_difficulty(floor) <= *max_target {
             break;
@@ -126,7 +126,7 @@ pub(super) fn floor_of(max_target: &Target) -> Option<Option<Difficulty>> {
     Some(Some(floor))
 }
 
-/// SRI's codes of today.
+/// SRI's current codes.
 pub(super) fn code_of(reject: Reject) -> Str255<'static> {
     match reject {
         Reject::UnknownJob => codes::INVALID_JOB_ID,
@@ -143,9 +143,9 @@ pub(super) fn code_of(reject: Reject) -> Str255<'static> {
     }
 }
 
-/// The whole network's is below 2^48; a target beyond is a mistake.
+/// The whole network's difficulty is below 2^48; a target beyond this is a mistake.
 const DIFFICULTY_MOST: f64 = 1e18;
-/// An `f64`'s quotient is off by one bit, the long division's by less.
+/// An `f64` quotient is off by one bit at most, the long division by less.
 const ROUNDINGS: u32 = 4;
 /// Of a vendor's or a firmware's name.
 const PART_LEN_MAX: usize = 64;

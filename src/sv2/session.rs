@@ -1,4 +1,4 @@
-//! A connection's conversation: messages in, frames out. No encryption, sockets or clock here.
+//! The session of a connection: messages in, frames out. No encryption, sockets or clock here.
 
 use std::{
     borrow::Cow,
@@ -41,11 +41,11 @@ pub(super) struct Sv2Session {
     /// Channels with shares to answer at the end of this read.
     unanswered: Vec<u32>,
     evicted: EvictedChannels,
-    /// Of all its channels together.
+    /// For all its channels together.
     pacing: Pacing,
     /// Since when there is no channel; none while there is.
     idle_since: Option<Instant>,
-    /// Not after any channel's vardiff wants to be asked.
+    /// No later than the earliest vardiff deadline of its channels.
     vardiff_deadline: Instant,
 }
 
@@ -71,7 +71,7 @@ impl Sv2Session {
         self.extensions
     }
 
-    /// Handles one message. Answers are appended to `out`, but to accepted shares: see
+    /// Handles one message. Answers are appended to `out`, except those to accepted shares: see
     /// [`Self::answer_shares`].
     pub(super) fn on_message(
         &mut self,
@@ -138,7 +138,7 @@ impl Sv2Session {
                 error_code: codes::JD_NOT_SUPPORTED,
             }
             .append(out),
-            // What we do not know, the specification says to ignore.
+            // The specification says to ignore unknown messages.
             M::SetupConnection(_) | M::ChannelEndpointChanged(_) | M::Unknown { .. } => {}
         }
         Ok(())
@@ -153,7 +153,7 @@ impl Sv2Session {
         }
     }
 
-    /// Takes note of new work, and announces it now or later.
+    /// Notes new work, and announces it now or later.
     pub(super) fn on_work(
         &mut self,
         work: &Work,
@@ -210,7 +210,7 @@ impl Sv2Session {
         }
         self.pacing.check_silence(&self.config, now)?;
         if now >= self.vardiff_deadline {
-            // A lower difficulty comes with the next job: the present one is not made void for it.
+            // A lower difficulty comes with the next job: the present one is not voided for it.
             for channel in &mut self.channels {
                 let _ = channel.vardiff.on_deadline(now);
             }
@@ -223,7 +223,7 @@ impl Sv2Session {
     }
 
     /// How long a connection may go without a channel. A proxy opens none before its first miner
-    /// comes, which may be long after it; so it has the time of a miner without shares.
+    /// connects, which may be much later; so it gets the time of a miner without shares.
     fn patience(&self) -> Option<Duration> {
         let Config { login_timeout, idle_timeout, .. } = *self.config;
         if self.setup.is_none() {
@@ -236,12 +236,12 @@ impl Sv2Session {
         self.pacing.is_proven()
     }
 
-    /// Ends its channels, since a limit was crossed.
+    /// Ends its channels because a limit was crossed.
     pub(super) fn on_limit(&self, out: &mut Vec<u8>) {
         self.channels.iter().for_each(|channel| channel.close(codes::LIMIT_CROSSED, out));
     }
 
-    /// Asks the client to come back: to this address, at once, when a new process listens.
+    /// Asks the client to reconnect to this address at once, when a new process listens.
     pub(super) fn on_stop(&self, out: &mut Vec<u8>) {
         if self.setup.is_some() {
             Reconnect { new_host: Str255::default(), new_port: 0 }.append(out);
@@ -281,7 +281,7 @@ impl Sv2Session {
         }
     }
 
-    /// The place of a new channel, or the code of why there is none.
+    /// The index of a new channel, or the error code.
     fn open(
         &mut self,
         request: &ChannelRequest<'_>,
@@ -334,7 +334,7 @@ impl Sv2Session {
         Ok(self.channels.len() - 1)
     }
 
-    /// Tells of a channel that was opened, and gives it its first work.
+    /// Announces a channel that was opened, and gives it its first work.
     fn welcome(
         &mut self,
         request_id: u32,
@@ -397,13 +397,13 @@ impl Sv2Session {
         self.catch_up(work, now, out);
         let told = may_renew && self.announcer.renew(&mut self.channels, at, work, now, out);
         if harder && !told {
-            // The specification demands an answer, though no job comes with it.
+            // The specification requires an answer, even if no job comes with it.
             self.announcer.set_target(&mut self.channels, at, work, out);
         }
         self.note_vardiff_deadline(now);
     }
 
-    /// Somebody else needs the places of some channels.
+    /// The places of some channels are needed for others.
     pub(super) fn on_eviction(&mut self, now: Instant, out: &mut Vec<u8>) {
         for id in self.evicted.close(&mut self.channels, &self.origin.eviction, out) {
             self.end(id, now);
@@ -463,7 +463,7 @@ impl Sv2Session {
         }
     }
 
-    /// What is due later goes out now: all channels have the same job then, before one is changed.
+    /// Sends now what is due later: then all channels have the same job before one is changed.
     fn catch_up(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) {
         if self.pacing.is_waiting() {
             self.send_latest(work, now, out);
@@ -485,7 +485,7 @@ pub(super) fn violation(what: &'static str) -> Closing {
     Closing::Violation(Cow::Borrowed(what))
 }
 
-/// With the prefix's 4: the 12 that a DATUM pool demands.
+/// Together with the prefix's 4, the 12 that a DATUM pool demands.
 const EXTRANONCE_SIZE: u16 = 8;
 /// A proxy in front of a large farm; each takes about 1 KiB, and a place among `max_connections`.
 const CHANNELS_MAX: usize = 8192;

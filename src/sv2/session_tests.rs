@@ -37,7 +37,7 @@ struct Bench {
     published: Instant,
     out: Vec<u8>,
     effects: Effects,
-    /// Every frame that was said, if somebody listens in.
+    /// Every frame that was sent, if recorded.
     tap: Option<Vec<u8>>,
     /// Messages of the last exchange, by name.
     heard: Vec<&'static str>,
@@ -49,12 +49,12 @@ fn least() -> Difficulty {
 
 fn config() -> Config {
     let mut config = Config::with_address("bc1qnobody");
-    // Every fourth hash will do.
+    // Every fourth hash is a share.
     (config.difficulty_min, config.difficulty_start) = (least(), least());
     config
 }
 
-/// Room for so many channels beside the connection's own.
+/// Room for this many channels besides the connection's own.
 fn within(channels: usize) -> Limits {
     Limits { connections: channels, ..Limits::NONE }
 }
@@ -108,7 +108,7 @@ impl Bench {
         session.on_message(&message.unwrap(), &feed.work, self.now, out, effects)
     }
 
-    /// What the session has said since the last time.
+    /// What the session has sent since the last call.
     fn listen(&mut self) -> &[&'static str] {
         self.session.answer_shares(&mut self.out);
         let said = std::mem::take(&mut self.out);
@@ -194,7 +194,7 @@ impl Bench {
         }
     }
 
-    /// Does what time has brought.
+    /// Does what has fallen due.
     fn tick(&mut self) {
         if self.session.deadline() <= self.now && !self.session.channels.is_empty() {
             self.session.on_deadline(&self.feed.work, self.now, &mut self.out).unwrap();
@@ -226,7 +226,7 @@ impl Bench {
         }
     }
 
-    /// Its connection comes by a gate that has no more places for channels than this.
+    /// Its connection comes through a gate that has no more places for channels than this.
     fn with_places_for(&mut self, connections: usize) -> (Arc<Gate>, Arc<Eviction>) {
         let (roster, eviction) = (Roster::new(self.now), Arc::<Eviction>::default());
         let limits = Limits { connections, connections_per_ip: connections, unproven: 0 };
@@ -339,7 +339,7 @@ fn other_bits_come_with_the_tip_once_more() {
         bench.session.on_work(&bench.feed.work, bench.now, &mut bench.out).unwrap();
         assert!(bench.listen().contains(&"SetNewPrevHash"), "{:?}", bench.heard);
         for channel in channels {
-            // One that hashes other bits than its job's is right once in four times.
+            // One that hashes with other bits than its job's is right once in four times.
             for _ in 0..3 {
                 bench.later(4);
                 bench.mine(channel).unwrap();
@@ -431,7 +431,7 @@ fn subsidy_only_work_has_no_twin() {
 fn a_block_with_any_bits_of_the_version_is_found() {
     let mut bench = Bench::with(config(), EASY, &pooled(0));
     bench.setup(0, "test");
-    // It may not roll the last bit, nor on work for a pool those of BIP 323 alone.
+    // It may not roll the last bit, nor, on work for a pool, bits that only BIP 323 allows.
     for bits in [0x2000, 0x20, 1] {
         bench.peer.rolled_version = bits;
         for channel in [bench.standard(), bench.extended()] {
@@ -470,7 +470,7 @@ fn a_maximum_target_is_honoured() {
 }
 
 #[test]
-fn opens_that_cannot_be_are_refused_by_name() {
+fn impossible_opens_are_refused_by_name() {
     let mut bench = Bench::solo();
     let mut refused =
         |hashrate, max_target| bench.open(ChannelKind::Standard, hashrate, max_target);
@@ -506,7 +506,7 @@ fn clients_for_standard_jobs_get_no_extended_channel() {
 }
 
 #[test]
-fn setups_that_cannot_be_are_refused_by_name() {
+fn impossible_setups_are_refused_by_name() {
     #[track_caller]
     fn case(change: impl Fn(&mut SetupConnection<'static>), code: &str, flags: u32) {
         let mut bench = Bench::with(config(), HARD, &solo());
@@ -648,7 +648,7 @@ fn closing_ends_a_channel_or_a_whole_group() {
     assert_eq!(bench.session.origin.roster.miners().len(), 0);
 }
 
-/// A proxy opens no channel before it has a miner.
+/// A proxy does not open a channel before it has a miner.
 #[test]
 fn a_connection_without_channels_has_the_time_of_a_miner_without_shares() {
     let mut bench = Bench::solo();
@@ -669,7 +669,7 @@ fn a_connection_without_channels_has_the_time_of_a_miner_without_shares() {
     bench.setup(0, "test");
     for _ in 0..3 {
         idle(&mut bench, 100_000).unwrap();
-        assert!(bench.session.deadline() > bench.now, "it is not asked without end");
+        assert!(bench.session.deadline() > bench.now, "the deadline does not stand still");
     }
 
     forever.login_timeout = Duration::from_secs(15);
@@ -729,7 +729,7 @@ fn extensions_are_agreed_on_and_name_workers() {
     assert_eq!(bench.effects.shares.pop().unwrap().username, Username("bc1qme.rig7".into()));
     assert_eq!(bench.effects.tally.nameless, 0);
 
-    // No text, longer than it may be, cut short: the work is as good as with a name.
+    // Not text, too long, or cut short: the work is as good as with a name.
     let too_long = [&[2, 0, 1, 33, 0][..], &[b'x'; 33]].concat();
     for (name, nameless) in
         [(&b"\x02\x00\x01\x01\x00\xff"[..], 1), (&too_long, 2), (b"\x02\x00\x01", 3)]
@@ -757,7 +757,7 @@ fn custom_jobs_are_refused_by_name() {
 }
 
 #[test]
-fn a_closed_door_ends_the_session_and_a_stop_says_come_back() {
+fn closed_admission_ends_the_session_and_a_stop_asks_to_reconnect() {
     let mut bench = Bench::solo();
     bench.standard();
     bench.session.on_stop(&mut bench.out);
@@ -796,7 +796,7 @@ fn one_connection_has_only_so_many_channels_and_says_so() {
 
 #[test]
 fn frames_to_a_bitaxe_stay_under_2048_bytes() {
-    // ESP-Miner takes no more than 20 branches.
+    // ESP-Miner accepts no more than 20 branches.
     let templates = [template(2, HARD, 0), template(3, HARD, (1 << 20) - 1)];
     assert_eq!(templates[1].merkle_branches.len(), 20);
     for (vendor, fits) in [("bitaxe", true), ("xminer-1.0", false)] {
@@ -853,7 +853,7 @@ fn pooled_channels_of_different_difficulty_have_their_own_groups() {
     assert_ne!(bench.peer.group(easy), bench.peer.group(other));
     let third = bench.extended();
     assert_eq!(bench.peer.group(easy), bench.peer.group(third));
-    // One moves over: the client is told who is in the group then.
+    // One moves over: the client is then told who is in the group.
     bench
         .say(&UpdateChannel { channel_id: third, nominal_hash_rate: 0.0, maximum_target: hard })
         .unwrap();
@@ -913,8 +913,8 @@ fn event() -> impl Strategy<Value = Event> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
 
-    /// A client that holds the server to the specification, and to what real clients demand,
-    /// finds every job usable and every share accepted, whatever happens in whatever order.
+    /// A client that holds the server to the specification, and to what real clients demand, finds
+    /// every job usable and every share accepted, whatever happens, in any order.
     #[test]
     fn every_share_of_every_job_is_accepted(
         is_pooled: bool,
@@ -951,7 +951,7 @@ proptest! {
                 },
                 Event::Mine(at, count) => for _ in 0..count {
                     if let Some(channel) = pick(at, &bench) {
-                        // At about the pace that is wanted: difficulty stays low.
+                        // At about the target rate, so that the difficulty stays low.
                         bench.later(5);
                         bench.tick();
                         bench.refresh(tip_at);
@@ -1005,9 +1005,9 @@ fn no_channel_is_asked_for_more_than_a_block_takes() {
     }
 }
 
-/// Proxies tell the same hashrate once a minute.
+/// Proxies repeat the same hashrate once a minute.
 #[test]
-fn an_update_that_says_the_same_again_changes_nothing() {
+fn a_repeated_update_changes_nothing() {
     let mut bench = Bench::solo();
     let channel = bench.extended();
     let update = |hashrate| UpdateChannel {
@@ -1027,12 +1027,12 @@ fn an_update_that_says_the_same_again_changes_nothing() {
     let eased = bench.session.channels[0].vardiff.difficulty();
     assert!(eased < asked, "it has been silent for two minutes: {eased} of {asked}");
     bench.say(&update(200.0)).unwrap();
-    assert!(bench.session.channels[0].vardiff.difficulty() > asked, "another one counts");
+    assert!(bench.session.channels[0].vardiff.difficulty() > asked, "a different one counts");
 }
 
-/// 128 bytes that open a channel bring back 16 kB: as often as one may log in.
+/// The 128 bytes that open a channel bring back 16 kB: allowed as often as a login.
 #[test]
-fn channels_that_open_and_close_without_end_are_refused_by_name() {
+fn endless_opening_and_closing_of_channels_is_refused_by_name() {
     let mut bench = Bench::solo();
     let rules = Rules { logins_per_minute: 10, ..Rules::default() };
     bench.session.origin.roster.limiter().set_rules(rules, bench.now);
@@ -1052,8 +1052,8 @@ fn channels_that_open_and_close_without_end_are_refused_by_name() {
     assert_eq!(bench.listen(), ["CloseChannel"], "{channel}");
 }
 
-/// Places are short, and a channel without a share gives way: the others of its connection stay, and
-/// what was on its way for it is late, not bad.
+/// Places are short, and a channel without a share gives way: the others of its connection stay,
+/// and its shares in flight are late, not bad.
 #[test]
 fn a_channel_whose_place_is_needed_is_closed_alone() {
     let mut bench = Bench::solo();
@@ -1076,10 +1076,10 @@ fn a_channel_whose_place_is_needed_is_closed_alone() {
     assert_eq!((bench.rejected(Reject::StaleWork), bench.rejected(Reject::NotSubscribed)), (1, 0));
 }
 
-/// A translator that nobody has told of a closed channel leaves its miner without work; when the
-/// connection ends, it comes back with all of them.
+/// A translator drops a closed channel silently and leaves its miner without work; when the
+/// connection ends, it reconnects with all of them.
 #[test]
-fn a_connection_on_which_nobody_has_had_a_share_goes_whole() {
+fn a_connection_on_which_nobody_has_had_a_share_is_closed_whole() {
     let mut bench = Bench::solo();
     let (gate, eviction) = bench.with_places_for(2);
     let _ = [(); 3].map(|()| bench.extended());

@@ -1,4 +1,4 @@
-//! Our verdicts beside SRI's, on the same jobs and the same claims.
+//! Our verdicts compared with SRI's, on the same jobs and the same shares.
 
 use binary_sv2::from_bytes;
 use channels_sv2::{
@@ -15,7 +15,7 @@ use mining_sv2::{
 
 use super::*;
 
-/// SRI's client on the other end of a channel.
+/// SRI's client at the other end of a channel.
 enum Sri {
     Standard(StandardChannel),
     Extended(ExtendedChannel),
@@ -66,7 +66,7 @@ impl Sri {
         }
     }
 
-    /// Its code for a claim; none when it is accepted.
+    /// Its code for a share; none when it is accepted.
     fn judge(&mut self, share: &SubmitSharesStandard, rolled: &[u8]) -> Option<&'static str> {
         let SubmitSharesStandard { channel_id, sequence_number, job_id, nonce, ntime, version } =
             *share;
@@ -106,11 +106,11 @@ impl Sri {
     }
 }
 
-/// How a claim differs from what the miner found.
+/// How a submitted share differs from what the miner found.
 #[derive(Clone, Debug)]
 struct Twist {
     nonce: u32,
-    /// Seconds after the job's own; up to just beyond what the network takes.
+    /// Seconds after the job's own; up to just beyond what the network accepts.
     ntime: u32,
     version: u32,
     old_job: bool,
@@ -148,9 +148,9 @@ fn twist() -> impl Strategy<Value = Twist> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
-    /// The same verdicts with the same codes. Twists that meet a rule of ours which SRI's client
-    /// leaves to its server are not made: shares before a job's own time, which we take from the
-    /// network's least time on.
+    /// The same verdicts with the same codes. One case is left out, where SRI's client leaves the
+    /// rule to its server: shares before a job's own time, which we accept from the network's
+    /// minimum time on.
     #[test]
     fn verdicts_are_sris(
         is_standard: bool,
@@ -182,7 +182,7 @@ proptest! {
         let mut last = None;
         for twist in twists {
             let running = *jobs.last().unwrap();
-            // Of the tip before: SRI's client forgets older ones.
+            // From the tip before: SRI's client forgets older ones.
             let before = jobs[jobs.len() - 3];
             let (job_id, version, ntime) = if twist.old_job { before } else { running };
             let mut share = SubmitSharesStandard {
@@ -198,7 +198,7 @@ proptest! {
                 (share, rolled) = before;
             }
             last = Some((share, rolled.clone()));
-            // Vardiff stays out of it.
+            // Keeps vardiff out of it.
             bench.session.channels[0].vardiff.restart_at(bench.now);
             let ours = bench.submit((share, rolled.clone())).err();
             prop_assert_eq!(ours.as_deref(), sri.judge(&share, &rolled));

@@ -46,8 +46,8 @@ impl<const MAX: usize> fmt::Debug for Bytes<'_, MAX> {
     }
 }
 
-/// STR0_255. The specification recommends UTF-8 and demands none: a device whose serial number is
-/// not UTF-8 may mine all the same, and one whose username is not can be told so.
+/// STR0_255. The specification recommends UTF-8 but does not require it: a device whose serial
+/// number is not UTF-8 may still mine, and one whose username is not can be told so.
 #[derive(Clone, Copy, Default, Eq, Hash, PartialEq)]
 pub struct Str255<'a>(Bytes255<'a>);
 
@@ -73,7 +73,7 @@ impl<'a> Str255<'a> {
         }
     }
 
-    /// With replacement characters for what is not UTF-8. Copies only then.
+    /// With replacement characters for what is not UTF-8; copies only in that case.
     pub(crate) fn to_str_lossy(self) -> Cow<'a, str> {
         String::from_utf8_lossy(self.0.get())
     }
@@ -116,8 +116,7 @@ pub(super) fn cut(text: &str, max: usize) -> &str {
     text.get(..end).unwrap_or_default()
 }
 
-/// SEQ0_255 and SEQ0_64K: up to `MAX` elements of one size, as they came off the wire or as we
-/// have them.
+/// SEQ0_255 and SEQ0_64K: up to `MAX` elements of one size, either as received or as a slice.
 #[derive(Clone, Copy)]
 pub struct Seq<'a, T, const MAX: usize>(Items<'a, T>);
 
@@ -131,7 +130,7 @@ enum Items<'a, T> {
     Own(&'a [T]),
 }
 
-/// What sequences are made of: numbers and hashes, which take `LEN_MAX` bytes, always.
+/// The elements of sequences: numbers and hashes, which always take `LEN_MAX` bytes.
 pub trait Element: for<'a> Field<'a> + Copy {
     const SIZE: usize = <Self as Field<'static>>::LEN_MAX;
 }

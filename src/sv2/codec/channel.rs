@@ -12,7 +12,7 @@ message! {
     OpenStandardMiningChannel<'a> = 0, 0x10, false {
         request_id: u32,
         user_identity: Str255<'a>,
-        /// Hashes per second. Anything an `f32` can be.
+        /// Hashes per second. Can be any `f32`.
         nominal_hash_rate: f32,
         max_target: Target,
     }
@@ -41,7 +41,7 @@ message! {
     OpenExtendedMiningChannel<'a> = 0, 0x13, false {
         request_id: u32,
         user_identity: Str255<'a>,
-        /// Hashes per second. Anything an `f32` can be.
+        /// Hashes per second. Can be any `f32`.
         nominal_hash_rate: f32,
         max_target: Target,
         min_extranonce_size: u16,
@@ -61,10 +61,10 @@ message! {
 }
 
 message! {
-    /// The client's hash rate or the hardest target it will bear has changed.
+    /// The client's hashrate or its maximum target has changed.
     UpdateChannel = 0, 0x16, true {
         channel_id: u32,
-        /// Hashes per second. Anything an `f32` can be.
+        /// Hashes per second. Can be any `f32`.
         nominal_hash_rate: f32,
         maximum_target: Target,
     }
@@ -86,7 +86,7 @@ message! {
 }
 
 message! {
-    /// Holds for later jobs.
+    /// Applies to later jobs.
     SetExtranoncePrefix<'a> = 0, 0x19, true {
         channel_id: u32,
         extranonce_prefix: Bytes32<'a>,
@@ -94,7 +94,7 @@ message! {
 }
 
 message! {
-    /// Holds for later jobs and for future jobs that are there already.
+    /// Applies to later jobs and to future jobs already sent.
     SetTarget = 0, 0x21, true {
         channel_id: u32,
         maximum_target: Target,
@@ -102,7 +102,7 @@ message! {
 }
 
 message! {
-    /// All the channels of a group, replacing whatever it had.
+    /// All the channels of a group, replacing its previous members.
     SetGroupChannel<'a> = 0, 0x25, false {
         group_channel_id: u32,
         channel_ids: Seq64K<'a, u32>,

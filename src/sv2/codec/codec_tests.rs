@@ -110,7 +110,7 @@ fn share(worker: Option<&str>) -> SubmitSharesExtended<'_> {
     }
 }
 
-/// What a share with `fields` behind it says, with and without extension 0x0002.
+/// Reads a share followed by `fields`, with and without extension 0x0002.
 #[track_caller]
 fn worker(fields: &[u8], expected: Result<Option<&str>, Problem>) {
     let payload = [SHARE, fields].concat();
@@ -180,7 +180,7 @@ fn the_channel_bit_decides_nothing() {
 }
 
 #[test]
-fn what_is_not_for_us_is_named_and_not_read() {
+fn foreign_messages_are_named_and_not_read() {
     // A later message of the core specification; a template provider's; a server's own.
     for (extension, msg_type) in [(0, 0x26), (0, 0x71), (0, 0x15), (2, 0x10), (0x4001, 0x00)] {
         let header = Header { extension, channel: false, msg_type, len: 0 };
@@ -224,7 +224,7 @@ fn what_is_too_long_cannot_be_built() {
 }
 
 #[test]
-fn a_client_needs_no_longer_payload_than_it_may_send() {
+fn clients_may_send_the_longest_payload_they_need() {
     for (name, len) in [
         (SetupConnection::NAME, SetupConnection::LEN_MAX),
         (OpenExtendedMiningChannel::NAME, OpenExtendedMiningChannel::LEN_MAX),

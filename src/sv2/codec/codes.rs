@@ -1,5 +1,5 @@
-//! Error codes, in the words of the reference implementation, since the specification lists none
-//! any more. Nothing but logs and people read them.
+//! Error codes, as in the reference implementation, since the specification no longer lists any.
+//! Only logs and people read them.
 
 use super::bytes::Str255;
 
@@ -46,7 +46,7 @@ pub const INVALID_SHARE: Str255<'_> = code("invalid-share");
 pub const STALE_SHARE: Str255<'_> = code("stale-share");
 pub const DIFFICULTY_TOO_LOW: Str255<'_> = code("difficulty-too-low");
 pub const DUPLICATE_SHARE: Str255<'_> = code("duplicate-share");
-/// Ours: the reference has no word for it.
+/// Ours: the reference implementation has no code for it.
 pub(crate) const TOO_MANY_SHARES: Str255<'_> = code("too-many-shares");
 pub const BAD_EXTRANONCE_SIZE: Str255<'_> = code("bad-extranonce-size");
 pub const VERSION_ROLLING_NOT_ALLOWED: Str255<'_> = code("version-rolling-not-allowed");

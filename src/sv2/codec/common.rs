@@ -30,14 +30,14 @@ message! {
 
 message! {
     SetupConnectionError<'a> = 0, 0x02, false {
-        /// Every flag of the client's that is not supported.
+        /// All of the client's flags that are not supported.
         flags: u32,
         error_code: Str255<'a>,
     }
 }
 
 message! {
-    /// A proxy has put another device behind a channel: extensions must be agreed on again.
+    /// A proxy has put another device behind a channel: extensions must be negotiated again.
     ChannelEndpointChanged = 0, 0x03, true {
         channel_id: u32,
     }
@@ -46,9 +46,9 @@ message! {
 message! {
     /// The server sends its client elsewhere; the authority key stays the same.
     Reconnect<'a> = 0, 0x04, false {
-        /// Empty for the present one.
+        /// Empty for the current one.
         new_host: Str255<'a>,
-        /// 0 for the present one.
+        /// 0 for the current one.
         new_port: u16,
     }
 }
@@ -66,7 +66,7 @@ pub mod setup_flags {
     pub const REQUIRES_STANDARD_JOBS: u32 = 1;
     /// Client: wants to send its own jobs.
     pub const REQUIRES_WORK_SELECTION: u32 = 1 << 1;
-    /// Client: a server that forbids version rolling is of no use.
+    /// Client: needs a server that allows version rolling.
     pub const REQUIRES_VERSION_ROLLING: u32 = 1 << 2;
     /// Server: no version rolling.
     pub(crate) const REQUIRES_FIXED_VERSION: u32 = 1;

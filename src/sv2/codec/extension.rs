@@ -1,4 +1,4 @@
-//! Extension 0x0001, by which the others are agreed on, and the fields that they append.
+//! Extension 0x0001, which negotiates the others, and the fields that they append.
 
 use super::{
     bytes::Seq64K,
@@ -35,7 +35,7 @@ pub mod id {
     pub const WORKER_HASHRATE: u16 = 0x0002;
 }
 
-/// What a connection has agreed on.
+/// The extensions that a connection has negotiated.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Extensions {
     /// 0x0002: each share of an extended channel names its worker.
@@ -62,8 +62,8 @@ impl<'a> WorkerName<'a> {
 /// Finds the worker's name among the fields after a share.
 ///
 /// The specification's example writes type and length big-endian, against its own rule and against
-/// what the reference implementation sends. Both are understood: whichever reading gives whole
-/// fields and a name holds. Fields of other extensions are skipped.
+/// what the reference implementation sends. Both are understood: whichever reading yields whole
+/// fields and a name is used. Fields of other extensions are skipped.
 #[inline]
 pub(super) fn read_worker<'a>(rest: Reader<'a>) -> Result<Option<WorkerName<'a>>, Problem> {
     if rest.rest().is_empty() {

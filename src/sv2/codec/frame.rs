@@ -5,7 +5,8 @@
 pub struct Header {
     /// Who defines the message: 0 for the core specification. Without the channel bit.
     pub extension: u16,
-    /// The payload begins with a channel's id. Old peers set it wrongly, so it decides nothing.
+    /// The payload begins with a channel's id. Old peers set this wrongly, so nothing depends on
+    /// it.
     pub channel: bool,
     pub msg_type: u8,
     /// Bytes of payload that follow, encryption overhead not included.
@@ -34,8 +35,8 @@ impl Header {
     }
 }
 
-/// Appends a frame whose payload `payload` appends. `Message::append` is the usual way; this one
-/// is for payloads that were encoded before.
+/// Appends a frame whose payload `payload` appends. `Message::append` is the usual way; this one is
+/// for payloads that are already encoded.
 ///
 /// The payload must be shorter than [`PAYLOAD_LEN_LIMIT`]; every [`super::Message`] is.
 #[inline]
@@ -50,7 +51,7 @@ pub(crate) fn append(
     out.extend_from_slice(&Header { extension, channel, msg_type, len: 0 }.encode());
     payload(out);
     let len = out.len() - start - HEADER_LEN;
-    debug_assert!(len < PAYLOAD_LEN_LIMIT, "a payload of {len} bytes fits no frame");
+    debug_assert!(len < PAYLOAD_LEN_LIMIT, "a payload of {len} bytes does not fit a frame");
     if let Some(place) = out.get_mut(start + HEADER_LEN - 3..start + HEADER_LEN) {
         let [a, b, c, ..] = len.to_le_bytes();
         place.copy_from_slice(&[a, b, c]);
@@ -64,7 +65,7 @@ pub const HEADER_LEN: usize = 6;
 ///
 /// `SetupConnection` with all its strings full is 1,291 bytes long, an open 298, a share with its
 /// worker's name 94; a request for 2,046 extensions still fits. Only a `SetCustomMiningJob` may be
-/// longer, and only from a client that requires work selection, which its connection did not get.
+/// longer, and only from a client that requires work selection, which is never granted.
 pub(crate) const FRAME_LEN_MAX: usize = 4096;
-/// What the header's 24 bits cannot say.
+/// One more than the header's 24 bits can hold.
 pub(crate) const PAYLOAD_LEN_LIMIT: usize = 1 << 24;

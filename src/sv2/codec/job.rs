@@ -32,13 +32,13 @@ message! {
         merkle_path: Seq255<'a, Hash256>,
         /// Up to the extranonce prefix, without witness.
         coinbase_tx_prefix: Bytes64K<'a>,
-        /// From behind the extranonce, without witness.
+        /// What follows the extranonce, without witness.
         coinbase_tx_suffix: Bytes64K<'a>,
     }
 }
 
 message! {
-    /// Begins a future job and ends all others.
+    /// Activates a future job and ends all others.
     SetNewPrevHash = 0, 0x20, true {
         channel_id: u32,
         job_id: u32,

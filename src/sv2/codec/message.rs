@@ -1,4 +1,4 @@
-//! What a server may hear, and what a client may.
+//! The messages that a server may receive, and those that a client may.
 
 use super::{
     ChannelEndpointChanged, CloseChannel, DecodeError, Extensions, Header, Message,
@@ -20,7 +20,7 @@ macro_rules! messages {
         #[derive(Clone, Copy, Debug, PartialEq)]
         pub enum $enum<'a> {
             $($name($name $(<$life>)?),)*
-            /// Of another extension, another protocol, the other side or a later version.
+            /// From another extension, another protocol, the other side or a later version.
             Unknown { extension: u16, msg_type: u8 },
         }
 
@@ -52,7 +52,7 @@ macro_rules! messages {
 }
 
 messages! {
-    /// What a server hears.
+    /// What a server receives.
     ClientMessage {
         SubmitSharesStandard,
         SubmitSharesExtended<'a>,
@@ -68,7 +68,7 @@ messages! {
 }
 
 messages! {
-    /// What a client hears.
+    /// What a client receives.
     ServerMessage {
         SetupConnectionSuccess,
         SetupConnectionError<'a>,

@@ -1,7 +1,7 @@
-//! Stratum V2's frames and messages as bytes: what a mining server and its miners say.
+//! Stratum V2's frames and messages as bytes: those that a mining server and its miners send.
 //!
 //! Decoding borrows from the frame, encoding appends to a `Vec`; neither allocates. What the
-//! messages mean, and in which order they may come, is not known here.
+//! messages mean, and the order they may come in, is not known here.
 
 mod bytes;
 mod channel;

@@ -13,18 +13,18 @@ message! {
         job_id: u32,
         nonce: u32,
         ntime: u32,
-        /// All of the header's version, not only the rolled bits.
+        /// The header's whole version, not only the rolled bits.
         version: u32,
     }
 }
 
-/// A share of an extended channel, named where extension 0x0002 is agreed on.
+/// A share of an extended channel, with a name if extension 0x0002 was negotiated.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SubmitSharesExtended<'a> {
-    /// What a standard channel's share says too.
+    /// What a standard channel's share also contains.
     pub share: SubmitSharesStandard,
     pub extranonce: Bytes32<'a>,
-    /// Only read when [`Extensions::worker_hashrate`] is agreed on.
+    /// Only read if [`Extensions::worker_hashrate`] was negotiated.
     pub worker: Option<WorkerName<'a>>,
 }
 

@@ -1,4 +1,4 @@
-//! Fields: little-endian numbers and hashes out of bytes whose every length may be a lie.
+//! Fields: little-endian numbers and hashes, read from bytes in which any length may be a lie.
 
 use crate::work::{Hash256, Target};
 
@@ -10,14 +10,14 @@ pub trait Message<'a>: Sized {
     /// The extension that defines the message; 0 for the core specification.
     const EXTENSION: u16;
     const TYPE: u8;
-    /// Whether the payload begins with the channel that it is about.
+    /// Whether the payload begins with the id of its channel.
     const CHANNEL: bool;
     /// The longest payload that the fields' types allow.
     const LEN_MAX: usize;
 
-    /// Reads a payload. Bytes after the last known field are let be: whoever speaks a later
-    /// version may append fields, and those of an extension that was not agreed on are, by the
-    /// specification (3.4.3), safely ignored.
+    /// Reads a payload. Bytes after the last known field are ignored: later versions may append
+    /// fields, and those of an extension that was not negotiated are, by the specification (3.4.3),
+    /// safely ignored.
     fn decode(payload: &'a [u8], extensions: Extensions) -> Result<Self, DecodeError>;
 
     /// Appends the payload, without a header.
@@ -43,7 +43,7 @@ pub struct DecodeError {
 }
 
 impl DecodeError {
-    /// A share that is whole but for whose it is.
+    /// True for a share in which only the worker's name is broken.
     pub(crate) fn is_only_the_worker(&self) -> bool {
         self.message == "SubmitSharesExtended" && self.field == "user_identity"
     }
@@ -108,7 +108,7 @@ pub(super) fn write_count(len: usize, max: usize, out: &mut Vec<u8>) {
     }
 }
 
-/// How many bytes say a count of up to `max`.
+/// How many bytes a count of up to `max` takes.
 pub(super) const fn count_len(max: usize) -> usize {
     if max <= 0xFF { 1 } else { 2 }
 }
@@ -138,10 +138,10 @@ macro_rules! numbers {
     )*};
 }
 
-// An `f32` may come out as infinite, negative or no number: whoever uses it must judge.
+// An `f32` may be infinite, negative or NaN: whoever uses it must check.
 numbers!(u8, u16, u32, u64, f32);
 
-/// BOOL. All bits but the lowest are somebody else's.
+/// BOOL. Only the lowest bit counts.
 impl Field<'_> for bool {
     const LEN_MAX: usize = 1;
 
@@ -171,7 +171,7 @@ impl Field<'_> for Hash256 {
     }
 }
 
-/// U256 that is a bound.
+/// U256 that is a target.
 impl Field<'_> for Target {
     const LEN_MAX: usize = 32;
 
@@ -204,7 +204,7 @@ impl<'a, T: Field<'a>> Field<'a> for Option<T> {
     }
 }
 
-/// A struct of fields in their order on the wire, and its [`Message`].
+/// A struct of fields in wire order, and its [`Message`].
 macro_rules! message {
     (
         $(#[$doc:meta])*

@@ -1,4 +1,4 @@
-//! The key that vouches for a gateway, and the half of it that miners are configured with.
+//! The key that vouches for a gateway, and its public half, with which miners are configured.
 
 use std::{fmt, str::FromStr};
 
@@ -14,12 +14,12 @@ use super::resolver::secp;
 pub struct AuthorityKey(pub(super) Keypair);
 
 impl AuthorityKey {
-    /// A new one, of the system's randomness.
+    /// A new one, from the system's randomness.
     pub fn generate() -> Self {
         Self(Keypair::from_secret_key(secp(), &random_secret()))
     }
 
-    /// `None` if the bytes are no secret key: zero, or not below the curve's order.
+    /// `None` if the bytes are not a secret key: zero, or not below the curve's order.
     pub fn from_secret(secret: [u8; 32]) -> Option<Self> {
         let secret = SecretKey::from_slice(&secret).ok()?;
         Some(Self(Keypair::from_secret_key(secp(), &secret)))
@@ -30,18 +30,18 @@ impl AuthorityKey {
     }
 
     /// What [`AuthorityKey::parse`] reads: the secret as other Stratum V2 software writes it, below
-    /// lines for whoever opens the file.
+    /// a few lines for people who open the file.
     pub fn to_file_text(&self) -> String {
         let public = self.public();
         let secret = base58::encode_check(&self.0.secret_bytes());
         format!(
-            "# The Stratum V2 authority key of this gateway. Secret: who has it can pose as it.\n\
+            "# The Stratum V2 authority key of this gateway. Secret: whoever has it can impersonate it.\n\
              # Miners are given its public half: {public}\n\
              {secret}\n"
         )
     }
 
-    /// From a file's text: the secret in base58check; blank lines and those after a `#` are free.
+    /// Parses a file's text: the secret in base58check; blank lines and `#` comments are ignored.
     pub fn parse(text: &str) -> Result<Self, KeyTextError> {
         let is_key = |line: &&str| !line.is_empty() && !line.starts_with('#');
         let mut keys = text.lines().map(str::trim).filter(is_key);
@@ -49,7 +49,7 @@ impl AuthorityKey {
         if keys.next().is_some() {
             return Err(KeyTextError::Several);
         }
-        // What is wrong is not repeated to the letter: this may be most of a secret.
+        // The error does not quote the text: it may be most of a secret.
         let bytes = base58::decode_check(key).map_err(|_| KeyTextError::Garbled)?;
         let len = bytes.len();
         let secret = <[u8; 32]>::try_from(bytes).map_err(|_| KeyTextError::Length(len))?;
@@ -111,7 +111,7 @@ impl FromStr for AuthorityPublicKey {
     }
 }
 
-/// What is wrong with a key that somebody wrote down.
+/// What is wrong with the text of a key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum KeyTextError {
     #[error("there is no key in it")]
@@ -133,7 +133,7 @@ pub(super) fn random_secret() -> SecretKey {
     loop {
         let mut bytes = [0; 32];
         OsRng.fill_bytes(&mut bytes);
-        // All but one in 2^128 are keys.
+        // All but one in 2^128 are valid keys.
         if let Ok(key) = SecretKey::from_slice(&bytes) {
             return key;
         }
@@ -149,7 +149,7 @@ mod tests {
 
     /// The example in the Stratum V2 specification.
     const SPEC_TEXT: &str = "9bXiEd8boQVhq7WddEcERUL5tyyJVFYdU8th3HfbNXK3Yw6GRXh";
-    /// The pair of keys that the reference implementation's examples use.
+    /// The key pair of the reference implementation's examples.
     const SRI_PUBLIC: &str = "9auqWEzQDVyd2oe1JVGFLMLHZtCo2FFqZwtKA5gd9xbuEu7PH72";
     const SRI_SECRET: &str = "mkDLTBBRxdBv998612qipDYoTK3YUrqLe8uWw7gu3iXbSrn2n";
 
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_says_why() {
+    fn text_that_is_not_a_key_is_refused_with_the_reason() {
         let public = |bytes: &[u8]| base58::encode_check(bytes).parse::<AuthorityPublicKey>();
         let x_of_nothing = [&[1, 0][..], &[0xff; 32]].concat();
         for (refused, why) in [

@@ -20,7 +20,7 @@ use super::{
     Opener, Sealer, TAG_LEN, Transport, identity::check_certificate, resolver::Resolver,
 };
 
-/// The server's side. It answers one client, and keeps nothing until that client has spoken.
+/// The server's side. It answers one client, and keeps no state until that client has sent its key.
 #[derive(Clone, Debug)]
 pub struct Responder {
     identity: Arc<Identity>,
@@ -31,7 +31,7 @@ impl Responder {
         Self { identity }
     }
 
-    /// Appends act 2 to `out`. Whatever the client sent: any 64 bytes are a key.
+    /// Appends act 2 to `out`, whatever the client sent: any 64 bytes are a key.
     pub fn on_act1(
         self,
         act1: &[u8; ACT1_LEN],
@@ -59,15 +59,15 @@ pub struct Initiator {
 }
 
 impl Initiator {
-    /// Appends act 1 to `out`. Without the key of an `authority` the channel is encrypted, but to
-    /// whom is anybody's guess.
+    /// Appends act 1 to `out`. Without the key of an `authority` the channel is encrypted, but the
+    /// other end is not authenticated.
     pub fn start(
         authority: Option<AuthorityPublicKey>,
         out: &mut Vec<u8>,
     ) -> Result<Self, NoiseError> {
         let mut handshake =
             builder(ElligatorSwiftParty::A).build_initiator().map_err(NoiseError::Handshake)?;
-        // Snow wants room for an authentication code, also where none is written.
+        // Snow requires room for an authentication code even where none is written.
         let mut act1 = [0; ACT1_LEN + TAG_LEN];
         let len = handshake.write_message(&[], &mut act1).map_err(NoiseError::Handshake)?;
         out.extend_from_slice(&act1[..len]);
@@ -107,8 +107,8 @@ fn builder(party: ElligatorSwiftParty) -> Builder<'static> {
         modifiers: HandshakeModifierList { list: Vec::new() },
     };
     // Snow has no name for the curve, and only passes the choice on to the resolver. P256 stands in
-    // because it is there with snow's feature p256 only: without that feature snow has room for keys
-    // of 56 bytes, and whoever sent one of 64 would make it panic.
+    // because it needs snow's feature p256: without that feature snow has room for keys of 56
+    // bytes, and a peer that sent one of 64 would make it panic.
     let params = NoiseParams::new(
         PROTOCOL.to_owned(),
         BaseChoice::Noise,

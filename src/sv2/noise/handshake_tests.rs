@@ -42,7 +42,7 @@ fn both_sides_agree_on_two_keys() {
 fn any_64_bytes_are_a_key_and_none_is_a_panic() {
     let identity = identity(&AuthorityKey::generate());
     let mut act1s = vec![[0; ACT1_LEN], [0xff; ACT1_LEN], [b'{'; ACT1_LEN]];
-    // The curve's field prime, with which an encoding's halves are reduced.
+    // The curve's field prime, by which an encoding's halves are reduced.
     let prime: [u8; 32] = std::array::from_fn(|i| match i {
         27 => 0xfe,
         30 => 0xfc,

@@ -14,8 +14,8 @@ use super::{
     resolver::{StaticKey, secp},
 };
 
-/// What a server shows of itself in every handshake. Made once and shared by all connections: a
-/// fresh one costs as much as a handshake.
+/// What a server presents in every handshake. Made once and shared by all connections: a fresh one
+/// costs as much as a handshake.
 pub struct Identity {
     pub(super) key: StaticKey,
     pub(super) certificate: [u8; CERTIFICATE_LEN],
@@ -43,7 +43,7 @@ impl Identity {
         }
     }
 
-    /// When the certificate ends, in seconds since 1970; connections that stand then go on.
+    /// When the certificate expires, in seconds since 1970; connections open at that time continue.
     pub fn not_valid_after(&self) -> u32 {
         self.not_valid_after
     }
@@ -57,7 +57,7 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// What an authority signs, but for the static key.
+/// What an authority signs, apart from the static key.
 #[derive(Clone, Copy)]
 struct Certificate {
     version: u16,
@@ -97,8 +97,8 @@ impl Certificate {
     }
 }
 
-/// Whether `certificate` vouches for `key` at `now_unix`. Nobody's signature is asked for when the
-/// user pinned no authority; then the server is whoever answered.
+/// Whether `certificate` vouches for `key` at `now_unix`. If the user pinned no authority, the
+/// signature is not checked; the server is then whoever answered.
 pub(super) fn check_certificate(
     certificate: &[u8; CERTIFICATE_LEN],
     key: &XOnlyPublicKey,
@@ -149,9 +149,9 @@ pub enum CertificateError {
 
 const VERSION: u16 = 0;
 const FIELDS_LEN: usize = 10;
-/// How far before its issue a certificate starts, in seconds. A miner whose clock is behind ours
-/// would refuse one that starts now; a clock set to the wrong time zone is up to 14 hours behind,
-/// and nothing is lost by starting early.
+/// How far before its issue a certificate starts, in seconds. A miner whose clock is behind this
+/// one would refuse one that starts now; a clock set to the wrong time zone is up to 14 hours
+/// behind, and nothing is lost by starting early.
 const BACKDATED: u32 = 24 * 60 * 60;
 /// How wrong this machine's clock may be, in seconds; the reference client allows the same.
 const SKEW: u32 = 10;
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ends_of_time_do_not_wrap() {
+    fn the_limits_of_the_clock_do_not_wrap() {
         let authority = AuthorityKey::generate();
         for (now, lifetime) in [(0, Duration::ZERO), (u32::MAX, HOUR), (NOW, Duration::MAX)] {
             let identity = Identity::issue(&authority, now, lifetime);

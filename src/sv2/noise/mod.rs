@@ -9,7 +9,7 @@
 //! An [`AuthorityKey`], of which miners know the public half, signs an [`Identity`]: the static key
 //! of a handshake and its certificate. Snow runs the handshake; what this crate adds is in
 //! `resolver`. Frames are sealed with ring directly, see `transport`. No sockets and no clock here;
-//! what a frame says is not known here either, but for the length in its header.
+//! nor is the content of a frame known here, apart from the length in its header.
 mod authority;
 mod handshake;
 mod identity;
@@ -23,7 +23,7 @@ pub use handshake::{Initiator, Responder};
 pub use identity::{CertificateError, Identity};
 pub use transport::{Opener, Sealer, Transport};
 
-/// Why an encrypted conversation is over.
+/// Why an encrypted connection is over.
 #[derive(Debug, thiserror::Error)]
 pub enum NoiseError {
     #[error("the Noise handshake failed: {0}")]

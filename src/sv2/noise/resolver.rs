@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use super::{ELLSWIFT_LEN, TAG_LEN};
 
-/// Tables for the curve: big, the same for all, and slow to build.
+/// Tables for the curve: large, shared by all, and slow to build.
 pub(super) fn secp() -> &'static Secp256k1<All> {
     static SECP: LazyLock<Secp256k1<All>> = LazyLock::new(|| {
         let mut secp = Secp256k1::new();
@@ -62,7 +62,7 @@ impl Random for SystemRandom {
 }
 
 /// A secret key with its encoded public key: what [`EllSwift::set`] takes for a private key, so
-/// that the encoding, a third of a handshake's work, is not computed anew for each connection.
+/// that the encoding, a third of a handshake's work, is not recomputed for each connection.
 pub(super) struct StaticKey(Zeroizing<[u8; STATIC_KEY_LEN]>);
 
 impl StaticKey {
@@ -119,7 +119,7 @@ impl Dh for EllSwift {
         STATIC_KEY_LEN
     }
 
-    /// Unlike a public key, what two keys have in common is 32 bytes long.
+    /// Unlike a public key, the shared secret is 32 bytes long.
     fn dh_len(&self) -> usize {
         SHARED_LEN
     }
@@ -142,7 +142,7 @@ impl Dh for EllSwift {
         let (mut secret, mut aux) = ([0; SECRET_LEN], [0; SECRET_LEN]);
         secret.copy_from_slice(&bytes[..SECRET_LEN]);
         aux.copy_from_slice(&bytes[SECRET_LEN..]);
-        // All but one in 2^128 are keys.
+        // All but one in 2^128 are valid keys.
         let secret = SecretKey::from_slice(&secret).map_err(|_| Error::Rng)?;
         let public = ElligatorSwift::from_seckey(secp(), secret, Some(aux));
         self.replace(secret, public.to_array());
@@ -153,7 +153,7 @@ impl Dh for EllSwift {
         &self.public
     }
 
-    /// Snow asks for it only to hand out a generated pair, which nobody here wants.
+    /// Snow asks for it only to hand out a generated pair, which nobody here needs.
     fn privkey(&self) -> &[u8] {
         &[]
     }
@@ -202,8 +202,8 @@ impl Hash for Sha {
     }
 }
 
-/// ring's cipher: on messages as short as shares nine times as fast as the one snow knows. Its key
-/// is set up when used, since most of those that snow makes never are.
+/// ring's cipher: on messages as short as shares it is nine times as fast as snow's own. Its key is
+/// set up when used, since most of those that snow makes never are.
 struct ChaChaPoly(Zeroizing<[u8; SECRET_LEN]>);
 
 impl Cipher for ChaChaPoly {
@@ -246,7 +246,7 @@ pub(super) fn cipher_key(key: &[u8; SECRET_LEN]) -> LessSafeKey {
     LessSafeKey::new(key)
 }
 
-/// As Noise writes a nonce for this cipher: four zero bytes, then the number in little endian.
+/// A nonce as Noise writes it for this cipher: four zero bytes, then the number in little endian.
 pub(super) fn nonce_bytes(nonce: u64) -> Nonce {
     let mut bytes = [0; 12];
     bytes[4..].copy_from_slice(&nonce.to_le_bytes());

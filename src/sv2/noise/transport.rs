@@ -1,10 +1,10 @@
-//! Frames sealed and opened, once the handshake has made the keys.
+//! Seals and opens frames, once the handshake has made the keys.
 //!
 //! A frame's header is sealed on its own: 22 bytes. Its payload follows in chunks of at most
 //! 65,519 bytes, each with its authentication code; an empty payload has none.
 //!
-//! This is ring on the handshake's keys and not snow's transport: the two directions can go to two
-//! owners, a frame is copied once when sealed and not at all when opened.
+//! This uses ring with the handshake's keys instead of snow's transport: the two directions can
+//! have two owners, a frame is copied once when sealed and not at all when opened.
 
 use std::fmt;
 
@@ -15,14 +15,14 @@ use super::{
     resolver::{cipher_key, nonce_bytes},
 };
 
-/// Both directions of an encrypted conversation.
+/// Both directions of an encrypted connection.
 #[derive(Debug)]
 pub struct Transport {
     pub reader: Opener,
     pub writer: Sealer,
 }
 
-/// Seals what we send.
+/// Seals what this side sends.
 pub struct Sealer(Cipher);
 
 impl Sealer {
@@ -30,8 +30,8 @@ impl Sealer {
         Self(Cipher::new(key))
     }
 
-    /// Appends a whole frame to `out`, sealed. On an error `out` is as it was, and whether more
-    /// can be sealed depends on the error: not after [`NoiseError::Ended`].
+    /// Appends a whole frame to `out`, sealed. On an error `out` is unchanged, and whether more can
+    /// be sealed depends on the error: not after [`NoiseError::Ended`].
     pub fn seal_frame(&mut self, frame: &[u8], out: &mut Vec<u8>) -> Result<(), NoiseError> {
         let (header, payload) = split_frame(frame)?;
         let start = out.len();
@@ -45,7 +45,7 @@ impl Sealer {
     }
 }
 
-/// Opens what the other side sends. After anything that does not open, nothing does.
+/// Opens what the other side sends. After anything fails to open, nothing opens any more.
 pub struct Opener {
     cipher: Cipher,
     /// How long the payload is that belongs to the last header.
@@ -75,13 +75,13 @@ impl Opener {
         plain_len + plain_len.div_ceil(CHUNK_LEN) * TAG_LEN
     }
 
-    /// Opens a whole payload where it lies: [`Opener::sealed_len`] bytes for the length in its
-    /// header. A frame without payload needs no call.
+    /// Opens a whole payload in place: [`Opener::sealed_len`] bytes for the length in its header. A
+    /// frame without payload needs no call.
     pub fn open_payload<'a>(&mut self, sealed: &'a mut [u8]) -> Result<&'a [u8], NoiseError> {
         if sealed.len() != Self::sealed_len(self.payload_len) {
             return Err(NoiseError::SealedLength(sealed.len()));
         }
-        // Each chunk moves to where the one before ends: over the codes that came between.
+        // Each chunk moves to where the one before ends: over the authentication codes in between.
         let mut rest = &mut *sealed;
         let mut shift = 0;
         while rest.len() > shift {
@@ -96,7 +96,7 @@ impl Opener {
 
 /// One direction's key and counter.
 struct Cipher {
-    /// Gone when the conversation is over.
+    /// None when the connection is over.
     key: Option<LessSafeKey>,
     nonce: u64,
 }
@@ -118,7 +118,7 @@ impl Cipher {
         Ok(())
     }
 
-    /// Opens `block[from..]` and moves it to the block's start; answers how long it is.
+    /// Opens `block[from..]` and moves it to the block's start; returns its length.
     fn open(&mut self, block: &mut [u8], from: usize) -> Result<usize, NoiseError> {
         let (key, nonce) = self.next()?;
         let opened = key.open_within(nonce_bytes(nonce), Aad::empty(), block, from..);
@@ -129,10 +129,10 @@ impl Cipher {
         len.map_err(|_| NoiseError::Forged)
     }
 
-    /// The key with a nonce that it was never used with.
+    /// The key with a fresh nonce.
     fn next(&mut self) -> Result<(&LessSafeKey, u64), NoiseError> {
         let nonce = self.nonce;
-        // Noise keeps the last nonce for itself.
+        // Noise reserves the last nonce.
         self.nonce = nonce.checked_add(1).ok_or(NoiseError::Ended)?;
         Ok((self.key.as_ref().ok_or(NoiseError::Ended)?, nonce))
     }
@@ -150,8 +150,8 @@ impl fmt::Debug for Opener {
     }
 }
 
-/// Header and payload, which must be as long as the header tells: the other side would read the
-/// next frame in the middle of this one.
+/// Header and payload, which must be as long as the header says: otherwise the other side would
+/// read the next frame from the middle of this one.
 fn split_frame(frame: &[u8]) -> Result<(&[u8], &[u8]), NoiseError> {
     let (header, payload) =
         frame.split_first_chunk::<HEADER_LEN>().ok_or(NoiseError::FrameLength(frame.len()))?;
@@ -161,13 +161,13 @@ fn split_frame(frame: &[u8]) -> Result<(&[u8], &[u8]), NoiseError> {
     Ok((header, payload))
 }
 
-/// The length that a header tells.
+/// The length that a header gives.
 fn payload_len(header: &[u8; HEADER_LEN]) -> usize {
     let [_, _, _, l0, l1, l2] = *header;
     u32::from_le_bytes([l0, l1, l2, 0]) as usize
 }
 
-/// What Noise lets a message be at most.
+/// Noise's limit on a message.
 const SEALED_CHUNK_LEN: usize = 65_535;
 const CHUNK_LEN: usize = SEALED_CHUNK_LEN - TAG_LEN;
 

@@ -34,7 +34,7 @@ fn frames_of_every_length_come_back_whole() {
 }
 
 #[test]
-fn a_payload_is_as_long_as_its_header_told() {
+fn a_payload_must_be_as_long_as_its_header_said() {
     let mut sealer = Sealer::new(&KEY);
     let mut opener = Opener::new(&KEY);
     // One chunk more or less would be whole, and would open.
@@ -55,7 +55,7 @@ fn a_payload_is_as_long_as_its_header_told() {
 }
 
 #[test]
-fn a_frame_must_be_as_long_as_its_header_tells() {
+fn a_frame_must_be_as_long_as_its_header_says() {
     let mut sealer = Sealer::new(&KEY);
     let mut out = b"before".to_vec();
     let whole = frame(300);
@@ -64,12 +64,12 @@ fn a_frame_must_be_as_long_as_its_header_tells() {
         assert!(matches!(error, NoiseError::FrameLength(len) if len == wrong.len()), "{error}");
         assert_eq!(out, b"before");
     }
-    // Nothing was sealed, so nothing was used up.
+    // Nothing was sealed, so no nonce was used.
     assert!(open(&mut Opener::new(&KEY), seal(&mut sealer, 300)).unwrap() == whole);
 }
 
 #[test]
-fn whatever_is_changed_ends_the_conversation() {
+fn any_change_ends_the_connection() {
     let sealed = seal(&mut Sealer::new(&KEY), 20);
     for bit in 0..sealed.len() * 8 {
         let mut opener = Opener::new(&KEY);
@@ -95,7 +95,7 @@ fn frames_open_once_and_in_order() {
 }
 
 #[test]
-fn chunks_change_places_only_at_the_price_of_the_conversation() {
+fn swapped_chunks_end_the_connection() {
     let sealed = seal(&mut Sealer::new(&KEY), 2 * CHUNK_LEN);
     let (block, chunks) = sealed.split_first_chunk().unwrap();
     let (a, b) = chunks.split_at(SEALED_CHUNK_LEN);
