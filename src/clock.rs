@@ -1,4 +1,4 @@
-//! The two clocks, for adapters: all else is told the time as an argument.
+//! The two clocks, for adapters: everything else gets the time as an argument.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

@@ -1,7 +1,7 @@
 //! Accepts miners: within limits, one task each.
 //!
-//! `stratum::gate` keeps the limits and the places; `first` tells protocols apart by their first bytes;
-//! `browser` is for those who speak none.
+//! `stratum::gate` keeps the limits and the places; `first` tells protocols apart by their first
+//! bytes; `browser` answers web browsers.
 
 mod browser;
 mod first;
@@ -45,11 +45,11 @@ use crate::{
 
 /// What miners are served with.
 pub struct ListenerConfig {
-    /// May change at any time; those that are in stay.
+    /// May change at any time; miners that are in stay.
     pub limits: watch::Receiver<Limits>,
-    /// Networks whose PROXY header is believed. They too.
+    /// Networks whose PROXY header is believed. They may change too.
     pub trusted_proxies: watch::Receiver<Arc<[Cidr]>>,
-    /// For those who speak TLS. It too.
+    /// For those who speak TLS. It may change too.
     pub tls: watch::Receiver<TlsOffer>,
     pub context: Context,
     pub roster: Arc<Roster>,
@@ -63,30 +63,30 @@ pub struct ListenerConfig {
 pub struct Bound {
     socket: Socket,
     addr: SocketAddr,
-    /// None: the same as everywhere.
+    /// None: the same as everywhere else.
     rules: Option<watch::Receiver<Arc<Config>>>,
-    /// None: the same as everywhere.
+    /// None: the same as everywhere else.
     identity: Option<watch::Receiver<Arc<Identity>>>,
 }
 
 impl Bound {
-    /// With rules of its own for the miners that come in here.
+    /// Gives the miners that come in here rules of their own.
     pub(crate) fn with_rules(self, rules: watch::Receiver<Arc<Config>>) -> Self {
         Self { rules: Some(rules), ..self }
     }
 
-    /// With an authority of its own for Stratum V2.
+    /// Gives it an authority of its own for Stratum V2.
     pub(crate) fn with_identity(self, identity: watch::Receiver<Arc<Identity>>) -> Self {
         Self { identity: Some(identity), ..self }
     }
 
-    /// The real address: the port is known even where 0 was asked for.
+    /// The actual address: the port is known even where 0 was asked for.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 }
 
-/// Takes `addr`. An IPv6 socket takes no IPv4, so that `0.0.0.0` and `[::]` can share a port.
+/// Takes `addr`. An IPv6 socket accepts no IPv4, so that `0.0.0.0` and `[::]` can share a port.
 pub fn bind(addr: SocketAddr) -> io::Result<Bound> {
     let bound = bind_to(addr)?;
     if addr.port() > 0 || !can_refuse() {
@@ -104,7 +104,7 @@ fn bind_to(addr: SocketAddr) -> io::Result<Bound> {
     if addr.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    // What is accepted has them from here.
+    // Accepted sockets inherit them.
     socket.set_recv_buffer_size(RECV_BUFFER)?;
     socket.set_send_buffer_size(SEND_BUFFER)?;
     socket.set_nonblocking(true)?;
@@ -121,7 +121,7 @@ pub fn spawn(
 ) -> io::Result<()> {
     let ListenerConfig { limits, trusted_proxies, tls, context, roster, identity } =
         listener_config;
-    // Connections see the end by an atomic: a token would cost them a lock with each read.
+    // Connections see the end through an atomic: a token would cost them a lock at each read.
     let (ending, stop) = watch::channel(());
     let shutdown = context.shutdown.clone();
     tasks.spawn(async move {
@@ -206,7 +206,7 @@ impl Acceptor {
         }
     }
 
-    /// Waits for what the proxy has to say, and admits whom it names.
+    /// Waits for the proxy's header, and admits the client it names.
     async fn admit_by_way_of(self: Arc<Self>, mut socket: TcpStream, proxy: SocketAddr) {
         let mut stop = self.stop.clone();
         let read = tokio::select! {
@@ -215,7 +215,7 @@ impl Acceptor {
         };
         match read {
             Ok(client) => {
-                debug!(peer = %client, %proxy, "connected by way of a proxy");
+                debug!(peer = %client, %proxy, "connected through a proxy");
                 self.admit(socket, client);
             }
             Err(error) if error.is_quiet() => {
@@ -233,7 +233,7 @@ impl Acceptor {
     fn admit(&self, socket: TcpStream, peer: SocketAddr) {
         let eviction = Arc::<Eviction>::default();
         let limiter = self.roster.limiter();
-        // The cheapest question first; without work nothing is held against whoever comes.
+        // The cheapest check first; without work, nothing is counted against those who connect.
         let admitted = match self.context.work.borrow().admission {
             Admission::Open => Ok(()),
             _ => Err(Refused::NoWork),
@@ -270,14 +270,14 @@ impl Acceptor {
         }
     }
 
-    /// Out of descriptors or memory: accepting again at once would spin. Others concern only the
-    /// connection that failed.
+    /// Out of descriptors or memory: accepting again at once would spin. Other errors concern only
+    /// the connection that failed.
     async fn pause_after(&self, error: &io::Error) {
         if let Some(similar_not_logged) = self.gate.may_say(Complaint::Accept) {
             warn!(
                 %error,
                 similar_not_logged,
-                "cannot accept a connection: if it is for want of files, raise `ulimit -n` or LimitNOFILE"
+                "cannot accept a connection: if it has run out of files, raise `ulimit -n` or LimitNOFILE"
             );
         }
         let passing = [
@@ -294,17 +294,17 @@ impl Acceptor {
 /// Waits until there is no work.
 async fn closed(work: &mut watch::Receiver<Arc<Work>>) {
     if work.wait_for(|work| work.admission != Admission::Open).await.is_err() {
-        // Nobody makes any more: it is the end, which comes by another way.
+        // Nobody makes work any more: gatewayd is stopping, which is signalled another way.
         future::pending::<()>().await;
     }
 }
 
-/// Refuses connections until there is work again: firmware that tries by connecting alone whether its
-/// first pool is back (AxeOS over SV2, `probe_pool_sv2` in its protocol_coordinator.c) would leave a
-/// backup that works for one that closes, once a minute.
+/// Refuses connections until there is work again: firmware that only connects to see whether its
+/// first pool is back (AxeOS over SV2, `probe_pool_sv2` in its protocol_coordinator.c) would leave
+/// a backup that works for one that closes, once a minute.
 ///
-/// The address stays ours; those who have connected and were not accepted are let go. False with a
-/// socket that goes on listening, as it can do nothing else.
+/// The address stays ours; those who have connected and were not accepted are let go. False if the
+/// socket goes on listening, because it can do nothing else.
 async fn refuse_until_open(
     listener: TcpListener,
     work: &mut watch::Receiver<Arc<Work>>,
@@ -321,7 +321,7 @@ async fn refuse_until_open(
     let mut is_told = false;
     while let Err(error) = socket.listen(BACKLOG) {
         if !is_told {
-            warn!(%error, "cannot listen for miners again: tried each second");
+            warn!(%error, "cannot listen for miners again: retrying every second");
             is_told = true;
         }
         tokio::time::sleep(LISTEN_AGAIN).await;
@@ -329,7 +329,7 @@ async fn refuse_until_open(
     Ok((TcpListener::from_std(socket.into())?, true))
 }
 
-/// Whether a socket that listens can stop doing so, and begin again with its address.
+/// Whether a listening socket can stop and later start again on its address.
 const fn can_refuse() -> bool {
     cfg!(target_os = "linux")
 }
@@ -343,7 +343,7 @@ async fn serve_miner(conn: Conn<MinerStream, AnySession>, peer: SocketAddr, gate
             Some(told) => tell_closed(&gate, Complaint::Tls, peer, &told),
             None => debug!(%peer, %error, "disconnected"),
         },
-        // A door that closes is one event, and is logged where it is decided.
+        // Closed admission is one event, and is logged where it is decided.
         Err(ConnError::Close(error @ Closing::SentAway(_))) => {
             debug!(%peer, %error, "disconnected")
         }
@@ -372,20 +372,21 @@ fn tune(socket: &TcpStream) -> io::Result<()> {
     socket.set_tcp_user_timeout(Some(UNHEARD_FOR))
 }
 
-/// A farm's power comes back: thousands connect within a second. The kernel caps it at somaxconn.
+/// When a farm's power comes back, thousands connect within a second. The kernel caps it at
+/// somaxconn.
 const BACKLOG: i32 = 4096;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Another process may have taken the port meanwhile.
+/// Another process may have taken the port in the meantime.
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
-/// A vanished miner is noticed after about two minutes.
+/// So that a vanished miner is noticed after about two minutes.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 const KEEPALIVE_EACH: Duration = Duration::from_secs(15);
-/// The same for one that vanishes with something on its way.
+/// The same for one that vanishes with data in flight.
 const UNHEARD_FOR: Duration = Duration::from_secs(120);
-/// The kernel doubles them for its own use. Left to themselves they grow to 8 MiB for a client that
-/// sends and does not read; miners' lines are short.
+/// The kernel doubles them for its own use. Otherwise they grow to 8 MiB for a client that sends
+/// and does not read; miners' lines are short.
 const RECV_BUFFER: usize = 32 << 10;
-/// Two jobs with the largest coinbase; what does not fit waits on our side.
+/// Two jobs with the largest coinbase; what does not fit waits on this side.
 const SEND_BUFFER: usize = 64 << 10;
 
 #[cfg(test)]

@@ -32,11 +32,11 @@ struct Args {
 enum Command {
     /// Runs the gateway (the default).
     Run,
-    /// Says all that is wrong with the configuration, then tries nodes, pools, paths and ports.
+    /// Reports all that is wrong with the configuration, then tries nodes, pools, paths and ports.
     Check(CheckArgs),
-    /// Prints a configuration with every key, its default and what it does.
+    /// Prints a configuration with every key, its default and its meaning.
     ExampleConfig,
-    /// Prints gatewayd.toml for a configuration of datum_gateway.
+    /// Converts a datum_gateway configuration into gatewayd.toml and prints it.
     ImportDatum {
         /// datum_gateway's configuration.
         file: PathBuf,
@@ -47,7 +47,8 @@ enum Command {
     /// Parts of a test network, one at a time.
     #[cfg_attr(not(feature = "devnet"), command(hide = true))]
     Devnet(devnet::DevnetArgs),
-    /// Asks a running gateway whether miners get work: exits with 0, or says why not (for Docker).
+    /// Asks a running gateway whether miners get work: exits with 0, or says why they do not (for
+    /// Docker).
     Healthcheck,
     /// Writes man pages and shell completions into a folder, for packages.
     #[command(hide = true)]
@@ -56,7 +57,8 @@ enum Command {
 
 #[derive(clap::Args)]
 struct CheckArgs {
-    /// Of one miner, like 1.2T or 500GH/s: says where it would find less than a share an hour.
+    /// One miner's hashrate, like 1.2T or 500GH/s: says where it would find less than a share an
+    /// hour.
     #[arg(long, value_parser = daemon::parse_hashrate)]
     hashrate: Option<f64>,
 }
@@ -66,7 +68,7 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(error) => {
             let help = !error.use_stderr();
-            // Printing can only fail when nobody reads.
+            // Printing can only fail if nobody reads it.
             let _ = error.print();
             return if help { ExitCode::SUCCESS } else { ExitCode::from(EXIT_USAGE) };
         }
@@ -133,8 +135,8 @@ fn dispatch(args: Args) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// What is made in data_dir is for nobody else: shares, names and found blocks, and who reads a file
-/// can lock it.
+/// What is created in data_dir is private: shares, names and found blocks, and whoever can read a
+/// file can lock it.
 fn keep_files_private() {
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
 }
@@ -149,7 +151,7 @@ fn generate(folder: &Path) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The new configuration on standard output, what to know about it on standard error.
+/// Prints the new configuration to standard output, and notes about it to standard error.
 fn import_datum(file: &Path) -> anyhow::Result<ExitCode> {
     let name = file.display();
     let json = std::fs::read_to_string(file).with_context(|| format!("cannot read {name}"))?;
@@ -160,7 +162,7 @@ fn import_datum(file: &Path) -> anyhow::Result<ExitCode> {
                 eprintln!("{name}: {note}");
             }
             for problem in imported.problems {
-                eprintln!("to do before gatewayd runs with it: {problem}");
+                eprintln!("fix this before running gatewayd with it: {problem}");
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -186,7 +188,7 @@ fn with_config(
     }
 }
 
-/// In this folder, or where blvm-node has its modules' data.
+/// In the current folder, or where blvm-node keeps its modules' data.
 fn default_config() -> PathBuf {
     Module::of_environment()
         .and_then(|module| module.config())
@@ -208,12 +210,12 @@ const EXIT_USAGE: u8 = 64;
 const EXIT_CONFIG: u8 = 78;
 /// Docker's own default limit is 30 s; a healthy gateway answers in milliseconds.
 const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(5);
-/// What the man page has besides the options.
+/// What the man page says besides the options.
 const MORE: &str = "\
 Settings come from the configuration file, then from the environment: GATEWAYD_MINING__ADDRESS is \
 mining.address. `gatewayd example-config` explains every key.
 
-Signals: SIGTERM and SIGINT let miners go, get found blocks and shares out, and end. SIGHUP reads \
+Signals: SIGTERM and SIGINT disconnect miners, deliver found blocks and shares, and exit. SIGHUP reads \
 the configuration again. SIGUSR1 says that there is a new block (blocknotify).
 
 Exit codes: 0 clean, 64 bad arguments, 78 bad configuration, 1 otherwise.";

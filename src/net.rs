@@ -1,8 +1,8 @@
 //! Connecting to a host that has several addresses, of which some may be dead.
 //!
-//! As RFC 8305 has it ("happy eyeballs"): the families take turns, each address sets out a moment
-//! after the one before it, or as soon as that one has failed, and the first to accept wins. So an
-//! address that swallows what is sent to it costs a quarter of a second, not all the time there is.
+//! Follows RFC 8305 ("happy eyeballs"): the families take turns, each address is tried a moment
+//! after the one before it or as soon as that one has failed, and the first to accept wins. So an
+//! address that swallows packets costs a quarter of a second, not the whole timeout.
 
 use std::{collections::VecDeque, fmt, io, net::SocketAddr, time::Duration};
 
@@ -12,7 +12,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// A host and a port, written so that they can be told apart: `[::1]:28915`.
+/// A host and a port, written unambiguously: `[::1]:28915`.
 pub(crate) struct HostPort<'a>(pub(crate) &'a str, pub(crate) u16);
 
 impl fmt::Display for HostPort<'_> {
@@ -40,7 +40,7 @@ async fn race(addrs: impl Iterator<Item = SocketAddr>) -> io::Result<TcpStream> 
             Some(tried) = trying.join_next() => match tried {
                 Ok((_, Ok(stream))) => return Ok(stream),
                 Ok((addr, Err(error))) => failed.push((addr, error)),
-                // Only when the runtime shuts down.
+                // Happens only when the runtime shuts down.
                 Err(error) => return Err(io::Error::other(error)),
             },
             () = sleep(STAGGER), if !waiting.is_empty() => {}
@@ -55,8 +55,8 @@ async fn try_one(addr: SocketAddr) -> io::Result<TcpStream> {
         .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "it does not answer")))
 }
 
-/// The addresses in their order, but the families by turns: one that leads nowhere does so as a
-/// whole.
+/// The addresses in order, but alternating between families: a family that is unreachable is so as
+/// a whole.
 fn in_turn(addrs: impl Iterator<Item = SocketAddr>) -> VecDeque<SocketAddr> {
     let mut all: Vec<SocketAddr> = Vec::new();
     for addr in addrs.take(ADDRESSES_MAX) {
@@ -77,7 +77,7 @@ fn in_turn(addrs: impl Iterator<Item = SocketAddr>) -> VecDeque<SocketAddr> {
     turns
 }
 
-/// What became of each address; of one, what the system says.
+/// What became of each address; for a single one, the system's own error.
 fn failure(mut failed: Vec<(SocketAddr, io::Error)>) -> io::Error {
     match failed.len() {
         0 => io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address"),
@@ -92,9 +92,9 @@ fn failure(mut failed: Vec<(SocketAddr, io::Error)>) -> io::Error {
 
 /// RFC 8305's "Connection Attempt Delay".
 const STAGGER: Duration = Duration::from_millis(250);
-/// For one address: a lost packet is sent again after one second, and after three.
+/// For one address: a lost packet is retransmitted after one second and after three.
 const ADDRESS_MAX: Duration = Duration::from_secs(5);
-/// More are a mistake, or somebody's joke.
+/// More are a mistake or a prank.
 const ADDRESSES_MAX: usize = 16;
 
 #[cfg(test)]

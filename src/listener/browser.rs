@@ -1,18 +1,18 @@
-//! What a web browser is told that opens a port for miners.
+//! What a web browser is shown when it opens a port for miners.
 
 use std::net::{IpAddr, SocketAddr};
 
-/// Who asks, and what there is for it.
+/// What the page may say about the dashboard.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Dashboard {
     At(SocketAddr),
     Off,
-    /// Nobody's business out there.
+    /// Not for those outside.
     Secret,
 }
 
 impl Dashboard {
-    /// The dashboard, for those who are near: on this machine, in its network, or in a private one
+    /// The dashboard, for those who are near: on this machine, on its network, or on a private one
     /// that reaches it.
     pub(super) fn for_peer(dashboard: Option<SocketAddr>, peer: IpAddr) -> Self {
         match dashboard {
@@ -34,7 +34,7 @@ fn is_near(peer: IpAddr) -> bool {
     }
 }
 
-/// True for the beginning of an HTTP request. A Stratum V2 key begins so once in 2^40 times.
+/// True for the beginning of an HTTP request. A Stratum V2 key begins like one once in 2^40 times.
 pub(super) fn is_http(first: &[u8]) -> bool {
     let Some(at) = memchr::memchr(b' ', first).filter(|at| *at <= METHOD_LEN_MAX) else {
         return false;
@@ -48,7 +48,7 @@ pub(super) fn is_http(first: &[u8]) -> bool {
         && (!is_whole || memchr::memmem::find(line, b" HTTP/").is_some())
 }
 
-/// Appends a page that says where the dashboard is, and how a miner is connected.
+/// Appends a page that says where the dashboard is and how to connect a miner.
 pub(super) fn answer(request: &[u8], dashboard: Dashboard, out: &mut Vec<u8>) {
     let host = host(request);
     let (name, port) = host.map_or(("", None), split_port);
@@ -97,7 +97,7 @@ pub(super) fn answer(request: &[u8], dashboard: Dashboard, out: &mut Vec<u8>) {
     out.extend_from_slice(body.as_bytes());
 }
 
-/// What the browser calls this machine; none unless it can be shown as it is.
+/// What the browser calls this machine; none unless it is safe to show.
 fn host(request: &[u8]) -> Option<&str> {
     let mut lines = request.split(|byte| *byte == b'\n').skip(1).take(HEADERS_MAX);
     let value = lines.find_map(|line| {
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_browser_says_is_never_markup() {
+    fn what_a_browser_sends_never_becomes_markup() {
         for host in ["<script>", "a\"b", "", &"x".repeat(300), "é"] {
             let text =
                 page(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"), Some("0.0.0.0:7152"));
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_told_from_keys_and_from_miners() {
+    fn requests_are_distinguished_from_keys_and_from_miners() {
         for yes in ["GET / HTTP/1.1\r\n", "HEAD / HTTP/1.0\r\n", "PRI * HTTP/2.0\r\n", "GET /a"] {
             assert!(is_http(yes.as_bytes()), "{yes}");
         }

@@ -17,18 +17,18 @@ use crate::{
 /// A connection's session, whatever it speaks.
 #[derive(Debug)]
 pub(super) enum AnySession {
-    /// Nothing decisive has come yet.
+    /// Nothing decisive has been received yet.
     Unknown(Box<Undecided>),
     Sv1(Box<sv1::Sv1Session>),
     Sv2(Box<sv2::Link>),
 }
 
-/// Somebody who has not shown what he speaks.
+/// A client whose protocol is not known yet.
 #[derive(Debug)]
 pub(super) struct Undecided {
     config: Arc<Config>,
     identity: Arc<Identity>,
-    /// Taken along by the session that it becomes.
+    /// Passed on to the session that it becomes.
     origin: Option<Origin>,
     tls: TlsHere,
     began: Instant,
@@ -58,7 +58,7 @@ impl AnySession {
 }
 
 impl Undecided {
-    /// The session for what `inbox` begins with; none while that is open.
+    /// The session for what `inbox` begins with; none while that is undecided.
     fn meet(
         &mut self,
         inbox: &[u8],
@@ -103,7 +103,7 @@ impl Undecided {
     }
 }
 
-/// Which protocol `first` is the beginning of; none when more must come to tell.
+/// Which protocol `first` is the beginning of; none when more bytes are needed to tell.
 fn tell(first: &[u8]) -> Option<Speaks> {
     if is_client_hello(first) {
         return Some(Speaks::Tls);
@@ -118,19 +118,19 @@ fn tell(first: &[u8]) -> Option<Speaks> {
         return Some(Speaks::Sv1);
     }
     if first.len() < KEY_LEN {
-        // Whoever else greets with a line of text is told by SV1 that it is wrong.
+        // Any other client that starts with a line of text is told by SV1 that it is wrong.
         let line = memchr::memchr(b'\n', first).and_then(|end| first.get(..end));
         let line = line.unwrap_or_default();
         let printable = line.trim_ascii_end().iter().all(|byte| (b' '..=b'~').contains(byte));
         return (printable && line.len() >= GREETING_LEN_MIN).then_some(Speaks::Sv1);
     }
-    // 64 random bytes are text once in 10^26 times.
+    // 64 random bytes are text once in 10^26.
     let key = &first[..KEY_LEN];
     Some(if is_text(key) || is_latin_json(key) { Speaks::Sv1 } else { Speaks::Sv2 })
 }
 
 /// The beginning of a request with a name in Latin-1: `{"`, then printable bytes of that, and most
-/// of them ASCII. A key is so once in 10^20 times.
+/// of them ASCII. A key looks like that once in 10^20.
 fn is_latin_json(first: &[u8]) -> bool {
     let is_printable = |byte: &u8| matches!(byte, b' '..=b'~' | b'\t' | b'\r' | 0xA0..);
     if first.iter().filter(|byte| !byte.is_ascii()).count() * 4 > first.len() {
@@ -143,7 +143,7 @@ fn is_latin_json(first: &[u8]) -> bool {
 }
 
 /// True for what may be a whole request. Braces alone do not make one: one key in 65,536 begins and
-/// ends with them (seen with logins by the thousand).
+/// ends with them (seen in load tests).
 fn is_request(line: &[u8]) -> bool {
     // Firmware has been seen to send its strings with the zero byte that ends them.
     let line = line.trim_ascii();
@@ -153,7 +153,7 @@ fn is_request(line: &[u8]) -> bool {
         && memchr::memmem::find(line, b"\"method\"").is_some()
 }
 
-/// UTF-8 (its last character may be cut) without control characters but white space.
+/// UTF-8 (its last character may be cut off) without control characters other than white space.
 fn is_text(bytes: &[u8]) -> bool {
     let valid = match std::str::from_utf8(bytes) {
         Ok(text) => text,
@@ -166,7 +166,7 @@ fn is_text(bytes: &[u8]) -> bool {
 }
 
 /// A TLS record of a handshake whose message is a ClientHello of the length that the record says
-/// (RFC 8446, 5.1 and 4): a key passes for one once in 2^56 times.
+/// (RFC 8446, 5.1 and 4): a key passes for one once in 2^56.
 fn is_client_hello(first: &[u8]) -> bool {
     let [0x16, 3, 0..=4, len_high, len_low, 1, 0, hello_high, hello_low, ..] = *first else {
         return false;
@@ -175,12 +175,12 @@ fn is_client_hello(first: &[u8]) -> bool {
     record.checked_sub(4) == Some(u16::from_be_bytes([hello_high, hello_low]))
 }
 
-/// How much of a ClientHello has come.
+/// How much of a ClientHello has arrived.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Hello {
     /// It is something else.
     Other,
-    /// It may be one, or is, and more must come.
+    /// It is one or may be, and more bytes are needed.
     Begins,
     Whole,
 }
@@ -295,15 +295,15 @@ impl Protocol for AnySession {
     }
 }
 
-/// Of a TLS record; with that of a ClientHello in it.
+/// The header of a TLS record.
 const RECORD_HEAD_LEN: usize = 5;
 const HELLO_HEAD_LEN: usize = 9;
 /// An EllSwift encoding.
 const KEY_LEN: usize = 64;
-/// So many of a key's bytes are printable once in 10^5 times, and then it would
-/// have to come in pieces, cut behind a newline.
+/// This many of a key's bytes are printable once in 10^5, and then the key would also have to
+/// arrive in pieces, cut after a newline.
 const GREETING_LEN_MIN: usize = 12;
-/// Versions 1 and 2 of HAProxy's header; the latter's last byte is not in it.
+/// Versions 1 and 2 of HAProxy's header, the latter without its last byte.
 const PROXY_HEADS: [&[u8]; 2] = [b"PROXY TCP", b"\r\n\r\n\0\r\nQUIT"];
 const HTTP: &str = "is a web browser: the dashboard is on another port (api.listen)";
 const NO_TLS: &str = "speaks TLS, which is off here (stratum.tls.enabled)";
@@ -318,7 +318,8 @@ const NO_PROXY: &str =
 mod tests {
     use super::*;
 
-    /// What all beginnings of `bytes`, one byte longer each, tell at last, and after how many.
+    /// Feeds ever longer prefixes of `bytes`: what they are recognized as, and after how many
+    /// bytes.
     fn case(bytes: &[u8]) -> Option<(usize, Speaks)> {
         (1..=bytes.len()).find_map(|len| Some((len, tell(&bytes[..len])?)))
     }
@@ -363,12 +364,12 @@ mod tests {
             key[63] = b'}';
             assert_eq!(case(&key), Some((64, Speaks::Sv2)), "{braces:x?} and }} at the end");
         }
-        // All at once, as keys mostly come.
+        // All at once, as keys usually arrive.
         assert_eq!(tell(&key(b"a line that greets us\n")), Some(Speaks::Sv2));
     }
 
     #[test]
-    fn others_are_told_by_name() {
+    fn other_protocols_are_recognized() {
         assert_eq!(case(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"), Some((9, Speaks::Tls)));
         assert_eq!(case(b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n"), Some((9, Speaks::Proxy)));
         assert_eq!(case(b"\r\n\r\n\0\r\nQUIT\n\x21\x11"), Some((11, Speaks::Proxy)));
@@ -379,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_hello_is_told_early_and_waited_for() {
+    fn a_client_hello_is_recognized_early_and_waited_for() {
         let begun = b"\x16\x03\x01\x00\x08\x01\x00\x00\x04\x03\x03\xAA\xBB";
         for len in 0..begun.len() {
             assert_eq!(hello(&begun[..len]), Hello::Begins, "{len}");

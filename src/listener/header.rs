@@ -1,18 +1,18 @@
-//! What a proxy in front says of its client: the PROXY header, versions 1 and 2, as HAProxy's
-//! `proxy-protocol.txt` has it. Pure: `proxy` reads it from the socket.
+//! What a proxy says about its client: the PROXY header, versions 1 and 2, as HAProxy's
+//! `proxy-protocol.txt` specifies it. Pure: `proxy` reads it from the socket.
 
 use std::net::SocketAddr;
 
 use proxy_header::{ParseConfig, ProxyHeader};
 use thiserror::Error;
 
-/// How far a header has come.
+/// How much of a header has arrived.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Header {
-    /// All that has come is of it, and more must follow.
+    /// All bytes so far belong to it, and more must follow.
     Partial,
-    /// So many bytes were of it, and it is about this client; none: the proxy speaks for itself, as
-    /// its health checks do.
+    /// Its length in bytes, and the client that it names; none: the proxy speaks for itself, as its
+    /// health checks do.
     Whole(usize, Option<SocketAddr>),
 }
 
@@ -46,7 +46,7 @@ pub fn read(bytes: &[u8]) -> Result<Header, NoHeader> {
     Ok(Header::Whole(used, client))
 }
 
-/// The length of a header of version 1, once its end is there.
+/// The length of a version 1 header, once its end has arrived.
 fn len_v1(bytes: &[u8]) -> Result<Option<usize>, NoHeader> {
     let seen = &bytes[..bytes.len().min(V1_HEAD.len())];
     if !V1_HEAD.starts_with(seen) {
@@ -59,7 +59,7 @@ fn len_v1(bytes: &[u8]) -> Result<Option<usize>, NoHeader> {
     }
 }
 
-/// The length of a header of version 2, once it has said so.
+/// The length of a version 2 header, once that has arrived.
 fn len_v2(bytes: &[u8]) -> Result<Option<usize>, NoHeader> {
     let seen = &bytes[..bytes.len().min(V2_HEAD.len())];
     if !V2_HEAD.starts_with(seen) {
@@ -70,16 +70,16 @@ fn len_v2(bytes: &[u8]) -> Result<Option<usize>, NoHeader> {
     if len > HEADER_LEN_MAX { Err(NoHeader::TooLong(len)) } else { Ok(Some(len)) }
 }
 
-/// Limits are by address: one has one form.
+/// Limits are by address, so each address must have one form.
 fn canonical(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(addr.ip().to_canonical(), addr.port())
 }
 
 const V1_HEAD: &[u8] = b"PROXY ";
-/// As the specification has it, 2.1: two IPv6 addresses at full length.
+/// From the specification, 2.1: two IPv6 addresses at full length.
 const V1_LEN_MAX: usize = 107;
 const V2_HEAD: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
-/// With version, command, family, and the length of the rest.
+/// Including version, command, family, and the length of the rest.
 const V2_HEAD_LEN: usize = 16;
 /// The specification wants a header to fit into a segment of 536 bytes; fields about TLS make some
 /// longer.
@@ -94,7 +94,7 @@ mod tests {
         [V2_HEAD, &[command, family], &len, rest].concat()
     }
 
-    /// What comes of `bytes`, one at a time: nothing of what is behind the header is taken.
+    /// Feeds `bytes` one at a time: nothing after the header is consumed.
     fn case(bytes: &[u8]) -> Result<Header, NoHeader> {
         for len in 0..bytes.len() {
             match read(&bytes[..len]) {
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn both_versions_tell_the_client() {
+    fn both_versions_name_the_client() {
         let v1 = b"PROXY TCP4 192.0.2.7 10.0.0.1 4711 23334\r\n";
         let more = [v1.as_slice(), b"{\"id\":1"].concat();
         assert_eq!(case(&more), Ok(Header::Whole(v1.len(), client("192.0.2.7:4711"))));
@@ -126,7 +126,7 @@ mod tests {
         rest[32..34].copy_from_slice(&4711u16.to_be_bytes());
         let six = v2(0x21, 0x21, &rest);
         assert_eq!(case(&six), Ok(Header::Whole(six.len(), client("192.0.2.7:4711"))));
-        // With a checksum and what HAProxy says of TLS.
+        // With a checksum and HAProxy's fields about TLS.
         let fields = [&rest[..], &[3, 0, 4, 1, 2, 3, 4, 0x20, 0, 5, 0, 0, 0, 0, 0]].concat();
         let six = v2(0x21, 0x21, &fields);
         assert_eq!(case(&six), Ok(Header::Whole(six.len(), client("192.0.2.7:4711"))));
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_header_is_told_from_a_bad_one() {
+    fn a_missing_header_is_distinguished_from_a_bad_one() {
         for other in [
             b"{\"id\":1,\"method\":\"mining.subscribe\",\"params\":[]}\n".as_slice(),
             b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc",

@@ -1,5 +1,5 @@
-//! Connections by way of a proxy that is trusted: whom they are from, before anything else of them
-//! counts. Such a connection has no place yet, so those that have said nothing are few.
+//! Connections through a trusted proxy: finds out whom they are from, before anything else about
+//! them counts. Such a connection has no place yet, so only a few may keep silent.
 
 use std::{
     io,
@@ -17,7 +17,7 @@ use tokio::{io::AsyncReadExt, net::TcpStream, sync::watch, time::timeout};
 use super::header::{self, HEADER_LEN_MAX, Header, NoHeader};
 use crate::work::Cidr;
 
-/// `stratum.trusted_proxies`, and who is being waited for.
+/// `stratum.trusted_proxies`, and how many connections are being waited for.
 #[derive(Debug)]
 pub(super) struct Proxies {
     trusted: watch::Receiver<Arc<[Cidr]>>,
@@ -33,7 +33,7 @@ pub(super) enum ProxyError {
     Late,
     #[error("has {WAITING_MAX} connections that have sent no PROXY header yet")]
     Crowd,
-    /// As health checks do that only connect.
+    /// Health checks that only connect do this.
     #[error("hung up before saying whom the connection is from")]
     Gone,
     #[error(transparent)]
@@ -41,13 +41,13 @@ pub(super) enum ProxyError {
 }
 
 impl ProxyError {
-    /// Nobody is to be told of it.
+    /// Nobody needs to be told about it.
     pub(super) fn is_quiet(&self) -> bool {
         matches!(self, Self::Gone | Self::Io(_))
     }
 }
 
-/// One that is being waited for.
+/// A connection that is being waited for.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl Drop for Waiting<'_> {
@@ -61,12 +61,13 @@ impl Proxies {
         Self { trusted, waiting: AtomicUsize::new(0) }
     }
 
-    /// Whether what this peer says of its client is believed.
+    /// Whether what this peer says about its client is believed.
     pub(super) fn trusts(&self, peer: SocketAddr) -> bool {
         self.trusted.borrow().iter().any(|network| network.contains(peer.ip()))
     }
 
-    /// Reads the header that `proxy` begins with, and nothing behind it: whom the connection is from.
+    /// Reads the header that `proxy` begins with, and nothing after it, and returns whom the
+    /// connection is from.
     pub(super) async fn client(
         &self,
         socket: &mut TcpStream,
@@ -90,7 +91,8 @@ async fn read(socket: &mut TcpStream) -> Result<Option<SocketAddr>, ProxyError> 
         if seen == len {
             return Err(ProxyError::Gone);
         }
-        // What is behind the header is the session's. It has been seen, so this does not wait.
+        // What follows the header is the session's. The header has been peeked, so this does not
+        // wait.
         let (end, client) = match header::read(&bytes[..seen])? {
             Header::Partial => (seen, None),
             Header::Whole(end, client) => (end, Some(client)),
@@ -103,8 +105,8 @@ async fn read(socket: &mut TcpStream) -> Result<Option<SocketAddr>, ProxyError> 
     }
 }
 
-/// Proxies send the header with the connection; a lost packet is sent again after one second and
+/// Proxies send the header with the connection; a lost packet is retransmitted after one second and
 /// after three.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
-/// Some 2 kB each. A farm that comes back by way of a proxy is through in milliseconds.
+/// Some 2 kB each. A farm that reconnects through a proxy is through in milliseconds.
 const WAITING_MAX: usize = 4096;

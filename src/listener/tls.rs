@@ -1,5 +1,6 @@
-//! TLS on the port where everything else is spoken too: a connection that begins like it gets it,
-//! and its session sees what is inside. Handshakes are few at a time, short, and wait for nobody.
+//! TLS on the port that serves everything else too: a connection that begins like TLS gets TLS, and
+//! its session sees what is inside. Handshakes are limited in number and length, and hold nobody
+//! up.
 
 use std::{
     borrow::Cow,
@@ -45,21 +46,21 @@ pub enum TlsOffer {
 #[derive(Debug)]
 pub(super) struct Tls {
     shown: watch::Receiver<TlsOffer>,
-    /// Whose turn it is to calculate: others have something to do, too.
+    /// Limits how many calculate at once: other tasks need the threads too.
     turns: Arc<Semaphore>,
-    /// Handshakes that have begun.
+    /// Handshakes under way.
     begun: Mutex<Places>,
 }
 
-/// Told to the session by its socket: what it hears came by TLS.
+/// Tells the session that what it reads came through TLS.
 pub(super) type Secured = Arc<AtomicBool>;
 
-/// What a session is told of TLS.
+/// What a session is told about TLS.
 #[derive(Debug)]
 pub(super) enum TlsHere {
     Off,
     NoCertificate,
-    /// It is spoken, and this says whether by this miner.
+    /// It is offered, and this says whether this miner uses it.
     Spoken(Secured),
 }
 
@@ -76,7 +77,7 @@ impl Tls {
         Self { shown, turns, begun: Mutex::default() }
     }
 
-    /// The socket as its session uses it, and what tells the session whether that is by TLS.
+    /// The socket as its session uses it, and what tells the session whether it uses TLS.
     pub(super) fn take(
         self: &Arc<Self>,
         socket: TcpStream,
@@ -114,14 +115,14 @@ pub(super) enum MinerStream {
     Fresh(Box<Fresh>),
     Handshake(Box<Handshake>),
     Tls(Box<TlsStream<Counted>>),
-    /// Its handshake has, and is over.
+    /// Its TLS handshake failed.
     Failed,
 }
 
-/// A socket of which nothing decisive has been heard.
+/// A socket from which nothing decisive has been received.
 pub(super) struct Fresh {
     socket: Option<TcpStream>,
-    /// What began like TLS.
+    /// The bytes that began like TLS.
     held: Vec<u8>,
     config: Arc<ServerConfig>,
     peer: IpAddr,
@@ -130,7 +131,7 @@ pub(super) struct Fresh {
     tls: Arc<Tls>,
 }
 
-/// A handshake that has begun.
+/// A handshake under way.
 pub(super) struct Handshake {
     accept: Accept<Counted>,
     turn: PollSemaphore,
@@ -151,7 +152,8 @@ impl Drop for Begun {
     }
 }
 
-/// The socket below TLS: first what was held, and no more than a handshake needs before its end.
+/// The socket below TLS: replays what was held, and limits how much is read until the handshake
+/// ends.
 pub(super) struct Counted {
     socket: TcpStream,
     held: Vec<u8>,
@@ -162,7 +164,7 @@ pub(super) struct Counted {
 }
 
 impl MinerStream {
-    /// Reads on until something for the session comes.
+    /// Reads on until there is something for the session.
     fn poll_more(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
             let next = match self {
@@ -190,8 +192,8 @@ impl MinerStream {
 }
 
 impl Fresh {
-    /// What the socket is, once that is known; what was read and is not TLS is in `buf`. None: it has
-    /// ended.
+    /// What the socket turns out to be, once that is known; what was read and is not TLS is in
+    /// `buf`. None: it has ended.
     fn poll_first(
         &mut self,
         cx: &mut Context<'_>,
@@ -202,7 +204,7 @@ impl Fresh {
                 return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
             };
             let mut bytes = [0; HELLO_LEN_MAX];
-            // No more than there is room for, should it not be TLS.
+            // No more than there is room for, in case it is not TLS.
             let room = (HELLO_LEN_MAX - self.held.len()).min(buf.remaining());
             let mut read = ReadBuf::new(&mut bytes[..room]);
             ready!(Pin::new(socket).poll_read(cx, &mut read))?;
@@ -261,7 +263,7 @@ impl Handshake {
     }
 }
 
-/// Nobody else sends what the socket did not take of what TLS has sealed already.
+/// Nobody else sends what TLS has sealed already and the socket did not take.
 fn poll_read_tls(
     stream: &mut TlsStream<Counted>,
     cx: &mut Context<'_>,
@@ -297,8 +299,8 @@ impl AsyncWrite for MinerStream {
         match &mut *self {
             Self::Plain(socket) => Pin::new(socket).poll_write(cx, buf),
             Self::Tls(stream) => {
-                // As a socket does: what it says it has taken is on its way, so that a miner that does
-                // not read is noticed.
+                // Like a socket: what it reports as written is on its way, so that a miner that
+                // does not read is noticed.
                 if stream.get_ref().1.wants_write() {
                     ready!(Pin::new(&mut **stream).poll_flush(cx))?;
                 }
@@ -325,7 +327,7 @@ impl AsyncWrite for MinerStream {
                 Some(socket) => Pin::new(socket).poll_shutdown(cx),
                 None => Poll::Ready(Ok(())),
             },
-            // Dropping it is all there is to say.
+            // Dropping it is all there is to do.
             Self::Handshake(_) | Self::Failed => Poll::Ready(Ok(())),
         }
     }
@@ -378,8 +380,8 @@ impl AsyncWrite for Counted {
     }
 }
 
-/// What a miner's owner has to know of a connection that ended so; none: nothing. Reads on after "the
-/// miner".
+/// What a miner's owner should know about a connection that ended like this, if anything. Reads on
+/// after "the miner".
 pub(super) fn complaint(error: &io::Error) -> Option<Cow<'static, str>> {
     let inner = error.get_ref()?;
     let Some(inner) = inner.downcast_ref::<rustls::Error>() else {
@@ -400,16 +402,16 @@ pub(super) fn complaint(error: &io::Error) -> Option<Cow<'static, str>> {
     }))
 }
 
-/// A ClientHello is some 200 to 2,000 bytes long (with a key that withstands quantum computers).
+/// A ClientHello is some 200 to 2,000 bytes long (with a post-quantum key).
 const HELLO_LEN_MAX: usize = 4096;
 const HELLO_LONG: &str = "sent too long a ClientHello to begin TLS with";
 /// Some 300 bytes follow the ClientHello.
 const HANDSHAKE_LEN_MAX: usize = 8192;
-/// Some 20 kB each; beyond that those of the network that has the most go first. A farm's 4,000 come
-/// back at once.
+/// Some 20 kB each; beyond that, those of the network that has the most go first. A farm's 4,000
+/// reconnect at once.
 const HANDSHAKES_MAX: usize = 4096;
 const CROWD: &str = "began a TLS handshake while too many others were under way";
-/// What TLS keeps for a socket that is full: a job with a large coinbase.
+/// What TLS buffers for a full socket: a job with a large coinbase.
 const UNSENT_MAX: usize = 32 << 10;
 const UNKNOWN_CA: &str = "does not know who signed this gateway's certificate (stratum.tls): give it \
                           the authority's certificate, which is on the dashboard";
