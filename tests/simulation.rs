@@ -1,10 +1,11 @@
 //! Gatewayd's sans-IO parts in a simulated world: a node, pools and miners of each protocol, with
-//! delay, loss, restarts, lies and clocks that jump. A seed is a run; each is the same every time.
+//! delay, loss, restarts, lies and clocks that jump. Each seed is a run, and runs the same every
+//! time.
 //!
-//! After each step it is checked that every share is accounted for, that each answer to a miner is
-//! the one that a model of its own expects, that no block is lost, that each miner mines on the tip,
-//! that job ids are unique and no split is used for another tip or value, that nothing grows, and
-//! that deadlines pass; a strict pool checks all that it is sent. By hand, with more time:
+//! After each step it checks that every share is accounted for, that each answer to a miner is the
+//! one an independent model expects, that no block is lost, that each miner mines on the tip, that
+//! job ids are unique and no split is used for another tip or value, that nothing grows, and that
+//! deadlines pass; a strict pool checks all that it is sent. For longer runs by hand see
 //! `benches/simulation`.
 #![cfg(feature = "devnet")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a panic is how a test fails")]
@@ -41,7 +42,7 @@ use plan::Plan;
 use record::Tally;
 use world::World;
 
-/// A run; what it says when it fails names the seed.
+/// Runs a plan; the error of a failed run names the seed.
 fn run(plan: Plan, days: f64) -> Result<Tally, String> {
     let seed = plan.seed;
     let told = format!("seed {seed}, {days} days: {plan:?}");
@@ -54,7 +55,7 @@ fn run(plan: Plan, days: f64) -> Result<Tally, String> {
     outcome.map_err(|_| told)
 }
 
-/// Each seed, and what happened; then all together. All are run, whatever comes of one.
+/// Prints each seed and what happened, then the total. All are run, even if one fails.
 fn run_all(seeds: Range<u64>, days: f64) -> Tally {
     run_plans(seeds, days, Plan::of)
 }
@@ -91,20 +92,21 @@ fn promises_hold_in_the_next_eight_worlds() {
     assert!(tally.blocks > 100 && tally.restarts > 0 && tally.pool_accepted > 1000, "{tally:?}");
 }
 
-/// A late answer was taken for the split of another tip of the same value, and the pool refused the shares.
+/// A late answer was once taken for the split of another tip of the same value, and the pool
+/// refused the shares.
 #[test]
 fn a_late_split_is_not_used_on_the_next_tip() {
     run_all(17..18, 0.02);
 }
 
-/// Blocks each second or two, with 20 s to the pool: the splits of some tips were taken for those of
-/// others when a seventeenth was asked for.
+/// Blocks every second or two, with a pool 20 s away: the splits of some tips were once taken for
+/// those of others when a seventeenth was requested.
 #[test]
 fn splits_are_told_apart_however_far_the_pool_is() {
     run_all(82..83, 0.005);
 }
 
-/// The machine slept for hours, and a template that had been on its way had the time of before.
+/// The machine slept for hours, and a template in flight still had the time from before.
 #[test]
 fn a_template_that_was_slept_over_may_be_too_old_for_the_pool() {
     run_plans(794..795, 0.25, Plan::of_days);
@@ -121,5 +123,5 @@ fn promises_hold_for_as_long_as_one_likes() {
     run_plans(first.parse().unwrap()..last.parse().unwrap(), days, plan);
 }
 
-/// Hours in which everything happens that can.
+/// A few hours in which everything that can happen does.
 const DAYS: f64 = 0.1;

@@ -6,9 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Where ARCHITECTURE.md says what each module may name: arrows point one way, towards `work`.
+/// The file whose table says what each module may name: arrows point one way, towards `work`.
 const TABLE: &str = "ARCHITECTURE.md";
-/// Files, and one folder, that may touch tokio, sockets, threads or the clock.
+/// Files that may touch tokio, sockets, threads or the clock.
 const ADAPTERS: &[&str] = &[
     "main.rs",
     "lib.rs",
@@ -70,14 +70,14 @@ const IO_PATHS: &[&str] = &[
     "clock::{",
 ];
 const FILE_LINES_MAX: usize = 500;
-/// What listens to strangers: their words are made printable where they enter (`work::printable`),
-/// so that none of them begins a line of the log or commands a terminal.
+/// Modules that receive strangers' text: it is made printable where it enters (`work::printable`),
+/// so that it can neither start a log line nor control a terminal.
 const HEARS_STRANGERS: &[&str] =
     &["api", "blocks", "datum", "listener", "net", "node", "stratum", "sv1", "sv2", "template"];
-/// Ways to make text of bytes, and a name of text, that leave everything in it.
+/// Ways to turn bytes into text, and text into a name, that leave everything in it.
 const RAW_TEXT: &[&str] =
     &["from_utf8_lossy", "utf8_chunks", "to_str_lossy", "String::from_utf8(", " Username("];
-/// Where that is done with words that are nobody's, or are made printable later.
+/// Where that is done with text that is not a stranger's, or is made printable later.
 const RAW_TEXT_FINE: &[(&str, &str)] = &[
     ("api/prefix.rs", "from_utf8_lossy"),
     ("api/task.rs", "String::from_utf8("),
@@ -85,7 +85,7 @@ const RAW_TEXT_FINE: &[(&str, &str)] = &[
     ("sv2/codec/bytes.rs", "from_utf8_lossy"),
     ("sv2/codec/bytes.rs", "to_str_lossy"),
 ];
-/// What strangers say, by the names that the protocols give it: in a log it is `printable` first.
+/// What strangers send, by its names in the protocols: it must be `printable` before it is logged.
 const RAW_FIELDS: &[&str] = &[
     "body",
     "device_id",
@@ -99,10 +99,10 @@ const RAW_FIELDS: &[&str] = &[
 ];
 const LOG_MACROS: &[&str] = &["trace!(", "debug!(", "info!(", "warn!(", "error!("];
 
-/// A module, and the other ones that it may name; none where that is all of them.
+/// A module, and the others that it may name; none if that is all of them.
 type Layer = (String, Option<Vec<String>>);
 
-/// The rows of the table that are of source code.
+/// The rows of the table that are about source code.
 fn layers(table: &str) -> Vec<Layer> {
     let rows = table.lines().filter_map(|line| {
         let cells: Vec<_> = line.strip_prefix("| ")?.split(" | ").collect();
@@ -203,7 +203,7 @@ fn check_words(path: &Path, text: &str, complain: &mut impl FnMut(usize, &str)) 
     }
 }
 
-/// The calls of the log's macros, each whole and with its line.
+/// The calls of the log macros, each complete and with its line.
 fn log_calls(text: &str) -> Vec<(usize, String)> {
     let lines: Vec<_> = code(text).collect();
     let mut calls = Vec::new();
@@ -221,8 +221,8 @@ fn log_calls(text: &str) -> Vec<(usize, String)> {
     calls
 }
 
-/// Whether a call shows a variable of this name, or a field: as itself, by `%`, or in braces. What
-/// is shown by `?` has its escapes.
+/// Whether a call logs a variable or a field of this name: by itself, with `%`, or in braces. What
+/// is logged with `?` is escaped.
 fn names_raw(call: &str, name: &str) -> bool {
     call.match_indices(name).any(|(at, _)| {
         let before =
@@ -307,9 +307,9 @@ fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
     without_tests(text).filter(|(_, line)| !line.trim_start().starts_with("//"))
 }
 
-/// Lines outside the items that are only compiled for tests, numbered from 1. Of items laid out as
-/// rustfmt does: one begins at the depth of its attribute, and ends there, by a brace or, if it is of
-/// one line, by a semicolon.
+/// Lines outside the items that are only compiled for tests, numbered from 1. Assumes rustfmt's
+/// layout: an item begins at the depth of its attribute and ends there, with a brace or, if it is
+/// one line, a semicolon.
 fn without_tests(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut skipped: Option<(usize, bool)> = None;
     (1..).zip(text.lines()).filter(move |(_, line)| {
@@ -342,7 +342,7 @@ fn rust_files(dir: &Path) -> Vec<PathBuf> {
     let files = entries.flat_map(|path| if path.is_dir() { rust_files(&path) } else { vec![path] });
     let is_source = |path: &PathBuf| {
         let name = path.to_str().unwrap();
-        // A module's tests, when they fill a file of their own, may use what they like.
+        // A module's tests in a file of their own may use what they like.
         name.ends_with(".rs") && !name.ends_with("tests.rs")
     };
     files.filter(is_source).collect()
@@ -380,7 +380,7 @@ fn layers_are_told_apart_by_first_segment_only() {
 }
 
 #[test]
-fn every_row_of_the_table_is_held() {
+fn every_row_of_the_table_is_checked() {
     for (path, text, what) in [
         ("src/listener.rs", "use crate::datum::Pool;", "`listener` must not use `datum`"),
         ("src/main.rs", "use gatewayd::sv1::Sv1Session;", "`main` must not use `sv1`"),
@@ -403,7 +403,7 @@ fn every_row_of_the_table_is_held() {
 }
 
 #[test]
-fn what_follows_an_item_for_tests_is_held_too() {
+fn what_follows_a_test_item_is_checked_too() {
     let datum = "use crate::datum::Pool;";
     let items = [
         "#[cfg(test)]\nmod tests;\n",

@@ -1,5 +1,5 @@
-//! Hosts with two addresses, of which the first is dead: the node, its ZeroMQ, the pool, and the way
-//! of a found block. With a hosts file of their own, which takes a mount namespace.
+//! Hosts with two addresses, of which the first is dead: the node, its ZeroMQ, the pool, and the
+//! path of a found block. Uses a hosts file of its own, which takes a mount namespace.
 
 use std::{
     fs,
@@ -21,7 +21,7 @@ const ADDRESS: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
 const HOSTS: &str = "127.0.0.1 localhost\n\
                      ::1 node.test\n127.0.0.1 node.test\n::1 pool.test\n127.0.0.1 pool.test\n";
 
-/// [::1] with a port where SYNs are swallowed: the queue is full, and nobody takes one out.
+/// [::1] with a port where SYNs are swallowed: the queue is full, and nobody accepts.
 struct Swallower {
     _socket: Socket,
     _queued: Vec<TcpStream>,
@@ -37,7 +37,7 @@ impl Swallower {
         let mut queued = Vec::new();
         while let Ok(stream) = TcpStream::connect_timeout(&addr, Duration::from_millis(200)) {
             queued.push(stream);
-            assert!(queued.len() < 64, "{addr} takes all that comes");
+            assert!(queued.len() < 64, "{addr} accepts every connection");
         }
         Self { _socket: socket, _queued: queued }
     }
@@ -58,7 +58,7 @@ impl House {
             println!("left out: `unshare -rm` is not allowed here");
             return None;
         }
-        // Left to itself it would listen on ::1 as well.
+        // By default it would listen on ::1 as well.
         let args = ["-rpcbind=127.0.0.1", "-rpcallowip=127.0.0.1"];
         let node = Bitcoind::start_with(Network::Regtest, &args);
         node.generate(1);
@@ -71,7 +71,7 @@ impl House {
         Some(Self { node, pool, dir: TempDir::with_prefix("gatewayd-").unwrap(), _dead: dead })
     }
 
-    /// gatewayd with `arguments`, among names that are this house's own.
+    /// gatewayd with this argument, seeing this house's own host names.
     fn command(&self, argument: &str) -> Command {
         let path = |name: &str| self.dir.path().join(name).display().to_string();
         fs::write(path("hosts"), HOSTS).unwrap();
@@ -120,7 +120,7 @@ async fn a_dead_first_address_hides_neither_node_nor_pool() {
     });
     let pool_after = started.elapsed();
     println!("the node after {node_after:?}, the pool after {pool_after:?}");
-    // Most of this is the start of the program.
+    // Most of this time is the program's start.
     assert!(node_after < Duration::from_secs(2), "{node_after:?}");
     if house.node.zmq_url().is_some() {
         gateway.wait_for_line("listening for new blocks over ZeroMQ", Duration::from_secs(30));
@@ -144,7 +144,7 @@ async fn a_dead_first_address_hides_neither_node_nor_pool() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn check_reaches_what_is_behind_a_dead_address() {
+async fn check_gets_past_a_dead_first_address() {
     let Some(house) = House::build().await else { return };
     let output = house.command("check").output().unwrap();
     let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();

@@ -42,7 +42,7 @@ struct House {
 impl House {
     async fn open() -> Self {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        // A block every few seconds, also on a machine that has much to do.
+        // A block every few seconds, even on a busy machine.
         let nbits = Nbits::new(0x1e03_ffff).unwrap();
         let node = Node::start(NodeOptions { nbits, ..NodeOptions::default() }, any).await.unwrap();
         let pool = Pool::start(PoolOptions::default(), any).await.unwrap();
@@ -110,7 +110,7 @@ data_dir = "{{dir}}"
         eventually(path, SOON, || Some(self.get(path)).filter(&fits))
     }
 
-    /// Sends the password with it.
+    /// Sends the password along.
     #[track_caller]
     fn admin(&self, method: &str, path: &str, json: Option<&str>) -> Answer {
         ask(self.api, method, path, &[BEARER], json)
@@ -118,7 +118,7 @@ data_dir = "{{dir}}"
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_endpoint_answers_as_it_is_described() {
+async fn every_endpoint_answers_as_described() {
     let house = House::open().await;
     let miner = house.miner("a");
     house.eventually("/api/v1/pool", |pool| pool["relay"]["accepted"].as_u64() > Some(3));
@@ -167,10 +167,11 @@ async fn every_endpoint_answers_as_it_is_described() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_work_is_drawn_as_who_gets_what() {
+async fn the_work_shows_who_gets_what() {
     let house = House::open().await;
     let miner = house.miner("a");
-    // With all classes, with the miner in, and on the tip: the miner finds blocks meanwhile.
+    // With all classes, with the miner connected, and on the tip: the miner finds blocks in the
+    // meantime.
     let is_split = |work: &Value| {
         let coinbases = work["job"]["coinbases"].as_array();
         let height = work["job"]["template"]["height"].as_u64();
@@ -212,7 +213,7 @@ fn sum(metrics: &BTreeMap<String, f64>, name: &str, label: &str) -> f64 {
     metrics.iter().filter(|(key, _)| fits(key)).map(|(_, value)| value).sum()
 }
 
-/// Names in backticks, with their labels, as `tests/vectors/api/metrics.md` has them.
+/// Names in backticks, with their labels, as listed in `tests/vectors/api/metrics.md`.
 fn agreed_metrics() -> Vec<(String, Vec<String>, String)> {
     let list = fs::read_to_string("tests/vectors/api/metrics.md").unwrap();
     let mut pieces = list.split('`');
@@ -249,7 +250,7 @@ async fn every_agreed_metric_is_there_with_its_labels() {
         assert!(text.contains(&declared), "no {declared:?} in\n{text}");
         let start = format!("gatewayd_{name}");
         let series: Vec<_> = metrics.keys().filter(|key| name_of(key, kind) == start).collect();
-        // Nothing is refused or merged here, and nothing mined by an idle chain.
+        // Nothing is refused or merged here, and an idle chain mines nothing.
         assert!(!series.is_empty() || name == "merged_shares_total", "no series of {name}");
         for key in series.iter().filter(|_| name != "build_info") {
             let mut known: Vec<_> = labels_of(key).filter(|label| *label != "le").collect();
@@ -283,7 +284,8 @@ fn figures(house: &House) -> BTreeMap<String, f64> {
     let name = node["name"].as_str().unwrap();
     let (one, relay, shares) = (&pool["pools"][0], &pool["relay"], &status["shares"]);
     let pool_name = one["name"].as_str().unwrap();
-    let number = |value: &Value| value.as_f64().unwrap_or_else(|| panic!("{value} is no number"));
+    let number =
+        |value: &Value| value.as_f64().unwrap_or_else(|| panic!("{value} is not a number"));
     let mut figures = BTreeMap::from([
         (
             "share_difficulty_total{result=\"accepted\"}".into(),
@@ -340,13 +342,13 @@ async fn metrics_are_the_apis_own_figures() {
     let miner = house.miner("a");
     house.eventually("/api/v1/blocks", |blocks| blocks["accepted_session"].as_u64() > Some(0));
     house.eventually("/api/v1/status", |it| it["hashrate_5m_h_per_s"].as_f64() > Some(0.0));
-    // While it mines, figures differ from one look to the next.
+    // While it mines, figures change between two requests.
     miner.stop().await;
     let answered = |pool: &Value| pool["relay"]["awaiting"] == 0 && pool["relay"]["held"] == 0;
     house.eventually("/api/v1/pool", answered);
     house.eventually("/api/v1/status", |status| status["miners"] == 0);
     house.eventually("/api/v1/work", |work| work["job"]["is_empty"] == false);
-    let (text, expected) = eventually("nothing changes between two looks", SOON, || {
+    let (text, expected) = eventually("nothing changes between two requests", SOON, || {
         let before = figures(&house);
         let page = get(house.api, "/metrics");
         let content_type = page.header("content-type").unwrap();
@@ -364,7 +366,7 @@ async fn metrics_are_the_apis_own_figures() {
         let told = sum(&metrics, "gatewayd_shares_total", &format!("result=\"{result}\""));
         assert_eq!(Some(told), status["shares"][result].as_f64(), "{result}");
     }
-    // These are of the very moment of the look.
+    // These depend on the moment of the request.
     let age = metrics["gatewayd_template_age_seconds"];
     let told = status["template_age_s"].as_f64().unwrap();
     assert!(age <= told && told < age + 20.0, "{age} {told}");
@@ -375,7 +377,8 @@ async fn metrics_are_the_apis_own_figures() {
     let accepted = status["shares"]["accepted"].as_f64().unwrap();
     assert!(submits > 0.0 && submits <= accepted, "{submits} {accepted}");
     assert_eq!(metrics["gatewayd_submit_seconds_bucket{le=\"+Inf\"}"], submits);
-    // Each tip but the first found a miner here; the last miner of the latest may not be settled.
+    // A miner was connected at each tip but the first; the last miner of the latest may not be
+    // counted yet.
     let of =
         |kind, what: &str| metrics[&format!("gatewayd_notify_seconds_{what}{{kind=\"{kind}\"}}")];
     let (first, last) = (of("first", "count"), of("last", "count"));
@@ -406,8 +409,8 @@ async fn signing_in_and_what_it_takes() {
     assert_eq!(with(&[]).json()["error"], "csrf");
     assert_eq!(with(&[("X-CSRF-Token", "0")]).status, 403);
     assert_eq!(with(&[("X-CSRF-Token", &token)]).status, 200);
-    // Every program on another port of this host gets the cookie: alone it gives no token, and reads
-    // no settings.
+    // Programs on other ports of this host get the cookie too: on its own it yields no token and
+    // reads no settings.
     let session = |headers: &[(&str, &str)]| {
         let headers = [&[("Cookie", cookie)], headers].concat();
         ask(house.api, "GET", "/api/v1/session", &headers, None).json()
@@ -422,10 +425,10 @@ async fn signing_in_and_what_it_takes() {
     let both = [("Cookie", cookie), ("X-CSRF-Token", &*token)];
     assert_eq!(ask(house.api, "DELETE", "/api/v1/session", &both, None).status, 200);
     assert_eq!(with(&[("X-CSRF-Token", &token)]).status, 401, "signed out");
-    // The right one is known by now; wrong ones are counted.
+    // The right one is cached by now; wrong ones are counted.
     let tries: Vec<_> = (0..5).map(|_| login("wrong").status).collect();
     assert_eq!(tries, [401; 5]);
-    // A second's wait, of which a busy machine may see little.
+    // A wait of one second, of which a busy machine may notice little.
     let answer = (0..100).map(|_| login("wrong")).find(|answer| answer.status != 401).unwrap();
     assert_eq!(answer.status, 429, "{}", answer.text());
     assert!(answer.header("retry-after").unwrap().parse::<u64>().unwrap() > 0);
@@ -448,12 +451,12 @@ async fn a_disconnected_miner_is_really_gone() {
     };
     house.eventually("/api/v1/miners", is_another);
     assert_eq!(house.admin("POST", &path, None).status, 404);
-    // It comes back by itself, as miners do.
+    // It reconnects by itself, as miners do.
     house.eventually("/api/v1/miners", is_there);
     miner.stop().await;
 }
 
-/// Connects from another address than the rest of the house; whether anything was said.
+/// Connects from another address than the rest of the house; true if it got an answer.
 fn knock(door: SocketAddr) -> bool {
     knock_with(door, "")
 }
@@ -474,7 +477,7 @@ fn knock_with(door: SocketAddr, more: &str) -> bool {
 
 /// Three crossings lead to a ban, ten seconds apart.
 #[tokio::test(flavor = "multi_thread")]
-async fn who_logs_in_too_often_is_shut_out_seen_and_let_in_again() {
+async fn a_client_that_logs_in_too_often_is_banned_listed_and_let_in_again() {
     let house = House::open().await;
     let door = house.gateway.addr("stratum");
     let set = |change: &str| {
@@ -492,7 +495,7 @@ async fn who_logs_in_too_often_is_shut_out_seen_and_let_in_again() {
     conforms(&api, "get", "/api/v1/bans", 200, &bans);
     assert_eq!(bans["bans"][0]["address"], "127.0.1.1");
     assert_eq!(bans["bans"][0]["limit"], "logins");
-    // It is none of the settings' business.
+    // The ban does not depend on the settings.
     set("\"limits.logins_per_minute\": 1000");
     assert_eq!(house.get("/api/v1/bans")["total"], 1);
     assert!(!knock(door));
@@ -513,7 +516,7 @@ async fn who_logs_in_too_often_is_shut_out_seen_and_let_in_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn events_come_as_things_happen() {
+async fn events_arrive_as_things_happen() {
     let house = House::open().await;
     let mut events = Events::open(house.api, "/api/v1/events");
     let api = house.get("/api/v1/openapi.json");
@@ -563,7 +566,7 @@ async fn settings_change_with_their_comments() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_house_is_let_in_and_the_world_is_not() {
+async fn private_networks_are_let_in_and_the_world_is_not() {
     let house = House::open().await;
     assert_eq!(get(house.api, "/NOTIFY").text(), "OK");
     assert_eq!(ask(house.api, "POST", "/NOTIFY", &[], None).text(), "OK");
@@ -615,7 +618,7 @@ async fn answers_are_safe_in_a_browser() {
 
 /// Without a node there is no work; the API says so, and that nothing can be changed.
 #[test]
-fn a_gateway_that_waits_says_what_for() {
+fn a_waiting_gateway_says_what_for() {
     let gateway = Gateway::start(
         r#"
         [[node]]
@@ -633,7 +636,7 @@ fn a_gateway_that_waits_says_what_for() {
         "#,
     );
     let api = gateway.addr("http");
-    // Until it was tried, the reason is that it has given nothing yet.
+    // Until it has been tried, the reason is that it has given nothing yet.
     eventually("the node is tried", SOON, || {
         let answer = get(api, "/readyz");
         assert_eq!(answer.status, 503);
@@ -658,7 +661,7 @@ fn a_gateway_that_waits_says_what_for() {
 
 /// A taken port is no reason not to mine.
 #[test]
-fn a_taken_port_is_told_of_and_tried_again() {
+fn a_taken_port_is_reported_and_retried() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap();
     let gateway = Gateway::start(&format!(

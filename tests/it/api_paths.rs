@@ -1,5 +1,5 @@
-//! The API as proxies, scripts and scanners ask it: below a path, one request behind another, in
-//! old and in odd words. No node is there: it answers all the same.
+//! The API as proxies, scripts and scanners use it: below a path, with pipelined requests, in old
+//! and odd forms of HTTP. There is no node: it answers all the same.
 
 use std::{
     fs,
@@ -42,11 +42,11 @@ data_dir = "{{dir}}"
     (gateway, api)
 }
 
-/// Says just these bytes, and gives all that comes back until the other end closes.
+/// Sends exactly these bytes, and returns all that comes back until the other end closes.
 fn say(addr: SocketAddr, bytes: &[u8]) -> String {
     let mut socket = TcpStream::connect(addr).unwrap();
     socket.set_read_timeout(Some(SOON)).unwrap();
-    // It may have hung up before all of it was said.
+    // It may have hung up before all of it was sent.
     let _ = socket.write_all(bytes);
     let mut all = Vec::new();
     let _ = socket.read_to_end(&mut all);
@@ -58,7 +58,7 @@ fn status_of(answer: &str) -> Option<u16> {
 }
 
 #[test]
-fn everything_is_below_the_path_of_a_proxy_and_beside_it() {
+fn everything_is_served_below_a_proxys_path_and_without_it() {
     let (gateway, api) = start("base_path = \"/gatewayd/\"");
     for base in ["", "/gatewayd"] {
         for path in ["/", "/healthz", "/metrics", "/api/v1/status", "/js/main.js", "/icon.svg"] {
@@ -80,7 +80,7 @@ fn everything_is_below_the_path_of_a_proxy_and_beside_it() {
         let answer = get(api, asked);
         assert_eq!((answer.status, answer.header("location")), (308, Some(door)));
     }
-    // Another path, or none, without a restart; whoever has the old page loads the new one.
+    // Another path, or none, without a restart; browsers that have the old page load the new one.
     let etag = get(api, "/").header("etag").unwrap().to_owned();
     let file = gateway.dir().join("gatewayd.toml");
     let text = fs::read_to_string(&file).unwrap();
@@ -121,7 +121,7 @@ fn a_session_is_for_the_path_that_the_page_is_at() {
         let (cookie, _) = sign_in(path, &headers);
         assert!(cookie.contains(expected), "{path} {headers:?}: {cookie}");
     }
-    // Browsers send the one with the longer path first; it may be the one that has ended.
+    // Browsers send the cookie with the longer path first; that session may have ended.
     let (cookie, token) = sign_in(plain, &[]);
     let cookie = format!("gatewayd_session=ended; {}", cookie.split(';').next().unwrap());
     let headers = [("Cookie", cookie.as_str()), ("X-CSRF-Token", token.as_str())];
@@ -134,7 +134,7 @@ fn a_session_is_for_the_path_that_the_page_is_at() {
 }
 
 #[test]
-fn a_head_is_the_answer_without_its_body() {
+fn head_gets_the_answer_without_its_body() {
     let (_gateway, api) = start("");
     for path in ["/", "/js/main.js", "/healthz", "/metrics", "/api/v1/status", "/readyz", "/no"] {
         let answer = say(
@@ -148,7 +148,7 @@ fn a_head_is_the_answer_without_its_body() {
 }
 
 #[test]
-fn requests_one_behind_another_are_answered_in_order() {
+fn pipelined_requests_are_answered_in_order() {
     let (_gateway, api) = start("");
     let line = |path: &str, more: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\n{more}\r\n");
     let all = [
@@ -168,9 +168,9 @@ fn requests_one_behind_another_are_answered_in_order() {
     assert!(places.is_sorted() && places.iter().all(Option::is_some), "{places:?} {answers}");
 }
 
-/// nginx asks so by default, and some scripts still do.
+/// nginx does so by default, and some scripts still do.
 #[test]
-fn old_clients_are_answered_and_let_go() {
+fn http_1_0_clients_are_answered_and_disconnected() {
     let (_gateway, api) = start("");
     for request in ["GET /healthz HTTP/1.0\r\n\r\n", "GET /healthz HTTP/1.0\r\nHost: a\r\n\r\n"] {
         let answer = say(api, request.as_bytes());
@@ -187,12 +187,12 @@ fn old_clients_are_answered_and_let_go() {
         assert!(len > 0, "events go on: {all}");
         all += &String::from_utf8_lossy(&some[..len]);
     }
-    // What chunks are, such a client does not know.
+    // Such a client does not know chunks.
     assert!(!all.to_ascii_lowercase().contains("chunked"), "{all}");
 }
 
 #[test]
-fn a_part_of_a_file_is_the_whole_file() {
+fn a_range_request_gets_the_whole_file() {
     let (_gateway, api) = start("");
     let whole = get(api, "/js/main.js");
     let part = ask(api, "GET", "/js/main.js", &[("Range", "bytes=0-9")], None);
@@ -209,12 +209,12 @@ fn a_body_may_come_in_pieces_or_wait_to_be_asked_for() {
         "Expect: 100-continue\r\nContent-Length: 15\r\n\r\n{\"changes\": {}}",
     ] {
         let answer = say(api, format!("{head}{rest}").as_bytes());
-        // There is no password, so it is for nobody.
+        // There is no password, so nobody may do it.
         assert!(answer.contains("HTTP/1.1 403"), "{answer}");
     }
 }
 
-/// Whatever is asked, an answer that is one, or a closed door; and others are served as before.
+/// Every request gets a proper answer or a closed connection, and others are served as before.
 #[test]
 fn odd_requests_harm_nobody() {
     let (_gateway, api) = start("base_path = \"/gatewayd\"");
@@ -255,7 +255,7 @@ fn odd_requests_harm_nobody() {
         let _ = socket.read_to_end(&mut answer);
         let answer = String::from_utf8_lossy(&answer);
         let is_answer = status_of(&answer).is_some_and(|it| (200..500).contains(&it));
-        // A miner is told where it belongs, in its own words.
+        // A miner is told where it belongs, in its own protocol.
         let is_directions = asked.contains("mining.") && answer.contains("the dashboard's port");
         assert!(answer.is_empty() || is_answer || is_directions, "{asked:?}: {answer}");
         assert!(!answer.contains("root:"), "{asked:?}: {answer}");
@@ -311,7 +311,7 @@ file = "{}"
     drop(unread);
 }
 
-/// Somebody guesses passwords, from many addresses and all the time.
+/// Somebody keeps guessing passwords, from many addresses.
 #[test]
 fn refused_logins_do_not_fill_the_log() {
     let (gateway, api) = start("admin_password_file = \"{dir}/password\"");
@@ -331,8 +331,8 @@ fn refused_logins_do_not_fill_the_log() {
     assert!(said < 50, "{said} lines");
 }
 
-/// A page of a stranger's whose name leads here all of a sudden (DNS rebinding), and one that only
-/// sends.
+/// A stranger's page whose name suddenly resolves to this address (DNS rebinding), and one that
+/// only sends.
 #[test]
 fn pages_of_strangers_get_nothing_under_any_name() {
     let (gateway, api) =
@@ -380,7 +380,7 @@ fn pages_of_strangers_get_nothing_under_any_name() {
         let answer = ask(api, "POST", "/api/v1/session", &[foreign], Some(&login));
         assert_eq!((answer.status, &answer.json()["error"]), (403, &json!("foreign-page")));
     }
-    // Signed in at one port, a page at another gains nothing with both cookie and token.
+    // With a session at one port, a page at another gains nothing from both cookie and token.
     let own = ("Origin", "http://umbrel.local:7152");
     let answer = ask(api, "POST", "/api/v1/session", &[own], Some(&login));
     let cookie = answer.header("set-cookie").unwrap().split(';').next().unwrap();
@@ -401,10 +401,10 @@ fn pages_of_strangers_get_nothing_under_any_name() {
     );
 }
 
-/// Others on this machine neither read who mines here nor hold the ledger's lock, also where an
-/// earlier version let them.
+/// Other users of this machine can neither read who mines here nor hold the ledger's lock, even
+/// where an earlier version let them.
 #[test]
-fn what_is_kept_is_for_the_owner_alone() {
+fn stored_files_are_for_the_owner_alone() {
     let (mut gateway, api) = start("");
     let data = gateway.dir().to_owned();
     let modes = || -> Vec<(String, u32)> {
@@ -430,9 +430,9 @@ fn what_is_kept_is_for_the_owner_alone() {
     eventually("they are closed again", SOON, is_closed);
 }
 
-/// Half requests, from one machine as long as it likes, and streams that nobody reads.
+/// Half requests, from one machine for as long as it likes, and streams that nobody reads.
 #[test]
-fn who_takes_all_places_of_the_api_keeps_nobody_out() {
+fn a_client_that_takes_all_places_of_the_api_keeps_nobody_out() {
     let (_gateway, api) = start("");
     let from = |last: u8| {
         let socket =

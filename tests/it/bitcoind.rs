@@ -35,7 +35,7 @@ fn regtest_answers_by_cookie_and_survives_restarts() {
 }
 
 #[test]
-fn user_and_password_are_taken_from_the_arguments() {
+fn user_and_password_are_read_from_the_arguments() {
     let node = Bitcoind::start_with(Network::Regtest, &["-rpcuser=a", "-rpcpassword=b"]);
     assert_eq!(node.height(), 0);
     assert!(!node.cookie_file().exists());
@@ -80,7 +80,7 @@ fn proposals_are_judged() {
     let node = Bitcoind::regtest();
     let tip = node.generate(1)[0];
     let mut block: Block = node.rpc().get_block(&tip).unwrap();
-    // The same block once more, on top of itself: its coinbase says the wrong height.
+    // The same block again, on top of itself: its coinbase has the wrong height.
     block.header.prev_blockhash = tip;
     block.header.time += 1;
     let propose = |block: &Block| -> Value {
@@ -89,7 +89,7 @@ fn proposals_are_judged() {
         node.rpc().call("getblocktemplate", &[request]).unwrap()
     };
     assert_eq!(propose(&block), "bad-cb-height");
-    // With the right one it is fine: a proposal needs no work.
+    // With the right one it is fine: a proposal needs no proof of work.
     block.txdata[0].input[0].script_sig =
         bitcoin::script::Builder::new().push_int(2).push_int(0).into_script();
     block.header.merkle_root = block.compute_merkle_root().unwrap();
@@ -109,7 +109,7 @@ fn reorganisations_go_back_and_forth() {
 }
 
 #[test]
-fn addresses_are_of_the_network_and_each_is_new() {
+fn addresses_belong_to_the_network_and_each_is_new() {
     let nodes = [Bitcoind::regtest(), Bitcoind::regtest()];
     let mut all: Vec<_> =
         nodes.iter().flat_map(|it| [it.new_address(), it.new_address()]).collect();
@@ -120,7 +120,7 @@ fn addresses_are_of_the_network_and_each_is_new() {
 }
 
 #[test]
-fn a_frozen_node_takes_connections_and_says_nothing() {
+fn a_frozen_node_accepts_connections_and_says_nothing() {
     let node = Bitcoind::regtest();
     node.freeze();
     let url = node.rpc_url();
@@ -138,13 +138,13 @@ fn a_node_that_cannot_start_fails_with_its_log() {
     assert!(message.contains("Invalid parameter -nosuchoption"), "{message}");
 }
 
-/// By hand, as ZMTP 3.0 has it: what subscribers of before 3.1 say is understood as well.
+/// By hand, in ZMTP 3.0: what subscribers older than 3.1 send is understood too.
 #[test]
-fn zmq_tells_of_each_block() {
+fn zmq_announces_each_block() {
     let node = Bitcoind::regtest();
     let Some(url) = node.zmq_url() else {
         let refused = node.rpc().call::<Value>("getzmqnotifications", &[]).unwrap_err();
-        assert!(refused.to_string().contains("-32601"), "it has ZeroMQ after all: {refused}");
+        assert!(refused.to_string().contains("-32601"), "it does have ZeroMQ: {refused}");
         return;
     };
     let mut publisher = TcpStream::connect(url.strip_prefix("tcp://").unwrap()).unwrap();
@@ -164,9 +164,9 @@ fn zmq_tells_of_each_block() {
     };
     let (flags, ready) = frame();
     assert!(flags == 4 && ready.starts_with(b"\x05READY"));
-    // Before that it would hang up.
+    // If sent earlier, it would hang up.
     (&publisher).write_all(b"\0\x0a\x01hashblock").unwrap();
-    // The node drops what it publishes before the subscription arrives, so it mines on.
+    // The node drops what it publishes before the subscription arrives, so it keeps mining.
     let stop = Arc::new(AtomicBool::new(false));
     let rpc = node.rpc();
     let address = node.new_address();
@@ -183,7 +183,7 @@ fn zmq_tells_of_each_block() {
     mining.join().unwrap();
     assert_eq!((parts[0].0, parts[1].0, parts[2].0), (1, 1, 0), "three parts");
     assert_eq!((&parts[0].1[..], parts[2].1.len()), (&b"hashblock"[..], 4));
-    // As RPC shows it.
+    // In RPC's byte order.
     let hash = faster_hex::hex_string(&parts[1].1);
     let mut heights = 1..=node.height();
     let is_known = |height| node.rpc().get_block_hash(height).unwrap().to_string() == hash;

@@ -1,5 +1,5 @@
 //! Two real Knots across the activation of the BLAKE2b proof of work: one that forks, and one that
-//! stays on the SHA-256 chain. What is known of them: shared/blake2b/BLAKE2B.md.
+//! stays on the SHA-256 chain. What is known about them: shared/blake2b/BLAKE2B.md.
 
 use std::{fs, time::Duration};
 
@@ -28,20 +28,20 @@ fn forks() -> Bitcoind {
 }
 
 fn forks_with(args: &[&str]) -> Bitcoind {
-    // Who does not know of it does not start with it.
+    // A node that does not know it does not start with it.
     let at = help_names("blake2b").then(|| format!("-testactivationheight=blake2b@{FORK}"));
     let args: Vec<&str> = at.as_deref().into_iter().chain(args.iter().copied()).collect();
     Bitcoind::start_with(Network::Regtest, &args)
 }
 
-/// Whether this bitcoind knows of the fork: older Knots and Bitcoin Core do not, and have nothing
-/// to show here.
+/// Whether this bitcoind knows about the fork: older Knots and Bitcoin Core do not, and cannot be
+/// tested here.
 fn has_fork(node: &Bitcoind) -> bool {
     let info: serde_json::Value = node.rpc().call("getdeploymentinfo", &[]).unwrap();
     let has = info.get("blake2b").is_some();
     assert_eq!(has, help_names("blake2b"), "{info}");
     if !has {
-        println!("left out: this bitcoind does not know of the fork");
+        println!("skipped: this bitcoind does not know about the fork");
     }
     has
 }
@@ -69,7 +69,7 @@ fn name(node: &Bitcoind) -> String {
     node.rpc_url().trim_start_matches("http://").to_owned()
 }
 
-/// Brings `to` all blocks of `from` that it lacks.
+/// Submits to `to` all blocks of `from` that it lacks.
 fn bring(from: &Bitcoind, to: &Bitcoind) {
     let (from, to) = (from.rpc(), to.rpc());
     for height in to.get_block_count().unwrap() + 1..=from.get_block_count().unwrap() {
@@ -121,7 +121,7 @@ fn is_named(text: &str) {
     }
 }
 
-/// Exit code, and all that `gatewayd check` says.
+/// Exit code and output of `gatewayd check`.
 fn check(toml: &str) -> (Option<i32>, String) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("gatewayd.toml");
@@ -143,11 +143,12 @@ async fn miners_stay_on_the_sha256_side_and_their_block_of_that_second_is_accept
     let toml = config(&[&forks.node_toml(), &stays.node_toml()]);
     let gateway = Gateway::start(&toml);
     wait_states(&gateway, &[("ready", true), ("ready", false)]);
-    let (text, advice) = warning(&gateway, "node-blake2b-soon").expect("it is told before");
+    let (text, advice) =
+        warning(&gateway, "node-blake2b-soon").expect("it is announced before the fork");
     assert!(text.contains(&name(&forks)) && text.contains(&format!("block {FORK}")), "{text}");
     is_named(&format!("{text} {advice}"));
 
-    // Each share is a block: the miner itself takes both nodes to the fork, and one over it.
+    // Each share is a block: the miner itself takes both nodes to the fork, and one beyond it.
     let miner = miner(&gateway);
     eventually("blocks on the SHA-256 side of the fork", SOON, || {
         (stays.height() >= FORK + 2).then_some(())
@@ -157,7 +158,7 @@ async fn miners_stay_on_the_sha256_side_and_their_block_of_that_second_is_accept
     gateway.wait_for_line(&format!("block accepted height={FORK} "), SOON);
     let line = gateway.wait_for_line("the BLAKE2b chain", SOON);
     is_named(&line);
-    let (text, advice) = warning(&gateway, "node-blake2b").expect("the page names it");
+    let (text, advice) = warning(&gateway, "node-blake2b").expect("the page shows it");
     assert!(text.contains(&name(&forks)), "{text}");
     is_named(&format!("{text} {advice}"));
     assert_eq!(get(gateway.addr("http"), "/readyz").status, 200);
@@ -190,7 +191,7 @@ fn unready(gateway: &Gateway) -> Answer {
 }
 
 #[test]
-fn a_lone_node_that_forks_is_named_and_its_work_is_over() {
+fn a_lone_node_that_forks_is_named_and_gives_no_more_work() {
     let forks = forks();
     if !has_fork(&forks) {
         return;
@@ -205,7 +206,7 @@ fn a_lone_node_that_forks_is_named_and_its_work_is_over() {
     is_named(unready(&gateway).text());
     assert_eq!(states(&gateway)[0].0, "wrong-chain");
 
-    // On from the other side, and from the start.
+    // Continues from the other side, and from the start.
     forks.generate(3);
     let gateway = gateway.restart();
     is_named(&gateway.wait_for_line("the BLAKE2b chain", SOON));
@@ -215,7 +216,7 @@ fn a_lone_node_that_forks_is_named_and_its_work_is_over() {
     });
 }
 
-/// Where that is all that tells.
+/// Where nothing else tells.
 #[test]
 fn a_template_refused_by_its_rule_names_the_chain() {
     let allowed = "getblocktemplate,getblockchaininfo,getnetworkinfo,getbestblockhash,\
@@ -247,7 +248,7 @@ fn a_node_that_only_gets_blocks_is_named_too() {
     let toml = config(&[&stays.node_toml(), &only_blocks]);
     let gateway = Gateway::start(&toml);
     wait_states(&gateway, &[("ready", true), ("wrong-chain", false)]);
-    let (text, advice) = warning(&gateway, "node-blake2b").expect("the page names it");
+    let (text, advice) = warning(&gateway, "node-blake2b").expect("the page shows it");
     is_named(&format!("{text} {advice}"));
     let (code, told) = check(&toml);
     assert_eq!(code, Some(78), "{told}");
@@ -263,7 +264,7 @@ impl RunningTemplates {
         });
     }
 
-    /// Who gave the work from the fork on.
+    /// The nodes that gave work from the fork on.
     fn sources_after_fork(&self) -> Vec<String> {
         let seen = self.seen.lock().unwrap();
         let after = seen.iter().filter(|template| u64::from(template.height) >= FORK);

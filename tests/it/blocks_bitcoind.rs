@@ -53,7 +53,7 @@ impl Side {
         self.runtime.as_ref().unwrap().block_on(self.sender.drain(grace))
     }
 
-    /// Ends it in the midst of things. That must not wait for a node.
+    /// Ends it in the middle of things. That must not wait for a node.
     fn kill(mut self) {
         let start = Instant::now();
         drop(self.runtime.take());
@@ -101,7 +101,8 @@ fn template(bitcoind: &Bitcoind) -> Arc<Template> {
     template
 }
 
-/// A solved block on `template`; `unique_id` makes different ones. Regtest: two tries do.
+/// A solved block on `template`; `unique_id` makes different ones. On regtest two tries are enough
+/// on average.
 fn solve(template: &Arc<Template>, unique_id: u16) -> FoundBlock {
     let payout = Payout {
         script: [&[0, 20][..], &[7; 20]].concat().into(),
@@ -134,7 +135,7 @@ fn files(data_dir: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_block_reaches_every_node_and_is_told_of() {
+fn a_block_reaches_every_node_and_is_reported() {
     let (mut first, second) = (Bitcoind::regtest(), Bitcoind::regtest());
     let dir = tempfile::tempdir().unwrap();
     first.make_segwit_mempool(40);
@@ -150,7 +151,7 @@ fn a_block_reaches_every_node_and_is_told_of() {
     side.submit(&block);
     side.submit(&block);
     assert!(side.drain(Duration::from_secs(20)));
-    // One node's word is enough to end on; the other's comes a moment later.
+    // One node's verdict is enough to end on; the other's comes a moment later.
     eventually("both have it", Duration::from_secs(20), || {
         let files = files(dir.path());
         (files.len() == 1 && files[0].ends_with(".accepted")).then_some(())
@@ -169,7 +170,7 @@ fn a_block_reaches_every_node_and_is_told_of() {
 }
 
 #[test]
-fn nodes_change_for_blocks_on_their_way_too() {
+fn new_nodes_also_get_blocks_already_under_way() {
     let (before, after) = (Bitcoind::regtest(), Bitcoind::regtest());
     let dir = tempfile::tempdir().unwrap();
     let early = solve(&template(&before), 1);
@@ -184,7 +185,7 @@ fn nodes_change_for_blocks_on_their_way_too() {
     eventually("the new node has it", Duration::from_secs(20), || {
         (after.best_hash().to_string() == early.hash.to_string()).then_some(())
     });
-    // One that is accepted too, as long as others are still tried.
+    // So does an accepted one, as long as other nodes are still being tried.
     assert!(side.drain(Duration::from_secs(20)));
     let third = Bitcoind::regtest();
     side.sender.set_nodes(block_nodes(&[&after, &third]));
@@ -223,21 +224,21 @@ fn a_corrected_password_brings_the_block_through() {
         news.any(unanswered).then_some(())
     });
     side.sender.set_nodes(block_nodes(&[&node]));
-    assert!(side.drain(Duration::from_secs(20)), "the old password is tried on");
+    assert!(side.drain(Duration::from_secs(20)), "it keeps trying with the old password");
     assert_eq!(node.best_hash().to_string(), block.hash.to_string());
-    // Nobody is left to be tried.
+    // No node is left to try.
     eventually("its file says so", Duration::from_secs(5), || {
         files(dir.path())[0].ends_with(".accepted").then_some(())
     });
 }
 
 #[test]
-fn a_folder_that_cannot_be_written_still_gives_its_blocks() {
+fn blocks_are_read_from_a_folder_that_cannot_be_written() {
     let node = Bitcoind::regtest();
     let dir = tempfile::tempdir().unwrap();
     let block = solve(&template(&node), 1);
     let folder = dir.path().join("blocks");
-    // No file can be made in its place.
+    // No file can be created in its place.
     fs::create_dir_all(folder.join(".writable/x")).unwrap();
     let hex = faster_hex::hex_string(&block.serialize());
     fs::write(folder.join(format!("1-{}.hex", block.hash)), hex).unwrap();
@@ -266,7 +267,7 @@ fn a_block_that_is_wrong_is_refused_once() {
     let dir = tempfile::tempdir().unwrap();
     let mut block = solve(&template(&node), 1);
     let last = block.coinbase.len() - 1;
-    block.coinbase[last] ^= 1; // Not what the merkle root was made of.
+    block.coinbase[last] ^= 1; // Not what the merkle root was made from.
     let side = Side::start(dir.path(), &[&node]);
     side.submit(&block);
     assert!(side.drain(Duration::from_secs(20)));
@@ -276,7 +277,7 @@ fn a_block_that_is_wrong_is_refused_once() {
 }
 
 #[test]
-fn a_block_that_lost_the_race_to_one_of_ours_is_no_acceptance() {
+fn a_block_that_lost_the_race_to_one_of_ours_is_not_accepted() {
     let node = Bitcoind::regtest();
     let dir = tempfile::tempdir().unwrap();
     let template = template(&node);
@@ -321,7 +322,7 @@ fn a_killed_gateway_submits_at_its_next_start() {
     eventually("the folder is there", Duration::from_secs(5), || {
         dir.path().join("blocks").exists().then_some(())
     });
-    // The node is slow beyond measure, and the gateway dies before it answers.
+    // The node is extremely slow, and the gateway dies before it answers.
     node.freeze();
     side.submit(&block);
     let start = Instant::now();
@@ -386,7 +387,7 @@ fn a_node_that_lacks_the_parent_is_asked_again() {
 }
 
 #[test]
-fn files_that_are_no_blocks_do_not_stop_the_others() {
+fn files_that_are_not_blocks_do_not_stop_the_others() {
     let node = Bitcoind::regtest();
     let dir = tempfile::tempdir().unwrap();
     let block = solve(&template(&node), 1);

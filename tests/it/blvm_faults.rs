@@ -86,7 +86,8 @@ impl Side {
         })
     }
 
-    /// Submits a block on the template, and gives the last answer to it that `is_it` holds for.
+    /// Submits a block on the template, and returns the last answer to it for which `is_it` is
+    /// true.
     #[track_caller]
     fn submit(&self, template: &Arc<Template>, is_it: impl Fn(&Answer) -> bool) -> Answer {
         self.submit_block(solve(template, 1), is_it)
@@ -116,12 +117,12 @@ impl Drop for Side {
     }
 }
 
-/// Whether this is the last word on the block.
+/// Whether this is the final verdict on the block.
 fn is_last(answer: &Answer) -> bool {
     !matches!(answer, Answer::Unanswered(_))
 }
 
-/// Half of all nonces do.
+/// Half of all nonces solve it.
 fn solve(template: &Arc<Template>, unique_id: u16) -> FoundBlock {
     let payout = Payout {
         script: [&[0, 20][..], &[7; 20]].concat().into(),
@@ -187,7 +188,7 @@ fn the_missing_witness_commitment_is_computed() {
 }
 
 #[test]
-fn tips_come_by_waiting_in_seconds_and_headers_of_the_past_are_believed() {
+fn tips_come_by_waiting_in_seconds_and_outdated_headers_are_believed() {
     let node = FakeBlvm::start();
     let side = Side::start(&node);
     side.full(11);
@@ -215,9 +216,10 @@ fn many_tips_and_blocks_take_few_connections() {
     assert!(node.connections() <= 6, "{} connections", node.connections());
 }
 
-/// The news, its hash and its header are three answers; the template is on its way meanwhile.
+/// The tip's notification, its hash and its header are three answers; the template is under way at
+/// the same time.
 #[test]
-fn full_work_is_not_kept_waiting_by_answers_that_take_long() {
+fn full_work_is_not_delayed_by_slow_answers() {
     for delay_ms in [1100, 2000] {
         let delay = Duration::from_millis(delay_ms);
         let node = FakeBlvm::start();
@@ -236,14 +238,14 @@ fn full_work_is_not_kept_waiting_by_answers_that_take_long() {
             slowest = slowest.max(start.elapsed());
         }
         println!("{delay:?} an answer: full work after {slowest:?} at most");
-        // A wait may have to begin first, and a busy machine takes its share.
+        // A wait may have to begin first, and a busy machine takes its time.
         assert!(slowest < delay * 4 + Duration::from_millis(1500), "{delay:?}: {slowest:?}");
     }
 }
 
 /// blvm-node reads the height when it begins a template and the tip's hash when it ends it.
 #[test]
-fn a_template_that_a_block_came_into_is_not_mined_on() {
+fn a_template_interrupted_by_a_block_is_not_mined_on() {
     let node = FakeBlvm::start();
     let side = Side::start(&node);
     side.full(11);
@@ -253,7 +255,7 @@ fn a_template_that_a_block_came_into_is_not_mined_on() {
         (script.tip, script.height) = (Hash256([2; 32]), 11);
     });
     side.template(|template| template.kind == TemplateKind::Tip && template.height == 12);
-    // Asked for the second time, it has been judged by the first answer.
+    // When it is asked a second time, the first answer has been judged.
     eventually("it answers with the wrong height", PATIENCE, || {
         (node.calls("getblocktemplate").len() > asked + 1).then_some(())
     });
@@ -263,9 +265,9 @@ fn a_template_that_a_block_came_into_is_not_mined_on() {
     side.full(12);
 }
 
-/// As after a gatewayd that was restarted a few times within a minute.
+/// As when gatewayd was restarted a few times within a minute.
 #[test]
-fn a_node_that_takes_no_more_connections_is_given_time() {
+fn a_node_that_accepts_no_more_connections_is_given_time() {
     let node = FakeBlvm::start();
     node.set(|script| script.connections_max = 0);
     let side = Side::start(&node);
@@ -283,7 +285,7 @@ fn a_node_that_takes_no_more_connections_is_given_time() {
 }
 
 #[test]
-fn connections_that_break_are_not_replaced_without_end() {
+fn broken_connections_are_not_replaced_endlessly() {
     let node = FakeBlvm::start();
     let side = Side::start(&node);
     side.full(11);
@@ -304,7 +306,7 @@ fn connections_that_break_are_not_replaced_without_end() {
 }
 
 #[test]
-fn a_stale_block_that_it_says_nothing_against_is_stale() {
+fn a_stale_block_that_it_does_not_object_to_is_stale() {
     let node = FakeBlvm::start();
     let side = Side::start(&node);
     let template = side.full(11);
@@ -312,13 +314,13 @@ fn a_stale_block_that_it_says_nothing_against_is_stale() {
         script.connects = false;
         (script.tip, script.height) = (Hash256([2; 32]), 11);
     });
-    // Null, but neither its tip nor known to it.
+    // Null, but the block is neither its tip nor known to it.
     let answer = side.submit(&template, |answer| matches!(answer, Answer::Unanswered(_)));
     assert!(matches!(answer, Answer::Unanswered(words) if words.contains("not in its chain")));
     node.set(|script| script.refusal = Some("block was not connected"));
     let answer = side.submit(&side.full(12), is_last);
     assert!(matches!(&answer, Answer::Rejected(words) if words.contains("not connected")));
-    // The same words for a block whose parent is not the tip any more.
+    // The same message for a block whose parent is no longer the tip.
     let late = side.full(12);
     node.set(|script| (script.tip, script.height) = (Hash256([3; 32]), 12));
     assert_eq!(side.submit_block(solve(&late, 2), is_last), Answer::Stale);
@@ -350,7 +352,7 @@ fn a_parent_that_it_does_not_have_yet_is_waited_for() {
 }
 
 #[test]
-fn a_block_that_its_disk_failed_on_is_neither_refused_nor_taken() {
+fn a_block_that_failed_on_its_disk_is_neither_refused_nor_accepted() {
     let node = FakeBlvm::start();
     let side = Side::start(&node);
     let block = solve(&side.full(11), 1);
@@ -358,7 +360,7 @@ fn a_block_that_its_disk_failed_on_is_neither_refused_nor_taken() {
     node.set(|script| script.refusal = Some(trouble));
     let answer = side.submit_block(block.clone(), |_| true);
     assert!(matches!(&answer, Answer::Unanswered(words) if words.contains(trouble)), "{answer:?}");
-    // From then on it has the block and its place, but never connects it.
+    // From then on it has the block and its height, but never connects it.
     node.set(|script| {
         script.refusal = Some("block header is already stored");
         script.stranded = Some(block.hash);
@@ -370,7 +372,7 @@ fn a_block_that_its_disk_failed_on_is_neither_refused_nor_taken() {
         })
     });
     assert!(matches!(answer, Answer::Unanswered(words) if words.contains("not in its chain")));
-    // Until it does, after a restart.
+    // Until it does connect it, after a restart.
     node.set(|script| {
         script.tip = block.hash;
         script.height = 11;
@@ -378,7 +380,7 @@ fn a_block_that_its_disk_failed_on_is_neither_refused_nor_taken() {
     eventually("it is accepted", PATIENCE, || (side.stats.accepted() == 1).then_some(()));
 }
 
-/// Its 8 transactions make a block that is too long for one of its requests; 5 are not.
+/// Its 8 transactions make a block that is too long for one of its requests; 5 do not.
 fn with_a_full_mempool() -> FakeBlvm {
     let node = FakeBlvm::start();
     node.set(|script| {
@@ -399,9 +401,10 @@ fn templates_are_cut_to_what_can_be_submitted() {
     assert!((1_000_000..1 << 20).contains(&sent), "{sent}");
 }
 
-/// A bitcoind next to it, which takes the block that blvm-node cannot be given; until it is gone.
+/// With a bitcoind next to it, which accepts the block that blvm-node cannot be given; until it is
+/// gone.
 #[test]
-fn templates_are_cut_only_while_no_other_node_takes_blocks() {
+fn templates_are_cut_only_while_no_other_node_accepts_blocks() {
     let node = with_a_full_mempool();
     let runtime = Runtime::new().unwrap();
     let listen = "127.0.0.1:0".parse().unwrap();
@@ -432,7 +435,7 @@ fn templates_are_cut_only_while_no_other_node_takes_blocks() {
     side.template(|it| it.transactions.len() == 5);
 }
 
-/// A node that is set right and restarted gives all it has again.
+/// A node that was fixed and restarted gives full templates again.
 #[test]
 fn the_longest_request_is_tried_again_when_the_node_was_away() {
     let node = with_a_full_mempool();
@@ -442,7 +445,7 @@ fn the_longest_request_is_tried_again_when_the_node_was_away() {
     node.set(|script| script.hangs_up_on = "getbestblockhash");
     side.status(|status| status.state == NodeState::Down);
     node.set(|script| (script.hangs_up_on, script.request_max) = ("", usize::MAX));
-    // Its connections of a minute are used up.
+    // Its connections for this minute are used up.
     eventually("whole templates", Duration::from_secs(90), || {
         let template = side.templates.templates.borrow().clone();
         (template?.transactions.len() == 8).then_some(())
@@ -450,7 +453,7 @@ fn the_longest_request_is_tried_again_when_the_node_was_away() {
 }
 
 #[test]
-fn another_cookie_is_read_and_no_work_is_taken_while_it_downloads() {
+fn a_new_cookie_is_read_and_no_work_is_taken_while_it_downloads() {
     let node = FakeBlvm::start();
     let side = Side::start(&node);
     side.full(11);
@@ -483,7 +486,7 @@ fn tips_and_events_come_over_the_nodeapi_in_both_layouts() {
         eventually("templates are compared", PATIENCE, || {
             (api.templates.load(SeqCst) > 0).then_some(())
         });
-        // A tip that is made right after the last one was seen is seen a second later by asking. A
+        // A tip made right after the last one was seen would be seen a second later by polling. A
         // busy machine may take as long for some of them.
         let (mut quick, mut height) = (0, 10);
         while quick < 3 && height < 30 {
@@ -507,7 +510,7 @@ fn tips_and_events_come_over_the_nodeapi_in_both_layouts() {
 fn a_broken_nodeapi_costs_nothing() {
     let node = FakeBlvm::start();
     let api = FakeApi::start(&node.socket(), Hash256([1; 32]), "0.1.83");
-    // A template in no layout: the conversation goes on without.
+    // A template in neither layout: the connection goes on without it.
     let head = [&1_u32.to_le_bytes()[..], &5_u64.to_le_bytes(), &[1, 1], &[9; 50]].concat();
     let length = u32::try_from(head.len()).unwrap().to_be_bytes();
     api.set(|script| script.garbage = Some([&length[..], &head].concat()));
@@ -522,7 +525,7 @@ fn a_broken_nodeapi_costs_nothing() {
     advance(11);
     let tips = api.tips.load(SeqCst);
     eventually("tips are asked for", PATIENCE, || (api.tips.load(SeqCst) > tips + 3).then_some(()));
-    // An event that ends too early, a frame without end, and nobody there.
+    // An event that ends too early, an endless frame, and nobody there.
     for garbage in [&[0, 0, 0, 12, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0][..], &[0xFF; 4]] {
         eventually("it is connected", PATIENCE, || api.is_connected().then_some(()));
         let tips = api.tips.load(SeqCst);

@@ -23,7 +23,7 @@ fn address(node: &BlvmNode) -> Address {
     Address::from_script(&anyone_can_spend(), node.network()).unwrap()
 }
 
-/// Spends the first output of `txid`, of `value` sats, to the like of it.
+/// Spends the first output of `txid`, of `value` sats, to an output of the same kind.
 fn spend(txid: Txid, value: u64) -> Transaction {
     let output = TxOut { value: Amount::from_sat(value), script_pubkey: anyone_can_spend() };
     Transaction {
@@ -115,12 +115,12 @@ async fn blocks_are_mined_through_a_blvm_node() {
     assert!(count("NodeAPI: its template agrees") > 0);
     assert_eq!(count("contradict"), 0);
 
-    // Gone from under a running gateway, which goes on; and gone for one that starts.
+    // Removed under a running gateway, which goes on, and missing for one that starts.
     std::fs::remove_file(node.socket()).unwrap();
     let second = miner(&gateway);
     wait_for_height(&node, top + 2);
     second.stop().await;
-    // The node counts connections of the last minute, of this and of the next gateway.
+    // The node counts connections of the last minute, from this gateway and from the next.
     let gateway = gateway.restart();
     gateway.wait_for_line("NodeAPI is unavailable", Duration::from_secs(30));
     let top = node.height();

@@ -65,7 +65,7 @@ fn check_says_what_works_and_what_to_do() {
     let (code, told) = check(&toml.replace("secret", "wrong"));
     assert_eq!(code, Some(78), "{told}");
     assert!(told.contains("PROBLEM node") && told.contains("rpc_password"), "{told}");
-    assert!(!told.contains("wrong"), "a password is no text for a log: {told}");
+    assert!(!told.contains("wrong"), "a password does not belong in a log: {told}");
 
     let (code, told) = check(&toml.replace(ADDRESS, "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4"));
     assert_eq!(code, Some(78), "{told}");
@@ -98,7 +98,7 @@ async fn a_pool_must_have_the_configured_key() {
         assert!(told.contains("pool.public_key is most likely not its key"), "{told}");
     }
 
-    // Something else that answers at once, and something that never does.
+    // Another server that answers at once, and one that never does.
     let stranger = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = stranger.local_addr().unwrap().port();
     let talk = std::thread::spawn(move || {
@@ -159,7 +159,8 @@ async fn ports_and_paths_are_tried() {
     assert!(told.contains("PROBLEM ledger.data_dir: /proc/nowhere"), "{told}");
 }
 
-/// What `sudo gatewayd check` made would be root's, and the service could neither read nor replace it.
+/// What `sudo gatewayd check` created would be root's, and the service could neither read nor
+/// replace it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_check_leaves_nothing_behind() {
     let node = node().await;
@@ -180,9 +181,9 @@ async fn a_check_leaves_nothing_behind() {
     assert!(gateway.lines().iter().any(|line| line.contains(key)), "{told}");
 }
 
-/// The ports of the one that runs are no problem: it is restarted, or told to reload.
+/// The ports of the running one are not a problem: it will be restarted, or told to reload.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_that_runs_may_be_checked() {
+async fn a_running_gateway_may_be_checked() {
     let node = node().await;
     let port = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
     let toml = config(&node_toml(&node), ADDRESS)
@@ -212,7 +213,7 @@ async fn a_node_for_blocks_only_is_tried_too() {
 }
 
 #[test]
-fn every_error_has_its_place_and_its_advice() {
+fn every_error_has_a_location_and_advice() {
     let toml = config("[[node]]\nrpc_url = \"https://x\"", "mine").replace("[api]", "[apy]");
     let environment = [("GATEWAYD_LOG__FORMAT", "xml"), ("GATEWAYD_POOLING__TIMOUT", "1s")];
     let (code, told) = check_with(&toml, &environment);
@@ -248,7 +249,7 @@ fn the_environment_overrides_the_file() {
     assert_eq!(code, Some(0), "{told}");
 }
 
-/// Containers have no file: nodes and pools are lists of tables, so they have to work too.
+/// Containers have no file: nodes and pools, which are lists of tables, have to work too.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_environment_may_be_all_there_is() {
     let node =
@@ -285,7 +286,7 @@ async fn the_environment_may_be_all_there_is() {
     assert!(told.contains(&format!("ok      pool 127.0.0.1:{port}")), "{told}");
 }
 
-/// What people do who come from datum_gateway, as far as `check`.
+/// What people coming from datum_gateway do, up to `check`.
 #[test]
 fn an_imported_configuration_passes_check() {
     let node =
@@ -293,7 +294,7 @@ fn an_imported_configuration_passes_check() {
     let json = fs::read_to_string("tests/vectors/datum_gateway/all-keys.json").unwrap();
     let url = node.rpc_url();
     let with_login = |login: &str| url.replace("http://", &format!("http://{login}@"));
-    // Only what has to exist on this machine is exchanged.
+    // Only what has to exist on this machine is replaced.
     let json = [
         ("http://node.lan:8331", &*url),
         ("\"datum\",", "\"me\","),

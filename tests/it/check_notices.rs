@@ -1,5 +1,5 @@
-//! What `gatewayd check` says of a configuration that works and could be better, and what the log
-//! and the page say of a ZeroMQ that is silent.
+//! What `gatewayd check` says about a configuration that works but could be better, and what the
+//! log and the page say about a silent ZeroMQ.
 
 use std::{
     fs,
@@ -30,7 +30,7 @@ fn config(nodes: &str) -> String {
     )
 }
 
-/// Exit code, and all that `gatewayd check` says.
+/// Exit code and output of `gatewayd check`.
 fn check(toml: &str, args: &[&str]) -> (Option<i32>, String) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("gatewayd.toml");
@@ -41,7 +41,7 @@ fn check(toml: &str, args: &[&str]) -> (Option<i32>, String) {
     (output.status.code(), told)
 }
 
-/// A node whose ZeroMQ is there, and publishes something else; or that was built without.
+/// A node whose ZeroMQ publishes something else, or that was built without it.
 fn deaf(args: &[&str]) -> (Bitcoind, String) {
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
     let publisher = format!("-zmqpubrawblock=tcp://127.0.0.1:{port}");
@@ -95,9 +95,9 @@ fn a_zeromq_without_blocks_is_noticed() {
     assert_eq!(warned(&gateway, "node-zmq"), None);
 }
 
-/// Where the node does not say what it publishes, blocks do.
+/// Where the node does not say what it publishes, blocks show it.
 #[test]
-fn a_silent_zeromq_is_noticed_by_the_blocks_that_come() {
+fn a_silent_zeromq_is_noticed_when_blocks_arrive() {
     let allowed = "getblocktemplate,getblockchaininfo,getnetworkinfo,getbestblockhash,\
                    getblockheader,generatetoaddress,getblockcount,stop,uptime,waitforblockheight";
     let allowed = format!("-rpcwhitelist=u:{allowed}");
@@ -121,7 +121,7 @@ fn hostile() -> Vec<Vec<u8>> {
     open.extend_from_slice(b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03PUB");
     let with = |bytes: &[u8]| [&open[..], bytes].concat();
     let parts = b"\x01\x09hashblock".repeat(1 << 20);
-    // A frame of 2^40 bytes, parts without end, and another mechanism.
+    // A frame of 2^40 bytes, endless parts, and another mechanism.
     vec![with(b"\x02\0\0\x01\0\0\0\0\0"), with(&parts), {
         let mut greeting = b"\xFF\0\0\0\0\0\0\0\0\x7F\x03\x01CURVE".to_vec();
         greeting.resize(64, 0);
@@ -129,7 +129,7 @@ fn hostile() -> Vec<Vec<u8>> {
     }]
 }
 
-/// Nine bytes from there once ended the process, at each start anew.
+/// Nine bytes from a publisher once ended the process, at every start.
 #[test]
 fn a_hostile_zeromq_costs_no_tip() {
     let publisher = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();

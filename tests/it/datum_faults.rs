@@ -29,7 +29,7 @@ struct Rig {
 }
 
 impl Rig {
-    /// HELLO has been said and read.
+    /// HELLO has been sent and read.
     fn new() -> Self {
         let (now, mut out) = (start(), Vec::new());
         let keys = Identity::from_secrets(&[5; 32], [6; 32]);
@@ -79,7 +79,7 @@ impl Rig {
         self.client.on_bytes(bytes, self.now, &mut self.out, &mut self.events)
     }
 
-    /// What the pool hears, in plaintext.
+    /// What the pool receives, in plaintext.
     fn sent(&mut self) -> Vec<Vec<u8>> {
         let out = std::mem::take(&mut self.out);
         self.pool.hear(&out)
@@ -139,7 +139,7 @@ fn a_response_signed_by_somebody_else_ends_the_connection() {
 }
 
 #[test]
-fn a_response_that_nobody_signed_or_that_ends_early_ends_the_connection() {
+fn an_unsigned_or_truncated_response_ends_the_connection() {
     let mut rig = Rig::new();
     let plain = rig.pool.plain(2, &[0; 300]);
     let error = rig.hear(&plain).unwrap_err();
@@ -192,7 +192,7 @@ fn an_unsigned_configuration_counts_for_nothing() {
     let error = rig.hear(&unsigned).unwrap_err();
     assert_eq!(error, ClientError::Configuration(Fault::UnsignedConfiguration));
 
-    // Once there is a good one, that stays.
+    // Once there is a good one, it stays in force.
     let mut rig = Rig::configured();
     let unsigned = rig.pool.mining(&plain, false);
     rig.hear(&unsigned).unwrap();
@@ -247,7 +247,7 @@ fn minimum_difficulties_are_rounded_up_to_powers_of_two() {
 }
 
 #[test]
-fn a_good_coinbaser_is_taken() {
+fn a_good_coinbaser_is_used() {
     let mut rig = Rig::asking();
     let outputs = [output(6000, 1), output(3000, 2)];
     let bytes = rig.pool.coinbaser(10_000, 3, &outputs);
@@ -333,7 +333,7 @@ fn a_late_coinbaser_is_not_taken_for_the_next_tip_of_the_same_value() {
         let [Event::Coinbaser { coinbaser, .. }] = &rig.events[..] else { panic!() };
         assert_eq!((coinbaser.id, coinbaser.request.prevhash), (id, Hash256([tip; 32])));
     }
-    // One that never comes is waited for no longer than a minute.
+    // One that never comes is awaited for no longer than a minute.
     rig.client.on_template(&template(3, 10_000), rig.now, &mut rig.out).unwrap();
     rig.now += 5 * SECOND;
     rig.client.on_deadline(rig.now, &mut rig.events).unwrap();
@@ -361,12 +361,12 @@ fn silence_ends_the_connection_and_keep_alives_keep_it() {
 }
 
 #[test]
-fn a_pool_that_never_configures_is_left() {
+fn a_pool_that_never_configures_is_abandoned() {
     let mut rig = Rig::welcomed();
     rig.now += 30 * SECOND;
     let info = rig.pool.info("soon");
     rig.hear(&info).unwrap();
-    // As long as it says something, it has its time, but not for ever.
+    // As long as it sends something, it has more time, but not for ever.
     for _ in 0..8 {
         rig.now += 30 * SECOND;
         rig.client.on_deadline(rig.now, &mut rig.events).unwrap();
@@ -382,14 +382,14 @@ fn a_pool_that_never_configures_is_left() {
 const SIGNED: u8 = 1;
 const SEALED: u8 = 2;
 
-/// A frame in the clear that says `flags` of itself.
+/// A frame in the clear with these `flags`.
 fn flagged(pool: &mut ScriptedPool, command: u8, message: &[u8], flags: u8) -> Vec<u8> {
     let mut bytes = pool.plain(command, message);
     bytes[3] ^= flags;
     bytes
 }
 
-/// A response with a message of the day as it stands, signed and not sealed.
+/// A response with this raw message of the day, signed and not sealed.
 fn clear_response(rig: &mut Rig, motd: &[u8]) -> Vec<u8> {
     let (echo, session) = (rig.pool.visitor.keys, *rig.pool.session.public());
     let mut message = Vec::new();
@@ -401,7 +401,7 @@ fn clear_response(rig: &mut Rig, motd: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_response_may_be_signed_alone_and_say_as_much_as_it_likes() {
+fn a_response_may_be_only_signed_and_of_any_length() {
     for (motd, len) in [(vec![b'm'; 10_000], 511), (b"hello".to_vec(), 5), (vec![], 0)] {
         let mut rig = Rig::new();
         let response = clear_response(&mut rig, &motd);
@@ -412,7 +412,7 @@ fn a_response_may_be_signed_alone_and_say_as_much_as_it_likes() {
         rig.hear(&configuration).unwrap();
         assert!(matches!(&rig.events[..], [Event::Configured(_)]));
     }
-    // Signed by somebody else, it is worth nothing.
+    // Signed by somebody else, it is worthless.
     let mut rig = Rig::new();
     rig.pool.identity = Identity::from_secrets(&[8; 32], [8; 32]);
     let response = clear_response(&mut rig, b"hello\0");
@@ -450,7 +450,7 @@ fn a_mining_message_may_be_sealed_to_the_session_key_or_signed_in_the_clear() {
         panic!("{:?}", rig.events)
     };
 
-    // Where the response was not sealed, anybody may know our session key.
+    // If the response was not sealed, anybody may know our session key.
     let mut rig = Rig::new();
     let response = clear_response(&mut rig, b"hello");
     rig.hear(&response).unwrap();
@@ -459,7 +459,7 @@ fn a_mining_message_may_be_sealed_to_the_session_key_or_signed_in_the_clear() {
 }
 
 #[test]
-fn frames_may_be_as_long_as_their_header_can_say() {
+fn frames_may_be_as_long_as_their_header_allows() {
     let mut rig = Rig::configured();
     let mut message = encoded(&ToGateway::Validate {
         slot: 0,
@@ -513,7 +513,7 @@ fn contexts_go_out_once_for_each_slot_and_class_on_a_connection() {
 }
 
 #[test]
-fn slots_are_taken_by_jobs_with_shares_and_a_late_share_takes_one_again() {
+fn jobs_with_shares_take_slots_and_a_late_share_takes_one_again() {
     let mut rig = Rig::configured();
     let mut jobs = Jobs::new();
     let all: Vec<_> = (0..30).map(|_| jobs.add(&template(1, 10_000), &payout())).collect();
@@ -532,7 +532,7 @@ fn slots_are_taken_by_jobs_with_shares_and_a_late_share_takes_one_again() {
         .collect();
     let firsts = [0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2].map(|slot| (slot, true, true));
     assert_eq!(told, [&firsts[..], &[(1, false, false); 2]].concat());
-    // A spot check is for what the pool was last told of in a slot.
+    // A spot check is about the job that the pool was last sent for a slot.
     let (_, ids) = validate(&mut rig, &[0x50, 0x10, 2]);
     assert!(matches!(
         ToPool::decode(&ids),
@@ -567,7 +567,7 @@ fn the_subsidy_only_and_the_blank_job_of_a_tip_share_a_slot() {
         [
             (0, 0xFF, Some(0), Some(0xFF)),
             (0, 0xFF, None, None),
-            // What the pool is told of the blank job is more, and takes the place of what it knew.
+            // What the pool is told about the blank job is more, and replaces what it knew.
             (0, 0, Some(2), Some(0)),
             (0, 0xFF, None, Some(0xFF)),
             (0, 0, None, None),
@@ -580,7 +580,7 @@ fn the_subsidy_only_and_the_blank_job_of_a_tip_share_a_slot() {
 /// A reorganisation that goes back to a tip makes a second job of the same kind on it, with a coinbase
 /// of its own; the pool rebuilt its shares with that of the first, and refused them.
 #[test]
-fn each_subsidy_only_job_of_a_tip_is_told_with_its_own_coinbase() {
+fn each_subsidy_only_job_of_a_tip_is_sent_with_its_own_coinbase() {
     let mut rig = Rig::configured();
     let mut builder = JobBuilder::new(1);
     let full = template(1, 10_000);
@@ -635,7 +635,7 @@ fn answers_are_matched_oldest_first_and_stray_ones_reported() {
     assert_eq!(rig.client.awaiting(), 0);
 }
 
-/// The pool asks; what comes back, and under which job id.
+/// The pool asks; returns the answer and its job id.
 fn validate(rig: &mut Rig, plain: &[u8]) -> (u8, Vec<u8>) {
     let bytes = rig.pool.mining(plain, false);
     rig.hear(&bytes).unwrap();
@@ -684,7 +684,7 @@ fn job_validation_answers_every_question() {
     ] {
         let (found, answer) = validate(&mut rig, plain);
         assert_eq!((found, error(&answer)), (slot, expected));
-        // As the C gateway does, whose whole blocks alone go without.
+        // Like the C gateway, in which only whole blocks go without padding.
         let Ok(ToPool::Validation { padding, .. }) = ToPool::decode(&answer) else { panic!() };
         assert!(!padding.is_empty(), "{expected:?}");
     }
@@ -787,7 +787,7 @@ proptest! {
     }
 
     #[test]
-    fn what_a_pool_says_round_trips(
+    fn what_a_pool_sends_round_trips(
         script in prop::collection::vec(any::<u8>(), 0..256),
         tag in prop::collection::vec(any::<u8>(), 0..256),
         body: Vec<u8>,

@@ -2,7 +2,7 @@
 //! pool, then gatewayd does, on the same template, and what the two say to the pool is compared
 //! field by field. `tests/peers/datum-gateway` runs it.
 //!
-//! It takes no hash below difficulty 1, so this takes a minute or three of the processor.
+//! It accepts no hash below difficulty 1, so this takes one to three minutes of CPU time.
 
 use std::{
     collections::BTreeMap,
@@ -34,7 +34,7 @@ const AGENT: &str = "bitaxe/BM1368/v2.9.0";
 const TAG_SECONDARY: &str = "same template";
 const UNIQUE_ID: u16 = 4711;
 
-/// What may differ, and why. Whatever else does fails the test.
+/// What may differ, and why. Any other difference fails the test.
 const ALLOWED: &[(&str, &str)] = &[
     ("hello.user agent", "each says its own name and version"),
     ("share.job id", "counts the jobs of a connection, which were made at other times"),
@@ -53,7 +53,7 @@ async fn the_c_gateway_mines_here_and_says_what_gatewayd_says() {
     let options = NodeOptions {
         // A share of difficulty 1 is a block once in 65,536 times: one would end the template.
         nbits: Nbits::new(0x1b00_ffff).unwrap(),
-        // Below 17 the C gateway makes no valid block, from 150 on it does not know the subsidy.
+        // Below 17 the C gateway makes no valid block; from 150 on it gets the subsidy wrong.
         initial_height: 120,
         transactions_per_second: 0,
         ..NodeOptions::default()
@@ -64,16 +64,16 @@ async fn the_c_gateway_mines_here_and_says_what_gatewayd_says() {
     let pool = Pool::start(options, any).await.unwrap();
 
     let tip = node.best_hash();
-    // First, as it is less particular: a share of difficulty 1 is enough to wait for.
+    // First, because it is less particular: a share of difficulty 1 is enough to wait for.
     let ours = with_gatewayd(&node, &pool).await;
-    // The C gateway takes 0 for 2.
+    // The C gateway reads 0 as 2.
     pool.set_config(PoolConfig { min_difficulty: 1, ..pool.config() });
     let theirs = with_the_c_gateway(&node, &pool).await;
     assert_eq!(node.best_hash(), tip, "both have worked on the same template");
     assert_no_difference_but_those_allowed(&theirs, &ours);
 }
 
-/// Configured, with a split, with shares that are accepted and templates that bear a look.
+/// Configured, with a split, with shares that are accepted and templates that pass the checks.
 async fn with_the_c_gateway(node: &NodeHandle, pool: &PoolHandle) -> Fields {
     let (before, coinbasers) = (pool.heard().len(), pool.stats().coinbasers);
     let folder = tempfile::TempDir::with_prefix("datum-gateway-").unwrap();
@@ -118,7 +118,7 @@ fn miner(connect: &str, hashrate_max: Option<f64>) -> MinerHandle {
     Miner::start(options).unwrap()
 }
 
-/// Waits for a whole conversation, after the first `skip` messages, and takes it to pieces.
+/// Waits for a whole conversation, after the first `skip` messages, and splits it into fields.
 fn said(pool: &PoolHandle, skip: usize, gateway: &Gateway) -> Fields {
     let before = pool.stats();
     let mut fields = Fields::new();
@@ -173,8 +173,8 @@ fn full_share(heard: &[Heard]) -> Option<ShareMessage<'_>> {
     })
 }
 
-/// Questions that cannot be answered. Asked at once: the C gateway makes a job every two minutes,
-/// and comes to the last slot while a share of difficulty 1 is waited for.
+/// Questions that cannot be answered. Asked at once, because the C gateway makes a job every two
+/// minutes, and would reach the last slot during the wait for a share of difficulty 1.
 fn unused_slots() -> [(&'static str, Probe); 3] {
     let ask = |slot, wanted| Probe { slot, wanted, indexes: Vec::new() };
     [
@@ -338,7 +338,7 @@ fn assert_no_difference_but_those_allowed(theirs: &Fields, ours: &Fields) {
     );
 }
 
-#[allow(clippy::print_stdout, reason = "the list is for whoever looks at the run")]
+#[allow(clippy::print_stdout, reason = "the list is for people who read the output")]
 fn say(line: &str) {
     println!("{line}");
 }
@@ -401,7 +401,7 @@ fn our_config(node: &NodeHandle, pool: &PoolHandle) -> String {
     )
 }
 
-/// `DATUM_GATEWAY`, else the one that `.ci/datum-gateway` has fetched.
+/// `DATUM_GATEWAY`, otherwise the one that `.ci/datum-gateway` has fetched.
 fn datum_gateway() -> PathBuf {
     if let Some(path) = env::var_os("DATUM_GATEWAY").filter(|path| !path.is_empty()) {
         return path.into();

@@ -125,7 +125,7 @@ impl Rig {
         let assignment = Assignment::new(class, difficulty(), quickdiff);
         let username = Username("addr.rig".into());
         let (mut shares, mut scratch) = (Vec::new(), Vec::new());
-        // Of another miner each time: one alone may have only so many on a job.
+        // From a new miner each time: a single one may send only a limited number for a job.
         self.seen = SeenShares::default();
         while shares.len() < count {
             self.nonce += 1;
@@ -158,7 +158,7 @@ impl Rig {
         self.gateway.shares.send(shares.into()).await.unwrap();
     }
 
-    /// Waits until every share has come to its end.
+    /// Waits until the outcome of every share is known.
     async fn settled(&self) -> PoolStatsView {
         let all = async {
             loop {
@@ -191,7 +191,7 @@ fn now() -> u32 {
     u32::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap()
 }
 
-/// So easy that a share takes some hashes only, at target byte 0.
+/// So easy that a share takes only a few hashes, at target byte 0.
 fn difficulty() -> Difficulty {
     Difficulty::pow2(-28)
 }
@@ -252,7 +252,7 @@ async fn a_pool_that_goes_away_and_returns_gets_every_share_once() {
     rig.send(shares).await;
     rig.settled().await;
 
-    // These the pool counts, but its answers never come.
+    // The pool counts these, but its answers never come.
     rig.pool.set_fault(Some(Fault::SilentShares));
     let shares = rig.mine(&job, CoinbaseClass::S21, false, 10);
     rig.send(shares).await;
@@ -261,7 +261,7 @@ async fn a_pool_that_goes_away_and_returns_gets_every_share_once() {
     rig.state(|state| matches!(state, PoolState::Down { .. })).await;
     rig.pool.set_fault(None);
 
-    // And these find nobody.
+    // There is no pool for these.
     let shares = rig.mine(&job, CoinbaseClass::Small, false, 30);
     rig.send(shares).await;
     until("they are held", PATIENCE, || rig.gateway.stats.view().held >= 40).await;
@@ -299,10 +299,10 @@ async fn new_terms_reach_the_work_and_its_shares_are_accepted() {
     assert_eq!((view.accepted, view.rejected), (10, vec![]));
 }
 
-/// `benches/outages` runs it: a minute and a half, for the clocks that it waits for.
+/// `benches/outages` runs it: it takes a minute and a half, because it waits for timeouts.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a minute and a half long: benches/outages"]
-async fn a_hundred_thousand_shares_of_which_no_third_one_is_answered() {
+async fn a_hundred_thousand_shares_of_which_every_third_is_unanswered() {
     const SHARES: usize = 100_000;
     let mut rig = Rig::start(PoolConfig::default()).await;
     rig.pool.set_habits(Habits {
@@ -315,7 +315,7 @@ async fn a_hundred_thousand_shares_of_which_no_third_one_is_answered() {
     let mut resident = Vec::new();
     for at in 0..SHARES / 500 {
         let mut shares = rig.mine(&job, CoinbaseClass::Default, false, 500);
-        // One in ten is refused: its hash is another one.
+        // One in ten is refused: it has the wrong hash.
         shares.iter_mut().step_by(10).for_each(|share| share.extranonce = [9; 12]);
         rig.send(shares).await;
         if at % 40 == 39 {
@@ -350,7 +350,7 @@ fn resident_kib() -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-/// Its number was made with the first job on the last tip, long before the later ones on that.
+/// Its number was assigned with the first job on the last tip, long before the later jobs on that.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn shares_and_blocks_on_a_tips_first_job_reach_the_pool_however_often_the_last_was_refreshed()
 {
@@ -377,7 +377,7 @@ async fn shares_and_blocks_on_a_tips_first_job_reach_the_pool_however_often_the_
     let shares = rig.mine(&empty, CoinbaseClass::Default, false, 12);
     assert!(shares.iter().all(|share| share.is_block));
     rig.send(shares).await;
-    // One on the old tip comes late.
+    // One on the old tip arrives late.
     let late = rig.mine(&last, CoinbaseClass::Default, false, 1);
     let flagged = rig.pool.stats().blocks_flagged;
     rig.send(late).await;
@@ -389,7 +389,7 @@ async fn shares_and_blocks_on_a_tips_first_job_reach_the_pool_however_often_the_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn with_any_fault_of_the_pool_the_gateway_lives_and_recovers() {
+async fn the_gateway_survives_any_fault_of_the_pool_and_recovers() {
     for fault in [
         Fault::BadResponseSignature,
         Fault::WrongEcho,

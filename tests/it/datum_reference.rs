@@ -1,5 +1,5 @@
-//! The C gateway's own bytes: every frame of a recorded session opens, parses and is written again
-//! to the same bytes, and every share rebuilds to the header that its miner hashed.
+//! The C gateway's own bytes: every frame of a recorded session opens, parses and is rewritten to
+//! the same bytes, and every share rebuilds to the header that its miner hashed.
 
 use std::collections::HashMap;
 
@@ -74,7 +74,7 @@ struct Direction {
 }
 
 impl Direction {
-    /// Unmasks, opens and writes again; gives back the header.
+    /// Unmasks, opens and rewrites; returns the header.
     fn follow(&mut self, wire: &[u8], plain: &[u8]) -> Header {
         let word = u32::from_le_bytes(wire[..4].try_into().unwrap());
         let header = Header::decode(self.mask.apply(word));
@@ -165,7 +165,7 @@ fn each_message(mut visit: impl FnMut(bool, &[u8])) -> (PublicIdentity, PublicId
 }
 
 #[test]
-fn every_frame_opens_parses_and_is_written_again_to_the_same_bytes() {
+fn every_frame_opens_parses_and_is_rewritten_to_the_same_bytes() {
     let mut counts = HashMap::new();
     each_message(|from_pool, plain| {
         let mut again = Vec::new();
@@ -237,7 +237,7 @@ fn check_share(share: &ShareMessage<'_>, slots: &mut [Slot; 8]) {
     assert_eq!(target.is_met_by(&rebuilt.hash), share.flags.has(ShareFlags::BLOCK));
     let paid: u64 = coinbase.output.iter().map(|output| output.value.to_sat()).sum();
     if !share.flags.has(ShareFlags::SUBSIDY_ONLY) {
-        // Subsidy-only work of the C gateway overpays here: it halves as mainnet does.
+        // Subsidy-only work of the C gateway overpays here: it uses mainnet's halvings.
         assert_eq!(paid, job.coinbase_value);
     }
 }

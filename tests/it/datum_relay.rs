@@ -79,7 +79,7 @@ impl Rig {
         self.pool.as_mut().unwrap().hear(&out)
     }
 
-    /// Nonces of the shares that the pool hears.
+    /// Nonces of the shares that the pool receives.
     fn sent_shares(&mut self) -> Vec<u32> {
         let nonce = |plain: &Vec<u8>| match ToPool::decode(plain).unwrap() {
             ToPool::Share(share) => Some(share.nonce),
@@ -115,7 +115,7 @@ impl Rig {
         lost.iter().find(|(reason, _)| *reason == why).map_or(0, |(_, count)| *count)
     }
 
-    /// Nothing is ever forgotten.
+    /// Checks that no share is lost track of.
     fn check_accounts(&self) {
         let view = self.stats.view();
         let answered = view.accepted + view.rejected_total() + view.unanswered;
@@ -149,7 +149,7 @@ fn a_configuration_makes_a_payout_and_a_coinbaser_completes_it() {
 }
 
 #[test]
-fn a_late_or_refused_coinbaser_settles_and_no_other_values_split_is_used() {
+fn a_late_or_refused_coinbaser_settles_and_no_split_for_another_value_is_used() {
     let mut rig = Rig::up();
     let bytes = rig.pool.as_mut().unwrap().coinbaser(10_000, 3, &[output(9000, 1)]);
     rig.hear(&bytes).unwrap();
@@ -206,7 +206,7 @@ fn shares_held_while_the_pool_is_away_are_sent_when_it_returns() {
     rig.connect("pool:1");
     rig.configure(TAG);
     assert_eq!(rig.sent_shares(), [2, 3], "unanswered ones first, with their contexts");
-    // The pool had counted the second one; its answer was what got lost.
+    // The pool had counted the second one; only its answer got lost.
     rig.answer(&share(&job, 2), ShareStatus::Rejected, ShareReason::DUPLICATE);
     rig.answer(&share(&job, 3), ShareStatus::Tentative, ShareReason::NONE);
     let view = rig.stats.view();
@@ -215,7 +215,7 @@ fn shares_held_while_the_pool_is_away_are_sent_when_it_returns() {
     rig.check_accounts();
 }
 
-/// A flood once pushed an honest miner's shares out: of 50 that it was told were good, one came.
+/// A flood once pushed out an honest miner's shares: of 50 that it saw accepted, one arrived.
 #[test]
 fn a_flooders_shares_go_first_when_there_is_no_room() {
     let mut rig = Rig::up();
@@ -255,12 +255,12 @@ fn held_shares_are_lost_by_reason() {
     rig.relay.on_deadline(rig.now).unwrap();
     assert_eq!((rig.lost(Lost::Expired), rig.stats.view().held), (1, 1));
 
-    // Another tag: what was mined under the old one is worth nothing to the pool.
+    // Another tag: what was mined with the old one is worthless to the pool.
     rig.connect("pool:1");
     rig.configure(b"other");
     assert_eq!(rig.lost(Lost::TermsChanged), 1);
 
-    // The block was found meanwhile.
+    // The block was found in the meantime.
     let job = rig.job(1);
     rig.drop_connection();
     rig.mine(vec![share(&job, 3)]);
@@ -289,7 +289,8 @@ fn nothing_is_held_when_the_operator_says_so() {
     rig.mine(vec![share(&job, 2), block]);
     assert_eq!((rig.lost(Lost::Expired), rig.stats.view().held), (2, 1), "but a block is");
     rig.check_accounts();
-    // Miners are told at once, of a pool that keeps its ids too, that nobody takes their shares.
+    // Miners are told at once that nobody accepts their shares, even with a pool that keeps its
+    // ids.
     for _ in 0..2 {
         rig.connect("pool:1");
         rig.configure(TAG);
@@ -307,7 +308,7 @@ fn shares_queue_for_a_pool_that_is_there_even_when_nothing_is_held() {
     rig.connect("pool:1");
     rig.configure(TAG);
     let job = rig.job(1);
-    // More than goes out at once.
+    // More than are sent at once.
     rig.mine((0..16_390).map(|nonce| share(&job, nonce)).collect());
     rig.sent();
     rig.relay.on_deadline(rig.now).unwrap();
@@ -319,7 +320,7 @@ fn shares_queue_for_a_pool_that_is_there_even_when_nothing_is_held() {
     rig.check_accounts();
 }
 
-/// The id that the pool gives with its next configuration.
+/// Configures with this prime id.
 fn configure_as(rig: &mut Rig, prime_id: u32) {
     let ToGateway::Configuration(mut configuration) = configuration(&SCRIPT, TAG, 0) else {
         panic!()
@@ -339,7 +340,7 @@ fn work_is_void_as_soon_as_a_pool_of_unknown_habits_goes() {
     rig.drop_connection();
     let PoolTerms { series, void_series, .. } = terms(rig.relay.payout().unwrap());
     assert_eq!((*series, *void_series), (1, 1));
-    // It may turn out to keep its ids: what miners were told is kept until then.
+    // It may turn out to keep its ids: accepted shares are held until that is known.
     rig.mine(vec![share(&job, 2)]);
     assert_eq!(rig.stats.view().held, 2);
     rig.connect("pool:1");
@@ -349,7 +350,7 @@ fn work_is_void_as_soon_as_a_pool_of_unknown_habits_goes() {
     assert_eq!(rig.relay.status().keeps_prime_id, Some(true));
     let PoolTerms { series, void_series, .. } = terms(rig.relay.payout().unwrap());
     assert_eq!((*series, *void_series), (2, 1), "miners were given other work meanwhile");
-    // From now on, its work goes on while it is away.
+    // From now on, work for it goes on while it is away.
     rig.drop_connection();
     assert_eq!(terms(rig.relay.payout().unwrap()).void_series, 1);
     rig.check_accounts();
@@ -389,7 +390,7 @@ fn nothing_waits_for_a_pool_that_gives_each_connection_an_id_of_its_own() {
     assert!(rig.relay.take_news().memory);
     let view = rig.stats.view();
     assert_eq!((view.unanswered, rig.lost(Lost::TermsChanged)), (1, 1));
-    // Now it is known: what was sent is given up at once, and so is what comes late.
+    // Now it is known: what was sent is given up at once, and so is what arrives late.
     let job = rig.job(1);
     rig.sent();
     let block = Share { is_block: true, ..share(&job, 4) };
@@ -398,16 +399,16 @@ fn nothing_waits_for_a_pool_that_gives_each_connection_an_id_of_its_own() {
     rig.drop_connection();
     rig.mine(vec![block, share(&job, 5)]);
     let view = rig.stats.view();
-    // The last one was accepted before its miner's connection knew, and so was on its way.
+    // The last one was accepted before its miner's connection knew, and so was in flight.
     assert_eq!((view.unanswered, view.held, rig.lost(Lost::TermsChanged)), (3, 1, 1));
     rig.connect("pool:1");
     configure_as(&mut rig, 2);
-    assert_eq!(rig.sent_shares(), [4], "it is told of a block, whether it takes it or not");
+    assert_eq!(rig.sent_shares(), [4], "it is sent a block, whether it accepts it or not");
     rig.check_accounts();
 }
 
 #[test]
-fn what_was_learnt_of_a_pool_counts_in_the_next_run() {
+fn what_was_learnt_about_a_pool_counts_in_the_next_run() {
     let mut rig = Rig::up();
     rig.drop_connection();
     rig.connect("pool:1");
@@ -462,7 +463,7 @@ fn answers_that_never_come_are_given_up_after_a_minute() {
     let view = rig.stats.view();
     assert_eq!((view.awaiting, view.unanswered), (0, 1000));
     assert_eq!(view.pools[0].1.unanswered, 1000);
-    // One that comes later still is no harm.
+    // One that arrives even later does no harm.
     rig.answer(&share(&job, 0), ShareStatus::Accepted, ShareReason::NONE);
     rig.check_accounts();
 }
@@ -484,7 +485,7 @@ fn a_pool_that_answers_nothing_gets_every_share_and_holds_no_template_in_memory(
     let (template, job) = (Arc::downgrade(&job.template), drop(job));
     let () = job;
     rig.jobs = Jobs::new();
-    // The pool's eight slots go on with other jobs.
+    // The pool's eight slots are reused for other jobs.
     for tip in 2..11 {
         let job = rig.job(tip);
         rig.mine(vec![share(&job, 1)]);
@@ -496,7 +497,7 @@ fn a_pool_that_answers_nothing_gets_every_share_and_holds_no_template_in_memory(
 }
 
 #[test]
-fn a_status_that_nobody_knows_is_an_answer() {
+fn an_unknown_status_is_an_answer() {
     let mut rig = Rig::up();
     let job = rig.job(1);
     rig.mine(vec![share(&job, 1)]);
@@ -541,7 +542,7 @@ fn a_split_ends_with_its_connection() {
 }
 
 #[test]
-fn another_pools_split_is_not_taken_over() {
+fn another_pools_split_is_not_adopted() {
     let mut rig = Rig::up();
     let bytes = rig.pool.as_mut().unwrap().coinbaser(10_000, 3, &[output(9000, 1)]);
     rig.hear(&bytes).unwrap();
@@ -553,7 +554,7 @@ fn another_pools_split_is_not_taken_over() {
     assert!(terms(payout).coinbaser.is_none() && terms(payout).settled.is_none());
 }
 
-/// What is logged on this thread meanwhile.
+/// What `act` logs on this thread.
 fn logged(act: impl FnOnce()) -> String {
     #[derive(Clone, Default)]
     struct Log(Arc<Mutex<Vec<u8>>>);

@@ -41,7 +41,7 @@ impl Peer {
         Self::accept_as(listener, TAG).await
     }
 
-    /// The same, with a mark of its own.
+    /// The same, with a tag of its own.
     async fn accept_as(listener: &TcpListener, tag: &[u8]) -> Self {
         let (mut stream, _) = patiently(listener.accept()).await.unwrap();
         let mut hello = Vec::with_capacity(4096);
@@ -54,7 +54,7 @@ impl Peer {
         Self { stream, pool }
     }
 
-    /// Reads until `count` shares are here, and gives what answers them.
+    /// Reads until `count` shares have arrived, and returns their answers.
     async fn shares(&mut self, count: usize) -> Vec<ShareResponse> {
         let mut shares = Vec::new();
         while shares.len() < count {
@@ -76,7 +76,7 @@ impl Peer {
         shares
     }
 
-    /// Reads one share and accepts it; gives its nonce.
+    /// Reads one share and accepts it; returns its nonce.
     async fn accept_share(&mut self) -> u32 {
         let answers = self.shares(1).await;
         self.say(&ToGateway::ShareResponse(answers[0])).await;
@@ -139,7 +139,7 @@ impl Gateway {
         Self { configs, pool, task, templates, work, shutdown, new_blocks }
     }
 
-    /// The operator wants these pools, in this order, and holds no shares.
+    /// Configures these pools, in this order, holding no shares.
     fn want(&self, ports: &[u16]) {
         let old = DatumConfig::clone(&self.configs.borrow());
         let to = |port: &u16| PoolConfig { port: *port, ..old.pools[0].clone() };
@@ -204,7 +204,7 @@ async fn shares_cross_a_connection_that_breaks_and_returns() {
 }
 
 #[tokio::test]
-async fn a_pool_that_never_stops_talking_holds_up_nothing() {
+async fn a_pool_that_never_stops_talking_holds_nothing_up() {
     let (listener, port) = listener().await;
     let mut gateway = Gateway::start(&[port]);
     let peer = Peer::accept(&listener).await;
@@ -224,7 +224,7 @@ async fn a_pool_that_never_stops_talking_holds_up_nothing() {
     let began = tokio::time::Instant::now();
     let hints = || gateway.new_blocks.load(Ordering::Relaxed);
     until("hints go on", PATIENCE, || hints() >= 3).await;
-    // At most one each 250 ms.
+    // At most one every 250 ms.
     let hints = hints();
     assert!(hints as u128 <= began.elapsed().as_millis() / 250 + 2, "{hints}");
     flood.abort();
@@ -280,7 +280,7 @@ async fn a_stopping_gateway_waits_for_answers_and_counts_the_rest_as_lost() {
 }
 
 #[tokio::test]
-async fn another_pool_in_the_configuration_is_gone_to_after_the_last_answers() {
+async fn a_newly_configured_pool_takes_over_after_the_last_answers() {
     let ((first, first_port), (second, second_port)) = (listener().await, listener().await);
     let mut gateway = Gateway::start(&[first_port]);
     let mut peer = Peer::accept(&first).await;
@@ -289,12 +289,12 @@ async fn another_pool_in_the_configuration_is_gone_to_after_the_last_answers() {
     let answers = peer.shares(2).await;
     let old = DatumConfig::clone(&gateway.configs.borrow());
     let to = |port| PoolConfig { port, ..old.pools[0].clone() };
-    // One more behind it: the one in use stays.
+    // One more after it: the one in use stays.
     let config = DatumConfig { pools: vec![to(first_port), to(second_port)], ..old.clone() };
     gateway.configs.send_replace(Arc::new(config));
     peer.say(&ToGateway::ShareResponse(answers[0])).await;
     gateway.stats(|view| view.accepted == 1).await;
-    // Another one before it: the answer that is due is waited for.
+    // Another one before it: the outstanding answer is awaited.
     let config = DatumConfig { pools: vec![to(second_port)], ..old.clone() };
     gateway.configs.send_replace(Arc::new(config));
     peer.say(&ToGateway::ShareResponse(answers[1])).await;
@@ -315,14 +315,14 @@ async fn another_pool_in_the_configuration_is_gone_to_after_the_last_answers() {
     let answers = peer.shares(1).await;
     peer.say(&ToGateway::ShareResponse(answers[0])).await;
     gateway.stats(|view| view.accepted == 3).await;
-    // None at all: idle, and nobody is paid by it.
+    // None at all: idle, and there is no payout.
     gateway.configs.send_replace(Arc::new(DatumConfig { pools: Vec::new(), ..old }));
     patiently(gateway.pool.payout.wait_for(Option::is_none)).await.unwrap();
     let view = gateway.pool.stats.view();
     assert_eq!((view.received, view.lost_total()), (3, 0), "{view:?}");
 }
 
-/// Says nothing of use to whoever comes.
+/// Accepts connections and hangs up.
 async fn hang_up(listener: &TcpListener) {
     let (mut stream, _) = patiently(listener.accept()).await.unwrap();
     let mut hello = Vec::with_capacity(4096);
@@ -339,7 +339,7 @@ async fn a_pool_is_kept_until_the_next_one_has_proven_itself() {
     gateway.status(|status| status.state == PoolState::Up).await;
     gateway.pool.health.mark_unchanged();
 
-    // As with a mistyped key: it takes the connection and then hangs up, again and again.
+    // As with a mistyped key: it accepts the connection and then hangs up, again and again.
     gateway.want(&[second_port]);
     for nonce in 1..4 {
         hang_up(&second).await;
@@ -351,7 +351,7 @@ async fn a_pool_is_kept_until_the_next_one_has_proven_itself() {
     assert_eq!(*status.next[0].pool, *format!("127.0.0.1:{second_port}"));
     assert_eq!(&*status.next[0].failing.as_ref().unwrap().1, "it closed the connection");
 
-    // The old one comes back meanwhile when it has been away.
+    // The old one is returned to if it was away in between.
     drop(old);
     let mut old = Peer::accept(&first).await;
     gateway.status(|status| status.state == PoolState::Up).await;
@@ -380,13 +380,13 @@ async fn a_pool_is_kept_until_the_next_one_has_proven_itself() {
     }
     gateway.stats(|view| view.accepted == 6).await;
     let view = gateway.pool.stats.view();
-    // Number 4 awaits its answer still.
+    // Number 4 is still awaiting its answer.
     assert_eq!((view.received, view.lost_total(), view.held, view.awaiting), (7, 0, 0, 1));
     assert!(!gateway.pool.health.has_changed().unwrap());
 }
 
 #[tokio::test]
-async fn a_pool_that_stays_configured_is_left_for_a_better_one_only_when_that_works() {
+async fn a_pool_that_stays_configured_is_left_for_a_better_one_only_once_that_works() {
     let ((first, first_port), (second, second_port)) = (listener().await, listener().await);
     let mut gateway = Gateway::start(&[first_port]);
     let mut old = Peer::accept(&first).await;
@@ -394,13 +394,13 @@ async fn a_pool_that_stays_configured_is_left_for_a_better_one_only_when_that_wo
     gateway.want(&[second_port, first_port]);
     hang_up(&second).await;
     gateway.status(|status| status.next.iter().any(|it| it.failing.is_some())).await;
-    // The same pools again: nothing begins anew.
+    // The same pools again: nothing restarts.
     gateway.want(&[second_port, first_port]);
     hang_up(&second).await;
     gateway.pool.shares.send(vec![share(&job, 1)].into()).await.unwrap();
     assert_eq!(old.accept_share().await, 1);
     gateway.status(|status| status.state == PoolState::Up && status.next.len() == 1).await;
-    // From here on they are simply tried in their order.
+    // From here on they are simply tried in order.
     drop((old, second));
     let _old = Peer::accept(&first).await;
     gateway.status(|status| status.state == PoolState::Up && status.next.is_empty()).await;

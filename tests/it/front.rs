@@ -1,4 +1,4 @@
-//! What stands before Stratum: a real HAProxy, and TLS.
+//! What is in front of Stratum: a real HAProxy, and TLS.
 
 mod haproxy;
 mod tls;
@@ -29,7 +29,7 @@ fn toml(node: &NodeHandle, stratum: &str) -> String {
     )
 }
 
-/// All addresses that miners are listened for at.
+/// All addresses that accept miners.
 fn doors(gateway: &Gateway, count: usize) -> Vec<SocketAddr> {
     eventually("all ports", SOON, || {
         let lines = gateway.lines();

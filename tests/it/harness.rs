@@ -1,4 +1,4 @@
-//! The harness itself: what other tests believe of `Gateway` is so. A shell plays the gateway.
+//! The harness itself: what other tests assume about `Gateway` is true. A shell plays the gateway.
 
 use std::{panic::catch_unwind, process::Command, time::Duration};
 
@@ -14,7 +14,7 @@ fn shell(script: &str) -> Gateway {
 }
 
 #[test]
-fn lines_of_both_outputs_are_heard_and_kept() {
+fn lines_of_both_outputs_are_captured_and_kept() {
     let mut gateway = shell("echo one; echo two >&2; echo one more");
     assert!(gateway.wait_exit(SOON).success());
     assert_eq!(gateway.line_count(), 3);
@@ -41,7 +41,7 @@ fn signals_arrive_and_exit_codes_come_back() {
 }
 
 #[test]
-fn waiting_in_vain_fails_and_says_for_what() {
+fn waiting_in_vain_fails_and_says_what_for() {
     let outcome = catch_unwind(|| shell("echo something").wait_for_line("else", NEVER));
     let message = *outcome.unwrap_err().downcast::<String>().unwrap();
     assert!(message.contains("\"else\""), "{message}");

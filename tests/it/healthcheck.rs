@@ -1,4 +1,4 @@
-//! `gatewayd healthcheck`: what Docker and node boxes ask, and what their owners read.
+//! `gatewayd healthcheck`: what Docker and node boxes check, and what their owners read.
 
 use std::{
     io::{Read, Write},
@@ -41,7 +41,7 @@ fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
-/// Exit code, and what it said.
+/// Exit code and output.
 fn healthcheck(file: &Path) -> (Option<i32>, String) {
     let mut command = Gateway::command();
     let output = command.arg("--config").arg(file).arg("healthcheck").output().unwrap();
@@ -64,7 +64,7 @@ async fn a_gateway_with_work_is_well_wherever_its_api_listens() {
 }
 
 #[test]
-fn one_without_says_what_it_waits_for() {
+fn one_without_work_says_what_it_waits_for() {
     let (nobody, api) = (free_port(), free_port());
     let url = format!("http://127.0.0.1:{nobody}");
     let gateway = Gateway::start(&config(&url, free_port(), &format!("127.0.0.1:{api}")));

@@ -1,4 +1,4 @@
-//! What happened is kept: over restarts, on bad disks, by the real gateway.
+//! History is kept: over restarts, on bad disks, by the real gateway.
 
 use std::{
     fs,
@@ -110,7 +110,7 @@ fn set_aside(dir: &Path) -> Vec<PathBuf> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restart_goes_on_where_it_stopped() {
+async fn a_restart_continues_where_it_stopped() {
     let dir = tempfile::tempdir().unwrap();
     let answered = |node: &str, outcome| BlockEvent::Answered { node: node.into(), outcome };
     let news = |what| BlockNews { height: 7, hash: "00ab".into(), at: 1_800_000_000, what };
@@ -127,7 +127,7 @@ async fn a_restart_goes_on_where_it_stopped() {
     let since = first.ledger.totals().since;
     first.ledger.stop().await;
 
-    // The answer that was missing comes after the restart.
+    // The missing answer comes after the restart.
     let second = Side::start_with(dir.path(), vec![news(answered("x", BlockOutcome::Accepted))]);
     second.mine("a", 1, 2_000.0);
     second.wait_accepted(16);
@@ -201,7 +201,7 @@ async fn damage_that_shows_late_costs_the_charts_alone() {
     let side = Side::start(dir.path());
     side.wait_accepted(7);
     assert_eq!(set_aside(dir.path()).len(), 0);
-    // Who looks at the chart finds the damage.
+    // Reading the chart finds the damage.
     let window = Duration::from_secs(3600);
     let query =
         HistoryQuery { metric: Metric::Hashrate, worker: None, beside_workers: false, window };
@@ -219,7 +219,7 @@ async fn damage_that_shows_late_costs_the_charts_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_folder_in_the_files_place_is_told_of_and_waited_out() {
+async fn a_folder_in_the_files_place_is_reported_and_waited_out() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("gatewayd.db");
     fs::create_dir(&file).unwrap();
@@ -228,7 +228,7 @@ async fn a_folder_in_the_files_place_is_told_of_and_waited_out() {
     let reason = side.wait_degraded();
     assert!(reason.contains("is a folder") && reason.contains("move it away"), "{reason}");
     assert!(reason.contains("Mining goes on"), "{reason}");
-    // Everything but the charts is there all the same.
+    // Everything but the charts still works.
     let window = Duration::from_secs(3600);
     let query =
         HistoryQuery { metric: Metric::Hashrate, worker: None, beside_workers: false, window };
@@ -348,7 +348,7 @@ async fn a_disk_that_turns_read_only_is_waited_out() {
 
 /// The real gateway, its real clock, its real signals.
 #[tokio::test(flavor = "multi_thread")]
-async fn gatewayd_counts_on_after_a_restart() {
+async fn gatewayd_keeps_counting_after_a_restart() {
     let node = Bitcoind::signet();
     let config = format!(
         r#"
@@ -394,7 +394,7 @@ async fn gatewayd_counts_on_after_a_restart() {
     }
 }
 
-/// What a file has.
+/// The contents of a file.
 struct Kept {
     accepted: u64,
     best: f64,

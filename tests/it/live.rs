@@ -87,7 +87,7 @@ fn write(gateway: &Gateway, text: &str) {
     fs::write(dir.join("gatewayd.toml"), text.replace("{dir}", dir.to_str().unwrap())).unwrap();
 }
 
-/// Writes, signals, and waits until the log says that it is done.
+/// Writes, signals, and waits until the log says it is done.
 #[track_caller]
 fn reload(gateway: &Gateway, text: &str) -> Vec<String> {
     let before = gateway.line_count();
@@ -114,7 +114,7 @@ fn eventually_at(api: SocketAddr, path: &str, fits: impl Fn(&Value) -> bool) -> 
     eventually(path, SOON, || Some(get(api, path).json()).filter(&fits))
 }
 
-/// Waits until a share has been accepted after now.
+/// Waits until another share has been accepted.
 #[track_caller]
 fn goes_on(miner: &MinerHandle) {
     let before = miner.stats().accepted;
@@ -145,7 +145,7 @@ async fn a_signal_applies_what_miners_need_not_notice() {
         work["job"].to_string().contains("changed") || work.to_string().contains(&tag)
     };
     eventually_at(api, "/api/v1/work", has_tag);
-    // New work is told of at this level.
+    // New work is logged at this level.
     node.mine_one();
     gateway.wait_for_line("DEBUG", SOON);
     miners.iter().for_each(goes_on);
@@ -171,7 +171,7 @@ async fn a_broken_file_is_refused_whole() {
     for key in ["stratum.difficulty_min", "stratum.shares_per_minute"] {
         assert!(lines.contains(key), "{key}: {lines}");
     }
-    // No TOML at all, and an address of another network.
+    // Invalid TOML, and an address of another network.
     reload(&gateway, "[mining\naddress");
     let other = "address = \"bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4\"";
     let lines = reload(&gateway, &toml(&node, &[], other, EASY)).join("\n");
@@ -219,9 +219,9 @@ async fn pools_come_and_go_and_miners_stay() {
     assert_eq!((first.stats().rejected, second.stats().rejected), (0, 0));
 }
 
-/// The worst time for it: nothing is held for a pool that is away, so nobody may notice a gap.
+/// The worst case: nothing is held for a pool that is away, so there must be no gap at all.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pool_whose_key_is_mistyped_is_not_gone_to() {
+async fn a_pool_whose_key_is_mistyped_is_not_switched_to() {
     let node = node().await;
     let (first, second) = (pool("first").await, pool("second").await);
     let holds_nothing = |pools: &[&PoolHandle]| {
@@ -303,7 +303,7 @@ async fn another_node_takes_over_when_the_file_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_needs_a_restart_is_said_and_stays() {
+async fn changes_that_need_a_restart_are_reported_and_the_old_values_stay() {
     let node = node().await;
     let gateway = Gateway::start(&toml(&node, &[], &paid(), EASY));
     let api = gateway.addr("http");
@@ -313,7 +313,7 @@ async fn what_needs_a_restart_is_said_and_stays() {
     reload(&gateway, &new);
     let line = gateway.wait_for_line("need a restart", SOON);
     assert!(line.contains("stratum.listen") && !line.contains("coinbase_tag"), "{line}");
-    // Said again as long as it is so.
+    // Repeated as long as it applies.
     let before = gateway.line_count();
     gateway.signal("HUP");
     gateway.wait_for_line_after(before, "need a restart", SOON);
@@ -322,7 +322,7 @@ async fn what_needs_a_restart_is_said_and_stays() {
     std::net::TcpStream::connect(door).unwrap();
 }
 
-/// What lets in whoever makes the first settings, from the log.
+/// The code from the log that allows the first settings.
 fn code_of(gateway: &Gateway) -> String {
     let line = gateway.wait_for_line("set-up code ", SOON);
     let code = line.split("set-up code ").nth(1).unwrap().split(' ').next().unwrap();
@@ -331,7 +331,7 @@ fn code_of(gateway: &Gateway) -> String {
 
 /// A browser signs in with the code; its session makes the first settings, and no others.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_code_of_the_log_opens_a_session_for_the_first_settings_alone() {
+async fn the_code_from_the_log_opens_a_session_for_the_first_settings_alone() {
     let node = node().await;
     let gateway = Gateway::start(&toml(&node, &[], "", EASY));
     let api = gateway.addr("http");
@@ -361,7 +361,7 @@ async fn the_code_of_the_log_opens_a_session_for_the_first_settings_alone() {
     assert_eq!(put(&headers, json!({ "mining.coinbase_tag": "x" })), 403);
 }
 
-/// As on a node box: nobody has said yet whom to pay, nor where the node is.
+/// As on a node box: whom to pay and where the node is are not known yet.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_start_waits_for_its_settings() {
     let node = node().await;
@@ -391,7 +391,7 @@ data_dir = "{dir}"
         let body = json!({ "changes": changes }).to_string();
         ask(api, "PUT", "/api/v1/config", headers, Some(&body))
     };
-    // Whoever only reaches the port, on this machine too, has not read the log.
+    // A client that only reaches the port, even on this machine, has not read the log.
     for stranger in [&[][..], &[("Authorization", "Bearer 0000-0000")]] {
         let refused = put_with(stranger, json!({ "mining.address": ADDRESS }));
         assert_eq!((refused.status, &refused.json()["error"]), (401, &json!("wrong-code")));
@@ -414,14 +414,14 @@ data_dir = "{dir}"
     goes_on(&miner);
     assert_eq!(miner.stop().await.rejected, 0);
     eventually("ready", SOON, || (get(api, "/readyz").status == 200).then_some(()));
-    // The door closes behind whoever came first.
+    // Setup closes after the first settings.
     assert_eq!(get(api, "/api/v1/session").json()["setup_open"], false);
     assert_eq!(put(json!({ "mining.coinbase_tag": "x" })).status, 403);
     let file = fs::read_to_string(gateway.dir().join("gatewayd.toml")).unwrap();
     assert!(file.starts_with("# mine\n") && file.contains(ADDRESS), "{file}");
 }
 
-/// In the house, but not of it: no password is needed yet, and the node's is stored.
+/// Setup is still open without a password, while the node's password is stored.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_start_gives_the_nodes_login_to_nobody() {
     let node = node().await;
@@ -437,7 +437,7 @@ async fn a_first_start_gives_the_nodes_login_to_nobody() {
     let thief = "http://192.0.2.7:8332";
     for (theft, advice) in [
         (json!({ "node.0.rpc_url": thief }), "enter the password anew"),
-        // On this machine there are others, too.
+        // There are others on this machine too.
         (json!({ "node.0.rpc_url": "http://127.0.0.1:1" }), "enter the password anew"),
         (
             json!({ "node.0.rpc_url": thief, "node.0.rpc_password": "<secret>" }),

@@ -1,5 +1,5 @@
-//! Our own miner and load generator against a whole gateway: what they call late, stale or rejected
-//! is what a real server makes of their shares.
+//! Our own miner and load generator against a whole gateway: what they report as late, stale or
+//! rejected is how a real server judged their shares.
 
 use std::{path::Path, process::ExitCode, time::Duration};
 

@@ -1,5 +1,5 @@
 //! The node switches to another network, under a running gatewayd and before it starts: it stays
-//! up, says what is wrong, and is set right by its page alone.
+//! up, says what is wrong, and can be fixed from its page alone.
 
 use std::{fs, net::SocketAddr, time::Duration};
 
@@ -13,7 +13,7 @@ use bitcoin::Network;
 use gatewayd::devnet::miner::{Miner, MinerHandle, MinerOptions};
 use serde_json::{Value, json};
 
-/// The same key's on regtest, and on the other test networks; nobody has it.
+/// Addresses of the same key on regtest and on the other test networks; nobody has the key.
 const REGTEST: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
 const SIGNET: &str = "tb1qw508d6qejxtdg4y5r3zarvary0c5xw7kxpjzsx";
 const MAINNET: &str = "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4";
@@ -47,7 +47,7 @@ data_dir = "{{dir}}"
 const PAGE: &str = "listen = \"127.0.0.1:0\"\nadmin_password_file = \"{dir}/password\"";
 const OPEN_PAGE: &str = "listen = \"127.0.0.1:0\"";
 
-/// Starts gatewayd with an admin password, and sees that miners mine.
+/// Starts gatewayd with an admin password, and checks that miners mine.
 fn start(node: &Bitcoind, address: &str) -> (Gateway, MinerHandle) {
     let gateway = Gateway::start(&toml(node, address, PAGE));
     set_password(&gateway);
@@ -56,7 +56,7 @@ fn start(node: &Bitcoind, address: &str) -> (Gateway, MinerHandle) {
     (gateway, miner)
 }
 
-/// The file is named before it is there: as on a first start of a box.
+/// The file is configured before it exists, as on a box's first start.
 fn set_password(gateway: &Gateway) {
     fs::write(gateway.dir().join("password"), PASSWORD).unwrap();
     gateway.addr("http");
@@ -74,7 +74,7 @@ fn miner(gateway: &Gateway) -> MinerHandle {
     .unwrap()
 }
 
-/// Waits until shares have been accepted after now.
+/// Waits until more shares have been accepted.
 #[track_caller]
 fn goes_on(miner: &MinerHandle) {
     let before = miner.stats().accepted;
@@ -89,7 +89,7 @@ fn put(api: SocketAddr, password: Option<&str>, changes: &Value) -> Answer {
     ask(api, "PUT", "/api/v1/config", headers, Some(&body))
 }
 
-/// What everybody sees who looks: alive, not ready, and why.
+/// What everybody can see: alive, not ready, and why.
 #[track_caller]
 fn says_what_is_wrong(api: SocketAddr, node: &Bitcoind, network: &str, address: &str) {
     let node = node.rpc_url().replace("http://", "");
@@ -170,7 +170,7 @@ async fn a_node_moved_before_the_start_is_followed_by_the_page_alone() {
     let api = gateway.addr("http");
     gateway.wait_for_line("nothing can be mined", SOON);
     says_what_is_wrong(api, &node, "signet", REGTEST);
-    // Whoever set it up keeps the door shut.
+    // Once set up, setup stays closed.
     assert_eq!(get(api, "/api/v1/session").json()["setup_open"], false);
     let is_read = || (get(api, "/api/v1/session").json()["admin_enabled"] == true).then_some(());
     eventually("the password is read", SOON, is_read);
@@ -194,7 +194,8 @@ async fn a_node_that_is_moved_back_is_all_that_a_waiting_gateway_needs() {
     let gateway = Gateway::start(&toml(&node, REGTEST, OPEN_PAGE));
     let api = gateway.addr("http");
     says_what_is_wrong(api, &node, "signet", REGTEST);
-    // There is no password, and it is set up: who may change nothing may not now either.
+    // There is no password, and it is set up: nobody could change anything before, and nobody can
+    // now.
     assert_eq!(get(api, "/api/v1/session").json()["setup_open"], false);
     assert_eq!(put(api, None, &json!({ "mining.address": SIGNET })).status, 403);
     node.move_to(Network::Regtest);
@@ -215,7 +216,7 @@ async fn the_file_and_a_signal_are_enough_too() {
 
 /// One change of the page names another node and another address.
 #[tokio::test(flavor = "multi_thread")]
-async fn another_node_on_another_network_is_gone_to_by_the_page_alone() {
+async fn the_page_alone_can_switch_to_another_node_on_another_network() {
     let (old, new) = (node(Network::Regtest), node(Network::Signet));
     let (gateway, miner) = start(&old, REGTEST);
     let api = gateway.addr("http");
@@ -231,9 +232,9 @@ async fn another_node_on_another_network_is_gone_to_by_the_page_alone() {
     assert_eq!(miner.stop().await.rejected, 0);
 }
 
-/// Addresses of the test networks look alike, so nothing has to be set.
+/// Addresses of the test networks look the same, so nothing has to be set.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_moved_where_the_address_fits_is_followed_unasked() {
+async fn a_node_moved_to_where_the_address_fits_is_followed_automatically() {
     let mut node = node(Network::Signet);
     let (gateway, miner) = start(&node, SIGNET);
     let api = gateway.addr("http");

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn templates_arrive_and_blocks_are_taken() {
+async fn templates_arrive_and_blocks_are_accepted() {
     let nbits = Nbits::new(0x207f_ffff).unwrap();
     let options = NodeOptions { nbits, ..NodeOptions::default() };
     let node = Node::start(options, (Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
@@ -40,7 +40,7 @@ async fn templates_arrive_and_blocks_are_taken() {
         let proposal = FoundBlock::proposal(&job).serialize();
         templates.propose(&faster_hex::hex_string(&proposal)).await.unwrap();
         sender.submit(Box::new(solve(&job)));
-        until("the node takes the block", SOON, || node.height() >= height).await;
+        until("the node accepts the block", SOON, || node.height() >= height).await;
     }
     assert!(node.rejected().is_empty(), "{:?}", node.rejected());
     assert!(node.blocks()[1].transactions > 25);
@@ -48,7 +48,7 @@ async fn templates_arrive_and_blocks_are_taken() {
     let late = job(&full_at(&templates, 21).await);
     node.mine_one();
     sender.submit(Box::new(solve(&late)));
-    until("the late block's story ends", SOON, || stats.recent().len() >= 21).await;
+    until("the late block's outcome is known", SOON, || stats.recent().len() >= 21).await;
     let report = stats.recent().pop().unwrap();
     assert!(matches!(report.answers[0].1, Answer::Stale), "{report:?}");
     assert_eq!(stats.accepted(), 20);
@@ -69,7 +69,7 @@ fn template_config(rpc_url: &str) -> TemplateConfig {
     }
 }
 
-/// The node's full template for `height`, which the long poll brings as soon as there is a tip.
+/// The node's full template for `height`, which the long poll delivers as soon as there is a tip.
 async fn full_at(templates: &Templates, height: u32) -> Arc<Template> {
     let mut templates = templates.templates.clone();
     let is_it = |template: &Option<Arc<Template>>| {
@@ -91,7 +91,7 @@ fn job(template: &Arc<Template>) -> Arc<gatewayd::work::Job> {
     JobBuilder::new(1).build(BuildJob::Classes, template, &Arc::new(payout))
 }
 
-/// Half of all nonces do.
+/// Half of all nonces solve it.
 fn solve(job: &Arc<gatewayd::work::Job>) -> FoundBlock {
     let mut block = FoundBlock::proposal(job);
     block.username = Username("bob".into());

@@ -1,4 +1,4 @@
-//! The embedded node over its socket: plain HTTP as it comes, and Bitcoin Core's own client.
+//! The embedded node over its socket: plain HTTP, and Bitcoin Core's own client.
 
 use std::{net::Ipv4Addr, time::Duration};
 
@@ -21,7 +21,7 @@ async fn node() -> NodeHandle {
 /// A raw connection.
 struct Wire(TcpStream);
 
-/// What a test looks at in an answer.
+/// The parts of an answer that tests look at.
 #[derive(Debug, Deserialize)]
 struct Answer {
     result: Option<Box<serde_json::value::RawValue>>,
@@ -130,7 +130,7 @@ async fn bad_requests_are_refused() {
     wire.0.write_all(&Wire::request("wrong", COUNT)).await.unwrap();
     assert_eq!(wire.answer().await.0, 401);
     wire.send("[]").await;
-    assert_eq!(wire.answer().await.0, 500, "kept, in spite of the error before");
+    assert_eq!(wire.answer().await.0, 500, "kept open despite the error before");
     assert_eq!(wire.call("nonsense", "[]").await.code(), -32601);
     assert_eq!(wire.call("getblocktemplate", "[]").await.code(), -8);
     assert_eq!(wire.call("getblocktemplate", r#"[{"rules":["csv"]}]"#).await.code(), -8);
@@ -176,7 +176,7 @@ async fn a_long_poll_ends_with_a_new_tip_or_a_lost_one() {
         assert_eq!(template.height, height);
         id = id_of(answer.result());
     }
-    // An id of another tip is news already.
+    // An id of another tip returns at once.
     let other = format!("{}7", "0".repeat(64));
     let params = format!(r#"[{{"rules":["segwit"],"longpollid":"{other}"}}]"#);
     wire.call("getblocktemplate", &params).await.result();

@@ -40,7 +40,7 @@ fn config(nodes: &[&Bitcoind], address: &str) -> String {
     )
 }
 
-/// What logs call a node.
+/// A node's name in logs.
 fn name(node: &Bitcoind) -> String {
     node.rpc_url().trim_start_matches("http://").to_owned()
 }
@@ -116,7 +116,7 @@ fn miner(gateway: &Gateway, address: &str, name: &str) -> MinerHandle {
     .unwrap()
 }
 
-/// The preferred node hangs while 500 miners are there, some of whom find blocks.
+/// The preferred node hangs with 500 miners connected, some of whom find blocks.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_node_costs_no_miner_and_no_share() {
     let (first, second) = (Bitcoind::signet(), Bitcoind::signet());
@@ -202,7 +202,7 @@ fn without_nodes_miners_go_and_with_the_first_they_may_come_back() {
     eventually("ready", SOON, || (get(api, "/readyz").status == 200).then_some(()));
 }
 
-/// A node of another network comes first, and answers first: the address decides.
+/// A node of another network is listed first, and answers first: the address decides.
 #[test]
 fn a_node_on_another_chain_is_named_and_not_used() {
     let wrong = Bitcoind::signet();
@@ -247,7 +247,7 @@ fn generate_own(node: &Bitcoind, count: u64) {
     node.rpc().generate_to_address(count, &address).unwrap();
 }
 
-/// Brings `to` all blocks of `from` above `height`.
+/// Submits to `to` all blocks of `from` above `height`.
 fn bring(from: &Bitcoind, to: &Bitcoind, height: u64) {
     let (from, to) = (from.rpc(), to.rpc());
     for height in height + 1..=from.get_block_count().unwrap() {
@@ -265,7 +265,7 @@ fn a_reorganisation_is_followed_wherever_it_begins() {
     side.status("both are ready", |status| {
         status[0].is_active && status.iter().all(|node| node.state == NodeState::Ready)
     });
-    // Cut off from each other: one finds three blocks, the other one four.
+    // Cut off from each other: one finds three blocks, the other four.
     generate_own(&first, 3);
     side.works_on(&first.best_hash(), "first");
     generate_own(&second, 3);

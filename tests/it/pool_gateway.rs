@@ -123,7 +123,7 @@ async fn pool() -> PoolHandle {
     Pool::start(PoolOptions::default(), listen).await.unwrap()
 }
 
-#[allow(clippy::disallowed_methods, reason = "the pool looks at the clock, too")]
+#[allow(clippy::disallowed_methods, reason = "the pool reads the clock too")]
 fn now_template(tip: u8) -> Arc<Template> {
     let mut template = template(tip, 2_500_003_000);
     let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();

@@ -1,4 +1,4 @@
-//! Pools as they are: an id for each connection, answers left out, splits bound to their value.
+//! Habits of real pools: an id for each connection, missing answers, splits bound to their value.
 //! `benches/outages` runs the ignored test, with the table that it prints.
 
 use std::{
@@ -22,7 +22,7 @@ use gatewayd::{
 const ADDRESS: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
 /// The script of that address, as it stands in coinbases.
 const OWN_SCRIPT: &str = "0014751e76e8199196d454941c45d1b3a323f1433bd6";
-/// Every share of these miners meets it within half a second or so.
+/// These miners find a share at it within half a second or so.
 const DIFFICULTY: f64 = 0.000_01;
 
 async fn node() -> NodeHandle {
@@ -72,7 +72,7 @@ fn config(node: &NodeHandle, pool: &PoolHandle, refresh: &str, pooling: &str) ->
     )
 }
 
-/// Miners of all protocols, at a share a second each or so.
+/// Miners of all protocols, each finding about a share a second.
 fn miners(gateway: &Gateway, count: usize) -> Vec<MinerHandle> {
     let protocols = [MinerProtocol::Sv1, MinerProtocol::Sv2Standard, MinerProtocol::Sv2Extended];
     let start = |at: usize| {
@@ -96,7 +96,7 @@ async fn stop(miners: Vec<MinerHandle>) -> MinerStats {
     sum
 }
 
-/// A `mining.notify` as a miner saw it.
+/// A `mining.notify` as a miner sees it.
 struct Notify {
     at: Instant,
     pays_operator: bool,
@@ -115,7 +115,7 @@ fn watch(stratum: SocketAddr) -> mpsc::Receiver<Notify> {
         for line in lines {
             let Ok(line) = line else { return };
             let at = Instant::now();
-            // The pool's own output bears no script of the operator's.
+            // The pool's own output does not use the operator's script.
             let pays_operator = line.contains(OWN_SCRIPT);
             let is_clean = line.contains(",true]");
             let is_notify = line.contains("mining.notify");
@@ -137,7 +137,7 @@ fn next(heard: &mpsc::Receiver<Notify>, pays_operator: bool) -> Notify {
     }
 }
 
-/// What an outage came to.
+/// The results of an outage.
 #[derive(Debug)]
 struct Outage {
     to_own_work: Option<Duration>,
@@ -213,10 +213,10 @@ async fn outage(habits: Habits, is_kept: bool, count: usize, absence: Duration) 
 
 fn check(outage: &Outage, is_kept: bool) {
     assert_eq!((outage.lost, outage.pool_rejected, outage.disconnects), (0, 0, 0), "{outage:?}");
-    // Late shares on the old terms were refused, and none for anything else.
+    // Only late shares on the old terms were refused.
     let is_late = |why: &String| why.contains("stale-work") || why.contains("stale-share");
     assert!(outage.rejects.keys().all(is_late), "{outage:?}");
-    // What was on the wire when the pool went may have been counted, or not.
+    // What was in flight when the pool went away may or may not have been counted.
     assert!(outage.unanswered <= 2, "{outage:?}");
     assert!(outage.at_pool + outage.unanswered >= outage.received, "{outage:?}");
     if is_kept {
@@ -228,15 +228,15 @@ fn check(outage: &Outage, is_kept: bool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pool_with_an_id_for_each_connection_goes_and_no_share_is_called_accepted_in_vain() {
+async fn when_a_pool_with_an_id_for_each_connection_goes_no_accepted_share_is_worthless() {
     let outage = outage(Habits::like_ocean(), false, 6, Duration::from_secs(4)).await;
     check(&outage, false);
-    // New tries come each second or two.
+    // It reconnects every second or two.
     assert!(outage.to_first_share < Duration::from_secs(8), "{outage:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pool_that_keeps_its_ids_goes_and_nothing_is_lost() {
+async fn when_a_pool_that_keeps_its_ids_goes_nothing_is_lost() {
     let outage = outage(Habits::default(), true, 6, Duration::from_secs(4)).await;
     check(&outage, true);
 }
@@ -290,7 +290,7 @@ async fn no_split_goes_out_under_another_values_number() {
     }
 }
 
-/// A refresh each second, twelve of them on one tip, then tips by somebody else.
+/// A refresh every second, twelve of them on one tip, then tips from somebody else.
 #[tokio::test(flavor = "multi_thread")]
 async fn work_on_a_tip_counts_however_often_the_last_one_was_refreshed() {
     let (node, pool) = (node().await, pool(Habits::like_ocean()).await);

@@ -53,7 +53,7 @@ impl Gateway {
         }
     }
 
-    /// The next mining message, by what `pick` makes of it.
+    /// The next mining message for which `pick` returns something.
     async fn next<T>(&mut self, pick: impl Fn(ToGateway<'_>) -> Option<T>) -> Option<T> {
         loop {
             let frame = self.frame().await?;
@@ -109,7 +109,7 @@ async fn terms_change_live_and_splits_are_sent() {
 }
 
 #[tokio::test]
-async fn a_pool_is_away_for_as_long_as_it_is_told_and_forgets_nothing() {
+async fn a_pool_stays_away_as_long_as_told_and_forgets_nothing() {
     let pool = start().await;
     let mut gateway = Gateway::connect(&pool).await.unwrap();
     gateway.tag().await;

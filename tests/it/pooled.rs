@@ -97,7 +97,7 @@ fn start_firmware(
     Miner::start(options).unwrap()
 }
 
-/// Without that, work on its terms would be void as soon as it goes.
+/// Otherwise work on its terms would be void as soon as it goes away.
 fn learn_that_ids_are_kept(gateway: &Gateway, pool: &PoolHandle) {
     gateway.wait_for_line(" is up", Duration::from_secs(20));
     pool.disconnect_all();
@@ -112,16 +112,16 @@ async fn stop(miners: Vec<MinerHandle>) -> MinerStats {
     sum
 }
 
-/// Waits until the pool has heard of every share that miners saw accepted.
+/// Waits until the pool has received every share that miners saw accepted.
 fn pool_knows(pool: &PoolHandle, accepted: u64) {
     eventually("the pool to know all shares", Duration::from_secs(10), || {
         let stats = pool.stats();
         (stats.accepted + stats.rejected >= accepted).then_some(())
     });
     let stats = pool.stats();
-    // A miner that is stopped has not always heard the answer to its last share.
+    // A stopped miner may not have received the answer to its last share.
     let unheard = stats.accepted - accepted;
-    assert!(unheard <= UNHEARD_MAX, "{unheard} more than miners heard of: {stats:?}");
+    assert!(unheard <= UNHEARD_MAX, "{unheard} more than miners know of: {stats:?}");
     assert_eq!(stats.rejected, 0, "{stats:?}");
 }
 
@@ -135,7 +135,7 @@ async fn blocks_of_every_class_pay_the_pools_splits_over_sv2() {
     blocks_of_every_class(MinerProtocol::Sv2Extended).await;
 }
 
-/// Blocks in all classes, with the splits that each has room for, and a pool that agrees.
+/// Blocks of all classes, with the splits that each has room for, and a pool that agrees.
 async fn blocks_of_every_class(protocol: MinerProtocol) {
     let mut node = Bitcoind::regtest();
     node.generate(151);
@@ -166,7 +166,7 @@ async fn blocks_of_every_class(protocol: MinerProtocol) {
     assert!(by_room[5] > 200, "all splits, the pool and the commitment: {by_room:?}");
 }
 
-/// What fits the buffers of small firmware, and can be read by it, is good for pool and node.
+/// What fits the buffers of small firmware, and can be read by it, is valid for pool and node.
 #[tokio::test(flavor = "multi_thread")]
 async fn blocks_of_small_firmware_are_accepted_by_pool_and_node() {
     let node = Bitcoind::regtest();
@@ -197,7 +197,7 @@ async fn blocks_of_small_firmware_are_accepted_by_pool_and_node() {
             let data = coinbase.output.iter().filter(|out| out.script_pubkey.is_op_return());
             assert!(
                 data.count() <= 1,
-                "{agent}: an output other than the commitment holds no payout"
+                "{agent}: an output other than the commitment is not a payout"
             );
         }
     }
@@ -234,7 +234,7 @@ fn coinbase(node: &Bitcoind, height: u64) -> bitcoin::Transaction {
     block.txdata[0].clone()
 }
 
-/// The pool dies with miners at work and comes back: nobody is sent away, nothing is lost.
+/// The pool dies while miners work and comes back: nobody is sent away, nothing is lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn shares_outlive_a_pool_that_keeps_its_ids_and_goes_for_a_while() {
     // Difficulty 1: no block makes a held share stale.
@@ -250,7 +250,7 @@ async fn shares_outlive_a_pool_that_keeps_its_ids_and_goes_for_a_while() {
     });
     pool.stop().await;
     let (known, before) = (pool.stats().accepted, accepted(&miners));
-    // Two in a second are what three such miners find.
+    // Three such miners find two a second.
     let held = eventually("miners mine on", Duration::from_secs(120), || {
         Some(accepted(&miners) - before).filter(|held| *held >= 30)
     });
@@ -318,7 +318,7 @@ async fn splits_that_the_node_would_refuse_are_never_mined_on() {
         (node.height() > start && pool.stats().accepted >= 3).then_some(())
     });
     assert_eq!(pool.stats().splits_max, 0, "{:?}", pool.stats());
-    // The node has come to its senses: from the next tip on all are paid.
+    // The node accepts them again: from the next tip on all are paid.
     node.set_refuse_outputs(None);
     node.mine_one();
     eventually("splits", Duration::from_secs(60), || (pool.stats().splits_max == 50).then_some(()));
@@ -327,8 +327,9 @@ async fn splits_that_the_node_would_refuse_are_never_mined_on() {
     pool_knows(&pool, stats.accepted);
 }
 
-/// Each of the pool's scripts has 64 OP_CHECKMULTISIG, that is 1,280 signature operations at a cost
-/// of 4, and a block may cost 80,000: bitcoind would refuse one that pays more than 15 of them.
+/// Each of the pool's scripts has 64 OP_CHECKMULTISIG, that is, 1,280 signature operations at a
+/// cost of 4, and a block may cost 80,000: bitcoind would refuse one that pays more than 15 of
+/// them.
 #[tokio::test(flavor = "multi_thread")]
 async fn splits_are_cut_to_the_sigops_that_a_block_may_have() {
     let node = Bitcoind::regtest();

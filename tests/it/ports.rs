@@ -1,5 +1,5 @@
-//! Ports with rules of their own, difficulties by password and by the settings, and strangers at
-//! the wrong door.
+//! Ports with rules of their own, difficulties by password and by settings, and clients at the
+//! wrong port.
 
 use std::{
     fs,
@@ -22,7 +22,7 @@ use serde_json::Value;
 const ADDRESS: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
 const SOON: Duration = Duration::from_secs(120);
 
-/// Its blocks are out of anybody's reach, so that no difficulty is held to a block's.
+/// Its blocks are out of reach, so that no difficulty is capped at a block's.
 async fn node() -> NodeHandle {
     let nbits = Nbits::new(0x1700_ffff).unwrap();
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -40,7 +40,7 @@ fn toml(node: &NodeHandle, stratum: &str) -> String {
     )
 }
 
-/// All addresses that miners are listened for at, in the order of the settings.
+/// All addresses that accept miners, in the order of the settings.
 fn doors(gateway: &Gateway, count: usize) -> Vec<SocketAddr> {
     eventually("all ports", SOON, || {
         let lines = gateway.lines();
@@ -51,7 +51,7 @@ fn doors(gateway: &Gateway, count: usize) -> Vec<SocketAddr> {
     })
 }
 
-/// What a miner is told that logs in with this password.
+/// The difficulty sent to a miner that logs in with this password.
 #[track_caller]
 fn told(addr: SocketAddr, name: &str, password: &str) -> f64 {
     let mut socket = TcpStream::connect(addr).unwrap();
@@ -91,7 +91,7 @@ async fn each_port_has_its_rules_and_they_change_while_it_runs() {
         (small, "diff=1k", 64.0),
     ] {
         assert_eq!(told(addr, "bc1qme.one", password), wanted, "{addr} {password}");
-        assert_eq!(told(addr, "bc1qme.rig", password), 7.0, "the operator's own word");
+        assert_eq!(told(addr, "bc1qme.rig", password), 7.0, "the operator's setting");
     }
     let status = get(gateway.addr("http"), "/api/v1/status").json();
     assert_eq!(status["stratum"]["listen"].as_array().unwrap().len(), 3, "{status}");
@@ -118,7 +118,7 @@ async fn each_port_has_its_rules_and_they_change_while_it_runs() {
     assert_eq!(told(small, "bc1qme.rig", "x"), 8.0, "the old rules stay");
 }
 
-/// What a Stratum V2 miner says that knows one key alone.
+/// A Stratum V2 miner that trusts only this key.
 fn miner(addr: SocketAddr, key: &str) -> MinerHandle {
     Miner::start(MinerOptions {
         connect: addr.to_string(),
@@ -155,7 +155,7 @@ async fn miners_are_moved_to_a_new_authority_key_while_the_old_one_holds() {
     }
 }
 
-/// All that is answered until the other end closes.
+/// The whole answer until the other end closes.
 #[track_caller]
 fn answer(addr: SocketAddr, request: &[u8]) -> String {
     let mut socket = TcpStream::connect(addr).unwrap();
@@ -167,7 +167,7 @@ fn answer(addr: SocketAddr, request: &[u8]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn strangers_are_told_where_they_belong_in_words() {
+async fn clients_at_the_wrong_port_are_told_where_they_belong() {
     let node = node().await;
     let gateway = Gateway::start(&toml(&node, ""));
     let (stratum, api) = (gateway.addr("stratum"), gateway.addr("http"));
@@ -200,7 +200,7 @@ async fn strangers_are_told_where_they_belong_in_words() {
         codes.iter().all(|code| all.contains(code)).then_some(all)
     });
     assert!(warnings.contains("Stratum V2"), "{warnings}");
-    // Browsers are served as ever.
+    // Browsers are served as before.
     assert_eq!(get(api, "/").status, 200);
     let before = gateway.line_count();
     for _ in 0..50 {

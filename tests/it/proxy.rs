@@ -1,4 +1,4 @@
-//! A real nginx before a real node: answers come in chunks, and gatewayd works as ever.
+//! A real nginx in front of a real node: answers come in chunks, and gatewayd works as usual.
 
 use std::{
     fs,
@@ -15,8 +15,8 @@ use gatewayd::devnet::miner::{Miner, MinerOptions};
 const ADDRESS: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
 const SOON: Duration = Duration::from_secs(60);
 
-/// An nginx that passes all on to a node, and changes a word that is never there: so it cannot
-/// tell the length of an answer before its end.
+/// An nginx that passes everything on to a node, and substitutes a word that never occurs, so that
+/// it cannot know the length of an answer in advance.
 struct Nginx {
     child: Child,
     addr: SocketAddr,
@@ -49,7 +49,7 @@ impl Nginx {
         Self { child, addr, _dir: dir }
     }
 
-    /// What it answers to a call, as it comes over the wire.
+    /// Its raw answer to a call.
     fn raw(&self, login: &str) -> String {
         let body = r#"{"id":0,"method":"uptime","params":[]}"#;
         let mut stream = TcpStream::connect(self.addr).unwrap();
@@ -88,7 +88,7 @@ fn config(dir: &Path, addr: SocketAddr, node: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn answers_in_chunks_are_as_good_as_others() {
+async fn chunked_answers_are_as_good_as_others() {
     let mut node =
         Bitcoind::start_with(bitcoin::Network::Regtest, &["-rpcuser=me", "-rpcpassword=secret"]);
     node.make_segwit_mempool(200);
@@ -111,7 +111,7 @@ async fn answers_in_chunks_are_as_good_as_others() {
         ..MinerOptions::default()
     })
     .unwrap();
-    eventually("two blocks by way of nginx", SOON, || (node.height() >= height + 2).then_some(()));
+    eventually("two blocks through nginx", SOON, || (node.height() >= height + 2).then_some(()));
     gateway.wait_for_line("block accepted", SOON);
     let stats = miner.stop().await;
     assert_eq!((stats.disconnects, stats.rejected), (0, 0), "{stats:?}");

@@ -1,4 +1,4 @@
-//! README keeps its word: every command in it is run by a check, or has a reason not to be.
+//! README keeps its promises: every command in it is run by a check, or has a reason not to be.
 
 use std::{fs, process::Command, time::Duration};
 
@@ -14,9 +14,9 @@ enum Check {
     Here,
     /// A test runs it against a gateway.
     Api,
-    /// Another one, against a gateway with TLS, in the order of README.
+    /// Another test runs it, against a gateway with TLS, in the order of README.
     Tls,
-    /// Nothing runs it as it stands, for this reason.
+    /// Nothing runs it as written, for this reason.
     Not(&'static str),
 }
 
@@ -41,7 +41,7 @@ const COMMANDS: &[(&str, Check)] = &[
     ("curl http://127.0.0.1:7152/api/v1/bans", Check::Api),
     (
         "curl -X DELETE -H \"Authorization: Bearer $(cat admin-password)\" http://127.0.0.1:7152/api/v1/bans/203.0.113.7",
-        Check::Not("needs somebody who is shut out; tests/it/api.rs lifts a ban"),
+        Check::Not("needs somebody who is banned; tests/it/api.rs lifts a ban"),
     ),
     ("curl http://127.0.0.1:7152/api/v1/status", Check::Api),
     ("curl http://127.0.0.1:7152/api/v1/miners", Check::Api),
@@ -83,7 +83,7 @@ fn every_command_of_readme_is_accounted_for() {
 }
 
 #[test]
-fn ci_runs_the_commands_that_it_is_said_to_run() {
+fn ci_runs_the_commands_listed_for_it() {
     let ci =
         [".ci/run", ".ci/packaging"].map(|script| fs::read_to_string(script).unwrap()).concat();
     for (command, check) in COMMANDS {
@@ -111,7 +111,7 @@ fn the_other_commands_work() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_api_answers_as_readme_asks_it() {
+async fn the_api_answers_readmes_commands() {
     let node = Node::start(NodeOptions::default(), ([127, 0, 0, 1], 0).into()).await.unwrap();
     let dir = TempDir::new().unwrap();
     let password = dir.path().join("admin-password");
@@ -154,7 +154,7 @@ async fn the_api_answers_as_readme_asks_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tls_is_as_readme_says() {
+async fn tls_works_as_readme_says() {
     let node = Node::start(NodeOptions::default(), ([127, 0, 0, 1], 0).into()).await.unwrap();
     let readme = fs::read_to_string("README.md").unwrap();
     let tls = readme.split("```toml\n").find(|it| it.starts_with("[stratum.tls]")).unwrap();

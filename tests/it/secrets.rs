@@ -1,5 +1,5 @@
 //! Secrets are never printed: not in a log at any level, not by a command, not by the API, whether
-//! all goes well or nothing does.
+//! things go well or not.
 
 use std::{
     fs,
@@ -33,10 +33,10 @@ const WRONG_RPC: &str = "WrongPassw0rd7b1c";
 const IN_URL: &str = "UrlPassw0rd5d2e";
 const ADMIN: &str = "AdminPassw0rd1a8b";
 const WRONG_ADMIN: &str = "NotTheAdminPassw0rd4c";
-/// As a miner sends it; some pools want a real one.
+/// As a miner sends it; some pools require a real one.
 const MINER: &str = "MinersPassw0rd6e";
 
-/// Looks through texts for everything that must not be in them.
+/// Searches texts for everything that must not be in them.
 struct Search {
     secrets: Vec<(&'static str, String)>,
 }
@@ -145,7 +145,7 @@ file = "{{dir}}/log"
     }
 }
 
-/// Where it listens, by its log in either format.
+/// Where it listens, from its log in either format.
 fn addr(gateway: &Gateway, protocol: &str, format: &str) -> SocketAddr {
     if format == "text" {
         return gateway.addr(protocol);
@@ -221,7 +221,7 @@ async fn a_gateway_at_work_keeps_its_secrets() {
         ];
         for body in &changes {
             let answer = ask(api, "PUT", "/api/v1/config", &admin, Some(body));
-            search.through("what the API says of settings", answer.text());
+            search.through("the settings in the API", answer.text());
         }
         for path in ["config", "status", "miners", "workers", "work", "pool", "nodes", "blocks"] {
             let answer = ask(api, "GET", &format!("/api/v1/{path}"), &admin, None);
@@ -244,7 +244,7 @@ async fn a_gateway_at_work_keeps_its_secrets() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_in_trouble_keeps_them_too() {
+async fn a_gateway_in_trouble_keeps_its_secrets_too() {
     let parts = Parts::start().await;
     let search = Search::new();
     let other = Pool::start(PoolOptions::default(), SocketAddr::from(([127, 0, 0, 1], 0)));
@@ -270,7 +270,7 @@ async fn a_gateway_in_trouble_keeps_them_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn commands_keep_them() {
+async fn commands_keep_secrets() {
     let parts = Parts::start().await;
     let mut search = Search::new();
     let key = parts.pool.public_key_hex();
@@ -321,7 +321,7 @@ async fn commands_keep_them() {
 
 /// What is imported goes to the new file, and to nothing else.
 #[test]
-fn notes_on_an_import_keep_them() {
+fn notes_on_an_import_keep_secrets() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("config.json");
     let search = Search::new();
@@ -340,7 +340,7 @@ fn notes_on_an_import_keep_them() {
     }
 }
 
-/// Keys that live for one connection are in no file, so this is the one way for them to get out.
+/// Keys that live for one connection are in no file, so this is the only way for them to leak.
 #[test]
 fn keys_do_not_print_themselves() {
     let (ed25519, x25519) = ([0xA7; 32], [0x5B; 32]);

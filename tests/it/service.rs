@@ -10,7 +10,7 @@ use crate::common::gateway::Gateway;
 use gatewayd::devnet::node::{Node, NodeOptions};
 use tempfile::TempDir;
 
-/// A gateway whose node is not there: it waits.
+/// A gateway whose node does not exist: it waits.
 const WAITING: &str = r#"
     [[node]]
     rpc_url = "http://127.0.0.1:1"
@@ -27,7 +27,7 @@ const WAITING: &str = r#"
 "#;
 const SOON: Duration = Duration::from_secs(20);
 
-/// What is said last is there too, though a thread of its own writes it.
+/// The last lines are there too, although a separate thread writes them.
 #[test]
 fn the_log_goes_to_a_file_too() {
     let toml = format!("{WAITING}[log]\nfile = \"{{dir}}/logs/gatewayd.log\"");
@@ -42,9 +42,9 @@ fn the_log_goes_to_a_file_too() {
     assert!(file.contains("stopping before there was any work"), "{file}");
 }
 
-/// Logging that cannot be had is no reason not to mine.
+/// A log file that cannot be written is no reason not to mine.
 #[test]
-fn a_log_file_that_cannot_be_written_is_told_of() {
+fn a_log_file_that_cannot_be_written_is_reported() {
     let toml = format!("{WAITING}[log]\nfile = \"/proc/none/gatewayd.log\"\nformat = \"json\"");
     let gateway = Gateway::start(&toml);
     let line = gateway.wait_for_line("log.file", SOON);
@@ -52,7 +52,7 @@ fn a_log_file_that_cannot_be_written_is_told_of() {
     gateway.wait_for_line("gatewayd starts", SOON);
 }
 
-/// What systemd hears.
+/// Stands in for systemd and receives its notifications.
 struct Ear {
     dir: TempDir,
     socket: UnixDatagram,
@@ -78,7 +78,7 @@ impl Ear {
         Gateway::start_command(command)
     }
 
-    /// Listens until a message has a line that begins with `wanted`; gives that message.
+    /// Listens until a message has a line that begins with `wanted`; returns that message.
     #[track_caller]
     fn wait_for(&self, wanted: &str) -> String {
         let mut heard = Vec::new();
@@ -97,7 +97,7 @@ impl Ear {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn systemd_hears_how_it_goes() {
+async fn systemd_is_notified_of_the_state() {
     let node = Node::start(NodeOptions::default(), "127.0.0.1:0".parse().unwrap()).await.unwrap();
     let ear = Ear::new();
     let toml = WAITING
@@ -109,7 +109,7 @@ async fn systemd_hears_how_it_goes() {
     ear.wait_for("READY=1");
     gateway.addr("stratum");
     ear.wait_for("STATUS=serving");
-    // By now the watchdog's task goes in and out at the door.
+    // By now the watchdog's task connects to the Stratum port.
     for _ in 0..3 {
         ear.wait_for("WATCHDOG=1");
     }

@@ -1,4 +1,4 @@
-//! Found blocks outlive the gateway.
+//! Found blocks survive the gateway.
 
 use std::{fs, time::Duration};
 
@@ -11,7 +11,7 @@ use gatewayd::devnet::{
 const ADDRESS: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
 
 async fn node() -> NodeHandle {
-    // Every share is a block, so that there is one when it is wanted.
+    // Every share is a block, so that there is one when needed.
     let nbits = gatewayd::work::Nbits::new(0x207f_ffff).unwrap();
     let options = NodeOptions { nbits, ..NodeOptions::default() };
     Node::start(options, "127.0.0.1:0".parse().unwrap()).await.unwrap()
@@ -44,7 +44,7 @@ fn miner(gateway: &Gateway) -> MinerHandle {
     Miner::start(MinerOptions { connect, ..MinerOptions::default() }).unwrap()
 }
 
-/// Names of the files of blocks whose fate is open.
+/// Names of the files of blocks whose outcome is open.
 fn pending(gateway: &Gateway) -> Vec<String> {
     let names = fs::read_dir(gateway.dir().join("blocks")).unwrap();
     let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -79,7 +79,7 @@ async fn a_block_survives_kill_9() {
     });
 }
 
-/// SIGTERM in the moment in which a block is found: it still goes out.
+/// SIGTERM at the moment when a block is found: it still goes out.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_block_found_during_shutdown_goes_out() {
     let node = node().await;

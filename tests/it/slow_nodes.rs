@@ -44,7 +44,7 @@ fn without_zmq(section: &str) -> String {
         .collect()
 }
 
-/// Mines some blocks through `gateway`; gives the longest that one took to the node.
+/// Mines some blocks through `gateway`; returns the longest time that one took to reach the node.
 async fn mine(gateway: &Gateway, node: &Bitcoind) -> Duration {
     let goal = node.height() + 5;
     let options = MinerOptions {
@@ -91,7 +91,7 @@ async fn a_node_with_one_rpc_thread_gets_blocks_at_once() {
         if !has_zmq {
             let advice = gateway.wait_for_line("no RPC thread to spare", Duration::from_secs(20));
             assert!(advice.contains("WARN") && advice.contains("rpcthreads=16"), "{advice}");
-            // It is tried again, and not said again.
+            // It is retried, but not logged again.
             let start = gateway.line_count();
             let again = "no RPC thread left besides the one that waits";
             gateway.wait_for_line_after(start, again, Duration::from_secs(60));
@@ -121,7 +121,7 @@ async fn a_node_whose_threads_others_hold_gets_blocks_at_once() {
 }
 
 #[test]
-fn check_tells_of_a_node_without_a_thread_to_spare() {
+fn check_reports_a_node_without_a_thread_to_spare() {
     for (threads, is_short) in [("-rpcthreads=1", true), ("-rpcthreads=2", false)] {
         let node = Bitcoind::start_with(Network::Regtest, &[threads]);
         node.generate(1);
@@ -154,7 +154,7 @@ async fn a_node_with_threads_to_spare_is_waited_for() {
     });
 }
 
-/// Passes on what is asked at once, and what is answered later.
+/// Passes requests on at once, and answers later.
 fn delay(to: SocketAddr, by: Duration) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
@@ -207,8 +207,8 @@ fn full_work_takes_no_longer_than_the_nodes_answer() {
         node.generate(1);
         let gateway = gateway(&delayed(&node, delay));
         gateway.wait_for_line("template: full work sent", Duration::from_secs(60));
-        // ZeroMQ comes as it is, once its subscription has got through. Without it, the news is an
-        // answer as well.
+        // ZeroMQ is not delayed, once its subscription has got through. Without it, the
+        // notification is an answer too.
         let (by, answers) = match node.zmq_url() {
             Some(_) => ("from=Zmq", 1),
             None => ("from=LongPoll", 2),
@@ -222,7 +222,7 @@ fn full_work_takes_no_longer_than_the_nodes_answer() {
             let (tip, start) = (node.generate(1)[0], Instant::now());
             full_on(&gateway, &tip.to_string());
             let took = start.elapsed();
-            // A busy machine takes its share; once, this took 5 to 45 s.
+            // A busy machine takes its time; this once took 5 to 45 s.
             assert!(took < delay * answers + Duration::from_secs(1), "{delay:?} each: {took:?}");
         }
     }

@@ -15,7 +15,7 @@ use gatewayd::{
 
 const ADDRESS: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
 
-/// A gateway on `node`; class `n` is for miners that call themselves `class<n>`.
+/// A gateway on `node`; class `n` is for miners whose user agent is `class<n>`.
 fn config(node: &Bitcoind, difficulty: f64) -> String {
     let classes: String = [(0, 1), (1, 500), (2, 755), (3, 6500), (4, 16000), (5, 2250)]
         .map(|(class, bytes)| {
@@ -89,8 +89,8 @@ async fn a_signet_of_ones_own_has_shares_and_blocks() {
     assert_eq!(stats.rejected, 0, "{stats:?}");
 }
 
-/// p2pool/p2pool#339, #430: software that reads old blocks stops where a node has thrown them away, as
-/// most at home have.
+/// p2pool/p2pool#339, #430: software that reads old blocks stops where a node has pruned them, as
+/// most home nodes have.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pruned_node_is_as_good_as_another() {
     let node = Bitcoind::start_with(bitcoin::Network::Regtest, &["-prune=1", "-fastprune"]);
@@ -106,7 +106,7 @@ async fn a_pruned_node_is_as_good_as_another() {
     assert_eq!(stats.rejected, 0, "{stats:?}");
 }
 
-/// The node goes and comes back: fresh work within two seconds where the machine has nothing else to do.
+/// The node goes away and comes back: fresh work within two seconds on an idle machine.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_returns_gives_work_again() {
     let mut node = Bitcoind::regtest();
@@ -116,7 +116,7 @@ async fn a_node_that_returns_gives_work_again() {
     eventually("a block", Duration::from_secs(60), || (node.height() >= 2).then_some(()));
     node.stop();
     let before = gateway.line_count();
-    // Taken before: fresh work may be here as soon as the node answers anybody.
+    // Counted beforehand: fresh work may arrive as soon as the node answers anybody.
     let jobs = miner.stats().jobs;
     node.start();
     eventually("fresh work", Duration::from_secs(20), || (miner.stats().jobs > jobs).then_some(()));
@@ -146,8 +146,8 @@ async fn work_follows_a_reorganisation() {
     assert_eq!(header.confirmations, -1);
 }
 
-/// Wrong network, and no page to set another one: refused at the start with a line that says what
-/// to do, exit code 78. tests/it/network_change.rs has what a page changes.
+/// Wrong network, and no page to set another address: refused at the start with a line that says
+/// what to do, exit code 78. For the case with a page see tests/it/network_change.rs.
 #[test]
 fn an_address_of_another_network_is_refused_without_a_page() {
     let node = Bitcoind::regtest();
@@ -178,7 +178,7 @@ async fn a_late_node_is_waited_for() {
     eventually("a block", Duration::from_secs(60), || (node.height() >= 1).then_some(()));
     miner.stop().await;
     let told = gateway.lines().iter().filter(|line| line.contains("trying until")).count();
-    // Not there, and perhaps, on a slow machine, there but still loading: each said once.
+    // Absent, and perhaps, on a slow machine, present but still loading: each logged once.
     assert!((1..=2).contains(&told), "said {told} times");
 }
 

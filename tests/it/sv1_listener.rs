@@ -1,4 +1,4 @@
-//! Miners that come and go over real TCP: limits, closed doors, crowds, the end.
+//! Miners that come and go over real TCP: limits, closed admission, crowds, shutdown.
 
 use std::{collections::HashSet, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -130,7 +130,7 @@ async fn a_crowd_gets_work_at_once_each_in_its_own_space() {
 }
 
 #[tokio::test]
-async fn those_too_many_are_let_go_and_the_others_stay() {
+async fn surplus_connections_are_closed_and_the_others_stay() {
     let house = open(Limits { connections: 10, connections_per_ip: 2, unproven: 0 });
     let first = subscribe(house.addr).await.unwrap();
     let _second = subscribe(house.addr).await.unwrap();
@@ -142,7 +142,7 @@ async fn those_too_many_are_let_go_and_the_others_stay() {
 }
 
 #[tokio::test]
-async fn a_closed_door_sends_everybody_to_their_backup() {
+async fn closed_admission_sends_everybody_to_their_backup() {
     let house = open(ROOMY);
     let (mut miner, _) = subscribe(house.addr).await.unwrap();
     house.work.send_replace(work(Admission::Closed("no node answers".into())));
@@ -153,7 +153,7 @@ async fn a_closed_door_sends_everybody_to_their_backup() {
     comes_back(house.addr).await;
 }
 
-/// With its first work, after some attempts: miners have patience.
+/// Connects and gets its first work, after some attempts: miners are patient.
 async fn comes_back(addr: SocketAddr) {
     let again = async {
         while subscribe(addr).await.is_none() {
@@ -163,10 +163,10 @@ async fn comes_back(addr: SocketAddr) {
     timeout(Duration::from_secs(10), again).await.unwrap();
 }
 
-/// AxeOS tries by connecting alone whether its first pool is back, where that speaks SV2, and leaves
-/// its backup then.
+/// AxeOS only connects to see whether its first pool is back, where that speaks SV2, and then
+/// leaves its backup.
 #[tokio::test]
-async fn a_closed_door_refuses_those_who_only_knock() {
+async fn closed_admission_refuses_probing_connections() {
     let house = open(ROOMY);
     for _ in 0..5 {
         comes_back(house.addr).await;
@@ -181,7 +181,7 @@ async fn a_closed_door_refuses_those_who_only_knock() {
             let error = TcpStream::connect(house.addr).await.unwrap_err();
             assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
         }
-        // Work that comes while the door stays closed changes nothing.
+        // Work that arrives while admission stays closed changes nothing.
         house.work.send_replace(work(Admission::Closed("no node answers".into())));
         tokio::task::yield_now().await;
         assert!(TcpStream::connect(house.addr).await.is_err());

@@ -1,4 +1,5 @@
-//! Stratum V2 miners that log in without pause while new tips come: what broke a peer.
+//! Stratum V2 miners that log in without pause while new tips arrive: this broke another
+//! implementation.
 //!
 //! Node, gateway and miners are processes of their own, as with `benches/load`; this is its short form.
 
@@ -11,7 +12,7 @@ use std::{
 
 use crate::common::{eventually, gateway::Gateway};
 
-/// A node on which somebody else mines ten blocks a second. What it prints of them goes to a file.
+/// A node on which somebody else mines ten blocks a second. Its output goes to a file.
 struct BusyNode {
     child: Child,
     said: PathBuf,
@@ -76,7 +77,8 @@ fn logins_without_pause_get_valid_work_whatever_the_tip_does() {
         load.args(["--authority-key", key, "--tips-from", node.said.to_str().unwrap()]);
         let load = load.output().unwrap();
         let said = String::from_utf8_lossy(&load.stdout);
-        // The load says itself when a login failed or found old work, or when a miner was sent away.
+        // The load generator itself reports a failed login, old work, or a miner that was sent
+        // away.
         assert!(load.status.success(), "{protocol}:\n{said}");
         let value = |what: &str| {
             let line = said.lines().find(|line| line.starts_with(&format!("| {what} |"))).unwrap();

@@ -1,5 +1,5 @@
-//! Our Stratum V2 messages compared with the reference crates': the same values must give the
-//! same bytes, the same bytes the same values, and what one side refuses the other must too.
+//! Our Stratum V2 messages compared with the reference crates': the same values must give the same
+//! bytes, the same bytes the same values, and what one side refuses the other must refuse too.
 #![allow(elided_lifetimes_in_paths, reason = "one macro names types with a lifetime and without")]
 
 use binary_sv2::{B032, B064K, B0255, Seq064K, Seq0255, Str0255, Sv2Option, U256};
@@ -17,8 +17,8 @@ use proptest::{prelude::*, sample::Index};
 
 const PLAIN: Extensions = Extensions { worker_hashrate: false };
 
-/// What reading a payload as ours gives, written again; Debug stands in for `==`, which would
-/// tell NaN from NaN.
+/// Our reading of a payload, written again; Debug stands in for `==`, for which NaN differs from
+/// NaN.
 fn ours<'a, M: Message<'a> + std::fmt::Debug>(
     payload: &'a [u8],
 ) -> Result<(String, Vec<u8>), DecodeError> {
@@ -83,7 +83,7 @@ macro_rules! agree {
     };
 }
 
-/// Any length up to `max`, the ends often.
+/// Any length up to `max`, often the extremes.
 fn len(max: usize) -> impl Strategy<Value = usize> {
     prop_oneof![3 => 0..=max.min(300), 1 => Just(0), 1 => Just(max), 1 => 0..=max]
 }
@@ -132,7 +132,7 @@ fn their_protocol(protocol: u8) -> common::Protocol {
     ][usize::from(protocol)]
 }
 
-/// Theirs refuses a protocol that it does not know; ours leaves that to the session, which answers.
+/// Theirs refuses an unknown protocol; ours leaves that to the session, which answers.
 fn names_no_protocol(message: &str, payload: &[u8]) -> bool {
     message == codec::SetupConnection::NAME && payload[0] > 2
 }
@@ -581,7 +581,7 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4096))]
 
-    /// Whatever comes, a peer is told or left; nothing is read beyond its end.
+    /// Whatever is received, the peer is answered or disconnected; nothing is read beyond the end.
     #[test]
     fn arbitrary_bytes_do_no_harm(
         word: [u8; 6],
@@ -609,7 +609,7 @@ proptest! {
     }
 }
 
-/// The longest of everything fits, and no more than was said.
+/// The longest of everything fits, and is no longer than declared.
 #[test]
 fn the_longest_messages_are_as_long_as_their_types_allow() {
     fn full<'a, M: Message<'a>>(message: &M) -> bool {

@@ -1,5 +1,5 @@
-//! Stratum V2 with a miner that is not ours: `mining_device` of the Stratum Reference
-//! Implementation, which `.ci/mining_device` builds. It mines one standard channel.
+//! Stratum V2 with somebody else's miner: `mining_device` of the Stratum Reference Implementation,
+//! which `.ci/mining_device` builds. It mines one standard channel.
 
 use std::{
     collections::BTreeMap,
@@ -16,13 +16,13 @@ use gatewayd::devnet::{
     pool::{Pool, PoolConfig, PoolHandle, PoolOptions},
 };
 
-/// Blocks pay it, and the pool is told it.
+/// Blocks pay it, and the pool is sent it.
 const ADDRESS: &str = "tb1qw508d6qejxtdg4y5r3zarvary0c5xw7kxpjzsx";
 /// A valid authority key, but nobody's here.
 const OTHER_KEY: &str = "9auqWEzQDVyd2oe1JVGFLMLHZtCo2FFqZwtKA5gd9xbuEu7PH72";
 
-/// A signet on which the last blocks have proper times: the device says a minute from now, whatever
-/// time its job begins with, so that it could not build on a block of its own at once.
+/// A signet on which the last blocks have proper times: the device uses a minute from now, whatever
+/// its job's time, so otherwise it could not build on its own block at once.
 fn node() -> Bitcoind {
     let node = Bitcoind::signet();
     node.generate(3);
@@ -51,7 +51,7 @@ fn pool_toml(pool: &PoolHandle) -> String {
     format!("[[pool]]\nhost = \"127.0.0.1\"\nport = {port}\npublic_key = \"{key}\"\n")
 }
 
-/// What the gateway says that miners must be told to trust it.
+/// The key that the gateway logs, which miners need to trust it.
 fn authority_key(gateway: &Gateway) -> String {
     let pattern = "Stratum V2 authority key public_key=";
     let line = gateway.wait_for_line(pattern, Duration::from_secs(30));
@@ -59,8 +59,8 @@ fn authority_key(gateway: &Gateway) -> String {
     rest.split_whitespace().next().unwrap().trim_matches('"').to_owned()
 }
 
-/// A device on one core that trusts `key`. It asks for work for a thousandth of its speed, so that
-/// the gateway's least difficulty is the first.
+/// A device on one core that trusts `key`. It reports a thousandth of its speed, so that it starts
+/// at the gateway's minimum difficulty.
 fn device(gateway: &Gateway, key: &str, user: &str, handicap_micros: u32) -> Gateway {
     let mut command = Command::new(program());
     command
@@ -74,7 +74,7 @@ fn device(gateway: &Gateway, key: &str, user: &str, handicap_micros: u32) -> Gat
     Gateway::start_command(command)
 }
 
-/// `MINING_DEVICE`, else the one that `.ci/mining_device` has built.
+/// `MINING_DEVICE`, otherwise the one that `.ci/mining_device` has built.
 fn program() -> PathBuf {
     if let Some(path) = env::var_os("MINING_DEVICE").filter(|path| !path.is_empty()) {
         return path.into();
@@ -94,8 +94,8 @@ fn count(process: &Gateway, pattern: &str) -> u64 {
 
 /// The device's refusals by code.
 ///
-/// It starts its header anew at nonce 0 with each message about jobs or targets, and learns of a
-/// tip when it is told, so it repeats itself and comes late now and then. Anything else is a fault.
+/// It restarts its header at nonce 0 with each message about jobs or targets, and learns about a
+/// tip only when told, so it repeats itself and is late now and then. Anything else is a fault.
 fn refusals(device: &Gateway) -> BTreeMap<String, u64> {
     let mut codes = BTreeMap::new();
     for line in device.lines() {
@@ -128,7 +128,8 @@ fn end(gateway: &mut Gateway) {
     assert!(gateway.wait_exit(Duration::from_secs(15)).success());
 }
 
-/// Solo: the node takes its blocks, the second of which is on the first, and they pay the operator.
+/// Solo: the node accepts its blocks, the second of which builds on the first, and they pay the
+/// operator.
 #[test]
 fn a_standard_channel_finds_blocks() {
     let node = node();
@@ -191,7 +192,7 @@ async fn the_pool_credits_the_devices_user() {
     assert_eq!(figure(&line, "pool_accepted"), stats.accepted, "{line} {stats:?}");
     assert_eq!(figure(&line, "received"), stats.accepted + stats.rejected, "{line} {stats:?}");
     assert_eq!((figure(&line, "lost"), figure(&line, "dropped")), (0, 0), "{line}");
-    // What the node's block overtook may be stale there, as with any miner.
+    // What the node's block overtook may be stale, as with any miner.
     assert_eq!(figure(&line, "pool_rejected"), stats.rejected, "{line} {stats:?}");
     assert!(stats.rejected * 10 <= stats.accepted, "{stats:?}");
     // The device never sees a coinbase, so it gets the largest.
@@ -199,8 +200,8 @@ async fn the_pool_credits_the_devices_user() {
     assert_only_its_own_faults(&device);
 }
 
-/// A key that is not the gateway's: the device goes, and the gateway does not mind. Its own key
-/// stays the same from start to start, and `check` tells it.
+/// A key that is not the gateway's: the device leaves, and the gateway does not mind. Its own key
+/// stays the same over restarts, and `check` prints it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_authority_key_is_the_clients_to_refuse() {
     let node = Node::start(NodeOptions::default(), "127.0.0.1:0".parse().unwrap()).await.unwrap();
@@ -215,7 +216,7 @@ async fn a_wrong_authority_key_is_the_clients_to_refuse() {
     let key = authority_key(&gateway);
     let mut stranger = device(&gateway, OTHER_KEY, "stranger", HANDICAP_MICROS);
     assert!(!stranger.wait_exit(Duration::from_secs(20)).success());
-    assert_eq!(count(&stranger, "Setup connection sent"), 0, "it left before it said anything");
+    assert_eq!(count(&stranger, "Setup connection sent"), 0, "it left before it sent anything");
     let friend = device(&gateway, &key, "friend", HANDICAP_MICROS);
     friend.wait_for_line("Received SubmitSharesSuccess", Duration::from_secs(60));
 
@@ -228,6 +229,6 @@ async fn a_wrong_authority_key_is_the_clients_to_refuse() {
     assert!(told.contains(&key), "{told}");
 }
 
-/// Between 32 hashes each: some two hundred thousand hashes a second.
+/// After every 32 hashes: some two hundred thousand hashes a second.
 const HANDICAP_MICROS: u32 = 100;
 const SPLITS: u8 = 200;

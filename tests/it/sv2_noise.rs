@@ -15,7 +15,7 @@ use proptest::prelude::*;
 const HOUR: Duration = Duration::from_secs(3600);
 const NOW: u32 = 1_800_000_000;
 const SECRET: [u8; 32] = [0x42; 32];
-/// Empty, tiny, one byte around a chunk's limit, and several chunks.
+/// Empty, tiny, within a byte of a chunk's limit, and several chunks.
 const PAYLOADS: [usize; 8] = [0, 1, 16, 50, 65_518, 65_519, 65_520, 200_000];
 
 /// The reference implementation reads the clock by itself.
@@ -79,7 +79,7 @@ fn open(transport: &mut Transport, mut sealed: Vec<u8>) -> Result<Vec<u8>, Noise
     Ok(plain)
 }
 
-/// As `codec_sv2` does: the header, then the payload in chunks, each sealed on its own.
+/// Like `codec_sv2`: the header, then the payload in chunks, each sealed separately.
 fn their_seal(engine: &mut NoiseEngine, frame: &[u8]) -> Vec<u8> {
     let (header, payload) = frame.split_at(HEADER_LEN);
     let mut sealed = Vec::new();
@@ -145,7 +145,7 @@ fn their_client_trusts_our_certificate_as_long_as_it_should() {
     };
     let until = identity.not_valid_after();
     assert_eq!(until, NOW + 3600);
-    // A clock half a day behind, as when somebody set it to local time, must not matter.
+    // A clock half a day behind, as when set to local time, must not matter.
     for now in [NOW - 43_200, NOW, until, until + 10] {
         assert!(connect(now), "{now}");
     }
@@ -169,14 +169,14 @@ fn a_server_of_another_authority_is_refused() {
         assert!(error.to_string().contains(&stranger.public().to_string()), "{error}");
     }
 
-    // Who pins no authority takes any.
+    // A client that pins no authority accepts any.
     let (act1, initiator) = start(None);
     let (act2, mut theirs) = their_responder().step_1(act1).unwrap();
     talk(&mut initiator.on_act2(&act2, clock()).unwrap(), &mut theirs, 50);
 }
 
 #[test]
-fn a_certificate_out_of_its_time_is_refused() {
+fn a_certificate_outside_its_validity_is_refused() {
     let issued = clock();
     let connect = |now| {
         let (act1, initiator) = start(Some(authority().public()));
@@ -192,7 +192,7 @@ fn a_certificate_out_of_its_time_is_refused() {
             if now == issued - 11),
         "{early}"
     );
-    // A minute more, in case this test was slow.
+    // A minute more, in case this test is slow.
     let late = connect(issued + 3600 + 11 + 60).unwrap_err();
     assert!(matches!(late, NoiseError::Certificate(CertificateError::Expired { .. })), "{late}");
 }
@@ -221,7 +221,7 @@ fn every_changed_bit_of_act_1_is_noticed() {
 }
 
 #[test]
-fn an_answer_to_somebody_else_is_refused() {
+fn an_answer_meant_for_another_client_is_refused() {
     let identity = Arc::new(Identity::issue(&authority(), NOW, HOUR));
     let (act1, _) = start(Some(authority().public()));
     let (_, initiator) = start(Some(authority().public()));
@@ -280,7 +280,7 @@ proptest! {
         prop_assert!(client.reader.open_header(&block).is_err());
         prop_assert!(matches!(client.reader.open_header(&block), Err(NoiseError::Ended)));
 
-        // A good header, then whatever somebody between the two would put in the payload's place.
+        // A good header, then whatever an attacker in the middle would put in the payload's place.
         let sealed = seal(&mut client, &frame(len));
         server.reader.open_header(sealed.first_chunk().unwrap()).unwrap();
         if payload.len() != Opener::sealed_len(len) {

@@ -1,4 +1,4 @@
-//! Templates from a real bitcoind: every way to hear of a tip, and every way to lose the node.
+//! Templates from a real bitcoind: every way to learn about a tip, and every way to lose the node.
 
 use std::{
     io,
@@ -147,7 +147,8 @@ fn tip(bitcoind: &Bitcoind) -> Hash256 {
     Hash256::from_display_hex(&bitcoind.best_hash().to_string()).unwrap()
 }
 
-/// Mines a block; gives the subsidy-only work on it, if seen, the full work, and after how long.
+/// Mines a block; returns the subsidy-only work on it, if seen, the full work, and how long that
+/// took.
 fn follow(side: &Side, bitcoind: &Bitcoind) -> (Option<Arc<Template>>, Arc<Template>, Duration) {
     let mut templates = side.templates.templates.clone();
     templates.mark_unchanged();
@@ -176,13 +177,13 @@ async fn record_until_full(
 }
 
 #[test]
-fn zmq_tells_of_tips() {
-    // Nothing else may: no waits are allowed to this user.
+fn zmq_announces_tips() {
+    // Nothing else may do so: this user is allowed no waits.
     let bitcoind = Bitcoind::start_with(Network::Regtest, &[]);
     bitcoind.generate(1);
     let mut config = node("zmq", &bitcoind);
     let built_with = bitcoind.zmq_url();
-    // Somebody may set it all the same.
+    // It may be configured all the same.
     config.zmq_hashblock = built_with.clone().or_else(|| Some("tcp://127.0.0.1:9".into()));
     let side = Side::start(vec![config]);
     side.full_on(tip(&bitcoind));
@@ -196,7 +197,7 @@ fn zmq_tells_of_tips() {
         return;
     }
     side.said("listening for new blocks over ZeroMQ node=zmq");
-    // A subscription is said to be there a little before it is.
+    // A subscription is logged a little before it takes effect.
     crate::common::eventually("a tip by ZeroMQ", Duration::from_secs(20), || {
         follow(&side, &bitcoind);
         side.log.text().contains("node=zmq height=2 ").then_some(())?;
@@ -215,7 +216,7 @@ fn zmq_tells_of_tips() {
 }
 
 #[test]
-fn a_wait_for_the_height_tells_of_tips() {
+fn waiting_for_the_height_detects_tips() {
     let bitcoind = Bitcoind::start_with(Network::Regtest, &[]);
     bitcoind.generate(1);
     let side = Side::start(vec![node("waits", &bitcoind)]);
@@ -230,7 +231,7 @@ fn a_wait_for_the_height_tells_of_tips() {
 }
 
 #[test]
-fn a_long_poll_tells_of_tips_where_waiting_is_not_allowed() {
+fn a_long_poll_detects_tips_where_waiting_is_not_allowed() {
     let whitelist = "getblocktemplate,getblockchaininfo,getnetworkinfo,getbestblockhash,getblockheader,\
                      generatetoaddress,getblockcount,stop";
     let whitelist = format!("-rpcwhitelist=u:{whitelist}");
@@ -249,7 +250,7 @@ fn a_long_poll_tells_of_tips_where_waiting_is_not_allowed() {
 }
 
 #[test]
-fn a_notice_makes_it_look() {
+fn a_notification_makes_it_look() {
     let bitcoind = Bitcoind::regtest();
     bitcoind.generate(1);
     let side = Side::start(vec![node("notices", &bitcoind)]);
@@ -280,7 +281,7 @@ fn a_node_that_starts_late_or_again_gives_work_within_two_seconds() {
     side.full_on(tip(&bitcoind));
     assert!(up.elapsed() < Duration::from_secs(2), "{:?}", up.elapsed());
 
-    // The cookie is another one after a restart.
+    // The cookie changes with a restart.
     let before = std::fs::read(bitcoind.cookie_file()).unwrap();
     bitcoind.generate(1);
     side.full_on(tip(&bitcoind));
@@ -328,7 +329,7 @@ fn the_subsidy_is_exact_after_halvings_with_fees() {
     let (quick, full, _) = follow(&side, &bitcoind);
     assert_eq!((full.height, full.subsidy()), (150, 25_0000_0000));
     assert_eq!(quick.unwrap().coinbase_value, 25_0000_0000);
-    // The node gives one template for some seconds: nobody may ask while the mempool fills.
+    // The node caches a template for some seconds: nobody may ask while the mempool fills.
     drop(side);
     bitcoind.make_segwit_mempool(50);
     let side = Side::start(vec![node("fees", &bitcoind)]);
@@ -340,7 +341,7 @@ fn the_subsidy_is_exact_after_halvings_with_fees() {
 }
 
 #[test]
-fn a_reorganisation_takes_work_back() {
+fn a_reorganisation_moves_work_back() {
     let bitcoind = Bitcoind::regtest();
     bitcoind.generate(5);
     let side = Side::start(vec![node("reorg", &bitcoind)]);
@@ -370,7 +371,7 @@ fn the_next_node_takes_over_and_the_first_comes_back() {
     println!("failover {:?}", start.elapsed());
     assert!(start.elapsed() < Duration::from_secs(2));
     first.start();
-    // Killed, it may have forgotten the block, and is not taken back before it has caught up.
+    // After a kill it may have forgotten the block, and is not used again before it has caught up.
     let _: Option<String> = first.rpc().call("submitblock", &[block.into()]).unwrap();
     side.template("of the first", |template| &*template.source == "first");
     side.said("templates now come from another node from=second to=first");
@@ -412,7 +413,7 @@ fn nodes_come_and_go_while_it_runs() {
     };
     let side = Side::start(vec![configs[0].clone()]);
     let before = side.full_on(tip(&first));
-    // The pace changes at once: another template, though nothing is new.
+    // The refresh interval changes at once: another template, although nothing is new.
     set(&side, &[&configs[0]]);
     side.template("again", |template| !std::ptr::eq(template, &*before));
     set(&side, &[&configs[1], &configs[0]]);
@@ -441,7 +442,7 @@ fn nodes_come_and_go_while_it_runs() {
 #[test]
 fn a_full_mempool_does_not_hold_up_a_tip() {
     let mut bitcoind = Bitcoind::regtest();
-    // Twice a block's worth would not change a thing: the template is full.
+    // Twice a block's worth would change nothing: the template is full.
     bitcoind.make_segwit_mempool(4_000);
     let mut config = node("crowded", &bitcoind);
     config.zmq_hashblock = bitcoind.zmq_url();
@@ -491,7 +492,7 @@ fn a_signet_of_one_s_own_gives_work() {
 
 /// Testnet 4 begins with blocks of minimum difficulty: its first one is years old.
 #[test]
-fn testnet4_gives_work_of_the_difficulty_of_the_moment() {
+fn testnet4_gives_work_at_the_current_difficulty() {
     let bitcoind = Bitcoind::start_with(Network::Testnet4, &[]);
     let side = Side::start(vec![node("testnet4", &bitcoind)]);
     let full = side.full_on(tip(&bitcoind));
@@ -500,7 +501,7 @@ fn testnet4_gives_work_of_the_difficulty_of_the_moment() {
 }
 
 #[test]
-fn a_node_that_makes_small_blocks_is_told_of_once() {
+fn a_node_that_makes_small_blocks_is_reported_once() {
     let mut bitcoind = Bitcoind::start_with(Network::Regtest, &["-blockmaxweight=150000"]);
     bitcoind.make_segwit_mempool(1_200);
     let nodes = vec![node("small", &bitcoind)];

@@ -1,4 +1,5 @@
-//! Templates from the embedded node, found blocks back to it: what the demo does, but for miners.
+//! Templates from the embedded node, found blocks back to it: what the demo does, except for
+//! miners.
 
 use std::{
     net::Ipv4Addr,
@@ -111,7 +112,7 @@ async fn blocks_of_every_kind_are_accepted_over_a_halving() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn work_on_a_tip_alone_makes_a_good_block() {
+async fn work_on_a_header_alone_makes_a_good_block() {
     let node = start_node().await;
     let dir = tempfile::tempdir().unwrap();
     let templates = start_templates(&node);
@@ -140,11 +141,11 @@ async fn work_on_a_tip_alone_makes_a_good_block() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_long_poll_tells_of_tips_and_of_reorganisations() {
+async fn a_long_poll_detects_tips_and_reorganisations() {
     let node = start_node().await;
     let templates = start_templates(&node);
     template_on(&templates, node.best_hash(), TemplateKind::Full).await;
-    // A tip that is made right after the last one was seen is seen a second later by asking. A busy
+    // A tip made right after the last one was seen would be seen a second later by polling. A busy
     // machine may take as long for some of them.
     let (mut quick, mut mined) = (0, 0);
     while quick < 3 && mined < 20 {
@@ -161,7 +162,7 @@ async fn a_long_poll_tells_of_tips_and_of_reorganisations() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_goes_and_comes_gives_work_within_two_seconds() {
+async fn a_node_that_goes_away_and_returns_gives_work_within_two_seconds() {
     let node = start_node().await;
     let templates = start_templates(&node);
     template_on(&templates, node.best_hash(), TemplateKind::Full).await;

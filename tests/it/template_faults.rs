@@ -1,4 +1,4 @@
-//! A scripted node that does what a real one does only on a bad day.
+//! A scripted node that does what a real one only does on a bad day.
 
 use std::{
     fmt::Write as _,
@@ -23,7 +23,7 @@ use gatewayd::{
 use tokio::{runtime::Runtime, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// What the node does now.
+/// The node's current behaviour.
 #[derive(Clone)]
 struct Script {
     chain: &'static str,
@@ -32,31 +32,31 @@ struct Script {
     password: String,
     /// Answers instead of a template.
     template_error: Option<(i32, &'static str)>,
-    /// As a template has it.
+    /// As in a template.
     rule: &'static str,
     has_commitment: bool,
     transactions: usize,
     bits: &'static str,
-    /// Of the tip.
+    /// The tip's.
     time: u64,
-    /// Its headers, lowest first, where they are shown whole; else there is only a tip.
+    /// Its headers, lowest first, if it shows whole headers; otherwise there is only a tip.
     blocks: Vec<Mined>,
     /// What the tip's header says besides.
     chainwork: &'static str,
-    /// As a template has them, with what is added to its height.
+    /// As in a template, with what is added to its height.
     mintime: u64,
     curtime: u64,
     coinbase_extra: u64,
     height_extra: u32,
     version: &'static str,
-    /// Of its deployments; none: it does not know the call.
+    /// From its deployments; none: it does not know the call.
     fork: Option<&'static str>,
-    /// It says that it publishes blocks; else it does not know of publishers.
+    /// It says that it publishes blocks; otherwise it does not know the call.
     publishes: bool,
     /// A method, and the HTTP status that it is answered with.
     refused: Option<(&'static str, u16)>,
-    /// Its templates can be waited for; that many waits are under way, as nodes do not see that
-    /// somebody has hung up.
+    /// Its templates support long polling; this many polls are open, because nodes do not notice
+    /// that a client has hung up.
     longpolls: Option<usize>,
     /// Closes connections instead of answering.
     hangs_up: bool,
@@ -110,7 +110,8 @@ impl FakeNode {
         change(&mut self.script.lock().unwrap());
     }
 
-    /// Until the session is over: one is begun with that call. Before, it may only be late.
+    /// Waits until the session is over: one begins with that call. Before that, it may only be
+    /// late.
     fn hang_up(&self) {
         let tried = self.called("hung up on getblockchaininfo");
         self.set(|script| script.hangs_up = true);
@@ -205,7 +206,7 @@ struct Mined {
     fields: String,
 }
 
-/// A header upon `parent` that has the work of its bits, or one that claims to.
+/// A header on `parent` that has the work of its bits, or one that claims to.
 fn mine(parent: Option<&Mined>, height: u32, bits: u32, mark: u8, is_honest: bool) -> Mined {
     let prev_blockhash = parent.map_or_else(|| BlockHash::from_byte_array([7; 32]), |it| it.hash);
     let mut header = Header {
@@ -227,7 +228,7 @@ fn mine(parent: Option<&Mined>, height: u32, bits: u32, mark: u8, is_honest: boo
     Mined { hash: header.block_hash(), height, fields }
 }
 
-/// Honest headers, of these heights, upon the last one of `base`; all together.
+/// Honest headers of these heights on the last one of `base`; returns them all.
 fn chain(base: &[Mined], heights: std::ops::RangeInclusive<u32>, mark: u8) -> Vec<Mined> {
     let mut all = base.to_vec();
     for height in heights {
@@ -413,7 +414,7 @@ fn a_demanded_rule_is_named_and_may_be_allowed() {
     side.templates.notify.notify();
     side.template(|template| template.height == 12);
     side.status(0, |status| status.state == NodeState::Ready && status.last_error.is_none());
-    // Not that one, whatever is allowed: it is another proof of work.
+    // Never that one, whatever is allowed: it is a different proof of work.
     node.set(|script| (script.rule, script.tip, script.height) = ("!blake2b", 3, 12));
     side.templates.set_config(TemplateConfig {
         nodes: vec![node.config("future")],
@@ -461,7 +462,7 @@ fn a_new_cookie_is_read_when_the_old_one_is_refused() {
     side.template(|template| template.height == 12 && template.kind == TemplateKind::Full);
     std::fs::write(&cookie, "nonsense").unwrap();
     node.set(|script| script.password = "r".into());
-    // The refusal of the last cookie may be told first.
+    // The refusal of the last cookie may be reported first.
     side.status(0, |status| {
         let told = status.last_error.as_ref();
         status.state == NodeState::Down
@@ -469,10 +470,10 @@ fn a_new_cookie_is_read_when_the_old_one_is_refused() {
     });
 }
 
-/// A node behind a liar once lost all of its RPC threads in seconds: a long poll that is left holds
+/// A node behind a liar once lost all of its RPC threads in seconds: an abandoned long poll holds
 /// one until there is a new tip.
 #[test]
-fn one_long_poll_at_most_is_left_at_a_node_upon_a_tip() {
+fn at_most_one_long_poll_per_tip_is_abandoned_at_a_node() {
     let node = FakeNode::start();
     node.set(|script| script.longpolls = Some(0));
     let side = Side::start(&[node.config("polled")]);
@@ -487,7 +488,7 @@ fn one_long_poll_at_most_is_left_at_a_node_upon_a_tip() {
             crate::common::eventually("another session waits", PATIENCE, || {
                 (node.called("waitforblockheight") > refused).then_some(())
             });
-            // A long poll follows on that refusal, if any does.
+            // If there is another long poll, it follows that refusal.
             let asked = node.called("getbestblockhash");
             crate::common::eventually("it is asked", PATIENCE, || {
                 (node.called("getbestblockhash") >= asked + 2).then_some(())
@@ -501,7 +502,7 @@ fn one_long_poll_at_most_is_left_at_a_node_upon_a_tip() {
 }
 
 #[test]
-fn a_wrong_password_is_not_tried_all_the_time() {
+fn a_wrong_password_is_not_retried_all_the_time() {
     let node = FakeNode::start();
     node.set(|script| script.password = "other".into());
     let side = Side::start(&[node.config("refused")]);
@@ -536,7 +537,7 @@ fn on_a_test_network_easy_blocks_are_asked_for_when_they_begin() {
     });
     let side = Side::start(&[node.config("easy")]);
     side.template(|template| template.nbits.get() == 0x1b00_ffff);
-    // What the node would answer from then on; no other request is due for 40 seconds.
+    // The node's answer from then on; no other request is due for 40 seconds.
     node.set(|script| script.bits = "1d00ffff");
     let started = Instant::now();
     side.template(|template| template.nbits.get() == 0x1d00_ffff && template.height == 11);
@@ -614,7 +615,7 @@ fn failing_over_and_back_between_three() {
     side.template(|template| &*template.source == "a" && template.height == 12);
 }
 
-/// A session of its own for what the node says from now on.
+/// Starts a new session, for what the node says from now on.
 fn meet_again(node: &FakeNode, side: &Side, change: impl FnOnce(&mut Script)) {
     node.hang_up();
     node.set(|script| {
@@ -625,7 +626,7 @@ fn meet_again(node: &FakeNode, side: &Side, change: impl FnOnce(&mut Script)) {
 }
 
 #[test]
-fn a_node_that_does_not_tell_goes_where_it_went_when_it_did() {
+fn a_node_that_no_longer_tells_its_chain_is_taken_to_be_where_it_was() {
     let node = FakeNode::start();
     node.set(|script| script.fork = Some(SOON));
     let side = Side::start_with(&[node.config("mute")], Duration::from_millis(200));
@@ -635,10 +636,10 @@ fn a_node_that_does_not_tell_goes_where_it_went_when_it_did() {
         meet_again(&node, &side, |script| script.refused = Some(("getdeploymentinfo", status)));
         assert_eq!(side.status(0, |_| true).fork, soon, "{status}");
     }
-    // It is asked again by and by, in the same session.
+    // It is asked again after a while, in the same session.
     node.set(|script| (script.refused, script.fork) = (None, Some("")));
     side.status(0, |status| status.fork.is_none() && status.state == NodeState::Ready);
-    // What another one said is worth nothing.
+    // What another node said does not count.
     meet_again(&node, &side, |script| script.fork = Some(SOON));
     side.status(0, |status| status.fork == soon);
     meet_again(&node, &side, |script| {
@@ -648,7 +649,7 @@ fn a_node_that_does_not_tell_goes_where_it_went_when_it_did() {
 }
 
 #[test]
-fn a_node_that_only_gets_blocks_and_is_too_busy_to_tell_is_asked_again_soon() {
+fn a_node_that_only_gets_blocks_and_is_too_busy_to_answer_is_asked_again_soon() {
     let node = FakeNode::start();
     node.set(|script| {
         script.fork = Some(HERE);
@@ -680,9 +681,9 @@ fn a_node_built_without_zeromq_is_named() {
     assert!(status.zmq_trouble.unwrap().starts_with("the node was built without ZeroMQ"));
 }
 
-/// Two nodes behind one address, or one that restarts all the time.
+/// Two nodes behind one address, or one that keeps restarting.
 #[test]
-fn what_a_flapping_node_says_of_itself_is_told_a_few_times() {
+fn what_a_flapping_node_says_about_itself_is_logged_a_few_times() {
     let node = FakeNode::start();
     let gateway = Gateway::start(&format!(
         "[[node]]\nrpc_url = \"http://{}\"\nrpc_user = \"u\"\nrpc_password = \"p\"\n\
@@ -711,7 +712,7 @@ fn what_a_flapping_node_says_of_itself_is_told_a_few_times() {
 }
 
 #[test]
-fn a_node_that_gives_no_work_is_not_told_of_all_the_time() {
+fn a_node_that_gives_no_work_is_not_logged_all_the_time() {
     let (node, publisher) = (FakeNode::start(), Bitcoind::regtest());
     node.set(|script| script.template_error = Some((-10, "in initial sync")));
     let config = format!(
@@ -731,14 +732,14 @@ fn a_node_that_gives_no_work_is_not_told_of_all_the_time() {
     assert_eq!(count("no work from the node"), 1, "{lines:#?}");
     assert!(count("listening for new blocks over ZeroMQ") <= 1, "{lines:#?}");
     assert!(count(&format!("node={}", node.address)) <= 4, "{lines:#?}");
-    // What changes is said.
+    // Changes are logged.
     node.set(|script| script.template_error = Some((-9, "is not connected")));
     gateway.wait_for_line("is not connected", PATIENCE);
     node.set(|script| script.template_error = None);
     gateway.wait_for_line("the node gives work again", PATIENCE);
 }
 
-/// A good node, preferred, and another one that has the same blocks; and these.
+/// A preferred good node, another one with the same blocks, and these blocks.
 fn good_and_other() -> (FakeNode, FakeNode, Vec<Mined>) {
     let (good, other) = (FakeNode::start(), FakeNode::start());
     let blocks = chain(&[], 0..=10, 0);
@@ -749,14 +750,14 @@ fn good_and_other() -> (FakeNode, FakeNode, Vec<Mined>) {
 }
 
 impl Side {
-    /// Both are in use, and the first one leads.
+    /// Waits until both are in use and the first one leads.
     #[track_caller]
     fn is_settled(&self) {
         self.status(0, |status| status.is_active && status.state == NodeState::Ready);
         self.status(1, |status| status.state == NodeState::Ready);
     }
 
-    /// Work of no other node than this one goes out, whatever was told until the good one has
+    /// Checks that only this node's work goes out, whatever is claimed, until the good node has
     /// another block.
     #[track_caller]
     fn stays_with(&self, name: &str, node: &FakeNode, blocks: &[Mined]) {
@@ -769,17 +770,17 @@ impl Side {
 
 const ALL_WORK: &str = "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff";
 
-/// Miners once sat on such a tip for as long as it was watched.
+/// Miners once stayed on such a tip for as long as it was watched.
 #[test]
-fn a_claim_of_work_that_is_not_shown_takes_over_nothing() {
+fn a_claim_of_unproven_work_takes_over_nothing() {
     let (good, liar, blocks) = good_and_other();
-    // Where work costs something; on a regtest none is asked for.
+    // Where work costs something; on regtest no proof is required.
     for node in [&good, &liar] {
         node.set(|script| script.chain = "signet");
     }
     let side = Side::start(&[good.config("good"), liar.config("liar")]);
     side.is_settled();
-    // A header without work, and all the work there can be.
+    // A header without work, and one that claims all the work there can be.
     liar.set(|script| {
         script.blocks.push(mine(blocks.last(), 11, EASY, 1, false));
         script.chainwork = ALL_WORK;
@@ -788,7 +789,7 @@ fn a_claim_of_work_that_is_not_shown_takes_over_nothing() {
     let error = status.last_error.unwrap();
     assert!(error.contains("proof of work") && error.contains("rpc_url"), "{error}");
     side.stays_with("good", &good, &blocks);
-    // A tip of which no header is shown whole.
+    // A tip whose whole header is never shown.
     liar.set(|script| (script.blocks, script.tip, script.height) = (Vec::new(), 0xFE, 11));
     let status = side.status(1, |status| status.state == NodeState::WrongChain);
     let error = status.last_error.unwrap();
@@ -821,7 +822,8 @@ fn a_node_that_is_ahead_and_shows_it_leads_at_once() {
     side.template(|template| &*template.source == "stuck" && template.height == 12);
 }
 
-/// Until the headers between are here, its work is not known; miners once went back meanwhile.
+/// Until the headers in between have arrived, its work is not known; miners once went back in the
+/// meantime.
 #[test]
 fn work_does_not_go_back_while_a_node_takes_several_blocks_at_once() {
     let (quick, slow, mut blocks) = good_and_other();
@@ -850,9 +852,9 @@ fn work_does_not_go_back_while_a_node_takes_several_blocks_at_once() {
     }
 }
 
-/// The headers down to where the chains parted are asked for.
+/// The headers down to where the chains split are requested.
 #[test]
-fn a_longer_chain_that_parted_long_ago_is_followed() {
+fn a_longer_chain_that_split_long_ago_is_followed() {
     let (stuck, alive, blocks) = good_and_other();
     stuck.set(|script| script.blocks = chain(&blocks, 11..=30, 1));
     alive.set(|script| script.blocks = chain(&blocks, 11..=33, 2));
@@ -863,7 +865,7 @@ fn a_longer_chain_that_parted_long_ago_is_followed() {
     });
     side.status(0, |status| status.state == NodeState::Ready && !status.is_active);
     side.template(|template| &*template.source == "alive" && template.height == 34);
-    // One that ends in the air is not, however long it is.
+    // One without a connection to a known block is not, however long it is.
     let liar = chain(&[], 100..=140, 3);
     alive.set(|script| script.blocks.clone_from(&liar));
     let status = side.status(1, |status| status.state == NodeState::Down);
@@ -887,7 +889,7 @@ fn headers_that_are_easier_than_the_chain_are_not_followed() {
     let status = side.status(0, |status| status.state == NodeState::WrongChain);
     assert!(status.last_error.unwrap().contains("has the bits 207fffff"));
     side.status(1, |status| status.is_active);
-    // A block of that kind, which has cost nothing.
+    // A block of that kind, which cost nothing.
     liar.set(|script| script.blocks.push(mine(base.last(), 700_001, EASY, 1, true)));
     let status = side.status(0, |status| status.state == NodeState::Down);
     let error = status.last_error.unwrap();
@@ -896,7 +898,7 @@ fn headers_that_are_easier_than_the_chain_are_not_followed() {
 }
 
 #[test]
-fn work_for_another_height_than_the_tips_is_not_used() {
+fn work_for_a_height_that_does_not_follow_the_tip_is_not_used() {
     let (good, liar, blocks) = good_and_other();
     let side = Side::start(&[liar.config("liar"), good.config("good")]);
     side.is_settled();
@@ -911,7 +913,7 @@ fn work_for_another_height_than_the_tips_is_not_used() {
 }
 
 #[test]
-fn a_nodes_clock_is_not_believed() {
+fn a_nodes_wrong_clock_is_not_believed() {
     let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     for curtime in [0, u64::from(u32::MAX)] {
         let node = FakeNode::start();
@@ -941,9 +943,9 @@ fn more_than_the_subsidy_is_not_mined() {
     assert!(error.contains("coinbasevalue has 5000000001 sats besides the fees"), "{error}");
 }
 
-/// Of a regtest.
+/// Regtest's.
 const EASY: u32 = 0x207f_ffff;
-/// As a node's deployments tell of the fork.
+/// As in a node's deployments.
 const SOON: &str = r#","blake2b":{"height":50,"active":false}"#;
 const HERE: &str = r#","blake2b":{"height":5,"active":true}"#;
 /// A node is behind after 30 s.

@@ -1,4 +1,4 @@
-//! The stand-in's NodeAPI, written from its protocol and not with gatewayd's codec.
+//! The stand-in's NodeAPI, written from the protocol, not with gatewayd's codec.
 
 use std::{
     io::{Read, Write},
@@ -13,13 +13,13 @@ use std::{
 
 use gatewayd::work::Hash256;
 
-/// What it tells.
+/// What it reports.
 #[derive(Clone)]
 pub struct ApiScript {
     pub version: &'static str,
     pub tip: Hash256,
     pub height: u64,
-    /// Of its templates: with 16 bytes of target instead of a text.
+    /// In its templates: 16 bytes of target instead of a text.
     pub numeric_target: bool,
     /// Added to the height of its templates.
     pub height_error: u64,
@@ -31,7 +31,7 @@ pub struct FakeApi {
     pub script: Arc<Mutex<ApiScript>>,
     pub templates: Arc<AtomicUsize>,
     pub tips: Arc<AtomicUsize>,
-    /// Requests that are in neither layout.
+    /// Requests in neither layout.
     pub nonsense: Arc<AtomicUsize>,
     /// The connection that is served.
     stream: Arc<Mutex<Option<UnixStream>>>,
@@ -60,7 +60,7 @@ impl FakeApi {
             (Arc::clone(&api.templates), Arc::clone(&api.tips), Arc::clone(&api.nonsense));
         let current = Arc::clone(&api.stream);
         thread::spawn(move || {
-            // One at a time, as the node does.
+            // One at a time, like the node.
             for stream in listener.incoming() {
                 let stream = stream.unwrap();
                 *current.lock().unwrap() = Some(stream.try_clone().unwrap());
@@ -135,7 +135,7 @@ fn serve(mut stream: UnixStream, script: &Mutex<ApiScript>, counters: &Counters)
                 }
                 template(&script_now, template_tag - 4)
             }
-            // As the node does with what it does not allow.
+            // Like the node with what it does not allow.
             _ => {
                 counters.2.fetch_add(1, SeqCst);
                 return;

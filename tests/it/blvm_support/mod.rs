@@ -18,7 +18,7 @@ use gatewayd::{
 };
 use tempfile::TempDir;
 
-/// What the node is and does now.
+/// The node's current state and behaviour.
 #[derive(Clone)]
 pub struct Script {
     pub tip: Hash256,
@@ -28,11 +28,11 @@ pub struct Script {
     pub cookie: String,
     /// Requests longer than this are refused.
     pub request_max: usize,
-    /// Connections in all; those beyond are closed without a word.
+    /// Connections in total; further ones are closed without a word.
     pub connections_max: usize,
     /// Raw transactions of the template, in hex, with their txid and hash.
     pub transactions: Vec<(String, String, String)>,
-    /// What `submitblock` answers: null, or error -32602 with these words.
+    /// What `submitblock` answers: null, or error -32602 with this message.
     pub refusal: Option<&'static str>,
     /// A block that is accepted becomes the tip.
     pub connects: bool,
@@ -42,7 +42,7 @@ pub struct Script {
     pub hangs_up_on: &'static str,
     /// Takes the height for its templates from before the tip.
     pub lags_in_height: bool,
-    /// Each answer takes so long.
+    /// Each answer takes this long.
     pub delay: Duration,
     pub connections: usize,
     /// Method and parameters.
@@ -148,7 +148,7 @@ fn serve(stream: &TcpStream, script: &Mutex<Script>) {
             Ok(request) => request,
             Err(Refused::Closed) => return,
             Err(Refused::TooLong) => {
-                // As hyper does: it answers, and reads no further.
+                // Like hyper: it answers, and reads no further.
                 let _ = write_answer(stream, 413, r#"{"error":{"code":413}}"#);
                 return;
             }
@@ -245,7 +245,7 @@ fn answer(script: &mut Script, method: &str, params: &str) -> Result<String, (i3
         "getnetworkinfo" => r#"{"version":70015,"subversion":"/BitcoinCommons:0.1.83/"}"#.into(),
         "getbestblockhash" => format!("\"{tip}\""),
         "waitfornewblock" => format!(r#"{{"hash":"{tip}","height":{height}}}"#),
-        // Confirmations of a second ago, as its cache has them.
+        // Confirmations of a second ago, as in its cache.
         "getblockheader" if params.contains(&tip.to_string()) => format!(
             r#"{{"hash":"{tip}","confirmations":0,"height":{height},"bits":"207fffff","mediantime":1000}}"#
         ),

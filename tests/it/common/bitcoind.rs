@@ -1,8 +1,8 @@
-//! A real bitcoind on a chain of its own, gone when dropped.
+//! A real bitcoind on a chain of its own, ended when dropped.
 //!
-//! Knots from `.ci/bitcoind`, or what `BITCOIND` names: any Bitcoin Core, also one that was built
-//! without a wallet, which nothing here needs, or without ZeroMQ. What a test says of ZeroMQ holds
-//! where [`has_zmq`] does; elsewhere it says what happens instead.
+//! Knots from `.ci/bitcoind`, or what `BITCOIND` names: any Bitcoin Core, even one built without a
+//! wallet, which nothing here needs, or without ZeroMQ. What a test asserts about ZeroMQ holds
+//! where [`has_zmq`] is true; elsewhere it asserts what happens instead.
 
 use std::{
     env,
@@ -63,7 +63,7 @@ impl Bitcoind {
     pub fn prepare(network: Network, extra_args: &[&str]) -> Self {
         let dir = TempDir::with_prefix("gatewayd-bitcoind-").unwrap();
         // Knots makes small blocks unless told otherwise. Core does not know this option, which it
-        // forgives in a file.
+        // tolerates in a file.
         fs::write(dir.path().join("bitcoin.conf"), "blockmaxsize=4000000\n").unwrap();
         Self {
             program: program(),
@@ -113,7 +113,7 @@ impl Bitcoind {
             if let Some(status) = self.child.as_mut()?.try_wait().unwrap() {
                 panic!("bitcoind exited with {status}:\n{}", self.log_tail());
             }
-            // The cookie of an earlier run may still lie there, or none yet.
+            // There may still be the cookie of an earlier run, or none yet.
             self.try_rpc().ok()?.get_block_count().ok()
         });
     }
@@ -173,7 +173,8 @@ impl Bitcoind {
         Ok(Client::from_jsonrpc(jsonrpc::Client::with_transport(transport)))
     }
 
-    /// What a client must show: `-rpcuser` and `-rpcpassword` if they were given, else the cookie.
+    /// What a client must present: `-rpcuser` and `-rpcpassword` if they were given, otherwise the
+    /// cookie.
     pub fn auth(&self) -> Auth {
         let value = |name: &str| {
             self.extra_args.iter().find_map(|arg| Some(arg.strip_prefix(name)?.to_owned()))
@@ -192,7 +193,7 @@ impl Bitcoind {
         format!("http://127.0.0.1:{}", self.rpc_port)
     }
 
-    /// Where it tells of blocks over ZeroMQ; none where it was built without.
+    /// Where it announces blocks over ZeroMQ; none if it was built without.
     pub fn zmq_url(&self) -> Option<String> {
         has_zmq().then(|| format!("tcp://127.0.0.1:{}", self.zmq_port))
     }
@@ -233,7 +234,7 @@ impl Bitcoind {
         self.rpc().call("generatetoaddress", &args).unwrap()
     }
 
-    /// An address that nobody else has, and whose key nobody has either.
+    /// An address that nobody else has, and whose key nobody has.
     pub fn new_address(&self) -> Address {
         static COUNT: AtomicU16 = AtomicU16::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -273,7 +274,7 @@ impl Bitcoind {
             let hash = rpc.get_block_hash(self.coinbases_spent).unwrap();
             let coinbase = &rpc.get_block(&hash).unwrap().txdata[0];
             let Some(coin) = Coin::all_of(coinbase).into_iter().next() else {
-                // Mined by someone else: a gateway under test, most likely.
+                // Mined by someone else, most likely a gateway under test.
                 self.generate(1);
                 continue;
             };
@@ -367,13 +368,13 @@ fn witness_script() -> ScriptBuf {
     Builder::new().push_opcode(OP_TRUE).into_script()
 }
 
-/// Whether the program that tests run was built with ZeroMQ. Without, it still takes the options, and
-/// does nothing.
+/// Whether the program that the tests run was built with ZeroMQ. Without it, the options are
+/// accepted and do nothing.
 pub fn has_zmq() -> bool {
     help_names("-zmqpubhashblock=")
 }
 
-/// Whether the program says of itself that it knows this.
+/// Whether the program's help mentions this.
 pub fn help_names(text: &str) -> bool {
     static HELP: OnceLock<String> = OnceLock::new();
     let help = HELP.get_or_init(|| {
@@ -383,7 +384,7 @@ pub fn help_names(text: &str) -> bool {
     help.contains(text)
 }
 
-/// `BITCOIND`, else the one that `.ci/bitcoind` has unpacked.
+/// `BITCOIND`, otherwise the one that `.ci/bitcoind` has unpacked.
 fn program() -> PathBuf {
     if let Some(path) = env::var_os("BITCOIND").filter(|path| !path.is_empty()) {
         return path.into();
@@ -397,8 +398,8 @@ fn program() -> PathBuf {
     unpacked
 }
 
-/// A port that is free now. Taken below the ports that systems give to outgoing connections, from
-/// a place that differs between test processes, so that nobody else takes it before the node does.
+/// A port that is free now. It is below the ports that systems give to outgoing connections, from a
+/// block that differs between test processes, so that nobody else takes it before the node does.
 fn free_port() -> u16 {
     static OFFSET: AtomicU16 = AtomicU16::new(0);
     let place = u16::try_from(std::process::id() % u32::from(PORT_BLOCKS)).unwrap();
@@ -419,7 +420,7 @@ const HASHES_MAX: i32 = i32::MAX;
 const COINBASE_MATURITY: u64 = 100;
 /// Outputs of one splitting transaction: 43 bytes each, so well below the standard size.
 const FAN_OUT: usize = 500;
-/// The node takes chains of up to 25.
+/// The node accepts chains of up to 25.
 const CHAIN_LEN: usize = 10;
 /// For 100 to 150 virtual bytes: above the node's minimum.
 const FEE_SATS_MIN: u64 = 500;

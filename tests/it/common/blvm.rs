@@ -1,4 +1,4 @@
-//! A real blvm-node on a regtest of its own, gone when dropped. `.ci/blvm-node` builds it.
+//! A real blvm-node on a regtest of its own, ended when dropped. `.ci/blvm-node` builds it.
 
 use std::{
     env,
@@ -23,12 +23,12 @@ pub struct BlvmNode {
     dir: TempDir,
     rpc_port: u16,
     child: Child,
-    /// Kept: the node takes few connections.
+    /// Kept open: the node accepts few connections.
     client: Client,
 }
 
 impl BlvmNode {
-    /// Starts the node as its makers set it up, but for ports, folders and modules of others.
+    /// Starts the node as its makers set it up, except for ports, folders and other modules.
     pub fn regtest() -> Self {
         let dir = TempDir::with_prefix("gatewayd-blvm-").unwrap();
         let path = |name: &str| dir.path().join(name).display().to_string();
@@ -50,7 +50,7 @@ impl BlvmNode {
             .args([p2p_port, rpc_port].map(|port| format!("127.0.0.1:{port}")))
             .arg(dir.path().join("blvm.toml"))
             .current_dir(dir.path())
-            // Looks for no peers, for which it would wait at its start.
+            // Does not look for peers, for which it would wait at its start.
             .env("BLVM_SERVE_ONLY", "1")
             .stdin(Stdio::piped())
             .stdout(log.try_clone().unwrap())
@@ -127,7 +127,7 @@ impl BlvmNode {
 
 impl Drop for BlvmNode {
     fn drop(&mut self) {
-        // It ends by itself when its input does; that is not waited for.
+        // It ends by itself when its input does; this does not wait for that.
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
@@ -141,7 +141,7 @@ impl Drop for BlvmNode {
     }
 }
 
-/// `BLVM_NODE`, else the newest one that `.ci/blvm-node` has built.
+/// `BLVM_NODE`, otherwise the newest one that `.ci/blvm-node` has built.
 fn program() -> PathBuf {
     if let Some(path) = env::var_os("BLVM_NODE").filter(|path| !path.is_empty()) {
         return path.into();

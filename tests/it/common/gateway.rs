@@ -1,4 +1,4 @@
-//! The real gatewayd binary in a process of its own, gone when dropped.
+//! The real gatewayd binary in a process of its own, ended when dropped.
 
 use std::{
     env, fs,
@@ -71,7 +71,7 @@ impl Gateway {
         Self { child, log, dir }
     }
 
-    /// Starts again what has exited or was killed, with the same configuration and directory.
+    /// Restarts a gateway that has exited or was killed, with the same configuration and directory.
     pub fn restart(mut self) -> Self {
         self.kill9();
         Self::run_in(Arc::clone(&self.dir))
@@ -99,7 +99,7 @@ impl Gateway {
         found.unwrap_or_else(|| panic!("no line with {pattern:?} within {timeout:?}"))
     }
 
-    /// How many lines there are so far: a place to wait from.
+    /// How many lines there are so far: a position to wait from.
     pub fn line_count(&self) -> usize {
         self.log.lines.lock().unwrap().len()
     }
@@ -184,7 +184,7 @@ impl Log {
         }
     }
 
-    /// Waits until both readers are through: an exited process may have lines under way.
+    /// Waits until both readers are done: an exited process may have lines in flight.
     fn wait_for_end(self: &Arc<Self>) {
         eventually("the log ends", LISTEN_TIMEOUT, || (Arc::strong_count(self) == 1).then_some(()));
     }
@@ -198,7 +198,7 @@ fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {
     })
 }
 
-/// Sends a signal by the shell's own `kill`, which is everywhere.
+/// Sends a signal with the shell's own `kill`, which is available everywhere.
 pub fn signal(pid: u32, name: &str) {
     let status = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status().unwrap();
     assert!(status.success(), "kill -{name} {pid}: {status}");

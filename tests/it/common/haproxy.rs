@@ -1,4 +1,4 @@
-//! Debian's HAProxy, before a gateway.
+//! Debian's HAProxy, in front of a gateway.
 
 use std::{
     fs,
@@ -10,7 +10,7 @@ use std::{
 
 use super::{eventually, http::get};
 
-/// One doorway: where it listens, what it is before, and the words of HAProxy that say how.
+/// One entry: where it listens, what it is in front of, and the HAProxy options that say how.
 pub struct Way<'a> {
     pub to: SocketAddr,
     /// Of `server`, like `send-proxy-v2 check inter 100ms`.
@@ -19,7 +19,7 @@ pub struct Way<'a> {
 
 pub struct HaProxy {
     child: Child,
-    /// In the order of the ways.
+    /// In the order of the entries.
     pub addrs: Vec<SocketAddr>,
     figures: SocketAddr,
     _dir: tempfile::TempDir,
@@ -42,7 +42,7 @@ impl HaProxy {
         Self::run(&config, addrs, figures)
     }
 
-    /// One with a configuration of its own, that has listened at `addr` when this returns.
+    /// One with a configuration of its own, listening at `addr` when this returns.
     #[track_caller]
     pub fn start_with(config: &str, addr: SocketAddr) -> Self {
         Self::run(config, vec![addr], addr)
@@ -67,7 +67,7 @@ impl HaProxy {
         Self { child, addrs, figures, _dir: dir }
     }
 
-    /// What it says of each way's server, by the name of a column of its table.
+    /// The figure of each entry's server, by the name of a column of its table.
     pub fn figure(&self, name: &str) -> Vec<String> {
         let answer = get(self.figures, "/;csv");
         let mut lines = answer.text().lines();

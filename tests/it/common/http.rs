@@ -1,4 +1,4 @@
-//! A client that says exactly what a test wants, and shows exactly what came back.
+//! A client that sends exactly what a test wants, and shows exactly what came back.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -118,7 +118,7 @@ fn begin(
     }
     request += "\r\n";
     socket.write_all(request.as_bytes()).unwrap();
-    // The answer may be there before all of the body is: that is the test's to judge.
+    // The answer may arrive before all of the body is sent: that is for the test to judge.
     let _ = socket.write_all(json.unwrap_or_default().as_bytes());
     BufReader::new(socket)
 }

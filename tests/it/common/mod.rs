@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Polls `condition` until it gives a value; panics, saying what was awaited, at the deadline.
+/// Polls `condition` until it returns a value; at the deadline, panics and says what was awaited.
 #[track_caller]
 pub fn eventually<T>(what: &str, timeout: Duration, mut condition: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + timeout;

@@ -1,9 +1,9 @@
-//! Holds answers against the description that the gateway serves.
+//! Checks answers against the description that the gateway serves.
 
 use serde_json::Value;
 
-/// Complains of everything in `answer` that the description of `method path` does not have, and of
-/// everything missing.
+/// Complains about everything in `answer` that the description of `method path` does not have, and
+/// about everything missing.
 #[track_caller]
 pub fn conforms(api: &Value, method: &str, path: &str, status: u16, answer: &Value) {
     let responses = &api["paths"][path][method]["responses"];
@@ -63,7 +63,7 @@ fn check(api: &Value, schema: &Value, value: &Value, at: &str, complaints: &mut 
             }
         }
         let known = schema["properties"].as_object().into_iter().flatten();
-        // Also what is not required: an answer says null, it leaves nothing out.
+        // Even what is not required: an answer says null instead of leaving a field out.
         for (name, _) in known.filter(|(name, _)| !fields.contains_key(*name)) {
             complaints.push(format!("{at}.{name} is missing"));
         }

@@ -16,7 +16,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::bitcoind::Bitcoind;
 
-/// Templates of several nodes, every one that was passed on kept.
+/// Templates of several nodes; keeps every one that was passed on.
 pub struct RunningTemplates {
     runtime: Runtime,
     token: CancellationToken,

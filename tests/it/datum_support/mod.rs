@@ -1,4 +1,4 @@
-//! A pool that does as it is told, and work to mine for it.
+//! A scripted pool, and work to mine for it.
 
 use std::{
     collections::HashMap,
@@ -45,7 +45,7 @@ pub struct ScriptedPool {
     pub session: Identity,
     pub visitor: Visitor,
     pub link: Link,
-    /// Of each nonce that it has heard.
+    /// The slot of each nonce that it has received.
     pub slots: HashMap<u32, u8>,
     rng: StdRng,
 }
@@ -70,7 +70,7 @@ impl ScriptedPool {
         self.odd_response(motd, echo, &signer)
     }
 
-    /// A response with another echo or signature than it should have.
+    /// A response with a wrong echo or signature.
     pub fn odd_response(
         &mut self,
         motd: &str,

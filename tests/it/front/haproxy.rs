@@ -1,5 +1,5 @@
-//! A real HAProxy before gatewayd: miners are seen as themselves, and proxies that are not trusted
-//! say nothing that counts.
+//! A real HAProxy in front of gatewayd: miners are seen as themselves, and the headers of untrusted
+//! proxies do not count.
 
 use std::{
     fs,
@@ -17,7 +17,7 @@ use crate::common::{
     haproxy::{HaProxy, Way, free_addr},
 };
 
-/// Where HAProxy connects from; miners are elsewhere on this machine.
+/// Where HAProxy connects from; miners use other addresses of this machine.
 const PROXY: &str = "127.0.0.9";
 
 /// A connection from an address of the test's choice.
@@ -31,17 +31,17 @@ fn connect(from: &str, to: SocketAddr) -> TcpStream {
     stream
 }
 
-/// The first line of the answer; empty when the door is closed instead.
+/// The first line of the answer; empty if the connection is closed instead.
 fn answer(socket: &mut TcpStream, said: &[u8]) -> String {
     let mut line = String::new();
-    // The other side may be gone before all is said.
+    // The other side may be gone before all is sent.
     let _ = socket.write_all(said);
     let _ = BufReader::new(socket).read_line(&mut line);
     line
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn miners_behind_haproxy_mine_as_themselves_and_its_checks_are_no_miners() {
+async fn miners_behind_haproxy_mine_as_themselves_and_its_checks_are_not_miners() {
     let node = node().await;
     let port = "[[stratum.port]]\nlisten = [\"127.0.0.1:0\"]\ndifficulty_min = 0.00002\n";
     let trusted = format!("trusted_proxies = [\"{PROXY}\"]\n{port}");
@@ -93,7 +93,7 @@ async fn miners_behind_haproxy_mine_as_themselves_and_its_checks_are_no_miners()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn limits_and_log_lines_are_about_the_miner_and_not_the_proxy() {
+async fn limits_and_log_lines_apply_to_the_miner_and_not_the_proxy() {
     let node = node().await;
     let limit = format!("max_connections_per_ip = 2\ntrusted_proxies = [\"{PROXY}/32\"]\n");
     let gateway = Gateway::start(&toml(&node, &limit));
@@ -108,14 +108,14 @@ async fn limits_and_log_lines_are_about_the_miner_and_not_the_proxy() {
     let line = gateway.wait_for_line("stratum.max_connections_per_ip", SOON);
     assert!(line.contains("peer=127.0.0.77:") && !line.contains(PROXY), "{line}");
     assert!(answer(&mut from("127.0.0.78"), SUBSCRIBE).contains("result"));
-    // What a session says of its miner is of the miner, too.
+    // What a session logs about its miner names the miner too.
     assert!(answer(&mut from("127.0.0.79"), b"GET / HTTP/1.1\r\n\r\n").contains("400"));
     let line = gateway.wait_for_line("with a web browser", SOON);
     assert!(line.contains("127.0.0.79:"), "{line}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_trusted_must_say_who_it_is_and_nobody_else_may() {
+async fn a_trusted_proxy_must_send_a_header_and_nobody_else_may() {
     const HEADER: &[u8] = b"PROXY TCP4 192.0.2.7 10.0.0.1 4711 23334\r\n";
     let node = node().await;
     let gateway = Gateway::start(&toml(&node, ""));
@@ -136,18 +136,18 @@ async fn who_is_trusted_must_say_who_it_is_and_nobody_else_may() {
     assert_eq!(peers(gateway.addr("http")), ["192.0.2.7:4711"]);
     drop(miner);
 
-    // Byte by byte, and with the session's first line behind it.
+    // Byte by byte, followed by the session's first line.
     let mut slow = connect(PROXY, door);
     for byte in &said[..said.len() - 1] {
         slow.write_all(&[*byte]).unwrap();
     }
     assert!(answer(&mut slow, b"\n").contains("result"));
 
-    // A header is not a matter of choice: else whoever gets there past the proxy's own could lie.
+    // The header is mandatory: otherwise whoever gets past the proxy could lie.
     assert_eq!(answer(&mut connect(PROXY, door), SUBSCRIBE), "");
     let line = gateway.wait_for_line("did not begin with a PROXY header", SOON);
     assert!(line.contains("send-proxy") && line.contains("stratum.trusted_proxies"), "{line}");
-    // Nobody waits for one that says nothing, and it is disconnected in the end.
+    // A silent one holds nobody up, and is disconnected in the end.
     let mut silent = connect(PROXY, door);
     assert!(answer(&mut connect("127.0.0.1", door), SUBSCRIBE).contains("result"));
     assert_eq!(answer(&mut silent, b""), "");
@@ -167,7 +167,7 @@ async fn check_notices_that_everybody_is_trusted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn haproxy_works_as_readme_says() {
+async fn haproxy_works_as_the_readme_says() {
     let readme = fs::read_to_string("README.md").unwrap();
     let block = |kind: &str, has: &str| {
         let fence = format!("```{kind}\n");

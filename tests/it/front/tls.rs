@@ -1,4 +1,4 @@
-//! Stratum V1 over TLS, on the port where everything else is spoken too.
+//! Stratum V1 over TLS, on the port that serves everything else too.
 
 use std::{
     fs,
@@ -53,7 +53,7 @@ fn connect(addr: SocketAddr, name: &str, config: &Arc<ClientConfig>) -> Client {
     BufReader::new(StreamOwned::new(session, socket))
 }
 
-/// The first line of the answer; what went wrong, if there is none.
+/// The first line of the answer, or what went wrong.
 fn answer(client: &mut Client, said: &[u8]) -> Result<String, String> {
     let mut line = String::new();
     client.get_mut().write_all(said).map_err(|error| error.to_string())?;
@@ -61,12 +61,12 @@ fn answer(client: &mut Client, said: &[u8]) -> Result<String, String> {
     Ok(line)
 }
 
-/// The certificate that the gateway has shown.
+/// The certificate that the gateway presented.
 fn shown(client: &mut Client) -> Vec<u8> {
     client.get_ref().conn.peer_certificates().unwrap()[0].to_vec()
 }
 
-/// Makes TLS of what comes in plain, as `stunnel` does, for miners that speak none.
+/// Wraps plain connections in TLS, like `stunnel`, for miners that do not speak it.
 async fn bridge(to: SocketAddr, config: Arc<ClientConfig>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
@@ -84,7 +84,7 @@ async fn bridge(to: SocketAddr, config: Arc<ClientConfig>) -> SocketAddr {
     addr
 }
 
-/// What `openssl s_client` reads after it has sent a subscribe, and what it says.
+/// What `openssl s_client` reads after sending a subscribe, and its messages.
 fn openssl(addr: SocketAddr, ca: &Path, words: &str) -> (String, String) {
     let mut command = Command::new("openssl");
     command.args(["s_client", "-quiet", "-verify_return_error", "-connect", &addr.to_string()]);
@@ -110,7 +110,7 @@ fn run(dir: &Path, words: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn miners_mine_over_tls_beside_others_and_by_way_of_haproxy() {
+async fn miners_mine_over_tls_next_to_others_and_through_haproxy() {
     let node = node().await;
     let proxied = format!("trusted_proxies = [\"127.0.0.9\"]\n{ENABLED}");
     let gateway = Gateway::start(&toml(&node, &proxied));
@@ -118,7 +118,7 @@ async fn miners_mine_over_tls_beside_others_and_by_way_of_haproxy() {
     let api = gateway.addr("http");
     let ca = eventually("the authority", SOON, || Some(get(api, CA)).filter(|it| it.status == 200));
     assert_eq!(ca.header("content-type"), Some("application/x-pem-file"));
-    // As AxeOS wants it: nothing before, no more than 3,000 characters.
+    // As AxeOS requires: nothing before it, no more than 3,000 characters.
     assert!(ca.text().starts_with("-----BEGIN CERTIFICATE-----\n") && ca.text().len() < 1000);
     let file = gateway.dir().join("stratum-ca.pem");
     assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
@@ -227,7 +227,7 @@ async fn a_renewed_certificate_is_shown_and_nobody_is_dropped() {
     assert!(answer(&mut stays, SUBSCRIBE).unwrap().contains("result"));
     let old = shown(&mut stays);
 
-    // Nobody says that they have changed.
+    // Nothing announces that the files have changed.
     let second = pair(dir.path());
     let mut new = eventually("the new certificate", SOON, || {
         let mut client = connect(door, "localhost", &trusting(&second));
@@ -235,7 +235,7 @@ async fn a_renewed_certificate_is_shown_and_nobody_is_dropped() {
     });
     assert_ne!(shown(&mut new), old);
 
-    // One that cannot be used changes nothing.
+    // An unusable one changes nothing.
     fs::write(dir.path().join("tls.key"), "none").unwrap();
     gateway.signal("HUP");
     let line = gateway.wait_for_line("the certificate that it has", SOON);
@@ -254,7 +254,7 @@ async fn a_renewed_certificate_is_shown_and_nobody_is_dropped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_speaks_tls_where_its_certificate_is_missing_is_not_told_to_switch_it_on() {
+async fn a_tls_client_is_not_told_to_switch_tls_on_where_only_the_certificate_is_missing() {
     let node = node().await;
     let files = "certificate_file = \"/none.crt\"\nkey_file = \"/none.key\"\n";
     let gateway = Gateway::start(&toml(&node, &format!("{ENABLED}{files}")));
@@ -269,7 +269,7 @@ async fn who_speaks_tls_where_its_certificate_is_missing_is_not_told_to_switch_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_cannot_use_tls_here_is_told_why_in_the_log() {
+async fn the_log_says_why_a_client_cannot_use_tls() {
     let node = node().await;
     let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let stranger = trusting(&other.cert.pem());
@@ -282,7 +282,7 @@ async fn who_cannot_use_tls_here_is_told_why_in_the_log() {
     assert!(status["warnings"].to_string().contains("tls-is-off"), "{status}");
     assert_eq!(get(api, CA).status, 404);
 
-    // With files that are not there, nothing of the new settings holds.
+    // With missing files, none of the new settings takes effect.
     let change = |tls: &str| {
         let toml = toml(&node, &format!("login_timeout = \"2s\"\n{tls}"));
         let toml = toml.replace("{dir}", gateway.dir().to_str().unwrap());
@@ -300,7 +300,7 @@ async fn who_cannot_use_tls_here_is_told_why_in_the_log() {
     let line = gateway.wait_for_line("does not know who signed", SOON);
     assert!(line.contains("dashboard"), "{line}");
 
-    // V2 is secret by itself; and whoever never completes a handshake is disconnected.
+    // V2 is encrypted by itself; and a client that never completes a handshake is disconnected.
     let config = trusting(ca.text());
     assert_eq!(answer(&mut connect(door, "localhost", &config), &[0xE7; 64]), Ok(String::new()));
     let mut half = TcpStream::connect(door).unwrap();
@@ -312,7 +312,7 @@ async fn who_cannot_use_tls_here_is_told_why_in_the_log() {
     let _ =
         long.write_all(&[b"\x16\x03\x01\x3F\xFF\x01\x00\x3F\xFB".as_slice(), &[3; 9000]].concat());
     assert!(matches!(long.read(&mut [0; 1]), Ok(0) | Err(_)));
-    // Others are served as ever.
+    // Others are served as before.
     assert!(
         answer(&mut connect(door, "localhost", &config), SUBSCRIBE).unwrap().contains("result")
     );
