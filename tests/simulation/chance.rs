@@ -1,4 +1,4 @@
-//! All chance of a run comes from its seed, and is the same on every machine.
+//! All randomness of a run comes from its seed, and is the same on every machine.
 
 /// SplitMix64.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ impl Chance {
         (self.next() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// Of something that comes every `mean`, when it comes next: in milliseconds.
+    /// When something that happens every `mean_ms` on average happens next, in milliseconds.
     pub fn wait(&mut self, mean_ms: f64) -> u64 {
         let wait = -(1.0 - self.part()).ln() * mean_ms;
         // A number of milliseconds, not negative, within a year.

@@ -41,9 +41,9 @@ struct Conn {
     work: Arc<Work>,
     inbox: Vec<u8>,
     effects: Effects,
-    /// When the last byte that is on its way is here.
+    /// When the last byte in flight arrives.
     arrives: u64,
-    /// The miner has said something that it must not.
+    /// The miner has sent something that it must not.
     is_rude: bool,
 }
 
@@ -91,7 +91,7 @@ impl World {
         self.tally.connections += 1;
         let number = self.tally.connections;
         let (now, config) = (self.instant(), Arc::clone(&self.config));
-        // Beginnings of extranonces that no other connection has.
+        // Extranonce prefixes that no other connection has.
         let first = u32::try_from(number << 8).unwrap().to_be_bytes();
         let limits = Limits { connections: 0xFE, ..Limits::NONE };
         let mut origin = Origin::alone_within(limits, &Arc::default(), first, now);
@@ -138,7 +138,7 @@ impl World {
         self.chance.below(if is_slow { 5000 } else { 100 })
     }
 
-    /// A miner says something, which arrives in one piece or in several.
+    /// A miner sends something, which arrives in one piece or in several.
     fn send(&mut self, rig: usize, bytes: Vec<u8>, claims: Vec<(u32, u32)>, closes: Option<u32>) {
         let lag = self.short_lag();
         let now = self.now;
@@ -187,7 +187,7 @@ impl World {
             _ => {}
         }
         if !is_calm && self.chance.one_in(4000) {
-            self.tally.mishap("a miner says nonsense");
+            self.tally.mishap("a miner sends nonsense");
             self.say_nonsense(rig);
         }
         if !is_calm && self.chance.one_in(1500) {
@@ -198,7 +198,7 @@ impl World {
         self.after(wait, Event::Mine(rig, number));
     }
 
-    /// By its hashrate and the difficulty that it was told.
+    /// From its hashrate and the difficulty that it was told.
     fn time_to_share(&mut self, rig: usize) -> u64 {
         let it = &self.rigs[rig];
         let easiest = match &it.client {
@@ -223,7 +223,7 @@ impl World {
         self.send(rig, bytes, Vec::new(), None);
     }
 
-    /// Bytes of a miner are here: the connection answers all that is whole.
+    /// Bytes of a miner have arrived: the connection answers all that is complete.
     pub fn on_arrive(&mut self, rig: usize, number: u64, parcel: &Parcel) {
         if self.rigs[rig].conn_number() != Some(number) {
             return;
@@ -263,7 +263,7 @@ impl World {
         }
     }
 
-    /// Blocks go to the nodes first, then shares to the pool; nothing else does, and nothing less.
+    /// Blocks go to the nodes first, then shares to the pool; exactly these.
     fn take_effects(&mut self, rig: usize, claims: &[(u32, u32)]) {
         let Rig { client, conn: Some(conn), .. } = &mut self.rigs[rig] else { return };
         let due: Vec<_> = claims.iter().filter_map(|it| client.due(*it)).collect();
@@ -296,7 +296,7 @@ impl World {
         }
     }
 
-    /// A miner hears what the gateway says, and may have to say something to it.
+    /// A miner reads what the gateway sends, and may have to reply.
     fn hear(&mut self, rig: usize, out: &[u8]) {
         if out.is_empty() {
             return;
@@ -341,7 +341,7 @@ impl World {
         }
     }
 
-    /// Whoever mines at all mines on the tip, as soon as its connection knows of it.
+    /// Whoever mines at all mines on the tip, as soon as its connection knows about it.
     fn check_on_tip(&mut self, rig: usize) {
         self.tally.checked(Promise::Tip);
         let Rig { client, conn: Some(conn), .. } = &self.rigs[rig] else { return };
@@ -377,7 +377,7 @@ impl World {
         self.drop_rig(rig);
     }
 
-    /// A miner is gone, and comes back.
+    /// A miner disconnects, and comes back.
     pub fn drop_rig(&mut self, rig: usize) {
         let it = &mut self.rigs[rig];
         let (accepted, refused) = it.scores();

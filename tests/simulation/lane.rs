@@ -1,5 +1,5 @@
-//! One miner's side of its work, and what must become of its shares: a model of its own, which knows
-//! nothing of how gatewayd decides.
+//! One miner's side of its work, and what must become of its shares: an independent model, which
+//! knows nothing of how gatewayd decides.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -14,17 +14,17 @@ use crate::chance::Chance;
 #[derive(Clone, Debug)]
 pub struct RigJob {
     pub wire: Arc<str>,
-    /// The gateway's number of it.
+    /// The gateway's number for it.
     pub job: JobId,
     pub version: u32,
     pub prevhash: Hash256,
     pub nbits: u32,
     pub ntime: u32,
-    /// The coinbase before and behind the extranonce, and the hashes beside it; for a standard
+    /// The coinbase before and after the extranonce, and the merkle branches; for a standard
     /// channel the root that it was given.
     pub root: Root,
     pub target: Target,
-    /// When the gateway sent it, and when it is here: milliseconds.
+    /// When the gateway sent it, and when it arrives, in milliseconds.
     pub given_at: u64,
     pub here_at: u64,
 }
@@ -55,12 +55,12 @@ pub enum Expected {
     Refused(&'static str),
 }
 
-/// What the gateway has judged: an answer to it is due.
+/// A share that the gateway has judged: an answer to it is due.
 #[derive(Clone, Copy, Debug)]
 pub struct Due {
     pub expected: Expected,
     pub block: Option<Hash256>,
-    /// Of a pooled job: the pool must hear of it if it is accepted, or a new block.
+    /// From a pooled job: the pool must be sent it if it is accepted, or a new block.
     pub is_pooled: bool,
     pub is_new_block: bool,
 }
@@ -77,7 +77,7 @@ pub struct Lives {
 pub struct Lane {
     /// As the gateway remembers them: oldest first, 32 at the most.
     pub jobs: Vec<RigJob>,
-    /// Of all twelve bytes, what the gateway gave.
+    /// The part of the twelve bytes that the gateway gave.
     pub prefix: Vec<u8>,
     raised_at: Option<u64>,
     /// Hashes that count as sent.
@@ -86,7 +86,7 @@ pub struct Lane {
     pub sent: HashMap<u32, Claim>,
     /// Judged, by number, and not answered.
     pub due: HashMap<u32, Due>,
-    /// What was sent last, to be said again.
+    /// What was sent last, to be sent again.
     pub last: Option<Claim>,
     pub accepted: u64,
     pub refused: u64,
@@ -105,13 +105,13 @@ impl Lane {
         self.jobs.push(job);
     }
 
-    /// The gateway forgets what its work does not have any more, but for the last.
+    /// Forgets what the work no longer has, except the last, as the gateway does.
     pub fn retain(&mut self, work: &Work) {
         let last = self.jobs.last().map(|last| last.job);
         self.jobs.retain(|it| Some(it.job) == last || work.job(it.job).is_some());
     }
 
-    /// The newest job that has come, or an older one at times.
+    /// The newest job that has arrived, or sometimes an older one.
     pub fn pick(&self, now: u64, chance: &mut Chance) -> Option<&RigJob> {
         let here = self.jobs.iter().filter(|job| job.here_at <= now).count();
         let here = &self.jobs[..here];
@@ -121,7 +121,7 @@ impl Lane {
         here.last()
     }
 
-    /// Mines until something is found, which is a share as a rule.
+    /// Mines until something is found, usually a share.
     pub fn mine(&mut self, now: u64, mask: u32, chance: &mut Chance) -> Option<Claim> {
         if let Some(last) = self.last.clone().filter(|_| chance.one_in(40)) {
             return Some(last);
@@ -233,5 +233,5 @@ fn header(
 }
 
 const GIVEN_MAX: usize = 32;
-/// Targets are such that some hundreds do.
+/// Targets are such that some hundreds are enough.
 const TRIES_MAX: u32 = 100_000;

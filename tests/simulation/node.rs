@@ -1,4 +1,4 @@
-//! A node and its network: tips, templates, and blocks judged.
+//! A node and its network: makes tips and templates, and judges blocks.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -16,12 +16,12 @@ pub struct Node {
     /// What it was before, for a reorganisation that goes back.
     former: Option<(u32, Hash256)>,
     nbits: Nbits,
-    /// Its clock's fault, in seconds.
+    /// How wrong its clock is, in seconds.
     pub clock_off: i64,
     pub was_off: bool,
     transactions: Vec<TemplateTx>,
     fees: u64,
-    /// Every block that it was brought.
+    /// Every block that was submitted to it.
     pub brought: BTreeSet<[u8; 32]>,
     pub accepted: u64,
 }
@@ -45,7 +45,7 @@ impl Node {
         }
     }
 
-    /// Somebody has found a block, ours among them.
+    /// Somebody has found a block, perhaps this gateway.
     pub fn extend(&mut self) {
         let new = (self.height + 1, self.new_hash());
         self.move_to(new);
@@ -69,7 +69,7 @@ impl Node {
         self.fees = 0;
     }
 
-    /// Test networks go over to easy blocks on the same tip, and back with the next.
+    /// Test networks switch to easy blocks on the same tip, and back with the next.
     pub fn change_bits(&mut self, hardness: u32) {
         self.nbits = Nbits::new(0x2000_0000 | 0x00FF_FFFF >> (hardness + 1)).unwrap();
     }
@@ -82,7 +82,7 @@ impl Node {
         u32::try_from(i64::try_from(unix).unwrap() + self.clock_off).unwrap()
     }
 
-    /// A header tells this much.
+    /// What a header alone tells.
     pub fn tip_template(&self, unix: u64) -> Arc<Template> {
         let curtime = self.curtime(unix);
         let tip = TipHeader {
@@ -140,14 +140,14 @@ impl Node {
     }
 }
 
-/// What no node may be brought, whatever happens.
+/// What must hold for every block submitted to a node.
 fn check_block(block: &FoundBlock) {
     let (job, header) = (&block.job, &block.header);
     assert_eq!(Hash256::of_header(header), block.hash);
     assert!(job.template.nbits.target().is_met_by(&block.hash), "no proof of work");
     assert_eq!(&header[4..36], &job.prevhash().0);
     let txid = Hash256::sha256d(&block.coinbase);
-    assert_eq!(header[36..68], merkle::root(txid, job.branches()).0, "another merkle root");
+    assert_eq!(header[36..68], merkle::root(txid, job.branches()).0, "a different merkle root");
     let coinbase: bitcoin::Transaction =
         bitcoin::consensus::deserialize(&block.coinbase).expect("a coinbase that decodes");
     assert!(coinbase.is_coinbase());

@@ -1,4 +1,4 @@
-//! What a run is made of: all of it chosen by its seed.
+//! What a run consists of, all of it chosen by its seed.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,7 +20,7 @@ pub struct Plan {
     pub propose: bool,
     pub hardness: u32,
     pub rigs: usize,
-    /// Hashes a second that a miner makes, or a part or a multiple of that.
+    /// Base hashrate in hashes per second; a miner has a fraction or a multiple of it.
     pub hashrate: f64,
     pub shares_per_minute: u32,
     /// Milliseconds between blocks, and between mishaps, on average.
@@ -49,8 +49,8 @@ impl Plan {
         }
     }
 
-    /// The same, with a site's rates instead of everything at once: blocks of its own each half hour
-    /// or less often, and mishaps each ten to forty minutes. For whole days.
+    /// The same with realistic rates instead of everything at once: a block of its own every half
+    /// hour or less often, and a mishap every ten to forty minutes. For whole days.
     pub fn of_days(seed: u64) -> Self {
         let chance = &mut Chance::new(!seed);
         Self {

@@ -24,7 +24,7 @@ pub struct SimPool {
     /// Everything that it has ever accepted, over its restarts.
     accepted_before: u64,
     pub has_forgotten: bool,
-    /// What it refuses for, by its faults and changes.
+    /// The reasons for which it may refuse, given its faults and changes.
     pub allowed: Vec<ShareReason>,
 }
 
@@ -40,7 +40,7 @@ impl SimPool {
         };
         let mut control = Control::new(config);
         control.habits = if is_like_ocean { Habits::like_ocean() } else { Habits::default() };
-        // A pool that keeps ids takes work of an earlier connection, with that one's split.
+        // A pool that keeps ids accepts work of an earlier connection, with that one's split.
         control.habits.bound_splits = is_like_ocean;
         Self {
             identity: Arc::new(Identity::from_secrets(&[number + 1; 32], [number + 101; 32])),
@@ -67,14 +67,14 @@ impl SimPool {
         self.accepted_before + self.ledger.stats().accepted
     }
 
-    /// Its process ends, and another one knows nothing of what it knew.
+    /// Its process ends, and the new one knows nothing of what the old one knew.
     pub fn forget(&mut self) {
         self.session = None;
         self.accepted_before += self.ledger.stats().accepted;
         self.ledger = Ledger::default();
         self.has_forgotten = true;
         if !self.keeps_ids() {
-            // The ids of its connections go on.
+            // The ids of its connections continue.
             let mut config = PoolConfig::clone(&self.control.config);
             config.prime_id += 10_000;
             self.control.config = Arc::new(config);
@@ -90,15 +90,15 @@ impl SimPool {
             (Fault::LyingCoinbaser, "a pool lies about its splits' length"),
             (Fault::ImpossibleScripts, "a pool's splits have impossible scripts"),
             (Fault::SilentCoinbaser, "a pool gives no splits"),
-            (Fault::UnaskedCoinbaser, "a pool gives splits that nobody asked for"),
-            (Fault::Silence, "a pool says nothing any more"),
-            (Fault::SilentShares, "a pool answers no shares"),
+            (Fault::UnaskedCoinbaser, "a pool sends splits that nobody asked for"),
+            (Fault::Silence, "a pool falls silent"),
+            (Fault::SilentShares, "a pool leaves shares unanswered"),
             (Fault::DisconnectOnShare, "a pool hangs up at a share"),
             (Fault::RejectShares, "a pool refuses all shares"),
             (Fault::Tentative, "a pool accepts shares tentatively"),
             (Fault::RefuseConnections, "a pool refuses connections"),
             (Fault::BadMac, "a pool's frames are forged"),
-            (Fault::BadResponseSignature, "a pool's handshake is signed wrong"),
+            (Fault::BadResponseSignature, "a pool's handshake is signed wrongly"),
             (Fault::WrongEcho, "a pool's handshake echoes another key"),
             (Fault::TruncatedConfiguration, "a pool's configuration is cut off"),
             (Fault::UnsignedConfiguration, "a pool's configuration is not signed"),
@@ -108,14 +108,14 @@ impl SimPool {
         if self.control.fault == Some(Fault::RejectShares) {
             self.allowed.push(ShareReason::OTHER);
         }
-        // Such splits are used as far as they go; the pool finds that they are not what it wanted.
+        // Such splits are used as far as possible; the pool finds that they are not what it wanted.
         if self.control.fault == Some(Fault::OverpayingCoinbaser) {
             self.allowed.extend([ShareReason::BAD_OUTPUTS, ShareReason::BAD_COINBASER_ID]);
         }
         what
     }
 
-    /// Habits that are no faults.
+    /// Habits that are not faults.
     pub fn change_habits(&mut self, chance: &mut Chance) {
         let habits = &mut self.control.habits;
         habits.unanswered_every = [0, 0, 7, 50][chance.index(4)];
@@ -127,7 +127,7 @@ impl SimPool {
         };
     }
 
-    /// Other terms, which every gateway is told of.
+    /// Other terms, which every gateway is sent.
     pub fn change_terms(&mut self, chance: &mut Chance) {
         let mut config = PoolConfig::clone(&self.control.config);
         match chance.below(3) {

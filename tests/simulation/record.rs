@@ -1,4 +1,4 @@
-//! What happened in a run, and what was checked of it.
+//! What happened in a run, and what was checked.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -25,7 +25,7 @@ pub struct Tally {
     checks: [u64; Promise::ALL.len()],
 }
 
-/// What always holds, as ARCHITECTURE.md has it, where it can be seen here.
+/// What always holds according to ARCHITECTURE.md, as far as it can be checked here.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Promise {
     Accounts,

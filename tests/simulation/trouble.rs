@@ -25,9 +25,10 @@ impl World {
                 self.drop_rig(rig);
             }
             5 => {
-                // A template that somebody has held back: of a tip that is none any more, perhaps.
+                // A template that was held back: perhaps of a tip that is no longer one.
                 let template = self.node.full_template(self.unix(), &mut self.chance);
-                self.tally.mishap("a template comes up to two minutes late, of an old tip perhaps");
+                self.tally
+                    .mishap("a template comes up to two minutes late, perhaps for an old tip");
                 let wait = self.chance.below(120_000);
                 self.after(wait, Event::Template(template));
             }
@@ -45,13 +46,13 @@ impl World {
                 self.heal_later(pool);
             }
             11 => {
-                self.tally.mishap("a pool is started anew and has forgotten everything");
+                self.tally.mishap("a pool restarts and has forgotten everything");
                 self.cut_pool(pool);
                 self.pools[pool].forget();
             }
             12 => {
-                // With a new process: within one, answers come in the order of their questions.
-                self.tally.mishap("a pool is started anew with other habits");
+                // With a new process: within one, answers come in the order of their requests.
+                self.tally.mishap("a pool restarts with other habits");
                 self.cut_pool(pool);
                 self.pools[pool].change_habits(&mut self.chance);
             }
@@ -69,7 +70,7 @@ impl World {
         }
     }
 
-    /// The machine sleeps: its clock goes on, and nothing else does.
+    /// The machine sleeps: only its clock goes on.
     fn sleep(&mut self) {
         self.tally.mishap("the machine sleeps for minutes or hours");
         self.now += 60_000 * (1 + self.chance.below(300));
@@ -78,7 +79,7 @@ impl World {
 
     fn wrong_clock(&mut self) {
         let offsets = [0, 0, 30, -30, 3000, -3000, 20_000];
-        self.tally.mishap("the node's clock is set wrong, or right again");
+        self.tally.mishap("the node's clock is set wrong, or corrected");
         self.node.clock_off = offsets[self.chance.index(offsets.len())];
         self.node.was_off |= self.node.clock_off != 0;
     }

@@ -25,7 +25,7 @@ pub struct Uplink {
     news_due: bool,
     /// Shares that were handed over in this run of the gateway.
     handed: u64,
-    /// Of those: blocks, which a pool is told of on any terms.
+    /// How many of those are blocks, which a pool is sent on any terms.
     blocks: u64,
     run: u64,
 }
@@ -64,7 +64,7 @@ impl World {
         self.uplink.run
     }
 
-    /// A connection to the pool whose turn it is.
+    /// Connects to the pool whose turn it is.
     pub fn on_pool_try(&mut self) {
         if self.uplink.main.is_some() || self.pools.is_empty() {
             return;
@@ -97,7 +97,7 @@ impl World {
         Wire { number: self.uplink.wires, pool, to_pool: self.now, to_gateway: self.now }
     }
 
-    /// The connection in use, or a try, is over.
+    /// The connection in use, or an attempt, is over.
     fn end(&mut self, why: &str) {
         let now = self.instant();
         self.uplink.out.clear();
@@ -143,7 +143,7 @@ impl World {
         self.flush();
     }
 
-    /// Sends what there is to be sent, and tells what there is to be told.
+    /// Sends what is to be sent, and publishes what is to be published.
     fn flush(&mut self) {
         let out = std::mem::take(&mut self.uplink.out);
         match self.uplink.main.as_ref().map(|wire| wire.number) {
@@ -325,7 +325,7 @@ impl World {
         }
     }
 
-    /// The pool does what is due, or what its owner wants.
+    /// The pool does what is due, or what its operator wants.
     pub fn pool_acts(&mut self, pool: usize) {
         let (moment, mut out) = (self.moment(), Vec::new());
         let it = &mut self.pools[pool];
@@ -369,7 +369,7 @@ impl World {
         }
     }
 
-    /// The operator wants the other pool to come first.
+    /// The operator puts the other pool first.
     pub fn change_pools(&mut self) {
         let Some(main) = &self.uplink.main else { return };
         if self.uplink.trial.is_some() || !self.relay.is_up() || self.pools.len() < 2 {
@@ -405,7 +405,7 @@ impl World {
         }
     }
 
-    /// Every share is accounted for, in exactly one way.
+    /// Every share is accounted for in exactly one way.
     pub fn check_accounts(&self) {
         let view = self.stats.view();
         let answered = view.accepted + view.rejected_total() + view.unanswered;
@@ -417,23 +417,23 @@ impl World {
         assert!(view.accepted <= pools, "accepted {}, and pools have {pools}", view.accepted);
     }
 
-    /// What the pool finds wrong is of its own making.
+    /// Whatever the pool finds wrong is its own doing.
     fn check_pool(&mut self, pool: usize) {
         self.tally.checked(Promise::Pool);
         let it = &self.pools[pool];
         let stats = it.ledger.stats();
-        assert_eq!(stats.blocks_misflagged, 0, "a share that is no block, or a block");
+        assert_eq!(stats.blocks_misflagged, 0, "a share was wrongly flagged as a block or not");
         assert_eq!(stats.validations_failed, 0, "{:?}", stats.last_validation_failure);
         let is_known = |reason: &ShareReason| {
             it.allowed.contains(reason) || self.node.was_off && *reason == ShareReason::BAD_NTIME
         };
-        // Blocks are told of on any terms.
+        // Blocks are sent on any terms.
         let not_blocks = |reason: ShareReason| {
             let recent = it.ledger.recent().filter(|share| !share.is_block);
             recent.filter(|share| share.verdict == Err(reason)).last().cloned()
         };
         // A template that was read only after the machine had slept has a time of hours ago, which
-        // the node takes and a pool may not, until the next template.
+        // the node accepts and a pool may not, until the next template.
         let is_of_a_sleeper = |reason: ShareReason, unix: u64| {
             reason == ShareReason::BAD_NTIME && self.woke > 0 && unix <= self.woke + 600
         };

@@ -37,7 +37,7 @@ impl V1 {
         Self { lane, name, next_id: 100, is_subscribed: false, mask: 0, difficulty: None }
     }
 
-    /// What it says first.
+    /// What it sends first.
     pub fn greet(&mut self, chance: &mut Chance) -> Vec<u8> {
         let mut out = String::new();
         if chance.one_in(2) {
@@ -88,7 +88,7 @@ impl V1 {
         Some((number, line.into_bytes()))
     }
 
-    /// Takes what the gateway says, which is here at `here_at`.
+    /// Takes what the gateway sends, which arrives at `here_at`.
     pub fn hear(&mut self, bytes: &[u8], now: u64, here_at: u64) {
         assert!(bytes.is_empty() || bytes.ends_with(b"\n"), "half a line");
         for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
@@ -105,7 +105,7 @@ impl V1 {
                 (None, Some(2)) => self.on_subscribed(&line),
                 (None, Some(id)) if id > 100 => self.on_answer(id, &line),
                 (None, Some(_)) => {}
-                // The answer to a line that said nothing.
+                // The answer to an empty line.
                 (None, None) => {}
                 (Some(method), Some(_)) => panic!("a call: {method}"),
             }
@@ -132,7 +132,7 @@ impl V1 {
             serde_json::from_str(line.params.unwrap().get()).unwrap();
         let ntime = number(&ntime);
         if let Some(known) = self.lane.jobs.iter_mut().find(|job| *job.wire == *id) {
-            // A word in a long silence.
+            // A repeat during a long silence.
             assert!(ntime >= known.ntime, "work that was done before");
             known.ntime = ntime;
             return;
@@ -161,7 +161,7 @@ impl V1 {
 }
 
 impl Lane {
-    /// What became of a claim is what must become of it.
+    /// Checks that a share was judged as it must be.
     pub fn count(&mut self, expected: Expected, accepted: bool, why: Option<&str>) {
         let agrees = accepted == (expected == Expected::Accepted);
         assert!(agrees, "expected {expected:?}, and it was {accepted}, {why:?}");

@@ -27,7 +27,7 @@ pub struct V2 {
     is_standard: bool,
     name: String,
     pub channels: BTreeMap<u32, Channel>,
-    /// Wished for, and not answered.
+    /// Requested and not answered yet.
     opening: u32,
     next: u32,
 }
@@ -41,11 +41,11 @@ pub struct Channel {
     prevhash: Option<(Hash256, u32, u32)>,
     /// Sequence numbers in the order in which they were judged.
     order: Vec<u32>,
-    /// Its end is on its way.
+    /// Its close is in flight.
     is_closing: bool,
 }
 
-/// A job before it begins.
+/// A job before it is activated.
 #[derive(Clone)]
 struct Told {
     id: u32,
@@ -53,7 +53,7 @@ struct Told {
     root: Root,
 }
 
-/// When and on what something is said.
+/// When, and on what work, something is sent.
 #[derive(Clone, Copy)]
 pub struct Scene<'a> {
     pub work: &'a Work,
@@ -175,7 +175,7 @@ impl V2 {
         Some((channel_id, sequence_number, self.seal(&frame)))
     }
 
-    /// Takes what the gateway says; what is to be answered at once.
+    /// Takes what the gateway sends; returns what to answer at once.
     pub fn hear(&mut self, bytes: &[u8], scene: Scene<'_>, chance: &mut Chance) -> Vec<u8> {
         self.inbox.extend_from_slice(bytes);
         if let Some(act2) = self.inbox.first_chunk::<234>()

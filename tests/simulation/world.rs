@@ -1,4 +1,4 @@
-//! Everything at once: events in the order of their times, and what must hold after each.
+//! Everything at once: events in order of time, and what must hold after each.
 
 use std::{
     cmp::Reverse,
@@ -47,9 +47,9 @@ pub struct World {
     pub roster: Arc<Roster>,
     pub seen_budget: Arc<SeenBudget>,
     pub work: Option<Arc<Work>>,
-    /// No more mishaps: what went wrong has to come right again.
+    /// No more mishaps: what went wrong has to recover.
     pub is_calm: bool,
-    /// When the machine woke last, as a Unix time; 0: it has never slept.
+    /// When the machine last woke, as a Unix time; 0: it has never slept.
     pub woke: u64,
     pub tally: Tally,
     known_jobs: HashMap<JobId, Weak<Job>>,
@@ -76,10 +76,10 @@ pub enum Event {
     Heal(usize),
 }
 
-/// A piece of what a miner says.
+/// A piece of what a miner sends.
 pub struct Parcel {
     pub bytes: Vec<u8>,
-    /// Submits that are whole with it: channel and number.
+    /// Submits that it completes: channel and number.
     pub claims: Vec<(u32, u32)>,
     pub closes: Option<u32>,
 }
@@ -191,7 +191,7 @@ impl World {
         u64::try_from(nanos.div_ceil(1_000_000)).unwrap()
     }
 
-    /// Until `end` after the start.
+    /// Runs until `end` after the start.
     pub fn run_until(&mut self, end: Duration) {
         let end = u64::try_from(end.as_millis()).unwrap();
         loop {
@@ -273,7 +273,7 @@ impl World {
         self.after(wait, Event::Block);
     }
 
-    /// The node tells of its tip, at once or late or not, and works on a template.
+    /// The node announces its tip, at once, late or not at all, and builds a template.
     pub fn on_new_tip(&mut self) {
         self.tally.tips += 1;
         let unix = self.unix();
@@ -282,7 +282,7 @@ impl World {
             let wait = self.chance.below(late);
             self.after(wait, Event::Template(self.node.tip_template(unix)));
         } else {
-            self.tally.mishap("the node does not tell of a tip's header");
+            self.tally.mishap("the node does not announce a tip's header");
         }
         let is_late = self.chance.one_in(10);
         if is_late {
@@ -325,7 +325,7 @@ impl World {
         let accepted = accepted[self.chance.index(accepted.len())];
         let accepted = if self.is_calm { Some(true) } else { accepted };
         match accepted {
-            None => self.tally.mishap("the node says nothing of a proposed block"),
+            None => self.tally.mishap("the node gives no verdict on a proposed block"),
             Some(false) => self.tally.mishap("the node refuses a proposed block"),
             Some(true) => {}
         }
@@ -375,15 +375,15 @@ impl World {
         if let Some(split) = job.split() {
             assert_eq!(
                 split.request.value, job.template.coinbase_value,
-                "a split of another value"
+                "a split for another value"
             );
-            assert_eq!(split.request.prevhash, job.template.prevhash, "a split of another tip");
+            assert_eq!(split.request.prevhash, job.template.prevhash, "a split for another tip");
         }
         for coinbase in job.coinbases() {
             assert!(coinbase.len() <= 16_384 + 500, "a coinbase of {}", coinbase.len());
         }
         if work.admission == Admission::Open {
-            // The pool may have gone this instant: then the next work is on its way.
+            // The pool may have gone this instant: then the next work follows.
             let terms = job.payout.pooled.as_ref();
             let is_void = terms.is_some_and(|terms| terms.series <= work.void_series);
             assert!(!is_void, "work that nobody pays");
@@ -402,12 +402,12 @@ impl World {
         let alive = self.known_jobs.len();
         self.tally.jobs_alive_max = self.tally.jobs_alive_max.max(alive);
         let held = usize::try_from(self.stats.view().held).unwrap();
-        // The work's, the pool's slots on three connections, what is on its way, and one for each share
-        // that is held.
+        // The work's, the pool's slots on three connections, those in flight, and one for each
+        // share that is held.
         assert!(alive <= 32 + 3 * 16 + 200 + held, "{alive} jobs alive, {held} shares held");
     }
 
-    /// Starts the gateway anew, as after a crash: nothing is left but what it had written down.
+    /// Restarts the gateway, as after a crash: only what it had written to disk is left.
     pub fn restart(&mut self) {
         self.tally.restarts += 1;
         let is_clean = self.chance.one_in(2);
@@ -441,7 +441,7 @@ impl World {
         }
     }
 
-    /// Ends well: no more mishaps, and what is due is done.
+    /// Ends in calm: no more mishaps, and what is due is done.
     pub fn finish(&mut self) {
         self.is_calm = true;
         self.node.clock_off = 0;
@@ -463,10 +463,10 @@ impl World {
         self.tally.blocks_accepted = self.node.accepted;
     }
 
-    /// After a quiet time everybody has work on the tip, and the pool has every share.
+    /// After a quiet period everybody has work on the tip, and the pool has every share.
     fn check_calm(&self) {
         let work = self.work.as_ref().expect("there is work");
-        assert_eq!(work.admission, Admission::Open, "the door stays closed");
+        assert_eq!(work.admission, Admission::Open, "admission stays closed");
         for rig in &self.rigs {
             assert!(rig.conn_number().is_some(), "a miner is not served");
         }
