@@ -1,7 +1,7 @@
 //! What Stratum V2's bytes cost, compared with the reference implementation's codec.
 //!
-//! `cargo bench --bench codec`. The reference decodes from a buffer that it may write to, so it
-//! gets one; it is not asked to copy.
+//! `cargo bench --bench codec`. The reference decodes from a mutable buffer, so it gets one; it
+//! does not have to copy.
 #![allow(clippy::unwrap_used, reason = "a bench may end")]
 
 use std::hint::black_box;

@@ -1,8 +1,8 @@
 //! What the encrypted channel costs, compared with the reference implementation's (`noise_sv2`).
 //!
-//! `cargo bench --bench noise`. The handshake is the server's part of it. A frame is sealed from
-//! plain bytes to a buffer that is used again, and opened in the buffer it came in; its header and
-//! each 65,519 bytes of its payload are sealed on their own.
+//! `cargo bench --bench noise`. Of the handshake, only the server's part is measured. A frame is
+//! sealed from plain bytes into a reused buffer, and opened in the buffer it came in; its header
+//! and each 65,519 bytes of its payload are sealed separately.
 #![allow(clippy::unwrap_used, reason = "a bench may end")]
 
 use std::{
@@ -22,7 +22,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 const NOW: u32 = 1_800_000_000;
 /// A share or its answer, and the largest job.
 const FRAMES: [usize; 2] = [50, 65_536];
-/// Frames that lie ready to be opened: each opens once only.
+/// Frames ready to be opened: each can be opened only once.
 const READY: u64 = 64;
 
 fn authority() -> AuthorityKey {
@@ -55,7 +55,7 @@ fn frame(len: usize) -> Vec<u8> {
     frame
 }
 
-/// `chunk` is a buffer of its own, since their cipher takes a whole `Vec` to seal in place.
+/// `chunk` is a separate buffer, since their cipher seals a whole `Vec` in place.
 fn their_seal(engine: &mut NoiseEngine, frame: &[u8], chunk: &mut Vec<u8>, out: &mut Vec<u8>) {
     let (header, payload) = frame.split_at(HEADER_LEN);
     for plain in std::iter::once(header).chain(payload.chunks(65_519)) {
@@ -144,7 +144,7 @@ fn open(c: &mut Criterion) {
     group.finish();
 }
 
-/// Seals some frames, then takes the time that opening them takes; again until all are done.
+/// Seals some frames, then measures the time to open them; repeats until all are done.
 fn ready_frames(
     mut seal: impl FnMut(&mut Vec<u8>),
     mut open: impl FnMut(&mut [u8]),

@@ -1,7 +1,7 @@
 //! What a share, a job and a notify cost.
 //!
-//! `cargo bench --bench share_path`. Of V1's submits every fourth meets its target and is accepted;
-//! refused ones take the same way but for the duplicate check. Of V2's all are accepted.
+//! `cargo bench --bench share_path`. Every fourth V1 submit meets its target and is accepted;
+//! refused ones take the same path except for the duplicate check. All V2 submits are accepted.
 #![allow(clippy::unwrap_used, reason = "a bench may end")]
 
 use std::{
@@ -105,7 +105,7 @@ fn now() -> Instant {
     Instant::now()
 }
 
-/// Lines in, answers and shares out: all of a submit but the socket.
+/// Lines in, answers and shares out: all of a submit except the socket.
 fn session(c: &mut Criterion) {
     let mut group = c.benchmark_group("session");
     group.throughput(Throughput::Elements(1));
@@ -129,7 +129,7 @@ fn work(id: u32, branches: usize) -> Work {
     }
 }
 
-/// Rules that let a miner go on at a difficulty that is next to nothing.
+/// Rules that let a miner stay at a tiny difficulty.
 fn unhurried() -> Config {
     let mut config = Config::with_address("bc1q");
     config.difficulty_min = Difficulty::new(1e-9).unwrap();
@@ -139,8 +139,8 @@ fn unhurried() -> Config {
 }
 
 fn bench_session(b: &mut criterion::Bencher<'_>, agent: &str, branches: usize) {
-    // A miner forgets its shares of a job that is gone: without that, this would measure how large
-    // a set is after millions of them.
+    // The session forgets shares of a job that is gone: otherwise this would measure how large the
+    // set gets after millions of them.
     let works = [FIRST_JOB, FIRST_JOB + 1].map(|id| work(id, branches));
     let mut now = now();
     let (mut out, mut effects) = (Vec::new(), Effects::default());
@@ -203,7 +203,7 @@ struct Peer {
     extended: bool,
     given: Given,
     sequence: u32,
-    /// Tried next: the nonce below, the extranonce above.
+    /// What to try next: the nonce in the low bits, the extranonce in the high ones.
     place: u64,
     /// What the server's side has taken.
     time: Duration,
@@ -214,7 +214,7 @@ fn identity() -> Arc<Identity> {
 }
 
 impl Peer {
-    /// With an extended channel for an `agent`, else a standard one.
+    /// With an extended channel for an `agent`, otherwise a standard one.
     fn connect(agent: Option<&str>, identity: &Arc<Identity>, work: &Work) -> Self {
         let now = now();
         let config = unhurried();
@@ -244,7 +244,7 @@ impl Peer {
         peer
     }
 
-    /// Sets up and opens; the sealed answers.
+    /// Sets up and opens; returns the sealed answers.
     fn open(&mut self, agent: &str) -> Vec<u8> {
         let mut plain = Vec::new();
         SetupConnection {
@@ -341,7 +341,7 @@ impl Peer {
                 self.given.roll(&rolled);
             }
             self.place += 1;
-            // A standard channel's root stays: its nonces go on.
+            // A standard channel's root stays the same: its nonces continue.
             let nonce = if self.extended { nonce } else { u32::try_from(self.place).unwrap() };
             let header = self.work.latest().header(VERSION, &self.given.root, NTIME, nonce);
             if self.given.target.is_met_by(&Hash256::of_header(&header)) {
@@ -356,7 +356,8 @@ struct Given {
     target: Target,
     job_id: u32,
     root: Hash256,
-    /// Of an extended channel: up to the extranonce, from behind it, and the way to the root.
+    /// Of an extended channel: what precedes the extranonce, what follows it, and the path to the
+    /// root.
     coinbase: Option<(Vec<u8>, Vec<u8>, Vec<Hash256>)>,
 }
 
@@ -419,7 +420,7 @@ fn login(c: &mut Criterion) {
 }
 
 const FIRST_JOB: u32 = 0x1000;
-/// Between two reads: longer than the wanted time between shares, so that vardiff stays.
+/// Between two reads: longer than the target time between shares, so that vardiff does not react.
 const EACH: Duration = Duration::from_micros(1);
 /// Fewer shares than a miner may send for one job.
 const SUBMITS_A_JOB: u32 = 16_384;
@@ -431,7 +432,7 @@ const NTIME: u32 = 1_700_000_000;
 const VERSION: u32 = 0x2000_0000;
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// The hashing, and what decides on it.
+/// The hashing and the checks on its result.
 fn check(c: &mut Criterion) {
     let mut group = c.benchmark_group("check");
     for (_, class) in AGENTS {

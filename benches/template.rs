@@ -1,4 +1,4 @@
-//! From the node's answer to a template: 4,000 transactions of about 500 bytes, 2 MB in all.
+//! Parsing the node's answer into a template: 4,000 transactions of about 500 bytes, 2 MB in all.
 #![allow(clippy::unwrap_used, reason = "a panic is how a benchmark fails")]
 
 use std::{fmt::Write, hint::black_box};

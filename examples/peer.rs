@@ -1,10 +1,11 @@
-//! What scripts put a gateway between, one at a time: `cargo run --example peer -- bitcoind`.
+//! The peers that scripts put a gateway between, one at a time: `cargo run --example peer --
+//! bitcoind`.
 //!
 //! `bitcoind` is a real one on regtest with 4,000 transactions waiting (`benches/load` and
 //! `benches/tips`; needs `BITCOIND`), `blvm` a real blvm-node (`benches/tips`; needs `BLVM_NODE`).
-//! Both print two parts, each ended by an empty line: the `[[node]]` section, and the command that
-//! makes a new tip. They run until their standard input ends. `pool` is the devnet pool with all its
-//! figures when it is asked to end (`tests/peers/c-gateway`).
+//! Both print two parts, each followed by an empty line: the `[[node]]` section, and the command
+//! that makes a new tip. They run until their standard input ends. `pool` is the devnet pool, which
+//! prints all its figures when told to end (`tests/peers/c-gateway`).
 #![allow(clippy::print_stdout, reason = "its whole purpose")]
 
 #[path = "../tests/it/common/mod.rs"]
@@ -14,7 +15,7 @@
     clippy::unwrap_used,
     clippy::disallowed_methods,
     clippy::disallowed_types,
-    reason = "the tests' harness, of which this needs a part"
+    reason = "the tests' harness, of which this uses a part"
 )]
 mod common;
 
@@ -45,7 +46,7 @@ fn bitcoind() -> io::Result<()> {
     let mut node = Bitcoind::regtest();
     node.generate(101);
     node.make_segwit_mempool(4000);
-    // A block that does not take the transactions away.
+    // A block that does not include the transactions.
     let new_tip = format!(
         "curl -s -u $(cat {}) -d '{{\"method\":\"generateblock\",\"params\":[\"raw(51)\",[]]}}' {}",
         node.cookie_file().display(),
@@ -56,7 +57,7 @@ fn bitcoind() -> io::Result<()> {
     Ok(())
 }
 
-/// Makes its tips itself, for whoever connects: the node takes ten connections a minute.
+/// Makes tips itself for whoever connects, because the node accepts ten connections a minute.
 fn blvm() -> io::Result<()> {
     let node = BlvmNode::regtest();
     let anyone = ScriptBuf::from_bytes(vec![0x51]).to_p2wsh();
@@ -94,7 +95,7 @@ fn say(node_toml: &str, new_tip: &str) -> io::Result<()> {
 async fn pool() -> io::Result<()> {
     let config = PoolConfig {
         tag: b"devnet".to_vec(),
-        // The C gateway takes 0 for 2.
+        // The C gateway reads 0 as 2.
         min_difficulty: 1,
         blocks_suffice: true,
         ..PoolConfig::default()

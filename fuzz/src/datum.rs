@@ -1,4 +1,4 @@
-//! What a pool, or whoever stands in its place, may say; and a gateway to a pool of ours.
+//! What a pool, or whoever poses as one, may send; and what a gateway may send to our pool.
 
 use std::{
     sync::{Arc, LazyLock},
@@ -20,7 +20,7 @@ use crate::{
     work::{Desk, start, template},
 };
 
-/// Frames: headers that were scrambled, lengths that lie, seals and signatures of nobody.
+/// Frames: scrambled headers, lying lengths, forged seals and signatures.
 pub fn datum_frames(data: &[u8]) {
     let mut inbox = Inbox::new(HELLO_MAX);
     let mut key = HeaderKey::HELLO.clone();
@@ -41,7 +41,7 @@ pub fn datum_frames(data: &[u8]) {
     }
 }
 
-/// Messages of both sides: what can be read can be written, and is the same again.
+/// Messages of both sides: what can be read can be written again, and is the same.
 pub fn datum_messages(data: &[u8]) {
     if let Ok(message) = ToGateway::decode(data) {
         let mut bytes = Vec::new();
@@ -61,8 +61,8 @@ pub fn datum_messages(data: &[u8]) {
     let _ = Response::decode(data).map(|response| format!("{response:?}"));
 }
 
-/// A pool that has shaken hands and now says what it likes: the input is its messages, each with a
-/// length, and whether it is signed. Every share is accounted for.
+/// A pool that sends arbitrary messages after the handshake: the input is its messages, each with a
+/// length and whether it is signed. Every share is accounted for.
 pub fn datum_relay(data: &[u8]) {
     let stats = Arc::new(PoolStats::default());
     let mut relay = Relay::new(options(), GATEWAY.clone(), Arc::clone(&stats));

@@ -1,4 +1,4 @@
-//! What a miner, or whoever found the port, may say.
+//! What a miner, or anybody who finds the port, may send.
 
 use std::{
     sync::{Arc, LazyLock},
@@ -18,7 +18,7 @@ use gatewayd::{
 
 use crate::work::{CURTIME, Desk, config, origin, start};
 
-/// Stratum V1: lines. One that begins with a zero is no line but news: see [`news`].
+/// Stratum V1: lines. One that begins with a zero byte is not a line but an event: see [`news`].
 pub fn sv1_session(data: &[u8]) {
     let Some((flags, data)) = data.split_first() else { return };
     let mut talk = Talk::new(flags & 1 != 0, |desk| {
@@ -40,7 +40,7 @@ pub fn sv1_session(data: &[u8]) {
     }
 }
 
-/// A message of either side: what can be read can be written, and is the same again.
+/// A message of either side: what can be read can be written again, and is the same.
 pub fn sv2_messages(data: &[u8]) {
     let Some((head, payload)) = data.split_first_chunk::<HEADER_LEN>() else { return };
     let header = codec::Header::decode(*head);
@@ -53,8 +53,8 @@ pub fn sv2_messages(data: &[u8]) {
     }
 }
 
-/// Stratum V2: frames, sealed as a client would. The length in a frame's header is ours, as it is
-/// the client's that seals; a frame of the type 0xFF is no frame but news.
+/// Stratum V2: frames, sealed as by a client. The length in a frame's header is set here, because
+/// the sealing client sets it; a frame of type 0xFF is not a frame but an event.
 pub fn sv2_session(data: &[u8]) {
     let Some((flags, mut data)) = data.split_first() else { return };
     let mut talk = Talk::new(flags & 1 != 0, |desk| {
@@ -101,7 +101,7 @@ pub fn sv2_noise(data: &[u8]) {
     }
 }
 
-/// A PROXY header: what is behind it is never taken, and more of it never changes it.
+/// A PROXY header: what follows it is never consumed, and more bytes never change it.
 pub fn proxy(data: &[u8]) {
     let whole = header::read(data);
     if let Ok(Header::Whole(used, _)) = whole {
@@ -110,11 +110,11 @@ pub fn proxy(data: &[u8]) {
         assert_eq!(header::read(&data[..used - 1]), Ok(Header::Partial));
     }
     if whole == Ok(Header::Partial) {
-        assert!(data.len() < 1024, "more is waited for than a header may have");
+        assert!(data.len() < 1024, "it waits for more than a header may have");
     }
 }
 
-/// A session, work for it, and what it has said.
+/// A session, work for it, and what it has sent.
 struct Talk<P> {
     session: P,
     desk: Desk,
@@ -132,7 +132,7 @@ impl<P: Protocol> Talk<P> {
         Self { session, desk, now, inbox: Vec::new(), out: Vec::new(), effects }
     }
 
-    /// As a connection does it: what is not used up comes again, and a turn that was cut goes on.
+    /// Like a connection: what is not used up is passed again, and a turn that was cut continues.
     fn hear(&mut self, bytes: &[u8]) -> Result<(), ()> {
         self.inbox.extend_from_slice(bytes);
         loop {
@@ -145,7 +145,7 @@ impl<P: Protocol> Talk<P> {
             self.inbox.drain(..used);
             for share in effects.shares.drain(..) {
                 let met = effects.blocks.iter().any(|block| block.hash == share.hash);
-                assert!(!share.is_block || met, "a block for the pool that no node is told of");
+                assert!(!share.is_block || met, "a block for the pool that no node was given");
             }
             effects.blocks.clear();
             if !effects.is_cut {
@@ -154,7 +154,7 @@ impl<P: Protocol> Talk<P> {
         }
     }
 
-    /// Time passes, work comes: a byte each.
+    /// Time passes or work arrives: a byte each.
     fn news(&mut self, news: &[u8]) -> Result<(), ()> {
         for byte in news.iter().take(16) {
             match byte >> 4 {
@@ -186,7 +186,7 @@ fn shake_hands(talk: &mut Talk<Link>) -> Option<Transport> {
     initiator.on_act2(act2.first_chunk()?, CURTIME).ok()
 }
 
-/// All that the session says opens, and is a message that clients know.
+/// All that the session sends can be opened, and is a message that clients know.
 fn open_all(transport: &mut Transport, out: &mut Vec<u8>) {
     let mut rest = &mut std::mem::take(out)[..];
     while let Some((block, behind)) = rest.split_first_chunk_mut() {

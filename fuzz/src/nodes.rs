@@ -1,4 +1,4 @@
-//! What a node, or whoever stands in its place, may say.
+//! What a node, or whoever poses as one, may send.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use gatewayd::{
 
 use crate::{pieces, work::start};
 
-/// An answer to `getblocktemplate`; a job is made of whatever is taken for one.
+/// An answer to `getblocktemplate`; a job is built from whatever is accepted as one.
 pub fn template(data: &[u8]) {
     let Ok(raw) = serde_json::from_slice::<RawTemplate<'_>>(data) else { return };
     let Ok(parsed) = raw.into_template_that_fits("fuzz".into(), &Fit::POOL) else { return };
@@ -39,7 +39,7 @@ pub fn template(data: &[u8]) {
     let _ = builder.build_upcoming(&job, 210_000, None);
 }
 
-/// A publisher of hashblock messages. Nothing is kept of it that is longer than a message.
+/// A publisher of hashblock messages. No more than one message is ever kept.
 pub fn zmtp(data: &[u8]) {
     let (now, mut out) = (start(), Vec::new());
     let mut subscriber = Subscriber::new(now, &mut out);
@@ -47,7 +47,7 @@ pub fn zmtp(data: &[u8]) {
         if subscriber.on_bytes(piece, now, &mut out).is_err() {
             break;
         }
-        // Answers are to its greeting, its READY and its PINGs, and no longer than those.
+        // It only answers the greeting, READY and PINGs, and never with more bytes than those have.
         assert!(out.len() <= 512 + 2 * data.len(), "{}", out.len());
         if let Some(block) = subscriber.take_block() {
             assert!(subscriber.is_open(), "{block:?}");
@@ -69,7 +69,7 @@ pub fn nodeapi(data: &[u8]) {
         if let Some(NodeApiMessage::Subscribed) = said.last() {
             client.ask(gatewayd::node::blvm::NodeApiRequest::BlockTemplate, &mut out);
         }
-        assert!(out.len() < 4096, "it asks without end");
+        assert!(out.len() < 4096, "it keeps asking");
     }
     let _ = client.is_waiting();
 }

@@ -1,4 +1,4 @@
-//! What an operator, or a page in the operator's browser, may say.
+//! What an operator, or a page in the operator's browser, may send.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ pub fn config(data: &[u8]) {
         }
         return;
     }
-    // What cannot be read says why, line by line.
+    // What cannot be read is explained line by line.
     match Config::parse(text) {
         Ok(config) => assert!(!format!("{config:?}").is_empty()),
         Err(error) => assert!(!error.to_string().is_empty()),
@@ -29,8 +29,8 @@ pub fn config(data: &[u8]) {
     let _ = text.parse::<AuthorityPublicKey>();
 }
 
-/// Bodies of the API, and what they do to a file: a secret never leaves, and what is hidden comes
-/// back as it was.
+/// Bodies of the API, and what they do to a file: a secret never leaves, and what is masked comes
+/// back unchanged.
 pub fn settings(data: &[u8]) {
     let at = data.iter().position(|byte| *byte == 0).unwrap_or(data.len());
     let (body, file) = data.split_at(at);
@@ -46,7 +46,7 @@ pub fn settings(data: &[u8]) {
             let _ = Config::parse(&text);
         }
     }
-    // What is no TOML loses whole lines.
+    // What is not TOML loses whole lines.
     if edit::set_keys(file, &BTreeMap::new()).is_ok() {
         let hidden = edit::hide(file);
         if let Ok(shown) = edit::reveal(&hidden, file) {

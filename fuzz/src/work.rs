@@ -1,4 +1,4 @@
-//! Work to say nonsense about.
+//! Work to send nonsense about.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -15,7 +15,7 @@ use gatewayd::{
 
 pub const CURTIME: u32 = 1_700_000_000;
 
-/// Time as a target sees it: nobody's clock, so that each run is the same.
+/// Time as a target sees it: not from a clock, so that each run is the same.
 pub fn start() -> Instant {
     static START: OnceLock<Instant> = OnceLock::new();
     *START.get_or_init(Instant::now)
@@ -99,7 +99,7 @@ impl Desk {
         Self { builder, payout, tip: 1, work }
     }
 
-    /// What `how` says comes next: a tip, its full work, a refresh, the end of it all.
+    /// Publishes what `how` selects: a tip, its full work, a refresh, or the end of work.
     pub fn publish(&mut self, how: u8) {
         let how = how % 5;
         let template = match how {

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""All floods of the Stratum and API ports at once, beside honest miners: `all_at_once.py GATEWAYD`
-starts a devnet node that has a new tip every two seconds and the gateway, lets the honest miners work
-alone for a while, then with 200 connections of each kind of flood, and says what they noticed of it.
-Fails if they lose a share, hear of a new tip later than 100 ms (p99), or if the gateway and the
-kernel's memory for TCP (the floods' own halves of the connections included) go above 300 MiB.
+"""All floods of the Stratum and API ports at once, alongside honest miners: `all_at_once.py GATEWAYD` starts
+a devnet node that has a new tip every two seconds and the gateway, lets the honest miners work alone for a
+while, then with 200 connections of each kind of flood, and reports what they noticed. Fails if they lose a
+share, learn about a new tip later than 100 ms (p99), or if the gateway's memory plus the kernel's for TCP
+(including the floods' own halves of the connections) exceeds 300 MiB.
 
-The floods run at the lowest priority of the machine that they share with the gateway, as theirs would
-be other machines. They come from addresses of their own (127.1.0.0/16). --allow: the gateway's limits
-and bans do not touch them, so that everything else has to bear them."""
+The floods run at the lowest priority on the machine that they share with the gateway, because real attackers
+would use other machines. They come from their own addresses (127.1.0.0/16). --allow: the gateway's limits and
+bans do not apply to them, so that everything else has to withstand them."""
 
 import argparse
 import os
@@ -31,11 +31,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("gatewayd", help="the program")
     parser.add_argument("--for", dest="seconds", type=float, default=300, help="how long (300 s)")
-    parser.add_argument("--alone", type=float, default=30, help="how long without floods (30 s)")
+    parser.add_argument("--alone", type=float, default=30, help="how long without floods first (30 s)")
     parser.add_argument("--connections", type=int, default=200, help="of each kind (200)")
     parser.add_argument("--miners", type=int, default=4, help="honest ones (4)")
     parser.add_argument("--kinds", default=",".join(KINDS), help=",".join(KINDS))
-    parser.add_argument("--allow", action="store_true", help="no limit touches the floods")
+    parser.add_argument("--allow", action="store_true", help="no limit applies to the floods")
     parser.add_argument("--flood", help=argparse.SUPPRESS)
     parser.add_argument("--stratum", help=argparse.SUPPRESS)
     parser.add_argument("--api", help=argparse.SUPPRESS)
@@ -70,7 +70,7 @@ def run(options, folder):
                         "--flood", kind, *mine) for kind in options.kinds.split(",")]
         children += floods
         time.sleep(3)
-        print(f"== beside {options.connections} connections of each of {len(floods)} floods", flush=True)
+        print(f"== during {options.connections} connections of each of {len(floods)} floods", flush=True)
         figures, most = honest(here, tips, options.seconds, options.miners, gateway.pid)
         for child, kind in zip(floods, options.kinds.split(",")):
             child.wait(60)
@@ -105,7 +105,7 @@ def verdict(figures, most):
 
 
 def honest(here, tips, seconds, miners, pid=None):
-    """What the honest miners saw, and the most memory meanwhile."""
+    """What the honest miners saw, and the peak memory in the meantime."""
     child = subprocess.Popen(
         [sys.executable, HERE / "honest.py", here, "--for", str(seconds), "--tips", tips,
          "--miners", str(miners)], stdout=subprocess.PIPE, text=True)
@@ -169,9 +169,9 @@ data_dir = "{data}"
 {allow}
 """
 
-# Of each: what is said first, what again and again, whether answers are read, whether each connection
-# ends at once, how many bytes a second one may send (0: as many as it can), and whether it is the
-# API's port.
+# For each: what is sent first, what is sent repeatedly, whether answers are read, whether each
+# connection ends at once, how many bytes a second one may send (0: as many as it can), and whether
+# it is the API's port.
 LOGIN = sv1.line("mining.subscribe", "flood/1") + sv1.line("mining.authorize", "flood", "x")
 SHARE = sv1.line("mining.submit", "flood", "0", "00" * 8, "65000000", "00000001", number=9)
 GET = b"GET /api/v1/miners HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
@@ -192,7 +192,7 @@ KINDS = {
 
 
 class Client:
-    """One connection of a flood, made again when it has ended."""
+    """One connection of a flood, reopened when it has ended."""
 
     def __init__(self, kind, target, source):
         self.kind, self.target, self.source = kind, target, source
@@ -209,7 +209,7 @@ class Client:
         self.socket.connect_ex(self.target)
         self.out, self.first, self.next_at = KINDS[self.kind][0], True, 0
         if self.kind == "noise":
-            # Any 64 bytes are a key, whose other half costs the gateway a multiplication.
+            # Any 64 bytes are a key, and answering it costs the gateway a multiplication.
             self.out = os.urandom(64)
         watch.register(self.socket, selectors.EVENT_READ | selectors.EVENT_WRITE, self)
 
@@ -218,7 +218,7 @@ class Client:
         self.socket.close()
 
     def write(self, now):
-        """Bytes sent; raises where the connection has ended, or is to."""
+        """Returns the bytes sent; raises if the connection has ended, or should."""
         _, again, _, ends, rate, _ = KINDS[self.kind]
         if not self.out:
             if ends and not self.first:

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Submits unsolved nonces to a gatewayd on a regtest, where half of all hashes are blocks.
+"""Submits unsolved nonces to a gatewayd on regtest, where half of all hashes are blocks.
 
-With --pid it also says what the process holds meanwhile: memory, threads and open files should stay
-bounded, and the chain should grow.
+With --pid it also reports the process's memory, threads and open files, which should stay bounded while the
+chain grows.
 """
 
 import argparse
@@ -46,7 +46,7 @@ class Miner:
             self.refused += told.get("result") is not True
 
     def storm(self, count):
-        """In batches, as a pool's front end would see them."""
+        """In batches, as a pool's front end would send them."""
         number = 0
         for start in range(0, count, 64):
             batch = min(64, count - start)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Clients that ask and do not read the answers: 500 of them once cost the machine all the memory that
-it has for sockets, 8 MiB each. Says what the kernel's memory for TCP is before, with and after them;
-meant for a gateway on this machine (the clients' own part is kept small)."""
+"""Clients that send requests and do not read the answers: 500 of them once cost the machine all its socket
+memory, 8 MiB each. Reports the kernel's memory for TCP before, during and after; meant for a gateway on this
+machine (the clients' own part is kept small)."""
 
 import pathlib
 import selectors
@@ -51,7 +51,7 @@ def main():
 
 
 def memory():
-    """Of all TCP sockets, bytes."""
+    """Memory of all TCP sockets, in bytes."""
     for text in pathlib.Path("/proc/net/sockstat").read_text().splitlines():
         if text.startswith("TCP:"):
             return int(text.split()[-1]) * 4096

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""A gateway that waits for its first settings, and somebody who only reaches its port: a local user
-who would have a file's first line sent to a port of his, or the internet behind a proxy that names
-nobody. Exit code 1: it took his settings, or showed its own."""
+"""A gateway that waits for its first settings, and an attacker who can only reach its port: a local user who
+wants a file's first line sent to a port of his, or anybody on the internet behind a proxy that does not name
+its clients. Exit code 1: it took his settings, or showed its own."""
 
 import argparse
 import http.client
@@ -13,7 +13,7 @@ import threading
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("address", help="of the API, host:port")
-    parser.add_argument("--file", default="/etc/hostname", help="whose first line is wanted")
+    parser.add_argument("--file", default="/etc/hostname", help="file whose first line to steal")
     args = parser.parse_args()
     heard = []
     thief = socket.create_server(("127.0.0.1", 0))

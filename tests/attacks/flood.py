@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Floods from one address, with an honest miner at another: --kind connections (connect, hang up),
-logins (mining.authorize again and again) or bad-shares (nothing of them is ever hashed).
+"""Floods from one address, with an honest miner at another: --kind connections (connect, hang up), logins
+(mining.authorize again and again) or bad-shares (which are never hashed).
 
-For a gateway with a difficulty that is next to nothing (stratum.difficulty_start = 1e-9). 127.0.0.1 itself
-is touched by no limit, so the flood comes from 127.0.1.1 and the miner is 127.0.2.1. The attack has worked
-if the miner loses a share, or the flood has not been cut down when it ends: bad shares and logins lead to
-a ban, and of connections no more are served than limits.connections_per_minute says."""
+For a gateway with a tiny difficulty (stratum.difficulty_start = 1e-9). No limit applies to 127.0.0.1 itself,
+so the flood comes from 127.0.1.1 and the miner is 127.0.2.1. The attack has worked if the miner loses a
+share, or if the flood has not been cut down when it ends: bad shares and logins lead to a ban, and no more
+connections are served than limits.connections_per_minute allows."""
 
 import sys
 import threading
@@ -31,7 +31,7 @@ def main():
     late = [what for at, what in did if at > end - options.seconds / 4]
     print(f"{len(did)} times {options.kind}; in the last quarter {len(late)}, of which got through "
           f"{sum(late)}")
-    print(f"the miner beside: {honest['accepted']} shares accepted, lost {honest['lost'] or 'none'}, "
+    print(f"the honest miner: {honest['accepted']} shares accepted, lost {honest['lost'] or 'none'}, "
           f"slowest answer {honest['slowest'] * 1000:.0f} ms")
     if honest["lost"] or not honest["accepted"]:
         sys.exit("an honest miner was hurt")
@@ -39,11 +39,11 @@ def main():
         if sum(what for _, what in did) > 1.1 * options.limit * (1 + options.seconds / 60):
             sys.exit("more connections are served than a minute may have")
     elif options.seconds >= 45 and late and sum(late) > len(late) / 10:
-        sys.exit("the flooder is not shut out")
+        sys.exit("the flooder is not banned")
 
 
 def connections(gateway, end, did):
-    """What got through: whoever says what he wants gets an answer."""
+    """What got through: a client that is served gets an answer."""
     while time.time() < end:
         try:
             client = sv1.connect(gateway, FLOODER)

@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
-"""A Stratum V1 miner whose user agent and user names forge log lines, colour terminals and turn text
-round. Says how the API shows them (--api) and what of it stands raw in a log (--log). Exit code 1:
-something does."""
+"""A Stratum V1 miner whose user agent and user names forge log lines, colour terminals and reverse text.
+Reports how the API shows them (--api) and what of it is raw in a log (--log). Exit code 1: something is."""
 
 import argparse
 import http.client

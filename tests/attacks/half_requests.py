@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Half-sent requests take the API's connections; then others ask for /healthz and a page.
 
-They should be answered at once, from the attacker's own machine as well. Exit code 1: they were not.
+They should be answered at once, even from the attacker's own machine. Exit code 1: they were not.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""An honest miner beside an attack: how soon its shares are answered, and new tips reach it.
+"""An honest miner during an attack: how soon its shares are answered, and new tips reach it.
 
-For a gateway with a difficulty that is next to nothing. With --tips, a file to which the node's tips
-are written, as `gatewayd devnet node --block-every 500ms` prints them."""
+For a gateway with a tiny difficulty. With --tips, a file to which the node's tips are written, as `gatewayd
+devnet node --block-every 500ms` prints them."""
 
 import sys
 import threading
@@ -12,7 +12,7 @@ import sv1
 
 
 def main():
-    # Who searches must not keep those waiting who listen: they have one interpreter between them.
+    # Searching threads must not keep listening ones waiting: they share one interpreter.
     sys.setswitchinterval(0.0002)
     options = sv1.arguments(__doc__, tips=("", "file that `devnet node` writes to"), miners=(4, "miners"))
     end = time.time() + options.seconds
@@ -38,7 +38,7 @@ def main():
 def mine(gateway, at, end, answers, told, lost):
     try:
         miner = sv1.Miner(gateway, f"honest{at}")
-        # Vardiff asks for a share each few seconds in the long run, which this is slow to find.
+        # In the long run vardiff asks for a share every few seconds, which this is slow to find.
         miner.socket.settimeout(120)
         pending = {}
         reader = (miner, end, pending, answers, told, lost)
@@ -76,7 +76,7 @@ def listen(miner, end, pending, answers, told, lost):
 
 
 def first_of(told):
-    """When each miner first heard of each tip: later jobs are on it as well."""
+    """When each miner first got each tip: later jobs are on it too."""
     first = {}
     for tip_and_miner, at in told:
         first.setdefault(tip_and_miner, at)
@@ -89,7 +89,7 @@ def tip_of(params):
 
 
 def watch(path, end, tips):
-    """When each tip stood in the file: any word of a line that is a block's hash."""
+    """When each tip appeared in the file: any word of a line that is a block's hash."""
     with open(path, encoding="utf-8") as file:
         file.seek(0, 2)
         while time.time() < end:

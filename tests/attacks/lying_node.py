@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """A node that lies about its chain, in front of a real regtest node whose answers it changes.
 
-Configure it as a further [[node]] of a gatewayd that has the real one as well. gatewayd should go on
-with the real node's work, and name the liar in its log and on its page.
+Configure it as an additional [[node]] of a gatewayd that also has the real one. gatewayd should keep using
+the real node's work, and name the liar in its log and on its page.
 """
 
 import argparse

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Connections that send empty lines without pause: 64 of them once held a new tip up by 7.7 s."""
+"""Connections that send empty lines without pause: 64 of them once held up a new tip for 7.7 s."""
 
 import selectors
 import sys
@@ -42,7 +42,7 @@ def main():
 
 
 def ping(gateway, end, answers):
-    """Another client's words, and how soon they are answered."""
+    """Another client's requests, and how soon they are answered."""
     client = sv1.connect(gateway)
     file = client.makefile("rb")
     while time.time() < end:

@@ -16,7 +16,7 @@ def main():
         for name in names:
             path = os.path.join(folder, name)
             mode = os.stat(path).st_mode & 0o777
-            # That file's mode is its owner's own.
+            # That file's mode is up to its owner.
             if mode & 0o077 and name != "gatewayd.toml":
                 fell.append(f"{path} is {mode:o}")
             if name.endswith(".lock"):

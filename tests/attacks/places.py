@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Takes every place that it can get, from a few addresses, and sends no share; a newcomer then tries
-to mine. Four connections once held all places for two hours, with Stratum V2's channels; for those:
+"""Takes every place it can get, from a few addresses, and sends no share; a newcomer then tries to mine. Four
+connections once held all places for two hours, with Stratum V2's channels; for those:
 
   gatewayd devnet load --protocol sv2-extended --connect HOST:PORT --miners 20000 \\
     --channels-per-connection 5000 --sources 4 --in-flight 0 --for 600s

@@ -1,9 +1,8 @@
 #!/usr/bin/env python3
-"""Stratum V2 channels without a share take every place that they can get: four connections of 5,000 once
-held all of them for two hours. Then newcomers from elsewhere try to mine.
+"""Stratum V2 channels without a share take every place they can get: four connections of 5,000 once held all
+of them for two hours. Then newcomers from elsewhere try to mine.
 
-Speaks by way of `gatewayd devnet load`: --gatewayd names the program. The attack has worked if no newcomer
-gets work."""
+Uses `gatewayd devnet load`: --gatewayd names the program. The attack has worked if no newcomer gets work."""
 
 import subprocess
 import sys

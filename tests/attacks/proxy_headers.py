@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Floods of PROXY headers. By way of a proxy that is trusted (127.0.3.1): half headers that are held,
-headers of version 2 with 64 KiB of fields, headers that are none, headers without end. By others
-(127.0.1.1): headers that say who they are. Beside them miners come by way of the proxy and without it.
+"""Floods of PROXY headers. Through a trusted proxy (127.0.3.1): half headers that are held, version 2 headers
+with 64 KiB of fields, malformed headers, endless headers. From others (127.0.1.1): headers that claim an
+address. At the same time miners connect through the proxy and directly.
 
-For a gateway with stratum.trusted_proxies = ["127.0.3.0/24"]. The attack has worked if who is not trusted
-is believed or served, if the miners are not answered within two seconds (p95), or if half headers are
-waited for longer than five seconds (seen with --for 10 and more)."""
+For a gateway with stratum.trusted_proxies = ["127.0.3.0/24"]. The attack has worked if an untrusted peer is
+believed or served, if the miners are not answered within two seconds (p95), or if half headers are waited for
+longer than five seconds (seen with --for 10 and more)."""
 
 import socket
 import struct
@@ -51,11 +51,11 @@ def main():
         worst = max(worst, p95)
     print(f"lost: {lost[:3] or 'none'}; served by mistake: {sorted(set(served)) or 'nobody'}")
     if served:
-        sys.exit("who is not trusted is served, or what is no header is")
+        sys.exit("an untrusted peer is served, or one without a valid header")
     if worst > 2 or lost:
         sys.exit("miners are kept out")
     if options.seconds > 9 and stay:
-        sys.exit("half headers are waited for without end")
+        sys.exit("half headers are waited for endlessly")
 
 
 def v1(source="192.0.2.7"):
@@ -68,7 +68,7 @@ def v2(source="192.0.2.7", fields=b""):
 
 
 def fields(length):
-    """PP2_TYPE_NOOP, as long as they may be."""
+    """PP2_TYPE_NOOP fields of the maximum length."""
     out = b""
     while len(out) + 3 < length:
         part = min(length - len(out) - 3, 4096)
@@ -76,7 +76,7 @@ def fields(length):
     return out
 
 
-# From where, and what is said; none of it may be answered.
+# From where, and what is sent; none of it may be answered.
 FLOODS = {
     "64-KiB": (PROXY, v2(fields=fields(65535 - 12)) + SUBSCRIBE),
     "garbled": (PROXY, b"PROXY TCP4 ::1 999.0.0.1 x -1\r\n" + SUBSCRIBE),

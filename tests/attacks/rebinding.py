@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""A stranger's page whose name leads to the gateway all of a sudden (DNS rebinding), or that only
-sends: what it gets. Nothing but health should be answered. Exit code 1: something was."""
+"""What a stranger's page gets whose name suddenly resolves to the gateway (DNS rebinding), or that only
+sends. Nothing but health should be answered. Exit code 1: something was."""
 
 import argparse
 import http.client

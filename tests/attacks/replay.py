@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Finds a few shares and sends them again and again (9.8 million were accepted once), or, with
---fresh, sends fresh ones as fast as it finds them, whatever difficulty it is told.
+"""Finds a few shares and sends them again and again (9.8 million were accepted once), or, with --fresh, sends
+fresh ones as fast as it finds them, whatever difficulty it is sent.
 
-For a gateway with a difficulty that is next to nothing (stratum.difficulty_start = 1e-9)."""
+For a gateway with a tiny difficulty (stratum.difficulty_start = 1e-9)."""
 
 import sys
 import threading

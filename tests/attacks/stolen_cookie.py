@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""The dashboard's cookie, as another program on another port of the host gets it from the browser:
-what it is worth alone. Needs the admin password, to be the browser. Exit code 1: it opens something.
+"""The dashboard's cookie, as a program on another port of the host gets it from the browser: what it is worth
+on its own. Needs the admin password to play the browser. Exit code 1: it opens something.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What the attacks have in common: a Stratum V1 client, as small as can be."""
+"""What the attacks have in common: a minimal Stratum V1 client."""
 
 import argparse
 import hashlib
@@ -26,7 +26,7 @@ def line(method, *params, number=1):
 
 
 class Miner:
-    """Subscribed, with a job; says what it hears."""
+    """Subscribed, with a job; returns what it receives."""
 
     def __init__(self, gateway, name, source=None):
         self.socket = connect(gateway, source)
@@ -74,7 +74,7 @@ def sha256d(data):
 
 
 def has_ended(client):
-    """Whether the other side has closed this socket. What has come is read."""
+    """Whether the other side has closed this socket. Reads whatever has arrived."""
     client.setblocking(False)
     try:
         return client.recv(1) == b""

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Stratum V2 connections that open a channel, take the first job (up to 16 kB for 128 bytes) and hang up,
-without pause, with honest miners beside (honest.py).
+without pause, alongside honest miners (honest.py).
 
-Speaks by way of `gatewayd devnet load --churn`: --gatewayd names the program. What may come at once
-(a minute's) is let through, so the churn runs for --for seconds first, and is measured for ten more.
-The attack has worked if an honest miner's share is lost, or if more logins get through then than --most,
-which is what limits.logins_per_minute gives two addresses."""
+Uses `gatewayd devnet load --churn`: --gatewayd names the program. The allowed burst (a minute's worth) is let
+through, so the churn first runs for --for seconds, and is then measured for ten more. The attack has worked
+if an honest miner's share is lost, or if more logins then get through than --most, which is what
+limits.logins_per_minute allows two addresses."""
 
 import os
 import re
@@ -36,14 +36,14 @@ def main():
 
 
 def churn(options, seconds):
-    # From 127.0.0.2 and 127.0.0.3: limits leave 127.0.0.1 alone.
+    # From 127.0.0.2 and 127.0.0.3: limits do not apply to 127.0.0.1.
     ran = subprocess.run(
         [options.gatewayd, "devnet", "load", "--protocol", "sv2-extended", "--connect", options.gateway,
          "--miners", str(options.miners), "--churn", "--in-flight", "0", "--sources", "2", "--for", f"{seconds:g}s"],
         capture_output=True, text=True)
     print(ran.stdout or ran.stderr)
     rate = re.search(r"logins per second\D*(\d+)", ran.stdout)
-    # Who is shut out ends with an error.
+    # A banned run ends with an error.
     return int(rate[1]) if rate else 0
 
 

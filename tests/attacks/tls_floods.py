@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Floods of TLS handshakes, all at once: half ClientHellos that are held, ClientHellos a byte at a time,
-whole ones with rubbish behind them where more of the handshake should be, records of other types, and
-whole handshakes as fast as they can be made, hung up on before or after their end. Beside them an honest
-miner comes by TLS again and again, from an address of its own.
+whole ones followed by rubbish instead of the rest of the handshake, records of other types, and whole
+handshakes as fast as possible, hung up on before or after their end. Meanwhile an honest miner keeps
+connecting over TLS, from an address of its own.
 
 For a gateway with stratum.tls.enabled. The attack has worked if that miner is not answered within two
 seconds (p95), or if half handshakes stay for longer than stratum.login_timeout (15 s; seen with --for 20
@@ -21,7 +21,7 @@ LOGIN_TIMEOUT = 15
 
 
 def main():
-    # Who floods must not keep the miner waiting here already.
+    # The floods must not keep the miner waiting in this process.
     sys.setswitchinterval(0.0002)
     options = sv1.arguments(__doc__, connections=(300, "that are held half open"), threads=(2, "of each other kind"))
     end = time.time() + options.seconds
@@ -42,7 +42,7 @@ def main():
     p95 = waits[min(len(waits) - 1, int(0.95 * len(waits)))] if waits else float("inf")
     print(f"a miner by TLS was answered {len(waits)} times, p95 {p95 * 1000:.0f} ms; lost: {lost[:3] or 'none'}")
     if p95 > 2 or lost:
-        sys.exit("whoever comes by TLS is kept out")
+        sys.exit("TLS miners are kept out")
     if options.seconds > LOGIN_TIMEOUT + 4 and stay:
         sys.exit("half handshakes stay")
 
@@ -92,7 +92,7 @@ def drip(clients, end):
 
 
 def rubbish_behind(client):
-    """As who would agree on keys anew, in the midst of it."""
+    """Like a client that renegotiates keys in the middle of the handshake."""
     client.sendall(client_hello() + b"\x16\x03\x03\x40\x00" + os.urandom(0x4000))
     client.recv(4096)
 
@@ -104,14 +104,14 @@ def again_and_again(client):
 
 
 def other_records(client):
-    """Alerts, keys that are to change, records of no known type and without an end."""
+    """Alerts, key changes, endless records of unknown types."""
     for record in (b"\x15\x03\x03\x00\x02\x01\x00", b"\x14\x03\x03\x00\x01\x01", b"\xff\x03\x03\xff\xff" + bytes(65535)):
         client.sendall(client_hello() + record * 8)
     client.recv(4096)
 
 
 def half_way(client):
-    """The gateway's costly part is done, and nobody goes on."""
+    """The gateway has done its costly part, and the client does not continue."""
     client.sendall(client_hello())
     client.recv(1)
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Starts gatewayd with a standard error that nobody reads, causes lines in its log, and looks whether
-it still answers. GATEWAYD_LOG__LEVEL=debug makes each request a line. Exit code 1: it hangs.
+"""Starts gatewayd with a standard error that nobody reads, causes lines in its log, and checks that it still
+answers. GATEWAYD_LOG__LEVEL=debug logs a line per request. Exit code 1: it hangs.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Event streams that nobody reads take their places; then a dashboard opens one.
+"""Event streams that nobody reads take up all places; then a dashboard opens one.
 
-It should get its events. With --path /api/v1/miners the same is done with long answers: watch the
-memory of gatewayd (--pid). Exit code 1: the dashboard was turned away.
+It should get its events. With --path /api/v1/miners it does the same with long answers: watch gatewayd's
+memory (--pid). Exit code 1: the dashboard was turned away.
 """
 
 import argparse
@@ -15,7 +15,7 @@ def main():
     parser.add_argument("address", help="of the API, host:port")
     parser.add_argument("--connections", type=int, default=100)
     parser.add_argument("--path", default="/api/v1/events")
-    parser.add_argument("--pid", type=int, help="of gatewayd: says what memory it has")
+    parser.add_argument("--pid", type=int, help="of gatewayd, to show its memory")
     args = parser.parse_args()
     host, _, port = args.address.rpartition(":")
     address = (host.strip("[]"), int(port))
@@ -27,7 +27,7 @@ def main():
         connection.settimeout(5)
         connection.connect(address)
         try:
-            # Several requests: the next answer is made as soon as one has gone.
+            # Several requests: the next answer is made as soon as one has been sent.
             connection.sendall(request(args.path) * (1 if "events" in args.path else 8))
             unread.append(connection)
         except OSError:

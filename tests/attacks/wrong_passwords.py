@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Strangers behind the owner's proxy guess passwords (X-Forwarded-For names them); then the owner
-signs in, through the same proxy and from this machine. Also shows how many lines of the log the
-guesses cost (--log). Exit code 1: the owner was locked out for more than two seconds.
+"""Strangers behind the owner's proxy guess passwords (X-Forwarded-For names them); then the owner signs in,
+through the same proxy and from this machine. Also shows how many log lines the guesses cost (--log). Exit
+code 1: the owner was locked out for more than two seconds.
 """
 
 import argparse

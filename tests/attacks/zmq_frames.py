@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""A hostile ZeroMQ publisher: each subscriber that comes gets the next of its tricks.
+"""A hostile ZeroMQ publisher: each subscriber gets the next of its tricks.
 
-Set zmq_hashblock of a [[node]] to the address given here and start gatewayd. It should leave each
-connection at once, name the trouble in its log and on its page, and go on with the tips that come
-by other ways; its memory should not grow.
+Set zmq_hashblock of a [[node]] to the address given here and start gatewayd. It should drop each connection
+at once, name the problem in its log and on its page, and keep following tips in other ways; its memory should
+not grow.
 """
 
 import argparse
