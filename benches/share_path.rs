@@ -16,7 +16,7 @@ use gatewayd::{
     stratum::{Config, Effects, Origin, Protocol as _},
     sv1::{Sv1Session, notify},
     sv2::{
-        Link,
+        Sv2Link,
         codec::{
             Bytes32, Extensions, HEADER_LEN, Header, Message, OpenExtendedMiningChannel,
             OpenStandardMiningChannel, ServerMessage, SetupConnection, Str255,
@@ -31,7 +31,7 @@ use gatewayd::{
     work::{
         Admission, Announce, BlockLimits, BuildJob, CoinbaseClass, Coinbaser, CoinbaserRequest,
         Difficulty, Hash256, Job, JobBuilder, Nbits, Payout, PayoutOutput, PoolTerms, Submission,
-        Target, Template, TemplateKind, Username, Version, VoidNow, Work, merkle,
+        SubmittedVersion, Target, Template, TemplateKind, Username, VoidNow, Work, merkle,
     },
 };
 
@@ -195,7 +195,7 @@ fn link(c: &mut Criterion) {
 
 /// A server's link with one channel, and the client at its other end.
 struct Peer {
-    link: Link,
+    link: Sv2Link,
     work: Work,
     now: Instant,
     effects: Effects,
@@ -222,7 +222,7 @@ impl Peer {
         let (mut effects, mut hello, mut answer) = (Effects::default(), Vec::new(), Vec::new());
         let initiator = Initiator::start(None, &mut hello).unwrap();
         let began = self::now();
-        let mut link = Link::new(Arc::new(config), Arc::clone(identity), origin, work, now);
+        let mut link = Sv2Link::new(Arc::new(config), Arc::clone(identity), origin, work, now);
         link.on_bytes(&mut hello, work, now, &mut answer, &mut effects).unwrap();
         let time = self::now().duration_since(began);
         let act2: [u8; ACT2_LEN] = answer[..].try_into().unwrap();
@@ -449,7 +449,7 @@ fn check(c: &mut Criterion) {
                     extranonce: [9; 12],
                     ntime: 1_700_000_000,
                     nonce,
-                    version: Version::Rolled(0x1000_0000),
+                    version: SubmittedVersion::Rolled(0x1000_0000),
                     version_mask: 0x1fff_e000,
                 };
                 validate::check(
@@ -477,7 +477,7 @@ fn announce(c: &mut Criterion) {
     });
     let mut group = c.benchmark_group("notify");
     for (_, class) in AGENTS {
-        let rendering = notify::Rendering { class, quickdiff: false, clean: true };
+        let rendering = notify::NotifyVariant { class, quickdiff: false, clean: true };
         let mut out = Vec::new();
         group.bench_function(BenchmarkId::new("first", class.wire()), |b| {
             b.iter_batched(

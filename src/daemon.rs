@@ -200,7 +200,7 @@ impl Gateway {
         let (authority, identity) = identity::spawn(config, &stop, &tasks)?;
         let (tls, tls_facts) = tls::spawn(settings.configs(), &stop, &tasks);
         let sockets = listen_all(config, &views, &stop, &tasks)?;
-        let stratum: Vec<_> = sockets.iter().map(listener::Bound::addr).collect();
+        let stratum: Vec<_> = sockets.iter().map(listener::BoundListener::addr).collect();
         let templates = template::spawn(config.template.clone(), &stop, &tasks);
         settings.try_with(trial(templates.clone()));
         // Blocks that an earlier run left undecided go out first of all.
@@ -314,7 +314,7 @@ impl Gateway {
 
 /// Lets miners in, on threads of their own.
 fn serve_miners(
-    sockets: Vec<listener::Bound>,
+    sockets: Vec<listener::BoundListener>,
     listener_config: listener::ListenerConfig,
     miners: &TaskTracker,
     config: &Config,

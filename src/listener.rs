@@ -30,13 +30,13 @@ use self::{
     proxy::Proxies,
     tls::{MinerStream, Tls},
 };
-pub use crate::stratum::Limits;
+pub use crate::stratum::ConnectionLimits;
 use crate::{
     books::{Roster, roster::Eviction},
     clock::now,
     stratum::{
-        Closing, Config, Conn, ConnError, Context, Origin, UsageMeter,
-        gate::{self, Complaint, Gate, Kind},
+        Closing, Config, ConnError, Context, MinerConnection, Origin, UsageMeter,
+        gate::{self, Complaint, ConnectionGate, PlaceKind},
     },
     sv2::noise::Identity,
     validate::SeenBudget,
@@ -46,7 +46,7 @@ use crate::{
 /// What miners are served with.
 pub struct ListenerConfig {
     /// May change at any time; miners that are in stay.
-    pub limits: watch::Receiver<Limits>,
+    pub limits: watch::Receiver<ConnectionLimits>,
     /// Networks whose PROXY header is believed. They may change too.
     pub trusted_proxies: watch::Receiver<Arc<[Cidr]>>,
     /// For those who speak TLS. It may change too.
@@ -60,7 +60,7 @@ pub struct ListenerConfig {
 /// An address that is ours. Miners are refused there until [`spawn`] listens, so that they try
 /// their next pool while there is no work.
 #[derive(Debug)]
-pub struct Bound {
+pub struct BoundListener {
     socket: Socket,
     addr: SocketAddr,
     /// None: the same as everywhere else.
@@ -69,7 +69,7 @@ pub struct Bound {
     identity: Option<watch::Receiver<Arc<Identity>>>,
 }
 
-impl Bound {
+impl BoundListener {
     /// Gives the miners that come in here rules of their own.
     pub(crate) fn with_rules(self, rules: watch::Receiver<Arc<Config>>) -> Self {
         Self { rules: Some(rules), ..self }
@@ -87,7 +87,7 @@ impl Bound {
 }
 
 /// Takes `addr`. An IPv6 socket accepts no IPv4, so that `0.0.0.0` and `[::]` can share a port.
-pub fn bind(addr: SocketAddr) -> io::Result<Bound> {
+pub fn bind(addr: SocketAddr) -> io::Result<BoundListener> {
     let bound = bind_to(addr)?;
     if addr.port() > 0 || !can_refuse() {
         return Ok(bound);
@@ -97,7 +97,7 @@ pub fn bind(addr: SocketAddr) -> io::Result<Bound> {
     bind_to(bound.addr)
 }
 
-fn bind_to(addr: SocketAddr) -> io::Result<Bound> {
+fn bind_to(addr: SocketAddr) -> io::Result<BoundListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     // A restart must not wait for old connections to be forgotten.
     socket.set_reuse_address(true)?;
@@ -110,12 +110,12 @@ fn bind_to(addr: SocketAddr) -> io::Result<Bound> {
     socket.set_nonblocking(true)?;
     socket.bind(&addr.into())?;
     let addr = socket.local_addr()?.as_socket().unwrap_or(addr);
-    Ok(Bound { socket, addr, rules: None, identity: None })
+    Ok(BoundListener { socket, addr, rules: None, identity: None })
 }
 
 /// Listens, accepts and serves miners until `context.shutdown`. Every connection is one of `tasks`.
 pub fn spawn(
-    sockets: Vec<Bound>,
+    sockets: Vec<BoundListener>,
     listener_config: ListenerConfig,
     tasks: &TaskTracker,
 ) -> io::Result<()> {
@@ -129,7 +129,7 @@ pub fn spawn(
         drop(ending);
     });
     let context = Arc::new(context);
-    let gate = Arc::new(Gate::new(
+    let gate = Arc::new(ConnectionGate::new(
         limits,
         Arc::clone(&context.counters),
         Arc::clone(&roster),
@@ -138,7 +138,7 @@ pub fn spawn(
     let seen_budget = Arc::<SeenBudget>::default();
     let proxies = Arc::new(Proxies::new(trusted_proxies));
     let tls = Arc::new(Tls::new(tls));
-    for Bound { socket, addr, rules, identity: own } in sockets {
+    for BoundListener { socket, addr, rules, identity: own } in sockets {
         socket.listen(BACKLOG)?;
         let listener = TcpListener::from_std(socket.into())?;
         info!(protocol = %"stratum", %addr, "listening");
@@ -164,7 +164,7 @@ pub fn spawn(
 /// One listening socket's loop.
 struct Acceptor {
     context: Arc<Context>,
-    gate: Arc<Gate>,
+    gate: Arc<ConnectionGate>,
     proxies: Arc<Proxies>,
     tls: Arc<Tls>,
     roster: Arc<Roster>,
@@ -240,7 +240,7 @@ impl Acceptor {
         };
         let now = now();
         let admitted = admitted.and_then(|()| limiter.admit(peer.ip(), now)).and_then(|wait| {
-            Ok((self.gate.enter(peer.ip(), Kind::Connection, &eviction, now)?, wait))
+            Ok((self.gate.enter(peer.ip(), PlaceKind::Connection, &eviction, now)?, wait))
         });
         let refused = match admitted {
             Ok((place, wait)) => {
@@ -255,9 +255,10 @@ impl Acceptor {
                 let identity = Arc::clone(&self.identity.borrow());
                 let stop = self.stop.clone();
                 let (stream, tls) = self.tls.take(socket, peer.ip(), &eviction);
-                let conn = Conn::new(context, stream, eviction, stop, |config, _, now| {
-                    AnySession::new(config, identity, origin, tls, now)
-                });
+                let conn =
+                    MinerConnection::new(context, stream, eviction, stop, |config, _, now| {
+                        AnySession::new(config, identity, origin, tls, now)
+                    });
                 let conn = conn.with_meter(meter);
                 self.tasks.spawn(serve_miner(conn, peer, Arc::clone(&self.gate)));
                 return;
@@ -335,7 +336,11 @@ const fn can_refuse() -> bool {
 }
 
 /// One connection, from its first byte to its last.
-async fn serve_miner(conn: Conn<MinerStream, AnySession>, peer: SocketAddr, gate: Arc<Gate>) {
+async fn serve_miner(
+    conn: MinerConnection<MinerStream, AnySession>,
+    peer: SocketAddr,
+    gate: Arc<ConnectionGate>,
+) {
     debug!(%peer, "connected");
     match conn.serve().await {
         Ok(()) => debug!(%peer, "disconnected"),
@@ -351,7 +356,12 @@ async fn serve_miner(conn: Conn<MinerStream, AnySession>, peer: SocketAddr, gate
     }
 }
 
-fn tell_closed(gate: &Gate, complaint: Complaint, peer: SocketAddr, error: &dyn fmt::Display) {
+fn tell_closed(
+    gate: &ConnectionGate,
+    complaint: Complaint,
+    peer: SocketAddr,
+    error: &dyn fmt::Display,
+) {
     match gate.may_say(complaint) {
         Some(similar_not_logged) => {
             info!(%peer, similar_not_logged, "closed a connection: the miner {error}")

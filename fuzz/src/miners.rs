@@ -6,11 +6,11 @@ use std::{
 };
 
 use gatewayd::{
-    listener::header::{self, Header},
+    listener::header::{self, HeaderProgress},
     stratum::{Effects, Protocol},
     sv1,
     sv2::{
-        Link,
+        Sv2Link,
         codec::{self, ClientMessage, Extensions, HEADER_LEN, ServerMessage},
         noise::{AuthorityKey, Identity, Initiator, Responder, Transport},
     },
@@ -58,7 +58,7 @@ pub fn sv2_messages(data: &[u8]) {
 pub fn sv2_session(data: &[u8]) {
     let Some((flags, mut data)) = data.split_first() else { return };
     let mut talk = Talk::new(flags & 1 != 0, |desk| {
-        Link::new(config(), Arc::clone(&IDENTITY), origin(), &desk.work, start())
+        Sv2Link::new(config(), Arc::clone(&IDENTITY), origin(), &desk.work, start())
     });
     let Some(mut transport) = shake_hands(&mut talk) else { return };
     while let Some((head, rest)) = data.split_first_chunk::<4>() {
@@ -104,12 +104,12 @@ pub fn sv2_noise(data: &[u8]) {
 /// A PROXY header: what follows it is never consumed, and more bytes never change it.
 pub fn proxy(data: &[u8]) {
     let whole = header::read(data);
-    if let Ok(Header::Whole(used, _)) = whole {
+    if let Ok(HeaderProgress::Whole(used, _)) = whole {
         assert!((1..=data.len()).contains(&used), "{used}");
         assert_eq!(header::read(&data[..used]), whole);
-        assert_eq!(header::read(&data[..used - 1]), Ok(Header::Partial));
+        assert_eq!(header::read(&data[..used - 1]), Ok(HeaderProgress::Partial));
     }
-    if whole == Ok(Header::Partial) {
+    if whole == Ok(HeaderProgress::Partial) {
         assert!(data.len() < 1024, "it waits for more than a header may have");
     }
 }
@@ -178,7 +178,7 @@ impl<P: Protocol> Talk<P> {
     }
 }
 
-fn shake_hands(talk: &mut Talk<Link>) -> Option<Transport> {
+fn shake_hands(talk: &mut Talk<Sv2Link>) -> Option<Transport> {
     let mut act1 = Vec::new();
     let initiator = Initiator::start(None, &mut act1).ok()?;
     talk.hear(&act1).ok()?;

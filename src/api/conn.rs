@@ -48,7 +48,7 @@ use super::{
     state::State,
     stranger, task,
 };
-use crate::books::oddities::Oddity;
+use crate::books::oddities::ClientMistake;
 
 /// The running API.
 #[derive(Clone, Debug)]
@@ -226,7 +226,7 @@ async fn miner(socket: &TcpStream) -> Option<&'static str> {
 /// Tells a miner, and whoever owns it, where it belongs.
 async fn send_on(socket: &mut TcpStream, peer: SocketAddr, protocol: &'static str, state: &State) {
     let port = state.handles.facts.stratum.first().map(SocketAddr::port);
-    let oddity = Oddity::MinerAtDashboard { protocol, port };
+    let oddity = ClientMistake::MinerAtDashboard { protocol, port };
     state.handles.roster.oddities().note(peer, oddity, moment().now);
     let Some(answer) = stranger::answer(protocol, port) else { return };
     let said = timeout(LAST_WRITE_TIMEOUT, async {

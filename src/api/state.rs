@@ -17,7 +17,7 @@ use super::{
     shapes::{Status, Warning},
     view,
 };
-use crate::work::Ration;
+use crate::work::LogRation;
 
 pub(super) struct State {
     pub(super) handles: Handles,
@@ -28,7 +28,7 @@ pub(super) struct State {
     /// How often the nodes may be asked for a new block by whoever is in the house.
     pub(super) notices: Mutex<Notices>,
     /// How often the log is told of who does not get in.
-    refusals: Mutex<[Ration; 2]>,
+    refusals: Mutex<[LogRation; 2]>,
     /// Why there is no admin password though one was asked for.
     admin_problem: Mutex<Option<String>>,
 }

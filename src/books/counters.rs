@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use super::{Histogram, MinerProtocol, Pulse, TipClock};
+use super::{Heartbeat, Histogram, MinerProtocol, TipClock};
 use crate::work::{Refused, Reject};
 
 /// Totals over all miners.
@@ -18,7 +18,7 @@ pub struct Counters {
     /// In the order of [`PlacesView`].
     places: [AtomicUsize; 3],
     /// Beats as long as the threads that serve miners run.
-    pub(crate) pulse: Pulse,
+    pub(crate) pulse: Heartbeat,
     /// From a read with submits to the answers written: one for each such read.
     pub(crate) submits: Histogram,
     pub(crate) tip: TipClock,

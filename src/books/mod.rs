@@ -13,7 +13,7 @@ mod timing;
 
 pub use counters::Counters;
 pub(crate) use counters::{CountersView, PlacesView};
-pub(crate) use pulse::{PULSE_EACH, Pulse};
+pub(crate) use pulse::{Heartbeat, PULSE_EACH};
 pub use roster::{MinerProtocol, Roster};
 pub(crate) use score::{Score, ScoreView};
 pub(crate) use timing::{Histogram, HistogramView, TipClock};

@@ -14,7 +14,7 @@ use crate::work::Difficulty;
 
 /// What a client got wrong.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Oddity {
+pub(crate) enum ClientMistake {
     /// A web browser opened a port for miners. `dashboard`: its address, if there is one.
     Browser { dashboard: Option<SocketAddr> },
     /// A miner connected to the dashboard's port: in which protocol, and the port that it should
@@ -33,9 +33,9 @@ pub(crate) enum Oddity {
 
 /// The latest of one kind.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct OddityRecord {
+pub(crate) struct MistakeRecord {
     pub(crate) peer: SocketAddr,
-    pub(crate) oddity: Oddity,
+    pub(crate) oddity: ClientMistake,
     pub(crate) at: Instant,
     /// Since the process began.
     pub(crate) count: u64,
@@ -45,9 +45,9 @@ pub(crate) struct OddityRecord {
 
 /// The latest of each kind.
 #[derive(Debug, Default)]
-pub(crate) struct Oddities(Mutex<[Option<OddityRecord>; KINDS]>);
+pub(crate) struct ClientMistakes(Mutex<[Option<MistakeRecord>; KINDS]>);
 
-impl Oddity {
+impl ClientMistake {
     const fn kind(&self) -> usize {
         match self {
             Self::Browser { .. } => 0,
@@ -115,7 +115,7 @@ impl Oddity {
 }
 
 /// Reads on after the client's address.
-impl fmt::Display for Oddity {
+impl fmt::Display for ClientMistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Browser { .. } => f.write_str("opened a port for miners with a web browser"),
@@ -141,19 +141,19 @@ impl fmt::Display for Oddity {
     }
 }
 
-impl Oddities {
+impl ClientMistakes {
     /// Keeps it, and logs it unless one of its kind was logged a moment ago.
-    pub(crate) fn note(&self, peer: SocketAddr, oddity: Oddity, now: Instant) {
+    pub(crate) fn note(&self, peer: SocketAddr, oddity: ClientMistake, now: Instant) {
         let mut all = self.all();
         let Some(slot) = all.get_mut(oddity.kind()) else { return };
         let (count, said, unsaid) = match slot {
-            Some(OddityRecord { count, said, unsaid, .. }) if now < *said + SAY_EACH => {
+            Some(MistakeRecord { count, said, unsaid, .. }) if now < *said + SAY_EACH => {
                 (*count, Some(*said), *unsaid + 1)
             }
-            Some(OddityRecord { count, unsaid, .. }) => (*count, None, *unsaid),
+            Some(MistakeRecord { count, unsaid, .. }) => (*count, None, *unsaid),
             None => (0, None, 0),
         };
-        let odd = slot.insert(OddityRecord {
+        let odd = slot.insert(MistakeRecord {
             peer,
             oddity,
             at: now,
@@ -167,12 +167,12 @@ impl Oddities {
     }
 
     /// Those of the last hour.
-    pub(crate) fn recent(&self, now: Instant) -> Vec<OddityRecord> {
+    pub(crate) fn recent(&self, now: Instant) -> Vec<MistakeRecord> {
         let all = self.all();
         all.iter().flatten().filter(|odd| now < odd.at + RECENT).cloned().collect()
     }
 
-    fn all(&self) -> MutexGuard<'_, [Option<OddityRecord>; KINDS]> {
+    fn all(&self) -> MutexGuard<'_, [Option<MistakeRecord>; KINDS]> {
         // Nothing under the lock can leave it half done.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -191,11 +191,12 @@ mod tests {
     fn the_latest_of_each_kind_is_kept_for_an_hour() {
         #[expect(clippy::disallowed_methods, reason = "any origin will do")]
         let start = Instant::now();
-        let oddities = Oddities::default();
+        let oddities = ClientMistakes::default();
         let peer = |last| SocketAddr::from(([192, 168, 1, last], 5));
-        let miner = |port| Oddity::MinerAtDashboard { protocol: "Stratum V1", port: Some(port) };
+        let miner =
+            |port| ClientMistake::MinerAtDashboard { protocol: "Stratum V1", port: Some(port) };
         oddities.note(peer(1), miner(1), start);
-        oddities.note(peer(2), Oddity::Browser { dashboard: None }, start);
+        oddities.note(peer(2), ClientMistake::Browser { dashboard: None }, start);
         for at in 0..100_000 {
             oddities.note(peer(3), miner(2), start + Duration::from_millis(at));
         }
@@ -205,7 +206,7 @@ mod tests {
         assert_eq!(recent[1].unsaid, 100_000, "logged once in five minutes");
         let recent = oddities.recent(start + RECENT + Duration::from_secs(1));
         assert_eq!(recent.len(), 1);
-        let low = Oddity::LowWish {
+        let low = ClientMistake::LowWish {
             wanted: Difficulty::ONE,
             floor: Difficulty::pow2(14),
             is_pools: false,

@@ -8,13 +8,13 @@ use std::{
 
 /// Beats as long as its threads get to run their tasks.
 #[derive(Debug, Default)]
-pub(crate) struct Pulse {
+pub(crate) struct Heartbeat {
     began: OnceLock<Instant>,
     /// Milliseconds from then to the last beat.
     last: AtomicU64,
 }
 
-impl Pulse {
+impl Heartbeat {
     pub(crate) fn beat(&self, now: Instant) {
         let began = *self.began.get_or_init(|| now);
         let since = now.saturating_duration_since(began).as_millis();
@@ -43,7 +43,7 @@ mod tests {
         #[expect(clippy::disallowed_methods, reason = "any origin will do")]
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let pulse = Pulse::default();
+        let pulse = Heartbeat::default();
         assert_eq!(pulse.stalled(at(100)), None, "before its threads have started");
         pulse.beat(start);
         pulse.beat(at(100));

@@ -17,10 +17,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Score, oddities::Oddities};
+use super::{Score, oddities::ClientMistakes};
 use crate::work::{
     CoinbaseClass, Difficulty, Reject, Username,
-    limits::{Limiter, Rules},
+    limits::{LimitRules, Limiter},
 };
 
 /// The protocol that a miner speaks.
@@ -58,7 +58,7 @@ pub struct Roster {
     workers: Mutex<HashMap<Arc<str>, Arc<Worker>>>,
     /// Counts the shares of names beyond [`WORKERS_MAX`].
     others: Arc<Worker>,
-    oddities: Oddities,
+    oddities: ClientMistakes,
     limiter: Limiter,
 }
 
@@ -72,7 +72,7 @@ pub(crate) struct Miner {
     pub(crate) connected: Instant,
     pub(crate) score: Score,
     difficulty: AtomicU64,
-    about: Mutex<About>,
+    about: Mutex<MinerInfo>,
     eviction: Arc<Eviction>,
 }
 
@@ -95,7 +95,7 @@ pub struct Eviction {
 
 /// What a miner says about itself, and what it was given for it.
 #[derive(Clone, Debug)]
-pub struct About {
+pub struct MinerInfo {
     /// SV1's user agent; SV2's vendor and hardware, `vendor/hardware/firmware`.
     pub user_agent: Box<str>,
     pub class: CoinbaseClass,
@@ -122,8 +122,8 @@ impl Roster {
             miners: Mutex::default(),
             workers: Mutex::default(),
             others: Arc::new(others),
-            oddities: Oddities::default(),
-            limiter: Limiter::new(Rules::none(), now),
+            oddities: ClientMistakes::default(),
+            limiter: Limiter::new(LimitRules::none(), now),
         })
     }
 
@@ -132,7 +132,7 @@ impl Roster {
     }
 
     /// Who connected to the wrong port, or asked for too much.
-    pub(crate) fn oddities(&self) -> &Oddities {
+    pub(crate) fn oddities(&self) -> &ClientMistakes {
         &self.oddities
     }
 
@@ -146,10 +146,10 @@ impl Roster {
         self: &Arc<Self>,
         peer: SocketAddr,
         protocol: MinerProtocol,
-        about: About,
+        about: MinerInfo,
         eviction: &Arc<Eviction>,
         now: Instant,
-    ) -> Presence {
+    ) -> RosterEntry {
         let miner = Arc::new(Miner {
             id: self.next.fetch_add(1, Relaxed),
             peer,
@@ -161,7 +161,7 @@ impl Roster {
             eviction: Arc::clone(eviction),
         });
         lock(&self.miners).insert(miner.id, Arc::clone(&miner));
-        Presence { roster: Arc::clone(self), miner }
+        RosterEntry { roster: Arc::clone(self), miner }
     }
 
     /// All that are here now, in no particular order.
@@ -208,12 +208,12 @@ impl Roster {
 
 /// A miner's entry in the roster, for as long as this lives.
 #[derive(Debug)]
-pub struct Presence {
+pub struct RosterEntry {
     roster: Arc<Roster>,
     miner: Arc<Miner>,
 }
 
-impl Presence {
+impl RosterEntry {
     pub(crate) fn miner(&self) -> &Arc<Miner> {
         &self.miner
     }
@@ -233,7 +233,7 @@ impl Presence {
     }
 }
 
-impl Drop for Presence {
+impl Drop for RosterEntry {
     fn drop(&mut self) {
         lock(&self.roster.miners).remove(&self.miner.id);
     }
@@ -249,7 +249,7 @@ impl Miner {
         self.difficulty.store(difficulty.get().to_bits(), Relaxed);
     }
 
-    pub(crate) fn about(&self) -> About {
+    pub(crate) fn about(&self) -> MinerInfo {
         lock(&self.about).clone()
     }
 
@@ -411,8 +411,8 @@ mod tests {
         (Roster::new(now), now)
     }
 
-    fn about() -> About {
-        About { user_agent: "x/1".into(), class: CoinbaseClass::Default, workers: Vec::new() }
+    fn about() -> MinerInfo {
+        MinerInfo { user_agent: "x/1".into(), class: CoinbaseClass::Default, workers: Vec::new() }
     }
 
     #[test]

@@ -587,7 +587,7 @@ fn ports_have_rules_of_their_own() {
 fn limits_are_read_and_what_cannot_be_is_explained() {
     let parse = |limits: &str| Config::parse(&format!("{MINIMAL}[limits]\n{limits}"));
     let limits = Config::parse(MINIMAL).unwrap().limits;
-    assert_eq!(limits, Rules::default(), "the defaults are one");
+    assert_eq!(limits, LimitRules::default(), "the defaults are one");
     let list = "allow = [\"198.51.100.0/24\", \"2001:db8::1\"]\nconnections_per_minute = 0";
     let rules = parse(list).unwrap().limits;
     assert!(rules.allow.contains("198.51.100.9".parse().unwrap()));

@@ -40,7 +40,7 @@ use crate::{
     logging::LogConfig,
     stratum,
     template::TemplateConfig,
-    work::{AssemblerConfig, Cidr, limits::Rules},
+    work::{AssemblerConfig, Cidr, limits::LimitRules},
 };
 
 /// What the operator wants, checked: for each part its own configuration.
@@ -57,7 +57,7 @@ pub struct Config {
     pub(crate) work: Option<AssemblerConfig>,
     pub(crate) datum: DatumConfig,
     pub(crate) stratum: Stratum,
-    pub(crate) limits: Rules,
+    pub(crate) limits: LimitRules,
     pub(crate) ledger: LedgerConfig,
     pub(crate) api: Api,
     pub log: LogConfig,
@@ -85,7 +85,7 @@ pub(crate) struct Stratum {
     pub(crate) rules: stratum::Config,
     pub(crate) ports: Vec<Port>,
     /// As far as this process may open as many files.
-    pub(crate) limits: listener::Limits,
+    pub(crate) limits: listener::ConnectionLimits,
     /// Whose PROXY header is believed.
     pub(crate) trusted_proxies: Arc<[Cidr]>,
     pub(crate) tls: Tls,

@@ -54,7 +54,7 @@ pub(super) struct Views {
     pub(super) rules: watch::Sender<Arc<stratum::Config>>,
     /// Of each `[[stratum.port]]`.
     pub(super) ports: Vec<watch::Sender<Arc<stratum::Config>>>,
-    pub(super) limits: watch::Sender<listener::Limits>,
+    pub(super) limits: watch::Sender<listener::ConnectionLimits>,
     pub(super) trusted_proxies: watch::Sender<Arc<[Cidr]>>,
 }
 
@@ -158,7 +158,7 @@ impl LiveParts {
         self.blocks.set_nodes(self.block_nodes.clone());
     }
 
-    fn set_places(&mut self, wanted: listener::Limits) {
+    fn set_places(&mut self, wanted: listener::ConnectionLimits) {
         // Said once, not at each change of something else.
         if self.max_connections != wanted.connections {
             self.max_connections = wanted.connections;

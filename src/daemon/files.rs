@@ -3,7 +3,7 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{debug, warn};
 
-use crate::listener::Limits;
+use crate::listener::ConnectionLimits;
 
 /// Raises the soft limit to the hard one.
 pub(super) fn raise_limit() {
@@ -17,8 +17,8 @@ pub(super) fn raise_limit() {
 }
 
 /// What is wanted, as far as it leaves files for nodes, pools and found blocks.
-pub(super) fn held(wanted: Limits) -> Limits {
-    Limits { connections: room_for(wanted.connections), ..wanted }
+pub(super) fn held(wanted: ConnectionLimits) -> ConnectionLimits {
+    ConnectionLimits { connections: room_for(wanted.connections), ..wanted }
 }
 
 fn room_for(wanted: usize) -> usize {

@@ -5,11 +5,11 @@ use std::{
     net::{IpAddr, Ipv4Addr},
 };
 
-use crate::{books::Roster, clock::now, config::Config, work::limits::Rules};
+use crate::{books::Roster, clock::now, config::Config, work::limits::LimitRules};
 
 /// Tells the limiter what the configuration says; who is denied then is disconnected.
 pub(super) fn set_rules(roster: &Roster, config: &Config) {
-    let mut rules = Rules { gateways: gateways(), ..config.limits.clone() };
+    let mut rules = LimitRules { gateways: gateways(), ..config.limits.clone() };
     // Each of their connections counts for whom it names; what they do by themselves is checking.
     config.stratum.trusted_proxies.iter().for_each(|it| rules.allow.add((*it).into()));
     roster.limiter().set_rules(rules, now());

@@ -22,7 +22,7 @@ use crate::{
     template::Templates,
     work::{
         Work,
-        task::{Outputs, WorkInputs},
+        task::{WorkInputs, WorkOutputs},
     },
 };
 
@@ -61,7 +61,7 @@ pub(super) fn start_work(
         verdicts,
     };
     let work = latest.subscribe();
-    let (outputs, first) = Outputs::new(latest);
+    let (outputs, first) = WorkOutputs::new(latest);
     let run = crate::work::task::run(inputs, outputs, stop.clone());
     let asked = Questions { trials, work, configs: views.work.subscribe() };
     tasks.spawn(propose(templates.clone(), asked, verdict_sender));
@@ -123,7 +123,7 @@ pub(super) fn listen_all(
     views: &Views,
     stop: &CancellationToken,
     tasks: &TaskTracker,
-) -> Result<Vec<listener::Bound>, DaemonError> {
+) -> Result<Vec<listener::BoundListener>, DaemonError> {
     let stratum = &config.stratum;
     let mut all = listen(&stratum.listen)?;
     for (port, rules) in stratum.ports.iter().zip(&views.ports) {
@@ -141,7 +141,7 @@ pub(super) fn listen_all(
     Ok(all)
 }
 
-fn listen(addrs: &[SocketAddr]) -> Result<Vec<listener::Bound>, DaemonError> {
+fn listen(addrs: &[SocketAddr]) -> Result<Vec<listener::BoundListener>, DaemonError> {
     let mut bound = Vec::new();
     for &addr in addrs {
         match listener::bind(addr) {

@@ -12,7 +12,9 @@ use crate::{
     clock::now,
     node::ProposeError,
     template::Templates,
-    work::{Allowance, AssemblerConfig, FoundBlock, Hash256, Job, Payout, Work, task::Verdict},
+    work::{
+        Allowance, AssemblerConfig, FoundBlock, Hash256, Job, Payout, Work, task::ProposalVerdict,
+    },
 };
 
 /// What the node is asked about.
@@ -33,7 +35,7 @@ type Proposals = Allowance<PROPOSAL_US, { PROPOSALS_AT_ONCE - 1 }>;
 pub(super) async fn propose(
     templates: Templates,
     mut questions: Questions,
-    verdicts: mpsc::Sender<Verdict>,
+    verdicts: mpsc::Sender<ProposalVerdict>,
 ) {
     let mut asked: Option<(Hash256, Arc<Payout>)> = None;
     let mut allowance = Proposals::default();
@@ -53,7 +55,7 @@ pub(super) async fn propose(
         asked = Some((*job.prevhash(), Arc::clone(&job.payout)));
         allowance.spend(1, now());
         let accepted = ask(&templates, &job).await;
-        if verdicts.send(Verdict { job, accepted }).await.is_err() {
+        if verdicts.send(ProposalVerdict { job, accepted }).await.is_err() {
             return;
         }
     }

@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     books::{
         MinerProtocol,
-        roster::{About, Presence},
+        roster::{MinerInfo, RosterEntry},
     },
     datum::{PoolStats, PoolStatus, Verdict},
     template::NodeState,
@@ -119,9 +119,12 @@ impl House {
         }));
     }
 
-    fn miner(&self) -> Presence {
-        let about =
-            About { user_agent: "bitaxe".into(), class: CoinbaseClass::Tiny, workers: Vec::new() };
+    fn miner(&self) -> RosterEntry {
+        let about = MinerInfo {
+            user_agent: "bitaxe".into(),
+            class: CoinbaseClass::Tiny,
+            workers: Vec::new(),
+        };
         let (peer, now) = (([10, 0, 0, 1], 1).into(), Instant::now().into_std());
         self.roster.enter(peer, MinerProtocol::Sv1, about, &Arc::default(), now)
     }

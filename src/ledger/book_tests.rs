@@ -2,7 +2,7 @@ use super::*;
 use crate::{
     books::{
         Counters, MinerProtocol, Roster,
-        roster::{About, Presence},
+        roster::{MinerInfo, RosterEntry},
     },
     ledger::BlockEvent,
     work::{CoinbaseClass, Reject, Username},
@@ -13,7 +13,7 @@ struct World {
     at: Moment,
     counters: Counters,
     roster: Arc<Roster>,
-    miners: Vec<Presence>,
+    miners: Vec<RosterEntry>,
     book: Book,
 }
 
@@ -29,8 +29,11 @@ impl World {
     }
 
     fn connect(&mut self) -> u64 {
-        let about =
-            About { user_agent: "x/1".into(), class: CoinbaseClass::Default, workers: Vec::new() };
+        let about = MinerInfo {
+            user_agent: "x/1".into(),
+            class: CoinbaseClass::Default,
+            workers: Vec::new(),
+        };
         let peer = "127.0.0.1:1".parse().unwrap();
         let eviction = Arc::default();
         let miner = self.roster.enter(peer, MinerProtocol::Sv1, about, &eviction, self.at.now);

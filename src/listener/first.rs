@@ -5,9 +5,9 @@
 
 use std::{borrow::Cow, sync::Arc, time::Instant};
 
-use super::{browser, tls::TlsHere};
+use super::{browser, tls::TlsAvailability};
 use crate::{
-    books::oddities::Oddity,
+    books::oddities::ClientMistake,
     stratum::{Closing, Config, Effects, Origin, Protocol},
     sv1,
     sv2::{self, noise::Identity},
@@ -18,25 +18,25 @@ use crate::{
 #[derive(Debug)]
 pub(super) enum AnySession {
     /// Nothing decisive has been received yet.
-    Unknown(Box<Undecided>),
+    Unknown(Box<UndecidedSession>),
     Sv1(Box<sv1::Sv1Session>),
-    Sv2(Box<sv2::Link>),
+    Sv2(Box<sv2::Sv2Link>),
 }
 
 /// A client whose protocol is not known yet.
 #[derive(Debug)]
-pub(super) struct Undecided {
+pub(super) struct UndecidedSession {
     config: Arc<Config>,
     identity: Arc<Identity>,
     /// Passed on to the session that it becomes.
     origin: Option<Origin>,
-    tls: TlsHere,
+    tls: TlsAvailability,
     began: Instant,
 }
 
 /// What the first bytes say.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Speaks {
+enum DetectedProtocol {
     Sv1,
     Sv2,
     Http,
@@ -49,15 +49,15 @@ impl AnySession {
         config: Arc<Config>,
         identity: Arc<Identity>,
         origin: Origin,
-        tls: TlsHere,
+        tls: TlsAvailability,
         now: Instant,
     ) -> Self {
         let origin = Some(origin);
-        Self::Unknown(Box::new(Undecided { config, identity, origin, tls, began: now }))
+        Self::Unknown(Box::new(UndecidedSession { config, identity, origin, tls, began: now }))
     }
 }
 
-impl Undecided {
+impl UndecidedSession {
     /// The session for what `inbox` begins with; none while that is undecided.
     fn meet(
         &mut self,
@@ -71,32 +71,38 @@ impl Undecided {
         let config = Arc::clone(&self.config);
         origin.is_secured = self.tls.is_secured();
         match speaks {
-            Speaks::Sv2 | Speaks::Tls | Speaks::Proxy if origin.is_secured => {
+            DetectedProtocol::Sv2 | DetectedProtocol::Tls | DetectedProtocol::Proxy
+                if origin.is_secured =>
+            {
                 Err(Closing::Violation(Cow::Borrowed(V1_ALONE)))
             }
-            Speaks::Sv1 => {
+            DetectedProtocol::Sv1 => {
                 Ok(Some(AnySession::Sv1(Box::new(sv1::Sv1Session::new(config, origin, work, now)))))
             }
-            Speaks::Sv2 => {
+            DetectedProtocol::Sv2 => {
                 let identity = Arc::clone(&self.identity);
-                let link = sv2::Link::new(config, identity, origin, work, now);
+                let link = sv2::Sv2Link::new(config, identity, origin, work, now);
                 Ok(Some(AnySession::Sv2(Box::new(link))))
             }
-            Speaks::Http => {
+            DetectedProtocol::Http => {
                 let dashboard = config.dashboard;
                 let shown = browser::Dashboard::for_peer(dashboard, origin.peer.ip());
                 browser::answer(inbox, shown, out);
-                origin.roster.oddities().note(origin.peer, Oddity::Browser { dashboard }, now);
+                origin.roster.oddities().note(
+                    origin.peer,
+                    ClientMistake::Browser { dashboard },
+                    now,
+                );
                 Err(Closing::Violation(Cow::Borrowed(HTTP)))
             }
-            Speaks::Tls => {
-                let is_enabled = !matches!(self.tls, TlsHere::Off);
-                origin.roster.oddities().note(origin.peer, Oddity::Tls { is_enabled }, now);
+            DetectedProtocol::Tls => {
+                let is_enabled = !matches!(self.tls, TlsAvailability::Off);
+                origin.roster.oddities().note(origin.peer, ClientMistake::Tls { is_enabled }, now);
                 let why = if is_enabled { NO_CERTIFICATE } else { NO_TLS };
                 Err(Closing::Violation(Cow::Borrowed(why)))
             }
-            Speaks::Proxy => {
-                origin.roster.oddities().note(origin.peer, Oddity::ProxyHeader, now);
+            DetectedProtocol::Proxy => {
+                origin.roster.oddities().note(origin.peer, ClientMistake::ProxyHeader, now);
                 Err(Closing::Violation(Cow::Borrowed(NO_PROXY)))
             }
         }
@@ -104,29 +110,33 @@ impl Undecided {
 }
 
 /// Which protocol `first` is the beginning of; none when more bytes are needed to tell.
-fn tell(first: &[u8]) -> Option<Speaks> {
+fn tell(first: &[u8]) -> Option<DetectedProtocol> {
     if is_client_hello(first) {
-        return Some(Speaks::Tls);
+        return Some(DetectedProtocol::Tls);
     }
     if PROXY_HEADS.iter().any(|head| first.starts_with(head)) {
-        return Some(Speaks::Proxy);
+        return Some(DetectedProtocol::Proxy);
     }
     if browser::is_http(first) && (first.len() >= KEY_LEN || first.contains(&b'\n')) {
-        return Some(Speaks::Http);
+        return Some(DetectedProtocol::Http);
     }
     if first.split(|byte| *byte == b'\n').any(is_request) {
-        return Some(Speaks::Sv1);
+        return Some(DetectedProtocol::Sv1);
     }
     if first.len() < KEY_LEN {
         // Any other client that starts with a line of text is told by SV1 that it is wrong.
         let line = memchr::memchr(b'\n', first).and_then(|end| first.get(..end));
         let line = line.unwrap_or_default();
         let printable = line.trim_ascii_end().iter().all(|byte| (b' '..=b'~').contains(byte));
-        return (printable && line.len() >= GREETING_LEN_MIN).then_some(Speaks::Sv1);
+        return (printable && line.len() >= GREETING_LEN_MIN).then_some(DetectedProtocol::Sv1);
     }
     // 64 random bytes are text once in 10^26.
     let key = &first[..KEY_LEN];
-    Some(if is_text(key) || is_latin_json(key) { Speaks::Sv1 } else { Speaks::Sv2 })
+    Some(if is_text(key) || is_latin_json(key) {
+        DetectedProtocol::Sv1
+    } else {
+        DetectedProtocol::Sv2
+    })
 }
 
 /// The beginning of a request with a name in Latin-1: `{"`, then printable bytes of that, and most
@@ -177,7 +187,7 @@ fn is_client_hello(first: &[u8]) -> bool {
 
 /// How much of a ClientHello has arrived.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Hello {
+pub(super) enum ClientHello {
     /// It is something else.
     Other,
     /// It is one or may be, and more bytes are needed.
@@ -185,7 +195,7 @@ pub(super) enum Hello {
     Whole,
 }
 
-pub(super) fn hello(first: &[u8]) -> Hello {
+pub(super) fn hello(first: &[u8]) -> ClientHello {
     let fits = |(at, byte): (usize, &u8)| match at {
         0 => *byte == 0x16,
         1 => *byte == 3,
@@ -195,13 +205,17 @@ pub(super) fn hello(first: &[u8]) -> Hello {
         _ => true,
     };
     let Some(&[_, _, _, high, low, ..]) = first.first_chunk::<HELLO_HEAD_LEN>() else {
-        return if first.iter().enumerate().all(fits) { Hello::Begins } else { Hello::Other };
+        return if first.iter().enumerate().all(fits) {
+            ClientHello::Begins
+        } else {
+            ClientHello::Other
+        };
     };
     if !is_client_hello(first) {
-        return Hello::Other;
+        return ClientHello::Other;
     }
     let record = usize::from(u16::from_be_bytes([high, low]));
-    if first.len() < RECORD_HEAD_LEN + record { Hello::Begins } else { Hello::Whole }
+    if first.len() < RECORD_HEAD_LEN + record { ClientHello::Begins } else { ClientHello::Whole }
 }
 
 impl Protocol for AnySession {
@@ -320,7 +334,7 @@ mod tests {
 
     /// Feeds ever longer prefixes of `bytes`: what they are recognized as, and after how many
     /// bytes.
-    fn case(bytes: &[u8]) -> Option<(usize, Speaks)> {
+    fn case(bytes: &[u8]) -> Option<(usize, DetectedProtocol)> {
         (1..=bytes.len()).find_map(|len| Some((len, tell(&bytes[..len])?)))
     }
 
@@ -333,14 +347,14 @@ mod tests {
     #[test]
     fn json_is_sv1_with_its_first_line() {
         let line = b"{\"id\":1,\"method\":\"mining.subscribe\",\"params\":[]}\n";
-        assert_eq!(case(line), Some((line.len() - 1, Speaks::Sv1)));
+        assert_eq!(case(line), Some((line.len() - 1, DetectedProtocol::Sv1)));
         let spaced =
             b"\r\n\n  {\"id\":1,\"method\":\"mining.subscribe\",\"params\":[\"\xc3\xa4\"]} \r\n";
-        assert_eq!(case(spaced), Some((spaced.len() - 3, Speaks::Sv1)));
+        assert_eq!(case(spaced), Some((spaced.len() - 3, DetectedProtocol::Sv1)));
         let long =
             [b"{\"id\":1,\"method\":\"mining.configure\",\"params\":[".as_slice(), &[b' '; 64]]
                 .concat();
-        assert_eq!(case(&long), Some((64, Speaks::Sv1)));
+        assert_eq!(case(&long), Some((64, DetectedProtocol::Sv1)));
     }
 
     #[test]
@@ -357,36 +371,43 @@ mod tests {
             b"PROXY ",
             b"\r\n\r\n\0\r\nQUI",
         ] {
-            assert_eq!(case(&key(begin)), Some((64, Speaks::Sv2)), "{begin:x?}");
+            assert_eq!(case(&key(begin)), Some((64, DetectedProtocol::Sv2)), "{begin:x?}");
         }
         for braces in [b"{".as_slice(), b" {", b"\xE7\n{", b"{\xE7\n\n{"] {
             let mut key = key(braces);
             key[63] = b'}';
-            assert_eq!(case(&key), Some((64, Speaks::Sv2)), "{braces:x?} and }} at the end");
+            assert_eq!(
+                case(&key),
+                Some((64, DetectedProtocol::Sv2)),
+                "{braces:x?} and }} at the end"
+            );
         }
         // All at once, as keys usually arrive.
-        assert_eq!(tell(&key(b"a line that greets us\n")), Some(Speaks::Sv2));
+        assert_eq!(tell(&key(b"a line that greets us\n")), Some(DetectedProtocol::Sv2));
     }
 
     #[test]
     fn other_protocols_are_recognized() {
-        assert_eq!(case(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"), Some((9, Speaks::Tls)));
-        assert_eq!(case(b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n"), Some((9, Speaks::Proxy)));
-        assert_eq!(case(b"\r\n\r\n\0\r\nQUIT\n\x21\x11"), Some((11, Speaks::Proxy)));
-        assert_eq!(case(b"GET / HTTP/1.1\r\n"), Some((16, Speaks::Http)));
+        assert_eq!(
+            case(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"),
+            Some((9, DetectedProtocol::Tls))
+        );
+        assert_eq!(case(b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n"), Some((9, DetectedProtocol::Proxy)));
+        assert_eq!(case(b"\r\n\r\n\0\r\nQUIT\n\x21\x11"), Some((11, DetectedProtocol::Proxy)));
+        assert_eq!(case(b"GET / HTTP/1.1\r\n"), Some((16, DetectedProtocol::Http)));
         let long = [b"GET /".as_slice(), &[b'a'; 90]].concat();
-        assert_eq!(case(&long), Some((64, Speaks::Http)));
-        assert_eq!(case(b"some scanner's greeting\r\n"), Some((25, Speaks::Sv1)));
+        assert_eq!(case(&long), Some((64, DetectedProtocol::Http)));
+        assert_eq!(case(b"some scanner's greeting\r\n"), Some((25, DetectedProtocol::Sv1)));
     }
 
     #[test]
     fn a_client_hello_is_recognized_early_and_waited_for() {
         let begun = b"\x16\x03\x01\x00\x08\x01\x00\x00\x04\x03\x03\xAA\xBB";
         for len in 0..begun.len() {
-            assert_eq!(hello(&begun[..len]), Hello::Begins, "{len}");
+            assert_eq!(hello(&begun[..len]), ClientHello::Begins, "{len}");
         }
-        assert_eq!(hello(begun), Hello::Whole);
-        assert_eq!(hello(&[begun.as_slice(), b"more"].concat()), Hello::Whole);
+        assert_eq!(hello(begun), ClientHello::Whole);
+        assert_eq!(hello(&[begun.as_slice(), b"more"].concat()), ClientHello::Whole);
         for (len, other) in [
             (1, b"{\"id\":1,\"m".as_slice()),
             (1, b"\xE7\xE7"),
@@ -395,7 +416,7 @@ mod tests {
             (6, b"\x16\x03\x01\x00\x08\x02\x00\x00\x04"),
             (9, b"\x16\x03\x01\x00\x08\x01\x00\x00\x05"),
         ] {
-            let told = (1..=other.len()).find(|len| hello(&other[..*len]) == Hello::Other);
+            let told = (1..=other.len()).find(|len| hello(&other[..*len]) == ClientHello::Other);
             assert_eq!(told, Some(len), "{other:x?}");
         }
     }
@@ -403,8 +424,8 @@ mod tests {
     #[test]
     fn odd_first_lines_are_sv1_all_the_same() {
         let nul = b"{\"id\":1,\"method\":\"mining.subscribe\",\"params\":[]}\0\n";
-        assert_eq!(case(nul).map(|it| it.1), Some(Speaks::Sv1));
+        assert_eq!(case(nul).map(|it| it.1), Some(DetectedProtocol::Sv1));
         let latin = b"{\"id\":1,\"method\":\"mining.authorize\",\"params\":[\"J\xfcrgen.garage.of.Wei\xdfenburg\",\"x\"]";
-        assert_eq!(case(latin), Some((64, Speaks::Sv1)));
+        assert_eq!(case(latin), Some((64, DetectedProtocol::Sv1)));
     }
 }

@@ -14,7 +14,7 @@ use std::{
 use thiserror::Error;
 use tokio::{io::AsyncReadExt, net::TcpStream, sync::watch, time::timeout};
 
-use super::header::{self, HEADER_LEN_MAX, Header, NoHeader};
+use super::header::{self, HEADER_LEN_MAX, HeaderProgress, ProxyHeaderError};
 use crate::work::Cidr;
 
 /// `stratum.trusted_proxies`, and how many connections are being waited for.
@@ -28,8 +28,8 @@ pub(super) struct Proxies {
 #[derive(Debug, Error)]
 pub(super) enum ProxyError {
     #[error(transparent)]
-    Header(#[from] NoHeader),
-    #[error("sent no PROXY header within {HEADER_TIMEOUT:?}: {}", NoHeader::Missing)]
+    HeaderProgress(#[from] ProxyHeaderError),
+    #[error("sent no PROXY header within {HEADER_TIMEOUT:?}: {}", ProxyHeaderError::Missing)]
     Late,
     #[error("has {WAITING_MAX} connections that have sent no PROXY header yet")]
     Crowd,
@@ -48,9 +48,9 @@ impl ProxyError {
 }
 
 /// A connection that is being waited for.
-struct Waiting<'a>(&'a AtomicUsize);
+struct WaitingConnection<'a>(&'a AtomicUsize);
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitingConnection<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -74,7 +74,7 @@ impl Proxies {
         proxy: SocketAddr,
     ) -> Result<SocketAddr, ProxyError> {
         let count = self.waiting.fetch_add(1, Ordering::Relaxed);
-        let _waiting = Waiting(&self.waiting);
+        let _waiting = WaitingConnection(&self.waiting);
         if count >= WAITING_MAX {
             return Err(ProxyError::Crowd);
         }
@@ -94,8 +94,8 @@ async fn read(socket: &mut TcpStream) -> Result<Option<SocketAddr>, ProxyError> 
         // What follows the header is the session's. The header has been peeked, so this does not
         // wait.
         let (end, client) = match header::read(&bytes[..seen])? {
-            Header::Partial => (seen, None),
-            Header::Whole(end, client) => (end, Some(client)),
+            HeaderProgress::Partial => (seen, None),
+            HeaderProgress::Whole(end, client) => (end, Some(client)),
         };
         socket.read_exact(&mut bytes[len..end]).await?;
         len = end;

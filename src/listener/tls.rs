@@ -26,10 +26,10 @@ use tokio_rustls::{Accept, TlsAcceptor, server::TlsStream};
 use tokio_util::sync::PollSemaphore;
 
 use super::{
-    Limits,
-    first::{Hello, hello},
+    ConnectionLimits,
+    first::{ClientHello, hello},
 };
-use crate::{books::roster::Eviction, clock::now, stratum::places::Places};
+use crate::{books::roster::Eviction, clock::now, stratum::places::PlaceTable};
 
 /// What this gateway shows to those who speak TLS.
 #[derive(Clone, Debug, Default)]
@@ -49,7 +49,7 @@ pub(super) struct Tls {
     /// Limits how many calculate at once: other tasks need the threads too.
     turns: Arc<Semaphore>,
     /// Handshakes under way.
-    begun: Mutex<Places>,
+    begun: Mutex<PlaceTable>,
 }
 
 /// Tells the session that what it reads came through TLS.
@@ -57,14 +57,14 @@ pub(super) type Secured = Arc<AtomicBool>;
 
 /// What a session is told about TLS.
 #[derive(Debug)]
-pub(super) enum TlsHere {
+pub(super) enum TlsAvailability {
     Off,
     NoCertificate,
     /// It is offered, and this says whether this miner uses it.
     Spoken(Secured),
 }
 
-impl TlsHere {
+impl TlsAvailability {
     pub(super) fn is_secured(&self) -> bool {
         matches!(self, Self::Spoken(secured) if secured.load(Ordering::Relaxed))
     }
@@ -83,10 +83,12 @@ impl Tls {
         socket: TcpStream,
         peer: IpAddr,
         eviction: &Arc<Eviction>,
-    ) -> (MinerStream, TlsHere) {
+    ) -> (MinerStream, TlsAvailability) {
         let config = match &*self.shown.borrow() {
-            TlsOffer::Off => return (MinerStream::Plain(socket), TlsHere::Off),
-            TlsOffer::NoCertificate => return (MinerStream::Plain(socket), TlsHere::NoCertificate),
+            TlsOffer::Off => return (MinerStream::Plain(socket), TlsAvailability::Off),
+            TlsOffer::NoCertificate => {
+                return (MinerStream::Plain(socket), TlsAvailability::NoCertificate);
+            }
             TlsOffer::Certificate(config) => Arc::clone(config),
         };
         let secured = Secured::default();
@@ -99,10 +101,10 @@ impl Tls {
             secured: Arc::clone(&secured),
             tls: Arc::clone(self),
         };
-        (MinerStream::Fresh(Box::new(fresh)), TlsHere::Spoken(secured))
+        (MinerStream::Fresh(Box::new(fresh)), TlsAvailability::Spoken(secured))
     }
 
-    fn begun(&self) -> MutexGuard<'_, Places> {
+    fn begun(&self) -> MutexGuard<'_, PlaceTable> {
         // Nothing under the lock can leave it half done.
         self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -114,7 +116,7 @@ pub(super) enum MinerStream {
     /// It may become either.
     Fresh(Box<Fresh>),
     Handshake(Box<Handshake>),
-    Tls(Box<TlsStream<Counted>>),
+    Tls(Box<TlsStream<HandshakeSocket>>),
     /// Its TLS handshake failed.
     Failed,
 }
@@ -133,20 +135,20 @@ pub(super) struct Fresh {
 
 /// A handshake under way.
 pub(super) struct Handshake {
-    accept: Accept<Counted>,
+    accept: Accept<HandshakeSocket>,
     turn: PollSemaphore,
     secured: Secured,
-    _begun: Begun,
+    _begun: HandshakeGuard,
 }
 
 /// Counts as a handshake until it is dropped.
-struct Begun {
+struct HandshakeGuard {
     tls: Arc<Tls>,
     number: u64,
     peer: IpAddr,
 }
 
-impl Drop for Begun {
+impl Drop for HandshakeGuard {
     fn drop(&mut self) {
         self.tls.begun().leave(self.number, self.peer);
     }
@@ -154,7 +156,7 @@ impl Drop for Begun {
 
 /// The socket below TLS: replays what was held, and limits how much is read until the handshake
 /// ends.
-pub(super) struct Counted {
+pub(super) struct HandshakeSocket {
     socket: TcpStream,
     held: Vec<u8>,
     /// How much of `held` was read.
@@ -213,13 +215,13 @@ impl Fresh {
             }
             self.held.extend_from_slice(read.filled());
             match hello(&self.held) {
-                Hello::Other if self.held.len() <= buf.remaining() => {
+                ClientHello::Other if self.held.len() <= buf.remaining() => {
                     buf.put_slice(&self.held);
                     return Poll::Ready(Ok(self.socket.take().map(MinerStream::Plain)));
                 }
-                Hello::Other => return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into())),
-                Hello::Begins => {}
-                Hello::Whole => return Poll::Ready(self.begin().map(Some)),
+                ClientHello::Other => return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into())),
+                ClientHello::Begins => {}
+                ClientHello::Whole => return Poll::Ready(self.begin().map(Some)),
             }
             if self.held.len() >= HELLO_LEN_MAX {
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, HELLO_LONG)));
@@ -228,16 +230,19 @@ impl Fresh {
     }
 
     fn begin(&mut self) -> io::Result<MinerStream> {
-        let limits =
-            Limits { connections: HANDSHAKES_MAX, connections_per_ip: HANDSHAKES_MAX, unproven: 0 };
+        let limits = ConnectionLimits {
+            connections: HANDSHAKES_MAX,
+            connections_per_ip: HANDSHAKES_MAX,
+            unproven: 0,
+        };
         let entered = self.tls.begun().enter(self.peer, limits, &self.eviction, now());
         let number = entered.map_err(|_| io::Error::new(io::ErrorKind::QuotaExceeded, CROWD))?;
-        let begun = Begun { tls: Arc::clone(&self.tls), number, peer: self.peer };
+        let begun = HandshakeGuard { tls: Arc::clone(&self.tls), number, peer: self.peer };
         let Some(socket) = self.socket.take() else {
             return Err(io::ErrorKind::NotConnected.into());
         };
         let held = std::mem::take(&mut self.held);
-        let counted = Counted { socket, held, at: 0, left: Some(HANDSHAKE_LEN_MAX) };
+        let counted = HandshakeSocket { socket, held, at: 0, left: Some(HANDSHAKE_LEN_MAX) };
         let acceptor = TlsAcceptor::from(Arc::clone(&self.config));
         let accept =
             acceptor.accept_with(counted, |session| session.set_buffer_limit(Some(UNSENT_MAX)));
@@ -251,7 +256,7 @@ impl Fresh {
 }
 
 impl Handshake {
-    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<TlsStream<Counted>>> {
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<TlsStream<HandshakeSocket>>> {
         // Nobody closes it.
         let turn = ready!(self.turn.poll_acquire(cx));
         let ended = Pin::new(&mut self.accept).poll(cx);
@@ -265,7 +270,7 @@ impl Handshake {
 
 /// Nobody else sends what TLS has sealed already and the socket did not take.
 fn poll_read_tls(
-    stream: &mut TlsStream<Counted>,
+    stream: &mut TlsStream<HandshakeSocket>,
     cx: &mut Context<'_>,
     buf: &mut ReadBuf<'_>,
 ) -> Poll<io::Result<()>> {
@@ -333,7 +338,7 @@ impl AsyncWrite for MinerStream {
     }
 }
 
-impl AsyncRead for Counted {
+impl AsyncRead for HandshakeSocket {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -362,7 +367,7 @@ impl AsyncRead for Counted {
     }
 }
 
-impl AsyncWrite for Counted {
+impl AsyncWrite for HandshakeSocket {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -2,12 +2,12 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{Config, Effects, Names, Origin};
+use super::{Config, Effects, Origin, UsernameCache};
 use crate::{
     books::{
         MinerProtocol, Roster,
-        oddities::Oddity,
-        roster::{Miner, Presence},
+        oddities::ClientMistake,
+        roster::{Miner, RosterEntry},
     },
     validate::{self, Assignment, RootSource, SeenShares, ShareContext},
     work::{CoinbaseClass, Job, Reject, Share, Submission, Work, hash_difficulty},
@@ -15,15 +15,15 @@ use crate::{
 
 /// One miner's entry in the roster and the names that it uses. Owned by its session.
 #[derive(Debug)]
-pub(crate) struct Account {
+pub(crate) struct MinerAccount {
     roster: Arc<Roster>,
-    presence: Presence,
-    names: Names,
+    presence: RosterEntry,
+    names: UsernameCache,
 }
 
 /// What a miner claims to have found, and the terms on which it was asked for it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Claim<'a> {
+pub(crate) struct ShareClaim<'a> {
     pub(crate) job: &'a Arc<Job>,
     pub(crate) assignment: &'a Assignment,
     /// When the miner got the job.
@@ -34,7 +34,7 @@ pub(crate) struct Claim<'a> {
     pub(crate) username: &'a str,
 }
 
-impl Account {
+impl MinerAccount {
     /// Enters a miner from `origin` in the roster.
     pub(crate) fn open(
         origin: &Origin,
@@ -44,7 +44,7 @@ impl Account {
         now: Instant,
     ) -> Self {
         let presence = origin.enter(protocol, user_agent, class, now);
-        Self { roster: Arc::clone(&origin.roster), presence, names: Names::default() }
+        Self { roster: Arc::clone(&origin.roster), presence, names: UsernameCache::default() }
     }
 
     pub(crate) fn miner(&self) -> &Miner {
@@ -55,7 +55,7 @@ impl Account {
     /// is up to [`Self::refuse`].
     pub(crate) fn judge(
         &mut self,
-        claim: &Claim<'_>,
+        claim: &ShareClaim<'_>,
         seen: &mut SeenShares,
         config: &Config,
         work: &Work,
@@ -111,7 +111,7 @@ impl Account {
     }
 
     /// Tells the operator what this miner gets wrong.
-    pub(crate) fn tell(&self, oddity: Oddity, now: Instant) {
+    pub(crate) fn tell(&self, oddity: ClientMistake, now: Instant) {
         self.roster.oddities().note(self.miner().peer, oddity, now);
     }
 

@@ -18,17 +18,17 @@ use std::{
 pub(super) struct Alarm<'a, C, T> {
     changed: Pin<&'a mut C>,
     stopped: Pin<&'a mut T>,
-    bell: Option<Arc<Bell>>,
+    bell: Option<Arc<RecordingWaker>>,
 }
 
 /// Wakes the connection, and remembers that it did. A watch also wakes for a value that was already
 /// taken, and must then be polled again: it has forgotten who is waiting.
-struct Bell {
+struct RecordingWaker {
     rung: AtomicBool,
     task: Waker,
 }
 
-impl Wake for Bell {
+impl Wake for RecordingWaker {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
@@ -54,7 +54,9 @@ impl<'a, C: Future, T: Future> Alarm<'a, C, T> {
                 return (Poll::Pending, false);
             }
             Some(bell) => bell,
-            None => Arc::new(Bell { rung: AtomicBool::new(false), task: cx.waker().clone() }),
+            None => {
+                Arc::new(RecordingWaker { rung: AtomicBool::new(false), task: cx.waker().clone() })
+            }
         };
         let waker = Waker::from(Arc::clone(&bell));
         self.bell = Some(bell);

@@ -47,7 +47,7 @@ impl ClassRule {
         Self::new(pattern, CoinbaseClass::within(max_coinbase), difficulty_min)
     }
 
-    fn built_in(known: &Known) -> Self {
+    fn built_in(known: &KnownFirmware) -> Self {
         let floor = known.log2_difficulty_min.map(Difficulty::pow2);
         Self {
             extended: known.sv2,
@@ -102,7 +102,7 @@ impl Classes {
 }
 
 /// What is known about a kind of miner.
-struct Known {
+struct KnownFirmware {
     pattern: &'static str,
     sv1: CoinbaseClass,
     /// Over SV2's extended channels; standard ones see no coinbase.
@@ -111,7 +111,7 @@ struct Known {
     shows_newest_job: bool,
 }
 
-impl Known {
+impl KnownFirmware {
     const fn new(pattern: &'static str, class: CoinbaseClass) -> Self {
         Self { pattern, sv1: class, sv2: class, log2_difficulty_min: None, shows_newest_job: false }
     }
@@ -125,36 +125,39 @@ impl Known {
 }
 
 /// Closed firmware gets the class that datum_gateway 0.4.1 gives it.
-const BUILT_IN: &[Known] = &[
+const BUILT_IN: &[KnownFirmware] = &[
     // Closed. The market refuses difficulties below 500,000.
-    Known { log2_difficulty_min: Some(19), ..Known::new("^NiceHash/", CoinbaseClass::Small) },
+    KnownFirmware {
+        log2_difficulty_min: Some(19),
+        ..KnownFirmware::new("^NiceHash/", CoinbaseClass::Small)
+    },
     // Closed, like the five below.
-    Known::new("^Antminer S21/", CoinbaseClass::S21),
-    Known::new("bosminer-plus-tuner", CoinbaseClass::S21),
-    Known::new("^whatsminer/v1", CoinbaseClass::Respectable),
-    Known::new("^PowerPlay-BM/", CoinbaseClass::Huge),
-    Known::new("^xminer-1.", CoinbaseClass::Huge),
+    KnownFirmware::new("^Antminer S21/", CoinbaseClass::S21),
+    KnownFirmware::new("bosminer-plus-tuner", CoinbaseClass::S21),
+    KnownFirmware::new("^whatsminer/v1", CoinbaseClass::Respectable),
+    KnownFirmware::new("^PowerPlay-BM/", CoinbaseClass::Huge),
+    KnownFirmware::new("^xminer-1.", CoinbaseClass::Huge),
     // ESP-Miner. SV1: components/stratum/stratum_api.c grows its buffer with the line. SV2:
     // main/tasks/stratum_v2_task.c, SV2_MAX_FRAME_SIZE is 2,048 up to 2.14 (8,192 from 2.15 on,
     // which does not say its version). components/stratum/coinbase_decoder.c takes whatever follows
     // the extranonce as the end of the scriptSig, the sequence and the outputs.
-    Known::payout_reader("^bitaxe"),
+    KnownFirmware::payout_reader("^bitaxe"),
     // ESP-Miner-NerdQAxePlus 1.0.38, one name per file in main/boards/*.cpp. SV1:
     // main/stratum/stratum_api.h, BIG_BUFFER_SIZE is 16,384, for a line. SV2:
     // main/stratum/stratum_task_v2.h, SV2_MAX_FRAME_SIZE is 2,048. It reads coinbases like
     // ESP-Miner, and if so configured refuses to mine what does not pay its user.
-    Known::payout_reader("^NerdQAxe"),
-    Known::payout_reader("^NerdAxe"),
-    Known::payout_reader("^NerdOCTAXE"),
-    Known::payout_reader("^NerdEKO"),
-    Known::payout_reader("^NerdHaxe"),
-    Known::payout_reader("^NerdQX"),
-    Known::payout_reader("^Q1370"),
-    Known::payout_reader("^Q1373"),
+    KnownFirmware::payout_reader("^NerdQAxe"),
+    KnownFirmware::payout_reader("^NerdAxe"),
+    KnownFirmware::payout_reader("^NerdOCTAXE"),
+    KnownFirmware::payout_reader("^NerdEKO"),
+    KnownFirmware::payout_reader("^NerdHaxe"),
+    KnownFirmware::payout_reader("^NerdQX"),
+    KnownFirmware::payout_reader("^Q1370"),
+    KnownFirmware::payout_reader("^Q1373"),
     // NerdMiner_v2 1.8.3: src/utils.cpp prints the coinbase into coinbase_buffer[512] and hashes what
     // is there: 255 bytes of it. Only the class without splits is that small.
-    Known::new("^NerdMinerV2/", CoinbaseClass::Tiny),
-    Known::new("^HAN_SOLOminer/", CoinbaseClass::Tiny),
+    KnownFirmware::new("^NerdMinerV2/", CoinbaseClass::Tiny),
+    KnownFirmware::new("^HAN_SOLOminer/", CoinbaseClass::Tiny),
 ];
 
 #[cfg(test)]

@@ -64,7 +64,7 @@ pub(crate) enum ConnError {
 }
 
 /// One miner's connection. Owned by one task; nothing here is shared except the context.
-pub(crate) struct Conn<S, P> {
+pub(crate) struct MinerConnection<S, P> {
     context: Arc<Context>,
     socket: S,
     session: P,
@@ -88,7 +88,7 @@ pub(crate) struct Conn<S, P> {
     meter: UsageMeter,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
+impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> MinerConnection<S, P> {
     /// The connection drains and ends when `stop` loses its sender, or when `eviction` asks for it.
     /// `open` makes the session from the current rules and work.
     pub(crate) fn new(
@@ -479,7 +479,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> Conn<S, P> {
     }
 }
 
-impl<S, P> Drop for Conn<S, P> {
+impl<S, P> Drop for MinerConnection<S, P> {
     fn drop(&mut self) {
         self.meter.end(now());
         self.context.counters.disconnected();

@@ -24,11 +24,11 @@ pub struct Effects {
 
 /// How much a connection may handle before it is others' turn.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Turn {
+pub(crate) struct TurnBudget {
     messages: u32,
 }
 
-impl Turn {
+impl TurnBudget {
     /// Whether another message may be handled after answers of `said` bytes.
     pub(crate) fn goes_on(&mut self, said: usize) -> bool {
         self.messages += 1;

@@ -14,16 +14,16 @@ use std::{
 use tokio::sync::watch;
 use tracing::warn;
 
-use super::places::Places;
+use super::places::PlaceTable;
 use crate::{
     books::{Counters, PlacesView, Roster, roster::Eviction},
     clock::now,
-    work::{Ration, Refused},
+    work::{LogRation, Refused},
 };
 
 /// `stratum.max_connections`, `stratum.max_connections_per_ip` and `limits.unproven_places`.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct ConnectionLimits {
     pub connections: usize,
     pub connections_per_ip: usize,
     /// Places that miners without a share may hold per address; a network may have four times as
@@ -31,35 +31,35 @@ pub struct Limits {
     pub unproven: usize,
 }
 
-impl Limits {
+impl ConnectionLimits {
     pub const NONE: Self = Self { connections: 1 << 31, connections_per_ip: 1 << 31, unproven: 0 };
 }
 
 /// Keeps count of all connections and channels.
 #[derive(Debug)]
-pub(crate) struct Gate {
-    limits: watch::Receiver<Limits>,
+pub(crate) struct ConnectionGate {
+    limits: watch::Receiver<ConnectionLimits>,
     counters: Arc<Counters>,
     roster: Arc<Roster>,
-    guests: Mutex<Guests>,
+    guests: Mutex<GateState>,
 }
 
 /// Channels do not use up connections' places, which cost file descriptors.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Kind {
+pub(crate) enum PlaceKind {
     Connection,
     Channel,
 }
 
 #[derive(Debug)]
-struct Guests {
+struct GateState {
     /// Each connection's extranonce1.
     taken: HashSet<u32>,
     next: u32,
-    /// By [`Kind`].
-    places: [Places; 2],
+    /// By [`PlaceKind`].
+    places: [PlaceTable; 2],
     /// A flood of connections must not flood the log.
-    complaints: [Ration; 6],
+    complaints: [LogRation; 6],
 }
 
 /// The lines that a stranger could fill the log with.
@@ -96,16 +96,16 @@ pub(crate) const fn text(refused: Refused) -> &'static str {
     }
 }
 
-impl Gate {
+impl ConnectionGate {
     /// Starts at a random `first`, so that a late share for an earlier run is not taken for anybody
     /// else's.
     pub(crate) fn new(
-        limits: watch::Receiver<Limits>,
+        limits: watch::Receiver<ConnectionLimits>,
         counters: Arc<Counters>,
         roster: Arc<Roster>,
         first: u32,
     ) -> Self {
-        let guests = Guests {
+        let guests = GateState {
             taken: HashSet::new(),
             next: first,
             places: Default::default(),
@@ -116,7 +116,7 @@ impl Gate {
 
     /// With limits that never change; `first` is the extranonce1 of the first place.
     pub(super) fn fixed(
-        limits: Limits,
+        limits: ConnectionLimits,
         counters: Arc<Counters>,
         roster: Arc<Roster>,
         first: [u8; 4],
@@ -129,10 +129,10 @@ impl Gate {
     pub(crate) fn enter(
         self: &Arc<Self>,
         ip: IpAddr,
-        kind: Kind,
+        kind: PlaceKind,
         eviction: &Arc<Eviction>,
         now: Instant,
-    ) -> Result<Place, Refused> {
+    ) -> Result<MinerPlace, Refused> {
         let mut limits = *self.limits.borrow();
         if self.roster.limiter().exempts(ip) {
             limits.unproven = 0;
@@ -161,12 +161,20 @@ impl Gate {
         }
         let is_proven = AtomicBool::new(false);
         let eviction = Arc::clone(eviction);
-        Ok(Place { gate: Arc::clone(self), ip, kind, number, extranonce1, eviction, is_proven })
+        Ok(MinerPlace {
+            gate: Arc::clone(self),
+            ip,
+            kind,
+            number,
+            extranonce1,
+            eviction,
+            is_proven,
+        })
     }
 
     /// Publishes how many places are taken.
-    fn show(&self, guests: &Guests) -> PlacesView {
-        let places = &guests.places[Kind::Connection as usize];
+    fn show(&self, guests: &GateState) -> PlacesView {
+        let places = &guests.places[PlaceKind::Connection as usize];
         let most = self.limits.borrow().connections;
         let view = PlacesView { taken: places.taken(), most, unproven: places.unproven() };
         self.counters.set_places(view);
@@ -179,7 +187,7 @@ impl Gate {
         self.guests().complaints[complaint as usize].may_say(now())
     }
 
-    fn guests(&self) -> MutexGuard<'_, Guests> {
+    fn guests(&self) -> MutexGuard<'_, GateState> {
         // Nothing under the lock can leave it half done.
         self.guests.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -188,10 +196,10 @@ impl Gate {
 /// A connection's or channel's place, with an extranonce prefix of its own; it is free again when
 /// this is dropped.
 #[derive(Debug)]
-pub(crate) struct Place {
-    gate: Arc<Gate>,
+pub(crate) struct MinerPlace {
+    gate: Arc<ConnectionGate>,
     ip: IpAddr,
-    kind: Kind,
+    kind: PlaceKind,
     number: u64,
     extranonce1: u32,
     eviction: Arc<Eviction>,
@@ -199,7 +207,7 @@ pub(crate) struct Place {
     is_proven: AtomicBool,
 }
 
-impl Place {
+impl MinerPlace {
     /// The first four bytes of the extranonce, unique among live connections and channels.
     pub(crate) fn extranonce1(&self) -> [u8; 4] {
         self.extranonce1.to_be_bytes()
@@ -216,13 +224,13 @@ impl Place {
         guests.places[self.kind as usize].prove(self.number, self.ip);
         self.gate.show(&guests);
         drop(guests);
-        if matches!(self.kind, Kind::Connection) && !self.is_proven.swap(true, Relaxed) {
+        if matches!(self.kind, PlaceKind::Connection) && !self.is_proven.swap(true, Relaxed) {
             self.gate.roster.limiter().prove(self.ip);
         }
     }
 }
 
-impl Place {
+impl MinerPlace {
     /// Takes a place for a channel of this place's connection, which `eviction` closes. None when
     /// there are too many miners already; that is counted and logged.
     pub(super) fn channel(
@@ -233,7 +241,7 @@ impl Place {
     ) -> Option<Self> {
         // The rest of the connection stays when this one has to go.
         let eviction = Arc::new(Eviction::of_channel(eviction));
-        let entered = self.gate.enter(self.ip, Kind::Channel, &eviction, now);
+        let entered = self.gate.enter(self.ip, PlaceKind::Channel, &eviction, now);
         entered.inspect_err(|refused| self.refuse_channel(peer, *refused)).ok()
     }
 
@@ -246,7 +254,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for MinerPlace {
     fn drop(&mut self) {
         let mut guests = self.gate.guests();
         guests.taken.remove(&self.extranonce1);
@@ -266,16 +274,21 @@ mod tests {
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
     const THERE: IpAddr = IpAddr::V6(std::net::Ipv6Addr::LOCALHOST);
 
-    fn gate(limits: Limits, first: u32) -> Arc<Gate> {
-        Arc::new(Gate::new(watch::channel(limits).1, Arc::default(), Roster::new(now()), first))
+    fn gate(limits: ConnectionLimits, first: u32) -> Arc<ConnectionGate> {
+        Arc::new(ConnectionGate::new(
+            watch::channel(limits).1,
+            Arc::default(),
+            Roster::new(now()),
+            first,
+        ))
     }
 
-    fn limits(connections: usize, connections_per_ip: usize) -> Limits {
-        Limits { connections, connections_per_ip, unproven: 0 }
+    fn limits(connections: usize, connections_per_ip: usize) -> ConnectionLimits {
+        ConnectionLimits { connections, connections_per_ip, unproven: 0 }
     }
 
-    fn enter(gate: &Arc<Gate>, ip: IpAddr) -> Result<Place, Refused> {
-        gate.enter(ip, Kind::Connection, &Arc::default(), now())
+    fn enter(gate: &Arc<ConnectionGate>, ip: IpAddr) -> Result<MinerPlace, Refused> {
+        gate.enter(ip, PlaceKind::Connection, &Arc::default(), now())
     }
 
     #[test]
@@ -341,7 +354,7 @@ mod tests {
         assert!(!own.take_channels(true), "once");
         assert_eq!([0, 1, 2].map(|at: usize| all[at].is_evicted()), [false, true, false]);
         drop(all);
-        assert_eq!(gate.guests().places[Kind::Channel as usize].taken(), 1);
+        assert_eq!(gate.guests().places[PlaceKind::Channel as usize].taken(), 1);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::{
 
 /// One job as it went to this miner; `T` is what a protocol has to remember in addition.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Given<T = ()> {
+pub(crate) struct IssuedJob<T = ()> {
     pub(crate) job: JobId,
     pub(crate) assignment: Assignment,
     pub(crate) at: Instant,
@@ -18,8 +18,8 @@ pub(crate) struct Given<T = ()> {
 
 /// What this miner may submit to, oldest first.
 #[derive(Debug)]
-pub(crate) struct GivenJobs<T = ()> {
-    jobs: Vec<Given<T>>,
+pub(crate) struct IssuedJobs<T = ()> {
+    jobs: Vec<IssuedJob<T>>,
     raised: Option<Raise>,
 }
 
@@ -31,14 +31,14 @@ struct Raise {
     easier: u32,
 }
 
-impl<T> Default for GivenJobs<T> {
+impl<T> Default for IssuedJobs<T> {
     fn default() -> Self {
         Self { jobs: Vec::new(), raised: None }
     }
 }
 
-impl<T> GivenJobs<T> {
-    pub(crate) fn push(&mut self, given: Given<T>) {
+impl<T> IssuedJobs<T> {
+    pub(crate) fn push(&mut self, given: IssuedJob<T>) {
         let last = self.jobs.last().map(|last| last.assignment.difficulty);
         if last.is_some_and(|last| given.assignment.difficulty > last) {
             self.raised = Some(Raise { at: given.at, easier: 0 });
@@ -53,13 +53,13 @@ impl<T> GivenJobs<T> {
     }
 
     /// The latest for which `is_it` returns true.
-    pub(crate) fn find(&self, is_it: impl Fn(&Given<T>) -> bool) -> Option<&Given<T>> {
+    pub(crate) fn find(&self, is_it: impl Fn(&IssuedJob<T>) -> bool) -> Option<&IssuedJob<T>> {
         self.jobs.iter().rev().find(|given| is_it(given))
     }
 
     /// What a share for `given` must meet now, if that is not what it was given with: once a
     /// difficulty has been raised, easier ones before it hold only for a grace period.
-    pub(crate) fn harder_terms(&self, given: &Given<T>, now: Instant) -> Option<Assignment> {
+    pub(crate) fn harder_terms(&self, given: &IssuedJob<T>, now: Instant) -> Option<Assignment> {
         let last = &self.jobs.last()?.assignment;
         if given.assignment.difficulty >= last.difficulty {
             return None;
@@ -79,7 +79,7 @@ impl<T> GivenJobs<T> {
         }
     }
 
-    pub(crate) fn last(&self) -> Option<&Given<T>> {
+    pub(crate) fn last(&self) -> Option<&IssuedJob<T>> {
         self.jobs.last()
     }
 

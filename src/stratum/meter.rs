@@ -10,7 +10,7 @@ use std::{
 use super::{Closing, Tally};
 use crate::{
     books::Roster,
-    work::limits::{Crossed, Limit},
+    work::limits::{Limit, LimitCrossed},
 };
 
 /// What counts against a connection; nothing where there is no limiter. Small: there are tens of
@@ -95,7 +95,7 @@ impl Usage {
         if self.bytes >= bytes_least {
             match take(Limit::Bytes, self.bytes) {
                 Ok(()) => self.bytes = 0,
-                Err(Crossed::Wait(wait)) => {
+                Err(LimitCrossed::Wait(wait)) => {
                     self.until = Some(now + wait.clamp(HOLD_MIN, HOLD_MAX));
                 }
                 Err(crossed) => return Err(close_for(crossed, TOO_MANY_BYTES)),
@@ -107,16 +107,16 @@ impl Usage {
 
 /// Why a connection that crossed a limit is closed; `asked` is the reason for the limit that was
 /// checked.
-pub(super) fn close_for(crossed: Crossed, asked: Closing) -> Closing {
+pub(super) fn close_for(crossed: LimitCrossed, asked: Closing) -> Closing {
     match crossed {
-        Crossed::Wait(_) => asked,
+        LimitCrossed::Wait(_) => asked,
         // Usually not the limit that was checked.
-        Crossed::Banned(limit) => Closing::Violation(Cow::Owned(format!(
+        LimitCrossed::Banned(limit) => Closing::Violation(Cow::Owned(format!(
             "crossed limits.{} again and again, alone or with others at the same address, which is \
              banned for a while",
             limit.key()
         ))),
-        Crossed::Denied => DENIED,
+        LimitCrossed::Denied => DENIED,
     }
 }
 
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
     use crate::{
         books::MinerProtocol,
-        work::{Reject, limits::Rules},
+        work::{Reject, limits::LimitRules},
     };
 
     const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 7));
@@ -156,11 +156,11 @@ mod tests {
 
     fn roster(now: Instant) -> Arc<Roster> {
         let roster = Roster::new(now);
-        let rules = Rules {
+        let rules = LimitRules {
             bad_shares_per_minute: 100,
             bytes_per_second: 100_000,
             ban_first: Duration::ZERO,
-            ..Rules::default()
+            ..LimitRules::default()
         };
         roster.limiter().set_rules(rules, now);
         roster
@@ -248,7 +248,7 @@ mod tests {
     fn the_banned_are_told_which_limit_it_was() {
         let mut now = start();
         let roster = Roster::new(now);
-        let rules = Rules { logins_per_minute: 10, ..Rules::default() };
+        let rules = LimitRules { logins_per_minute: 10, ..LimitRules::default() };
         roster.limiter().set_rules(rules, now);
         let mut meter = UsageMeter::new(Arc::clone(&roster), PEER, None, now);
         for _ in 0..4 {

@@ -12,15 +12,15 @@ use crate::{
 
 /// A small cache, so that a share's username costs neither an allocation nor a lock.
 #[derive(Debug, Default)]
-pub(crate) struct Names {
-    known: Vec<Named>,
+pub(crate) struct UsernameCache {
+    known: Vec<CachedUsername>,
     /// The one used last.
     current: usize,
 }
 
 /// A username and its account.
 #[derive(Clone, Debug)]
-pub(crate) struct Named {
+pub(crate) struct CachedUsername {
     pub(crate) username: Username,
     /// As received, if that is not printable.
     heard: Option<Box<str>>,
@@ -28,9 +28,9 @@ pub(crate) struct Named {
     worker: Option<Arc<Worker>>,
 }
 
-impl Names {
+impl UsernameCache {
     /// The shared form of `name`; none when it is too long for a pool.
-    pub(crate) fn intern(&mut self, name: &str) -> Option<&Named> {
+    pub(crate) fn intern(&mut self, name: &str) -> Option<&CachedUsername> {
         if self.known.get(self.current).is_none_or(|known| !known.is(name)) {
             if name.len() > NAME_LEN_MAX {
                 return None;
@@ -45,7 +45,7 @@ impl Names {
 
     /// The account of the name used last, opened if necessary, and listed with `miner`.
     pub(crate) fn account(&mut self, roster: &Roster, miner: &Miner) -> Option<&Worker> {
-        let Named { username, worker, .. } = self.known.get_mut(self.current)?;
+        let CachedUsername { username, worker, .. } = self.known.get_mut(self.current)?;
         Some(worker.get_or_insert_with(|| {
             miner.add_worker(username);
             roster.worker(username)
@@ -63,7 +63,7 @@ impl Names {
             return None;
         }
         let heard = (*username.0 != *name).then(|| name.into());
-        let fresh = Named { username, heard, worker: None };
+        let fresh = CachedUsername { username, heard, worker: None };
         if self.known.len() < NAMES_MAX {
             self.known.push(fresh);
             return Some(self.known.len() - 1);
@@ -74,7 +74,7 @@ impl Names {
     }
 }
 
-impl Named {
+impl CachedUsername {
     fn is(&self, name: &str) -> bool {
         self.heard.as_deref().unwrap_or(&self.username.0) == name
     }
@@ -100,7 +100,7 @@ mod tests {
             CoinbaseClass::Default,
             origin.roster.began(),
         );
-        let mut names = Names::default();
+        let mut names = UsernameCache::default();
         for round in 0..3 {
             for i in 0..200 {
                 let name = format!("miner{i}");

@@ -4,13 +4,13 @@ use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use super::{
     Closing, Config,
-    gate::{Gate, Kind, Limits, Place},
+    gate::{ConnectionGate, ConnectionLimits, MinerPlace, PlaceKind},
     meter::close_for,
 };
 use crate::{
     books::{
         Counters, MinerProtocol, Roster,
-        roster::{About, Eviction, Presence},
+        roster::{Eviction, MinerInfo, RosterEntry},
     },
     validate::{SeenBudget, SeenShares},
     work::{CoinbaseClass, Refused, limits::Limit},
@@ -22,7 +22,7 @@ pub struct Origin {
     pub(crate) peer: SocketAddr,
     pub roster: Arc<Roster>,
     /// The connection's own. Boxed: there are many connections, and this is rarely needed.
-    place: Box<Place>,
+    place: Box<MinerPlace>,
     /// That place's: needed for every share.
     extranonce1: [u8; 4],
     pub(crate) eviction: Arc<Eviction>,
@@ -36,7 +36,7 @@ impl Origin {
     pub(crate) fn new(
         peer: SocketAddr,
         roster: Arc<Roster>,
-        place: Place,
+        place: MinerPlace,
         eviction: Arc<Eviction>,
         seen_budget: Arc<SeenBudget>,
     ) -> Self {
@@ -55,7 +55,7 @@ impl Origin {
     }
 
     /// A place for one more miner on this connection, if there is one.
-    pub(crate) fn channel(&self, now: Instant) -> Option<Place> {
+    pub(crate) fn channel(&self, now: Instant) -> Option<MinerPlace> {
         self.place.channel(self.peer, &self.eviction, now)
     }
 
@@ -71,8 +71,8 @@ impl Origin {
         user_agent: &str,
         class: CoinbaseClass,
         now: Instant,
-    ) -> Presence {
-        let about = About { user_agent: user_agent.into(), class, workers: Vec::new() };
+    ) -> RosterEntry {
+        let about = MinerInfo { user_agent: user_agent.into(), class, workers: Vec::new() };
         self.roster.enter(self.peer, protocol, about, &self.eviction, now)
     }
 
@@ -91,20 +91,21 @@ impl Origin {
 
     /// For a session that no listener accepted.
     pub fn alone(extranonce1: [u8; 4], now: Instant) -> Self {
-        Self::alone_within(Limits::NONE, &Arc::default(), extranonce1, now)
+        Self::alone_within(ConnectionLimits::NONE, &Arc::default(), extranonce1, now)
     }
 
     /// The same with limited places.
     pub fn alone_within(
-        limits: Limits,
+        limits: ConnectionLimits,
         counters: &Arc<Counters>,
         extranonce1: [u8; 4],
         now: Instant,
     ) -> Self {
         let peer = SocketAddr::from(([127, 0, 0, 1], 0));
         let (roster, eviction) = (Roster::new(now), Arc::default());
-        let gate = Gate::fixed(limits, Arc::clone(counters), Arc::clone(&roster), extranonce1);
-        let place = gate.enter(peer.ip(), Kind::Connection, &eviction, now);
+        let gate =
+            ConnectionGate::fixed(limits, Arc::clone(counters), Arc::clone(&roster), extranonce1);
+        let place = gate.enter(peer.ip(), PlaceKind::Connection, &eviction, now);
         let place = place.expect("there is a place for one");
         Self::new(peer, roster, place, eviction, Arc::default())
     }

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::gate::Limits;
+use super::gate::ConnectionLimits;
 use crate::{
     books::roster::Eviction,
     work::{Refused, limits::NETWORK_TIMES},
@@ -19,15 +19,15 @@ use crate::{
 
 /// Places of one kind: connections', or channels'.
 #[derive(Debug, Default)]
-pub(crate) struct Places {
+pub(crate) struct PlaceTable {
     taken: usize,
-    per_ip: HashMap<IpAddr, FromThere>,
+    per_ip: HashMap<IpAddr, AddressPlaces>,
     /// Those without a share, by network, the oldest first.
-    unproven: HashMap<Network, BTreeMap<u64, Unproven>>,
+    unproven: HashMap<PlaceNetwork, BTreeMap<u64, Unproven>>,
     /// How many of those each network has; the last has the most.
-    crowds: BTreeSet<(usize, Network)>,
+    crowds: BTreeSet<(usize, PlaceNetwork)>,
     /// All of those, the oldest first.
-    ages: BTreeMap<u64, Network>,
+    ages: BTreeMap<u64, PlaceNetwork>,
     /// Sent away but not gone yet: no longer counted.
     leaving: HashSet<u64>,
     next: u64,
@@ -35,7 +35,7 @@ pub(crate) struct Places {
 
 /// Places of one address.
 #[derive(Debug, Default)]
-struct FromThere {
+struct AddressPlaces {
     /// The oldest first.
     all: BTreeMap<u64, Arc<Eviction>>,
     unproven: usize,
@@ -62,9 +62,9 @@ enum Whose {
 
 /// A /24 or a /64: usually one party's.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-struct Network(u64);
+struct PlaceNetwork(u64);
 
-impl Network {
+impl PlaceNetwork {
     fn of(ip: IpAddr) -> Self {
         let v4 = |ip: std::net::Ipv4Addr| Self(u64::from(ip.to_bits() >> 8));
         match ip {
@@ -79,12 +79,12 @@ fn prefix(ip: Ipv6Addr) -> u64 {
     u64::try_from(ip.to_bits() >> 64).unwrap_or(u64::MAX) | 1 << 63
 }
 
-impl Places {
+impl PlaceTable {
     /// Takes a place and returns its number.
     pub(crate) fn enter(
         &mut self,
         ip: IpAddr,
-        limits: Limits,
+        limits: ConnectionLimits,
         eviction: &Arc<Eviction>,
         now: Instant,
     ) -> Result<u64, Refused> {
@@ -92,7 +92,7 @@ impl Places {
         let count = from_there.map_or(0, |it| it.all.len());
         let unproven = from_there.map_or(0, |it| it.unproven);
         let is_full = self.taken >= limits.connections;
-        let network = Network::of(ip);
+        let network = PlaceNetwork::of(ip);
         // A farm reconnects, and its old connections are not yet known to be gone.
         let mut gave_way = false;
         if self.has_unproven(network, unproven, limits) {
@@ -153,7 +153,12 @@ impl Places {
     }
 
     /// `from_there`: those without a share of the newcomer's address.
-    fn has_unproven(&self, network: Network, from_there: usize, limits: Limits) -> bool {
+    fn has_unproven(
+        &self,
+        network: PlaceNetwork,
+        from_there: usize,
+        limits: ConnectionLimits,
+    ) -> bool {
         let most = limits.unproven;
         let around = self.unproven.get(&network).map_or(0, BTreeMap::len);
         most > 0 && (from_there >= most || around >= most.saturating_mul(NETWORK_TIMES as usize))
@@ -165,7 +170,7 @@ impl Places {
         &mut self,
         ip: IpAddr,
         whose: Whose,
-        limits: Limits,
+        limits: ConnectionLimits,
         own: &Arc<Eviction>,
         now: Instant,
     ) -> bool {
@@ -173,7 +178,7 @@ impl Places {
         if files >= limits.connections && self.leaving.len() >= LEAVING_MAX {
             return false;
         }
-        let unproven = self.unproven.get(&Network::of(ip));
+        let unproven = self.unproven.get(&PlaceNetwork::of(ip));
         let Some(from_there) = self.per_ip.get_mut(&ip) else { return false };
         if from_there.in_vain.is_some_and(|at| now < at + LOOK_EACH) {
             return false;
@@ -225,7 +230,7 @@ impl Places {
     /// more than `newcomer` would have; otherwise one that has had its chance. Never another
     /// channel of the newcomer's connection, nor that connection itself: the newcomer may be one
     /// more channel of a proxy.
-    fn make_room(&mut self, newcomer: Network, own: &Arc<Eviction>, now: Instant) -> bool {
+    fn make_room(&mut self, newcomer: PlaceNetwork, own: &Arc<Eviction>, now: Instant) -> bool {
         let is_own = |it: &Unproven| it.eviction.is_beside(own);
         if self.leaving.len() >= LEAVING_MAX {
             return false;
@@ -255,7 +260,7 @@ impl Places {
 
     /// Takes it off the list of those without a share.
     fn take_out(&mut self, number: u64, ip: IpAddr) {
-        if self.take_out_of(number, Network::of(ip)).is_some() {
+        if self.take_out_of(number, PlaceNetwork::of(ip)).is_some() {
             self.note_proven(ip);
         }
     }
@@ -266,7 +271,7 @@ impl Places {
         }
     }
 
-    fn take_out_of(&mut self, number: u64, network: Network) -> Option<Unproven> {
+    fn take_out_of(&mut self, number: u64, network: PlaceNetwork) -> Option<Unproven> {
         let sent = self.unproven.get_mut(&network)?.remove(&number)?;
         self.ages.remove(&number);
         self.resize(network, -1);
@@ -274,7 +279,7 @@ impl Places {
     }
 
     /// Updates the order of the crowds for a network that has just changed by `by`.
-    fn resize(&mut self, network: Network, by: isize) {
+    fn resize(&mut self, network: PlaceNetwork, by: isize) {
         let count = self.unproven.get(&network).map_or(0, BTreeMap::len);
         self.crowds.remove(&(count.saturating_add_signed(-by), network));
         if count > 0 {
@@ -309,8 +314,8 @@ mod tests {
     use super::*;
 
     struct Bench {
-        places: Places,
-        limits: Limits,
+        places: PlaceTable,
+        limits: ConnectionLimits,
         now: Instant,
         all: Vec<(u64, IpAddr, Arc<Eviction>)>,
     }
@@ -319,8 +324,8 @@ mod tests {
         fn new(connections: usize, connections_per_ip: usize) -> Self {
             #[expect(clippy::disallowed_methods, reason = "any origin will do")]
             let now = Instant::now();
-            let limits = Limits { connections, connections_per_ip, unproven: 0 };
-            Self { places: Places::default(), limits, now, all: Vec::new() }
+            let limits = ConnectionLimits { connections, connections_per_ip, unproven: 0 };
+            Self { places: PlaceTable::default(), limits, now, all: Vec::new() }
         }
 
         fn enter(&mut self, ip: &str) -> Result<u64, Refused> {
@@ -519,7 +524,7 @@ mod tests {
 
     #[test]
     fn networks_are_a_24_and_a_64() {
-        let of = |ip: &str| Network::of(ip.parse().unwrap());
+        let of = |ip: &str| PlaceNetwork::of(ip.parse().unwrap());
         assert_eq!(of("10.0.0.1"), of("10.0.0.255"));
         assert_ne!(of("10.0.0.1"), of("10.0.1.1"));
         assert_eq!(of("::ffff:10.0.0.1"), of("10.0.0.2"));
@@ -540,7 +545,7 @@ mod tests {
         for (number, ip, _) in bench.all.drain(..) {
             bench.places.leave(number, ip);
         }
-        let Places { taken, per_ip, unproven, crowds, ages, leaving, .. } = bench.places;
+        let PlaceTable { taken, per_ip, unproven, crowds, ages, leaving, .. } = bench.places;
         assert_eq!((taken, per_ip.len(), unproven.len()), (0, 0, 0));
         assert_eq!((crowds.len(), ages.len(), leaving.len()), (0, 0, 0));
     }

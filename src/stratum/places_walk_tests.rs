@@ -15,8 +15,8 @@ struct Guest {
 
 struct Walk {
     rng: StdRng,
-    places: Places,
-    limits: Limits,
+    places: PlaceTable,
+    limits: ConnectionLimits,
     now: Instant,
     guests: Vec<Guest>,
     came: usize,
@@ -30,12 +30,12 @@ impl Walk {
         let now = Instant::now();
         let mut rng = StdRng::seed_from_u64(seed);
         let connections = rng.gen_range(2..60);
-        let limits = Limits {
+        let limits = ConnectionLimits {
             connections,
             connections_per_ip: rng.gen_range(1..=connections),
             unproven: [0, 3, 10][rng.gen_range(0..3)],
         };
-        let (places, guests) = (Places::default(), Vec::new());
+        let (places, guests) = (PlaceTable::default(), Vec::new());
         Self { rng, places, limits, now, guests, came: 0, sent_away: 0, refused: 0 }
     }
 
@@ -55,7 +55,7 @@ impl Walk {
             self.places.leave(number, ip);
         }
         self.check();
-        let Places { per_ip, unproven, crowds, ages, leaving, .. } = &self.places;
+        let PlaceTable { per_ip, unproven, crowds, ages, leaving, .. } = &self.places;
         let left = [per_ip.len(), unproven.len(), crowds.len(), ages.len(), leaving.len()];
         assert_eq!(left, [0; 5], "something is left over from those who have gone");
     }
@@ -109,7 +109,7 @@ impl Walk {
         self.refused += 1;
         let here = || self.guests.iter().filter(|it| !it.was_wanted);
         let from = |it: &&Guest| it.ip == ip;
-        let around = |it: &&Guest| Network::of(it.ip) == Network::of(ip);
+        let around = |it: &&Guest| PlaceNetwork::of(it.ip) == PlaceNetwork::of(ip);
         let waits = |it: &&Guest| !it.is_proven;
         match refused {
             Refused::Full => {
@@ -162,19 +162,20 @@ impl Walk {
     fn check(&self) {
         let here = || self.guests.iter().filter(|it| !it.was_wanted);
         let waits = |it: &&Guest| !it.is_proven;
-        let Limits { connections, connections_per_ip, unproven } = self.limits;
+        let ConnectionLimits { connections, connections_per_ip, unproven } = self.limits;
         assert_eq!(self.places.taken(), here().count());
         assert_eq!(self.places.unproven(), here().filter(waits).count());
         assert!(self.places.taken() <= connections, "more than there may be");
         let gone = self.guests.len() - here().count();
         assert_eq!(self.places.leaving.len(), gone);
         let mut by_ip = HashMap::<IpAddr, (usize, usize)>::new();
-        let mut by_network = HashMap::<Network, usize>::new();
+        let mut by_network = HashMap::<PlaceNetwork, usize>::new();
         for guest in here() {
             let count = by_ip.entry(guest.ip).or_default();
             count.0 += 1;
             count.1 += usize::from(!guest.is_proven);
-            *by_network.entry(Network::of(guest.ip)).or_default() += usize::from(!guest.is_proven);
+            *by_network.entry(PlaceNetwork::of(guest.ip)).or_default() +=
+                usize::from(!guest.is_proven);
         }
         assert_eq!(by_ip.len(), self.places.per_ip.len());
         for (ip, (all, waiting)) in by_ip {

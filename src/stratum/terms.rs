@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::Config;
 use crate::{
-    books::oddities::Oddity,
+    books::oddities::ClientMistake,
     work::{
         Difficulty, Work,
         vardiff::{Vardiff, VardiffConfig},
@@ -14,22 +14,22 @@ use crate::{
 
 /// What sets one miner's difficulty apart from the others'. Owned by its session.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Terms {
+pub(crate) struct DifficultyTerms {
     /// The minimum for its class.
     pub(crate) class_floor: Option<Difficulty>,
     /// The minimum that it says it needs.
     pub(crate) own_floor: Option<Difficulty>,
     /// What its owner asked for.
-    pub(crate) asked: Option<Asked>,
+    pub(crate) asked: Option<RequestedDifficulty>,
     /// `stratum.worker_difficulty`: the operator's last word, except in a flood.
     pub(crate) set: Option<Difficulty>,
     /// The minimum for a fixed difficulty, because the miner would flood the gateway below it.
     pub(crate) lift: Option<Difficulty>,
 }
 
-impl Terms {
+impl DifficultyTerms {
     /// Sets what is wanted now. A different request gets another chance.
-    pub(crate) fn want(&mut self, set: Option<Difficulty>, asked: Option<Asked>) {
+    pub(crate) fn want(&mut self, set: Option<Difficulty>, asked: Option<RequestedDifficulty>) {
         if (self.set, self.asked) != (set, asked) {
             (self.set, self.asked, self.lift) = (set, asked, None);
         }
@@ -38,14 +38,14 @@ impl Terms {
 
 /// A difficulty that was asked for with the login.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Asked {
+pub(crate) enum RequestedDifficulty {
     /// To start with, and never less.
     AtLeast(Difficulty),
     /// Always.
     Fixed(Difficulty),
 }
 
-impl Asked {
+impl RequestedDifficulty {
     pub(crate) fn difficulty(self) -> Difficulty {
         match self {
             Self::AtLeast(difficulty) | Self::Fixed(difficulty) => difficulty,
@@ -59,7 +59,7 @@ impl Config {
     /// Whatever anybody wants, a miner is never asked for more than a block takes: it would not
     /// send the block. Only a pool's floor, below which the pool accepts nothing, and the miner's
     /// own minimum come before that.
-    pub(crate) fn vardiff_rules(&self, work: &Work, terms: &Terms) -> VardiffConfig {
+    pub(crate) fn vardiff_rules(&self, work: &Work, terms: &DifficultyTerms) -> VardiffConfig {
         let pooled = work.latest().payout.pooled.as_ref();
         // 0: the pool sets none. Powers of two are exact in an f64.
         let pool_floor = pooled.and_then(|terms| Difficulty::new(terms.min_difficulty as f64));
@@ -72,11 +72,11 @@ impl Config {
                 let fixed = lifted(set).min(block);
                 (fixed, fixed)
             }
-            (None, Some(Asked::Fixed(asked))) => {
+            (None, Some(RequestedDifficulty::Fixed(asked))) => {
                 let fixed = lifted(asked.max(least)).min(most);
                 (fixed, fixed)
             }
-            (None, Some(Asked::AtLeast(asked))) => (asked.max(least).min(most), most),
+            (None, Some(RequestedDifficulty::AtLeast(asked))) => (asked.max(least).min(most), most),
             (None, None) => (least.min(most), most),
         };
         let hard = [pool_floor, terms.own_floor].into_iter().flatten().reduce(Difficulty::max);
@@ -93,7 +93,7 @@ impl Config {
         let floor = floor.min(ceiling);
         VardiffConfig {
             floor,
-            start: terms.asked.map_or(self.difficulty_start, Asked::difficulty),
+            start: terms.asked.map_or(self.difficulty_start, RequestedDifficulty::difficulty),
             ceiling: Some(ceiling),
             shares_per_minute: self.shares_per_minute,
             powers_of_two: is_pooled,
@@ -104,19 +104,19 @@ impl Config {
     /// that. None when they do not.
     pub(crate) fn lift(
         &self,
-        terms: &mut Terms,
+        terms: &mut DifficultyTerms,
         vardiff: &mut Vardiff,
         enough: Difficulty,
         work: &Work,
         now: Instant,
-    ) -> Option<Oddity> {
+    ) -> Option<ClientMistake> {
         let fixed = vardiff.difficulty();
         terms.lift = Some(terms.lift.map_or(enough, |lift| lift.max(enough)));
         vardiff.configure(self.vardiff_rules(work, terms), now);
         let raised = vardiff.difficulty();
         let each_s = enough.get() / fixed.get();
         let is_set = terms.set.is_some();
-        (raised > fixed).then_some(Oddity::Flood { fixed, raised, each_s, is_set })
+        (raised > fixed).then_some(ClientMistake::Flood { fixed, raised, each_s, is_set })
     }
 
     /// What the operator has set for the worker with this name.

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Sv1Session;
 use crate::{
-    stratum::{Closing, Config, Conn, ConnError, Context, Origin},
+    stratum::{Closing, Config, ConnError, Context, MinerConnection, Origin},
     work::fixture::{EASY, HARD, WorkFeed, pooled, solo, template},
     work::{Admission, Announce, BuildJob, Difficulty, Payout, ShareBatch, Work},
 };
@@ -68,7 +68,7 @@ impl Bench {
             shutdown: CancellationToken::new(),
         });
         let (miner, socket) = tokio::io::duplex(pipe);
-        let conn = Conn::new(
+        let conn = MinerConnection::new(
             Arc::clone(&context),
             socket,
             Arc::default(),
@@ -340,10 +340,13 @@ async fn a_connection_is_small() {
     let bench = Bench::solo();
     let (_stop, stop) = watch::channel(());
     let (_miner, socket) = tokio::io::duplex(1);
-    let conn =
-        Conn::new(Arc::clone(&bench.context), socket, Arc::default(), stop, |config, work, now| {
-            Sv1Session::new(config, Origin::alone([0; 4], now), work, now)
-        });
+    let conn = MinerConnection::new(
+        Arc::clone(&bench.context),
+        socket,
+        Arc::default(),
+        stop,
+        |config, work, now| Sv1Session::new(config, Origin::alone([0; 4], now), work, now),
+    );
     let size = size_of_val(&conn.serve());
     assert!(size <= 2048, "{size}");
 }

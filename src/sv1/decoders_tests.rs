@@ -119,7 +119,7 @@ struct Heard<'a> {
 #[serde(untagged)]
 #[allow(dead_code, reason = "what counts is that it can be read")]
 enum Strict<'a> {
-    Request { id: Option<u64>, method: &'a str, params: serde::de::IgnoredAny },
+    RpcRequest { id: Option<u64>, method: &'a str, params: serde::de::IgnoredAny },
     Response { id: u64 },
 }
 

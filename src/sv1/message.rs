@@ -1,7 +1,7 @@
 //! The JSON-RPC envelope, borrowed from the line.
 //!
 //! There are two readers: `scan_submit` reads what miners send all day without a general parser,
-//! and knows its limits; `Request::parse` reads everything else.
+//! and knows its limits; `RpcRequest::parse` reads everything else.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 /// Any line that is not a plain submit.
 #[derive(Debug)]
-pub(super) struct Request<'a> {
+pub(super) struct RpcRequest<'a> {
     /// As JSON, to be echoed verbatim.
     pub(super) id: &'a [u8],
     /// None for answers to our own messages.
@@ -19,7 +19,7 @@ pub(super) struct Request<'a> {
     pub(super) params: Option<&'a RawValue>,
 }
 
-impl<'a> Request<'a> {
+impl<'a> RpcRequest<'a> {
     /// None when the line is not a JSON object.
     pub(super) fn parse(line: &'a [u8]) -> Option<Self> {
         #[derive(Deserialize)]
@@ -81,18 +81,18 @@ pub(super) fn printable(line: &[u8]) -> Cow<'_, [u8]> {
 }
 
 /// The fields of a submit: username, job, extranonce2, ntime, nonce, version bits.
-pub(super) type Fields<'a> = ArrayVec<&'a str, FIELDS_MAX>;
+pub(super) type SubmitFields<'a> = ArrayVec<&'a str, FIELDS_MAX>;
 
 /// A submit in its usual form.
 #[derive(Debug, PartialEq)]
 pub(super) struct PlainSubmit<'a> {
     pub(super) id: &'a [u8],
-    pub(super) fields: Fields<'a>,
+    pub(super) fields: SubmitFields<'a>,
 }
 
 /// Reads a submit whose strings hold no escapes and whose id is a plain number, string or null.
 ///
-/// None only means that this reader cannot tell; `Request::parse` has the last word.
+/// None only means that this reader cannot tell; `RpcRequest::parse` has the last word.
 pub(super) fn scan_submit(line: &[u8]) -> Option<PlainSubmit<'_>> {
     let mut cursor = Cursor { rest: line };
     let mut id: Option<&[u8]> = None;
@@ -178,9 +178,9 @@ impl<'a> Cursor<'a> {
     }
 
     /// An array of at most `FIELDS_MAX` strings.
-    fn strings(&mut self) -> Option<Fields<'a>> {
+    fn strings(&mut self) -> Option<SubmitFields<'a>> {
         self.expect(b'[')?;
-        let mut strings = Fields::new();
+        let mut strings = SubmitFields::new();
         loop {
             strings.try_push(std::str::from_utf8(self.string()?).ok()?).ok()?;
             match self.next()? {
@@ -246,9 +246,9 @@ mod tests {
     #[test]
     fn only_objects_are_requests() {
         for line in ["[1,\"mining.ping\",[]]", "1", "", "{", "GET / HTTP/1.1", "{\"id\":1}x"] {
-            assert!(Request::parse(line.as_bytes()).is_none(), "{line}");
+            assert!(RpcRequest::parse(line.as_bytes()).is_none(), "{line}");
         }
-        assert!(Request::parse(br#"{"id":{"a":1},"x":[],"method":"m"}"#).is_some());
+        assert!(RpcRequest::parse(br#"{"id":{"a":1},"x":[],"method":"m"}"#).is_some());
     }
 
     proptest! {
@@ -258,7 +258,7 @@ mod tests {
             line in r#"[{ ]{0,2}"id": ?("?[0-9a-z\\]{0,3}"?|null),"method":"mining.submit", ?"params":\["[a-z\\é]{0,3}",? ?"[a-f]?"\][ }]{0,2}"#
         ) {
             if let Some(submit) = scan_submit(line.as_bytes()) {
-                let request = Request::parse(line.as_bytes()).unwrap();
+                let request = RpcRequest::parse(line.as_bytes()).unwrap();
                 prop_assert_eq!(submit.id, request.id);
                 prop_assert_eq!(request.method.as_deref(), Some("mining.submit"));
                 let fields: Vec<String> = request.params().unwrap();
@@ -269,7 +269,7 @@ mod tests {
         #[test]
         fn nothing_panics(line: Vec<u8>) {
             let _ = scan_submit(&line);
-            let _ = Request::parse(&line);
+            let _ = RpcRequest::parse(&line);
         }
     }
 }

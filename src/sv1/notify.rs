@@ -7,7 +7,7 @@ use crate::work::{Coinbase, CoinbaseClass, Job, JobId, RenderKind};
 
 /// What distinguishes one rendering of a job from another.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Rendering {
+pub struct NotifyVariant {
     pub class: CoinbaseClass,
     /// The variant that repeats no work of the plain one.
     pub quickdiff: bool,
@@ -16,9 +16,9 @@ pub struct Rendering {
 }
 
 /// Appends the notify line of `job` for a miner with `target_byte`.
-pub fn write(job: &Job, rendering: Rendering, target_byte: u8, out: &mut Vec<u8>) {
+pub fn write(job: &Job, rendering: NotifyVariant, target_byte: u8, out: &mut Vec<u8>) {
     let coinbase = job.coinbase(rendering.class);
-    let Rendering { quickdiff, clean, .. } = rendering;
+    let NotifyVariant { quickdiff, clean, .. } = rendering;
     let kind = RenderKind::Notify { quickdiff, clean };
     let line = job.rendered(coinbase.id, kind, || render(job, coinbase, rendering));
     let at = out.len() + target_byte_at(job, coinbase, quickdiff);
@@ -29,12 +29,12 @@ pub fn write(job: &Job, rendering: Rendering, target_byte: u8, out: &mut Vec<u8>
 /// The same for a miner that has the job already: not clean, and `later_s` seconds later.
 pub(super) fn write_later(
     job: &Job,
-    rendering: Rendering,
+    rendering: NotifyVariant,
     target_byte: u8,
     later_s: u32,
     out: &mut Vec<u8>,
 ) {
-    write(job, Rendering { clean: false, ..rendering }, target_byte, out);
+    write(job, NotifyVariant { clean: false, ..rendering }, target_byte, out);
     let ntime = first_ntime(job).saturating_add(later_s).to_be_bytes();
     let end = out.len().saturating_sub(NOT_CLEAN.len());
     let digits = out.get_mut(end.saturating_sub(2 * ntime.len())..end).unwrap_or_default();
@@ -59,7 +59,7 @@ impl WireJobId {
     }
 }
 
-fn render(job: &Job, coinbase: &Coinbase, rendering: Rendering) -> Bytes {
+fn render(job: &Job, coinbase: &Coinbase, rendering: NotifyVariant) -> Bytes {
     let template = &job.template;
     let branches: &[_] = if job.is_empty() { &[] } else { &template.merkle_branches };
     let mut line = Vec::with_capacity(512 + 2 * coinbase.len() + 67 * branches.len());

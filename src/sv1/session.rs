@@ -13,19 +13,19 @@ use super::{
         write_bad_params, write_method_not_found, write_notice, write_reject, write_result,
         write_true,
     },
-    message::{Request, printable, scan_submit, trimmed},
+    message::{RpcRequest, printable, scan_submit, trimmed},
     method::{configure::Configure, submit::Submit, subscribe},
-    notify::{self, Rendering, WireJobId},
+    notify::{self, NotifyVariant, WireJobId},
 };
 use crate::{
     stratum::{
-        self, Account, Claim, Closing, Config, Effects, Given, GivenJobs, Origin, Pacing, Terms,
-        Turn, is_urgent,
+        self, Closing, Config, DifficultyTerms, Effects, IssuedJob, IssuedJobs, MinerAccount,
+        Origin, Pacing, ShareClaim, TurnBudget, is_urgent,
     },
     validate::{Assignment, RootSource, SeenShares},
     work::{
         CoinbaseClass, Difficulty, JobId, Reject, VERSION_ROLLING_MASK, Work,
-        vardiff::{Change, Vardiff},
+        vardiff::{DifficultyChange, Vardiff},
     },
 };
 
@@ -35,18 +35,18 @@ pub struct Sv1Session {
     config: Arc<Config>,
     origin: Origin,
     /// Once subscribed.
-    account: Option<Account>,
+    account: Option<MinerAccount>,
     began: Instant,
     user_agent: Box<str>,
     class: CoinbaseClass,
-    terms: Terms,
+    terms: DifficultyTerms,
     /// The worker that logged in last.
     worker: Box<str>,
     /// What the miner suggested last.
     suggested: Option<Difficulty>,
     vardiff: Vardiff,
     pacing: Pacing,
-    given: GivenJobs,
+    given: IssuedJobs,
     seen: SeenShares,
     /// The difficulty that the miner was last told.
     told: Option<Difficulty>,
@@ -59,7 +59,7 @@ pub struct Sv1Session {
 impl Sv1Session {
     /// A session on a newly accepted connection.
     pub fn new(config: Arc<Config>, origin: Origin, work: &Work, now: Instant) -> Self {
-        let rules = config.vardiff_rules(work, &Terms::default());
+        let rules = config.vardiff_rules(work, &DifficultyTerms::default());
         Self {
             seen: origin.seen(&config),
             config,
@@ -68,12 +68,12 @@ impl Sv1Session {
             began: now,
             user_agent: Box::default(),
             class: CoinbaseClass::Default,
-            terms: Terms::default(),
+            terms: DifficultyTerms::default(),
             worker: Box::default(),
             suggested: None,
             vardiff: Vardiff::new(rules, now),
             pacing: Pacing::new(work, now),
-            given: GivenJobs::default(),
+            given: IssuedJobs::default(),
             told: None,
             heard_of_work: now,
             mask_untold: None,
@@ -112,7 +112,7 @@ impl Sv1Session {
             return Ok(()); // Some firmware keeps connections alive this way.
         }
         let line = printable(line);
-        let request = Request::parse(&line).ok_or(NOT_JSON)?;
+        let request = RpcRequest::parse(&line).ok_or(NOT_JSON)?;
         // An answer to one of our messages: nothing waits for it.
         let Some(method) = request.method.as_deref() else { return Ok(()) };
         match method {
@@ -201,7 +201,7 @@ impl Sv1Session {
     /// The first answer opens the session; later ones repeat it and change nothing.
     fn on_subscribe(
         &mut self,
-        request: &Request<'_>,
+        request: &RpcRequest<'_>,
         work: &Work,
         now: Instant,
         out: &mut Vec<u8>,
@@ -213,7 +213,8 @@ impl Sv1Session {
         self.user_agent = subscribe::user_agent(request);
         (self.class, self.terms.class_floor) = self.config.class_of(&self.user_agent);
         let agent = &self.user_agent;
-        self.account = Some(Account::open(&self.origin, self.origin.v1(), agent, self.class, now));
+        self.account =
+            Some(MinerAccount::open(&self.origin, self.origin.v1(), agent, self.class, now));
         self.pacing.restart_at(now);
         self.vardiff.restart_at(now);
         self.apply_rules(work, now);
@@ -222,7 +223,7 @@ impl Sv1Session {
 
     fn on_configure(
         &mut self,
-        request: &Request<'_>,
+        request: &RpcRequest<'_>,
         work: &Work,
         now: Instant,
         out: &mut Vec<u8>,
@@ -257,9 +258,9 @@ impl Sv1Session {
                     self.origin.prove();
                 }
                 match self.vardiff.on_share(difficulty, now) {
-                    Some(Change::Quick(_)) => self.renew(work, now, out),
-                    Some(Change::Flood(enough)) => self.end_flood(enough, work, now, out),
-                    Some(Change::Next(_)) | None => {}
+                    Some(DifficultyChange::Quick(_)) => self.renew(work, now, out),
+                    Some(DifficultyChange::Flood(enough)) => self.end_flood(enough, work, now, out),
+                    Some(DifficultyChange::Next(_)) | None => {}
                 }
             }
             Err(reject) => {
@@ -290,7 +291,7 @@ impl Sv1Session {
         let given = self.given.find(|given| is_given_as(given, id)).ok_or(Reject::UnknownJob)?;
         let harder = self.given.harder_terms(given, now);
         let difficulty = given.assignment.difficulty;
-        let claim = Claim {
+        let claim = ShareClaim {
             job: work.job(given.job).ok_or(Reject::StaleWork)?,
             assignment: harder.as_ref().unwrap_or(&given.assignment),
             given_at: given.at,
@@ -357,12 +358,12 @@ impl Sv1Session {
         let Sending { quickdiff, clean } = sending;
         let job = work.latest();
         let assignment = self.assignment(difficulty, quickdiff);
-        let rendering = Rendering { class: self.class, quickdiff, clean };
+        let rendering = NotifyVariant { class: self.class, quickdiff, clean };
         notify::write(job, rendering, assignment.variant().target_byte, out);
         if let Some(account) = &self.account {
             account.miner().set_difficulty(difficulty);
         }
-        self.given.push(Given { job: job.id, assignment, at: now, wire: () });
+        self.given.push(IssuedJob { job: job.id, assignment, at: now, wire: () });
     }
 
     /// True when the quickdiff twin of `job` was given out.
@@ -391,7 +392,7 @@ impl stratum::Protocol for Sv1Session {
         out: &mut Vec<u8>,
         effects: &mut Effects,
     ) -> Result<usize, Closing> {
-        let (mut used, mut turn) = (0, Turn::default());
+        let (mut used, mut turn) = (0, TurnBudget::default());
         while let Some(len) = memchr::memchr(b'\n', &inbox[used..]) {
             if len > LINE_LEN_MAX {
                 return Err(TOO_LONG);
@@ -449,7 +450,7 @@ fn rollable(config: &Config) -> u32 {
     VERSION_ROLLING_MASK & config.pooled_version_mask
 }
 
-fn is_given_as(given: &Given, id: WireJobId) -> bool {
+fn is_given_as(given: &IssuedJob, id: WireJobId) -> bool {
     given.job == id.job && given.assignment.quickdiff == id.quickdiff
 }
 

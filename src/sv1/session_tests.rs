@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::{
     work::fixture::{CURTIME, EASY, HARD, WorkFeed, pooled, solo, template},
-    work::{Admission, Announce, BuildJob, Hash256, Target, limits::Rules},
+    work::{Admission, Announce, BuildJob, Hash256, Target, limits::LimitRules},
 };
 
 /// A session, and a miner that takes it at its word.
@@ -724,7 +724,7 @@ mod reports;
 #[test]
 fn a_flood_of_logins_is_told_why_and_ended() {
     let mut bench = Bench::subscribed();
-    let rules = Rules { logins_per_minute: 10, ..Rules::default() };
+    let rules = LimitRules { logins_per_minute: 10, ..LimitRules::default() };
     bench.session.origin.roster.limiter().set_rules(rules, bench.now);
     bench.session.origin.peer = "203.0.113.7:5".parse().unwrap();
     let login = r#"{"id":4,"method":"mining.authorize","params":["bc1qme.a","x"]}"#;

@@ -7,20 +7,20 @@
 use std::time::Instant;
 
 use super::{
-    channel::{Channel, ChannelKind, FutureJob, SentJob, root_for},
+    channel::{ChannelKind, FutureJob, MiningChannel, SentJob, root_for},
     codec::{Message, SetTarget},
-    group::Groups,
+    group::ChannelGroups,
     jobs::{self, JobLabel},
 };
 use crate::{
     validate::Assignment,
-    work::{Hash256, Job, Upcoming, Work},
+    work::{Hash256, Job, UpcomingJob, Work},
 };
 
 /// Numbers channels, groups and jobs of one connection, and knows what each group has.
 #[derive(Debug, Default)]
-pub(super) struct Announcer {
-    groups: Groups,
+pub(super) struct JobAnnouncer {
+    groups: ChannelGroups,
     last_id: u32,
     /// The group of standard channels, which is never addressed.
     standard: Option<u32>,
@@ -32,7 +32,7 @@ pub(super) struct Announcer {
     shows_newest_job: bool,
 }
 
-impl Announcer {
+impl JobAnnouncer {
     pub(super) fn set_shows_newest_job(&mut self, to: bool) {
         self.shows_newest_job = to;
     }
@@ -44,7 +44,7 @@ impl Announcer {
     }
 
     /// Finds a group for a new channel.
-    pub(super) fn enter(&mut self, channels: &mut [Channel], at: usize, work: &Work) {
+    pub(super) fn enter(&mut self, channels: &mut [MiningChannel], at: usize, work: &Work) {
         let Some(channel) = channels.get_mut(at) else { return };
         let last_id = &mut self.last_id;
         channel.group = match channel.kind {
@@ -56,7 +56,7 @@ impl Announcer {
     }
 
     /// Closes the channel `id`, or all channels of the group `id`.
-    pub(super) fn leave(&mut self, channels: &mut Vec<Channel>, id: u32) {
+    pub(super) fn leave(&mut self, channels: &mut Vec<MiningChannel>, id: u32) {
         channels.retain(|channel| {
             let leaves = channel.id == id || channel.group == id;
             if leaves && channel.kind == ChannelKind::Extended {
@@ -69,7 +69,7 @@ impl Announcer {
     /// The first job of a channel that was just opened.
     pub(super) fn send_first(
         &mut self,
-        channels: &mut [Channel],
+        channels: &mut [MiningChannel],
         at: usize,
         work: &Work,
         now: Instant,
@@ -82,14 +82,15 @@ impl Announcer {
     /// Sends the latest job to all that do not have it.
     pub(super) fn send(
         &mut self,
-        channels: &mut [Channel],
+        channels: &mut [MiningChannel],
         work: &Work,
         now: Instant,
         out: &mut Vec<u8>,
     ) {
         self.begin_ahead(channels, work, now, out);
         let job = work.latest();
-        let lacks = |channel: &Channel| channel.given.last().is_none_or(|last| last.job != job.id);
+        let lacks =
+            |channel: &MiningChannel| channel.given.last().is_none_or(|last| last.job != job.id);
         if !channels.iter().any(lacks) {
             return;
         }
@@ -118,7 +119,7 @@ impl Announcer {
     /// repeating work. False if nothing was sent.
     pub(super) fn renew(
         &mut self,
-        channels: &mut [Channel],
+        channels: &mut [MiningChannel],
         at: usize,
         work: &Work,
         now: Instant,
@@ -139,13 +140,13 @@ impl Announcer {
     /// Sends the difficulty of the next job.
     pub(super) fn set_target(
         &mut self,
-        channels: &mut [Channel],
+        channels: &mut [MiningChannel],
         at: usize,
         work: &Work,
         out: &mut Vec<u8>,
     ) {
         let Some(id) = channels.get(at).map(|channel| channel.id) else { return };
-        let is_it = |channel: &Channel| channel.id == id;
+        let is_it = |channel: &MiningChannel| channel.id == id;
         self.groups.settle(channels, work, is_it, || new_id(&mut self.last_id), out);
         if let Some(channel) = channels.get_mut(at) {
             append_target(channel, out);
@@ -155,13 +156,13 @@ impl Announcer {
     /// Activates the jobs that were sent ahead, where the latest is one of them.
     fn begin_ahead(
         &mut self,
-        channels: &mut [Channel],
+        channels: &mut [MiningChannel],
         work: &Work,
         now: Instant,
         out: &mut Vec<u8>,
     ) {
         let job = work.latest();
-        let fits = |channel: &Channel, ahead: FutureJob| {
+        let fits = |channel: &MiningChannel, ahead: FutureJob| {
             let told = channel.told_byte(work);
             ahead.job == job.id && told == Some(ahead.target_byte) && channel.told_is_good()
         };
@@ -171,7 +172,7 @@ impl Announcer {
             let Some(ahead) = group.ahead else { continue };
             // A member that joined later and has a screen was not sent it: then it is activated one
             // by one for those that have it.
-            let begins = |channel: &Channel| {
+            let begins = |channel: &MiningChannel| {
                 let own = channel.ahead.map(|own| own.wire.id);
                 own == Some(ahead.wire.id) && fits(channel, ahead)
             };
@@ -194,7 +195,7 @@ impl Announcer {
     /// Sends the latest job to a group, if nobody in it has it yet.
     fn send_group(
         &mut self,
-        channels: &mut [Channel],
+        channels: &mut [MiningChannel],
         at: usize,
         work: &Work,
         now: Instant,
@@ -249,7 +250,7 @@ impl Announcer {
     /// Sends the latest job to one channel.
     fn send_one(
         &mut self,
-        channels: &mut [Channel],
+        channels: &mut [MiningChannel],
         at: usize,
         work: &Work,
         now: Instant,
@@ -275,7 +276,7 @@ impl Announcer {
 
     /// Sends the next tip's job after the latest one; a miner with a screen gets it before its next
     /// one.
-    fn send_ahead_last(&mut self, channels: &mut [Channel], work: &Work, out: &mut Vec<u8>) {
+    fn send_ahead_last(&mut self, channels: &mut [MiningChannel], work: &Work, out: &mut Vec<u8>) {
         if !self.shows_newest_job {
             self.send_ahead(channels, work, out);
         }
@@ -283,7 +284,7 @@ impl Announcer {
 
     /// Sends the next tip's subsidy-only job to everybody who does not have it. Not while such a
     /// job is being worked on: nothing is sent before the full one.
-    fn send_ahead(&mut self, channels: &mut [Channel], work: &Work, out: &mut Vec<u8>) {
+    fn send_ahead(&mut self, channels: &mut [MiningChannel], work: &Work, out: &mut Vec<u8>) {
         let Some(upcoming) = work.upcoming.as_deref() else { return };
         if work.latest().is_empty() {
             return;
@@ -344,7 +345,7 @@ impl Announcer {
 /// True when a peer has `upcoming` for its difficulty, and still has it in memory.
 fn is_fresh(
     ahead: Option<FutureJob>,
-    upcoming: &Upcoming,
+    upcoming: &UpcomingJob,
     target_byte: u8,
     last_job: u32,
     room: u32,
@@ -356,7 +357,13 @@ fn is_fresh(
     })
 }
 
-fn append_ahead(upcoming: &Upcoming, channel_id: u32, byte: u8, wire: SentJob, out: &mut Vec<u8>) {
+fn append_ahead(
+    upcoming: &UpcomingJob,
+    channel_id: u32,
+    byte: u8,
+    wire: SentJob,
+    out: &mut Vec<u8>,
+) {
     let label = JobLabel { channel_id, job_id: wire.id, min_ntime: None };
     match &wire.root {
         Some(root) => jobs::append_standard(upcoming.version, root, label, out),
@@ -365,7 +372,7 @@ fn append_ahead(upcoming: &Upcoming, channel_id: u32, byte: u8, wire: SentJob, o
 }
 
 /// Sends the channel's difficulty, if it was last sent a different one.
-fn append_target(channel: &mut Channel, out: &mut Vec<u8>) {
+fn append_target(channel: &mut MiningChannel, out: &mut Vec<u8>) {
     let difficulty = channel.vardiff.difficulty();
     if channel.told != Some(difficulty) {
         let maximum_target = crate::work::Target::from_difficulty(difficulty).told();

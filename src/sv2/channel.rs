@@ -8,12 +8,15 @@ use super::{
 };
 use crate::{
     books::MinerProtocol,
-    stratum::{Account, Claim, Config, Effects, Given, GivenJobs, Place, Terms},
+    stratum::{
+        Config, DifficultyTerms, Effects, IssuedJob, IssuedJobs, MinerAccount, MinerPlace,
+        ShareClaim,
+    },
     validate::{Assignment, RootSource, SeenShares},
     work::{
         CoinbaseClass, Difficulty, HASHES_PER_DIFFICULTY, Hash256, Job, JobId, Reject, Submission,
-        Version, Work,
-        vardiff::{Change, Vardiff},
+        SubmittedVersion, Work,
+        vardiff::{DifficultyChange, Vardiff},
     },
 };
 
@@ -71,11 +74,11 @@ struct Batch {
     sum: f64,
 }
 
-pub(super) struct Channel {
+pub(super) struct MiningChannel {
     pub(super) id: u32,
     pub(super) kind: ChannelKind,
     pub(super) group: u32,
-    pub(super) account: Account,
+    pub(super) account: MinerAccount,
     /// Whom its shares belong to; empty: the operator.
     identity: Box<str>,
     /// The worker that a share named last, and its full name.
@@ -83,16 +86,16 @@ pub(super) struct Channel {
     /// The prefix (extended) or all (standard) of its extranonce.
     pub(super) extranonce: [u8; 12],
     /// None: the connection's own.
-    place: Option<Place>,
+    place: Option<MinerPlace>,
     /// True once it has had a share accepted.
     is_proven: bool,
     pub(super) class: CoinbaseClass,
-    terms: Terms,
+    terms: DifficultyTerms,
     /// From the hashrate that it last reported.
     suggested: Option<Difficulty>,
     pub(super) vardiff: Vardiff,
     pub(super) told: Option<Difficulty>,
-    pub(super) given: GivenJobs<SentJob>,
+    pub(super) given: IssuedJobs<SentJob>,
     seen: SeenShares,
     pub(super) ahead: Option<FutureJob>,
     batch: Batch,
@@ -104,10 +107,10 @@ pub(super) struct Channel {
 pub(super) struct ChannelOpening<'a> {
     pub(super) id: u32,
     pub(super) kind: ChannelKind,
-    pub(super) account: Account,
+    pub(super) account: MinerAccount,
     pub(super) identity: &'a str,
     pub(super) extranonce1: [u8; 4],
-    pub(super) place: Option<Place>,
+    pub(super) place: Option<MinerPlace>,
     pub(super) class: CoinbaseClass,
     pub(super) class_floor: Option<Difficulty>,
     pub(super) own_floor: Option<Difficulty>,
@@ -116,7 +119,7 @@ pub(super) struct ChannelOpening<'a> {
     pub(super) seen: SeenShares,
 }
 
-impl Channel {
+impl MiningChannel {
     pub(super) fn new(
         opening: ChannelOpening<'_>,
         config: &Config,
@@ -137,7 +140,7 @@ impl Channel {
         let mut extranonce = [0; 12];
         extranonce[..4].copy_from_slice(&opening.extranonce1);
         let set = config.difficulty_of(identity);
-        let terms = Terms { class_floor, own_floor, set, ..Terms::default() };
+        let terms = DifficultyTerms { class_floor, own_floor, set, ..DifficultyTerms::default() };
         let mut vardiff = Vardiff::new(config.vardiff_rules(work, &terms), now);
         let suggested = opening.hashrate.and_then(|rate| config.difficulty_for(rate));
         if let Some(difficulty) = suggested {
@@ -158,7 +161,7 @@ impl Channel {
             suggested,
             vardiff,
             told: None,
-            given: GivenJobs::default(),
+            given: IssuedJobs::default(),
             seen: opening.seen,
             ahead: None,
             batch: Batch::default(),
@@ -209,7 +212,7 @@ impl Channel {
     pub(super) fn terms(&self, job: &Job, work: &Work) -> Option<Assignment> {
         let target_byte = self.target_byte(work);
         let was_given = |quickdiff| {
-            let same = |given: &Given<SentJob>| {
+            let same = |given: &IssuedJob<SentJob>| {
                 let Assignment { target_byte: byte, quickdiff: quick, .. } = given.assignment;
                 given.job == job.id && (byte, quick) == (target_byte, quickdiff)
             };
@@ -231,7 +234,7 @@ impl Channel {
 
     /// Remembers a job that was sent.
     pub(super) fn give(&mut self, job: JobId, assignment: Assignment, wire: SentJob, now: Instant) {
-        self.given.push(Given { job, assignment, at: now, wire });
+        self.given.push(IssuedJob { job, assignment, at: now, wire });
     }
 
     /// True when it works on the tip with the right bits (on test networks they change), and for
@@ -284,18 +287,18 @@ impl Channel {
         work: &Work,
         now: Instant,
         effects: &mut Effects,
-    ) -> Result<Option<Change>, Reject> {
+    ) -> Result<Option<DifficultyChange>, Reject> {
         let judged = self.judge(submit, config, work, now, effects);
         let difficulty = judged.inspect_err(|reject| self.account.refuse(*reject, effects))?;
         self.batch.count += 1;
         self.batch.last = submit.share.sequence_number;
         self.batch.sum += difficulty.get();
         let change = self.vardiff.on_share(difficulty, now);
-        let Some(Change::Flood(enough)) = change else { return Ok(change) };
+        let Some(DifficultyChange::Flood(enough)) = change else { return Ok(change) };
         let oddity = config.lift(&mut self.terms, &mut self.vardiff, enough, work, now);
         Ok(oddity.map(|oddity| {
             self.account.tell(oddity, now);
-            Change::Quick(self.vardiff.difficulty())
+            DifficultyChange::Quick(self.vardiff.difficulty())
         }))
     }
 
@@ -308,7 +311,7 @@ impl Channel {
         effects: &mut Effects,
     ) -> Result<Difficulty, Reject> {
         let SubmittedShare { share, rolled, worker, .. } = *submit;
-        let is_it = |given: &Given<SentJob>| given.wire.id == share.job_id;
+        let is_it = |given: &IssuedJob<SentJob>| given.wire.id == share.job_id;
         let given = self.given.find(is_it).ok_or(Reject::UnknownJob)?;
         let job = work.job(given.job).ok_or(Reject::StaleWork)?;
         let mut extranonce = self.extranonce;
@@ -323,7 +326,7 @@ impl Channel {
             extranonce,
             ntime: share.ntime,
             nonce: share.nonce,
-            version: Version::Whole(share.version),
+            version: SubmittedVersion::Whole(share.version),
             version_mask: config.version_mask(job),
         };
         if let Some(worker) = worker
@@ -333,7 +336,7 @@ impl Channel {
         }
         let harder = self.given.harder_terms(given, now);
         let difficulty = given.assignment.difficulty;
-        let claim = Claim {
+        let claim = ShareClaim {
             job,
             assignment: harder.as_ref().unwrap_or(&given.assignment),
             given_at: given.at,
@@ -369,7 +372,7 @@ impl Channel {
 
     /// Somebody else needs its place.
     pub(super) fn is_evicted(&self) -> bool {
-        self.place.as_ref().is_some_and(Place::is_evicted)
+        self.place.as_ref().is_some_and(MinerPlace::is_evicted)
     }
 
     /// Tells the miner that the channel ends.
@@ -421,7 +424,11 @@ const fn to_u64(value: f64) -> u64 {
 }
 
 /// The merkle root for the terms of a standard channel; none for an extended one.
-pub(super) fn root_for(channel: &Channel, job: &Job, assignment: &Assignment) -> Option<Hash256> {
+pub(super) fn root_for(
+    channel: &MiningChannel,
+    job: &Job,
+    assignment: &Assignment,
+) -> Option<Hash256> {
     (channel.kind == ChannelKind::Standard)
         .then(|| jobs::root(job, assignment, &channel.extranonce))
 }

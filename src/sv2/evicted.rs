@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{channel::Channel, codec::codes};
+use super::{channel::MiningChannel, codec::codes};
 use crate::{books::roster::Eviction, work::Reject};
 
 /// Those of one connection.
@@ -19,11 +19,11 @@ impl EvictedChannels {
     /// connection ends (sv2-apps, `handle_close_channel`).
     pub(super) fn close(
         &mut self,
-        channels: &mut [Channel],
+        channels: &mut [MiningChannel],
         eviction: &Eviction,
         out: &mut Vec<u8>,
     ) -> Vec<u32> {
-        if !channels.iter().any(Channel::is_proven) {
+        if !channels.iter().any(MiningChannel::is_proven) {
             eviction.want();
             return Vec::new();
         }

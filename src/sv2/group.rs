@@ -5,14 +5,14 @@
 //! their work is their own.
 
 use super::{
-    channel::{Channel, ChannelKind, FutureJob},
+    channel::{ChannelKind, FutureJob, MiningChannel},
     codec::{Message, Seq64K, SetGroupChannel},
 };
 use crate::work::Work;
 
 /// Extended channels with one difficulty byte.
 #[derive(Debug)]
-pub(super) struct Group {
+pub(super) struct ChannelGroup {
     pub(super) id: u32,
     pub(super) target_byte: u8,
     pub(super) members: u32,
@@ -20,7 +20,7 @@ pub(super) struct Group {
     pub(super) ahead: Option<FutureJob>,
 }
 
-impl Group {
+impl ChannelGroup {
     /// True when the group can be addressed as such: peers know a group only by its members.
     pub(super) fn is_shared(&self) -> bool {
         self.members > 1
@@ -29,12 +29,12 @@ impl Group {
 
 /// The groups of a connection. There are few: a miner's difficulties span a dozen powers of two.
 #[derive(Debug, Default)]
-pub(super) struct Groups {
-    pub(super) all: Vec<Group>,
+pub(super) struct ChannelGroups {
+    pub(super) all: Vec<ChannelGroup>,
 }
 
-impl Groups {
-    pub(super) fn get(&mut self, id: u32) -> Option<&mut Group> {
+impl ChannelGroups {
+    pub(super) fn get(&mut self, id: u32) -> Option<&mut ChannelGroup> {
         self.all.iter_mut().find(|group| group.id == id)
     }
 
@@ -49,7 +49,7 @@ impl Groups {
             return group.id;
         }
         let id = new_id();
-        self.all.push(Group { id, target_byte, members: 1, ahead: None });
+        self.all.push(ChannelGroup { id, target_byte, members: 1, ahead: None });
         id
     }
 
@@ -66,9 +66,9 @@ impl Groups {
     /// again, has forgotten its future jobs (like in SRI's translator).
     pub(super) fn settle(
         &mut self,
-        channels: &mut [Channel],
+        channels: &mut [MiningChannel],
         work: &Work,
-        moves: impl Fn(&Channel) -> bool,
+        moves: impl Fn(&MiningChannel) -> bool,
         mut new_id: impl FnMut() -> u32,
         out: &mut Vec<u8>,
     ) {

@@ -7,7 +7,7 @@ use super::codec::{
 };
 use crate::{
     validate::Assignment,
-    work::{Coinbase, Hash256, Job, RenderKind, Upcoming, Variant, merkle},
+    work::{Coinbase, Hash256, Job, RenderKind, UpcomingJob, Variant, merkle},
 };
 
 /// Where a job goes, and under which id.
@@ -43,12 +43,12 @@ pub(super) fn append_extended(
 
 /// Appends the subsidy-only job of the next tip for extended channels.
 pub(super) fn append_upcoming(
-    upcoming: &Upcoming,
+    upcoming: &UpcomingJob,
     target_byte: u8,
     label: JobLabel,
     out: &mut Vec<u8>,
 ) {
-    let Upcoming { version, coinbase, .. } = upcoming;
+    let UpcomingJob { version, coinbase, .. } = upcoming;
     let body = upcoming.rendered(|| render(*version, &[], coinbase, false));
     append_body(body, target_byte_at(0, coinbase), target_byte, label, out);
 }
@@ -87,7 +87,7 @@ pub(super) fn root(job: &Job, assignment: &Assignment, extranonce: &[u8; 12]) ->
 
 /// The same for the next tip's subsidy-only job: its coinbase is the only transaction.
 pub(super) fn upcoming_root(
-    upcoming: &Upcoming,
+    upcoming: &UpcomingJob,
     target_byte: u8,
     extranonce: &[u8; 12],
 ) -> Hash256 {

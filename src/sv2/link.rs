@@ -8,18 +8,18 @@ use super::{
     session::{Sv2Session, violation},
 };
 use crate::{
-    stratum::{Closing, Config, Effects, Origin, Protocol, Tally, Turn},
+    stratum::{Closing, Config, Effects, Origin, Protocol, Tally, TurnBudget},
     work::Work,
 };
 
-/// A Stratum V2 connection. Owned by its `Conn`.
-pub struct Link {
-    phase: Phase,
+/// A Stratum V2 connection. Owned by its `MinerConnection`.
+pub struct Sv2Link {
+    phase: LinkPhase,
     session: Sv2Session,
 }
 
 #[expect(clippy::large_enum_variant, reason = "a connection is nearly always open")]
-enum Phase {
+enum LinkPhase {
     /// Waits for the client's key.
     Handshake(Option<Responder>),
     Open {
@@ -29,7 +29,7 @@ enum Phase {
     },
 }
 
-impl Link {
+impl Sv2Link {
     pub fn new(
         config: Arc<Config>,
         identity: Arc<Identity>,
@@ -38,14 +38,14 @@ impl Link {
         now: Instant,
     ) -> Self {
         Self {
-            phase: Phase::Handshake(Some(Responder::new(identity))),
+            phase: LinkPhase::Handshake(Some(Responder::new(identity))),
             session: Sv2Session::new(config, origin, work, now),
         }
     }
 
     /// Seals the frames of `plain` into `out`.
     fn seal(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), Closing> {
-        let Phase::Open { transport, .. } = &mut self.phase else { return Ok(()) };
+        let LinkPhase::Open { transport, .. } = &mut self.phase else { return Ok(()) };
         let mut rest = plain;
         while let Some(header) = rest.first_chunk::<HEADER_LEN>() {
             let len = HEADER_LEN + Header::decode(*header).len as usize;
@@ -78,8 +78,8 @@ impl Link {
         plain: &mut Vec<u8>,
         effects: &mut Effects,
     ) -> Result<usize, Closing> {
-        let (mut used, mut turn) = (0, Turn::default());
-        while let Phase::Open { transport, header } = &mut self.phase {
+        let (mut used, mut turn) = (0, TurnBudget::default());
+        while let LinkPhase::Open { transport, header } = &mut self.phase {
             let rest = inbox.get_mut(used..).unwrap_or_default();
             let Some(known) = *header else {
                 let Some(block) = rest.first_chunk::<HEADER_BLOCK_LEN>() else { break };
@@ -129,7 +129,7 @@ pub(super) fn read<'a>(
     }
 }
 
-impl Protocol for Link {
+impl Protocol for Sv2Link {
     fn on_bytes(
         &mut self,
         inbox: &mut [u8],
@@ -139,11 +139,11 @@ impl Protocol for Link {
         effects: &mut Effects,
     ) -> Result<usize, Closing> {
         let mut used = 0;
-        if let Phase::Handshake(responder) = &mut self.phase {
+        if let LinkPhase::Handshake(responder) = &mut self.phase {
             let Some(act1) = inbox.first_chunk::<ACT1_LEN>() else { return Ok(0) };
             let Some(responder) = responder.take() else { return Ok(0) };
             let transport = responder.on_act1(act1, out).map_err(|error| broken(&error))?;
-            self.phase = Phase::Open { transport, header: None };
+            self.phase = LinkPhase::Open { transport, header: None };
             used = ACT1_LEN;
         }
         let mut plain = std::mem::take(&mut effects.frames);
@@ -206,7 +206,7 @@ impl Protocol for Link {
     }
 }
 
-impl fmt::Debug for Link {
+impl fmt::Debug for Sv2Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Link").finish_non_exhaustive()
     }

@@ -21,4 +21,4 @@ mod peer;
 mod request;
 mod session;
 
-pub use link::Link;
+pub use link::Sv2Link;

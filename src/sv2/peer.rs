@@ -13,7 +13,7 @@ use crate::work::{Hash256, Target};
 
 #[derive(Default)]
 pub(super) struct Peer {
-    channels: BTreeMap<u32, Channel>,
+    channels: BTreeMap<u32, PeerChannel>,
     /// Future jobs that came by a group's id, since its last SetNewPrevHash.
     groups: BTreeMap<u32, Vec<u32>>,
     opened: Option<Result<u32, String>>,
@@ -26,7 +26,7 @@ pub(super) struct Peer {
     pub(super) rolled_version: u32,
 }
 
-struct Channel {
+struct PeerChannel {
     standard: bool,
     group: u32,
     prefix: Vec<u8>,
@@ -124,7 +124,7 @@ impl Peer {
         if !standard {
             self.groups.entry(group).or_default();
         }
-        let channel = Channel {
+        let channel = PeerChannel {
             standard,
             group,
             prefix: prefix.to_vec(),
@@ -303,7 +303,7 @@ impl Peer {
     }
 }
 
-impl Channel {
+impl PeerChannel {
     fn run(&mut self, id: u32, job: Job) {
         // The server's duplicate check shows whether this repeats earlier work.
         self.nonce = 0;

@@ -31,7 +31,7 @@ pub(super) struct ChannelRequest<'a> {
 }
 
 /// Why a setup is refused: for the client, and for the log.
-pub(super) struct Refusal {
+pub(super) struct SetupRefusal {
     pub(super) flags: u32,
     pub(super) error_code: Str255<'static>,
     /// Reads on after "the miner".
@@ -59,8 +59,8 @@ impl Extensions {
 }
 
 /// Why this client cannot be served, if so.
-pub(super) fn refusal(setup: &SetupConnection<'_>) -> Option<Refusal> {
-    let refuse = |flags, error_code, why| Some(Refusal { flags, error_code, why });
+pub(super) fn refusal(setup: &SetupConnection<'_>) -> Option<SetupRefusal> {
+    let refuse = |flags, error_code, why| Some(SetupRefusal { flags, error_code, why });
     if setup.protocol != protocol::MINING {
         let code = codes::UNSUPPORTED_PROTOCOL;
         return refuse(0, code, "wants a protocol that is not mining: only that is served");

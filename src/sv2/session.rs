@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::{
-    announce::Announcer,
-    channel::{Channel, ChannelKind, ChannelOpening, SubmittedShare},
+    announce::JobAnnouncer,
+    channel::{ChannelKind, ChannelOpening, MiningChannel, SubmittedShare},
     codec::{
         Bytes32, ClientMessage, Extensions, Message, OpenExtendedMiningChannelSuccess,
         OpenMiningChannelError, OpenStandardMiningChannelSuccess, Reconnect,
@@ -18,24 +18,24 @@ use super::{
     },
     evicted::EvictedChannels,
     request::{
-        ChannelRequest, ClientSetup, Refusal, class_of, code_of, floor_of, hashrate, refusal,
+        ChannelRequest, ClientSetup, SetupRefusal, class_of, code_of, floor_of, hashrate, refusal,
         user_agent,
     },
 };
 use crate::{
-    stratum::{Account, Closing, Config, Effects, Origin, Pacing, is_urgent},
-    work::{Reject, Target, Work, vardiff::Change},
+    stratum::{Closing, Config, Effects, MinerAccount, Origin, Pacing, is_urgent},
+    work::{Reject, Target, Work, vardiff::DifficultyChange},
 };
 
-/// A miner's (or a proxy's) connection, once encrypted. Owned by its [`super::Link`].
+/// A miner's (or a proxy's) connection, once encrypted. Owned by its [`super::Sv2Link`].
 pub(super) struct Sv2Session {
     config: Arc<Config>,
     origin: Origin,
     setup: Option<ClientSetup>,
     extensions: Extensions,
     /// By id, ascending.
-    channels: Vec<Channel>,
-    announcer: Announcer,
+    channels: Vec<MiningChannel>,
+    announcer: JobAnnouncer,
     /// The connection's own extranonce1 is in use.
     own_place_used: bool,
     /// Channels with shares to answer at the end of this read.
@@ -57,7 +57,7 @@ impl Sv2Session {
             setup: None,
             extensions: Extensions::default(),
             channels: Vec::new(),
-            announcer: Announcer::default(),
+            announcer: JobAnnouncer::default(),
             own_place_used: false,
             unanswered: Vec::new(),
             evicted: EvictedChannels::default(),
@@ -252,7 +252,7 @@ impl Sv2Session {
         if self.setup.is_some() {
             return Err(violation("sent SetupConnection twice"));
         }
-        if let Some(Refusal { flags, error_code, why }) = refusal(setup) {
+        if let Some(SetupRefusal { flags, error_code, why }) = refusal(setup) {
             SetupConnectionError { flags, error_code }.append(out);
             return Err(violation(why));
         }
@@ -317,7 +317,7 @@ impl Sv2Session {
         let opening = ChannelOpening {
             id: self.announcer.new_id(),
             kind: request.kind,
-            account: Account::open(&self.origin, protocol, agent, class, now),
+            account: MinerAccount::open(&self.origin, protocol, agent, class, now),
             identity,
             extranonce1,
             place,
@@ -327,7 +327,7 @@ impl Sv2Session {
             hashrate,
             seen: self.origin.seen(&self.config),
         };
-        self.channels.push(Channel::new(opening, &self.config, work, now));
+        self.channels.push(MiningChannel::new(opening, &self.config, work, now));
         if self.idle_since.take().is_some() {
             self.pacing.restart_at(now);
         }
@@ -446,7 +446,7 @@ impl Sv2Session {
                 if !self.unanswered.contains(&channel_id) {
                     self.unanswered.push(channel_id);
                 }
-                if let Some(Change::Quick(_)) = change {
+                if let Some(DifficultyChange::Quick(_)) = change {
                     self.catch_up(work, now, out);
                     self.announcer.renew(&mut self.channels, at, work, now, out);
                 }

@@ -17,13 +17,13 @@ use super::{
 use crate::{
     books::{Counters, Roster, roster::Eviction},
     stratum::{
-        ClassRule, Classes, Limits,
-        gate::{self, Gate},
+        ClassRule, Classes, ConnectionLimits,
+        gate::{self, ConnectionGate},
     },
     work::fixture::{CURTIME, EASY, HARD, WorkFeed, pooled, solo, template, tip},
     work::{
         Admission, Announce, BuildJob, CoinbaseClass, Difficulty, Hash256, Payout, Refused, Share,
-        Template, Username, limits::Rules, merkle,
+        Template, Username, limits::LimitRules, merkle,
     },
 };
 
@@ -55,8 +55,8 @@ fn config() -> Config {
 }
 
 /// Room for this many channels besides the connection's own.
-fn within(channels: usize) -> Limits {
-    Limits { connections: channels, ..Limits::NONE }
+fn within(channels: usize) -> ConnectionLimits {
+    ConnectionLimits { connections: channels, ..ConnectionLimits::NONE }
 }
 
 impl Bench {
@@ -227,13 +227,14 @@ impl Bench {
     }
 
     /// Its connection comes through a gate that has no more places for channels than this.
-    fn with_places_for(&mut self, connections: usize) -> (Arc<Gate>, Arc<Eviction>) {
+    fn with_places_for(&mut self, connections: usize) -> (Arc<ConnectionGate>, Arc<Eviction>) {
         let (roster, eviction) = (Roster::new(self.now), Arc::<Eviction>::default());
-        let limits = Limits { connections, connections_per_ip: connections, unproven: 0 };
+        let limits = ConnectionLimits { connections, connections_per_ip: connections, unproven: 0 };
         let limits = tokio::sync::watch::channel(limits).1;
-        let gate = Arc::new(Gate::new(limits, Arc::default(), Arc::clone(&roster), 7));
+        let gate = Arc::new(ConnectionGate::new(limits, Arc::default(), Arc::clone(&roster), 7));
         let peer: std::net::SocketAddr = "203.0.113.7:5".parse().unwrap();
-        let place = gate.enter(peer.ip(), gate::Kind::Connection, &eviction, self.now).unwrap();
+        let place =
+            gate.enter(peer.ip(), gate::PlaceKind::Connection, &eviction, self.now).unwrap();
         let seen = Arc::default();
         self.session.origin = Origin::new(peer, roster, place, Arc::clone(&eviction), seen);
         (gate, eviction)
@@ -1034,7 +1035,7 @@ fn a_repeated_update_changes_nothing() {
 #[test]
 fn endless_opening_and_closing_of_channels_is_refused_by_name() {
     let mut bench = Bench::solo();
-    let rules = Rules { logins_per_minute: 10, ..Rules::default() };
+    let rules = LimitRules { logins_per_minute: 10, ..LimitRules::default() };
     bench.session.origin.roster.limiter().set_rules(rules, bench.now);
     bench.session.origin.peer = "203.0.113.7:5".parse().unwrap();
     for _ in 0..10 {
@@ -1090,8 +1091,8 @@ fn a_connection_on_which_nobody_has_had_a_share_is_closed_whole() {
     assert_eq!(bench.listen(), [""; 0]);
 }
 
-fn come_for_a_place(gate: &Arc<Gate>, bench: &Bench) -> gate::Place {
+fn come_for_a_place(gate: &Arc<ConnectionGate>, bench: &Bench) -> gate::MinerPlace {
     let newcomer = Arc::new(Eviction::of_channel(&Arc::default()));
     let from = "198.51.100.1".parse().unwrap();
-    gate.enter(from, gate::Kind::Channel, &newcomer, bench.now).unwrap()
+    gate.enter(from, gate::PlaceKind::Channel, &newcomer, bench.now).unwrap()
 }

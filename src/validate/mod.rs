@@ -5,12 +5,12 @@ mod seen;
 
 use std::sync::Arc;
 
-pub(crate) use seen::Seen;
+pub(crate) use seen::DuplicateCheck;
 pub use seen::{SeenBudget, SeenShares};
 
 use crate::work::{
-    CoinbaseClass, Difficulty, FoundBlock, Hash256, Job, Reject, Share, Submission, Target,
-    Username, Variant, Version, merkle,
+    CoinbaseClass, Difficulty, FoundBlock, Hash256, Job, Reject, Share, Submission,
+    SubmittedVersion, Target, Username, Variant, merkle,
 };
 
 /// What a connection was given with a job, as far as the value of a share depends on it.
@@ -57,7 +57,7 @@ pub enum RootSource<'a> {
 
 /// The result of a submission. A block counts whatever becomes of the share.
 #[derive(Debug)]
-pub struct Verdict {
+pub struct ShareVerdict {
     pub block: Option<Box<FoundBlock>>,
     /// This block has not been found before.
     pub(crate) is_new_block: bool,
@@ -80,7 +80,7 @@ pub fn check(
     username: &Username,
     seen: &mut SeenShares,
     scratch: &mut Vec<u8>,
-) -> Verdict {
+) -> ShareVerdict {
     let coinbase = job.coinbase(assignment.class);
     let variant = assignment.variant();
     let root = match source {
@@ -109,11 +109,11 @@ pub fn check(
     let refused = refuse(job, assignment, submission, moment, &hash);
     // A block is remembered whatever becomes of its share, so that it is counted once.
     let counts = is_block || refused.is_ok();
-    let seen = if counts { seen.insert(job.id, &hash, is_block) } else { Seen::Before };
+    let seen = if counts { seen.insert(job.id, &hash, is_block) } else { DuplicateCheck::Before };
     let fresh = match seen {
-        Seen::Fresh => Ok(()),
-        Seen::Before => Err(Reject::Duplicate),
-        Seen::Full => Err(Reject::TooMany),
+        DuplicateCheck::Fresh => Ok(()),
+        DuplicateCheck::Before => Err(Reject::Duplicate),
+        DuplicateCheck::Full => Err(Reject::TooMany),
     };
     let accepted = refused.and(fresh);
     let share = || Share {
@@ -131,9 +131,9 @@ pub fn check(
         username: username.clone(),
         miner: 0,
     };
-    let is_new_block = is_block && seen == Seen::Fresh;
+    let is_new_block = is_block && seen == DuplicateCheck::Fresh;
     let refused_block = (is_new_block && accepted.is_err()).then(share);
-    Verdict { block, is_new_block, share: accepted.map(|()| share()), refused_block }
+    ShareVerdict { block, is_new_block, share: accepted.map(|()| share()), refused_block }
 }
 
 /// The header that the miner hashed, its version and its hash.
@@ -144,9 +144,9 @@ fn hashed(job: &Job, submission: &Submission, root: &Hash256) -> (u32, [u8; 80],
     };
     let mask = submission.version_mask;
     let (masked, bits) = match submission.version {
-        Version::Job => return with(job.version),
-        Version::Whole(version) => return with(version),
-        Version::Rolled(bits) => (job.version & !mask | bits & mask, bits),
+        SubmittedVersion::Job => return with(job.version),
+        SubmittedVersion::Whole(version) => return with(version),
+        SubmittedVersion::Rolled(bits) => (job.version & !mask | bits & mask, bits),
     };
     if is_version_good(job, submission) {
         return with(masked);
@@ -162,10 +162,10 @@ fn hashed(job: &Job, submission: &Submission, root: &Hash256) -> (u32, [u8; 80],
 fn is_version_good(job: &Job, submission: &Submission) -> bool {
     let fixed = !submission.version_mask;
     match submission.version {
-        Version::Job => true,
-        Version::Whole(version) => version & fixed == job.version & fixed,
+        SubmittedVersion::Job => true,
+        SubmittedVersion::Whole(version) => version & fixed == job.version & fixed,
         // Firmware sends either the rolled bits or the whole version.
-        Version::Rolled(bits) => bits & fixed == 0 || bits & fixed == job.version & fixed,
+        SubmittedVersion::Rolled(bits) => bits & fixed == 0 || bits & fixed == job.version & fixed,
     }
 }
 

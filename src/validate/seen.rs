@@ -28,7 +28,7 @@ pub struct SeenShares {
 
 /// The result of trying to remember a share.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Seen {
+pub(crate) enum DuplicateCheck {
     Fresh,
     Before,
     /// Unknown whether it was sent before: there is no room to remember it.
@@ -77,7 +77,7 @@ impl SeenShares {
     }
 
     /// Remembers a share.
-    pub(crate) fn insert(&mut self, job: JobId, hash: &Hash256, is_block: bool) -> Seen {
+    pub(crate) fn insert(&mut self, job: JobId, hash: &Hash256, is_block: bool) -> DuplicateCheck {
         let at = self.jobs.iter().position(|(id, _)| *id == job).unwrap_or_else(|| {
             self.jobs.push((job, FxHashSet::default()));
             self.jobs.len() - 1
@@ -87,17 +87,17 @@ impl SeenShares {
         if self.len < OWN + self.lent {
             let fresh = shares.insert(fingerprint);
             self.len += u32::from(fresh);
-            return if fresh { Seen::Fresh } else { Seen::Before };
+            return if fresh { DuplicateCheck::Fresh } else { DuplicateCheck::Before };
         }
         if shares.contains(&fingerprint) {
-            return Seen::Before;
+            return DuplicateCheck::Before;
         }
         if !self.make_room(is_block) {
-            return Seen::Full;
+            return DuplicateCheck::Full;
         }
         self.jobs[at].1.insert(fingerprint);
         self.len += 1;
-        Seen::Fresh
+        DuplicateCheck::Fresh
     }
 
     /// Forgets jobs for which `keep` returns false.

@@ -29,11 +29,11 @@ impl Bench {
         Self::new(BuildJob::Classes, HARD, &solo(), least())
     }
 
-    fn check(&mut self, submission: &Submission) -> Verdict {
+    fn check(&mut self, submission: &Submission) -> ShareVerdict {
         self.check_at(submission, self.job.prevhash().to_owned(), false)
     }
 
-    fn check_at(&mut self, submission: &Submission, tip: Hash256, expired: bool) -> Verdict {
+    fn check_at(&mut self, submission: &Submission, tip: Hash256, expired: bool) -> ShareVerdict {
         let moment = ShareContext { tip: &tip, expired, ntime_max: CURTIME + 7200 };
         let nobody = Username("nobody".into());
         let (job, seen, scratch) = (&self.job, &mut self.seen, &mut Vec::new());
@@ -67,7 +67,7 @@ fn submission() -> Submission {
         extranonce: [7; 12],
         ntime: CURTIME,
         nonce: 0,
-        version: Version::Job,
+        version: SubmittedVersion::Job,
         version_mask: MASK,
     }
 }
@@ -85,9 +85,9 @@ fn reference_header(job: &Job, assignment: &Assignment, submission: &Submission)
     let txids = std::iter::once(coinbase.compute_txid().to_raw_hash())
         .chain(others.iter().map(|tx| bitcoin::hashes::sha256d::Hash::from_byte_array(tx.txid.0)));
     let version = match submission.version {
-        Version::Job => job.version,
-        Version::Rolled(bits) => job.version | bits & MASK,
-        Version::Whole(version) => version,
+        SubmittedVersion::Job => job.version,
+        SubmittedVersion::Rolled(bits) => job.version | bits & MASK,
+        SubmittedVersion::Whole(version) => version,
     };
     let header = bitcoin::block::Header {
         version: bitcoin::block::Version::from_consensus(version.cast_signed()),
@@ -111,7 +111,7 @@ proptest! {
         let job = JobBuilder::new(1).build(what, &template(1, EASY, transactions), &payout);
         let difficulty = Difficulty::pow2(exponent);
         let assignment = Assignment::new(CoinbaseClass::CLASSES[class], difficulty, quickdiff);
-        let version = [Version::Job, Version::Rolled(bits & MASK), Version::Whole(bits)][how];
+        let version = [SubmittedVersion::Job, SubmittedVersion::Rolled(bits & MASK), SubmittedVersion::Whole(bits)][how];
         let submission = Submission { extranonce, ntime: CURTIME, nonce, version, version_mask: MASK };
         let moment = ShareContext { tip: job.prevhash(), expired: false, ntime_max: CURTIME };
         let (nobody, mut seen) = (Username("".into()), SeenShares::default());
@@ -152,7 +152,7 @@ fn each_refusal_has_its_reason() {
     case(good, tip, true, Reject::StaleWork);
     case(Submission { ntime: MINTIME - 1, ..good }, tip, false, Reject::NtimeTooOld);
     case(Submission { ntime: CURTIME + 7201, ..good }, tip, false, Reject::NtimeTooNew);
-    let foreign = Submission { version: Version::Rolled(0x4000_0000), ..good };
+    let foreign = Submission { version: SubmittedVersion::Rolled(0x4000_0000), ..good };
     case(foreign, tip, false, Reject::BadVersion);
 }
 
@@ -177,10 +177,10 @@ fn too_easy_hashes_are_high_or_not_even_difficulty_1() {
 fn version_bits_may_come_alone_or_in_the_whole_version() {
     let mut bench = Bench::easy();
     let bits = 0x0012_2000;
-    let mined = bench.mine(Submission { version: Version::Rolled(bits), ..submission() });
+    let mined = bench.mine(Submission { version: SubmittedVersion::Rolled(bits), ..submission() });
     let share = bench.check(&mined).share.unwrap();
     assert_eq!(share.version, 0x2000_0000 | bits);
-    let whole = Submission { version: Version::Rolled(0x2000_0000 | bits), ..mined };
+    let whole = Submission { version: SubmittedVersion::Rolled(0x2000_0000 | bits), ..mined };
     // The same header again.
     assert_eq!(bench.check(&whole).share.unwrap_err(), Reject::Duplicate);
 }
@@ -188,10 +188,11 @@ fn version_bits_may_come_alone_or_in_the_whole_version() {
 #[test]
 fn a_whole_version_is_hashed_as_it_is_and_refused_beyond_the_mask() {
     let mut bench = Bench::easy();
-    let fine = bench.mine(Submission { version: Version::Whole(0x2012_2000), ..submission() });
+    let fine =
+        bench.mine(Submission { version: SubmittedVersion::Whole(0x2012_2000), ..submission() });
     assert_eq!(bench.check(&fine).share.unwrap().version, 0x2012_2000);
     // Rolled bits alone make another header.
-    let bits = Submission { version: Version::Whole(0x0012_2000), ..fine };
+    let bits = Submission { version: SubmittedVersion::Whole(0x0012_2000), ..fine };
     assert_eq!(bench.check(&bits).share.unwrap_err(), Reject::BadVersion);
 }
 
@@ -202,20 +203,20 @@ fn a_block_is_found_on_the_header_that_was_hashed() {
     let mut bench = Bench::new(BuildJob::Classes, EASY, &solo(), least());
     let tip = *bench.job.prevhash();
     let cases = [
-        (Version::Whole(0x2000_0020), 0x2000_0020),
-        (Version::Whole(0x6000_2000), 0x6000_2000),
-        (Version::Whole(0x0000_2000), 0x0000_2000),
-        (Version::Rolled(0x2000_0020), 0x2000_0020),
-        (Version::Rolled(0x0000_2020), 0x2000_2020),
-        (Version::Rolled(0x4000_2000), 0x6000_2000),
+        (SubmittedVersion::Whole(0x2000_0020), 0x2000_0020),
+        (SubmittedVersion::Whole(0x6000_2000), 0x6000_2000),
+        (SubmittedVersion::Whole(0x0000_2000), 0x0000_2000),
+        (SubmittedVersion::Rolled(0x2000_0020), 0x2000_0020),
+        (SubmittedVersion::Rolled(0x0000_2020), 0x2000_2020),
+        (SubmittedVersion::Rolled(0x4000_2000), 0x6000_2000),
         // As in BIP 310.
-        (Version::Rolled(0x4000_2000), 0x2000_2000),
+        (SubmittedVersion::Rolled(0x4000_2000), 0x2000_2000),
     ];
     for (version, hashed) in cases {
         let claims = (0..64).map(|nonce| Submission { nonce, version, ..submission() });
         let mut blocks = 0;
         for claim in claims {
-            let whole = Submission { version: Version::Whole(hashed), ..claim };
+            let whole = Submission { version: SubmittedVersion::Whole(hashed), ..claim };
             let header = reference_header(&bench.job, &bench.assignment, &whole);
             let verdict = bench.check_at(&claim, tip, false);
             assert_eq!(verdict.share.unwrap_err(), Reject::BadVersion);
@@ -225,7 +226,7 @@ fn a_block_is_found_on_the_header_that_was_hashed() {
             blocks += 1;
             let block = verdict.block.expect("the miner has found one");
             assert!(bench.job.block_target.is_met_by(&Hash256::sha256d(&block.header)));
-            if let Version::Whole(_) = version {
+            if let SubmittedVersion::Whole(_) = version {
                 assert_eq!(block.header, header);
             }
         }
@@ -241,7 +242,7 @@ fn a_block_is_found_whatever_becomes_of_its_share() {
         submission(),
         Submission { ntime: MINTIME - 1, ..submission() },
         Submission { ntime: u32::MAX, ..submission() },
-        Submission { version: Version::Rolled(0x4000_0000), ..submission() },
+        Submission { version: SubmittedVersion::Rolled(0x4000_0000), ..submission() },
     ];
     for base in bases {
         let verdict = (0..)
@@ -269,23 +270,23 @@ fn a_flood_of_shares_is_refused_and_none_is_forgotten() {
     let mut seen = SeenShares::default();
     let job = |i: u64| crate::work::JobId(u32::try_from(i % 3).unwrap());
     let mut accepted = 0;
-    while seen.insert(job(accepted), &numbered(accepted), false) == Seen::Fresh {
+    while seen.insert(job(accepted), &numbered(accepted), false) == DuplicateCheck::Fresh {
         accepted += 1;
         assert!(accepted < 20_000, "bounded");
     }
     assert!(accepted >= 16_384);
     for i in 0..accepted {
-        assert_eq!(seen.insert(job(i), &numbered(i), false), Seen::Before);
+        assert_eq!(seen.insert(job(i), &numbered(i), false), DuplicateCheck::Before);
     }
     for i in accepted..accepted * 2 {
-        assert_eq!(seen.insert(job(i), &numbered(i), false), Seen::Full);
+        assert_eq!(seen.insert(job(i), &numbered(i), false), DuplicateCheck::Full);
     }
     // A block still has room, and is counted once.
     let block = numbered(accepted);
-    assert_eq!(seen.insert(job(0), &block, true), Seen::Fresh);
-    assert_eq!(seen.insert(job(0), &block, true), Seen::Before);
+    assert_eq!(seen.insert(job(0), &block, true), DuplicateCheck::Fresh);
+    assert_eq!(seen.insert(job(0), &block, true), DuplicateCheck::Before);
     seen.retain(|_| false);
-    assert_eq!(seen.insert(job(0), &numbered(0), false), Seen::Fresh);
+    assert_eq!(seen.insert(job(0), &numbered(0), false), DuplicateCheck::Fresh);
 }
 
 #[test]
@@ -293,7 +294,7 @@ fn an_operator_who_wants_more_shares_gets_room_for_more() {
     let mut seen = SeenShares::default();
     seen.expect(10_000);
     let job = crate::work::JobId(1);
-    assert!((0..100_000).all(|i| seen.insert(job, &numbered(i), false) == Seen::Fresh));
+    assert!((0..100_000).all(|i| seen.insert(job, &numbered(i), false) == DuplicateCheck::Fresh));
 }
 
 #[test]
@@ -303,8 +304,9 @@ fn flooders_leave_room_for_others_and_give_theirs_back() {
     let mut flooders = Vec::new();
     let first_full = loop {
         let mut seen = SeenShares::new(Arc::clone(&seen_budget));
-        let accepted =
-            (0..).take_while(|i| seen.insert(job, &numbered(*i), false) == Seen::Fresh).count();
+        let accepted = (0..)
+            .take_while(|i| seen.insert(job, &numbered(*i), false) == DuplicateCheck::Fresh)
+            .count();
         flooders.push(seen);
         if accepted < 16_384 {
             break accepted;
@@ -313,7 +315,7 @@ fn flooders_leave_room_for_others_and_give_theirs_back() {
     };
     assert!(first_full >= 256, "each has its own in any case");
     let mut honest = SeenShares::new(Arc::clone(&seen_budget));
-    assert!((0..256).all(|i| honest.insert(job, &numbered(i), false) == Seen::Fresh));
+    assert!((0..256).all(|i| honest.insert(job, &numbered(i), false) == DuplicateCheck::Fresh));
     drop(flooders);
-    assert!((256..5000).all(|i| honest.insert(job, &numbered(i), false) == Seen::Fresh));
+    assert!((256..5000).all(|i| honest.insert(job, &numbered(i), false) == DuplicateCheck::Fresh));
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// on. Both are in the type, since every connection has an allowance.
 ///
 /// There is one for each thing that is limited. What strangers do is limited by address in
-/// `work/limits`, which uses governor's table for that; log lines are limited by [`super::Ration`],
+/// `work/limits`, which uses governor's table for that; log lines are limited by [`super::LogRation`],
 /// which counts what it swallows.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Allowance<const EACH_US: u64, const OWED_MAX: u32> {

@@ -11,10 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::trial::Trial;
+use self::trial::ProposalTrial;
 use super::{
     Admission, Announce, BuildJob, CoinbaserRequest, Hash256, Job, JobBuilder, Payout, PoolTerms,
-    Template, TemplateKind, Upcoming, Work,
+    Template, TemplateKind, UpcomingJob, Work,
 };
 
 /// What happens to miners when no pool answers.
@@ -80,14 +80,14 @@ pub struct Assembler {
     /// The last payout that a node would accept in a block.
     good: Option<Arc<Payout>>,
     distrust: Distrust,
-    trial: Option<Trial>,
+    trial: Option<ProposalTrial>,
     /// The tip and the terms that a node was last asked about.
     judged: Option<(Hash256, Arc<Payout>)>,
     /// What to ask a node about.
     proposal: Option<Arc<Job>>,
     /// Newest first.
     jobs: Vec<Arc<Job>>,
-    upcoming: Option<Arc<Upcoming>>,
+    upcoming: Option<Arc<UpcomingJob>>,
     /// When each of `jobs` was published.
     born: VecDeque<Instant>,
     /// Until when to wait for the pool's split.

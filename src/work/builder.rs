@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Coinbase, CoinbaseClass, Hash256, Job, JobId, Payout, Template, TemplateKind, TipHeader,
-    Upcoming, VERSION_ROLLING_MASK, job::Coinbases,
+    UpcomingJob, VERSION_ROLLING_MASK, job::Coinbases,
 };
 
 /// Which coinbases a job gets.
@@ -47,7 +47,7 @@ impl JobBuilder {
         what: BuildJob,
         template: &Arc<Template>,
         payout: &Arc<Payout>,
-        upcoming: Option<&Upcoming>,
+        upcoming: Option<&UpcomingJob>,
     ) -> Arc<Job> {
         let what = match template.kind {
             TemplateKind::Tip => BuildJob::SubsidyOnly,
@@ -80,14 +80,14 @@ impl JobBuilder {
         &mut self,
         job: &Job,
         halving_interval: u32,
-        before: Option<Arc<Upcoming>>,
-    ) -> Option<Arc<Upcoming>> {
+        before: Option<Arc<UpcomingJob>>,
+    ) -> Option<Arc<UpcomingJob>> {
         let template = &job.template;
         let height = template.height.checked_add(1)?;
         let halved = height.is_multiple_of(halving_interval);
         let subsidy = template.subsidy() >> u32::from(halved);
         let known = (height, job.version, subsidy);
-        let is_it = |it: &Arc<Upcoming>| {
+        let is_it = |it: &Arc<UpcomingJob>| {
             (it.height, it.version, it.subsidy) == known
                 && it.payout.same_terms(&job.payout)
                 && it.payout.tag_secondary == job.payout.tag_secondary
@@ -107,7 +107,7 @@ impl JobBuilder {
         };
         let tip = Template::tip(Arc::clone(&template.source), &tip);
         let coinbase = Coinbase::build(CoinbaseClass::Empty, &tip, &job.payout, prefix);
-        Some(Arc::new(Upcoming::new(id, known, Arc::clone(&job.payout), prefix, coinbase)))
+        Some(Arc::new(UpcomingJob::new(id, known, Arc::clone(&job.payout), prefix, coinbase)))
     }
 
     /// An id and an extranonce prefix that no other job has.

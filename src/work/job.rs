@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    Coinbase, CoinbaseClass, Coinbaser, Hash256, Payout, PoolTerms, Target, Template, Upcoming,
+    Coinbase, CoinbaseClass, Coinbaser, Hash256, Payout, PoolTerms, Target, Template, UpcomingJob,
     VERSION_ROLLING_MASK,
 };
 
@@ -161,7 +161,7 @@ pub struct Work {
     /// How fast the newest job goes out to miners.
     pub announce: Announce,
     /// The subsidy-only job of the next tip, where it can be known in advance.
-    pub upcoming: Option<Arc<Upcoming>>,
+    pub upcoming: Option<Arc<UpcomingJob>>,
     /// Counts publications.
     pub sequence: u64,
     pub admission: Admission,

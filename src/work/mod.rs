@@ -47,14 +47,14 @@ pub use nbits::Nbits;
 pub use outcome::BlockOutcome;
 pub use payout::{Coinbaser, CoinbaserRequest, Payout, PayoutOutput, PoolTerms, VoidNow};
 pub(crate) use printable::{printable, printable_bytes};
-pub(crate) use ration::Ration;
+pub(crate) use ration::LogRation;
 pub(crate) use refused::Refused;
-pub use share::{FoundBlock, Reject, Share, Submission, Username, Version};
+pub use share::{FoundBlock, Reject, Share, Submission, SubmittedVersion, Username};
 pub(crate) use share_queue::{ShareBatch, ShareLane};
 pub use target::{Difficulty, Target};
 pub(crate) use target::{HASHES_PER_DIFFICULTY, hash_difficulty};
 pub use template::{BlockLimits, Template, TemplateKind, TemplateTx, TipHeader};
-pub(crate) use upcoming::Upcoming;
+pub(crate) use upcoming::UpcomingJob;
 
 /// Bits of the version that miners may roll (BIP 320).
 pub(crate) const VERSION_ROLLING_MASK: u32 = 0x1fff_e000;

@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 /// Lets one line through in a while, and counts the others, which an `Allowance` does not.
 #[derive(Clone, Debug)]
-pub(crate) struct Ration {
+pub(crate) struct LogRation {
     each: Duration,
     last: Option<Instant>,
     unsaid: u64,
 }
 
-impl Ration {
+impl LogRation {
     pub(crate) const fn new(each: Duration) -> Self {
         Self { each, last: None, unsaid: 0 }
     }
@@ -27,7 +27,7 @@ impl Ration {
 }
 
 /// For what strangers cause by the thousand: often enough to see that it continues.
-impl Default for Ration {
+impl Default for LogRation {
     fn default() -> Self {
         Self::new(SAY_EACH)
     }
@@ -41,7 +41,7 @@ mod tests {
 
     #[test]
     fn one_line_per_interval_gets_through_and_says_how_many_did_not() {
-        let mut ration = Ration::default();
+        let mut ration = LogRation::default();
         #[expect(clippy::disallowed_methods, reason = "any origin will do")]
         let start = Instant::now();
         assert_eq!(ration.may_say(start), Some(0));

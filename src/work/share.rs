@@ -11,14 +11,14 @@ pub struct Submission {
     pub extranonce: [u8; 12],
     pub ntime: u32,
     pub nonce: u32,
-    pub version: Version,
+    pub version: SubmittedVersion,
     /// Bits of the version that it may roll.
     pub version_mask: u32,
 }
 
 /// How a miner gives the version of its header.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Version {
+pub enum SubmittedVersion {
     /// Nothing: it is the job's.
     Job,
     /// Stratum V1: the bits that it rolled, before masking.

@@ -22,18 +22,18 @@ pub(crate) struct WorkInputs {
     /// Jobs that nodes should be asked about.
     pub(crate) proposals: watch::Sender<Option<Arc<Job>>>,
     /// What nodes said about blocks of a job.
-    pub(crate) verdicts: mpsc::Receiver<Verdict>,
+    pub(crate) verdicts: mpsc::Receiver<ProposalVerdict>,
 }
 
 /// A node's answer to a block proposal.
-pub(crate) struct Verdict {
+pub(crate) struct ProposalVerdict {
     pub(crate) job: Arc<Job>,
     /// None: it gave no answer.
     pub(crate) accepted: Option<bool>,
 }
 
 /// Where work goes.
-pub(crate) struct Outputs {
+pub(crate) struct WorkOutputs {
     /// For those who watch from the start.
     latest: watch::Sender<Option<Arc<Work>>>,
     /// For miners, who are admitted once the first work exists.
@@ -41,7 +41,7 @@ pub(crate) struct Outputs {
     miners: Option<watch::Sender<Arc<Work>>>,
 }
 
-impl Outputs {
+impl WorkOutputs {
     /// The returned receiver yields the work for miners as soon as there is any.
     pub(crate) fn new(
         latest: watch::Sender<Option<Arc<Work>>>,
@@ -68,7 +68,11 @@ impl Outputs {
 }
 
 /// Publishes work until `shutdown`. The first appears when there is something to mine.
-pub(crate) async fn run(mut inputs: WorkInputs, mut outputs: Outputs, shutdown: CancellationToken) {
+pub(crate) async fn run(
+    mut inputs: WorkInputs,
+    mut outputs: WorkOutputs,
+    shutdown: CancellationToken,
+) {
     let config = match inputs.configs.wait_for(Option::is_some).await.as_deref() {
         Ok(Some(config)) => AssemblerConfig::clone(config),
         _ => return,

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use super::{Coinbase, JobId, Payout};
 
 /// Becomes a [`Job`](super::Job) of the same id if the next tip is what it was built for.
-pub struct Upcoming {
+pub struct UpcomingJob {
     pub id: JobId,
     pub(crate) height: u32,
     /// The template's, without bits under the rolling mask.
@@ -25,7 +25,7 @@ pub struct Upcoming {
     rendered: OnceLock<Bytes>,
 }
 
-impl Upcoming {
+impl UpcomingJob {
     pub(super) fn new(
         id: JobId,
         (height, version, subsidy): (u32, u32, u64),
@@ -43,7 +43,7 @@ impl Upcoming {
     }
 }
 
-impl fmt::Debug for Upcoming {
+impl fmt::Debug for UpcomingJob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Upcoming")
             .field("id", &self.id)

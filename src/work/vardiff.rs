@@ -21,7 +21,7 @@ pub(crate) struct VardiffConfig {
 
 /// A change of difficulty.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Change {
+pub(crate) enum DifficultyChange {
     /// With the next job.
     Next(Difficulty),
     /// At once, with a clean duplicate of the job: the miner is far too fast.
@@ -98,7 +98,7 @@ impl Vardiff {
     ///
     /// A share at an older difficulty shows that the miner is alive, but not how fast it is at the
     /// present one: what was in flight during a change must not cause another.
-    pub(crate) fn on_share(&mut self, at: Difficulty, now: Instant) -> Option<Change> {
+    pub(crate) fn on_share(&mut self, at: Difficulty, now: Instant) -> Option<DifficultyChange> {
         self.last_share = now;
         if at != self.difficulty {
             return None;
@@ -113,7 +113,9 @@ impl Vardiff {
         if self.window_shares == QUICK_SHARES && each * QUICK_RATE <= aim {
             let factor =
                 (aim / each.max(EACH_LEAST_S)).clamp(QUICK_FACTOR_LEAST, QUICK_FACTOR_MOST);
-            return self.change_at(self.difficulty.get() * factor, now).map(Change::Quick);
+            return self
+                .change_at(self.difficulty.get() * factor, now)
+                .map(DifficultyChange::Quick);
         }
         if self.window_shares < WINDOW_SHARES {
             return None;
@@ -127,11 +129,11 @@ impl Vardiff {
             None
         };
         self.restart(now);
-        change.map(Change::Next)
+        change.map(DifficultyChange::Next)
     }
 
     /// Whether the gateway can bear a fixed difficulty.
-    fn flood(&mut self, now: Instant) -> Option<Change> {
+    fn flood(&mut self, now: Instant) -> Option<DifficultyChange> {
         if self.window_shares < FLOOD_SHARES {
             return None;
         }
@@ -141,15 +143,15 @@ impl Vardiff {
         if took > FLOOD_TIME {
             return None;
         }
-        Difficulty::new(self.difficulty.get() / each.max(EACH_LEAST_S)).map(Change::Flood)
+        Difficulty::new(self.difficulty.get() / each.max(EACH_LEAST_S)).map(DifficultyChange::Flood)
     }
 
     /// Asks for more at once: the miner sends more shares than can be told from duplicates.
-    pub(crate) fn on_excess(&mut self, now: Instant) -> Option<Change> {
+    pub(crate) fn on_excess(&mut self, now: Instant) -> Option<DifficultyChange> {
         if self.window_shares == 0 && now < self.window_start + EXCESS_EACH {
             return None;
         }
-        self.change_at(self.difficulty.get() * QUICK_FACTOR_LEAST, now).map(Change::Quick)
+        self.change_at(self.difficulty.get() * QUICK_FACTOR_LEAST, now).map(DifficultyChange::Quick)
     }
 
     /// When [`Self::on_deadline`] wants to be called.
@@ -158,14 +160,14 @@ impl Vardiff {
     }
 
     /// Eases the difficulty of a miner that has been silent for too long.
-    pub(crate) fn on_deadline(&mut self, now: Instant) -> Option<Change> {
+    pub(crate) fn on_deadline(&mut self, now: Instant) -> Option<DifficultyChange> {
         if now < self.deadline() {
             return None;
         }
         let change = self.change_at(self.difficulty.get() / 2.0, now);
         self.restart(now);
         self.last_share = now;
-        change.map(Change::Next)
+        change.map(DifficultyChange::Next)
     }
 
     /// The target time between shares.

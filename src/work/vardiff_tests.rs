@@ -65,15 +65,15 @@ impl Bench {
                 self.difficulty = self.vardiff.difficulty();
             }
             match change {
-                Some(Change::Quick(difficulty)) => {
+                Some(DifficultyChange::Quick(difficulty)) => {
                     self.quick += 1;
                     self.difficulty = difficulty;
                     self.waiting = None;
                 }
-                Some(Change::Next(_)) => {
+                Some(DifficultyChange::Next(_)) => {
                     self.waiting.get_or_insert(self.now + Duration::from_secs(20));
                 }
-                Some(Change::Flood(_)) => unreachable!("nothing is fixed here"),
+                Some(DifficultyChange::Flood(_)) => unreachable!("nothing is fixed here"),
                 None => {}
             }
         }
@@ -223,7 +223,7 @@ fn a_fixed_difficulty_stays_except_in_a_flood() {
         }
         assert_eq!(changes.len(), if flood.is_some() { 3 } else { 0 }, "{each_ms} ms");
         for change in changes {
-            let Change::Flood(enough) = change else { panic!("{change:?}") };
+            let DifficultyChange::Flood(enough) = change else { panic!("{change:?}") };
             assert!((enough.get() / flood.unwrap() - 1.0).abs() < 1e-9, "{enough:?}");
         }
     }

@@ -16,7 +16,7 @@ use gatewayd::{
     validate::{self, Assignment, SeenShares, ShareContext},
     work::{
         Admission, Announce, BuildJob, CoinbaseClass, Difficulty, Hash256, Job, JobBuilder, Payout,
-        Share, Submission, Template, TemplateKind, TemplateTx, Username, Version, Work,
+        Share, Submission, SubmittedVersion, Template, TemplateKind, TemplateTx, Username, Work,
     },
 };
 use tokio::{sync::watch, time::timeout};
@@ -133,7 +133,7 @@ impl Rig {
                 extranonce: [7; 12],
                 ntime: now(),
                 nonce: self.nonce,
-                version: Version::Rolled(self.nonce << 13 & 0x1fff_e000),
+                version: SubmittedVersion::Rolled(self.nonce << 13 & 0x1fff_e000),
                 version_mask: 0x1fff_e000,
             };
             let moment =

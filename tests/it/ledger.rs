@@ -13,7 +13,7 @@ use crate::common::{bitcoind::Bitcoind, eventually, gateway::Gateway};
 use gatewayd::{
     books::{
         Counters, MinerProtocol, Roster,
-        roster::{About, Presence},
+        roster::{MinerInfo, RosterEntry},
     },
     devnet::miner::{Miner, MinerOptions},
     ledger::{
@@ -31,7 +31,7 @@ struct Side {
     ledger: Ledger,
     roster: Arc<Roster>,
     counters: Arc<Counters>,
-    miner: Presence,
+    miner: RosterEntry,
     _news: std::sync::mpsc::Sender<BlockNews>,
 }
 
@@ -51,8 +51,11 @@ impl Side {
         };
         let keep_history = Duration::from_secs(90 * 86_400);
         let ledger = ledger::spawn(LedgerConfig { data_dir: dir.to_owned(), keep_history }, inputs);
-        let about =
-            About { user_agent: "x/1".into(), class: CoinbaseClass::Default, workers: Vec::new() };
+        let about = MinerInfo {
+            user_agent: "x/1".into(),
+            class: CoinbaseClass::Default,
+            workers: Vec::new(),
+        };
         let peer = "127.0.0.1:1".parse().unwrap();
         let miner = roster.enter(peer, MinerProtocol::Sv1, about, &Arc::default(), now());
         Self { ledger, roster, counters, miner, _news: sender }

@@ -9,7 +9,7 @@ use gatewayd::{
     validate::{Assignment, RootSource, SeenShares, ShareContext, check},
     work::{
         BuildJob, CoinbaseClass, Difficulty, Hash256, JobBuilder, Nbits, Payout, Submission,
-        Template, TipHeader, Username, Version,
+        SubmittedVersion, Template, TipHeader, Username,
     },
 };
 
@@ -217,7 +217,7 @@ fn subsidy_only_blocks_are_accepted_after_a_halving() {
             extranonce: [1; 12],
             ntime: header.curtime,
             nonce,
-            version: Version::Job,
+            version: SubmittedVersion::Job,
             version_mask: 0,
         };
         let (mut seen, mut scratch) = (SeenShares::default(), Vec::new());

@@ -5,7 +5,7 @@ use std::{collections::HashSet, net::SocketAddr, sync::Arc, time::Duration};
 use crate::common::until;
 use gatewayd::{
     books::{Counters, Roster},
-    listener::{self, Limits, ListenerConfig, TlsOffer},
+    listener::{self, ConnectionLimits, ListenerConfig, TlsOffer},
     stratum::{Config, Context},
     sv2::noise::{AuthorityKey, Identity},
     work::{
@@ -60,7 +60,7 @@ fn work(admission: Admission) -> Arc<Work> {
     })
 }
 
-fn open(limits: Limits) -> House {
+fn open(limits: ConnectionLimits) -> House {
     let (work, receiver) = watch::channel(work(Admission::Open));
     let (counters, shutdown) = (Arc::<Counters>::default(), CancellationToken::new());
     let context = Context {
@@ -96,7 +96,8 @@ fn now() -> std::time::Instant {
     tokio::time::Instant::now().into_std()
 }
 
-const ROOMY: Limits = Limits { connections: 10_000, connections_per_ip: 10_000, unproven: 0 };
+const ROOMY: ConnectionLimits =
+    ConnectionLimits { connections: 10_000, connections_per_ip: 10_000, unproven: 0 };
 
 /// A miner with its first work, and its extranonce1.
 async fn subscribe(addr: SocketAddr) -> Option<(BufReader<TcpStream>, String)> {
@@ -131,7 +132,7 @@ async fn a_crowd_gets_work_at_once_each_in_its_own_space() {
 
 #[tokio::test]
 async fn surplus_connections_are_closed_and_the_others_stay() {
-    let house = open(Limits { connections: 10, connections_per_ip: 2, unproven: 0 });
+    let house = open(ConnectionLimits { connections: 10, connections_per_ip: 2, unproven: 0 });
     let first = subscribe(house.addr).await.unwrap();
     let _second = subscribe(house.addr).await.unwrap();
     assert!(timeout(Duration::from_secs(5), subscribe(house.addr)).await.unwrap().is_none());

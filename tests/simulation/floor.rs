@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use gatewayd::{
-    stratum::{Closing, Effects, Limits, Origin, Protocol},
+    stratum::{Closing, ConnectionLimits, Effects, Origin, Protocol},
     sv1, sv2,
     work::{Admission, Work},
 };
@@ -93,7 +93,7 @@ impl World {
         let (now, config) = (self.instant(), Arc::clone(&self.config));
         // Extranonce prefixes that no other connection has.
         let first = u32::try_from(number << 8).unwrap().to_be_bytes();
-        let limits = Limits { connections: 0xFE, ..Limits::NONE };
+        let limits = ConnectionLimits { connections: 0xFE, ..ConnectionLimits::NONE };
         let mut origin = Origin::alone_within(limits, &Arc::default(), first, now);
         (origin.roster, origin.seen_budget) =
             (Arc::clone(&self.roster), Arc::clone(&self.seen_budget));
@@ -102,7 +102,7 @@ impl World {
         let session: Box<dyn Protocol> = if speaks == 0 {
             Box::new(sv1::Sv1Session::new(config, origin, &work, now))
         } else {
-            Box::new(sv2::Link::new(config, Arc::clone(&self.identity), origin, &work, now))
+            Box::new(sv2::Sv2Link::new(config, Arc::clone(&self.identity), origin, &work, now))
         };
         self.rigs[rig].conn = Some(Conn {
             number,

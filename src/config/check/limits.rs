@@ -4,13 +4,13 @@ use super::Check;
 use crate::{
     config::raw,
     work::{
-        limits::Rules,
+        limits::LimitRules,
         networks::{Network, Networks},
     },
 };
 
 impl Check {
-    pub(super) fn limits(&mut self, raw: &raw::Limits) -> Option<Rules> {
+    pub(super) fn limits(&mut self, raw: &raw::Limits) -> Option<LimitRules> {
         let ban_first = self.duration("limits.ban_first", &raw.ban_first);
         let ban_longest = self.duration("limits.ban_longest", &raw.ban_longest);
         let [allow, deny] = [("limits.allow", &raw.allow), ("limits.deny", &raw.deny)].map(
@@ -26,7 +26,7 @@ impl Check {
                  to this; ban_first = \"0s\" turns bans off",
             );
         }
-        Some(Rules {
+        Some(LimitRules {
             connections_per_minute: raw.connections_per_minute,
             logins_per_minute: raw.logins_per_minute,
             bad_shares_per_minute: raw.bad_shares_per_minute,

@@ -49,7 +49,7 @@ impl Check {
         })
     }
 
-    fn places(&mut self, raw: &raw::Raw) -> listener::Limits {
+    fn places(&mut self, raw: &raw::Raw) -> listener::ConnectionLimits {
         let (connections, connections_per_ip) =
             (raw.stratum.max_connections, raw.stratum.max_connections_per_ip);
         if connections == 0 || connections_per_ip == 0 {
@@ -59,7 +59,7 @@ impl Check {
             );
         }
         let unproven = raw.limits.unproven_places;
-        listener::Limits { connections, connections_per_ip, unproven }
+        listener::ConnectionLimits { connections, connections_per_ip, unproven }
     }
 
     /// What holds for all miners, but for those of a port that says otherwise.

@@ -3,18 +3,18 @@
 use serde::Deserialize;
 
 use super::suggest_difficulty::bounded;
-use crate::{stratum::Asked, sv1::message::Request, work::Difficulty};
+use crate::{stratum::RequestedDifficulty, sv1::message::RpcRequest, work::Difficulty};
 
 /// Who logs in, and with what request.
 #[derive(Debug, Default, PartialEq)]
-pub(in crate::sv1) struct Login {
+pub(in crate::sv1) struct AuthorizeParams {
     /// Empty when it is missing or too long for any worker.
     pub(in crate::sv1) name: Box<str>,
-    pub(in crate::sv1) asked: Option<Asked>,
+    pub(in crate::sv1) asked: Option<RequestedDifficulty>,
 }
 
-impl Login {
-    pub(in crate::sv1) fn read(request: &Request<'_>) -> Self {
+impl AuthorizeParams {
+    pub(in crate::sv1) fn read(request: &RpcRequest<'_>) -> Self {
         #[derive(Deserialize)]
         #[serde(untagged)]
         enum Element {
@@ -34,20 +34,23 @@ impl Login {
 
 /// `d=65536`, `diff=64k`, `x,d=1M`, `fd=1024;x`: what pools and rental markets use the password
 /// for. `fd` is fixed; the others are where vardiff begins, and its floor.
-fn asked(password: &str) -> Option<Asked> {
+fn asked(password: &str) -> Option<RequestedDifficulty> {
     let parts = password.split([',', ';', '&', '|', ' ']).take(PARTS_MAX);
     let wishes = parts.filter_map(|part| {
         let (key, value) = part.split_once('=')?;
         let difficulty = number(value.trim())?;
         let is = |name: &str| key.trim().eq_ignore_ascii_case(name);
         if is("fd") {
-            return Some(Asked::Fixed(difficulty));
+            return Some(RequestedDifficulty::Fixed(difficulty));
         }
-        ["d", "diff", "difficulty"].into_iter().any(is).then_some(Asked::AtLeast(difficulty))
+        ["d", "diff", "difficulty"]
+            .into_iter()
+            .any(is)
+            .then_some(RequestedDifficulty::AtLeast(difficulty))
     });
     // A fixed one overrides others; otherwise the first counts.
     wishes.reduce(|first, next| match (first, next) {
-        (Asked::AtLeast(_), Asked::Fixed(_)) => next,
+        (RequestedDifficulty::AtLeast(_), RequestedDifficulty::Fixed(_)) => next,
         _ => first,
     })
 }
@@ -76,16 +79,16 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn case(password: &str, wanted: Option<Asked>) {
+    fn case(password: &str, wanted: Option<RequestedDifficulty>) {
         assert_eq!(asked(password), wanted, "{password:?}");
     }
 
-    fn at_least(difficulty: f64) -> Option<Asked> {
-        Difficulty::new(difficulty).map(Asked::AtLeast)
+    fn at_least(difficulty: f64) -> Option<RequestedDifficulty> {
+        Difficulty::new(difficulty).map(RequestedDifficulty::AtLeast)
     }
 
-    fn fixed(difficulty: f64) -> Option<Asked> {
-        Difficulty::new(difficulty).map(Asked::Fixed)
+    fn fixed(difficulty: f64) -> Option<RequestedDifficulty> {
+        Difficulty::new(difficulty).map(RequestedDifficulty::Fixed)
     }
 
     #[test]
@@ -156,12 +159,12 @@ mod tests {
             ("[\"a\",\"x\",[\"more\"]]", "a"),
         ] {
             let line = format!(r#"{{"id":1,"method":"mining.authorize","params":{params}}}"#);
-            let login = Login::read(&Request::parse(line.as_bytes()).unwrap());
-            assert_eq!(login, Login { name: name.into(), asked: None }, "{params}");
+            let login = AuthorizeParams::read(&RpcRequest::parse(line.as_bytes()).unwrap());
+            assert_eq!(login, AuthorizeParams { name: name.into(), asked: None }, "{params}");
         }
         let long = "x".repeat(301);
         let line = format!(r#"{{"id":1,"method":"mining.authorize","params":["{long}","d=8"]}}"#);
-        let login = Login::read(&Request::parse(line.as_bytes()).unwrap());
-        assert_eq!(login, Login { name: "".into(), asked: at_least(8.0) });
+        let login = AuthorizeParams::read(&RpcRequest::parse(line.as_bytes()).unwrap());
+        assert_eq!(login, AuthorizeParams { name: "".into(), asked: at_least(8.0) });
     }
 }

@@ -9,7 +9,7 @@ use serde::{
 
 use super::suggest_difficulty::Wire;
 use crate::{
-    sv1::{error::write_result, hex::parse_hex_u32, message::Request},
+    sv1::{error::write_result, hex::parse_hex_u32, message::RpcRequest},
     work::Difficulty,
 };
 
@@ -29,7 +29,7 @@ pub(in crate::sv1) struct Configure {
 impl Configure {
     /// None when the parameters are not a list of names, perhaps followed by their values. Of the
     /// version bits, no more than `rollable` are granted.
-    pub(in crate::sv1) fn read(request: &Request<'_>, rollable: u32) -> Option<Self> {
+    pub(in crate::sv1) fn read(request: &RpcRequest<'_>, rollable: u32) -> Option<Self> {
         let Params { names, values } = request.params()?;
         let mut configure = Self::default();
         for name in names {
@@ -222,7 +222,7 @@ mod tests {
                     r#"{{"id":1,"method":"mining.configure","params":[[{}]{values}]}}"#,
                     names.join(",")
                 );
-                let request = Request::parse(line.as_bytes()).unwrap();
+                let request = RpcRequest::parse(line.as_bytes()).unwrap();
                 let mut out = Vec::new();
                 Configure::read(&request, VERSION_ROLLING_MASK)
                     .unwrap()
@@ -256,7 +256,7 @@ mod tests {
             let line = format!(
                 r#"{{"id":1,"method":"mining.configure","params":[["minimum-difficulty"],{{"minimum-difficulty.value":{value}}}]}}"#
             );
-            let request = Request::parse(line.as_bytes()).unwrap();
+            let request = RpcRequest::parse(line.as_bytes()).unwrap();
             let asked = Configure::read(&request, VERSION_ROLLING_MASK).unwrap().minimum_difficulty;
             assert_eq!(asked.unwrap().is_some(), granted, "{value}");
         }
@@ -266,7 +266,7 @@ mod tests {
     fn nonsense_is_not_a_configuration() {
         for params in ["1", "{}", "[7]", "[[\"a\"],[]]", "[{}]"] {
             let line = format!(r#"{{"id":1,"method":"mining.configure","params":{params}}}"#);
-            let request = Request::parse(line.as_bytes()).unwrap();
+            let request = RpcRequest::parse(line.as_bytes()).unwrap();
             assert_eq!(Configure::read(&request, VERSION_ROLLING_MASK), None, "{params}");
         }
     }

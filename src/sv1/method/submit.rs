@@ -2,7 +2,7 @@
 
 use crate::{
     sv1::{hex::parse_hex_u32, notify::WireJobId},
-    work::{Reject, Submission, Version},
+    work::{Reject, Submission, SubmittedVersion},
 };
 
 /// A claim, before its job is known.
@@ -40,7 +40,7 @@ impl<'a> Submit<'a> {
             extranonce,
             ntime: number(ntime)?,
             nonce: number(nonce)?,
-            version: rolled.map_or(Version::Job, Version::Rolled),
+            version: rolled.map_or(SubmittedVersion::Job, SubmittedVersion::Rolled),
             version_mask: rollable,
         };
         // An id that we never sent is a job that we never gave out.

@@ -4,12 +4,12 @@ use serde::Deserialize;
 
 use super::submit::EXTRANONCE2_LEN;
 use crate::{
-    sv1::{error::write_result, hex::push_hex, message::Request},
+    sv1::{error::write_result, hex::push_hex, message::RpcRequest},
     work::printable,
 };
 
 /// The miner's user agent; empty if it sends none.
-pub(in crate::sv1) fn user_agent(request: &Request<'_>) -> Box<str> {
+pub(in crate::sv1) fn user_agent(request: &RpcRequest<'_>) -> Box<str> {
     /// Later elements, such as the session to resume, are of no use here.
     #[derive(Deserialize)]
     #[serde(untagged)]

@@ -4,7 +4,7 @@
 use serde::Deserialize;
 
 use crate::{
-    sv1::message::Request,
+    sv1::message::RpcRequest,
     work::{Difficulty, Target},
 };
 
@@ -45,7 +45,7 @@ pub(super) fn bounded(value: f64) -> Option<Difficulty> {
 }
 
 /// In a list, or alone, as miningcore sends it.
-pub(in crate::sv1) fn difficulty(request: &Request<'_>) -> Option<Difficulty> {
+pub(in crate::sv1) fn difficulty(request: &RpcRequest<'_>) -> Option<Difficulty> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Params {
@@ -59,7 +59,7 @@ pub(in crate::sv1) fn difficulty(request: &Request<'_>) -> Option<Difficulty> {
 }
 
 /// The difficulty of a target, which is written as a hash is shown.
-pub(in crate::sv1) fn of_target(request: &Request<'_>) -> Option<Difficulty> {
+pub(in crate::sv1) fn of_target(request: &RpcRequest<'_>) -> Option<Difficulty> {
     let elements: Vec<String> = request.params()?;
     let digits = elements.first().filter(|digits| digits.len() == 64)?;
     let mut target = [0; 32];

@@ -4,12 +4,12 @@ use std::time::Instant;
 
 use super::Sv1Session;
 use crate::{
-    books::oddities::Oddity,
-    stratum::{Asked, Closing},
+    books::oddities::ClientMistake,
+    stratum::{Closing, RequestedDifficulty},
     sv1::{
         error::{write_bad_params, write_too_many_logins, write_true},
-        message::Request,
-        method::{authorize::Login, suggest_difficulty},
+        message::RpcRequest,
+        method::{authorize::AuthorizeParams, suggest_difficulty},
     },
     work::{Difficulty, Work},
 };
@@ -19,7 +19,7 @@ impl Sv1Session {
     /// difficulty: it is the one field that a renter fills in.
     pub(super) fn on_authorize(
         &mut self,
-        request: &Request<'_>,
+        request: &RpcRequest<'_>,
         work: &Work,
         now: Instant,
         out: &mut Vec<u8>,
@@ -29,7 +29,7 @@ impl Sv1Session {
             return Err(why);
         }
         write_true(request.id, out);
-        let Login { name, asked } = Login::read(request);
+        let AuthorizeParams { name, asked } = AuthorizeParams::read(request);
         let before = self.terms;
         self.terms.want(self.config.difficulty_of(&name), asked.or(before.asked));
         self.worker = name;
@@ -47,7 +47,7 @@ impl Sv1Session {
 
     pub(super) fn on_suggest(
         &mut self,
-        request: &Request<'_>,
+        request: &RpcRequest<'_>,
         work: &Work,
         now: Instant,
         out: &mut Vec<u8>,
@@ -63,7 +63,7 @@ impl Sv1Session {
     /// line it receives as the answer to that.
     pub(super) fn on_suggest_target(
         &mut self,
-        request: &Request<'_>,
+        request: &RpcRequest<'_>,
         work: &Work,
         now: Instant,
         out: &mut Vec<u8>,
@@ -112,13 +112,13 @@ impl Sv1Session {
         }
         let floor = self.vardiff.floor();
         // A floor that it asked for itself is not ours.
-        let is_own = self.terms.asked.map(Asked::difficulty) == Some(floor);
+        let is_own = self.terms.asked.map(RequestedDifficulty::difficulty) == Some(floor);
         if wanted >= floor || is_own {
             return;
         }
         let pooled = work.latest().payout.pooled.as_ref();
         let is_pools = pooled.is_some_and(|terms| terms.min_difficulty as f64 >= floor.get());
-        let oddity = Oddity::LowWish { wanted, floor, is_pools };
+        let oddity = ClientMistake::LowWish { wanted, floor, is_pools };
         self.origin.roster.oddities().note(self.origin.peer, oddity, now);
     }
 }

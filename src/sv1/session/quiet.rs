@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::Sv1Session;
 use crate::{
-    sv1::notify::{self, Rendering},
+    sv1::notify::{self, NotifyVariant},
     work::Work,
 };
 
@@ -29,7 +29,7 @@ impl Sv1Session {
         let later_s = now.saturating_duration_since(last.at).as_secs().min(LATER_MAX_S);
         let later_s = u32::try_from(later_s).unwrap_or(0);
         let terms = last.assignment.variant();
-        let rendering = Rendering {
+        let rendering = NotifyVariant {
             class: last.assignment.class,
             quickdiff: last.assignment.quickdiff,
             clean: false,

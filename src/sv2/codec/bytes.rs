@@ -3,7 +3,7 @@
 
 use std::{borrow::Cow, fmt};
 
-use super::wire::{Field, Problem, Reader, count_len, write_count};
+use super::wire::{Field, FieldProblem, PayloadReader, count_len, write_count};
 
 /// B0_32, B0_255 and B0_64K: up to `MAX` bytes.
 #[derive(Clone, Copy, Default, Eq, Hash, PartialEq)]
@@ -28,7 +28,7 @@ impl<'a, const MAX: usize> Field<'a> for Bytes<'a, MAX> {
     const LEN_MAX: usize = count_len(MAX) + MAX;
 
     #[inline]
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Problem> {
+    fn read(reader: &mut PayloadReader<'a>) -> Result<Self, FieldProblem> {
         let len = reader.count(MAX)?;
         Ok(Self(reader.take(len)?))
     }
@@ -87,7 +87,7 @@ impl<'a> Field<'a> for Str255<'a> {
     const LEN_MAX: usize = Bytes255::LEN_MAX;
 
     #[inline]
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Problem> {
+    fn read(reader: &mut PayloadReader<'a>) -> Result<Self, FieldProblem> {
         Ok(Self(Bytes::read(reader)?))
     }
 
@@ -157,7 +157,7 @@ impl<'a, T: Element, const MAX: usize> Seq<'a, T, MAX> {
             Items::Wire(bytes) => (bytes, [].as_slice()),
             Items::Own(items) => ([].as_slice(), items),
         };
-        let mut reader = Reader::new(bytes);
+        let mut reader = PayloadReader::new(bytes);
         std::iter::from_fn(move || T::read(&mut reader).ok()).chain(items.iter().copied())
     }
 }
@@ -166,7 +166,7 @@ impl<'a, T: Element, const MAX: usize> Field<'a> for Seq<'a, T, MAX> {
     const LEN_MAX: usize = count_len(MAX) + MAX * T::SIZE;
 
     #[inline]
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Problem> {
+    fn read(reader: &mut PayloadReader<'a>) -> Result<Self, FieldProblem> {
         let count = reader.count(MAX)?;
         Ok(Self(Items::Wire(reader.take(count * T::SIZE)?)))
     }

@@ -1,7 +1,7 @@
 //! Bytes written by hand from the specification's tables, so that not everything rests on the
 //! reference implementation (see tests/it/sv2_codec.rs).
 
-use super::{bytes::Seq, extension::id, wire::Problem, *};
+use super::{bytes::Seq, extension::id, wire::FieldProblem, *};
 use crate::work::{Hash256, Target};
 
 fn frame<'a>(message: &impl Message<'a>) -> Vec<u8> {
@@ -112,7 +112,7 @@ fn share(worker: Option<&str>) -> SubmitSharesExtended<'_> {
 
 /// Reads a share followed by `fields`, with and without extension 0x0002.
 #[track_caller]
-fn worker(fields: &[u8], expected: Result<Option<&str>, Problem>) {
+fn worker(fields: &[u8], expected: Result<Option<&str>, FieldProblem>) {
     let payload = [SHARE, fields].concat();
     let decode = |worker_hashrate| {
         SubmitSharesExtended::decode(&payload, Extensions { worker_hashrate })
@@ -145,13 +145,13 @@ fn fields_of_other_extensions_are_skipped() {
 
 #[test]
 fn broken_fields_are_refused() {
-    worker(b"\x02", Err(Problem::Truncated));
-    worker(b"\x02\x00\x01\x02\x00w", Err(Problem::Truncated));
-    worker(b"\x00\x02\x01\x00\x02w", Err(Problem::Truncated));
-    worker(b"\x02\x00\x01\x01\x00\xff", Err(Problem::NotUtf8));
-    worker(b"\x00\x02\x01\x00\x01\xff", Err(Problem::NotUtf8));
+    worker(b"\x02", Err(FieldProblem::Truncated));
+    worker(b"\x02\x00\x01\x02\x00w", Err(FieldProblem::Truncated));
+    worker(b"\x00\x02\x01\x00\x02w", Err(FieldProblem::Truncated));
+    worker(b"\x02\x00\x01\x01\x00\xff", Err(FieldProblem::NotUtf8));
+    worker(b"\x00\x02\x01\x00\x01\xff", Err(FieldProblem::NotUtf8));
     let name = [b'w'; 33];
-    let long = Problem::TooLong { len: 33, max: 32 };
+    let long = FieldProblem::TooLong { len: 33, max: 32 };
     worker(&[b"\x02\x00\x01\x21\x00".as_slice(), &name].concat(), Err(long));
     worker(&[b"\x00\x02\x01\x00\x21".as_slice(), &name].concat(), Err(long));
     worker(&[b"\x02\x00\x01\x20\x00".as_slice(), &name[..32]].concat(), Ok(share_name(&name)));

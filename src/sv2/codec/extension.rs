@@ -2,7 +2,7 @@
 
 use super::{
     bytes::Seq64K,
-    wire::{Problem, Reader, message},
+    wire::{FieldProblem, PayloadReader, message},
 };
 
 message! {
@@ -65,7 +65,9 @@ impl<'a> WorkerName<'a> {
 /// what the reference implementation sends. Both are understood: whichever reading yields whole
 /// fields and a name is used. Fields of other extensions are skipped.
 #[inline]
-pub(super) fn read_worker<'a>(rest: Reader<'a>) -> Result<Option<WorkerName<'a>>, Problem> {
+pub(super) fn read_worker<'a>(
+    rest: PayloadReader<'a>,
+) -> Result<Option<WorkerName<'a>>, FieldProblem> {
     if rest.rest().is_empty() {
         return Ok(None);
     }
@@ -75,7 +77,7 @@ pub(super) fn read_worker<'a>(rest: Reader<'a>) -> Result<Option<WorkerName<'a>>
             (_, Ok(Some(name))) => Ok(Some(name)),
             (Ok(None), _) | (_, Ok(None)) => Ok(None),
             // Of two bad readings, the one that got as far as a name says more.
-            (Err(Problem::Truncated), Err(big)) => Err(big),
+            (Err(FieldProblem::Truncated), Err(big)) => Err(big),
             (Err(little), _) => Err(little),
             (Ok(Some(name)), _) => Ok(Some(name)),
         },
@@ -83,9 +85,9 @@ pub(super) fn read_worker<'a>(rest: Reader<'a>) -> Result<Option<WorkerName<'a>>
 }
 
 fn walk<'a>(
-    mut reader: Reader<'a>,
+    mut reader: PayloadReader<'a>,
     order: fn([u8; 2]) -> u16,
-) -> Result<Option<WorkerName<'a>>, Problem> {
+) -> Result<Option<WorkerName<'a>>, FieldProblem> {
     let mut found = None;
     while !reader.rest().is_empty() {
         let extension = order(reader.array()?);
@@ -93,8 +95,8 @@ fn walk<'a>(
         let len = order(reader.array()?).into();
         let value = reader.take(len)?;
         if (extension, field) == (id::WORKER_HASHRATE, USER_IDENTITY) {
-            let text = std::str::from_utf8(value).map_err(|_| Problem::NotUtf8)?;
-            let too_long = Problem::TooLong { len, max: WorkerName::LEN_MAX };
+            let text = std::str::from_utf8(value).map_err(|_| FieldProblem::NotUtf8)?;
+            let too_long = FieldProblem::TooLong { len, max: WorkerName::LEN_MAX };
             found = Some(WorkerName::new(text).ok_or(too_long)?);
         }
     }

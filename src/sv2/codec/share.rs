@@ -3,7 +3,7 @@
 use super::{
     bytes::{Bytes32, Str255},
     extension::{self, Extensions, WorkerName},
-    wire::{DecodeError, Field, Message, Reader, message},
+    wire::{DecodeError, Field, Message, PayloadReader, message},
 };
 
 message! {
@@ -41,7 +41,7 @@ impl<'a> Message<'a> for SubmitSharesExtended<'a> {
         let error = |field| move |problem| DecodeError { message: Self::NAME, field, problem };
         let share = SubmitSharesStandard::decode(payload, extensions)
             .map_err(|DecodeError { field, problem, .. }| error(field)(problem))?;
-        let mut reader = Reader::new(payload);
+        let mut reader = PayloadReader::new(payload);
         reader.take(SubmitSharesStandard::LEN_MAX).map_err(error("version"))?;
         let extranonce = Field::read(&mut reader).map_err(error("extranonce"))?;
         let worker = if extensions.worker_hashrate {

@@ -39,7 +39,7 @@ pub trait Message<'a>: Sized {
 pub struct DecodeError {
     pub(crate) message: &'static str,
     pub(crate) field: &'static str,
-    pub(crate) problem: Problem,
+    pub(crate) problem: FieldProblem,
 }
 
 impl DecodeError {
@@ -51,7 +51,7 @@ impl DecodeError {
 
 /// What is wrong with a field.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum Problem {
+pub enum FieldProblem {
     #[error("is cut short")]
     Truncated,
     #[error("has {len} elements where at most {max} are allowed")]
@@ -62,34 +62,34 @@ pub enum Problem {
 
 /// A checked walk over a payload.
 #[derive(Clone, Copy, Debug)]
-pub struct Reader<'a> {
+pub struct PayloadReader<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> Reader<'a> {
+impl<'a> PayloadReader<'a> {
     pub(super) const fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
 
     #[inline]
-    pub(super) fn take(&mut self, len: usize) -> Result<&'a [u8], Problem> {
-        let (head, rest) = self.rest.split_at_checked(len).ok_or(Problem::Truncated)?;
+    pub(super) fn take(&mut self, len: usize) -> Result<&'a [u8], FieldProblem> {
+        let (head, rest) = self.rest.split_at_checked(len).ok_or(FieldProblem::Truncated)?;
         self.rest = rest;
         Ok(head)
     }
 
     #[inline]
-    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], Problem> {
-        let (head, rest) = self.rest.split_first_chunk().ok_or(Problem::Truncated)?;
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], FieldProblem> {
+        let (head, rest) = self.rest.split_first_chunk().ok_or(FieldProblem::Truncated)?;
         self.rest = rest;
         Ok(*head)
     }
 
     /// A length or count: one byte when `max` fits one, else two.
     #[inline]
-    pub(super) fn count(&mut self, max: usize) -> Result<usize, Problem> {
+    pub(super) fn count(&mut self, max: usize) -> Result<usize, FieldProblem> {
         let len = if max <= 0xFF { u8::read(self)?.into() } else { u16::read(self)?.into() };
-        if len > max { Err(Problem::TooLong { len, max }) } else { Ok(len) }
+        if len > max { Err(FieldProblem::TooLong { len, max }) } else { Ok(len) }
     }
 
     pub(super) fn rest(self) -> &'a [u8] {
@@ -97,7 +97,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Writes what `Reader::count` reads. `len` is within `max`: its type saw to that.
+/// Writes what `PayloadReader::count` reads. `len` is within `max`: its type saw to that.
 #[inline]
 pub(super) fn write_count(len: usize, max: usize, out: &mut Vec<u8>) {
     let [low, high, ..] = len.to_le_bytes();
@@ -116,7 +116,7 @@ pub(super) const fn count_len(max: usize) -> usize {
 /// A part of a message.
 pub trait Field<'a>: Sized {
     const LEN_MAX: usize;
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Problem>;
+    fn read(reader: &mut PayloadReader<'a>) -> Result<Self, FieldProblem>;
     fn write(&self, out: &mut Vec<u8>);
 }
 
@@ -126,7 +126,7 @@ macro_rules! numbers {
             const LEN_MAX: usize = size_of::<$type>();
 
             #[inline]
-            fn read(reader: &mut Reader<'_>) -> Result<Self, Problem> {
+            fn read(reader: &mut PayloadReader<'_>) -> Result<Self, FieldProblem> {
                 Ok(Self::from_le_bytes(reader.array()?))
             }
 
@@ -146,7 +146,7 @@ impl Field<'_> for bool {
     const LEN_MAX: usize = 1;
 
     #[inline]
-    fn read(reader: &mut Reader<'_>) -> Result<Self, Problem> {
+    fn read(reader: &mut PayloadReader<'_>) -> Result<Self, FieldProblem> {
         Ok(u8::read(reader)? & 1 != 0)
     }
 
@@ -161,7 +161,7 @@ impl Field<'_> for Hash256 {
     const LEN_MAX: usize = 32;
 
     #[inline]
-    fn read(reader: &mut Reader<'_>) -> Result<Self, Problem> {
+    fn read(reader: &mut PayloadReader<'_>) -> Result<Self, FieldProblem> {
         Ok(Self(reader.array()?))
     }
 
@@ -176,7 +176,7 @@ impl Field<'_> for Target {
     const LEN_MAX: usize = 32;
 
     #[inline]
-    fn read(reader: &mut Reader<'_>) -> Result<Self, Problem> {
+    fn read(reader: &mut PayloadReader<'_>) -> Result<Self, FieldProblem> {
         Ok(Self::from_le_bytes(&reader.array()?))
     }
 
@@ -191,7 +191,7 @@ impl<'a, T: Field<'a>> Field<'a> for Option<T> {
     const LEN_MAX: usize = 1 + T::LEN_MAX;
 
     #[inline]
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Problem> {
+    fn read(reader: &mut PayloadReader<'a>) -> Result<Self, FieldProblem> {
         Ok(if reader.count(1)? == 0 { None } else { Some(T::read(reader)?) })
     }
 
@@ -230,8 +230,8 @@ macro_rules! message {
                 payload: &'a [u8],
                 _: $crate::sv2::codec::extension::Extensions,
             ) -> Result<Self, $crate::sv2::codec::wire::DecodeError> {
-                use $crate::sv2::codec::wire::{DecodeError, Field, Reader};
-                let mut reader = Reader::new(payload);
+                use $crate::sv2::codec::wire::{DecodeError, Field, PayloadReader};
+                let mut reader = PayloadReader::new(payload);
                 Ok(Self {
                     $($field: Field::read(&mut reader).map_err(|problem| DecodeError {
                         message: stringify!($name),

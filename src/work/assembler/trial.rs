@@ -9,7 +9,7 @@ use super::{Assembler, Distrust};
 use crate::work::{Admission, Announce, BuildJob, Job, Payout, TemplateKind, Work};
 
 /// Work with a pool's splits that a node is being asked about.
-pub(super) struct Trial {
+pub(super) struct ProposalTrial {
     pub(super) job: Arc<Job>,
     pub(super) announce: Announce,
     /// Without an answer by then, it is published all the same.
@@ -81,7 +81,7 @@ impl Assembler {
         let job = self.builder.build_with(BuildJob::Classes, &template, payout, upcoming);
         self.split_until = None;
         self.proposal = Some(Arc::clone(&job));
-        self.trial = Some(Trial { job, announce, until });
+        self.trial = Some(ProposalTrial { job, announce, until });
         blank
     }
 }

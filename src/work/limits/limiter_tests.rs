@@ -1,15 +1,15 @@
 use super::*;
 use crate::work::Cidr;
 
-fn rules() -> Rules {
-    Rules {
+fn rules() -> LimitRules {
+    LimitRules {
         connections_per_minute: 100,
         logins_per_minute: 100,
         bad_shares_per_minute: 100,
         bytes_per_second: 1000,
         ban_first: Duration::from_secs(60),
         ban_longest: Duration::from_secs(3600),
-        ..Rules::none()
+        ..LimitRules::none()
     }
 }
 
@@ -19,7 +19,7 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(rules: Rules) -> Self {
+    fn new(rules: LimitRules) -> Self {
         #[expect(clippy::disallowed_methods, reason = "any origin will do")]
         let now = Instant::now();
         Self { limiter: Limiter::new(rules, now), now }
@@ -29,7 +29,7 @@ impl Bench {
         self.limiter.admit(ip(from), self.now)
     }
 
-    fn bad(&self, from: &str, count: u32, own_proof: usize) -> Result<(), Crossed> {
+    fn bad(&self, from: &str, count: u32, own_proof: usize) -> Result<(), LimitCrossed> {
         self.limiter.take(Limit::BadShares, ip(from), count, own_proof, self.now)
     }
 
@@ -126,7 +126,7 @@ fn a_miner_is_not_banned_for_what_a_neighbour_does() {
     let mut bench = Bench::new(rules());
     assert!(bench.flood("203.0.113.7", 0));
     assert_eq!(bench.admit("203.0.113.7"), Err(Refused::Banned));
-    assert_eq!(bench.bad("203.0.113.7", 20, 0), Err(Crossed::Banned(Limit::BadShares)));
+    assert_eq!(bench.bad("203.0.113.7", 20, 0), Err(LimitCrossed::Banned(Limit::BadShares)));
 }
 
 /// A proxy or a NAT speaks for everybody.
@@ -134,7 +134,7 @@ fn a_miner_is_not_banned_for_what_a_neighbour_does() {
 fn no_limit_applies_to_a_proxy_on_this_machine_a_gateway_or_whom_the_operator_allows() {
     let gateways = vec![ip("172.17.0.1")];
     let allow = list(&["198.51.100.0/24"]);
-    let mut bench = Bench::new(Rules { gateways, allow, ..rules() });
+    let mut bench = Bench::new(LimitRules { gateways, allow, ..rules() });
     for free in ["127.0.0.1", "::1", "::ffff:127.0.0.1", "172.17.0.1", "198.51.100.9"] {
         assert!(!bench.flood(free, 0), "{free}");
         assert!((0..1000).all(|_| bench.admit(free) == Ok(None)), "{free}");
@@ -146,14 +146,14 @@ fn no_limit_applies_to_a_proxy_on_this_machine_a_gateway_or_whom_the_operator_al
 
 #[test]
 fn denied_addresses_are_refused_and_lists_may_have_exceptions() {
-    let bench = Bench::new(Rules {
+    let bench = Bench::new(LimitRules {
         allow: list(&["203.0.113.7", "10.0.0.0/8"]),
         deny: list(&["203.0.113.0/24", "10.6.0.0/16", "127.0.0.1"]),
-        ..Rules::none()
+        ..LimitRules::none()
     });
     for denied in ["203.0.113.8", "10.6.1.1", "127.0.0.1"] {
         assert_eq!(bench.admit(denied), Err(Refused::Denied), "{denied}");
-        assert_eq!(bench.bad(denied, 1, 0), Err(Crossed::Denied), "{denied}");
+        assert_eq!(bench.bad(denied, 1, 0), Err(LimitCrossed::Denied), "{denied}");
     }
     for welcome in ["203.0.113.7", "10.7.1.1", "198.51.100.1", "::1"] {
         assert_eq!(bench.admit(welcome), Ok(None), "{welcome}");
@@ -165,9 +165,9 @@ fn a_ban_survives_new_settings_and_ends_when_bans_are_turned_off() {
     let mut bench = Bench::new(rules());
     bench.flood("203.0.113.7", 0);
     assert_eq!(bench.admit("203.0.113.7"), Err(Refused::Banned));
-    bench.limiter.set_rules(Rules { logins_per_minute: 7, ..rules() }, bench.now);
+    bench.limiter.set_rules(LimitRules { logins_per_minute: 7, ..rules() }, bench.now);
     assert_eq!(bench.admit("203.0.113.7"), Err(Refused::Banned));
-    bench.limiter.set_rules(Rules { ban_first: Duration::ZERO, ..rules() }, bench.now);
+    bench.limiter.set_rules(LimitRules { ban_first: Duration::ZERO, ..rules() }, bench.now);
     assert_eq!(bench.admit("203.0.113.7"), Ok(None));
     bench.limiter.set_rules(rules(), bench.now);
     assert!(bench.limiter.lift(Network::host(ip("203.0.113.7")), bench.now));
@@ -181,7 +181,7 @@ fn an_address_that_used_up_its_bytes_waits_on_every_new_connection() {
         bench.limiter.take(Limit::Bytes, ip("203.0.113.7"), count, 0, bench.now)
     };
     assert_eq!(take(&bench, 60_000), Ok(()), "a minute's worth at once");
-    assert_eq!(take(&bench, 5_000), Err(Crossed::Wait(Duration::from_secs(5))));
+    assert_eq!(take(&bench, 5_000), Err(LimitCrossed::Wait(Duration::from_secs(5))));
     assert!(bench.admit("203.0.113.7").unwrap().is_some());
     bench.now += Duration::from_secs(5);
     assert_eq!(take(&bench, 4_000), Ok(()));
@@ -192,7 +192,7 @@ fn an_address_that_used_up_its_bytes_waits_on_every_new_connection() {
 /// 4,000 miners behind one address, with the defaults.
 #[test]
 fn a_farm_behind_one_address_comes_back_at_once() {
-    let mut bench = Bench::new(Rules::default());
+    let mut bench = Bench::new(LimitRules::default());
     let farm = "203.0.113.7";
     for times in 0..2 {
         for at in 0..5000 {
@@ -214,7 +214,7 @@ fn a_farm_behind_one_address_comes_back_at_once() {
 /// banned in the end.
 #[test]
 fn churn_for_large_first_jobs_is_held_to_the_limit_of_bytes() {
-    let mut bench = Bench::new(Rules::default());
+    let mut bench = Bench::new(LimitRules::default());
     let from = ip("203.0.113.7");
     let (mut sent, mut since_ban) = (0_u64, 0_u64);
     let take = |bench: &Bench, limit, count| bench.limiter.take(limit, from, count, 0, bench.now);

@@ -21,16 +21,16 @@ use tracing::warn;
 pub(crate) use self::offences::Ban;
 use self::{
     offences::{Offences, Struck},
-    rate::{Rate, Time},
+    rate::{LimiterClock, Rate},
 };
 use super::{
-    Ration, Refused,
+    LogRation, Refused,
     networks::{Network, Networks},
 };
 
 /// `[limits]`, except `unproven_places`. 0 means no limit.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Rules {
+pub(crate) struct LimitRules {
     pub(crate) connections_per_minute: u32,
     pub(crate) logins_per_minute: u32,
     pub(crate) bad_shares_per_minute: u32,
@@ -112,8 +112,8 @@ pub(crate) struct Limiter(Mutex<Inner>);
 #[derive(Debug)]
 struct Inner {
     began: Instant,
-    time: Time,
-    rules: Rules,
+    time: LimiterClock,
+    rules: LimitRules,
     /// By [`Limit`]: of an address and of a network; for strangers and for those who mine.
     rates: [[[Rate; 2]; 2]; Limit::ALL.len()],
     offences: Offences,
@@ -121,8 +121,8 @@ struct Inner {
     proven: HashMap<Network, usize>,
     crossed: [u64; Limit::ALL.len()],
     /// A flood must not flood the log.
-    complaints: [Ration; Limit::ALL.len()],
-    bans_said: Ration,
+    complaints: [LogRation; Limit::ALL.len()],
+    bans_said: LogRation,
 }
 
 /// The figures at one moment.
@@ -138,7 +138,7 @@ pub(crate) struct LimitsView {
 
 /// A limit was crossed: this much came too soon.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Crossed {
+pub(crate) enum LimitCrossed {
     /// It will be allowed after this long.
     Wait(Duration),
     /// The address is banned for crossing this limit again and again.
@@ -148,7 +148,7 @@ pub(crate) enum Crossed {
 }
 
 /// Those of gatewayd.toml: a farm of 5,000 behind one address may come back at once, twice.
-impl Default for Rules {
+impl Default for LimitRules {
     fn default() -> Self {
         Self {
             connections_per_minute: 12_000,
@@ -162,7 +162,7 @@ impl Default for Rules {
     }
 }
 
-impl Rules {
+impl LimitRules {
     /// No limits at all.
     pub(crate) fn none() -> Self {
         Self {
@@ -191,7 +191,7 @@ impl Rules {
             || self.allow.contains(ip)
     }
 
-    fn rates(&self, time: &Time) -> [[[Rate; 2]; 2]; Limit::ALL.len()] {
+    fn rates(&self, time: &LimiterClock) -> [[[Rate; 2]; 2]; Limit::ALL.len()] {
         Limit::ALL.map(|limit| {
             let (amount, each, bursts) = match limit {
                 Limit::Connections => (self.connections_per_minute, MINUTE, 1),
@@ -211,8 +211,8 @@ impl Rules {
 }
 
 impl Limiter {
-    pub(crate) fn new(rules: Rules, now: Instant) -> Self {
-        let time = Time::default();
+    pub(crate) fn new(rules: LimitRules, now: Instant) -> Self {
+        let time = LimiterClock::default();
         Self(Mutex::new(Inner {
             began: now,
             rates: rules.rates(&time),
@@ -222,12 +222,12 @@ impl Limiter {
             proven: HashMap::new(),
             crossed: Default::default(),
             complaints: Default::default(),
-            bans_said: Ration::default(),
+            bans_said: LogRation::default(),
         }))
     }
 
     /// Bans stay; counts towards a limit that changes are reset.
-    pub(crate) fn set_rules(&self, rules: Rules, now: Instant) {
+    pub(crate) fn set_rules(&self, rules: LimitRules, now: Instant) {
         let mut inner = self.inner(now);
         if inner.rules != rules {
             inner.rates = rules.rates(&inner.time);
@@ -264,10 +264,10 @@ impl Limiter {
         count: u32,
         own_proof: usize,
         now: Instant,
-    ) -> Result<(), Crossed> {
+    ) -> Result<(), LimitCrossed> {
         let mut inner = self.inner(now);
         if inner.rules.denies(ip) {
-            return Err(Crossed::Denied);
+            return Err(LimitCrossed::Denied);
         }
         if inner.rules.exempts(ip) {
             return Ok(());
@@ -276,7 +276,7 @@ impl Limiter {
         if own_proof == 0
             && let Some(limit) = inner.ban(ip, now)
         {
-            return Err(Crossed::Banned(limit));
+            return Err(LimitCrossed::Banned(limit));
         }
         inner.take(limit, ip, count, own_proof, now)
     }
@@ -358,7 +358,7 @@ impl Inner {
         count: u32,
         own_proof: usize,
         now: Instant,
-    ) -> Result<(), Crossed> {
+    ) -> Result<(), LimitCrossed> {
         // Those who mine are not held up by what strangers at the same address owe.
         let [of_host, of_network] = &self.rates[limit as usize][usize::from(own_proof > 0)];
         let (host, network) = (Network::host(ip), Network::around(ip));
@@ -372,7 +372,7 @@ impl Inner {
         let others = self.proven.get(&key).copied().unwrap_or_default().saturating_sub(own_proof);
         let can_ban = others == 0 && limit.leads_to_bans() && !self.rules.ban_first.is_zero();
         if can_ban && self.strike(key, limit, now) {
-            return Err(Crossed::Banned(limit));
+            return Err(LimitCrossed::Banned(limit));
         }
         // The listener logs the connections that it refuses.
         if limit != Limit::Connections
@@ -381,12 +381,12 @@ impl Inner {
             let (deed, name, remedy) = (limit.deed(), limit.key(), limit.remedy());
             warn!(similar_not_logged, "{key} {deed} more than limits.{name} allows: {remedy}");
         }
-        Err(Crossed::Wait(wait))
+        Err(LimitCrossed::Wait(wait))
     }
 
     /// True when that was once too often.
     fn strike(&mut self, key: Network, limit: Limit, now: Instant) -> bool {
-        let Rules { ban_first, ban_longest, .. } = self.rules;
+        let LimitRules { ban_first, ban_longest, .. } = self.rules;
         match self.offences.strike(key, limit, ban_first, ban_longest, now) {
             Struck::Noted => false,
             Struck::Banned(length) => {

@@ -22,22 +22,22 @@ use crate::work::networks::Network;
 /// One kind of limit, for addresses or for networks.
 #[derive(Debug)]
 pub(super) struct Rate {
-    limiter: Option<RateLimiter<Network, Debts, Time, NoOpMiddleware<Nanos>>>,
+    limiter: Option<RateLimiter<Network, Debts, LimiterClock, NoOpMiddleware<Nanos>>>,
     /// How much may come at once.
     burst: NonZeroU32,
 }
 
 /// Time as set from outside: nanoseconds since the limiter's start.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Time(Arc<AtomicU64>);
+pub(super) struct LimiterClock(Arc<AtomicU64>);
 
-impl Time {
+impl LimiterClock {
     pub(super) fn set(&self, since_began: Duration) {
         self.0.store(since_began.as_nanos().try_into().unwrap_or(u64::MAX), Relaxed);
     }
 }
 
-impl Clock for Time {
+impl Clock for LimiterClock {
     type Instant = Nanos;
 
     fn now(&self) -> Nanos {
@@ -48,7 +48,7 @@ impl Clock for Time {
 impl Rate {
     /// `amount` is what may come per `each`, `burst` how much may come at once. An amount of 0
     /// means no limit.
-    pub(super) fn new(amount: u32, each: Duration, burst: u32, time: &Time) -> Self {
+    pub(super) fn new(amount: u32, each: Duration, burst: u32, time: &LimiterClock) -> Self {
         let quota = NonZeroU32::new(amount).and_then(|amount| {
             let replenish = (each / amount.get()).max(Duration::from_nanos(1));
             Some(Quota::with_period(replenish)?.allow_burst(NonZeroU32::new(burst)?))
@@ -80,7 +80,7 @@ impl Rate {
 #[derive(Debug)]
 struct Debts {
     known: RefCell<HashMap<Network, Nanos>>,
-    time: Time,
+    time: LimiterClock,
     /// The time that debts are counted from.
     since: Nanos,
 }
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_burst_may_come_at_once_and_is_paid_off_in_time() {
-        let time = Time::default();
+        let time = LimiterClock::default();
         let rate = Rate::new(60, Duration::from_secs(60), 60, &time);
         assert_eq!((0..100).filter(|_| rate.take(host(1), 1).is_ok()).count(), 60);
         assert_eq!(rate.take(host(1), 1), Err(Duration::from_secs(1)));
@@ -147,7 +147,7 @@ mod tests {
     /// A keyed store would grow with every stranger.
     #[test]
     fn a_table_has_a_limit_and_keeps_those_who_took_most() {
-        let time = Time::default();
+        let time = LimiterClock::default();
         time.set(Duration::from_secs(1000));
         let rate = Rate::new(60, Duration::from_secs(60), 60, &time);
         for _ in 0..60 {

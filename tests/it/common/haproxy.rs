@@ -11,7 +11,7 @@ use std::{
 use super::{eventually, http::get};
 
 /// One entry: where it listens, what it is in front of, and the HAProxy options that say how.
-pub struct Way<'a> {
+pub struct ProxyEntry<'a> {
     pub to: SocketAddr,
     /// Of `server`, like `send-proxy-v2 check inter 100ms`.
     pub server: &'a str,
@@ -27,7 +27,7 @@ pub struct HaProxy {
 
 impl HaProxy {
     #[track_caller]
-    pub fn start(ways: &[Way<'_>]) -> Self {
+    pub fn start(ways: &[ProxyEntry<'_>]) -> Self {
         let mut free = (0..=ways.len()).map(|_| free_addr());
         let figures = free.next().unwrap();
         let addrs: Vec<_> = free.collect();
@@ -36,7 +36,7 @@ impl HaProxy {
              timeout server 10m\nlisten figures\nmode http\nbind {figures}\nstats enable\nstats uri /\n"
         );
         for (at, (way, addr)) in ways.iter().zip(&addrs).enumerate() {
-            let Way { to, server } = way;
+            let ProxyEntry { to, server } = way;
             config += &format!("listen way{at}\nbind {addr}\nserver gatewayd {to} {server}\n");
         }
         Self::run(&config, addrs, figures)

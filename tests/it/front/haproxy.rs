@@ -14,7 +14,7 @@ use super::{ADDRESS, SOON, SUBSCRIBE, doors, node, peers, toml};
 use crate::common::{
     eventually,
     gateway::Gateway,
-    haproxy::{HaProxy, Way, free_addr},
+    haproxy::{HaProxy, ProxyEntry, free_addr},
 };
 
 /// Where HAProxy connects from; miners use other addresses of this machine.
@@ -53,10 +53,10 @@ async fn miners_behind_haproxy_mine_as_themselves_and_its_checks_are_not_miners(
     // Checks that only connect.
     let plain = with(&format!("send-proxy addr {} port {}", main.ip(), main.port()));
     let proxy = HaProxy::start(&[
-        Way { to: main, server: &v1 },
-        Way { to: main, server: &v2 },
-        Way { to: other, server: &v2 },
-        Way { to: main, server: &plain },
+        ProxyEntry { to: main, server: &v1 },
+        ProxyEntry { to: main, server: &v2 },
+        ProxyEntry { to: other, server: &v2 },
+        ProxyEntry { to: main, server: &plain },
     ]);
     let api = gateway.addr("http");
     let mut miners = Vec::new();
@@ -99,7 +99,7 @@ async fn limits_and_log_lines_apply_to_the_miner_and_not_the_proxy() {
     let gateway = Gateway::start(&toml(&node, &limit));
     let server = format!("source {PROXY} send-proxy-v2");
     let to = gateway.addr("stratum");
-    let proxy = HaProxy::start(&[Way { to, server: &server }]);
+    let proxy = HaProxy::start(&[ProxyEntry { to, server: &server }]);
     let from = |from: &str| connect(from, proxy.addrs[0]);
     let (mut first, mut second) = (from("127.0.0.77"), from("127.0.0.77"));
     assert!(answer(&mut first, SUBSCRIBE).contains("result"));

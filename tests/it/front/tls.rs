@@ -22,7 +22,7 @@ use super::{ADDRESS, SOON, SUBSCRIBE, node, peers, toml};
 use crate::common::{
     eventually,
     gateway::Gateway,
-    haproxy::{HaProxy, Way},
+    haproxy::{HaProxy, ProxyEntry},
     http::get,
 };
 
@@ -126,7 +126,7 @@ async fn miners_mine_over_tls_next_to_others_and_through_haproxy() {
     assert_eq!(status["stratum"]["tls"]["own_authority"], true, "{status}");
 
     let server = "source 127.0.0.9 send-proxy-v2 check inter 100ms";
-    let proxy = HaProxy::start(&[Way { to: door, server }]);
+    let proxy = HaProxy::start(&[ProxyEntry { to: door, server }]);
     let config = trusting(ca.text());
     let through = bridge(proxy.addrs[0], Arc::clone(&config)).await;
     let ways = [door, bridge(door, config).await, through];
