@@ -1,4 +1,4 @@
-//! Wires everything together. Only this module knows everyone.
+//! Wires everything together. Only this module knows all the others.
 
 mod api;
 mod apply;
@@ -61,13 +61,13 @@ pub enum DaemonError {
     )]
     NoAddress,
     #[error(
-        "mining.address {address} is not of the network \"{network}\" that node {node} is on: set an \
-         address of that network"
+        "mining.address {address} does not belong to the network \"{network}\" that node {node} is \
+         on: set an address of that network"
     )]
     WrongNetwork { address: String, network: Network, node: String },
     #[error("cannot listen on {addr} (stratum.listen): {error}. Is another gateway running?")]
     Listen { addr: SocketAddr, error: std::io::Error },
-    #[error("cannot start threads for miners: {0}. Allow this process more of them")]
+    #[error("cannot start threads for miners: {0}. Allow this process more threads")]
     Threads(std::io::Error),
     #[error("cannot watch for signals: {0}")]
     Signals(std::io::Error),
@@ -94,24 +94,24 @@ pub struct Gateway {
     /// Where miners connect.
     pub stratum: Vec<SocketAddr>,
     pub counters: Arc<Counters>,
-    /// What Stratum V2 miners may know this gateway by.
+    /// The key by which Stratum V2 miners may recognise this gateway.
     pub authority: AuthorityPublicKey,
-    /// The dashboard, and what it is told of changes.
+    /// The dashboard, and what tells it of changes.
     pub(crate) front: Front,
     /// Who mines here.
     pub(crate) roster: Arc<Roster>,
     /// None while no pool is configured.
     pub(crate) pool: watch::Receiver<Option<datum::Pool>>,
     pub(crate) blocks: Arc<BlockStats>,
-    /// What happened, also before this start.
+    /// What has happened, also before this start.
     pub(crate) ledger: Ledger,
     pub(crate) templates: Templates,
     pub(crate) work: watch::Receiver<Option<Arc<Work>>>,
     block_sender: BlockSender,
-    /// The configuration's owner: parts follow it for as long as it is there.
+    /// The configuration's owner: the parts follow it for as long as it exists.
     _settings: SettingsFile,
     relay: Relay,
-    /// Cancelled when a task ends that nothing works without.
+    /// Cancelled when an essential task ends.
     essential: CancellationToken,
     /// Ends what makes shares and blocks.
     miners_stop: CancellationToken,
@@ -153,7 +153,7 @@ pub async fn run(config: Config, logging: Arc<Logging>) -> Result<(), DaemonErro
     loop {
         let wanted = tokio::select! {
             wanted = signals.next() => wanted,
-            // Only a fault of ours ends one of them before its time.
+            // Only a bug ends one of them before shutdown.
             () = started.essential.cancelled() => {
                 died = true;
                 break;
@@ -180,9 +180,9 @@ async fn reload(settings: &SettingsFile) {
 }
 
 impl Gateway {
-    /// Starts everything, and returns when the first miners are welcome.
+    /// Starts everything, and returns when the first miners are admitted.
     ///
-    /// The future may be dropped: what runs by then ends with it.
+    /// The future may be dropped: everything started so far then ends.
     pub async fn start(config: &Config) -> Result<Self, DaemonError> {
         Self::start_with(&SettingsFile::new(config), None).await
     }
@@ -203,7 +203,7 @@ impl Gateway {
         let stratum: Vec<_> = sockets.iter().map(listener::BoundListener::addr).collect();
         let templates = template::spawn(config.template.clone(), &stop, &tasks);
         settings.try_with(trial(templates.clone()));
-        // Blocks that an earlier run left undecided go out first of all.
+        // Blocks that an earlier run left undecided are submitted before anything else.
         let (block_sender, blocks) = start_blocks(config, &templates, &stop, &tasks);
         let (counters, roster) = (Arc::new(Counters::default()), Roster::new(now()));
         let ledger = start_ledger(config, &roster, &counters, &blocks);
@@ -218,7 +218,7 @@ impl Gateway {
             work: work.clone(),
             tls: tls_facts,
         };
-        // Before anything is waited for: it says what is waited for.
+        // Before waiting for anything, since it shows what is being waited for.
         let facts = facts(config, &stratum, &authority);
         let front = start_api(config, facts, sights.clone(), settings.clone(), &stop);
         let mut parts = LiveParts::new(settings, logging, &views, sights, &block_sender, &front);
@@ -263,13 +263,13 @@ impl Gateway {
         })
     }
 
-    /// Lets miners go, gets found blocks and shares out, then ends.
+    /// Disconnects miners, sends found blocks and shares out, then ends.
     pub async fn stop(self) {
-        info!("stopping: miners are let go, found blocks and shares go out first");
+        info!("stopping: miners are disconnected, found blocks and shares are sent out first");
         self.miners_stop.cancel();
         self.miners.close();
         if tokio::time::timeout(DRAIN_MINERS, self.miners.wait()).await.is_err() {
-            warn!("some miners do not read: their connections are cut");
+            warn!("some miners do not read their connection: it is cut");
         }
         let relayed = async {
             self.relay.stop.cancel();
@@ -278,8 +278,8 @@ impl Gateway {
         };
         let (drained, ()) = tokio::join!(self.block_sender.drain(DRAIN_BLOCKS), relayed);
         if !drained {
-            // Where it is then, they say themselves.
-            warn!("a found block has no answer from a node yet");
+            // They log where it is kept themselves.
+            warn!("no node has answered to a found block yet");
         }
         // Everything has been counted by now.
         self.ledger.stop().await;
@@ -342,7 +342,7 @@ fn tell_shares(stats: &datum::PoolStatsView, dropped: u64) {
     );
 }
 
-/// What miners find here.
+/// What miners connect to.
 fn listener_config(
     views: &Views,
     context: stratum::Context,
@@ -360,7 +360,7 @@ fn listener_config(
     }
 }
 
-/// What only the running gateway can say of new settings.
+/// What only the running gateway can say about new settings.
 fn trial(nodes: Templates) -> Trial {
     Box::new(move |new, running| try_settings(&nodes, new, running))
 }
@@ -370,8 +370,8 @@ fn try_settings(nodes: &Templates, new: &Config, running: &Raw) -> Result<(), Ve
         && let Err(Misfit { node, network }) = nodes.try_config(&new.template)
     {
         return Err(vec![format!(
-            "mining.address is not of the network \"{network}\" that node {node} is on: set an \
-             address of that network, start the node on the other network first, or change \
+            "mining.address does not belong to the network \"{network}\" that node {node} is on: \
+             set an address of that network, start the node on the other network first, or change \
              [[node]] to one of the other network together with the address"
         )]);
     }
@@ -385,7 +385,7 @@ fn block_sink(sender: BlockSender) -> stratum::BlockSink {
     Arc::new(move |block: Box<FoundBlock>| sender.submit(block))
 }
 
-/// Miners are let go at once; only those that do not read take longer.
+/// Miners are disconnected at once; only those that do not read take longer.
 const DRAIN_MINERS: Duration = Duration::from_secs(2);
 /// Service managers kill after 10 s (Docker) or more.
 const DRAIN_BLOCKS: Duration = Duration::from_secs(8);

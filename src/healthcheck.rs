@@ -1,4 +1,5 @@
-//! Asks a running gateway how it is: over its API, or as a miner would where there is none.
+//! Checks whether a running gateway is ready: over its API or, without one, by connecting like a
+//! miner.
 
 use std::{
     fmt::Display,
@@ -14,7 +15,7 @@ use serde::Deserialize;
 
 use crate::config::Config;
 
-/// Why a gateway is not well; each line is for its owner.
+/// Why a gateway is not ready; each line is for its owner.
 #[derive(Debug, thiserror::Error)]
 pub enum Unwell {
     #[error("not ready: {}", .0.join("\nnot ready: "))]
@@ -24,19 +25,19 @@ pub enum Unwell {
     )]
     NoAnswer { addr: SocketAddr, key: &'static str, why: String },
     #[error(
-        "what answers at {addr} (api.listen) is no gatewayd: {why}. Another program has that port: \
-         gatewayd's log says so too"
+        "what answers at {addr} (api.listen) is not gatewayd: {why}. Another program uses that \
+         port; gatewayd's log says so too"
     )]
     Stranger { addr: SocketAddr, why: String },
     #[error("no work from {addr} (stratum.listen): {why}")]
     NoWork { addr: SocketAddr, why: String },
-    #[error("stratum.listen is empty, and api.listen too: there is nobody to ask")]
+    #[error("stratum.listen and api.listen are both empty, so there is nothing to check")]
     NobodyToAsk,
-    #[error("cannot ask: {0}")]
+    #[error("cannot check: {0}")]
     Runtime(io::Error),
 }
 
-/// Says who is well. A port of 0 tells nothing of where the gateway is, so it counts as none.
+/// Says which address is ready. Port 0 does not tell where the gateway is, so it counts as none.
 pub fn healthcheck(config: &Config, limit: Duration) -> Result<String, Unwell> {
     let Some(api) = config.api.listen.filter(|addr| addr.port() != 0) else {
         return by_stratum(&config.stratum.listen, limit);
@@ -45,12 +46,12 @@ pub fn healthcheck(config: &Config, limit: Duration) -> Result<String, Unwell> {
     runtime.map_err(Unwell::Runtime)?.block_on(by_api(local(api), limit))
 }
 
-/// Whether a gatewayd answers there, well or not.
+/// Whether a gatewayd answers there, ready or not.
 pub(crate) async fn is_gatewayd(api: SocketAddr, limit: Duration) -> bool {
     matches!(by_api(local(api), limit).await, Ok(_) | Err(Unwell::NotReady(_)))
 }
 
-/// `/readyz`, as far as it matters here.
+/// The part of `/readyz` that matters here.
 #[derive(Deserialize)]
 struct Readiness {
     ready: bool,
@@ -61,7 +62,7 @@ async fn by_api(addr: SocketAddr, limit: Duration) -> Result<String, Unwell> {
     let no_answer =
         |why: &dyn Display| Unwell::NoAnswer { addr, key: "api.listen", why: why.to_string() };
     let answer = tokio::time::timeout(limit, readyz(addr)).await;
-    let answer = answer.map_err(|_| no_answer(&format_args!("silence for {limit:?}")))?;
+    let answer = answer.map_err(|_| no_answer(&format_args!("no answer within {limit:?}")))?;
     let (status, body) = answer.map_err(|error| no_answer(&error))?;
     let stranger = |why: &dyn Display| Unwell::Stranger { addr, why: why.to_string() };
     if status != StatusCode::OK && status != StatusCode::SERVICE_UNAVAILABLE {
@@ -117,7 +118,7 @@ fn gets_work(mut socket: TcpStream, limit: Duration) -> io::Result<()> {
         let mut line = String::new();
         if lines.read_line(&mut line)? == 0 {
             return Err(io::Error::other(
-                "it closed the connection: its log says what it waits for",
+                "it closed the connection: its log says what it is waiting for",
             ));
         }
         if line.contains("\"mining.notify\"") && line.contains("\"params\"") {
@@ -127,7 +128,7 @@ fn gets_work(mut socket: TcpStream, limit: Duration) -> io::Result<()> {
     Err(io::Error::other("it answers, but not with work"))
 }
 
-/// An address that listens everywhere is reached on this machine's own.
+/// A wildcard address is reached through the loopback address.
 pub(crate) fn local(addr: SocketAddr) -> SocketAddr {
     let ip = match addr.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -137,7 +138,7 @@ pub(crate) fn local(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, addr.port())
 }
 
-/// The subscription's answer, a difficulty, a job: work comes in the first few lines.
+/// The subscription's answer, a difficulty, a job: work comes within the first few lines.
 const LINES_MAX: usize = 8;
-/// A reason for each node and pool; a job with its branches.
+/// Room for a reason for each node and pool, or a job with its branches.
 const ANSWER_LEN_MAX: usize = 64 * 1024;

@@ -1,4 +1,4 @@
-//! Where log lines go: standard error or the journal, and a file. What they say is everybody's own.
+//! Where log lines go: standard error or the journal, and a file.
 
 mod daily;
 mod journal;
@@ -33,12 +33,12 @@ use self::{
 pub struct LogConfig {
     pub(crate) level: String,
     pub(crate) format: LogFormat,
-    /// Also to this file.
+    /// Also log to this file.
     pub(crate) file: Option<PathBuf>,
 }
 
 impl LogConfig {
-    /// What commands that print results want: text on standard error.
+    /// For commands that print results: text on standard error.
     pub fn text(level: &str) -> Self {
         Self { level: level.into(), format: LogFormat::Text, file: None }
     }
@@ -48,11 +48,11 @@ impl LogConfig {
 pub(crate) enum LogFormat {
     Text,
     Json,
-    /// The journal's own protocol, which keeps levels and fields.
+    /// The journal's native protocol, which keeps levels and fields.
     Journald,
 }
 
-/// Logging as it was set up: to be kept until the end, which writes the last lines.
+/// Keeps logging running: to be held until the end, when dropping it writes the last lines.
 pub struct Logging {
     level: reload::Handle<EnvFilter, Registry>,
     _flush: Vec<Flush>,
@@ -62,23 +62,23 @@ pub struct Logging {
 pub enum LoggingError {
     #[error("RUST_LOG or log.level: {0}")]
     Level(#[from] ParseError),
-    #[error("logging was set up before: {0}")]
+    #[error("logging was already set up: {0}")]
     Twice(#[from] TryInitError),
-    #[error("no thread for the log: {0}")]
+    #[error("cannot start a thread for the log: {0}")]
     Thread(#[from] std::io::Error),
     #[error("logging has ended: {0}")]
     Ended(#[from] reload::Error),
 }
 
 impl Logging {
-    /// Changes what is logged from here on. RUST_LOG stays above it.
+    /// Changes what is logged from here on. RUST_LOG still overrides it.
     pub(crate) fn set_level(&self, level: &str) -> Result<(), LoggingError> {
         Ok(self.level.reload(filter(level)?)?)
     }
 }
 
-/// Sets up logging for the whole process. A journal or a file that cannot be had is warned of: it is
-/// no reason not to mine.
+/// Sets up logging for the whole process. If the journal or the file cannot be used, that is only a
+/// warning: mining goes on.
 pub fn init(log: &LogConfig) -> Result<Logging, LoggingError> {
     let (level, handle) = reload::Layer::new(filter(&log.level)?);
     let is_terminal = std::io::stderr().is_terminal();
@@ -108,28 +108,31 @@ pub fn init(log: &LogConfig) -> Result<Logging, LoggingError> {
         .try_init()?;
     log_panics();
     if let Some(error) = no_journal {
-        warn!("log.format = \"journald\" but no journal to write to ({error}): text it is");
+        warn!(
+            "log.format is \"journald\", but there is no journal to write to ({error}): logging \
+               text instead"
+        );
     }
     if let Some((path, error)) = no_file {
-        warn!("log.file {path} cannot be written, so nothing goes there: {error}");
+        warn!("log.file {path} cannot be written, so nothing is logged there: {error}");
     }
     Ok(Logging { level: handle, _flush: all })
 }
 
-/// A day's file, whose trouble is told on standard error.
+/// A daily file, whose problems are reported on standard error.
 fn open(path: &Path, standard_error: &Queue) -> std::io::Result<(Queue, Flush)> {
     let other = standard_error.clone();
     let file = DailyFile::open(path, move |line| other.put(line.into_bytes()))?;
     queue::spawn(Sink::File, false, file, tell_dropped)
 }
 
-/// On the thread of a sink that flows again.
+/// Called on the thread of a sink that flows again.
 fn tell_dropped(sink: Sink, lines: u64) {
     let sink = sink.name();
-    warn!(sink, lines, "log lines were left out: nobody read them, or the disk was too slow");
+    warn!(sink, lines, "log lines were dropped: nobody read them, or the disk was too slow");
 }
 
-/// A panic's message goes where other lines go: one that waits for a reader would hold up its thread.
+/// A panic's message goes where other lines go: waiting for a reader would hold up its thread.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
@@ -139,7 +142,7 @@ fn log_panics() {
     }));
 }
 
-/// RUST_LOG helps when a configuration cannot be changed.
+/// RUST_LOG helps if the configuration cannot be changed.
 fn filter(level: &str) -> Result<EnvFilter, ParseError> {
     std::env::var("RUST_LOG").as_deref().unwrap_or(level).parse()
 }

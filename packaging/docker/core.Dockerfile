@@ -1,5 +1,5 @@
 # Bitcoin Core's own release, for compose.yml: amd64 and arm64. The hashes are those that its
-# builders signed (github.com/bitcoin-core/guix.sigs, folder 31.0): exchange them with VERSION.
+# builders signed (github.com/bitcoin-core/guix.sigs, folder 31.0): change them together with VERSION.
 FROM debian:trixie-slim AS release
 ARG VERSION=31.0
 ARG TARGETARCH

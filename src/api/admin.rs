@@ -1,4 +1,4 @@
-//! Signing in, and what only somebody who has may do.
+//! Signing in, and what only an admin may do.
 
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ pub(super) async fn session(
     peer: Peer,
     headers: HeaderMap,
 ) -> Json<Session> {
-    // A cookie alone is worth nothing: other programs on this host get it as well.
+    // A cookie alone is not enough: other programs on this host get it as well.
     let known = session_of(&state, &headers).filter(|known| has_token(&headers, known));
     let setup_open = is_setup_open(&state, peer, &headers);
     let sets_up = known.as_ref().is_some_and(|known| known.bound.sets_up);
@@ -49,8 +49,8 @@ pub(super) async fn session(
     })
 }
 
-/// Signs a browser in: the answer sets a cookie, and has the token that goes with it, this once.
-/// Scripts need none of this; they send the password as a bearer token.
+/// Signs a browser in: the answer sets a cookie, and contains, this once, the token that goes with
+/// it. Scripts do not need this; they send the password as a bearer token.
 ///
 /// While there are no settings yet (`setup_open`), the password is the code in gatewayd's log.
 #[utoipa::path(
@@ -59,7 +59,7 @@ pub(super) async fn session(
         (status = 200, body = Session),
         (status = 400, body = ErrorBody),
         (status = 401, body = ErrorBody, description = "The password is wrong"),
-        (status = 403, body = ErrorBody, description = "There is no admin password: reading only"),
+        (status = 403, body = ErrorBody, description = "There is no admin password: read only"),
         (status = 413, body = ErrorBody),
         (status = 415, body = ErrorBody),
         (status = 429, body = ErrorBody, description = "Too many wrong passwords"),
@@ -101,7 +101,8 @@ pub(super) async fn sign_in(
     responses(
         (status = 200, body = Done),
         (status = 401, body = ErrorBody, description = "Not signed in"),
-        (status = 403, body = ErrorBody, description = "Without the CSRF token, or reading only"),
+        (status = 403, body = ErrorBody, description = "The CSRF token is missing, or there is no \
+                                                        admin password"),
     ),
 )]
 pub(super) async fn sign_out(
@@ -112,7 +113,7 @@ pub(super) async fn sign_out(
     cookies(&headers).for_each(|cookie| state.keeper.sign_out(cookie));
     let done = Done { done: true, message: "Signed out.".into() };
     let mut response = Json(done).into_response();
-    // Wherever the browser has one.
+    // For every path where the browser may have one.
     let base = Arc::clone(&state.handles.configs.borrow().api.base_path);
     for path in ["/", &*base].iter().filter(|path| !path.is_empty()) {
         response.headers_mut().append(header::SET_COOKIE, set_cookie("", path, 0, &headers));
@@ -132,17 +133,17 @@ fn set_cookie(value: &str, path: &str, seconds: u64, headers: &HeaderMap) -> Hea
     HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
-/// Disconnects a miner, and with it everybody else on its connection.
+/// Disconnects a miner, and with it all other miners on its connection.
 #[utoipa::path(
     post, path = "/api/v1/miners/{id}/disconnect", tag = "changing",
-    params(("id" = u64, Path, description = "As `/api/v1/miners` has it")),
+    params(("id" = u64, Path, description = "As listed in `/api/v1/miners`")),
     security(("bearer" = []), ("cookie" = [], "csrf" = [])),
     responses(
         (status = 200, body = Done),
         (status = 400, body = ErrorBody),
         (status = 401, body = ErrorBody),
         (status = 403, body = ErrorBody),
-        (status = 404, body = ErrorBody, description = "It is not there, or not any more"),
+        (status = 404, body = ErrorBody, description = "There is no such miner, or not any more"),
         (status = 429, body = ErrorBody),
     ),
 )]
@@ -158,12 +159,12 @@ pub(super) async fn disconnect(
     let gone = || ApiError::not_found(format!("There is no miner {id}: it may have left."));
     let miner = state.handles.roster.miner(id).ok_or_else(gone)?;
     miner.evict();
-    tracing::info!(id, peer = %miner.peer, "API: disconnects a miner");
-    let message = format!("Miner {id} ({}) is disconnected.", miner.peer);
+    tracing::info!(id, peer = %miner.peer, "API: disconnecting a miner");
+    let message = format!("Miner {id} ({}) was disconnected.", miner.peer);
     Ok(Json(Done { done: true, message }))
 }
 
-/// Makes the nodes be asked for a new block at once.
+/// Asks the nodes for a new block at once.
 #[utoipa::path(
     post, path = "/api/v1/notify", tag = "changing",
     security(("bearer" = []), ("cookie" = [], "csrf" = [])),
@@ -176,7 +177,7 @@ pub(super) async fn disconnect(
 )]
 pub(super) async fn notify(extract::State(state): Shared, _: Admin) -> Json<Done> {
     state.handles.templates.notify.notify();
-    Json(Done { done: true, message: "The nodes are asked for a new block.".into() })
+    Json(Done { done: true, message: "Asking the nodes for a new block.".into() })
 }
 
 /// Reads gatewayd.toml again, as SIGHUP does.
@@ -219,7 +220,7 @@ pub(super) async fn config(
     Ok(Json(settings(view)))
 }
 
-/// Changes gatewayd.toml: checks first, writes then, and puts into effect what can be.
+/// Changes gatewayd.toml: checks the new settings, writes them, and applies what can be applied.
 #[utoipa::path(
     put, path = "/api/v1/config", tag = "changing", request_body = SettingsChange,
     security(("bearer" = []), ("cookie" = [], "csrf" = [])),

@@ -1,4 +1,4 @@
-//! The dashboard's files, which are in the binary.
+//! The dashboard's files, which are embedded in the binary.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ pub(super) fn names() -> impl Iterator<Item = std::borrow::Cow<'static, str>> {
     Web::iter()
 }
 
-/// Whatever is no endpoint.
+/// Everything that is not an endpoint.
 pub(super) async fn serve(
     extract::State(state): extract::State<Arc<State>>,
     method: Method,
@@ -30,7 +30,10 @@ pub(super) async fn serve(
 ) -> Response {
     let path = uri.path();
     if path.starts_with("/api/") {
-        let message = format!("There is no {path}: /api/v1/openapi.json lists what there is.");
+        let message = format!(
+            "There is no {path}: see /api/v1/openapi.json for everything that \
+                               exists."
+        );
         return ApiError::not_found(message).into_response();
     }
     if !matches!(method, Method::GET | Method::HEAD) {
@@ -45,7 +48,7 @@ pub(super) async fn serve(
     };
     let base = Arc::clone(&state.handles.configs.borrow().api.base_path);
     let hash = file.metadata.sha256_hash();
-    // Weak: the body may go out compressed. A page has its links by the path that it is shown at.
+    // Weak, since the body may be sent compressed. A page's links depend on its base path.
     let (etag, body) = if name.ends_with(".html") && !base.is_empty() {
         let etag = format!("W/\"{}-{base}\"", faster_hex::hex_string(&hash[..16]));
         (etag, prefix::link(&file.data, &base).into())
@@ -61,7 +64,7 @@ pub(super) async fn serve(
         ([(header::CONTENT_TYPE, content_type)], body).into_response()
     };
     let headers = response.headers_mut();
-    // The next version of gatewayd has other files under the same names.
+    // The next version of gatewayd may have other files under the same names.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     if let Ok(etag) = HeaderValue::from_str(&etag) {
         headers.insert(header::ETAG, etag);
@@ -71,7 +74,7 @@ pub(super) async fn serve(
 
 /// A method that an endpoint does not have.
 pub(super) async fn not_allowed() -> Response {
-    let message = "This cannot be done here: /api/v1/openapi.json says what can.";
+    let message = "This method is not supported here: see /api/v1/openapi.json.";
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", message).into_response()
 }
 

@@ -1,4 +1,4 @@
-//! Who is shut out for crossing limits, and letting them in again.
+//! Who is banned for exceeding limits, and letting them in again.
 
 use std::sync::Arc;
 
@@ -19,7 +19,8 @@ use crate::work::{Cidr, networks::Network};
 
 type Shared = extract::State<Arc<State>>;
 
-/// Addresses and networks that are shut out for crossing `[limits]` again and again, the latest first.
+/// Addresses and networks that are banned for exceeding `[limits]` again and again, the latest
+/// first.
 #[utoipa::path(
     get, path = "/api/v1/bans", tag = "reading", responses((status = 200, body = Bans)),
 )]
@@ -27,12 +28,12 @@ pub(super) async fn bans(extract::State(state): Shared) -> Json<Bans> {
     Json(view::bans(&state.handles, &moment()))
 }
 
-/// Lifts a ban; what led to it is forgotten.
+/// Lifts a ban and forgets what led to it.
 #[utoipa::path(
     delete, path = "/api/v1/bans/{address}", tag = "changing",
     params((
         "address" = String, Path,
-        description = "As `/api/v1/bans` has it; the slash of a network is written as %2F",
+        description = "As listed in `/api/v1/bans`; the slash of a network is written as %2F",
     )),
     security(("bearer" = []), ("cookie" = [], "csrf" = [])),
     responses(
@@ -40,7 +41,7 @@ pub(super) async fn bans(extract::State(state): Shared) -> Json<Bans> {
         (status = 400, body = ErrorBody),
         (status = 401, body = ErrorBody),
         (status = 403, body = ErrorBody),
-        (status = 404, body = ErrorBody, description = "Nothing of that name is banned, or not any more"),
+        (status = 404, body = ErrorBody, description = "It is not banned, or not any more"),
         (status = 429, body = ErrorBody),
     ),
 )]
@@ -50,11 +51,11 @@ pub(super) async fn lift(
     Path(address): Path<String>,
 ) -> Result<Json<Done>, ApiError> {
     let network = address.parse::<Cidr>().map(Network::from).map_err(|_| {
-        ApiError::not_found("This is no address or network, as /api/v1/bans has them.")
+        ApiError::not_found("This is not an address or network as listed in /api/v1/bans.")
     })?;
     if !state.handles.roster.limiter().lift(network, moment().now) {
         return Err(ApiError::not_found(format!("{network} is not banned: it may have ended.")));
     }
-    tracing::info!("API: lifts the ban of {network}");
+    tracing::info!("API: lifting the ban of {network}");
     Ok(Json(Done { done: true, message: format!("{network} may connect again.") }))
 }

@@ -1,4 +1,4 @@
-//! What answers may hold in memory until they are read: in all, and for each address.
+//! Limits the memory of answers that have not been read yet, in total and per address.
 
 use std::{
     collections::HashMap,
@@ -23,7 +23,7 @@ use super::{
     state::State,
 };
 
-/// Bytes of answers under way.
+/// Bytes of answers being sent.
 #[derive(Debug, Default)]
 pub(super) struct Budget(Mutex<Held>);
 
@@ -33,7 +33,7 @@ struct Held {
     by_address: HashMap<IpAddr, usize>,
 }
 
-/// Some bytes, until this is dropped.
+/// Reserved bytes, until this is dropped.
 #[derive(Debug)]
 struct Share {
     budget: Arc<Budget>,
@@ -41,7 +41,7 @@ struct Share {
     len: usize,
 }
 
-/// Lets an answer out if there is room for it. Small ones always find some.
+/// Sends an answer if there is room for it. There always is for small ones.
 pub(super) async fn hold(
     extract::State(state): extract::State<Arc<State>>,
     request: Request,
@@ -58,7 +58,8 @@ pub(super) async fn hold(
     match Budget::take(&state.budget, ip, len) {
         Some(share) => response.map(|inner| Body::new(Holding { inner, _share: share })),
         None => {
-            let message = "Answers to you wait to be read: read them, or ask again in a moment.";
+            let message = "Earlier answers to your address have not been read yet: read them, or \
+                           try again in a moment.";
             ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message).into_response()
         }
     }
@@ -68,7 +69,7 @@ impl Budget {
     fn take(budget: &Arc<Self>, ip: IpAddr, len: usize) -> Option<Share> {
         let mut held = budget.held();
         let own = held.by_address.get(&ip).copied().unwrap_or(0);
-        // One answer, however long, is always let out to whoever has none.
+        // An address without pending answers always gets one, however long.
         let fits = own == 0 || own + len <= ADDRESS_MAX;
         if !fits || held.all + len > ALL_MAX {
             return None;
@@ -80,7 +81,7 @@ impl Budget {
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
-        // Nothing under the lock can leave it half done.
+        // No panic can leave the data inconsistent under the lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -98,7 +99,7 @@ impl Drop for Share {
     }
 }
 
-/// A body that has its share of the budget for as long as it is there.
+/// A body that keeps its share of the budget for as long as it exists.
 struct Holding {
     inner: Body,
     _share: Share,
@@ -124,11 +125,11 @@ impl HttpBody for Holding {
     }
 }
 
-/// Not worth counting: 256 connections have a few megabytes of such.
+/// Too small to count: 256 connections have a few megabytes of these at most.
 const SMALL: usize = 16 * 1024;
-/// A browser with all its pages at once.
+/// Enough for a browser that has all pages open at once.
 const ADDRESS_MAX: usize = 12 * 1024 * 1024;
-/// A small machine still has the rest for mining.
+/// Leaves enough for mining on a small machine.
 const ALL_MAX: usize = 48 * 1024 * 1024;
 
 #[cfg(test)]

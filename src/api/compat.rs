@@ -1,4 +1,5 @@
-//! What scripts and node boxes know from datum_gateway, for this machine and private networks only.
+//! Endpoints that scripts and node appliances know from datum_gateway, only for this machine and
+//! private networks.
 
 use std::sync::{Arc, PoisonError};
 
@@ -20,8 +21,8 @@ use crate::work::Allowance;
 
 type Shared = extract::State<Arc<State>>;
 
-/// Says that there is a new block (`blocknotify=curl -s http://127.0.0.1:7152/NOTIFY`): the nodes are
-/// asked at once.
+/// Reports a new block (`blocknotify=curl -s http://127.0.0.1:7152/NOTIFY`): the nodes are asked at
+/// once.
 #[utoipa::path(
     get, path = "/NOTIFY", tag = "as datum_gateway", operation_id = "blocknotify",
     responses(
@@ -41,7 +42,7 @@ pub(super) async fn notify(
         notices.take(moment().now)
     };
     if !may {
-        let message = "The nodes were asked a moment ago: once for each block is enough.";
+        let message = "The nodes were asked a moment ago: once per block is enough.";
         return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too-often", message));
     }
     state.handles.templates.notify.notify();
@@ -96,7 +97,7 @@ pub(super) async fn umbrel(
 ) -> Result<Json<Widget>, ApiError> {
     local_only(peer, &headers)?;
     let (counters, totals) = (state.handles.counters.view(), state.handles.ledger.totals());
-    // In the C gateway's units, which others parse.
+    // In the C gateway's units, which other programs parse.
     let tera = state.handles.ledger.hashrate().m5 / 1e12;
     let (hashrate, unit) = match tera {
         1e6.. => (tera / 1e6, "Eh/s"),
@@ -126,7 +127,7 @@ fn local_only(peer: Peer, headers: &HeaderMap) -> Result<(), ApiError> {
         return Ok(());
     }
     Err(ApiError::forbidden(
-        "This is only for this machine and private networks, and you (or somebody before your \
+        "This is only for this machine and private networks, but you (or a client in front of your \
          proxy) come from elsewhere.",
     ))
 }
@@ -153,7 +154,7 @@ fn short(value: f64) -> String {
 /// A pace that does a node no harm.
 pub(super) type Notices = Allowance<NOTICE_US, { NOTICES_AT_ONCE - 1 }>;
 
-/// Several nodes may tell of a block, and test networks make many.
+/// Several nodes may report the same block, and test networks make many.
 const NOTICES_AT_ONCE: u32 = 20;
 const NOTICE_US: u64 = 200_000;
 

@@ -1,4 +1,4 @@
-//! The API's sockets, on a thread of their own: however much somebody asks for, no miner waits.
+//! The API's sockets, on a thread of their own, so that no amount of requests makes a miner wait.
 
 use std::{
     io,
@@ -57,15 +57,14 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    /// Where it listens, once it does.
+    /// The address it listens on, once it does.
     pub(crate) async fn addr(&self) -> Option<SocketAddr> {
         let mut bound = self.bound.clone();
         bound.wait_for(Option::is_some).await.ok().and_then(|addr| *addr)
     }
 }
 
-/// Serves the API at `listen` until `stop`. A port that is taken is no reason not to mine: it is
-/// tried again.
+/// Serves the API at `listen` until `stop`. If the port is taken, mining goes on and it is retried.
 pub(crate) fn spawn(
     listen: SocketAddr,
     handles: Handles,
@@ -79,7 +78,7 @@ pub(crate) fn spawn(
         .build()?;
     let run = move || {
         runtime.block_on(run(listen, handles, stop, sender));
-        // A password that is being checked is not waited for.
+        // Does not wait for a password being checked.
         runtime.shutdown_background();
     };
     thread::Builder::new().name("api".into()).spawn(run)?;
@@ -112,8 +111,12 @@ async fn run(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            // Those that are sent away have not all gone yet.
-            Ok(_) if conns.len() >= 2 * CONNECTIONS_MAX => debug!("the API has enough connections"),
+            // Some of those being closed may still be there.
+            Ok(_) if conns.len() >= 2 * CONNECTIONS_MAX => debug!(
+                "the API has too many \
+                                                                   connections: a new one is \
+                                                                   refused"
+            ),
             Ok((socket, peer)) => {
                 let (seat, places) = (Arc::<Seat>::default(), Arc::clone(&places));
                 let (id, evicted) =
@@ -151,9 +154,9 @@ async fn bind(listen: SocketAddr) -> TcpListener {
             Ok(listener) => return listener,
             Err(error) if !said => {
                 warn!(
-                    "no dashboard and no API: cannot listen on {listen} (api.listen): {error}. \
-                     Mining goes on; it is tried again, so stop what uses the address, or restart \
-                     with another one"
+                    "cannot listen on {listen} (api.listen), so there is no dashboard and no API: \
+                     {error}. Mining goes on, and this is retried: stop the program that uses the \
+                     address, or set another one and restart"
                 );
                 said = true;
             }
@@ -163,12 +166,12 @@ async fn bind(listen: SocketAddr) -> TcpListener {
     }
 }
 
-/// A connection's place. Where places are short, whoever has most of them loses one that is idle:
-/// half a request holds nobody else up.
+/// A connection's place. When places run out, the address with the most loses one that is idle, so
+/// unfinished requests cannot keep others out.
 #[derive(Debug, Default)]
 struct Seat {
     leave: CancellationToken,
-    /// A request is being answered.
+    /// Whether a request is being answered.
     busy: AtomicBool,
 }
 
@@ -216,21 +219,21 @@ async fn serve(mut socket: TcpStream, service: Front, stop: CancellationToken) {
     }
 }
 
-/// What a miner speaks that came here; none for all others.
+/// The protocol of a miner that connected here; none for everybody else.
 async fn miner(socket: &TcpStream) -> Option<&'static str> {
     let mut first = [0; stranger::KEY_LEN];
     let len = socket.peek(&mut first).await.ok()?;
     stranger::tell(first.get(..len)?)
 }
 
-/// Tells a miner, and whoever owns it, where it belongs.
+/// Tells a miner and its owner where to connect instead.
 async fn send_on(socket: &mut TcpStream, peer: SocketAddr, protocol: &'static str, state: &State) {
     let port = state.handles.facts.stratum.first().map(SocketAddr::port);
     let oddity = ClientMistake::MinerAtDashboard { protocol, port };
     state.handles.roster.oddities().note(peer, oddity, moment().now);
     let Some(answer) = stranger::answer(protocol, port) else { return };
     let said = timeout(LAST_WRITE_TIMEOUT, async {
-        // Unread, its words would make the close a reset, which takes the answer with it.
+        // Unread data would turn the close into a reset, which would discard the answer.
         let mut unread = [0; 4096];
         let _ = socket.try_read(&mut unread);
         socket.write_all(answer.as_bytes()).await?;
@@ -242,23 +245,24 @@ async fn send_on(socket: &mut TcpStream, peer: SocketAddr, protocol: &'static st
 fn tune(socket: &TcpStream) -> io::Result<()> {
     socket.set_nodelay(true)?;
     let socket = SockRef::from(socket);
-    // Also for one that leaves a full window unread: its answers are not kept for ever.
+    // Also for a client that never reads: its answers are not kept forever.
     socket.set_tcp_user_timeout(Some(UNREAD_MAX))?;
-    // The kernel would keep megabytes for whoever does not read.
+    // Otherwise the kernel would buffer megabytes for clients that do not read.
     socket.set_send_buffer_size(SEND_BUFFER)?;
     socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(UNREAD_MAX))
 }
 
-/// Answers in any case, soon.
+/// Always answers within a time limit.
 async fn in_time(request: Request, next: Next) -> Response {
     timeout(ANSWER_TIME_MAX, next.run(request)).await.unwrap_or_else(|_| {
-        let message = "That took too long: this machine or its disk is very busy. Try again.";
+        let message = "The request took too long: this machine or its disk is very busy. Try \
+                       again.";
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", message).into_response()
     })
 }
 
-/// Puts the other end's address into each request, and takes off what a proxy's path adds.
+/// Adds the peer's address to each request, and strips a proxy's base path.
 #[derive(Clone)]
 struct Front {
     inner: TowerToHyperService<Router>,
@@ -295,18 +299,18 @@ impl Service<hyper::Request<Incoming>> for Front {
     }
 }
 
-/// Browsers of a household, a scraper or two, and room for a proxy in front.
+/// For a household's browsers, a scraper or two, and a proxy in front.
 const CONNECTIONS_MAX: usize = 256;
-/// Threads for passwords and for the settings' file. Each keeps the memory of its last passwords,
+/// Threads for passwords and for the settings file. Each keeps the memory from hashing passwords,
 /// some 40 MiB.
 const BLOCKING_MAX: usize = 2;
-/// For all headers of a request; cookies of other services on the same host may be among them.
+/// For all headers of a request, which may include cookies of other services on the same host.
 const HEADERS_LEN_MAX: usize = 32 * 1024;
-/// Until a request's headers are complete, counted from the one before.
+/// Until a request's headers are complete, counted from the previous request.
 const HEADERS_TIME_MAX: Duration = Duration::from_secs(30);
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(20);
 const LAST_WRITE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Half of what the kernel then takes.
+/// Half of what the kernel then allocates.
 const SEND_BUFFER: usize = 128 * 1024;
 const RECEIVE_BUFFER: usize = 64 * 1024;
 const UNREAD_MAX: Duration = Duration::from_secs(30);

@@ -1,6 +1,7 @@
-//! Which requests are let in at all, by the name that they come under and the page that they come
-//! from. A page of a stranger can make a browser ask anything here (DNS rebinding: under a name of
-//! his own, which then leads here; or from afar, without reading the answer): neither gets anywhere.
+//! Which requests are admitted at all, by the host name that they use and the page that they come
+//! from. A stranger's page can make a browser send any request here (by DNS rebinding, under the
+//! stranger's own name, which then points here; or cross-site, without reading the answer): both
+//! are refused.
 
 use std::{
     net::IpAddr,
@@ -21,7 +22,7 @@ use super::{
 };
 use crate::work::printable;
 
-/// Lets a request in, or says why not.
+/// Admits a request, or says why not.
 pub(super) async fn guard(
     extract::State(state): extract::State<Arc<State>>,
     request: Request,
@@ -38,7 +39,7 @@ pub(super) async fn guard(
 }
 
 fn check(allowed: &[Box<str>], method: &Method, headers: &HeaderMap) -> Result<(), ApiError> {
-    // Browsers always say one, and scripts that say none are no page's.
+    // Browsers always send one, and scripts that send none do not act for a page.
     let named = values(headers, &["host", "x-forwarded-host"]);
     if let Some(host) = named.map(str::trim).find(|host| !is_ours(host, allowed)) {
         return Err(foreign_host(host));
@@ -52,12 +53,11 @@ fn check(allowed: &[Box<str>], method: &Method, headers: &HeaderMap) -> Result<(
     if is_own_page && origins.all(|it| it.is_some_and(|(_, host)| is_ours(host, allowed))) {
         return Ok(());
     }
-    let message =
-        "This was asked for by a page of somebody else, in your browser. Nothing was done.";
+    let message = "Another site's page sent this request from your browser. Nothing was done.";
     Err(ApiError::new(StatusCode::FORBIDDEN, "foreign-page", message))
 }
 
-/// A name, perhaps with a port, that no stranger can have made to lead here. An address is one: a
+/// A name, perhaps with a port, that no stranger can have pointed here. An address is one, since a
 /// page at an address comes from there.
 fn is_ours(host: &str, allowed: &[Box<str>]) -> bool {
     let name = name_of(host);
@@ -78,18 +78,19 @@ fn foreign_host(host: &str) -> ApiError {
     let name = name_of(host);
     let name = printable(&name, NAME_LEN_MAX);
     let message = format!(
-        "gatewayd does not go by the name \"{name}\", and refuses it so that no stranger's page can \
-         look in through your browser. If the name is yours, write api.allowed_hosts = [\"{name}\"] \
-         into gatewayd.toml and send SIGHUP (or set GATEWAYD_API__ALLOWED_HOSTS='[\"{name}\"]' and \
-         restart). Until then, open it by its IP address."
+        "gatewayd does not know the name \"{name}\", and refuses it so that no stranger's page can \
+         read this one through your browser. If the name is yours, add api.allowed_hosts = \
+         [\"{name}\"] to gatewayd.toml and send SIGHUP (or set \
+         GATEWAYD_API__ALLOWED_HOSTS='[\"{name}\"]' and restart). Until then, open gatewayd by its \
+         IP address."
     );
     ApiError::new(StatusCode::FORBIDDEN, "foreign-host", message)
 }
 
-/// What a monitor may ask under any name: it says nothing but whether all is well.
+/// What a monitor may request under any name: it reveals only whether all is well.
 const HEALTH: [&str; 2] = ["/healthz", "/readyz"];
-/// Ends of names that nobody can buy: of the house and its router, of Tor, of node boxes, and
-/// Tailscale's, which lead into the net of whoever looks them up.
+/// Suffixes of names that nobody can buy: those of home networks and routers, Tor, node appliances,
+/// and Tailscale, which lead into the network of whoever looks them up.
 const OWN_ENDS: [&str; 10] = [
     "localhost",
     "localdomain",
@@ -102,9 +103,9 @@ const OWN_ENDS: [&str; 10] = [
     "startos",
     "ts.net",
 ];
-/// A DNS name has no more.
+/// A DNS name is no longer than this.
 const NAME_LEN_MAX: usize = 253;
-/// What this machine is called.
+/// This machine's name.
 static NODE_NAME: LazyLock<String> =
     LazyLock::new(|| rustix::system::uname().nodename().to_string_lossy().to_ascii_lowercase());
 

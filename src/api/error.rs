@@ -1,4 +1,4 @@
-//! What is answered when something is wrong: always JSON, in words that say what to do.
+//! Error answers: always JSON, with a message that says what to do.
 
 use axum::{
     Json,
@@ -16,7 +16,7 @@ pub(super) struct ApiError {
     code: &'static str,
     message: String,
     problems: Vec<String>,
-    /// Seconds, for the header of that name.
+    /// Seconds for the header Retry-After.
     retry_after: Option<u64>,
 }
 
@@ -84,8 +84,8 @@ impl From<Denied> for ApiError {
             Denied::WrongCode => Self::new(
                 StatusCode::UNAUTHORIZED,
                 "wrong-code",
-                "The first settings take the code that gatewayd wrote into its log when it started \
-                 (\"set-up code\"): `journalctl -u gatewayd`, `docker logs`, or the terminal.",
+                "The first settings take the set-up code that gatewayd wrote to its log when it \
+                 started: see `journalctl -u gatewayd`, `docker logs`, or the terminal.",
             ),
             Denied::Wait(wait) => {
                 let seconds = wait.as_secs() + 1;
@@ -98,7 +98,7 @@ impl From<Denied> for ApiError {
             Denied::Busy => Self::new(
                 StatusCode::TOO_MANY_REQUESTS,
                 "busy",
-                "Others are signing in at this moment: try again in a second.",
+                "Others are signing in right now: try again in a second.",
             )
             .retry_after(1),
         }

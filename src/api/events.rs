@@ -1,4 +1,4 @@
-//! What changes, to everybody who listens, each with a short queue of its own.
+//! Sends changes to all listeners, each with a short queue of its own.
 
 use std::{
     convert::Infallible,
@@ -15,11 +15,11 @@ use tokio::sync::mpsc;
 
 use super::{auth::network, places::Places};
 
-/// Where events come together. Shared by the task that makes them and by those who listen.
+/// Distributes events. Shared by the task that makes them and by the listeners.
 #[derive(Debug)]
 pub(super) struct Hub {
     listeners: Mutex<Places<mpsc::Sender<Item>>>,
-    /// Events that a listener was too slow for; it was dropped with the first.
+    /// Events that a listener was too slow for; it was dropped with the first of them.
     dropped: AtomicU64,
 }
 
@@ -31,16 +31,16 @@ impl Default for Hub {
 
 type Item = Result<Event, Infallible>;
 
-/// An event in the form in which it crosses the wire.
+/// An event in the form in which it is sent.
 #[derive(Clone, Debug)]
 pub(super) struct News {
     name: &'static str,
-    /// JSON of one line.
+    /// JSON on one line.
     data: Arc<str>,
 }
 
 impl News {
-    /// None for what JSON cannot say, which nothing here is.
+    /// None if it cannot be written as JSON, which does not happen here.
     pub(super) fn new(name: &'static str, data: &impl Serialize) -> Option<Self> {
         Some(Self { name, data: serde_json::to_string(data).ok()?.into() })
     }
@@ -51,8 +51,8 @@ impl News {
 }
 
 impl Hub {
-    /// One more listener at `ip`, who begins with `first`. Where places are short, one of the address
-    /// that has most of them is cut off.
+    /// Adds a listener at `ip`, whose first events are `first`. When places run out, one listener
+    /// of the address with the most is cut off.
     pub(super) fn listen(&self, ip: IpAddr, first: &[News]) -> mpsc::Receiver<Item> {
         let mut listeners = self.lock();
         let gone = listeners.things().filter(|(_, it)| it.is_closed()).map(|(id, _)| id);
@@ -61,7 +61,7 @@ impl Hub {
         }
         let (sender, receiver) = mpsc::channel(QUEUE_MAX);
         for news in first {
-            // Never full: there are fewer of these than the queue takes.
+            // Never full: these are fewer than the queue holds.
             let _ = sender.try_send(news.event());
         }
         listeners.enter(network(ip), sender, |_| false);
@@ -106,7 +106,7 @@ impl Hub {
 
 /// Browsers keep one for each open page.
 const LISTENERS_MAX: usize = 64;
-/// Half a minute of a page whose phone sleeps; a few kilobytes each.
+/// Half a minute of events for a page whose phone sleeps; a few kilobytes each.
 const QUEUE_MAX: usize = 32;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What handlers take out of a request, with errors as JSON.
+//! Extractors for handlers, with errors as JSON.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use super::{
     task::check,
 };
 
-/// A body of JSON. Its content type must say so, which no form of another site can without asking
+/// A JSON body. Its content type must say so, which another site's form cannot do without asking
 /// this server first.
 pub(super) struct Body<T>(pub(super) T);
 
@@ -43,12 +43,17 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
             ApiError::new(status, code, format!("The body cannot be read: {error}."))
         })?;
         let body = serde_json::from_slice(&bytes);
-        let body = body.map_err(|error| ApiError::bad_request(format!("The body: {error}.")))?;
+        let body = body.map_err(|error| {
+            ApiError::bad_request(format!(
+                "The body is invalid: \
+                                                                       {error}."
+            ))
+        })?;
         Ok(Self(body))
     }
 }
 
-/// What stands behind the `?`.
+/// The query, after the `?`.
 pub(super) struct Params<T>(pub(super) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
@@ -65,16 +70,21 @@ impl<S: Send + Sync> FromRequestParts<S> for Peer {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        let unknown = || ApiError::forbidden("Where this request comes from is not known.");
+        let unknown = || {
+            ApiError::forbidden(
+                "The address that this request comes from is not \
+                                              known.",
+            )
+        };
         parts.extensions.get().copied().ok_or_else(unknown)
     }
 }
 
-/// Whether the request came below `api.base_path`.
+/// Whether the request came under `api.base_path`.
 pub(super) struct Way(bool);
 
 impl Way {
-    /// For which paths this browser should send its session.
+    /// The path for which this browser should send its session.
     pub(super) fn cookie_path(&self, state: &State, headers: &HeaderMap) -> String {
         let base = Arc::clone(&state.handles.configs.borrow().api.base_path);
         prefix::cookie_path(&base, self.0, headers).to_owned()
@@ -89,7 +99,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Way {
     }
 }
 
-/// Somebody who may change things: a browser that is signed in, and proves with its token that the
+/// Somebody who may change things: a browser that is signed in and proves with its token that the
 /// page is ours, or a script that sends the password.
 pub(super) struct Admin;
 
@@ -109,7 +119,7 @@ impl FromRequestParts<Arc<State>> for Admin {
     }
 }
 
-/// The half of that with a session.
+/// The variant with a session.
 pub(super) struct Browser;
 
 impl FromRequestParts<Arc<State>> for Browser {
@@ -125,11 +135,11 @@ impl FromRequestParts<Arc<State>> for Browser {
     }
 }
 
-/// An admin; or, while there is neither a password nor an address to pay, somebody in the house who
-/// has read the code for the first settings in the log. Forms of other sites cannot send what that
-/// takes, and a page under a name that was made to point here is not from the house.
+/// An admin; or, while there is neither a password nor an address to pay, somebody on the local
+/// network who has read the set-up code in the log. Other sites' forms cannot send what that takes,
+/// and a page under a rebound name does not count as local.
 pub(super) struct Owner {
-    /// Let in only to make the first settings.
+    /// May only make the first settings.
     pub(super) sets_up: bool,
 }
 
@@ -161,8 +171,8 @@ pub(super) fn is_setup_open(state: &State, peer: Peer, headers: &HeaderMap) -> b
     is_new && is_local(peer, headers) && is_own_name(headers)
 }
 
-/// The session that a request belongs to: of the page that it was begun on, as far as the browser
-/// says which one asks.
+/// The session that a request belongs to: only for the page on which it was begun, as far as the
+/// browser says which page asks.
 pub(super) fn session(state: &State, headers: &HeaderMap) -> Option<Known> {
     let now = moment().now;
     let known = cookies(headers).find_map(|cookie| state.keeper.session(cookie, now))?;
@@ -172,14 +182,14 @@ pub(super) fn session(state: &State, headers: &HeaderMap) -> Option<Known> {
     headers.get_all(header::ORIGIN).iter().all(is_its).then_some(known)
 }
 
-/// The page that asks, if a browser does.
+/// The requesting page, if a browser asks.
 pub(super) fn origin(headers: &HeaderMap) -> Option<Box<str>> {
     let origin = headers.get(header::ORIGIN)?.to_str().ok()?;
     (origin.len() <= ORIGIN_LEN_MAX).then(|| origin.into())
 }
 
-/// The sessions' cookies, among all that the browser sends: below a proxy's path and without it are
-/// different ones, and the one may have ended.
+/// The session cookies among all that the browser sends: there are different ones under a proxy's
+/// path and without it, and one may have ended.
 pub(super) fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let cookies = headers.get_all(header::COOKIE).iter();
     let pairs = cookies.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(';'));
@@ -204,19 +214,20 @@ pub(super) fn has_token(headers: &HeaderMap, known: &Known) -> bool {
 }
 
 fn no_token() -> ApiError {
-    let message = "The header X-CSRF-Token is missing or old: sign in again.";
+    let message = "The header X-CSRF-Token is missing or outdated: sign in again.";
     ApiError::new(StatusCode::FORBIDDEN, "csrf", message)
 }
 
 pub(super) const COOKIE: &str = "gatewayd_session";
-/// The same where a browser can hold it to this very host (RFC 6265bis): over TLS, for all paths.
+/// The same where a browser can tie it to this very host (RFC 6265bis): over TLS, for all paths.
 pub(super) const HOST_COOKIE: &str = "__Host-gatewayd_session";
 pub(super) const CSRF_HEADER: &str = "x-csrf-token";
-/// What the page says it is below, where a proxy has taken that off.
+/// The base path that the page reports, if a proxy has stripped it.
 pub(super) const PAGE_HEADER: &str = "x-gatewayd-path";
-/// One with a proxy's path and one without it, and what others on this host may have put before them.
+/// One with a proxy's path and one without, and what other programs on this host may have set
+/// before them.
 const COOKIES_MAX: usize = 8;
-/// Ours has 64.
+/// Ours has 64 characters.
 const COOKIE_LEN_MAX: usize = 128;
-/// As long as a name can be, with a scheme and a port.
+/// The longest possible name, with a scheme and a port.
 const ORIGIN_LEN_MAX: usize = 270;

@@ -1,4 +1,4 @@
-//! What the API is given to look at and to act on. It reaches for nothing else.
+//! Everything that the API may read and act on. It has access to nothing else.
 
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
@@ -26,12 +26,12 @@ pub(crate) struct Handles {
     pub(crate) work: watch::Receiver<Option<Arc<Work>>>,
     /// None: solo, or not started yet.
     pub(crate) pool: watch::Receiver<Option<datum::Pool>>,
-    /// What the configuration says now.
+    /// The current configuration.
     pub(crate) configs: watch::Receiver<Arc<Config>>,
     pub(crate) facts: Arc<Facts>,
     pub(crate) tls: watch::Receiver<Arc<TlsFacts>>,
     pub(crate) settings: SettingsFile,
-    /// For whoever makes the first settings.
+    /// The code for making the first settings.
     pub(crate) setup_code: Arc<SetupCode>,
 }
 
@@ -41,30 +41,30 @@ impl Handles {
     }
 }
 
-/// What is known once everything listens.
+/// What is known once all ports are open.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Facts {
     /// Where miners connect.
     pub(crate) stratum: Vec<SocketAddr>,
     pub(crate) sv2_authority_key: Option<String>,
-    /// Those of ports that have their own, in the order of `[[stratum.port]]`.
+    /// The keys of ports that have their own, in the order of `[[stratum.port]]`.
     pub(crate) port_authority_keys: Vec<Option<String>>,
 }
 
-/// What miners are shown that speak TLS.
+/// The certificate for miners that use TLS.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct TlsFacts {
-    /// There is a certificate to show.
+    /// Whether there is a certificate.
     pub(crate) is_on: bool,
-    /// That of the gateway's own authority, as PEM, for miners.
+    /// The certificate of the gateway's own authority, as PEM, for miners.
     pub(crate) authority: Option<Arc<str>>,
-    /// What that one has signed for.
+    /// The names that the authority has signed for.
     pub(crate) names: Arc<[String]>,
     /// Why there is no certificate, or no new one.
     pub(crate) trouble: Option<Arc<str>>,
 }
 
-/// The time, as answers need it.
+/// The current time, by both clocks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moment {
     pub(crate) now: Instant,

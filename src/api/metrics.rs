@@ -1,5 +1,5 @@
-//! The same figures for Prometheus. Read from their owners at each scrape, so nothing of what is gone
-//! stays, and none of it is about a single miner.
+//! The same figures for Prometheus. They are read from their owners at each scrape, so nothing
+//! outdated stays, and none of them is about a single miner.
 
 use std::fmt;
 
@@ -40,19 +40,19 @@ pub(super) fn render(state: &State) -> String {
     page
 }
 
-/// Everything that is shown, of one moment.
+/// A snapshot of everything that is shown.
 #[derive(Debug)]
 struct Figures {
     status: Status,
     ready: bool,
     counters: CountersView,
     submits: HistogramView,
-    /// From the first news of each tip to its first and its last miner.
+    /// The time from first hearing of each tip until the first and the last miner got it.
     notify: [(&'static str, HistogramView); 2],
     nodes: Vec<Node>,
     pools: Pools,
     coinbases: Vec<Coinbase>,
-    /// Node, result, how often.
+    /// Node, result, count.
     submissions: Vec<(String, &'static str, u64)>,
     blocks_found: u64,
     events_dropped: u64,
@@ -104,27 +104,27 @@ impl Figures {
     fn process(&self, page: &mut Page<'_>) -> fmt::Result {
         let labels = [("version", self.status.version)];
         page.0
-            .encode_descriptor("build", "What is running", None, MetricType::Info)?
+            .encode_descriptor("build", "The version that is running", None, MetricType::Info)?
             .encode_info(&labels)?;
         let started = self.status.started_at_unix_s as f64;
-        page.gauge("start_time_seconds", "When it started, unix time", started)?;
+        page.gauge("start_time_seconds", "When gatewayd started, unix time", started)?;
         let ready = f64::from(u8::from(self.ready));
         page.gauge("ready", "1 while miners get work that pays", ready)?;
         let mut events =
-            page.counters("events_dropped", "Events that a reader was too slow for")?;
+            page.counters("events_dropped", "Events dropped because a reader was too slow")?;
         events.counter(&[("sink", "sse")], self.events_dropped)?;
-        let help = "Lines of the log that nobody read, or that a disk was too slow for";
+        let help = "Log lines dropped because nobody read them or the disk was too slow";
         let mut lines = page.counters("log_lines_dropped", help)?;
         for (sink, count) in self.log_lines_dropped {
             lines.counter(&[("sink", sink)], count)?;
         }
-        // Named, so that nobody looks for it in vain: auxiliary chains are not mined yet.
-        let help = "Shares of auxiliary chains; there is a series for each chain that is mined";
+        // Present although empty, so that nobody misses it: auxiliary chains are not mined yet.
+        let help = "Shares of auxiliary chains, one series for each chain being mined";
         page.counters("merged_shares", help).map(drop)
     }
 
     fn shares(&self, page: &mut Page<'_>) -> fmt::Result {
-        let mut shares = page.counters("shares", "Shares of miners")?;
+        let mut shares = page.counters("shares", "Miners' shares")?;
         for (protocol, counts) in MinerProtocol::ALL.into_iter().zip(&self.counters.by_protocol) {
             let protocol = ("protocol", protocol.name());
             let accepted = [("result", "accepted"), ("reason", ""), protocol];
@@ -134,37 +134,41 @@ impl Figures {
                 shares.counter(&labels, count)?;
             }
         }
-        let help = "Difficulty of shares: credited, or asked for in vain";
+        let help = "Difficulty of shares: credited if accepted, required if rejected";
         let mut difficulty = page.counters("share_difficulty", help)?;
         difficulty.counter(&[("result", "accepted")], self.counters.accepted_difficulty)?;
         difficulty.counter(&[("result", "rejected")], self.counters.rejected_difficulty)?;
-        let help = "Of all miners, over five minutes";
+        let help = "Hashrate of all miners, averaged over five minutes";
         page.gauge("hashrate_hashes_per_second", help, self.status.hashrate_5m_h_per_s)?;
-        let help = "Shares that name their worker unreadably; their channel's own name has them";
+        let help = "Shares with an unreadable worker name, counted for the name of their channel";
         page.counter("shares_unnamed", help, self.counters.nameless)?;
-        page.histogram("submit_seconds", "From a read with submits to their answers", &self.submits)
+        page.histogram(
+            "submit_seconds",
+            "From reading submissions to answering them",
+            &self.submits,
+        )
     }
 
     fn miners(&self, page: &mut Page<'_>) -> fmt::Result {
-        let help = "SV1 connections and SV2 channels now";
+        let help = "Current SV1 connections and SV2 channels";
         let mut connections = page.gauges("connections", help)?;
         for (protocol, count) in MinerProtocol::ALL.into_iter().zip(&self.status.miners_by_protocol)
         {
             connections.gauge(&[("protocol", protocol.name())], count.miners as f64)?;
         }
         let mut refused =
-            page.counters("connections_refused", "Connections and channels that were not let in")?;
+            page.counters("connections_refused", "Refused connections and channels")?;
         for (reason, count) in Refused::ALL.into_iter().zip(self.counters.refused) {
             refused.counter(&[("reason", reason.name())], count)?;
         }
-        let mut crossed = page.counters("limits_crossed", "How often a limit was crossed")?;
+        let mut crossed = page.counters("limits_crossed", "How often a limit was exceeded")?;
         for (limit, count) in Limit::ALL.into_iter().zip(self.limits.crossed) {
             crossed.counter(&[("limit", limit.name())], count)?;
         }
         let banned = self.limits.banned as f64;
-        page.gauge("banned", "Addresses and networks that are shut out now", banned)?;
-        page.counter("bans", "Times that somebody was shut out", self.limits.bans)?;
-        let help = "From the news of a tip to the first and the last miner's work on it";
+        page.gauge("banned", "Addresses and networks that are currently banned", banned)?;
+        page.counter("bans", "Bans since the start", self.limits.bans)?;
+        let help = "From hearing of a tip to the first and the last miner's work on it";
         let mut notify = page.histograms("notify_seconds", help)?;
         for (kind, view) in &self.notify {
             notify.histogram(&[("kind", *kind)], view)?;
@@ -174,8 +178,8 @@ impl Figures {
 
     fn nodes(&self, page: &mut Page<'_>) -> fmt::Result {
         let age_s = self.status.template_age_s;
-        page.gauge("template_age_seconds", "Since the last template", age_s)?;
-        let help = "What the last template of a node took";
+        page.gauge("template_age_seconds", "Age of the last template", age_s)?;
+        let help = "How long a node's last template took";
         let mut fetch = page.gauges("template_fetch_seconds", help)?;
         for node in &self.nodes {
             if let Some(took_ms) = node.template_fetch_ms {
@@ -183,7 +187,7 @@ impl Figures {
             }
         }
         let tip = self.status.tip_height.map(f64::from);
-        page.gauge("tip_height", "Of the chain that is mined on", tip)?;
+        page.gauge("tip_height", "Height of the tip being mined on", tip)?;
         let mut up = page.gauges(
             "node_up",
             "1 while a node gives templates, or answers if it only gets blocks",
@@ -196,7 +200,8 @@ impl Figures {
         for node in self.nodes.iter().filter(|node| node.state != NodeState::SubmitOnly) {
             active.gauge(&[("source", &*node.name)], f64::from(u8::from(node.is_active)))?;
         }
-        let mut heights = page.gauges("node_height", "Of the last block that a node knows")?;
+        let mut heights =
+            page.gauges("node_height", "Height of the last block that a node knows")?;
         for node in &self.nodes {
             if let Some(height) = node.height {
                 heights.gauge(&[("source", &*node.name)], f64::from(height))?;
@@ -206,7 +211,7 @@ impl Figures {
     }
 
     fn pools(&self, page: &mut Page<'_>) -> fmt::Result {
-        let mut up = page.gauges("pool_up", "1 while a pool takes shares")?;
+        let mut up = page.gauges("pool_up", "1 while a pool accepts shares")?;
         for pool in &self.pools.pools {
             let is_up = pool.state == PoolState::Up;
             up.gauge(&[("pool", &*pool.name)], f64::from(u8::from(is_up)))?;
@@ -215,13 +220,13 @@ impl Figures {
         for pool in &self.pools.pools {
             pool_shares(&mut shares, pool)?;
         }
-        let help = "From a share to the pool's answer, the last one";
+        let help = "From sending the last answered share to the pool's answer";
         let active = self.pools.pools.iter().find(|pool| pool.is_active);
         let took_ms = active.and_then(|pool| pool.round_trip_ms);
         page.gauge("pool_round_trip_seconds", help, took_ms.map(|ms| ms / 1000.0))?;
         let relay = &self.pools.relay;
-        page.gauge("shares_held", "Waiting for a pool to come back", relay.held as f64)?;
-        let mut lost = page.counters("shares_lost", "Accepted shares that no pool got")?;
+        page.gauge("shares_held", "Shares waiting for a pool to come back", relay.held as f64)?;
+        let mut lost = page.counters("shares_lost", "Accepted shares that reached no pool")?;
         for (reason, count) in &relay.lost_by_reason {
             lost.counter(&[("reason", *reason)], *count)?;
         }
@@ -229,12 +234,13 @@ impl Figures {
     }
 
     fn blocks(&self, page: &mut Page<'_>) -> fmt::Result {
-        page.counter("blocks_found", "Blocks of our miners", self.blocks_found)?;
-        let mut submissions = page.counters("block_submissions", "What nodes said of blocks")?;
+        page.counter("blocks_found", "Blocks found by our miners", self.blocks_found)?;
+        let mut submissions =
+            page.counters("block_submissions", "Nodes' answers to found blocks")?;
         for (node, result, count) in &self.submissions {
             submissions.counter(&[("node", &**node), ("result", result)], *count)?;
         }
-        let help = "Paid outputs of the present coinbases";
+        let help = "Paid outputs of the current coinbases";
         let mut outputs = page.gauges("coinbase_outputs", help)?;
         for coinbase in &self.coinbases {
             let paid = |kind| !matches!(kind, OutputKind::Commitment | OutputKind::Extranonce);
@@ -257,10 +263,10 @@ fn pool_shares(shares: &mut Family<'_>, pool: &Pool) -> fmt::Result {
     shares.counter(&[name, ("result", "unanswered"), ("reason", "")], pool.shares.unanswered)
 }
 
-/// Where families of metrics are written to, one after the other.
+/// The page that metric families are written to, one after the other.
 struct Page<'a>(DescriptorEncoder<'a>);
 
-/// One metric with its labels. It may have no series, and is still named.
+/// One metric family. It is listed even if it has no series.
 struct Family<'a>(MetricEncoder<'a>);
 
 impl Page<'_> {
@@ -299,7 +305,7 @@ impl Page<'_> {
 
 fn encode_histogram(encoder: &mut MetricEncoder<'_>, view: &HistogramView) -> fmt::Result {
     let bounds = Histogram::BOUNDS.iter().map(std::time::Duration::as_secs_f64);
-    // The encoder sums up; its last bucket takes the rest.
+    // The encoder accumulates; its last bucket takes the rest.
     let buckets: Vec<_> = bounds.chain([f64::INFINITY]).zip(view.buckets).collect();
     let count = view.buckets.iter().sum();
     encoder.encode_histogram::<NoLabelSet>(view.sum.as_secs_f64(), count, &buckets, None)

@@ -4,7 +4,7 @@
 //!  handles (what runs) -> view (pure) -> shapes -> read, admin, compat -> router -> conn (sockets)
 //!                                           metrics, news -> events -^
 //! ```
-//! `shapes` is the promise to readers, `auth` the door. Not here: what happened before
+//! `shapes` is the contract with clients, `auth` decides who may change things. Not here: history
 //! (`ledger`), and what settings mean and how they are changed (`config`).
 
 mod admin;

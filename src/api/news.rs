@@ -1,4 +1,4 @@
-//! What is news to those who listen: what differs from what was told before.
+//! Decides what to send to listeners: whatever differs from what was sent before.
 
 use super::{
     clock::moment,
@@ -9,28 +9,28 @@ use super::{
 };
 use crate::{ledger::BlockRecord, work::JobId};
 
-/// Remembers what was told. It starts from what there is: that is no news.
+/// Remembers what was sent. What exists at the start is not sent.
 #[derive(Debug, Default)]
 pub(super) struct Newsroom {
     turns: u64,
-    /// None: nothing was looked at yet.
+    /// None: not checked yet.
     job: Option<Option<JobId>>,
     pool: Option<String>,
     nodes: Option<String>,
     warnings: Option<String>,
-    /// None: nothing was looked at yet. Hashes, and what nodes said.
+    /// None: not checked yet. Hashes, and what nodes said.
     blocks: Option<Vec<(String, String)>>,
-    /// Unix seconds when blocks were first looked at.
+    /// Unix seconds when blocks were first checked.
     blocks_since: u64,
 }
 
 impl Newsroom {
-    /// Whether it is time to look for new blocks.
+    /// Whether it is time to check for new blocks.
     pub(super) fn wants_blocks(&self) -> bool {
         self.turns.is_multiple_of(BLOCKS_EACH)
     }
 
-    /// Everything that is new. `blocks`, if looked for: the latest, newest first.
+    /// Everything that is new. `blocks`, if checked: the latest, newest first.
     pub(super) fn collect(&mut self, state: &State, blocks: Option<Vec<BlockRecord>>) -> Vec<News> {
         let (handles, moment) = (&state.handles, moment());
         let mut all = Vec::new();
@@ -58,7 +58,7 @@ impl Newsroom {
         all
     }
 
-    /// No blocks yet is something to start from, too.
+    /// Having no blocks yet is a starting point, too.
     fn new_blocks(&mut self, records: Vec<BlockRecord>, unix_s: u64) -> Vec<News> {
         let key = |record: &BlockRecord| (record.hash.clone(), format!("{:?}", record.submissions));
         let keys: Vec<_> = records.iter().map(key).collect();
@@ -68,7 +68,7 @@ impl Newsroom {
             return Vec::new();
         };
         let is_told = |record: &BlockRecord| known.contains(&key(record));
-        // The ledger reads what earlier runs found a while after it has started.
+        // The ledger loads the blocks of earlier runs a while after it has started.
         let is_of_now = |record: &BlockRecord| {
             record.at.saturating_add(HEARD_LATE_S) >= self.blocks_since
                 || known.iter().any(|(hash, _)| *hash == record.hash)
@@ -80,7 +80,7 @@ impl Newsroom {
     }
 }
 
-/// What a listener begins with: how everything is.
+/// A listener's first events: the current state of everything.
 pub(super) fn greeting(state: &State) -> Vec<News> {
     let (handles, moment) = (&state.handles, moment());
     let all = [
@@ -104,7 +104,7 @@ fn is_new(known: &mut Option<String>, key: String) -> bool {
     is_new
 }
 
-/// All but what changes with each share and each second.
+/// Everything except what changes with each share or each second.
 fn pool_key(pools: &Pools) -> String {
     let one = |pool: &super::shapes::Pool| {
         let motd = (&pool.motd, &pool.last_error, &pool.tag, pool.prime_id, pool.difficulty_min);
@@ -120,19 +120,19 @@ fn node_key(nodes: &Nodes) -> String {
     nodes.nodes.iter().map(one).collect()
 }
 
-/// Without the figures, which count on by themselves.
+/// Without the figures, which change constantly.
 fn warning_key(warnings: &Warnings) -> String {
     let texts = warnings.warnings.iter().map(|warning| (warning.code, &warning.text));
     let key: String = texts.map(|(code, text)| format!("{code} {text}\n")).collect();
     key.chars().filter(|c| !c.is_ascii_digit()).collect()
 }
 
-/// How long the ledger may take to hear of a block, and clocks may be turned back.
+/// How late the ledger may hear of a block, and how far clocks may be turned back.
 const HEARD_LATE_S: u64 = 60;
-/// In turns of [`LOOK_EACH_MS`]: two seconds, and one.
+/// In units of [`LOOK_EACH_MS`]: two seconds, and one.
 const STATUS_EACH: u64 = 8;
 const BLOCKS_EACH: u64 = 4;
-/// How soon news gets out.
+/// How soon changes are sent.
 pub(super) const LOOK_EACH_MS: u64 = 250;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A socket whose other end has to read. Not `conn.rs`, which decides who gets one.
+//! A socket whose peer has to keep reading. Not `conn.rs`, which decides who gets a connection.
 
 use std::{
     io,
@@ -13,12 +13,12 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-/// Fails when what is written is not read at some pace: a few bytes now and then are none.
+/// Fails if written data is not read at a minimum rate: a few bytes now and then are not enough.
 pub(super) struct Paced {
     socket: TcpStream,
-    /// Since when it waits for the other end; none: all was taken.
+    /// Since when it has been waiting for the peer; none: everything was read.
     due: Option<Pin<Box<Sleep>>>,
-    /// Taken since then.
+    /// Bytes read since then.
     taken: usize,
 }
 

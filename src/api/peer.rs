@@ -6,27 +6,27 @@ use axum::http::{HeaderMap, header};
 
 use super::auth::Guest;
 
-/// The other end of the connection; put into each request by whoever accepted it.
+/// The peer of the connection; added to each request when it is accepted.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer(pub(super) SocketAddr);
 
-/// True when `peer`, and everybody whom a proxy names in front of it, is on this machine or in a
-/// private network. A client that lies about others only shuts itself out.
+/// True if `peer`, and everybody that a proxy names in front of it, is on this machine or in a
+/// private network. A client that lies about this only shuts itself out.
 pub(super) fn is_local(peer: Peer, headers: &HeaderMap) -> bool {
-    // Who is named in the words of RFC 7239 may have no address there at all.
+    // The header of RFC 7239 may name clients without an address.
     is_private(peer.0.ip())
         && !headers.contains_key(header::FORWARDED)
         && values(headers, &["x-forwarded-for", "x-real-ip"])
             .all(|name| address(name.trim()).is_some_and(is_private))
 }
 
-/// True when the browser's way here is known to be encrypted, which only a proxy can tell.
+/// True if the browser's connection is known to be encrypted, which only a proxy can tell.
 pub(super) fn is_over_tls(headers: &HeaderMap) -> bool {
     headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https")
 }
 
-/// True for a name that no stranger's DNS can point here: an address, or one of the house. Many
-/// proxies put their own in place of the browser's; what else tells of that must fit as well.
+/// True for a name that no stranger's DNS can point here: an address, or a local name. Many proxies
+/// replace the browser's name by their own, so other headers with it are checked as well.
 pub(super) fn is_own_name(headers: &HeaderMap) -> bool {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let origins = values(headers, &["origin"]);
@@ -37,8 +37,8 @@ pub(super) fn is_own_name(headers: &HeaderMap) -> bool {
             .all(|it| it.is_some_and(|it| is_of_the_house(it.1)))
 }
 
-/// Whose request it is: the other end, or whom a proxy on this machine or in a private network names.
-/// What stands last was written by that proxy; what stands before it, by whoever asked it.
+/// Whose request it is: the peer's, or that of whom a proxy on this machine or in a private network
+/// names. The last entry was written by that proxy; earlier ones by its client.
 pub(super) fn guest(peer: Peer, headers: &HeaderMap) -> Guest {
     let here = peer.0.ip().to_canonical();
     let named = values(headers, &["x-forwarded-for"]).filter_map(|name| address(name.trim()));
@@ -48,14 +48,14 @@ pub(super) fn guest(peer: Peer, headers: &HeaderMap) -> Guest {
     }
 }
 
-/// An address as headers have it, perhaps with a port.
+/// An address as written in headers, perhaps with a port.
 fn address(name: &str) -> Option<IpAddr> {
     let name = name.trim_matches(['[', ']']);
     let ip = name.parse().or_else(|_| name.parse().map(|addr: SocketAddr| addr.ip()));
     ip.ok().map(|ip: IpAddr| ip.to_canonical())
 }
 
-/// All that is listed in these headers; "?" is what is no text.
+/// Everything listed in these headers; "?" stands for what is not text.
 pub(super) fn values<'a>(
     headers: &'a HeaderMap,
     names: &'static [&str],
@@ -64,7 +64,7 @@ pub(super) fn values<'a>(
     all.flat_map(|value| value.to_str().unwrap_or("?").split(','))
 }
 
-/// `host` without its port, as it is compared.
+/// `host` without its port, normalised for comparison.
 pub(super) fn name_of(host: &str) -> String {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
@@ -87,7 +87,7 @@ fn is_name(name: &str) -> bool {
     !name.is_empty() && name.chars().all(is_part)
 }
 
-/// Of this machine, a private network, or a link.
+/// An address of this machine, a private network, or a link.
 fn is_private(ip: IpAddr) -> bool {
     match ip.to_canonical() {
         IpAddr::V4(ip) => {
@@ -97,7 +97,7 @@ fn is_private(ip: IpAddr) -> bool {
     }
 }
 
-/// 100.64.0.0/10 (RFC 6598): what overlay networks like Tailscale use.
+/// 100.64.0.0/10 (RFC 6598), used by overlay networks like Tailscale.
 fn is_shared(ip: Ipv4Addr) -> bool {
     let [a, b, ..] = ip.octets();
     a == 100 && b & 0xC0 == 64

@@ -1,9 +1,9 @@
-//! Places for those who ask, when they are short: whoever has most gives one back, oldest first. So
-//! nobody can take them all, and nobody is turned away because somebody tried. Pure.
+//! Shares out limited places: when they run out, the address with the most gives one up, its oldest
+//! first. So nobody can take them all, and nobody is refused because somebody tried. Pure.
 
 use std::{collections::HashMap, net::IpAddr};
 
-/// Who sits where, by address.
+/// Who has which place, by address.
 #[derive(Debug)]
 pub(super) struct Places<T> {
     most: usize,
@@ -22,8 +22,8 @@ impl<T> Places<T> {
         Self { most, next: 0, taken: HashMap::new() }
     }
 
-    /// A place for somebody at `ip`, and what has to go for it. `is_idle` says of whom it is: those
-    /// are sent away before others of the same address.
+    /// A place for somebody at `ip`, and which one has to go for it. `is_idle` tells which ones are
+    /// idle: they go before others of the same address.
     pub(super) fn enter(
         &mut self,
         ip: IpAddr,
@@ -47,7 +47,7 @@ impl<T> Places<T> {
         self.taken.iter().map(|(id, place)| (*id, &place.thing))
     }
 
-    /// Of the address that has most, counting the one to come.
+    /// One of the address that has the most, counting the new one.
     fn victim(&self, newcomer: IpAddr, is_idle: impl Fn(&T) -> bool) -> Option<u64> {
         let mut counts: HashMap<IpAddr, usize> = HashMap::from([(newcomer, 1)]);
         for place in self.taken.values() {

@@ -1,6 +1,5 @@
-//! The path below which a proxy in front shows everything (`api.base_path`). Some proxies take it
-//! off before they ask here, others leave it on: both get the same answers, and so does whoever
-//! asks without it.
+//! The path under which a proxy in front serves everything (`api.base_path`). Some proxies strip
+//! it, others keep it: both get the same answers, and so do requests without it.
 
 use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, Uri, header, uri::PathAndQuery},
@@ -9,18 +8,18 @@ use axum::{
 
 use super::extract::PAGE_HEADER;
 
-/// The request's path had the prefix; put into each such request by whoever took it off.
+/// The request's path had the prefix; added to each request from which the prefix was stripped.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Prefixed;
 
 /// What a request for `uri` is for.
 #[derive(Debug, PartialEq)]
 pub(super) enum Way {
-    /// As it stands.
+    /// Unchanged.
     Plain,
-    /// This, below the prefix.
+    /// This path, under the prefix.
     Below(Uri),
-    /// The prefix itself: links of the page need the slash after it.
+    /// The prefix itself: the page's links need the slash after it.
     Door(String),
 }
 
@@ -35,7 +34,7 @@ pub(super) fn way(base: &str, uri: &Uri) -> Way {
     if !rest.starts_with('/') {
         return Way::Plain;
     }
-    // Never an error: it is a part of one that was understood.
+    // Never an error: it is part of a URI that was parsed.
     format!("{rest}{query}")
         .parse::<PathAndQuery>()
         .map_or(Way::Plain, |path| Way::Below(path.into()))
@@ -47,9 +46,9 @@ pub(super) fn to_door(location: &str) -> Response {
     (StatusCode::PERMANENT_REDIRECT, [(header::LOCATION, location)]).into_response()
 }
 
-/// For which paths a browser should send its session here. Where the proxy takes the prefix off,
-/// the page or the proxy says that there is one: whoever lies moves no cookie but his own, and only
-/// to the path that is configured.
+/// The path for which a browser should send its session here. If the proxy strips the prefix, the
+/// page or the proxy reports it: whoever lies only affects their own cookie, and only for the
+/// configured path.
 pub(super) fn cookie_path<'a>(base: &'a str, prefixed: bool, headers: &HeaderMap) -> &'a str {
     let is_base =
         |value: &HeaderValue| value.to_str().is_ok_and(|value| value.trim_end_matches('/') == base);
@@ -58,14 +57,14 @@ pub(super) fn cookie_path<'a>(base: &'a str, prefixed: bool, headers: &HeaderMap
     if !base.is_empty() && (prefixed || is_named()) { base } else { "/" }
 }
 
-/// A page whose links, all relative, are below `base` wherever it is shown.
+/// A page whose links, all relative, are changed to be under `base` wherever it is shown.
 pub(super) fn link(page: &[u8], base: &str) -> Vec<u8> {
     String::from_utf8_lossy(page).replace("=\"./", &format!("=\"{base}/")).into_bytes()
 }
 
-/// A description of the API, an object of JSON, that says below which path it is.
+/// The description of the API, a JSON object, with the path that the API is under.
 pub(super) fn describe(description: &[u8], base: &str) -> Vec<u8> {
-    // Only plain characters are in a base path.
+    // A base path contains only plain characters.
     let mut told = format!("{{\"servers\":[{{\"url\":\"{base}\"}}],").into_bytes();
     told.extend_from_slice(description.strip_prefix(b"{").unwrap_or_default());
     told

@@ -1,4 +1,4 @@
-//! What anybody may ask.
+//! What anybody may read.
 #![expect(unused_qualifications, reason = "the macros of utoipa write them")]
 
 use std::{sync::Arc, time::Duration};
@@ -37,8 +37,8 @@ pub(super) async fn healthz(extract::State(state): Shared) -> Json<Health> {
     Json(Health { alive: true, version: env!("CARGO_PKG_VERSION"), uptime_s: uptime.as_secs() })
 }
 
-/// Whether miners that come now would get work that pays: templates are fresh, and the pool (or
-/// `pooling.when_down`) lets shares count.
+/// Whether miners that connect now would get work that pays: templates are fresh, and shares count,
+/// by the pool or by `pooling.when_down`.
 #[utoipa::path(
     get, path = "/readyz", tag = "health",
     responses(
@@ -52,13 +52,14 @@ pub(super) async fn readyz(extract::State(state): Shared) -> (StatusCode, Json<R
     (status, Json(readiness))
 }
 
-/// The certificate of the gateway's own authority for TLS (`stratum.tls`), as PEM: what a miner needs
-/// to know the gateway by.
+/// The certificate of the gateway's own TLS authority (`stratum.tls`), as PEM: miners need it to
+/// verify the gateway.
 #[utoipa::path(
     get, path = "/api/v1/stratum/ca.pem", tag = "reading",
     responses(
         (status = 200, body = String, content_type = CA_TYPE),
-        (status = 404, body = ErrorBody, description = "TLS is off, or its certificate is another's"),
+        (status = 404, body = ErrorBody, description = "TLS is off, or its certificate is from \
+                                                        another authority"),
     ),
 )]
 pub(super) async fn stratum_ca(extract::State(state): Shared) -> Result<Response, ApiError> {
@@ -90,7 +91,7 @@ pub(super) async fn metrics(extract::State(state): Shared) -> Result<Response, A
     Ok(([(header::CONTENT_TYPE, content_type)], metrics::render(&state)).into_response())
 }
 
-/// How it goes, in one look.
+/// Everything at a glance.
 #[utoipa::path(
     get, path = "/api/v1/status", tag = "reading", responses((status = 200, body = Status)),
 )]
@@ -102,17 +103,17 @@ pub(super) async fn status(extract::State(state): Shared) -> Json<Status> {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct MinersQuery {
-    /// Only miners with greater ids than this: `next_after` of the answer before.
+    /// Only miners with ids greater than this: `next_after` of the previous answer.
     #[serde(default)]
     after: u64,
-    /// At most so many.
+    /// At most this many.
     #[serde(default = "miners_max")]
     #[param(minimum = 1, maximum = 5000, default = 5000)]
     limit: usize,
 }
 
-/// Live connections and Stratum V2 channels, by id. An answer has some 4 MB at most: where miners have
-/// many names, fewer than `limit` are in it.
+/// Live connections and Stratum V2 channels, by id. An answer has some 4 MB at most: if miners have
+/// many names, it contains fewer than `limit`.
 #[utoipa::path(
     get, path = "/api/v1/miners", tag = "reading", params(MinersQuery),
     responses((status = 200, body = Miners), (status = 400, body = ErrorBody)),
@@ -122,9 +123,9 @@ pub(super) async fn miners(
     Params(query): Params<MinersQuery>,
 ) -> Result<Json<Miners>, ApiError> {
     let limit = within("limit", query.limit, miners_max())?;
-    // As it is described: other languages have no greater whole numbers.
+    // As documented: some languages have no larger whole numbers.
     if i64::try_from(query.after).is_err() {
-        return Err(ApiError::bad_request("after is no id that a miner can have."));
+        return Err(ApiError::bad_request("after is not a valid miner id."));
     }
     Ok(Json(view::miners(&state.handles, query.after, limit, &moment())))
 }
@@ -133,13 +134,13 @@ pub(super) async fn miners(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct WorkersQuery {
-    /// At most so many, those seen last.
+    /// At most this many: those seen last.
     #[serde(default = "workers_max")]
     #[param(minimum = 1, maximum = 5000, default = 5000)]
     limit: usize,
 }
 
-/// Everybody who has sent a share, over all connections and restarts, best hashrate first.
+/// Everybody who has sent a share, across connections and restarts, highest hashrate first.
 #[utoipa::path(
     get, path = "/api/v1/workers", tag = "reading", params(WorkersQuery),
     responses((status = 200, body = Workers), (status = 400, body = ErrorBody)),
@@ -164,10 +165,10 @@ pub(super) struct HistoryQuery {
     #[serde(default = "window")]
     #[param(pattern = "^[1-9][0-9]{0,5}[smhd]$", default = "24h")]
     window: String,
-    /// One worker alone.
+    /// Only this worker.
     #[param(max_length = 256)]
     worker: Option<String>,
-    /// Lines for this many of the busiest workers besides.
+    /// Additional series for this many of the busiest workers.
     #[serde(default)]
     #[param(maximum = 12, default = 0)]
     top: usize,
@@ -179,7 +180,7 @@ pub(super) struct HistoryQuery {
     responses(
         (status = 200, body = History),
         (status = 400, body = ErrorBody),
-        (status = 503, body = ErrorBody, description = "The history cannot be read now"),
+        (status = 503, body = ErrorBody, description = "The history cannot be read at the moment"),
     ),
 )]
 pub(super) async fn history(
@@ -202,18 +203,18 @@ pub(super) struct RejectsQuery {
     #[serde(default = "window")]
     #[param(pattern = "^[1-9][0-9]{0,5}[smhd]$", default = "24h")]
     window: String,
-    /// One worker alone.
+    /// Only this worker.
     #[param(max_length = 256)]
     worker: Option<String>,
 }
 
-/// Why shares were rejected, over restarts.
+/// Why shares were rejected, across restarts.
 #[utoipa::path(
     get, path = "/api/v1/rejects", tag = "reading", params(RejectsQuery),
     responses(
         (status = 200, body = Rejects),
         (status = 400, body = ErrorBody),
-        (status = 503, body = ErrorBody, description = "The history cannot be read now"),
+        (status = 503, body = ErrorBody, description = "The history cannot be read at the moment"),
     ),
 )]
 pub(super) async fn rejects(
@@ -226,7 +227,7 @@ pub(super) async fn rejects(
     Ok(Json(Rejects { window_s: window.as_secs(), worker, by_reason }))
 }
 
-/// The work that miners have now, and whom it would pay.
+/// The miners' current work, and whom it would pay.
 #[utoipa::path(
     get, path = "/api/v1/work", tag = "reading", responses((status = 200, body = Work)),
 )]
@@ -254,13 +255,13 @@ pub(super) async fn nodes(extract::State(state): Shared) -> Json<Nodes> {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct BlocksQuery {
-    /// At most so many, the latest.
+    /// At most this many: the latest.
     #[serde(default = "blocks_default")]
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: usize,
 }
 
-/// Found blocks, newest first, and what nodes made of them.
+/// Found blocks, newest first, and what nodes said of them.
 #[utoipa::path(
     get, path = "/api/v1/blocks", tag = "reading", params(BlocksQuery),
     responses((status = 200, body = Blocks), (status = 400, body = ErrorBody)),
@@ -274,13 +275,13 @@ pub(super) async fn blocks(
     Ok(Json(view::blocks(&state.handles, records)))
 }
 
-/// What changes, as it happens (server-sent events).
+/// Changes as they happen (server-sent events).
 ///
-/// Each event's data is JSON: `status` (each two seconds) is what `/api/v1/status` says, `pool` what
-/// `/api/v1/pool` does, `nodes` what `/api/v1/nodes` does, `block` one of `/api/v1/blocks`, `template`
-/// the one of `/api/v1/work`, and `warnings` those of the status. All but `block` come once at the
-/// beginning. A client that does not keep up is disconnected, and so is the oldest of an address that
-/// has more of these than any other when places are short.
+/// Each event's data is JSON: `status` (every two seconds) is the same as `/api/v1/status`, `pool`
+/// as `/api/v1/pool`, `nodes` as `/api/v1/nodes`, `block` one of `/api/v1/blocks`, `template` the
+/// one in `/api/v1/work`, and `warnings` those of the status. All except `block` are sent once at
+/// the beginning. A client that does not keep up is disconnected; so is, when places run out, the
+/// oldest client of the address that has the most.
 #[utoipa::path(
     get, path = "/api/v1/events", tag = "reading",
     responses((status = 200, body = String, content_type = "text/event-stream")),
@@ -292,7 +293,7 @@ pub(super) async fn events(
 ) -> Response {
     let receiver = state.hub.listen(guest(peer, &headers).client, &news::greeting(&state));
     let events = Sse::new(ReceiverStream::new(receiver)).keep_alive(KeepAlive::default());
-    // Proxies like nginx would keep events back.
+    // Otherwise proxies like nginx would hold events back.
     let unbuffered = [("x-accel-buffering", HeaderValue::from_static("no"))];
     (unbuffered, events).into_response()
 }
@@ -303,7 +304,7 @@ fn parse_window(text: &str) -> Result<Duration, ApiError> {
         let message = "window should be a number and s, m, h or d, like 24h.";
         return Err(ApiError::bad_request(message));
     }
-    // None: longer ago than anything can be.
+    // None: further back than any time that exists.
     Ok(parse_duration(text).unwrap_or(WINDOW_MAX).clamp(WINDOW_MIN, WINDOW_MAX))
 }
 
@@ -318,10 +319,10 @@ fn within(name: &str, value: usize, most: usize) -> Result<usize, ApiError> {
     if (1..=most).contains(&value) {
         return Ok(value);
     }
-    Err(ApiError::bad_request(format!("{name} is 1 to {most}.")))
+    Err(ApiError::bad_request(format!("{name} must be 1 to {most}.")))
 }
 
-/// 5,000 miners are 2 MB of JSON, as long as they have few names.
+/// 5,000 miners are 2 MB of JSON, if they have few names.
 fn miners_max() -> usize {
     5_000
 }
@@ -340,11 +341,11 @@ fn window() -> String {
 
 const BLOCKS_MAX: usize = 1_000;
 const TOP_MAX: usize = 12;
-/// Longer than any user name that is taken.
+/// Longer than any accepted user name.
 const WORKER_LEN_MAX: usize = 256;
 const WINDOW_MIN: Duration = Duration::from_secs(60);
 /// Ten years: the ledger keeps no more.
 const WINDOW_MAX: Duration = Duration::from_secs(315_360_000);
-/// As browsers save it, and AxeOS takes it.
+/// The name under which browsers save it, in a form that AxeOS accepts.
 const CA_TYPE: &str = "application/x-pem-file";
 const CA_NAME: &str = "attachment; filename=\"gatewayd-ca.pem\"";

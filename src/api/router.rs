@@ -1,4 +1,4 @@
-//! All paths, and the description that is made from them.
+//! All paths, and the description generated from them.
 
 use std::sync::Arc;
 
@@ -27,14 +27,15 @@ use super::{admin, assets, bans, budget, compat, door, extract, prefix, read, st
 #[openapi(
     info(
         title = "gatewayd",
-        description = "What a gateway does, for people, scripts and dashboards. Reading needs no \
-                       password; changing does. Units are in the names; null is what is not known.",
+        description = "The state of a gateway, for people, scripts and dashboards. Reading needs \
+                       no password; making changes does. Units are in the names; null means not \
+                       known.",
     ),
     modifiers(&Security),
 )]
 struct Description;
 
-/// How one proves to be allowed to change things.
+/// The ways to prove that one may change things.
 struct Security;
 
 impl Modify for Security {
@@ -51,7 +52,7 @@ impl Modify for Security {
 
 pub(super) fn router(state: &Arc<State>) -> Router {
     let (router, description) = endpoints().split_for_parts();
-    // Never an error: the description is made of plain texts.
+    // Never an error: the description consists of plain text.
     let description: Bytes = description.to_json().unwrap_or_default().into();
     router
         .route(
@@ -116,15 +117,16 @@ fn always(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<Heade
     SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value))
 }
 
-/// A header for answers that have none of that name.
+/// A header for answers that do not have it yet.
 fn unless(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
     SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
 }
 
-/// Everything comes from here; nothing in line is run, and nobody may put the dashboard in a frame.
+/// Everything is loaded from here; no inline code is run, and nobody may put the dashboard into a
+/// frame.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; img-src 'self' data:; object-src 'none'; \
     base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
-/// gatewayd.toml with a class for each miner in the world.
+/// Enough for a gatewayd.toml with a class for every miner in the world.
 const BODY_LEN_MAX: usize = 256 * 1024;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What every request finds.
+//! The state shared by all requests.
 
 use std::{
     net::IpAddr,
@@ -23,13 +23,13 @@ pub(super) struct State {
     pub(super) handles: Handles,
     pub(super) keeper: Gatekeeper,
     pub(super) hub: Hub,
-    /// What answers may hold until they are read.
+    /// The memory that answers may use until they are read.
     pub(super) budget: Arc<Budget>,
-    /// How often the nodes may be asked for a new block by whoever is in the house.
+    /// How often anybody on the local network may have the nodes asked for a new block.
     pub(super) notices: Mutex<Notices>,
-    /// How often the log is told of who does not get in.
+    /// Limits log lines about failed sign-ins.
     refusals: Mutex<[LogRation; 2]>,
-    /// Why there is no admin password though one was asked for.
+    /// Why there is no admin password although one is configured.
     admin_problem: Mutex<Option<String>>,
 }
 
@@ -46,13 +46,13 @@ impl State {
         }
     }
 
-    /// Whether somebody has read the code for the first settings.
+    /// Whether somebody has given the right set-up code.
     pub(super) fn check_code(&self, guest: Guest, code: &str) -> Result<(), Denied> {
         let checked = self.keeper.check_code(guest, code, moment().now);
         checked.inspect_err(|denied| self.tell_denied(guest.client, *denied))
     }
 
-    /// Says in the log that somebody was not let in, now and then.
+    /// Logs now and then that somebody failed to sign in.
     pub(super) fn tell_denied(&self, ip: IpAddr, denied: Denied) {
         let mut rations = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
         let [wrong, early] = &mut *rations;
@@ -74,7 +74,7 @@ impl State {
         }
     }
 
-    /// Takes what became of reading the password file.
+    /// Takes the result of reading the password file.
     pub(super) fn set_password(&self, read: Result<Option<Password>, String>) {
         let (password, problem) = match read {
             Ok(password) => (password, None),

@@ -1,19 +1,20 @@
-//! Miners that come to the dashboard's port: told apart by their first bytes, and told where to go.
+//! Miners that connect to the dashboard's port: recognised by their first bytes, and told where to
+//! connect.
 
-/// The protocol that a miner speaks whose first bytes these are; none for a browser, or anything
-/// else that HTTP's own code has an answer for.
+/// The protocol of a miner that sends these first bytes; none for a browser, or anything else that
+/// the HTTP code can answer.
 pub(super) fn tell(first: &[u8]) -> Option<&'static str> {
     if first.trim_ascii_start().starts_with(b"{") {
         return Some(SV1);
     }
-    // A key is 64 random bytes, and HTTP begins with a line of ASCII. TLS has a mark of its own.
+    // An SV2 key is 64 random bytes, and HTTP begins with a line of ASCII. TLS has its own marker.
     let is_text = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
     let is_tls = first.starts_with(&[0x16, 3]);
     let is_noise = first.iter().filter(|byte| !is_text(byte)).count() * 4 > first.len();
     (first.len() == KEY_LEN && is_noise && !is_tls).then_some(SV2)
 }
 
-/// What a miner shows of it in its log.
+/// The answer, which a miner shows in its log.
 pub(super) fn answer(protocol: &str, port: Option<u16>) -> Option<String> {
     let port = port.map_or_else(String::new, |port| format!(" {port}"));
     (protocol == SV1).then(|| {

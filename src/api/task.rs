@@ -1,4 +1,5 @@
-//! What the API does besides answering: looks for news, reads the password file, checks passwords.
+//! What the API does besides answering: watches for changes, reads the password file, checks
+//! passwords.
 
 use std::{io, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 
@@ -16,8 +17,8 @@ use super::{
     state::State,
 };
 
-/// Tells listeners what changes, and reads the password file again with the settings. Runs until it
-/// is dropped.
+/// Sends changes to listeners, and rereads the password file when the settings are reloaded. Runs
+/// until it is dropped.
 pub(super) async fn run(state: Arc<State>) {
     let mut configs = state.handles.configs.clone();
     let mut newsroom = Newsroom::default();
@@ -28,7 +29,7 @@ pub(super) async fn run(state: Arc<State>) {
     loop {
         tokio::select! {
             _ = tick.tick() => {}
-            // Also when they were read again and say the same: the password may be another.
+            // Even if the settings are unchanged: the password may have changed.
             Ok(()) = configs.changed() => {
                 read_password(&state, &mut password).await;
                 continue;
@@ -49,7 +50,7 @@ pub(super) async fn run(state: Arc<State>) {
     }
 }
 
-/// Checks a password off the thread that answers.
+/// Checks a password on another thread than the one that answers.
 pub(super) async fn check(
     state: &Arc<State>,
     guest: Guest,
@@ -64,8 +65,7 @@ pub(super) async fn check(
     result.inspect_err(|denied| state.tell_denied(guest.client, *denied))
 }
 
-/// Reads the password's file, if there is one. One that says what it said before (`known`) signs
-/// nobody out.
+/// Reads the password file, if there is one. An unchanged password (`known`) signs nobody out.
 async fn read_password(state: &State, known: &mut Option<[u8; 32]>) {
     let path = state.handles.configs.borrow().api.admin_password_file.clone();
     let Some(path) = path else {
@@ -80,7 +80,7 @@ async fn read_password(state: &State, known: &mut Option<[u8; 32]>) {
         (now, if same { None } else { Some(read_file(&path)) })
     });
     let (now, read) =
-        read.await.unwrap_or_else(|_| (None, Some(Err("reading it broke off".into()))));
+        read.await.unwrap_or_else(|_| (None, Some(Err("reading it was interrupted".into()))));
     *known = now;
     let Some(read) = read else { return };
     if let Err(problem) = &read {
@@ -89,7 +89,7 @@ async fn read_password(state: &State, known: &mut Option<[u8; 32]>) {
     state.set_password(read.map(Some));
 }
 
-/// Says what is wrong with a file for `api.admin_password_file`.
+/// Checks a file for `api.admin_password_file`.
 pub(crate) fn try_password_file(path: &Path) -> Result<(), String> {
     read_file(path).map(drop)
 }
@@ -98,15 +98,18 @@ fn read_file(path: &Path) -> Result<Password, String> {
     let name = path.display();
     let about = |what: &dyn std::fmt::Display| format!("api.admin_password_file {name}: {what}");
     let bytes = read_some(path).map_err(|error| about(&error))?;
-    let text = String::from_utf8(bytes).map_err(|_| about(&"it is no text"))?;
+    let text = String::from_utf8(bytes).map_err(|_| about(&"it is not text"))?;
     let mode = std::fs::metadata(path).map(|it| it.permissions().mode()).unwrap_or_default();
     if mode & 0o004 != 0 && !text.starts_with("$argon2") {
-        warn!("api.admin_password_file {name} can be read by everybody here: chmod 600 {name}");
+        warn!(
+            "api.admin_password_file {name} can be read by every user of this machine: run chmod \
+               600 {name}"
+        );
     }
     Password::parse(&text).map_err(|error| about(&error))
 }
 
-/// As much as a password can need, whatever the path leads to.
+/// As much as a password can need, whatever the path points to.
 fn read_some(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     io::Read::read_to_end(
@@ -118,5 +121,5 @@ fn read_some(path: &Path) -> io::Result<Vec<u8>> {
 
 /// A password may have 1,024 bytes.
 const FILE_LEN_MAX: u64 = 4096;
-/// News is about the latest.
+/// Only the latest blocks are checked for changes.
 const BLOCKS_MAX: usize = 20;

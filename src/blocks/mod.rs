@@ -1,8 +1,10 @@
-//! Found blocks: to disk and to every node at the same moment, again until one has it.
+//! Found blocks: written to disk and submitted to every node at the same time, and again until a
+//! node has accepted them.
 //!
 //! `store` is the folder, `verdict` one submission to one node, `submission` one block and its
-//! nodes, `queue` which of many go first, and `task` runs it. A block that is on disk when gatewayd dies
-//! goes out at the next start. Not here: what makes a block, and how a node is talked to.
+//! nodes, `queue` decides which of many blocks go first, and `task` runs it all. A block that is on
+//! disk when gatewayd dies is submitted at the next start. Not here: what makes a block, and how to
+//! talk to a node.
 
 mod outcome;
 mod queue;
@@ -25,6 +27,6 @@ pub struct BlocksConfig {
     pub data_dir: PathBuf,
     /// Every `[[node]]`, also the ones that only get blocks.
     pub nodes: Vec<NodeConfig>,
-    /// Told of a block that a node has accepted: it is the new tip.
+    /// Called with a block that a node has accepted: it is the new tip.
     pub on_accepted: Arc<dyn Fn(Hash256) + Send + Sync>,
 }

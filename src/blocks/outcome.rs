@@ -16,9 +16,9 @@ use crate::{
 };
 
 impl Answer {
-    /// What `submitblock` says (BIP 22): null is acceptance, and neither a block that the node
-    /// has already nor one that it has not yet connected is refused. Nor is one whose parent has
-    /// not come to this node yet, or that is ahead of its clock.
+    /// The answer of `submitblock` (BIP 22): null means accepted. A block that the node already
+    /// has, or has not connected yet, is not refused; nor is one whose parent has not reached this
+    /// node yet, or that is ahead of its clock.
     pub(super) fn of_submitblock(answer: Option<&str>) -> Self {
         match answer {
             None | Some("duplicate") => Self::Accepted,
@@ -32,8 +32,8 @@ impl Answer {
         }
     }
 
-    /// What an error says that a node gave instead: only two of them judge the block. The others
-    /// tell of the node, like -25 for a full disk in the midst of connecting.
+    /// A node's error instead of an answer: only two codes judge the block. The others are about
+    /// the node itself, like -25 for a full disk while connecting.
     pub(super) fn of_error(code: i32, message: &str) -> Self {
         match code {
             VERIFY_REJECTED | DESERIALIZATION => Self::Rejected(shown(message)),
@@ -41,9 +41,9 @@ impl Answer {
         }
     }
 
-    /// What blvm-node's `submitblock` says: all that it refuses is an error -32602, and so are its
-    /// own troubles while it connects a block; the words tell them apart. Not yet whether the
-    /// block is in its chain: null may also be a block beside it.
+    /// The answer of blvm-node's `submitblock`: every refusal is an error -32602, and so are its
+    /// own problems while connecting a block; only the words differ. It does not tell yet whether
+    /// the block is in its chain: null may also mean a block on another branch.
     pub(super) fn of_blvm_error(code: i32, message: &str) -> Self {
         if code != INVALID_PARAMS {
             return Self::Unanswered(shown(message));
@@ -58,16 +58,16 @@ impl Answer {
     }
 }
 
-/// The end of a block's story.
+/// What finally became of a block.
 #[derive(Clone, Debug)]
 pub struct BlockReport {
     pub(crate) height: u32,
     pub(crate) hash: Hash256,
-    /// Node names and their last words.
+    /// Node names and their final answers.
     pub answers: Vec<(Arc<str>, Answer)>,
 }
 
-/// A node's words, as a log and the dashboard can have them.
+/// A node's words, made safe for the log and the dashboard.
 fn shown(words: &str) -> String {
     printable(words, WORDS_LEN_MAX).into_owned()
 }
@@ -99,7 +99,7 @@ pub enum Event {
 pub struct BlockStats {
     found: AtomicU64,
     accepted: AtomicU64,
-    /// The highest of those, the first of its height.
+    /// The highest of those, the first at its height.
     accepted_at: Mutex<Option<(u32, Hash256)>>,
     refused: AtomicU64,
     recent: Mutex<VecDeque<BlockReport>>,
@@ -112,12 +112,12 @@ impl BlockStats {
         self.found.load(Relaxed)
     }
 
-    /// Blocks that at least one node has in its best chain.
+    /// Blocks that are in the best chain of at least one node.
     pub fn accepted(&self) -> u64 {
         self.accepted.load(Relaxed)
     }
 
-    /// Blocks that no node wanted.
+    /// Blocks that every node refused.
     pub fn refused(&self) -> u64 {
         self.refused.load(Relaxed)
     }
@@ -127,18 +127,18 @@ impl BlockStats {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
-    /// How often each node gave which kind of last word.
+    /// How often each node gave which final answer.
     pub(crate) fn answers(&self) -> BTreeMap<(Arc<str>, &'static str), u64> {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Counts a node's last word on a block.
+    /// Counts a node's final answer to a block.
     pub(super) fn add_answer(&self, node: &Arc<str>, answer: &Answer) {
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         *answers.entry((Arc::clone(node), answer.name())).or_default() += 1;
     }
 
-    /// What happened since this was last called; for one who keeps it.
+    /// What has happened since the last call; for a single caller who records it.
     pub fn take_news(&self) -> Vec<News> {
         self.news.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect()
     }
@@ -155,7 +155,7 @@ impl BlockStats {
         self.found.fetch_add(1, Relaxed);
     }
 
-    /// True when a node has accepted another block of ours, of this height or above.
+    /// True if a node has accepted another block of ours at this height or above.
     pub(super) fn has_rival(&self, height: u32, hash: &Hash256) -> bool {
         let at = *self.accepted_at.lock().unwrap_or_else(PoisonError::into_inner);
         at.is_some_and(|(at, other)| at > height || at == height && other != *hash)
@@ -182,8 +182,8 @@ impl BlockStats {
     }
 }
 
-/// With these words blvm-node 0.1 judges a block; all else may be its storage, its undo log, or a
-/// coin that it lost.
+/// The words with which blvm-node 0.1 judges a block; anything else may be about its storage, its
+/// undo log, or a coin that it lost.
 const BLVM_VERDICTS: [&str; 6] = [
     "block was not connected",
     "Protocol validation failed",
@@ -192,12 +192,12 @@ const BLVM_VERDICTS: [&str; 6] = [
     "Block size mismatch",
     "Invalid hex data",
 ];
-/// A lifetime's blocks for most; a test network's last minutes.
+/// A lifetime's blocks for most; the last minutes on a test network.
 const RECENT_MAX: usize = 100;
-/// Of a node's own words.
+/// The length of a node's own words.
 const WORDS_LEN_MAX: usize = 300;
-/// They are fetched every few seconds; only a test network has so many by then, or a daemon that
-/// keeps none.
+/// They are fetched every few seconds; there are only this many on a test network, or if nobody
+/// fetches them.
 const NEWS_MAX: usize = 1_000;
 
 #[cfg(test)]

@@ -1,23 +1,24 @@
-//! Which found blocks are on their way, and which wait. Pure.
+//! Decides which found blocks are submitted now, and which wait. Pure.
 //!
-//! On a real network there is one a year. Where any share is a block (a regtest, or a node that lies
-//! about the target) hundreds come at once, and each has megabytes: a few are on their way, those
-//! with the hardest target first, then the highest; the others wait. A better one waits for nobody.
+//! On a real network there is one a year. Where any share is a block (on regtest, or with a node
+//! that lies about the target), hundreds come at once, with megabytes each: a few are submitted at
+//! a time, those with the hardest target first, then the highest; the others wait. A better one
+//! never waits for a worse one.
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
 use crate::work::{Nbits, Target};
 
-/// A block's place among others: the lesser goes first.
+/// A block's rank: lower goes first.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) struct Rank {
     target: Target,
     height: Reverse<u32>,
-    /// Of several alike, the first counts.
+    /// Among equals, the first goes first.
     number: u64,
 }
 
-/// Blocks that wait, as `W`, and handles of those on their way.
+/// Waiting blocks, as `W`, and handles of those being submitted.
 #[derive(Debug)]
 pub(super) struct BlockQueue<W, F> {
     waiting: BTreeMap<Rank, W>,
@@ -32,7 +33,7 @@ impl<W, F> Default for BlockQueue<W, F> {
 }
 
 impl<W, F> BlockQueue<W, F> {
-    /// Takes a block in; gives the one that there is no room for any more, if any.
+    /// Adds a block; returns the one that there is no room for any more, if any.
     pub(super) fn add(&mut self, bits: Nbits, height: u32, block: W) -> Option<W> {
         self.count += 1;
         let rank = Rank { target: bits.target(), height: Reverse(height), number: self.count };
@@ -41,8 +42,8 @@ impl<W, F> BlockQueue<W, F> {
         is_over.then(|| self.waiting.pop_last()).flatten().map(|(_, worst)| worst)
     }
 
-    /// The next block to set out, if one may, and whom it displaces: first one that `is_done`, then
-    /// one that is worse.
+    /// The next block to submit, if there is room, and which one it displaces: first one that
+    /// `is_done`, then a worse one.
     pub(super) fn next(&mut self, is_done: impl Fn(&F) -> bool) -> Option<(Rank, W, Option<F>)> {
         let (best, _) = self.waiting.first_key_value()?;
         let displaced = if self.flying.len() < FLYING_MAX {
@@ -61,15 +62,16 @@ impl<W, F> BlockQueue<W, F> {
         self.flying.insert(rank, flight);
     }
 
-    /// A block's way is over.
+    /// A block's submission has ended.
     pub(super) fn arrived(&mut self, rank: &Rank) {
         self.flying.remove(rank);
     }
 }
 
-/// Blocks on their way at once: as hex each has up to 8 MB, and every node up to four calls.
+/// Blocks being submitted at once: each has up to 8 MB as hex, and every node gets up to four
+/// calls.
 const FLYING_MAX: usize = 8;
-/// Each is a job and a coinbase of at most 16 kB. More than these nobody can submit before the tip
+/// Each is a job and a coinbase of at most 16 kB. Nobody can submit more than these before the tip
 /// has moved on.
 const WAITING_MAX: usize = 1024;
 

@@ -1,5 +1,5 @@
-//! The folder of found blocks. One file each, its whole hex: `bitcoin-cli -stdin submitblock` reads
-//! it as it is.
+//! The folder of found blocks. One file per block, containing its hex: `bitcoin-cli -stdin
+//! submitblock` can read it directly.
 
 use std::{
     fs::{self, File},
@@ -18,7 +18,7 @@ pub(super) struct Store {
     dir: PathBuf,
 }
 
-/// A block whose fate was open when gatewayd ended.
+/// A block that was undecided when gatewayd ended.
 #[derive(Debug)]
 pub(super) struct Pending {
     pub(super) height: u32,
@@ -31,10 +31,10 @@ impl Store {
         Self { dir: data_dir.join("blocks") }
     }
 
-    /// Makes the folder and sees whether it can be written to.
+    /// Creates the folder and checks that it can be written to.
     pub(super) fn prepare(&self) -> io::Result<()> {
         fs::create_dir_all(&self.dir)?;
-        // Best effort: a file system may know no owners.
+        // Best effort: a file system may not support owners.
         let _ = fs::set_permissions(&self.dir, fs::Permissions::from_mode(OWNER_ONLY));
         let probe = self.dir.join(".writable");
         File::create(&probe)?;
@@ -43,27 +43,27 @@ impl Store {
 
     /// Writes the block so that it survives a crash of the machine.
     pub(super) fn save(&self, height: u32, hash: &Hash256, hex: &str) -> io::Result<()> {
-        // It may not have been possible at the start.
+        // It may have failed at the start.
         fs::create_dir_all(&self.dir)?;
         let unfinished = self.path(height, hash, ".tmp");
         if let Err(error) = write(&unfinished, hex) {
-            // Half a block is of no use, and a full disk has better ones.
+            // Half a block is useless, and a full disk needs the space.
             let _ = fs::remove_file(unfinished);
             return Err(error);
         }
         fs::rename(&unfinished, self.path(height, hash, ""))?;
-        // The name is part of what must survive.
+        // The directory entry must survive a crash too.
         File::open(&self.dir)?.sync_all()
     }
 
-    /// Notes in the file's name how it ended, and lets go of the oldest that have ended.
+    /// Records in the file's name what became of the block, and deletes the oldest decided ones.
     pub(super) fn finish(&self, height: u32, hash: &Hash256, accepted: bool) -> io::Result<()> {
         let ending = if accepted { ACCEPTED } else { REJECTED };
         fs::rename(self.path(height, hash, ""), self.path(height, hash, ending))?;
         self.prune()
     }
 
-    /// Blocks that no node has confirmed yet, lowest first. Files that are none are left alone.
+    /// Blocks that no node has confirmed yet, lowest first. Other files are left alone.
     pub(super) fn pending(&self) -> io::Result<Vec<Pending>> {
         let mut pending = Vec::new();
         for entry in fs::read_dir(&self.dir)? {
@@ -76,7 +76,8 @@ impl Store {
                 Ok(hex) => pending.push(Pending { height, hash, hex }),
                 // One bad file must not keep the others from the nodes.
                 Err(error) => {
-                    warn!(file = %path.display(), %error, "not a found block; left alone")
+                    warn!(file = %path.display(), %error, "this file is not a found block, so it \
+                                                           is left alone")
                 }
             }
         }
@@ -110,7 +111,7 @@ fn write(path: &Path, hex: &str) -> io::Result<()> {
     file.sync_all()
 }
 
-/// The hex in a file, if it begins with the header that its name promises.
+/// The hex in a file, if its header has the hash in the file's name.
 fn read(path: &Path, hash: &Hash256) -> io::Result<String> {
     if fs::metadata(path)?.len() > HEX_LEN_MAX {
         return Err(io::ErrorKind::FileTooLarge.into());
@@ -133,9 +134,9 @@ fn parse(name: &str) -> Option<(u32, Hash256)> {
 const OWNER_ONLY: u32 = 0o700;
 const ACCEPTED: &str = ".accepted";
 const REJECTED: &str = ".rejected";
-/// Blocks of 4 MB are 8 MB of hex: at most 400 MB, and for most miners a life's work.
+/// A 4 MB block is 8 MB of hex: at most 400 MB, and for most miners a lifetime's blocks.
 const KEPT: usize = 50;
-/// Twice the greatest block; nothing larger is one.
+/// Twice the largest block; anything larger is not a block.
 const HEX_LEN_MAX: u64 = 16_000_000;
 
 #[cfg(test)]

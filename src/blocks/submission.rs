@@ -1,4 +1,4 @@
-//! One block on its way: to disk and to every node, again until its fate is known.
+//! One block being written to disk and submitted to every node, again until it is decided.
 
 use std::{
     io,
@@ -25,7 +25,7 @@ use crate::{
     work::{Hash256, Nbits},
 };
 
-/// A block in the form that goes to disk and nodes.
+/// A block in the form in which it is written to disk and sent to nodes.
 #[derive(Debug)]
 pub(super) struct Outgoing {
     pub(super) height: u32,
@@ -45,7 +45,7 @@ impl Outgoing {
         Ok(Self { is_saved: true, ..found })
     }
 
-    /// Of its header; the easiest there are where these are none.
+    /// The bits of its header; if they are invalid, the easiest possible.
     pub(super) fn bits(&self) -> Nbits {
         let mut bits = [0; 4];
         let hex = self.hex().as_bytes().get(BITS_AT);
@@ -58,7 +58,7 @@ impl Outgoing {
         self.params.get().trim_start_matches("[\"").trim_end_matches("\"]")
     }
 
-    /// True when it has the work that it claims, as a block of its chain must.
+    /// True if it has the work that it claims, as every valid block must.
     fn has_its_work(&self) -> bool {
         let mut header = [0; 80];
         let digits = self.hex().as_bytes().get(..2 * header.len());
@@ -70,8 +70,8 @@ impl Outgoing {
 }
 
 impl Submitter {
-    /// Saves the block and submits it everywhere at the same moment, to nodes that are configured
-    /// meanwhile as well; ends when its fate is known.
+    /// Saves the block and submits it everywhere at the same time, including nodes that are
+    /// configured meanwhile; ends when it is decided.
     pub(super) async fn submit(self, block: Outgoing) {
         let (mut nodes, stop) = (self.nodes.clone(), self.flight.clone());
         let mut submission = Submission::new(self, block);
@@ -111,13 +111,13 @@ impl Submitter {
         submission.end(saved, is_over).await;
     }
 
-    /// Submits to one node until it gives a verdict or the patience ends.
+    /// Submits to one node until it gives a verdict or the time is up.
     async fn submit_to(self, to: Destination, block: Arc<Outgoing>) -> (NodeConfig, Answer) {
         let (mut pause, mut waited) = (RETRY_FIRST, Duration::ZERO);
         let (mut told, mut asked) = (None, false);
         loop {
             let mut answer = to.submit(&block).await;
-            // A tie, unless the rival is a block of ours as well, which is on its way already.
+            // A tie, unless the rival is a block of ours as well, which was already submitted.
             if answer == Answer::Stale && !asked && !self.stats.has_rival(block.height, &block.hash)
             {
                 asked = true;
@@ -152,15 +152,16 @@ fn log_answer(block: &Outgoing, node: &str, answer: &Answer) {
         Answer::Rejected(reason) if reason == OTHER_CHAIN => {
             info!(
                 height, %hash, node,
-                "this node cannot take the block: it follows the BLAKE2b chain ({reason})"
+                "this node cannot accept the block, because it follows the BLAKE2b chain ({reason})"
             );
         }
         Answer::Rejected(reason) if reason == TOO_EASY && block.has_its_work() => {
             warn!(
                 height, %hash, node,
-                "this node cannot take the block: it was mined for an easier network than the node \
-                 is on now ({reason}). The node was moved to another network, or this file is of \
-                 before; on the old network the block was good, on this one it is worth nothing"
+                "this node cannot accept the block, because it was mined for an easier network \
+                 than the node is on now ({reason}). The node was moved to another network, or the \
+                 file is from before that; on the old network the block was valid, on this one it \
+                 is worth nothing"
             );
         }
         Answer::Rejected(reason) => {
@@ -172,7 +173,7 @@ fn log_answer(block: &Outgoing, node: &str, answer: &Answer) {
     }
 }
 
-/// Writes the block to disk, again until that succeeds; after `last` once more and not again.
+/// Writes the block to disk, and retries until that succeeds; after `last`, only once more.
 async fn save(store: Store, block: Arc<Outgoing>, last: CancellationToken) -> io::Result<()> {
     let (height, hash) = (block.height, block.hash);
     let mut has_failed = false;
@@ -182,26 +183,26 @@ async fn save(store: Store, block: Arc<Outgoing>, last: CancellationToken) -> io
         let saving = spawn_blocking(move || store.save(height, &hash, block.hex()));
         match saving.await.unwrap_or_else(|error| Err(io::Error::other(error))) {
             Ok(()) if has_failed => {
-                info!(height, %hash, "the block is in ledger.data_dir now");
+                info!(height, %hash, "the block is now in ledger.data_dir");
                 return Ok(());
             }
             Ok(()) => return Ok(()),
             Err(error) if is_last => return Err(error),
             Err(error) if !has_failed => error!(
                 height, %hash,
-                "the block could not be written to ledger.data_dir: {error}. Tried again every \
-                 {SAVE_AGAIN:?}; until then only this process has it, so let it run until a node \
-                 has accepted the block"
+                "the block could not be written to ledger.data_dir: {error}. Retrying every \
+                 {SAVE_AGAIN:?}; until then only this process has it, so keep it running until a \
+                 node has accepted the block"
             ),
             Err(_) => {}
         }
         has_failed = true;
-        // Either way it is time.
+        // Either way it is time to retry.
         let _ = timeout(SAVE_AGAIN, last.cancelled()).await;
     }
 }
 
-/// A block's ways to the nodes.
+/// A block's submissions to all nodes.
 struct Submission {
     submitter: Submitter,
     block: Arc<Outgoing>,
@@ -209,11 +210,11 @@ struct Submission {
     running: JoinSet<(NodeConfig, Answer)>,
 }
 
-/// A node that the block goes to, or went.
+/// A node that the block is, or was, submitted to.
 struct NodeSubmission {
     node: NodeConfig,
     task: AbortHandle,
-    /// When it has said its last word, or the patience with it ended.
+    /// When it gave its final answer, or its time was up.
     answer: Option<Answer>,
 }
 
@@ -228,18 +229,19 @@ impl Submission {
         Self { submitter, block: Arc::new(block), bound: Vec::new(), running: JoinSet::new() }
     }
 
-    /// Sets out to nodes that are new among `nodes`, and anew to those that are to be asked in
-    /// another way. Those that left are tried on.
+    /// Submits to the new ones among `nodes`, and again to those whose settings changed. Removed
+    /// nodes are still tried.
     fn follow(&mut self, nodes: &[Destination]) {
         let is_listed = |node: &NodeConfig| nodes.iter().any(|to| to.node.has_same_rpc(node));
         self.bound.retain(|old| {
             let is_corrected = !is_listed(&old.node)
                 && nodes.iter().any(|to| to.node.rpc_url == old.node.rpc_url)
                 && !old.is_final()
-                // Else its answer is on its way.
+                // Otherwise its answer is on its way.
                 && !old.task.is_finished();
             if is_corrected {
-                debug!(hash = %self.block.hash, node = %old.node.name, "the node's settings changed: submitting anew");
+                debug!(hash = %self.block.hash, node = %old.node.name, "the node's settings \
+                                                                        changed: submitting again");
                 old.task.abort();
             }
             !is_corrected
@@ -259,7 +261,7 @@ impl Submission {
     }
 
     fn note(&mut self, answer: Result<(NodeConfig, Answer), JoinError>) {
-        // One that was replaced has none.
+        // One that was replaced gives no answer.
         let Ok((node, answer)) = answer else { return };
         let is_first = answer == Answer::Accepted && !self.is_accepted();
         if let Some(bound) = self.bound.iter_mut().find(|bound| bound.node.has_same_rpc(&node)) {
@@ -268,7 +270,7 @@ impl Submission {
         if is_first {
             self.submitter.is_taken.store(true, Relaxed);
             self.submitter.stats.add_accepted(self.block.height, self.block.hash);
-            // A node that is down is tried on, but nobody needs to wait for it any more.
+            // A node that is down is still tried, but nobody needs to wait for it any more.
             self.submitter.settle();
         }
     }
@@ -283,7 +285,7 @@ impl Submission {
             || !self.bound.is_empty() && self.bound.iter().all(NodeSubmission::is_final)
     }
 
-    /// Notes how it ended, or where the block is now if it has not.
+    /// Records what became of the block, or where it is if it is undecided.
     async fn end(self, saved: io::Result<()>, is_over: bool) {
         let (is_accepted, is_decided) = (self.is_accepted(), self.is_decided());
         let Self { submitter, block, bound, .. } = self;
@@ -291,7 +293,8 @@ impl Submission {
         let is_saved = saved.is_ok();
         if is_displaced && !is_accepted {
             let (height, hash) = (block.height, block.hash);
-            warn!(height, %hash, "gave up on this block: better ones were found before a node took it");
+            warn!(height, %hash, "gave up on this block: better ones were found before a node \
+                                  accepted it");
         } else if !is_decided {
             log_open(&block, saved, is_over);
         }
@@ -314,38 +317,46 @@ impl Submission {
     }
 }
 
-/// Says where a block is that no node has judged.
+/// Logs where a block is that no node has judged.
 fn log_open(block: &Outgoing, saved: io::Result<()>, is_over: bool) {
     let (height, hash) = (block.height, block.hash);
-    let when = if is_over { format!("in {PATIENCE:?}") } else { "before the end".into() };
+    let when = if is_over {
+        format!("within {PATIENCE:?}")
+    } else {
+        "before gatewayd \
+                                     stopped"
+            .into()
+    };
     match saved {
         Ok(()) => error!(
             height, %hash,
-            "no node took the block {when}: it is in ledger.data_dir and goes out at the next start"
+            "no node accepted the block {when}: it is in ledger.data_dir and will be submitted at \
+             the next start"
         ),
         Err(error) => error!(
             height, %hash,
-            "no node took the block {when}, and it could not be written to ledger.data_dir \
+            "no node accepted the block {when}, and it could not be written to ledger.data_dir \
              ({error}): submit it by hand, or it is lost: {}",
             block.hex()
         ),
     }
 }
 
-/// In a block's hex.
+/// Positions in a block's hex.
 const BITS_AT: std::ops::Range<usize> = 144..152;
-/// What Bitcoin Knots says of a SHA-256 block where its own chain takes BLAKE2b.
+/// What Bitcoin Knots answers to a SHA-256 block when its own chain uses BLAKE2b.
 const OTHER_CHAIN: &str = "bad-version-blake2b";
-/// What a node says of a block whose work is less than the least on its network, or less than the
-/// block claims.
+/// What a node answers to a block with less work than its network's minimum, or than the block
+/// claims.
 const TOO_EASY: &str = "high-hash";
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LAST: Duration = Duration::from_secs(5);
-/// A block is worth nothing once others are built beside it, but a node may take long to start.
+/// A block is worth nothing once others are built on another branch, but a node may take long to
+/// start.
 const PATIENCE: Duration = Duration::from_secs(3600);
-/// A disk that is full fails at once, so this costs little.
+/// A full disk fails at once, so this costs little.
 const SAVE_AGAIN: Duration = Duration::from_secs(2);
-/// At the end, on a disk that hangs. Service managers do not wait for long.
+/// For a disk that hangs at shutdown. Service managers do not wait for long.
 const LAST_SAVE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Runs submissions: one short-lived task a block and node, none waiting for another.
+//! Runs submissions: one short-lived task per block and node, none waiting for another.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -32,7 +32,7 @@ use crate::{
     work::{FoundBlock, Hash256, Nbits},
 };
 
-/// Takes found blocks. Cheap to clone.
+/// Accepts found blocks. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct BlockSender {
     queue: mpsc::Sender<Box<FoundBlock>>,
@@ -41,8 +41,8 @@ pub struct BlockSender {
 }
 
 impl BlockSender {
-    /// Sends blocks to these nodes from now on, also those that are on their way; they still go to
-    /// the nodes that they were for.
+    /// Sends blocks to these nodes from now on, including those being submitted already, which
+    /// still go to their former nodes too.
     pub fn set_nodes(&self, nodes: Vec<NodeConfig>) {
         self.nodes.send_modify(|all| {
             let kept =
@@ -61,25 +61,26 @@ impl BlockSender {
                 block
             }
         };
-        // Only a test network finds blocks faster than they are taken from the queue.
+        // Only on a test network are blocks found faster than they are taken from the queue.
         let queue = self.queue.clone();
         tokio::spawn(async move {
             if let Err(lost) = queue.send(block).await {
                 let hex = faster_hex::hex_string(&lost.0.serialize());
-                error!(hash = %lost.0.hash, "a block was found after the end; submit it by hand: {hex}");
+                error!(hash = %lost.0.hash, "a block was found after shutdown; submit it by hand: \
+                                             {hex}");
             }
         });
     }
 
-    /// Waits until each block is accepted by a node, or all have answered for it; false when
-    /// `grace` was not enough.
+    /// Waits until each block is accepted by a node or answered by all of them; false if `grace`
+    /// was not enough.
     pub async fn drain(&self, grace: Duration) -> bool {
         let mut pending = self.pending.subscribe();
         timeout(grace, pending.wait_for(|pending| *pending == 0)).await.is_ok()
     }
 }
 
-/// Starts the task, and first of all submits what an earlier run left undecided.
+/// Starts the task, which first submits blocks that an earlier run left undecided.
 pub fn spawn(
     config: BlocksConfig,
     stop: CancellationToken,
@@ -114,18 +115,19 @@ pub(super) struct Submitter {
     pub(super) pending: watch::Sender<usize>,
     /// Blocks that are undecided by then are left on disk.
     pub(super) stop: CancellationToken,
-    /// The end of this block's way: the same, or a better block needs its place.
+    /// Ends this block's submission: at shutdown, or when a better block needs its place.
     pub(super) flight: CancellationToken,
     /// A node has this block.
     pub(super) is_taken: Arc<AtomicBool>,
 }
 
-/// A node and its turns: where any share is a block, hundreds at once must not become as many calls.
+/// A node and its permits: where any share is a block, hundreds at once must not become as many
+/// calls.
 #[derive(Clone, Debug)]
 pub(super) struct Destination {
     pub(super) node: NodeConfig,
     turns: Arc<Semaphore>,
-    /// To a blvm-node, which takes few connections: the one that is not in use.
+    /// For a blvm-node, which accepts few connections: the idle one.
     kept: Arc<Mutex<Option<RpcClient>>>,
 }
 
@@ -135,13 +137,13 @@ impl Destination {
         Self { node, turns: Arc::new(Semaphore::new(turns)), kept: Arc::default() }
     }
 
-    /// Who waits for the answer no more ends the call.
+    /// Dropping the future ends the call.
     pub(super) async fn submit(&self, block: &Outgoing) -> Answer {
         // Never closed, so never an error.
         let _turn = self.turns.acquire().await;
         if !self.node.is_blvm() {
-            // On a connection of its own: a node with one thread to spare answers at once there, and
-            // its cookie is read anew.
+            // On a new connection: a node with a thread to spare answers at once there, and its
+            // cookie is read again.
             return verdict::submit(&mut self.client(), block.hash, &block.params).await;
         }
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -151,7 +153,7 @@ impl Destination {
         answer
     }
 
-    /// Asks the node to prefer the block to another of its height. blvm-node knows no way.
+    /// Asks the node to prefer the block to another of its height. blvm-node cannot do that.
     pub(super) async fn prefer(&self, block: &Outgoing) {
         if self.node.is_blvm() {
             return;
@@ -168,27 +170,27 @@ impl Destination {
     }
 }
 
-/// A block that has not set out.
+/// A block that has not been submitted yet.
 enum Waiting {
     Found(Box<FoundBlock>),
-    /// Of an earlier run.
+    /// From an earlier run.
     Resumed(Box<Outgoing>),
 }
 
-/// A block on its way, as seen from here.
+/// A block being submitted, as seen by the task.
 struct InFlight {
-    /// It is displaced, or this is the end.
+    /// It was displaced, or gatewayd is stopping.
     stop: CancellationToken,
     /// A node has it.
     is_taken: Arc<AtomicBool>,
 }
 
-/// Blocks on their way and those that wait for theirs.
+/// Blocks being submitted and blocks that wait.
 struct Scheduler {
     submitter: Submitter,
     queue: BlockQueue<Waiting, InFlight>,
     running: JoinSet<()>,
-    /// Of those running.
+    /// Handles of the running ones.
     ranks: HashMap<Id, Rank>,
     dropped: u64,
 }
@@ -200,8 +202,9 @@ impl Scheduler {
             if self.dropped.is_power_of_two() {
                 warn!(
                     dropped = self.dropped,
-                    "more blocks come than nodes take: those with the easiest target and the least \
-                     height were let go. Where that is no test network, a node lies about the target"
+                    "blocks come faster than nodes accept them, so those with the easiest target \
+                     and the lowest height were dropped. If this is not a test network, a node \
+                     lies about the target"
                 );
             }
             self.submitter.settle();
@@ -209,7 +212,7 @@ impl Scheduler {
         self.set_out();
     }
 
-    /// Sends out what may go.
+    /// Starts submitting whatever may be.
     fn set_out(&mut self) {
         while let Some((rank, block, displaced)) =
             self.queue.next(|flight| flight.is_taken.load(Relaxed))
@@ -243,7 +246,7 @@ impl Scheduler {
         Some(())
     }
 
-    /// A block's way is over, or it broke off: its place is free again.
+    /// A block's submission has ended or failed: its place is free again.
     fn over(&mut self, over: Result<(Id, ()), JoinError>) {
         let id = over.map(|(id, ())| id).unwrap_or_else(|error| {
             error!("an internal task crashed while submitting a block: {error}");
@@ -255,7 +258,7 @@ impl Scheduler {
         }
     }
 
-    /// What is undecided gets to disk yet.
+    /// Undecided blocks are still written to disk.
     async fn end(mut self) {
         while self.arrived().await.is_some() {}
     }
@@ -278,7 +281,7 @@ async fn run(submitter: Submitter, mut incoming: mpsc::Receiver<Box<FoundBlock>>
         tokio::select! {
             biased;
             block = incoming.recv() => {
-                // Only after the end, and when all that came before it is taken.
+                // Only after shutdown began, when everything sent before has been taken.
                 let Some(block) = block else { break };
                 if recent.contains(&block.hash) {
                     scheduler.submitter.settle();
@@ -304,12 +307,12 @@ async fn run(submitter: Submitter, mut incoming: mpsc::Receiver<Box<FoundBlock>>
 }
 
 impl Submitter {
-    /// Blocks that an earlier run did not see through.
+    /// Blocks that an earlier run left undecided.
     async fn resume(&self) -> Vec<Outgoing> {
         let store = self.store.clone();
         let found = spawn_blocking(move || {
             let prepared = store.prepare();
-            // They are wanted also from a folder that can only be read.
+            // Also read from a folder that is read-only.
             let pending = store.pending().map(|all| all.iter().map(Outgoing::resumed).collect());
             (prepared, pending)
         });
@@ -317,7 +320,7 @@ impl Submitter {
         if let Err(error) = &prepared {
             error!(
                 "ledger.data_dir cannot be used, so found blocks are not kept on disk: {error}. \
-                 They still go to every node at once; make the folder writable"
+                 They are still submitted to every node at once; make the folder writable"
             );
         }
         let pending: Vec<_> = pending.unwrap_or_else(|error: io::Error| {
@@ -346,7 +349,7 @@ impl Submitter {
         });
         match outgoing.await {
             Ok(Ok(outgoing)) => self.submit(outgoing).await,
-            // Neither happens but for a fault of ours.
+            // Neither happens without a bug.
             Ok(Err(error)) => self.give_up(hash, &error),
             Err(error) => self.give_up(hash, &error),
         }
@@ -366,9 +369,10 @@ impl Submitter {
     }
 }
 
-/// Blocks between the miner that found one and the task: on a real network one a year.
+/// Blocks queued between the miner that found one and the task: on a real network there is one a
+/// year.
 const QUEUE_MAX: usize = 256;
-/// Calls at once to one node.
+/// Concurrent calls to one node.
 const TURNS: usize = 4;
 /// A miner may send one solution twice.
 const RECENT_MAX: usize = 64;

@@ -1,4 +1,4 @@
-//! What a node makes of a block: it is submitted, and then the node's chain is looked at.
+//! A node's verdict on a block: submits it, and then checks the node's chain.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::{
     work::Hash256,
 };
 
-/// Submits the block, and asks for its header to know what really became of it: some nodes answer
+/// Submits the block, and requests its header to know what really became of it: some nodes answer
 /// null to a stale block. `params` is the block's hex in a list.
 pub(super) async fn submit(client: &mut RpcClient, hash: Hash256, params: &RawValue) -> Answer {
     let said = submit_block(client, params).await;
@@ -34,24 +34,24 @@ pub(super) async fn submit(client: &mut RpcClient, hash: Hash256, params: &RawVa
     settle(answer, said.is_ok(), confirm(client, hash).await)
 }
 
-/// Where the block stands in the node's chain, if the node knows it.
+/// The block's position in the node's chain, if the node knows it.
 async fn confirm(client: &mut RpcClient, hash: Hash256) -> Option<Answer> {
     let confirmations = confirmations(client, hash).await.ok()?;
     Some(if confirmations > 0 { Answer::Accepted } else { Answer::Stale })
 }
 
-/// Weighs what the node said to the submission against where it has the block now.
+/// Combines the node's answer to the submission with where it has the block now.
 fn settle(answer: Answer, was_answered: bool, known: Option<Answer>) -> Answer {
     match known {
-        // It may still be connecting the block: only a submission that it answered was judged.
+        // It may still be connecting the block: only an answered submission was judged.
         Some(Answer::Stale) if !was_answered => answer,
         Some(known) => known,
         None => answer,
     }
 }
 
-/// The same for blvm-node, in its dialect. When its NodeAPI can take blocks with their witnesses,
-/// this is what changes.
+/// The same for blvm-node, in its dialect. When its NodeAPI can accept blocks with witnesses, this
+/// will change.
 pub(super) async fn submit_to_blvm(
     client: &mut RpcClient,
     hash: Hash256,
@@ -61,7 +61,7 @@ pub(super) async fn submit_to_blvm(
         Ok(said) => Answer::of_submitblock(said.as_deref()),
         Err(error) => {
             if error.is_too_much() {
-                // By default 5 calls a second: the next one would be refused as well.
+                // By default it allows 5 calls a second: the next one would be refused as well.
                 sleep(PAUSE_TOO_MUCH).await;
             }
             of_blvm_error(&error)
@@ -74,16 +74,16 @@ fn of_blvm_error(error: &RpcError) -> Answer {
     match error {
         RpcError::Node { code, message } => Answer::of_blvm_error(*code, message),
         RpcError::Http { status: TOO_LONG, .. } => Answer::Unanswered(
-            "its RPC takes no request as long as this block (HTTP 413): raise \
-             max_request_size_bytes in its [rpc] if its version heeds that, or add a bitcoind as \
-             another [[node]]"
+            "its RPC refuses requests as long as this block (HTTP 413): raise \
+             max_request_size_bytes in its [rpc] if its version supports that, or add a bitcoind \
+             as another [[node]]"
                 .into(),
         ),
         error => Answer::Unanswered(error.to_string()),
     }
 }
 
-/// Whatever it said to the submission, its chain decides.
+/// Whatever it answered to the submission, its chain decides.
 async fn settle_by_chain(
     client: &mut RpcClient,
     hash: Hash256,
@@ -100,7 +100,7 @@ async fn settle_by_chain(
         return Answer::Accepted;
     }
     match said {
-        // It says the same of a bad block and of one on a block that is its tip no more.
+        // It says the same about an invalid block and about one whose parent is no longer its tip.
         Answer::Rejected(_) if parent(params).is_some_and(|it| it.to_string() != tip) => {
             Answer::Stale
         }
@@ -109,7 +109,7 @@ async fn settle_by_chain(
     }
 }
 
-/// Where a block is that is not the tip: below it, on another branch, or still on its way.
+/// Where a block is that is not the tip: below it, on another branch, or not connected yet.
 async fn buried(client: &mut RpcClient, hash: Hash256) -> Answer {
     let height = match block_height(client, hash).await {
         Ok(height) => height,
@@ -125,7 +125,7 @@ async fn buried(client: &mut RpcClient, hash: Hash256) -> Answer {
     }
 }
 
-/// A block that it stored and then failed to connect has its place among the heights already.
+/// A block that it stored but failed to connect is already in its height index.
 async fn is_below_tip(client: &mut RpcClient, height: u32) -> Answer {
     match tip_height(client).await {
         Ok(tip) if tip > height => Answer::Accepted,

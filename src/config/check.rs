@@ -1,4 +1,4 @@
-//! From the file as written to what it means. Finds everything that is wrong before it answers.
+//! Turns the file as written into what it means. Collects every problem before it answers.
 
 mod limits;
 mod miners;
@@ -16,8 +16,8 @@ pub(crate) use self::service::OWN_PATHS;
 use super::{Config, problem::Fault, raw};
 use crate::{template::TemplateConfig, work::Difficulty};
 
-/// Checks all of `raw`; the error has all problems. Without `mining.address` nothing can be mined, but
-/// everything else may be started: `complete` says whether it has to be there.
+/// Checks all of `raw`; the error lists all problems. Without `mining.address` nothing can be
+/// mined, but everything else can be started: `complete` says whether it is required.
 pub(super) fn config(raw: raw::Raw, complete: bool) -> Result<Config, Vec<Fault>> {
     let mut check = Check { problems: Vec::new(), entry: None };
     let raw = Arc::new(raw);
@@ -31,10 +31,10 @@ pub(super) fn config(raw: raw::Raw, complete: bool) -> Result<Config, Vec<Fault>
     }
 }
 
-/// Collects what is wrong. Each method gives None only after it has noted a problem.
+/// Collects problems. Each method returns None only after it has noted one.
 struct Check {
     problems: Vec<Fault>,
-    /// The list and the number of the entry that is being checked.
+    /// The list and the index of the entry being checked.
     entry: Option<(&'static str, usize)>,
 }
 
@@ -89,7 +89,7 @@ impl Check {
         difficulty
     }
 
-    /// A path; `~` is the home folder of whoever runs gatewayd.
+    /// A path; `~` is the home folder of the user that runs gatewayd.
     fn path(&mut self, key: &str, text: &str) -> Option<PathBuf> {
         let Some(rest) = text.strip_prefix("~/") else {
             if text.is_empty() {
@@ -98,7 +98,7 @@ impl Check {
             return Some(PathBuf::from(text));
         };
         let Some(home) = std::env::var_os("HOME") else {
-            return self.note(key, "begins with ~ but HOME is not set: write the whole path");
+            return self.note(key, "begins with ~, but HOME is not set: write the full path");
         };
         Some(PathBuf::from(home).join(rest))
     }
@@ -109,14 +109,15 @@ impl Check {
             self.note::<()>(
                 key,
                 &format!(
-                    "\"{text}\" is not a time: write a number and ms, s, m, h or d, like \"40s\""
+                    "\"{text}\" is not a duration: write a number and ms, s, m, h or d, like \
+                     \"40s\""
                 ),
             );
         }
         duration
     }
 
-    /// Checks the entries of a list, so that problems are known to be of the right one.
+    /// Checks the entries of a list, so that each problem is attributed to the right one.
     fn each<T, U>(
         &mut self,
         list: &'static str,
@@ -158,6 +159,6 @@ pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
 }
 
 const ADDRESS_MISSING: &str =
-    "is missing: set it to your bitcoin address; it is paid for blocks found while not pooled";
-/// Ten years: keeps sums with the clock from overflowing.
+    "is missing: set it to your bitcoin address, which is paid for blocks found without a pool";
+/// Ten years: keeps sums of clock times from overflowing.
 const DURATION_MAX_S: u64 = 315_360_000;

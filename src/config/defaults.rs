@@ -1,5 +1,5 @@
-//! What parts go by where nothing is configured: for tests and tools, which have no file. So each
-//! default stands once, in `raw`.
+//! The parts' configuration when nothing is configured: for tests and tools, which have no file. So
+//! each default is written once, in `raw`.
 
 use super::{Config, check, raw::Raw};
 use crate::{
@@ -12,7 +12,7 @@ impl Config {
     /// No address, no node, no pool.
     ///
     /// # Panics
-    /// Never: a test reads them too.
+    /// Never: a test checks the defaults too.
     pub(crate) fn defaults() -> Self {
         let checked = check::config(Raw::default(), false);
         checked.unwrap_or_else(|faults| unreachable!("the defaults are refused: {faults:?}"))
@@ -28,7 +28,7 @@ impl stratum::Config {
 }
 
 impl DatumConfig {
-    /// These pools, all else as it is by default; what is learnt of them is forgotten at the end.
+    /// These pools, everything else by default; what is learnt about them is not kept.
     pub fn new(pools: Vec<PoolConfig>, address: String) -> Self {
         Self { pools, address, memory_file: None, ..Config::defaults().datum }
     }

@@ -1,4 +1,4 @@
-//! gatewayd.toml as people edit it over the API: comments stay, secrets never leave. Pure.
+//! Edits gatewayd.toml over the API: comments stay, secrets are never sent. Pure.
 
 mod json;
 mod keys;

@@ -44,7 +44,7 @@ fn a_secret_stays_with_its_node_when_nodes_move() {
 fn a_mask_without_a_secret_is_refused() {
     let problems = reveal("[[node]]\nrpc_password = \"<secret>\"", "").unwrap_err();
     assert_eq!(problems.len(), 1);
-    assert!(problems[0].contains("write it out"), "{problems:?}");
+    assert!(problems[0].contains("enter the password"), "{problems:?}");
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn what_is_no_key_is_named() {
     );
     let problems = set_keys(FILE, &changes).unwrap_err();
     assert_eq!(problems.len(), 4, "{problems:?}");
-    assert!(problems.iter().any(|it| it.starts_with("node.7.rpc_url has no place 7")));
+    assert!(problems.iter().any(|it| it.starts_with("node.7.rpc_url has no entry 7")));
 }
 
 #[test]

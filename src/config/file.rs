@@ -1,4 +1,4 @@
-//! gatewayd.toml while it is in use: read again on SIGHUP, changed over the API, always as a whole.
+//! gatewayd.toml while gatewayd runs: reread on SIGHUP, changed over the API, always as a whole.
 
 mod logins;
 
@@ -25,8 +25,8 @@ use super::{
     keys_of_environment,
 };
 
-/// The configuration in use, and the file that it came from. What it tells has [`MASK`] for each
-/// secret.
+/// The configuration in use, and the file that it came from. What it shows has [`MASK`] in place of
+/// each secret.
 #[derive(Clone)]
 pub(crate) struct SettingsFile(Arc<Inner>);
 
@@ -47,10 +47,10 @@ pub(crate) struct SettingsView {
 #[derive(Clone, Debug)]
 pub(crate) struct Change {
     pub(crate) what: Edit,
-    /// What was edited, if it matters.
+    /// The revision that was edited, if it matters.
     pub(crate) revision: Option<String>,
     pub(crate) check_only: bool,
-    /// By somebody who may only make the first settings.
+    /// Made by somebody who may only make the first settings.
     pub(crate) sets_up: bool,
 }
 
@@ -75,29 +75,31 @@ pub(crate) struct Applied {
 pub(crate) enum SettingsError {
     #[error("These settings cannot be used; nothing was changed.")]
     Refused(Vec<String>),
-    #[error("The file has changed since you began: load it again, then make your changes anew.")]
+    #[error("The file has changed since you began: load it again, then redo your changes.")]
     Outdated,
-    #[error("The first settings are made: sign in to change them.")]
+    #[error("The first settings have been made: sign in to change them.")]
     SetUpAlready,
     #[error("{0}")]
     NotWritable(String),
 }
 
-/// Tries new settings on the gateway that runs by the old ones; the error has a line for each problem.
+/// Checks new settings against the running gateway; the error has a line for each problem.
 pub(crate) type Trial = Box<dyn Fn(&Config, &Raw) -> Result<(), Vec<String>> + Send + Sync>;
 
 struct Inner {
     /// None: there is no file.
     path: Option<PathBuf>,
-    /// What is in use. Held while the file is changed, so that changes do not overtake each other.
+    /// What is in use. Locked while the file is changed, so that changes do not overtake each
+    /// other.
     running: Mutex<Arc<Raw>>,
-    /// The same for those who follow it.
+    /// The same, for the parts that follow it.
     configs: watch::Sender<Arc<Config>>,
-    /// Knows what the file cannot say: what nodes there are, and whether other files can be used.
+    /// Checks what the file alone cannot tell: what the nodes are, and whether other files can be
+    /// used.
     trial: OnceLock<Trial>,
-    /// The first settings are made, and hold.
+    /// The first settings have been made, and work.
     is_set_up: AtomicBool,
-    /// There was a file at the start: if it is gone, something is wrong.
+    /// There was a file at the start: if it is missing later, something is wrong.
     had_file: bool,
 }
 
@@ -118,13 +120,13 @@ impl SettingsFile {
         self.0.configs.subscribe()
     }
 
-    /// From here on new settings have to pass this trial too.
+    /// From now on, new settings have to pass this check too.
     pub(crate) fn try_with(&self, trial: Trial) {
-        // Whoever was there first stays: there is one gateway.
+        // The first one stays: there is only one gateway.
         let _ = self.0.trial.set(trial);
     }
 
-    /// Somebody is paid, on a network that fits: from here on only an admin changes settings.
+    /// There is an address, on the right network: from now on only an admin may change settings.
     pub(crate) fn set_up(&self) {
         self.0.is_set_up.store(true, Ordering::Release);
     }
@@ -138,17 +140,17 @@ impl SettingsFile {
         self.on_a_thread(Inner::read).await
     }
 
-    /// Checks new settings, writes them and puts into effect what can be.
+    /// Checks new settings, writes them and applies what can be applied.
     pub(crate) async fn change(&self, change: Change) -> Result<Applied, SettingsError> {
         self.on_a_thread(move |inner| inner.change(&change)).await
     }
 
-    /// Reads the file again, and puts into effect what can be.
+    /// Reads the file again, and applies what can be applied.
     pub(crate) async fn reload(&self) -> Result<Applied, SettingsError> {
         self.on_a_thread(Inner::reload).await
     }
 
-    /// Does it on a thread that may wait for the disk.
+    /// Runs on a thread that may wait for the disk.
     async fn on_a_thread<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Inner) -> Result<T, SettingsError> + Send + 'static,
@@ -156,7 +158,7 @@ impl SettingsFile {
         let inner = Arc::clone(&self.0);
         let done = tokio::task::spawn_blocking(move || work(&inner)).await;
         done.unwrap_or_else(|_| {
-            Err(SettingsError::NotWritable("It was interrupted: try again.".into()))
+            Err(SettingsError::NotWritable("The change was interrupted: try again.".into()))
         })
     }
 }
@@ -206,11 +208,11 @@ impl Inner {
         write(path, &new).map_err(|error| {
             let path = path.display();
             SettingsError::NotWritable(format!(
-                "{path} cannot be written: {error}. Make it and its folder writable for the user \
-                 that gatewayd runs as, or edit it there."
+                "{path} cannot be written: {error}. Make it and its folder writable for gatewayd's \
+                 user, or edit the file itself."
             ))
         })?;
-        info!(path = %path.display(), "API: new settings are written");
+        info!(path = %path.display(), "API: wrote new settings");
         self.put_into_effect(&next, &mut running);
         Ok(next.done(Some(revision(&new))))
     }
@@ -219,7 +221,7 @@ impl Inner {
         let path = self.path()?;
         let mut running = self.running();
         if self.had_file && !path.exists() {
-            let gone = format!("{} is gone; the old settings stay.", path.display());
+            let gone = format!("{} is missing; the old settings stay in use.", path.display());
             return Err(SettingsError::NotWritable(gone));
         }
         let text = read(path)?;
@@ -229,7 +231,7 @@ impl Inner {
             }
             SettingsError::Refused(problems)
         })?;
-        info!(path = %path.display(), "the configuration is read again");
+        info!(path = %path.display(), "the configuration was reloaded");
         self.put_into_effect(&next, &mut running);
         Ok(next.done(None))
     }
@@ -240,7 +242,7 @@ impl Inner {
         let file = Config::preview(text, path)?;
         let config = file.without_restart(running)?;
         if config.address.is_none() && !running.mining.address.is_empty() {
-            let problem = "mining.address is missing: somebody has to be paid for blocks";
+            let problem = "mining.address is missing: set the address that blocks should pay";
             return Err(vec![problem.into()]);
         }
         self.trial.get().map_or(Ok(()), |trial| trial(&config, running))?;
@@ -272,7 +274,7 @@ impl Inner {
     }
 }
 
-/// What a new text means for the gateway that runs.
+/// What a new text means for the running gateway.
 struct Next {
     config: Arc<Config>,
     applied: Vec<String>,
@@ -285,14 +287,19 @@ impl Next {
     }
 }
 
-/// The text that a change makes of `old`, secrets in place.
+/// The text that a change turns `old` into, with the secrets in place.
 fn edited(old: &str, change: &Change) -> Result<String, Vec<String>> {
     match &change.what {
         Edit::Text(_) if change.sets_up => Err(vec![FIRST_KEYS.into()]),
         Edit::Text(text) => reveal(text, old),
         Edit::Keys(changes) => {
-            let changes: BTreeMap<String, Json> = serde_json::from_str(changes.get())
-                .map_err(|error| vec![format!("changes should be keys and values: {error}")])?;
+            let changes: BTreeMap<String, Json> =
+                serde_json::from_str(changes.get()).map_err(|error| {
+                    vec![format!(
+                        "changes should be a JSON object of keys and values: \
+                                               {error}"
+                    )]
+                })?;
             let is_first = |key: &String| {
                 ["mining.", "node.", "pool."].iter().any(|part| key.starts_with(part))
                     || key == "pool"
@@ -305,20 +312,25 @@ fn edited(old: &str, change: &Change) -> Result<String, Vec<String>> {
     }
 }
 
-/// Nobody who only makes the first settings sends a stored login elsewhere.
+/// Whoever makes the first settings must not send a stored login elsewhere.
 fn check_logins(path: &Path, old: &str, change: &Change, next: &Next) -> Result<(), Vec<String>> {
     let shown = Config::preview(&edited(&hide(old), change)?, path)?;
-    // Of a file that cannot be used nothing is known.
+    // Nothing is known about a file that cannot be used.
     let known = Config::preview(old, path).map(|it| it.template.nodes).unwrap_or_default();
     logins::check(&known, &next.config.template.nodes, &shown.template.nodes)
 }
 
 fn values(raw: Raw) -> Result<Box<RawValue>, SettingsError> {
-    let broken = |error| SettingsError::NotWritable(format!("The settings are no JSON: {error}."));
+    let broken = |error| {
+        SettingsError::NotWritable(format!(
+            "The settings cannot be shown as JSON: \
+                                                             {error}."
+        ))
+    };
     to_raw_value(&raw.masked(MASK)).map_err(broken)
 }
 
-/// A file that is not there yet is empty: containers begin with their environment alone.
+/// A file that does not exist yet counts as empty: containers start with only their environment.
 fn read(path: &Path) -> Result<String, SettingsError> {
     match fs::read_to_string(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
@@ -332,16 +344,16 @@ fn revision(text: &str) -> String {
     faster_hex::hex_string(&Sha256::digest(text)[..8])
 }
 
-/// A file is replaced by another, so its folder counts.
+/// A file is replaced by another, so its folder has to be writable.
 fn is_writable(path: &Path) -> bool {
     let folder =
         path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     rustix::fs::access(folder, rustix::fs::Access::WRITE_OK).is_ok()
 }
 
-/// The whole new file or the whole old one, whatever happens meanwhile.
+/// Leaves the whole new file or the whole old one, whatever happens meanwhile.
 fn write(path: &Path, text: &str) -> io::Result<()> {
-    // Through links: what they lead to is meant.
+    // Follows links: their target is what is meant.
     let (path, mode) = match fs::canonicalize(path) {
         Ok(path) => (path.clone(), fs::metadata(&path)?.permissions().mode()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => (path.to_owned(), MODE_NEW),
@@ -364,7 +376,7 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
     moved
 }
 
-const FIRST_KEYS: &str =
-    "the first settings are those of mining, node and pool; set api.admin_password_file for more";
+const FIRST_KEYS: &str = "without an admin password, only mining, node and pool can be set; for more, set \
+     api.admin_password_file";
 /// There may be passwords in it.
 const MODE_NEW: u32 = 0o600;

@@ -1,5 +1,5 @@
-//! gatewayd.toml: `raw` is the file as written, [`Config`] what it means, in the words of each part:
-//! a part has its own configuration's type, and is told no more than that.
+//! gatewayd.toml: `raw` is the file as written, [`Config`] what it means, in each part's own
+//! configuration type: a part is given nothing else.
 
 mod check;
 mod defaults;
@@ -43,12 +43,12 @@ use crate::{
     work::{AssemblerConfig, Cidr, limits::LimitRules},
 };
 
-/// What the operator wants, checked: for each part its own configuration.
+/// What the operator wants, checked: a configuration for each part.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The file that it was read from.
     pub(crate) path: Option<PathBuf>,
-    /// All of it as it was written, with the environment over it.
+    /// The whole file as written, overridden by the environment.
     pub(crate) written: Arc<Raw>,
     /// `mining.address`; none: not set up yet, so nothing is mined.
     pub(crate) address: Option<PayoutAddress>,
@@ -63,10 +63,10 @@ pub struct Config {
     pub log: LogConfig,
 }
 
-/// Whom blocks pay that are found while not pooled.
+/// Whom blocks pay that are found without a pool.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct PayoutAddress {
-    /// Its network is checked when the node says which one it is on.
+    /// Its network is checked once the node reports its own.
     pub(crate) address: bitcoin::Address<bitcoin::address::NetworkUnchecked>,
     /// As written.
     pub(crate) text: String,
@@ -78,13 +78,13 @@ impl PayoutAddress {
     }
 }
 
-/// Where miners connect, and by which rules.
+/// Where miners connect, and under which rules.
 #[derive(Clone, Debug)]
 pub(crate) struct Stratum {
     pub(crate) listen: Vec<SocketAddr>,
     pub(crate) rules: stratum::Config,
     pub(crate) ports: Vec<Port>,
-    /// As far as this process may open as many files.
+    /// Limited by how many files this process may open.
     pub(crate) limits: listener::ConnectionLimits,
     /// Whose PROXY header is believed.
     pub(crate) trusted_proxies: Arc<[Cidr]>,
@@ -92,11 +92,11 @@ pub(crate) struct Stratum {
     pub(crate) sv2: Sv2,
 }
 
-/// `[stratum.tls]`: what Stratum V1 miners are shown that speak TLS.
+/// `[stratum.tls]`: the certificate for Stratum V1 miners that use TLS.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Tls {
     Off,
-    /// Signed by an authority of the gateway's own, for these names too.
+    /// Issued by the gateway's own authority, also for these names.
     Own {
         names: Vec<String>,
     },
@@ -127,12 +127,12 @@ pub(crate) struct Sv2 {
 pub(crate) struct Api {
     /// None: no dashboard, no API, no metrics.
     pub(crate) listen: Option<SocketAddr>,
-    /// None: reading only.
+    /// None: read only.
     pub(crate) admin_password_file: Option<PathBuf>,
     pub(crate) metrics: bool,
-    /// What stands before every path at the proxy in front, like "/gatewayd"; empty: nothing.
+    /// The prefix of every path at the proxy in front, like "/gatewayd"; may be empty.
     pub(crate) base_path: Arc<str>,
-    /// Names that the dashboard goes by, in lower case; "*.x" for all below x.
+    /// Names by which the dashboard may be opened, in lower case; "*.x" for all below x.
     pub(crate) allowed_hosts: Arc<[Box<str>]>,
 }
 
@@ -145,8 +145,8 @@ pub struct ConfigError {
 }
 
 impl Config {
-    /// Reads `path`, then `GATEWAYD_…` from the environment over it. The environment may be all
-    /// there is: that is how containers are configured. `mining.address` may be missing.
+    /// Reads `path`, overridden by `GATEWAYD_…` from the environment. There may be only the
+    /// environment: that is how containers are configured. `mining.address` may be missing.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let error = |problems| ConfigError { path: path.display().to_string(), problems };
         let has_keys = environment().iter().next().is_some()
@@ -168,8 +168,8 @@ impl Config {
         Ok(Self { path: Some(path.to_owned()), ..config })
     }
 
-    /// What a file with this text would mean, with the environment over it. `mining.address` may be
-    /// missing.
+    /// What a file with this text would mean, overridden by the environment. `mining.address` may
+    /// be missing.
     pub(crate) fn preview(toml: &str, path: &Path) -> Result<Self, Vec<String>> {
         let lines = |problems: Vec<Problem>| -> Vec<String> {
             problems.iter().map(ToString::to_string).collect()
@@ -178,7 +178,7 @@ impl Config {
         Ok(Self { path: Some(path.to_owned()), ..config })
     }
 
-    /// This one, but for what cannot change while `running` runs.
+    /// This one, except for what cannot change while `running` is in use.
     pub(crate) fn without_restart(&self, running: &Raw) -> Result<Self, Vec<String>> {
         let raw = Raw::clone(&self.written).without_restart(running);
         let config = check::config(raw, false);
@@ -193,7 +193,7 @@ impl Config {
         read::alone(toml).map_err(error)
     }
 
-    /// The scriptPubKey of `mining.address`; none: it is not set yet.
+    /// The scriptPubKey of `mining.address`; none if it is not set yet.
     pub(crate) fn own_script(&self) -> Option<&[u8]> {
         self.work.as_ref().map(|work| &*work.solo.script)
     }
@@ -204,7 +204,7 @@ impl Config {
     }
 }
 
-/// What the file says, and the environment over it.
+/// What the file says, overridden by the environment.
 fn merged(toml: &str) -> Figment {
     let module = Module::of_environment();
     let figment = module.as_ref().map_or_else(Figment::new, Module::defaults);
@@ -215,7 +215,7 @@ fn merged(toml: &str) -> Figment {
     figment.merge(environment())
 }
 
-/// What a parser says, without the passwords in the lines that it shows.
+/// A parser's message, without the passwords in the lines that it quotes.
 fn without_secrets(text: &str) -> String {
     let lines: Vec<_> = text.lines().map(line_without_secrets).collect();
     lines.join("\n")
@@ -234,8 +234,8 @@ fn line_without_secrets(line: &str) -> Cow<'_, str> {
 
 /// `GATEWAYD_MINING__ADDRESS` is mining.address. Lists are written as in TOML.
 ///
-/// Other names with the prefix are somebody else's: Kubernetes makes `GATEWAYD_PORT` for a service
-/// called gatewayd.
+/// Other names with the prefix are not ours: Kubernetes sets `GATEWAYD_PORT` for a service called
+/// gatewayd.
 fn environment() -> Env {
     let is_ours = |key: &figment::value::UncasedStr| {
         key.as_str().contains("__") || key == "node" || key == "pool"

@@ -1,31 +1,31 @@
-//! What blvm-node tells a program that it starts as one of its modules: all of it in the
-//! environment, and nothing as an argument.
+//! What blvm-node passes to a program that it starts as one of its modules: everything in the
+//! environment, nothing as an argument.
 
 use std::path::{Path, PathBuf};
 
 use figment::{Figment, providers::Env};
 
-/// We are a module of a blvm-node.
+/// Set when we were started as a module of a blvm-node.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Module {
-    /// As whom the node's NodeAPI knows us.
+    /// Our name at the node's NodeAPI.
     pub(crate) id: String,
-    /// Of the NodeAPI.
+    /// The NodeAPI's socket.
     pub(crate) socket: Option<PathBuf>,
-    /// Ours to write to.
+    /// The folder that we may write to.
     pub(crate) data_dir: Option<PathBuf>,
     config: Option<PathBuf>,
 }
 
 impl Module {
-    /// None when no blvm-node has started this process.
+    /// None if this process was not started by a blvm-node.
     pub fn of_environment() -> Option<Self> {
         Self::from(|name| std::env::var(name).ok())
     }
 
     fn from(variable: impl Fn(&str) -> Option<String>) -> Option<Self> {
         let set = |name| variable(name).filter(|value| !value.is_empty());
-        // SOCKET_PATH and DATA_DIR are anybody's names.
+        // SOCKET_PATH and DATA_DIR alone could be anybody's.
         let id = set("MODULE_ID").or_else(|| set("MODULE_NAME"))?;
         let path = |name| set(name).map(PathBuf::from);
         Some(Self {
@@ -36,13 +36,14 @@ impl Module {
         })
     }
 
-    /// The configuration: what the node's own says in `config`, else the file in our folder.
+    /// The configuration file: the one named by `config` in the node's configuration, or else the
+    /// one in our folder.
     pub fn config(&self) -> Option<PathBuf> {
         let in_folder = || self.data_dir.as_deref().map(|dir| dir.join("gatewayd.toml"));
         self.config.clone().or_else(in_folder)
     }
 
-    /// What holds where the file is silent.
+    /// The defaults for what the file leaves out.
     pub(super) fn defaults(&self) -> Figment {
         let dir = self.data_dir.as_deref().map(Path::display);
         dir.map_or_else(Figment::new, |dir| {
@@ -50,8 +51,9 @@ impl Module {
         })
     }
 
-    /// Keys from the node's configuration: `mining.address` comes as `MODULE_CONFIG_MINING.ADDRESS`,
-    /// `mining__address` as `MODULE_CONFIG_MINING__ADDRESS`. The node adds some of its own.
+    /// Keys from the node's configuration: `mining.address` arrives as
+    /// `MODULE_CONFIG_MINING.ADDRESS`, `mining__address` as `MODULE_CONFIG_MINING__ADDRESS`. The
+    /// node adds some of its own.
     pub(super) fn keys() -> Env {
         let is_ours = |key: &figment::value::UncasedStr| {
             let key = key.as_str();

@@ -1,37 +1,37 @@
-//! What is wrong with the settings, and where it is written. Pure.
+//! Problems with the settings, and where they are written. Pure.
 
 use std::fmt;
 
 use toml_edit::{Document, Item, TableLike, TomlError};
 
-/// Something wrong, for whoever wrote it.
+/// A problem, for the person who wrote the settings.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Problem {
     place: Place,
-    /// Begins with the key, then says what is wrong and what to do.
+    /// Begins with the key, then says what is wrong and what to do about it.
     text: String,
 }
 
-/// Where the settings say it.
+/// Where a setting is written.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Place {
-    /// In no line: it is missing, or it is a default that does not go with something else.
+    /// Not on any line: it is missing, or a default does not go with something else.
     File,
     Line(usize),
-    /// A variable of the environment.
+    /// An environment variable.
     Variable(String),
 }
 
-/// A problem before it is known where it is written.
+/// A problem whose line is not known yet.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Fault {
-    /// The key, with the number of each list's entry: `node.0.rpc_url`.
+    /// The key, with the index of each list entry: `node.0.rpc_url`.
     pub(super) path: String,
     pub(super) text: String,
 }
 
 impl Problem {
-    /// What is wrong with the file as a whole.
+    /// A problem with the file as a whole.
     pub(super) fn of_file(text: impl Into<String>) -> Self {
         Self { place: Place::File, text: text.into() }
     }
@@ -40,7 +40,7 @@ impl Problem {
         &self.text
     }
 
-    /// As compilers say it, so that editors find the line: `gatewayd.toml:12: …`.
+    /// In the format of compilers, so that editors find the line: `gatewayd.toml:12: …`.
     pub(super) fn in_file(&self, path: &str) -> String {
         match &self.place {
             Place::File => format!("{path}: {}", self.text),
@@ -50,7 +50,7 @@ impl Problem {
     }
 }
 
-/// As the dashboard shows it, beside the text that it is about.
+/// As the dashboard shows it, next to the text that it is about.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
@@ -61,7 +61,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Knows where each key is written.
+/// Finds where each key is written.
 pub(super) struct Places<'a> {
     text: &'a str,
     document: Result<Document<&'a str>, TomlError>,
@@ -74,8 +74,8 @@ impl<'a> Places<'a> {
         Self { text, document: Document::parse(text), environment }
     }
 
-    /// What is wrong with a text that is no TOML. Shows nothing of it but the key: it may be a
-    /// password that is not closed.
+    /// The problem of a text that is not valid TOML. Shows nothing of it but the key: it may be a
+    /// password whose quotes are not closed.
     pub(super) fn syntax(&self) -> Option<Problem> {
         let error = self.document.as_ref().err()?;
         let line = error.span().map(|span| self.line(span.start));
@@ -85,7 +85,7 @@ impl<'a> Places<'a> {
         Some(Problem { place: line.map_or(Place::File, Place::Line), text })
     }
 
-    /// Problems in the order of the file.
+    /// Sorts problems in the order of the file.
     pub(super) fn locate(&self, faults: Vec<Fault>) -> Vec<Problem> {
         let place = |fault: Fault| Problem { place: self.place(&fault.path), text: fault.text };
         let mut problems: Vec<_> = faults.into_iter().map(place).collect();
@@ -115,7 +115,7 @@ pub(super) fn is_at_or_below(path: &str, above: &str) -> bool {
     path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-/// Where the key begins, or the deepest section on the way to it that there is.
+/// Where the key begins, or else the deepest section above it that exists.
 fn in_table(table: &dyn TableLike, path: &[&str]) -> Option<usize> {
     let (first, rest) = path.split_first()?;
     let (key, item) = table.get_key_value(first)?;

@@ -1,4 +1,4 @@
-//! gatewayd.toml as written: names, defaults, nothing resolved yet.
+//! gatewayd.toml as written: names and defaults, nothing resolved yet.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -30,7 +30,7 @@ macro_rules! section {
     };
 }
 
-/// The whole file. Unknown keys are refused, so that a typing error never passes for a setting.
+/// The whole file. Unknown keys are refused, so that a typo is never silently ignored.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Raw {
@@ -120,7 +120,7 @@ section! {
         class: Vec<Class> = Vec::new(),
         #[serde(skip_serializing_if = "Vec::is_empty")]
         port: Vec<Port> = Vec::new(),
-        /// Worker -> its difficulty.
+        /// Worker -> difficulty.
         worker_difficulty: BTreeMap<String, f64> = BTreeMap::new(),
         /// Modifier -> address ("" is the miner's own) -> fraction.
         username_modifiers: BTreeMap<String, BTreeMap<String, f64>> = BTreeMap::new(),
@@ -146,7 +146,7 @@ section! {
 }
 
 impl Raw {
-    /// Without what takes a restart to change: that stays as it is in `running`.
+    /// These settings, but everything that needs a restart stays as it is in `running`.
     pub(crate) fn without_restart(mut self, running: &Self) -> Self {
         self.stratum.listen.clone_from(&running.stratum.listen);
         let listens = |stratum: &Stratum| -> Vec<_> {
@@ -164,7 +164,7 @@ impl Raw {
         self
     }
 
-    /// Without what nobody else may know: `mask` stands for each secret.
+    /// These settings with `mask` in place of each secret.
     pub(crate) fn masked(mut self, mask: &str) -> Self {
         for node in &mut self.node {
             if !node.rpc_password.is_empty() {
@@ -189,7 +189,7 @@ pub(crate) struct Class {
     pub(crate) difficulty_min: f64,
 }
 
-/// A port with rules of its own; what is missing is as for all.
+/// A port with its own rules; keys left out are as for all ports.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Port {
@@ -277,8 +277,8 @@ impl<'de> Deserialize<'de> for Secret {
     }
 }
 
-/// Refuses what is no text in words of its own: serde's would show the value. Making it text would
-/// not do: 1_000 and 0x10 would become other passwords.
+/// Refuses anything but text, in its own words, since serde's would show the value. Converting it
+/// to text would be wrong: 1_000 and 0x10 would become other passwords.
 struct SecretVisitor;
 
 impl Visitor<'_> for SecretVisitor {

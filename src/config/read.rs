@@ -1,4 +1,4 @@
-//! From text and environment to settings, with everything that is wrong and where.
+//! Reads settings from text and environment, and lists everything that is wrong and where.
 
 use figment::{
     Figment, Profile, Provider,
@@ -12,7 +12,7 @@ use super::{
     without_secrets,
 };
 
-/// What `text` means with the environment over it. `mining.address` may be missing.
+/// What `text` means, overridden by the environment. `mining.address` may be missing.
 pub(super) fn with_environment(text: &str) -> Result<Config, Vec<Problem>> {
     let ours = environment();
     let variable = |key: &str, prefix: &str, between: &str| {
@@ -54,7 +54,7 @@ fn settings(
         Ok(_) => Err(places.locate(faults)),
         Err(more) => {
             // What could not be read was left out, so that the rest can be checked; that it is
-            // missing then is no other problem.
+            // missing now is not another problem.
             let known = faults.clone();
             let is_new = |fault: &Fault| {
                 let path = &fault.path;
@@ -68,9 +68,9 @@ fn settings(
     }
 }
 
-/// Reads all that can be read. None: not even a part.
+/// Reads everything that can be read. None: nothing can.
 ///
-/// Reading ends at the first fault; so what is faulty is taken out, and the rest read again.
+/// Reading ends at the first error; so what is wrong is removed, and the rest read again.
 fn raw(mut settings: Dict) -> (Option<Raw>, Vec<Fault>) {
     let mut faults: Vec<Fault> = Vec::new();
     while faults.len() < FAULTS_MAX {
@@ -80,7 +80,7 @@ fn raw(mut settings: Dict) -> (Option<Raw>, Vec<Fault>) {
         };
         let mut path = error.path.clone();
         let fault = fault(&error);
-        // An entry of a list that no section can stand for: the list goes.
+        // A list entry that cannot be replaced by a section: the whole list is removed.
         if faults.iter().any(|known| known.path == fault.path) {
             path.pop();
         } else {
@@ -93,7 +93,7 @@ fn raw(mut settings: Dict) -> (Option<Raw>, Vec<Fault>) {
     (None, faults)
 }
 
-/// Removes a key. An entry of a list becomes an empty section, so that the others keep their places.
+/// Removes a key. A list entry becomes an empty section, so that the others keep their indices.
 fn take_out(settings: &mut Dict, path: &[String]) -> bool {
     let Some((first, rest)) = path.split_first() else { return false };
     if rest.is_empty() {
@@ -119,7 +119,7 @@ fn take_out_below(value: &mut Value, path: &[String]) -> bool {
     }
 }
 
-/// In words of our own: serde's are for programmers.
+/// In our own words: serde's are for programmers.
 fn fault(error: &Error) -> Fault {
     let path = error.path.join(".");
     let named = error.path.iter().filter(|part| part.parse::<usize>().is_err());
@@ -140,7 +140,7 @@ fn unknown(field: &str, known: &[&str]) -> String {
     let near = known.iter().map(|name| (strsim::damerau_levenshtein(field, name), name)).min();
     let near = near.filter(|(distance, _)| *distance <= TYPING_ERRORS_MAX);
     let advice = near.map_or_else(String::new, |(_, name)| format!("did you mean {name}? "));
-    format!("is not known: {advice}Known here: {}", known.join(", "))
+    format!("is not known: {advice}Known keys here: {}", known.join(", "))
 }
 
 fn found(actual: &Actual) -> String {
@@ -171,7 +171,7 @@ fn wanted(expected: &str) -> String {
     }
 }
 
-/// A file with more has another format.
+/// A file with more problems is probably not a gatewayd.toml.
 const FAULTS_MAX: usize = 50;
-/// Letters wrong, missing, too many or swapped, for a guess to be made.
+/// How many letters may be wrong, missing, surplus or swapped for a suggestion to be made.
 const TYPING_ERRORS_MAX: usize = 3;

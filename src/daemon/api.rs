@@ -1,4 +1,4 @@
-//! What the API is given.
+//! Starts the API with what it needs.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -18,17 +18,17 @@ use crate::{
     work::Work,
 };
 
-/// The API's side of what the daemon changes while it runs.
+/// What the API shares with the daemon while it runs.
 pub(crate) struct Front {
     /// None: `api.listen` is empty.
     pub(crate) api: Option<Api>,
-    /// For whoever makes the first settings.
+    /// Lets in whoever makes the first settings.
     pub(crate) setup_code: Arc<SetupCode>,
-    /// The pool's side; none while there is none.
+    /// The pool's status; none while no pool is configured.
     pub(crate) pool: watch::Sender<Option<datum::Pool>>,
 }
 
-/// What the API looks at.
+/// What the API shows.
 #[derive(Clone)]
 pub(super) struct Sights {
     pub(super) counters: Arc<Counters>,
@@ -40,7 +40,7 @@ pub(super) struct Sights {
     pub(super) tls: watch::Receiver<Arc<TlsFacts>>,
 }
 
-/// Starts the API if there is to be one. It ends with `stop`.
+/// Starts the API if it is configured. It ends with `stop`.
 pub(super) fn start_api(
     config: &Config,
     facts: Facts,
@@ -67,7 +67,10 @@ pub(super) fn start_api(
     };
     let started = config.api.listen.map(|listen| api::spawn(listen, handles, stop.clone()));
     let api = started.transpose().unwrap_or_else(|error| {
-        error!("no dashboard and no API: cannot start their thread: {error}; mining goes on");
+        error!(
+            "cannot start the thread of the dashboard and the API, so both are off: {error}; \
+                mining goes on"
+        );
         None
     });
     Front { api, setup_code, pool }
@@ -86,7 +89,7 @@ pub(super) fn facts(
 }
 
 fn port_authority_key(port: &config::Port) -> Option<String> {
-    // What is wrong with it was said when it was to be used.
+    // What is wrong with it was logged when it was first used.
     let key = super::authority::look(port.authority_key_file.as_deref()?).ok().flatten()?;
     Some(key.public().to_string())
 }

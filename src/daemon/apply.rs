@@ -1,4 +1,4 @@
-//! What follows the configuration while gatewayd runs: all of it, in one order.
+//! Applies changed settings while gatewayd runs: everything, in a fixed order.
 
 use std::sync::Arc;
 
@@ -24,35 +24,35 @@ use crate::{
     work::{AssemblerConfig, Cidr},
 };
 
-/// The running parts, as far as the configuration reaches into them. TLS and the API look at the
-/// configuration themselves.
+/// The running parts that settings are applied to. TLS and the API read the configuration
+/// themselves.
 pub(super) struct LiveParts {
     configs: watch::Receiver<Arc<Config>>,
-    /// The nodes' network, which says when the subsidy halves.
+    /// The nodes' network, which determines when the subsidy halves.
     networks: watch::Receiver<Option<Network>>,
     logging: Option<Arc<Logging>>,
     pub(super) templates: Templates,
     ledger: Ledger,
     blocks: BlockSender,
-    /// Where found blocks go now, with nodes that were left.
+    /// Where found blocks go now, including nodes that were removed.
     block_nodes: Vec<NodeConfig>,
     roster: Arc<Roster>,
     /// None: it is not started yet.
     pub(super) pool: Option<datum::Pool>,
-    /// For those who look: none while no pool is configured.
+    /// For the dashboard and the log: none while no pool is configured.
     shown_pool: watch::Sender<Option<datum::Pool>>,
     views: Arc<Views>,
-    /// `stratum.max_connections` when it was last said how many there is room for.
+    /// `stratum.max_connections` when the log last said how many connections there is room for.
     max_connections: usize,
 }
 
-/// What parts read of the configuration, each its own.
+/// Each part's own configuration.
 pub(super) struct Views {
     pub(super) datum: watch::Sender<Arc<DatumConfig>>,
     /// None: there is nobody to pay yet.
     pub(super) work: watch::Sender<Option<Arc<AssemblerConfig>>>,
     pub(super) rules: watch::Sender<Arc<stratum::Config>>,
-    /// Of each `[[stratum.port]]`.
+    /// The rules of each `[[stratum.port]]`.
     pub(super) ports: Vec<watch::Sender<Arc<stratum::Config>>>,
     pub(super) limits: watch::Sender<listener::ConnectionLimits>,
     pub(super) trusted_proxies: watch::Sender<Arc<[Cidr]>>,
@@ -73,7 +73,7 @@ impl Views {
 }
 
 impl LiveParts {
-    /// Puts into effect what the configuration says now.
+    /// Applies the current configuration.
     pub(super) fn new(
         settings: &SettingsFile,
         logging: Option<Arc<Logging>>,
@@ -101,7 +101,7 @@ impl LiveParts {
         parts
     }
 
-    /// Puts into effect what the configuration says now.
+    /// Applies the current configuration.
     pub(super) fn apply(&mut self) {
         let config = Arc::clone(&self.configs.borrow_and_update());
         let network = *self.networks.borrow_and_update();
@@ -112,7 +112,7 @@ impl LiveParts {
         self.set_block_nodes(config.template.nodes.clone());
         self.views.datum.send_replace(Arc::new(config.datum.clone()));
         self.shown_pool.send_replace(self.pool.clone().filter(|_| !config.datum.pools.is_empty()));
-        // Before the work, which makes sessions look at their rules.
+        // Before the work, which makes sessions reread their rules.
         self.views.rules.send_replace(Arc::new(stratum.rules.clone()));
         for (view, port) in self.views.ports.iter().zip(&stratum.ports) {
             view.send_replace(Arc::new(port.rules.clone()));
@@ -123,11 +123,11 @@ impl LiveParts {
         self.views.trusted_proxies.send_replace(Arc::clone(&stratum.trusted_proxies));
     }
 
-    /// Waits for the next change, and puts it into effect. None: there will be none.
+    /// Waits for the next change and applies it. None: there will be no more.
     pub(super) async fn next(&mut self) -> Option<()> {
         tokio::select! {
             changed = self.configs.changed() => changed.ok()?,
-            // Where nobody tells the network any more, settings still change.
+            // Settings still change when nobody reports the network any more.
             Ok(()) = self.networks.changed() => {}
         }
         self.apply();
@@ -145,11 +145,11 @@ impl LiveParts {
     fn set_level(&self, level: &str) {
         let set = self.logging.as_ref().map_or(Ok(()), |logging| logging.set_level(level));
         if let Err(error) = set {
-            warn!("log.level stays as it was: {error}");
+            warn!("the new log.level cannot be used, so the old one stays: {error}");
         }
     }
 
-    /// Work of a node that was left goes on for a while, and its blocks are for that node too.
+    /// Work from a removed node goes on for a while, and its blocks are for that node too.
     fn set_block_nodes(&mut self, new: Vec<NodeConfig>) {
         let is_left = |old: &&NodeConfig| !new.iter().any(|new| new.rpc_url == old.rpc_url);
         let left = self.block_nodes.iter().filter(is_left).take(LEFT_NODES_MAX).cloned();
@@ -159,7 +159,7 @@ impl LiveParts {
     }
 
     fn set_places(&mut self, wanted: listener::ConnectionLimits) {
-        // Said once, not at each change of something else.
+        // Logged once, not at each change of something else.
         if self.max_connections != wanted.connections {
             self.max_connections = wanted.connections;
             files::tell_room_for(wanted.connections);
@@ -173,5 +173,5 @@ fn work(config: &Config, network: Option<Network>) -> Option<AssemblerConfig> {
     config.work.clone().map(|work| AssemblerConfig { halving_interval, ..work })
 }
 
-/// Nodes that were left and still get found blocks.
+/// Removed nodes that still get found blocks.
 const LEFT_NODES_MAX: usize = 8;

@@ -1,4 +1,4 @@
-//! `gatewayd check`: tries what the configuration names.
+//! `gatewayd check`: tries out everything that the configuration names.
 
 mod hashrate;
 mod pool;
@@ -25,8 +25,8 @@ use crate::{
     work::Difficulty,
 };
 
-/// Tries what the configuration names, and says what it found; of a miner of this hashrate too,
-/// where one is given. Returns the number of problems.
+/// Tries out everything that the configuration names, and prints what it found, also for a miner of
+/// this hashrate if one is given. Returns the number of problems.
 pub async fn check(config: &Config, hashrate: Option<f64>) -> usize {
     let mut report = Report { problems: 0 };
     report.tell("configuration", Ok("every key is understood".into()));
@@ -70,7 +70,7 @@ impl Report {
         }
     }
 
-    /// What works, and should be looked at.
+    /// Something that works but deserves attention.
     fn notice(&mut self, what: &str, text: &str) {
         say("NOTICE ", what, text);
     }
@@ -92,7 +92,7 @@ async fn addresses(config: &Config, report: &mut Report) {
     for (key, addr) in main.chain(ports.map(|addr| ("stratum.port", addr))) {
         let bound = listener::bind(*addr);
         let result = match bound {
-            // As when it starts: the default lists both families.
+            // As at start: the default lists both families.
             Err(error) if addr.is_ipv6() && some && is_without_ipv6(&error) => {
                 Ok("left out: this machine has no IPv6".into())
             }
@@ -115,8 +115,8 @@ fn proxies(config: &Config, report: &mut Report) {
         report.notice(
             "stratum.trusted_proxies",
             &format!(
-                "{all} is everybody: each miner must begin with a PROXY header, and may claim to be \
-                 from any address; list your proxies' own addresses"
+                "{all} means everybody: each miner must begin with a PROXY header, and may claim \
+                 to be from any address; list your proxies' own addresses instead"
             ),
         );
     }
@@ -126,13 +126,13 @@ fn free(bound: io::Result<()>, is_running: bool) -> Result<String, String> {
     match bound {
         Ok(()) => Ok("free".into()),
         Err(error) if is_running && error.kind() == io::ErrorKind::AddrInUse => {
-            Ok("in use by the gatewayd that is running now".into())
+            Ok("in use by the gatewayd that is running".into())
         }
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            Err(format!("{error}: stop what uses it, or set another port"))
+            Err(format!("{error}: stop the program that uses it, or set another port"))
         }
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            Err(format!("{error}: ports below 1024 are for root, set a higher one"))
+            Err(format!("{error}: only root may listen on ports below 1024; set a higher one"))
         }
         Err(error) => Err(format!("{error}: set an address of this machine, or 0.0.0.0 for all")),
     }
@@ -152,7 +152,7 @@ fn paths(config: &Config, report: &mut Report) {
     }
     if let Some(file) = &config.api.admin_password_file {
         let read = api::try_password_file(file);
-        report.tell("api.admin_password_file", read.map(|()| "is understood".into()));
+        report.tell("api.admin_password_file", read.map(|()| "can be read".into()));
     }
     if let Some(file) = &config.log.file {
         let folder = file.parent().unwrap_or(file);
@@ -163,7 +163,7 @@ fn paths(config: &Config, report: &mut Report) {
 async fn nodes(config: &Config, report: &mut Report) {
     let stop = CancellationToken::new();
     let mut asked = config.template.clone();
-    // Those that only get blocks are asked for work too, to see that they answer.
+    // Nodes that only get blocks are asked for work too, to see that they answer.
     asked.nodes.iter_mut().for_each(|node| node.submit_only = false);
     let templates = template::spawn(asked, &stop, &TaskTracker::new());
     let mut status = templates.status.clone();
@@ -187,7 +187,7 @@ async fn nodes(config: &Config, report: &mut Report) {
         let result = match (node.network, &node.last_error) {
             _ if apart.is_some() => Err(apart.map_or_else(String::new, told)),
             (Some(network), _) if !config.fits_network(network) => {
-                Err(format!("is on \"{network}\", mining.address is of another network"))
+                Err(format!("is on \"{network}\", but mining.address belongs to another network"))
             }
             (Some(network), _) if configured.submit_only => {
                 Ok(format!("takes blocks, on \"{network}\""))
@@ -212,7 +212,7 @@ async fn nodes(config: &Config, report: &mut Report) {
     stop.cancel();
 }
 
-/// Solo, a floor above a block's difficulty stands for nothing: miners are never asked for more.
+/// When solo, a floor above a block's difficulty has no effect: miners are never asked for more.
 fn floors(config: &Config, block: f64, report: &mut Report) {
     let main = ("stratum.difficulty_min".into(), Some(config.stratum.rules.difficulty_min));
     let ports = config.written.stratum.port.iter().enumerate();
@@ -227,9 +227,9 @@ fn floors(config: &Config, block: f64, report: &mut Report) {
             report.notice(
                 &key,
                 &format!(
-                    "{floor} is above the network's difficulty now, {block:.3}: solo, miners are \
-                     asked for that instead, or blocks would be lost (not below 1); lower it on \
-                     this network"
+                    "{floor} is above the network's current difficulty, {block:.3}: when solo, \
+                     miners are asked for that instead (but at least 1), since blocks would be \
+                     lost otherwise; lower it on this network"
                 ),
             );
         }
@@ -239,7 +239,7 @@ fn floors(config: &Config, block: f64, report: &mut Report) {
 fn authority(file: &Path) -> Result<String, String> {
     match super::authority::look(file) {
         Ok(Some(key)) => Ok(format!("miners may check the authority key {}", key.public())),
-        Ok(None) => Ok("no authority key yet: gatewayd makes one when it first starts".into()),
+        Ok(None) => Ok("no authority key yet: gatewayd creates one when it first starts".into()),
         Err(error) => Err(error.to_string()),
     }
 }
@@ -252,12 +252,12 @@ fn told(fork: Fork) -> String {
     format!("this node {}: {}", fork.what(), Fork::ADVICE)
 }
 
-/// True for a node whose chain is not that of SHA-256 miners now.
+/// True for a node that is currently not on the chain of SHA-256 miners.
 fn is_apart(fork: Fork) -> bool {
     fork.is_here() || fork == Fork::Rdts
 }
 
-/// Leaves nothing behind: with `sudo gatewayd check` it would not be the service's own.
+/// Leaves nothing behind: with `sudo gatewayd check`, it would not belong to the service.
 fn try_folder(folder: &Path, or_else: &str) -> Result<String, String> {
     let probe = folder.join(".gatewayd-check");
     let made: Vec<_> = folder.ancestors().take_while(|it| !it.exists()).collect();
@@ -265,7 +265,7 @@ fn try_folder(folder: &Path, or_else: &str) -> Result<String, String> {
         .and_then(|()| std::fs::write(&probe, b""))
         .and_then(|()| std::fs::remove_file(&probe));
     for folder in made {
-        // What somebody has put something into by now is left.
+        // A folder that is not empty any more stays.
         let _ = std::fs::remove_dir(folder);
     }
     tried
@@ -273,9 +273,9 @@ fn try_folder(folder: &Path, or_else: &str) -> Result<String, String> {
         .map_err(|error| format!("{}: {error}: {or_else}", folder.display()))
 }
 
-const FEW_THREADS: &str = "gives work, but has no RPC thread to spare, so a found block may wait for \
-                           what other programs ask of it: set rpcthreads=16 in its bitcoin.conf, \
-                           and restart it";
+const FEW_THREADS: &str = "gives work, but has no RPC thread to spare, so a found block may have \
+                           to wait for other programs' requests: set rpcthreads=16 in its \
+                           bitcoin.conf, and restart it";
 /// Three short waits for its next block, and the pauses between them.
 const CHECK_THREADS: Duration = Duration::from_secs(4);
 const CHECK_NODES: Duration = Duration::from_secs(5);

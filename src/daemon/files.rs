@@ -1,4 +1,4 @@
-//! How many files this process may have open: a connection is one.
+//! How many files this process may have open: each connection is one.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{debug, warn};
@@ -12,11 +12,11 @@ pub(super) fn raise_limit() {
     if limit.current != limit.maximum
         && let Err(error) = setrlimit(Resource::Nofile, raised)
     {
-        debug!("the limit of open files stays {:?}: {error}", limit.current);
+        debug!("the limit of open files stays at {:?}: {error}", limit.current);
     }
 }
 
-/// What is wanted, as far as it leaves files for nodes, pools and found blocks.
+/// As many connections as wanted, but leaving files for nodes, pools and found blocks.
 pub(super) fn held(wanted: ConnectionLimits) -> ConnectionLimits {
     ConnectionLimits { connections: room_for(wanted.connections), ..wanted }
 }
@@ -26,17 +26,17 @@ fn room_for(wanted: usize) -> usize {
     usize::try_from(files).unwrap_or(usize::MAX).saturating_sub(RESERVED).max(1).min(wanted)
 }
 
-/// Says so when there is not room for as many.
+/// Logs when there is no room for as many as wanted.
 pub(super) fn tell_room_for(wanted: usize) {
     let room = room_for(wanted);
     if room < wanted {
         let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         warn!(
-            "at most {room} of stratum.max_connections = {wanted} miners can connect: this process \
-             may open {files} files. Raise `ulimit -n`, or LimitNOFILE of the service"
+            "only {room} miners can connect, fewer than stratum.max_connections = {wanted}: this \
+             process may open {files} files. Raise `ulimit -n`, or LimitNOFILE of the service"
         );
     }
 }
 
-/// A block must always find files for its disk copy and for every node.
+/// A found block always needs files for its copy on disk and for every node.
 const RESERVED: usize = 256;

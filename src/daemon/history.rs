@@ -1,4 +1,4 @@
-//! What the ledger is given to keep.
+//! Gives the ledger what it records.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -27,7 +27,7 @@ pub(super) fn start_ledger(
     ledger::spawn(config.ledger.clone(), inputs)
 }
 
-/// Tells the clock of tips when each node heard of each.
+/// Records when each node heard of each tip.
 pub(super) fn note_tips(
     templates: &Templates,
     counters: &Arc<Counters>,

@@ -1,4 +1,5 @@
-//! Who this gateway is to Stratum V2 miners: a certificate, renewed long before it ends.
+//! This gateway's identity towards Stratum V2 miners: a certificate, renewed long before it
+//! expires.
 
 use std::{
     path::{Path, PathBuf},
@@ -23,7 +24,7 @@ pub(super) fn authority_file(config: &Config) -> PathBuf {
     file.unwrap_or_else(|| config.ledger.data_dir.join("sv2-authority.key"))
 }
 
-/// The public half of the authority key, and an identity that never runs out.
+/// The public half of the authority key, and an identity that is always renewed in time.
 pub(super) fn spawn(
     config: &Config,
     stop: &CancellationToken,
@@ -34,7 +35,7 @@ pub(super) fn spawn(
     Ok((public, receiver))
 }
 
-/// The same for a key of a port's own: so miners are moved from one key to another while both hold.
+/// The same for a port's own key: to move miners from one key to another while both are valid.
 pub(super) fn spawn_for_port(
     file: &Path,
     config: &Config,
@@ -62,14 +63,14 @@ fn spawn_from(
     Ok((public, receiver))
 }
 
-/// By the wall clock, which may jump: a computer that slept must not show an old certificate.
+/// By the wall clock, which may jump: a computer that slept must not show an expired certificate.
 async fn renew(authority: AuthorityKey, lifetime: Duration, sender: watch::Sender<Arc<Identity>>) {
     let half = u32::try_from(lifetime.as_secs() / 2).unwrap_or(u32::MAX);
     loop {
         tokio::time::sleep(LOOK_EACH.min(lifetime / 4)).await;
         let now = unix_seconds();
         let left = sender.borrow().not_valid_after().saturating_sub(now);
-        // More is left than it was made for: the clock has gone back.
+        // More is left than its whole lifetime: the clock was set back.
         if left < half || left > half.saturating_mul(2).saturating_add(1) {
             sender.send_replace(Arc::new(Identity::issue(&authority, now, lifetime)));
             debug!("renewed the Stratum V2 certificate");

@@ -1,4 +1,4 @@
-//! `[limits]`, as the limiter is told it.
+//! Passes `[limits]` to the limiter.
 
 use std::{
     fs,
@@ -7,10 +7,10 @@ use std::{
 
 use crate::{books::Roster, clock::now, config::Config, work::limits::LimitRules};
 
-/// Tells the limiter what the configuration says; who is denied then is disconnected.
+/// Passes the configuration to the limiter; newly denied miners are disconnected.
 pub(super) fn set_rules(roster: &Roster, config: &Config) {
     let mut rules = LimitRules { gateways: gateways(), ..config.limits.clone() };
-    // Each of their connections counts for whom it names; what they do by themselves is checking.
+    // Each of their connections counts for the address it names; on their own they only do checks.
     config.stratum.trusted_proxies.iter().for_each(|it| rules.allow.add((*it).into()));
     roster.limiter().set_rules(rules, now());
     for miner in roster.miners() {
@@ -20,15 +20,15 @@ pub(super) fn set_rules(roster: &Roster, config: &Config) {
     }
 }
 
-/// The routers next to this machine. In a container that is the host, which Docker's proxy lets
-/// everybody speak through.
+/// The routers next to this machine. In a container that is the host, through which Docker's proxy
+/// forwards everybody.
 fn gateways() -> Vec<IpAddr> {
     // None on other systems.
     let routes = fs::read_to_string("/proc/net/route").unwrap_or_default();
     gateways_of(&routes).collect()
 }
 
-/// Of lines with the interface, the destination, the gateway, the flags…, as the kernel keeps them.
+/// From lines with interface, destination, gateway, flags and so on, as the kernel prints them.
 fn gateways_of(routes: &str) -> impl Iterator<Item = IpAddr> {
     routes.lines().filter_map(|line| {
         let mut fields = line.split_whitespace().skip(1);

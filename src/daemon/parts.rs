@@ -1,4 +1,4 @@
-//! The parts that the daemon starts, each with what it needs of the others.
+//! The parts that the daemon starts, each with what it needs from the others.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -33,15 +33,15 @@ pub(super) struct Relay {
     pub(super) stop: CancellationToken,
 }
 
-/// What makes work, once it runs.
+/// What makes work, once it is running.
 pub(super) struct WorkTask {
-    /// Told when there is the first work.
+    /// Notified when there is work for the first time.
     pub(super) first: oneshot::Receiver<watch::Receiver<Arc<Work>>>,
     /// Cancelled when the task ends.
     pub(super) ended: CancellationToken,
 }
 
-/// Starts what makes work, and what asks nodes about it.
+/// Starts what makes work, and what proposes it to nodes.
 pub(super) fn start_work(
     views: &Views,
     templates: &Templates,
@@ -68,7 +68,7 @@ pub(super) fn start_work(
     WorkTask { first, ended: spawn_essential(run, tasks) }
 }
 
-/// Spawns a task that nothing works without; the answer is cancelled when it ends.
+/// Spawns a task that nothing works without; the token returned is cancelled when it ends.
 fn spawn_essential(
     run: impl Future<Output = ()> + Send + 'static,
     tasks: &TaskTracker,
@@ -76,7 +76,7 @@ fn spawn_essential(
     let essential = CancellationToken::new();
     let guard = essential.clone().drop_guard();
     tasks.spawn(async move {
-        // Dropped when the task ends, also by a panic.
+        // Dropped when the task ends, even by a panic.
         let _guard = guard;
         run.await;
     });
@@ -117,7 +117,7 @@ pub(super) fn start_pool(
     Relay { pool, task, stop }
 }
 
-/// Takes all addresses for miners, each with its rules.
+/// Binds all addresses for miners, each with its rules.
 pub(super) fn listen_all(
     config: &Config,
     views: &Views,

@@ -1,4 +1,4 @@
-//! Asks the node about payouts before too much is mined on them.
+//! Has the node check payouts before too much is mined on them.
 
 use std::sync::Arc;
 
@@ -17,21 +17,21 @@ use crate::{
     },
 };
 
-/// What the node is asked about.
+/// What is proposed to the node.
 pub(super) struct Questions {
-    /// Jobs that wait for the answer.
+    /// Jobs that are held back until the answer.
     pub(super) trials: watch::Receiver<Option<Arc<Job>>>,
-    /// Jobs that are mined on already.
+    /// Jobs that are already being mined on.
     pub(super) work: watch::Receiver<Option<Arc<Work>>>,
-    /// Whether they are (`template.propose`).
+    /// Whether they are proposed (`template.propose`).
     pub(super) configs: watch::Receiver<Option<Arc<AssemblerConfig>>>,
 }
 
 /// A pool may send new terms without end, and each costs the node a block.
 type Proposals = Allowance<PROPOSAL_US, { PROPOSALS_AT_ONCE - 1 }>;
 
-/// Asks the node about the coinbase of each new tip and of each change of the terms, one at a time,
-/// since a proposal costs it a block validation.
+/// Proposes the coinbase of each new tip and of each change of the terms to the node, one at a
+/// time, since each proposal costs it a block validation.
 pub(super) async fn propose(
     templates: Templates,
     mut questions: Questions,
@@ -40,7 +40,7 @@ pub(super) async fn propose(
     let mut asked: Option<(Hash256, Arc<Payout>)> = None;
     let mut allowance = Proposals::default();
     loop {
-        // Of what comes meanwhile, the latest is enough.
+        // Of what arrives meanwhile, the latest is enough.
         if let Some(until) = allowance.pause(now()) {
             sleep_until(until.into()).await;
         }
@@ -48,7 +48,7 @@ pub(super) async fn propose(
         let is_known = asked
             .as_ref()
             .is_some_and(|(tip, payout)| tip == job.prevhash() && payout.same_terms(&job.payout));
-        // Only the largest coinbase of a job in full has everything that could be wrong.
+        // Only the largest coinbase of a full job contains everything that could be wrong.
         if !is_trial && (is_known || job.coinbases().len() == 1) {
             continue;
         }
@@ -62,7 +62,7 @@ pub(super) async fn propose(
 }
 
 impl Questions {
-    /// The next job, and whether it waits for the answer. None: there will be no more.
+    /// The next job, and whether it is held back until the answer. None: there will be no more.
     async fn next(&mut self) -> Option<(Arc<Job>, bool)> {
         loop {
             let (job, is_trial) = tokio::select! {
@@ -85,7 +85,7 @@ impl Questions {
     }
 }
 
-/// Whether the node would take a block of `job`; None: it does not say.
+/// Whether the node would accept a block from `job`; None: it does not say.
 async fn ask(templates: &Templates, job: &Arc<Job>) -> Option<bool> {
     let block = faster_hex::hex_string(&FoundBlock::proposal(job).serialize());
     match templates.propose(&block).await {
@@ -93,7 +93,7 @@ async fn ask(templates: &Templates, job: &Arc<Job>) -> Option<bool> {
         Err(ProposeError::Refused(reason)) => {
             let pool = job.payout.pooled.as_ref().map_or("none", |terms| &terms.pool);
             let advice = match &job.payout.pooled {
-                Some(_) => "mining goes on without what is new in it; tell the pool's operator",
+                Some(_) => "mining goes on with the previous payout; tell the pool's operator",
                 None => "mining goes on with it; check mining.address and mining.coinbase_tag",
             };
             error!(
@@ -105,14 +105,14 @@ async fn ask(templates: &Templates, job: &Arc<Job>) -> Option<bool> {
         }
         Err(ProposeError::Stale) => None,
         Err(ProposeError::Unanswered(reason)) => {
-            debug!("block proposal without a verdict: {reason}");
+            debug!("the node did not judge a block proposal: {reason}");
             None
         }
     }
 }
 
-/// A pool's new terms and tips in a row are a handful; a pool that goes on is looked at twice a
-/// second.
+/// A pool normally sends a handful of new terms and tips in a row; if it sends more, they are
+/// proposed twice a second.
 const PROPOSALS_AT_ONCE: u32 = 20;
 const PROPOSAL_US: u64 = 500_000;
 

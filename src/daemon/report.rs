@@ -1,4 +1,4 @@
-//! The line a minute that says how things are.
+//! The status line that is logged each minute.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ use crate::{
     work::{Admission, HASHES_PER_DIFFICULTY, Reject, Work},
 };
 
-/// What the line is made of.
+/// What the line is made from.
 pub(super) struct Reporter {
     pub(super) counters: Arc<Counters>,
     pub(super) roster: Arc<Roster>,
@@ -25,10 +25,10 @@ pub(super) struct Reporter {
     pub(super) pool: watch::Receiver<Option<datum::Pool>>,
 }
 
-/// One line a minute: what an operator looks for first.
+/// Logs one line a minute: what an operator looks for first.
 pub(super) async fn report(reporter: Reporter) {
     let mut minute = interval(REPORT_EACH);
-    // A machine that slept has one minute to tell of, not hundreds.
+    // A machine that slept reports one minute, not hundreds.
     minute.set_missed_tick_behavior(MissedTickBehavior::Delay);
     minute.tick().await;
     let mut before = Sums::of(&reporter);
@@ -42,7 +42,7 @@ pub(super) async fn report(reporter: Reporter) {
     }
 }
 
-/// What has added up by a moment.
+/// Totals at some moment.
 struct Sums {
     at: Instant,
     counters: CountersView,
@@ -66,21 +66,21 @@ impl Sums {
     }
 }
 
-/// The line. What is None has nothing to tell and takes no room.
+/// The line. Whatever is None is left out.
 struct Line {
     hashrate: Hashrate,
     miners: usize,
     accepted: u64,
     rejected: u64,
-    /// What most of them were rejected for.
+    /// The most frequent reason for rejections.
     mostly: Option<&'static str>,
     mode: &'static str,
-    /// Why miners are sent away.
+    /// Why miners are not admitted.
     why: Option<Arc<str>>,
     height: Option<u32>,
     tip_age: Option<Age>,
     pool: Option<&'static str>,
-    /// The last share's.
+    /// Of the last share.
     round_trip: Option<Age>,
     pool_rejected: Option<u64>,
     unanswered: Option<u64>,
@@ -160,7 +160,7 @@ impl Line {
     }
 }
 
-/// In short, for `systemctl status`.
+/// The short form, for `systemctl status`.
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { hashrate, miners, accepted, rejected, mode, .. } = self;
@@ -188,7 +188,7 @@ fn mode(work: Option<&Work>) -> &'static str {
     }
 }
 
-/// Hashes a second, with the unit that miners are sold by.
+/// Hashes per second, with the unit that miners are sold by.
 struct Hashrate(f64);
 
 impl fmt::Display for Hashrate {
@@ -204,7 +204,7 @@ impl fmt::Display for Hashrate {
     }
 }
 
-/// A time, as exactly as anybody wants to know it.
+/// A duration, as precisely as anybody needs it.
 #[derive(Clone, Copy)]
 struct Age(Duration);
 

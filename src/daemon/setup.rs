@@ -1,4 +1,4 @@
-//! Before there is work: whom blocks pay, and on which network.
+//! Before there is work: waits until it is known whom blocks pay, and on which network.
 
 use std::sync::Arc;
 
@@ -12,8 +12,9 @@ use crate::{
     template::{NodeStatus, Templates},
 };
 
-/// Waits until it is known whom blocks pay, and that the nodes' chain can; changes of the configuration
-/// are put into effect meanwhile. Whoever makes the first settings may get them wrong and try again.
+/// Waits until it is known whom blocks pay, and that the nodes' chain can pay them; changes of the
+/// configuration are applied meanwhile. Whoever makes the first settings may get them wrong and try
+/// again.
 pub(super) async fn set_up(
     parts: &mut LiveParts,
     settings: &SettingsFile,
@@ -26,14 +27,14 @@ pub(super) async fn set_up(
         let api = &parts.config().api;
         let page = api.listen.filter(|_| has_page);
         let page = crate::healthcheck::local(page.ok_or(DaemonError::NoAddress)?);
-        // With a password, that is what lets in whoever sets up.
+        // If there is a password, setting up takes that.
         let key = match api.admin_password_file {
             Some(_) => "sign in with the admin password".to_owned(),
             None => format!("enter the set-up code {}", front.setup_code.shown()),
         };
         warn!(
             "not set up yet: mining.address is missing, so nothing is mined. Open http://{page}/ \
-             in a browser, {key} and say whom blocks should pay"
+             in a browser, {key} and enter the address that blocks should pay"
         );
         systemd::status(&format!("waiting to be set up at http://{page}/"));
     }
@@ -47,9 +48,9 @@ pub(super) async fn set_up(
     Ok(())
 }
 
-/// Waits until a node says that it is on a chain of the payout address. An address that is for the
-/// chain of none is refused where there is no page to set another one on; else it is said, and
-/// other settings, or the node on another chain, are waited for.
+/// Waits until a node reports a chain that the payout address is valid on. If no node is on such a
+/// chain, that is an error where there is no page to set another address on; otherwise it is
+/// logged, and gatewayd waits for other settings or for the node to change chains.
 async fn check_network(parts: &mut LiveParts, has_page: bool) -> Result<(), DaemonError> {
     let templates = parts.templates.clone();
     let mut told = Told::default();
@@ -69,7 +70,8 @@ async fn check_network(parts: &mut LiveParts, has_page: bool) -> Result<(), Daem
     Ok(())
 }
 
-/// Says it when nodes go over to a chain that the payout address is not of, while gatewayd runs.
+/// Logs when nodes change to a chain that the payout address does not belong to, while gatewayd
+/// runs.
 async fn watch_network(mut configs: watch::Receiver<Arc<Config>>, templates: Templates) {
     let mut told = Told::default();
     let (mut status, mut networks) = (templates.status.clone(), templates.networks());
@@ -87,7 +89,7 @@ async fn watch_network(mut configs: watch::Receiver<Arc<Config>>, templates: Tem
     }
 }
 
-/// What was said last, so that it is said once.
+/// What was logged last, so that it is logged once.
 #[derive(Default)]
 struct Told(Option<String>);
 
@@ -102,13 +104,13 @@ impl Told {
                 let page = crate::healthcheck::local(page);
                 error!(
                     "nothing can be mined: {wrong}, at http://{page}/ or in gatewayd.toml (then \
-                     send SIGHUP), or start the node on the network of the address"
+                     send SIGHUP), or start the node on the address's network"
                 );
                 systemd::status(&format!("wrong network: set an address at http://{page}/"));
             }
             (Some(wrong), None) => error!("nothing can be mined: {wrong}, and send SIGHUP"),
             (None, _) => {
-                info!("mining.address is of the node's network: mining goes on");
+                info!("mining.address is valid on the node's network: mining goes on");
                 systemd::status("serving miners");
             }
         }
@@ -116,7 +118,7 @@ impl Told {
     }
 }
 
-/// None: some node may be on a chain of the payout address, or has not said its own.
+/// None: some node is on a chain of the payout address, or has not reported its chain yet.
 fn wrong_network(config: &Config, templates: &Templates) -> Option<DaemonError> {
     let address = config.address.as_ref()?.text.clone();
     let misfit = |node: &NodeStatus| {

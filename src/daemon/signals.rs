@@ -2,7 +2,7 @@
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Signals, as what they ask for.
+/// Signals, by what they ask for.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,

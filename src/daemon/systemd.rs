@@ -1,4 +1,4 @@
-//! What systemd is told: ready, status, alive. Does nothing where it is not systemd that asks.
+//! Notifies systemd: ready, status, alive. Does nothing when gatewayd was not started by systemd.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -13,7 +13,7 @@ use tracing::{debug, warn};
 
 use crate::work::{Admission, Work};
 
-/// Tells systemd how far gatewayd is, for as long as it lives.
+/// Tells systemd about gatewayd's state, for as long as it runs.
 pub(super) struct Systemd {
     phase: watch::Sender<Phase>,
 }
@@ -22,13 +22,13 @@ pub(super) struct Systemd {
 enum Phase {
     /// No work yet.
     Starting,
-    /// Miners are welcome at this address, while the door is open.
+    /// Miners may connect to this address, as long as they are admitted.
     Serving(SocketAddr, watch::Receiver<Option<Arc<Work>>>),
     Stopping,
 }
 
 impl Systemd {
-    /// Begins to speak, when there is a systemd that listens.
+    /// Starts notifying, if there is a systemd that listens.
     pub(super) fn new() -> Self {
         let (phase, phases) = watch::channel(Phase::Starting);
         if std::env::var_os("NOTIFY_SOCKET").is_some() {
@@ -64,7 +64,7 @@ pub(super) fn reloaded() {
     tell(&[NotifyState::Ready]);
 }
 
-/// Says when gatewayd is ready, and then that it lives.
+/// Reports when gatewayd is ready, and from then on that it is alive.
 async fn speak(mut phases: watch::Receiver<Phase>, watchdog: Option<Duration>) {
     let mut ready = false;
     let patience = sleep(READY_PATIENCE);
@@ -85,7 +85,7 @@ async fn speak(mut phases: watch::Receiver<Phase>, watchdog: Option<Duration>) {
                     status("serving miners");
                 }
             }
-            // A node may need hours; `systemctl start` and what waits for it must not.
+            // A node may need hours; `systemctl start` and units that wait for it must not.
             () = &mut patience, if !ready => {
                 ready = true;
                 tell(&[NotifyState::Ready]);
@@ -96,8 +96,8 @@ async fn speak(mut phases: watch::Receiver<Phase>, watchdog: Option<Duration>) {
                     tell(&[NotifyState::Watchdog]);
                 } else {
                     warn!(
-                        "gatewayd does not answer on its own Stratum port; systemd will restart it \
-                         if that goes on"
+                        "gatewayd does not answer on its own Stratum port; if that goes on, \
+                         systemd will restart it"
                     );
                 }
             }
@@ -105,8 +105,8 @@ async fn speak(mut phases: watch::Receiver<Phase>, watchdog: Option<Duration>) {
     }
 }
 
-/// That this runs proves that the runtime turns. That miners are served is proved by one: it comes
-/// in, says goodbye, and must be let out.
+/// That this runs shows that the runtime works. That miners are served is shown by connecting as
+/// one: it connects, closes its side, and must see the connection end.
 async fn is_alive(phase: Phase) -> bool {
     let Phase::Serving(door, work) = phase else { return true };
     let is_open = work.borrow().as_ref().is_some_and(|work| work.admission == Admission::Open);
@@ -117,13 +117,13 @@ async fn lets_out(door: SocketAddr, patience: Duration) -> bool {
     let visit = async {
         let mut socket = TcpStream::connect(crate::healthcheck::local(door)).await?;
         socket.shutdown().await?;
-        // To the end, whatever is said before it.
+        // To the end, whatever is sent before it.
         while socket.read(&mut [0; 512]).await? > 0 {}
         Ok::<(), std::io::Error>(())
     };
     match timeout(patience, visit).await {
         Ok(Ok(())) => true,
-        // Out of files, or cut off while leaving: something answers. Nobody listens: not.
+        // Out of files, or cut off while closing: something does answer. Refused: nobody listens.
         Ok(Err(error)) => error.kind() != std::io::ErrorKind::ConnectionRefused,
         Err(_) => false,
     }
@@ -131,16 +131,16 @@ async fn lets_out(door: SocketAddr, patience: Duration) -> bool {
 
 fn tell(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        debug!(%error, "systemd does not listen");
+        debug!(%error, "cannot notify systemd");
     }
 }
 
-/// Long enough for a node that is there.
+/// Long enough for a node that is up.
 const READY_PATIENCE: Duration = Duration::from_secs(10);
-/// Several may fail in a row on a machine that is out of breath.
+/// Several may fail in a row on an overloaded machine.
 const BEATS: u32 = 4;
 const DOOR_PATIENCE: Duration = Duration::from_secs(10);
-/// An interval needs a period; this one is not waited for.
+/// An interval needs a period; this one is never used.
 const NEVER: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]

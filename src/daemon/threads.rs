@@ -1,5 +1,5 @@
 //! The threads that serve miners, apart from those for nodes, blocks, the pool and the dashboard: a
-//! flood of miners' words must hold up none of these, and the other way round.
+//! flood of messages from miners must not hold up any of these, nor the other way round.
 
 use std::{io, sync::Arc};
 
@@ -13,11 +13,11 @@ use crate::{
     clock::now,
 };
 
-/// A runtime of their own; it ends, without waiting for anybody, when this is dropped.
+/// A runtime of its own; when this is dropped, it ends without waiting for anything.
 pub(super) struct MinerThreads(Option<Runtime>);
 
 impl MinerThreads {
-    /// As many as there are processors; their pulse is in `counters`.
+    /// One thread per processor; their pulse is in `counters`.
     pub(super) fn start(counters: Arc<Counters>) -> io::Result<Self> {
         let runtime = Builder::new_multi_thread()
             .thread_name("miners")
@@ -43,16 +43,16 @@ impl MinerThreads {
 impl Drop for MinerThreads {
     fn drop(&mut self) {
         if let Some(runtime) = self.0.take() {
-            // Dropping it would wait, which nobody may who serves others.
+            // Dropping it would block, which an async task must not.
             runtime.shutdown_background();
         }
     }
 }
 
-/// With connections that are never done, sockets are looked at after so many turns of half a
+/// While connections are always busy, sockets are polled after this many turns of half a
 /// millisecond.
 const TURNS_BETWEEN_EVENTS: u32 = 16;
-/// New work comes from other threads: those whom it wakes go first.
+/// New work comes from other threads: the tasks that it wakes go first.
 const TURNS_BETWEEN_NEWS: u32 = 1;
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
-//! What miners that speak TLS are shown: a certificate by an authority of this gateway's own, or
-//! files, and the new one when it is time or they have changed. Connections keep what they have.
+//! The certificate for miners that use TLS: issued by this gateway's own authority, or read from
+//! files, and replaced when it is time or the files have changed. Open connections keep the one
+//! they have.
 
 mod authority;
 mod expiry;
@@ -31,7 +32,7 @@ use crate::{
     listener::TlsOffer,
 };
 
-/// Why there is no certificate to show.
+/// Why there is no certificate.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TlsError {
     #[error("{path} ({key}) cannot be read: {error}. Let gatewayd's user read that file", path = .path.display())]
@@ -49,8 +50,8 @@ pub(super) enum TlsError {
     )]
     NoKey(PathBuf),
     #[error(
-        "{path} (stratum.tls.key_file) is protected by a passphrase, which nobody is there to enter: \
-         unlock it with `openssl pkey -in {path} -out unlocked.pem`",
+        "{path} (stratum.tls.key_file) is protected by a passphrase, which gatewayd cannot enter: \
+         remove it with `openssl pkey -in {path} -out unlocked.pem`",
         path = .0.display()
     )]
     LockedKey(PathBuf),
@@ -73,27 +74,27 @@ pub(super) enum TlsError {
     Authority { path: PathBuf, what: &'static str, error: String },
 }
 
-/// Keeps up what is shown.
+/// Keeps the certificate up to date.
 struct CertificateKeeper {
     configs: watch::Receiver<Arc<Config>>,
     shown: watch::Sender<TlsOffer>,
     facts: watch::Sender<Arc<TlsFacts>>,
     source: CertificateSource,
-    /// What was wrong when it was last looked at.
+    /// What was wrong at the last check.
     trouble: Option<String>,
     is_trouble_told: bool,
 }
 
-/// Where that which is shown is from.
+/// Where the current certificate comes from.
 enum CertificateSource {
     Nothing,
     Files(Files),
     Own(Box<Authority>),
 }
 
-/// What is shown to miners, and what is told of it on the dashboard; kept up until `stop`.
+/// The certificate for miners, and what the dashboard says of it; kept up to date until `stop`.
 ///
-/// Mining goes on whatever is wrong with a certificate: that is said, and TLS is off.
+/// Mining goes on whatever is wrong with a certificate: it is logged, and TLS is off.
 pub(super) fn spawn(
     configs: watch::Receiver<Arc<Config>>,
     stop: &CancellationToken,
@@ -129,7 +130,7 @@ async fn keep(mut keeper: CertificateKeeper) {
 }
 
 impl CertificateKeeper {
-    /// `is_asked`: somebody waits for what is said.
+    /// `is_asked`: somebody is waiting for the result.
     fn look(&mut self, is_asked: bool) {
         let config = Arc::clone(&self.configs.borrow_and_update());
         if !matches!(config.stratum.tls, Tls::Off) && matches!(*self.shown.borrow(), TlsOffer::Off)
@@ -154,7 +155,7 @@ impl CertificateKeeper {
             return files.check_end(unix_now().as_secs());
         }
         let shown = files.server_config()?;
-        info!(certificate = %certificate.display(), "new TLS connections are shown this certificate");
+        info!(certificate = %certificate.display(), "new TLS connections get this certificate");
         let end = files.check_end(unix_now().as_secs());
         self.show(TlsOffer::Certificate(shown), CertificateSource::Files(files));
         end
@@ -187,7 +188,7 @@ impl CertificateKeeper {
         if is_asked || !is_same {
             self.is_trouble_told = false;
         }
-        // A pair of files may be caught half renewed: that has passed when it is looked at again.
+        // A pair of files may be caught half renewed: that is over by the next check.
         if let Some(text) = trouble.as_ref().filter(|_| is_asked || is_same)
             && !self.is_trouble_told
         {
@@ -222,7 +223,7 @@ impl CertificateKeeper {
     }
 }
 
-/// Tries the files that are configured, if any are.
+/// Tries the configured files, if there are any.
 pub(super) fn try_files(config: &Config) -> Result<(), TlsError> {
     let Tls::Files { certificate, key } = &config.stratum.tls else { return Ok(()) };
     tried(certificate, key).map(drop)
@@ -234,17 +235,17 @@ fn tried(certificate: &Path, key: &Path) -> Result<Files, TlsError> {
 }
 
 fn ends(days: i64) -> String {
-    if days < 0 { "has ended".into() } else { format!("ends in {days} days") }
+    if days < 0 { "has expired".into() } else { format!("expires in {days} days") }
 }
 
-/// What `gatewayd check` says of it; none: it is off.
+/// What `gatewayd check` says of it; none: TLS is off.
 pub(super) fn check(config: &Config) -> Option<Result<String, String>> {
     let names_of = |more: &[String]| names(config, more).join(", ");
     match &config.stratum.tls {
         Tls::Off => None,
         Tls::Files { certificate, key } => Some(match tried(certificate, key) {
             Ok(files) => match files.check_end(unix_now().as_secs()) {
-                Ok(()) => Ok(format!("miners are shown {}", certificate.display())),
+                Ok(()) => Ok(format!("miners get the certificate in {}", certificate.display())),
                 Err(error) => Err(error.to_string()),
             },
             Err(error) => Err(error.to_string()),
@@ -253,9 +254,9 @@ pub(super) fn check(config: &Config) -> Option<Result<String, String>> {
             Ok(is_made) => Ok(format!(
                 "{} for {}",
                 if is_made {
-                    "an authority of its own"
+                    "gatewayd's own authority"
                 } else {
-                    "makes an authority when it starts"
+                    "gatewayd creates its own authority at the first start,"
                 },
                 names_of(names)
             )),
@@ -264,8 +265,8 @@ pub(super) fn check(config: &Config) -> Option<Result<String, String>> {
     }
 }
 
-/// What a certificate and its key make. Sessions are not resumed: mbedTLS, which is in most miners,
-/// takes a ticket for an error.
+/// The configuration for a certificate and its key. Sessions are not resumed: mbedTLS, which most
+/// miners use, treats a ticket as an error.
 fn server_config(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
@@ -280,7 +281,7 @@ fn server_config(
     Ok(Arc::new(config))
 }
 
-/// Whoever renews a certificate waits for it; two files of a few kB are read.
+/// Whoever renews a certificate waits for this; it reads two files of a few kB.
 const LOOK_EACH: Duration = Duration::from_secs(10);
-const OFF: &str = "no certificate for TLS, so it is off";
-const STAYS: &str = "TLS goes on with the certificate that it has";
+const OFF: &str = "there is no certificate, so TLS is off";
+const STAYS: &str = "TLS keeps using the old certificate";

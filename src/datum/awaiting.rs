@@ -1,8 +1,8 @@
-//! Shares that were sent and not answered yet.
+//! Shares that were sent but not answered yet.
 //!
-//! The protocol has no number for a share, so an answer is matched by job slot and nonce, oldest
-//! first. Nothing promises that each share is answered: what waits for too long is given up, and
-//! what waits holds no template in memory.
+//! The protocol does not number shares, so an answer is matched by job slot and nonce, oldest
+//! first. There is no guarantee that every share is answered: one that waits for too long is given
+//! up, and a waiting share keeps no template in memory.
 
 use std::{
     collections::{VecDeque, hash_map::Entry},
@@ -14,36 +14,36 @@ use rustc_hash::FxHashMap;
 
 use crate::work::{Job, Share};
 
-/// A share on its way. Its job may be forgotten meanwhile: a share of a job that nobody mines any
+/// A share on its way. Its job may be dropped meanwhile: a share for a job that nobody mines any
 /// more is not sent again.
 #[derive(Clone, Debug)]
 pub struct Sent {
     pub share: Share<Weak<Job>>,
     pub(crate) slot: u8,
     pub(crate) at: Instant,
-    /// It was sent on an earlier connection already, so the pool may know it.
+    /// It was already sent on an earlier connection, so the pool may know it.
     pub(crate) replay: bool,
 }
 
-/// What an answer names.
+/// What an answer identifies a share by.
 type Key = (u8, u32);
 
-/// A bounded queue, oldest first, with a way to each share by what its answer will name.
+/// A bounded queue, oldest first, indexed by what the answers will name.
 #[derive(Debug, Default)]
 pub(super) struct Awaiting {
-    /// Answered ones leave a gap, which goes when it comes to the front.
+    /// Answered ones leave a gap, which is removed when it reaches the front.
     queue: VecDeque<Option<Waiting>>,
     /// The number of the front; the next ones count up from it.
     first: u64,
     len: usize,
-    /// The oldest and the newest share that wait under a key.
+    /// The oldest and the newest share waiting under a key.
     by_key: FxHashMap<Key, (u64, u64)>,
 }
 
 #[derive(Debug)]
 struct Waiting {
     sent: Sent,
-    /// The next younger one of the same key.
+    /// The next younger one with the same key.
     next: Option<u64>,
 }
 
@@ -52,10 +52,10 @@ impl Awaiting {
         self.len
     }
 
-    /// Adds a share; gives the number of older ones that had to be given up for it.
+    /// Adds a share; returns how many older ones had to be given up for it.
     pub(super) fn push(&mut self, sent: Sent) -> usize {
         let mut given_up = 0;
-        // Gaps count: they are bounded with all else.
+        // Gaps count too: they are bounded like everything else.
         while self.queue.len() >= AWAITING_MAX {
             given_up += usize::from(self.pop_front().is_some());
         }
@@ -90,7 +90,7 @@ impl Awaiting {
         Some(waiting.sent)
     }
 
-    /// Gives up shares that have waited for too long; gives their number.
+    /// Gives up shares that have waited for too long; returns their number.
     pub(super) fn expire(&mut self, now: Instant) -> usize {
         let mut expired = 0;
         while self.deadline().is_some_and(|deadline| now >= deadline) {
@@ -99,7 +99,7 @@ impl Awaiting {
         expired
     }
 
-    /// When the oldest share has waited for too long.
+    /// When the oldest share will have waited for too long.
     pub(super) fn deadline(&self) -> Option<Instant> {
         // The front is never a gap.
         self.queue.front()?.as_ref().map(|waiting| waiting.sent.at + ANSWER_LIMIT)
@@ -123,7 +123,7 @@ impl Awaiting {
         Some(waiting.sent)
     }
 
-    /// `waiting` was the oldest of its key, and is gone.
+    /// `waiting` was the oldest of its key, and was removed.
     fn unlink(&mut self, waiting: &Waiting) {
         let key = key(&waiting.sent);
         match (waiting.next, self.by_key.get_mut(&key)) {
@@ -154,8 +154,7 @@ impl Sent {
     }
 }
 
-/// How long an answer is waited for. Pools answer within a second or two; the pool's author
-/// promises nothing.
+/// How long to wait for an answer. Pools answer within a second or two, but nothing guarantees it.
 pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(60);
-/// A minute of a thousand shares a second, of which the pool answers none; about 12 MB.
+/// A minute of a thousand shares a second, none of which the pool answers; about 12 MB.
 pub(super) const AWAITING_MAX: usize = 65_536;

@@ -1,5 +1,5 @@
 //! One connection to a pool, from HELLO to its end: bytes, templates and shares in; bytes and
-//! events out. Knows no socket and no other connection.
+//! events out. Knows nothing of sockets or other connections.
 
 use std::{
     sync::Arc,
@@ -35,9 +35,9 @@ use crate::work::{CoinbaserRequest, Share, Template, TemplateKind, printable_byt
 pub struct Client {
     link: Link,
     handshake: Handshake,
-    /// Signs what the pool says; there is none before its response.
+    /// The key that the pool signs with; none before its response.
     pool_session: Option<PublicIdentity>,
-    /// Nobody but the pool knows our session key: its response was sealed.
+    /// Only the pool knows our session key, since its response was sealed.
     session_is_secret: bool,
     configured: bool,
     short_ids: ShortIds,
@@ -45,7 +45,7 @@ pub struct Client {
     slots: Slots,
     owed: Owed,
     awaiting: Awaiting,
-    /// Shares that were given up since the last [`Self::take_unanswered`].
+    /// Shares given up since the last [`Self::take_unanswered`].
     unanswered: usize,
     liveness: Liveness,
     template: Option<Arc<Template>>,
@@ -95,7 +95,7 @@ impl Client {
         while let Some(frame) = self.link.next(self.handshake.session())? {
             self.on_frame(&frame, now, out, events)?;
             self.liveness.on_message(now);
-            // A few bytes may ask for whole blocks, so one read is enough to ask for gigabytes.
+            // A few bytes can ask for whole blocks, so a single read could ask for gigabytes.
             if out.len() > OUT_MAX {
                 return Err(ClientError::Unread);
             }
@@ -103,7 +103,7 @@ impl Client {
         Ok(())
     }
 
-    /// Asks for the split of a new full template, now or once the pool has configured us.
+    /// Requests the split for a new full template, now or once the pool has configured us.
     pub fn on_template(
         &mut self,
         template: &Arc<Template>,
@@ -119,7 +119,7 @@ impl Client {
         Ok(())
     }
 
-    /// True when a share may be sent now. However many answers are owed: a pool need not give any.
+    /// True if a share may be sent now, however many answers are due: a pool need not give any.
     pub(crate) fn can_submit(&self) -> bool {
         self.configured
     }
@@ -153,7 +153,7 @@ impl Client {
             coinbase: contexts.coinbase,
             padding,
         };
-        // Fails only without a channel or above 4 MiB; neither can be here.
+        // Fails only without a channel or above 4 MiB; neither is possible here.
         if self.link.write_channel(None, out, |out| message.encode(out)).is_err() {
             return Err((share, Unsent::NotReady));
         }
@@ -162,7 +162,7 @@ impl Client {
         Ok(())
     }
 
-    /// Shares sent and not answered, oldest first, and what was learnt of names.
+    /// Shares sent but not answered, oldest first, and what was learnt about usernames.
     pub(super) fn into_parts(self) -> (impl DoubleEndedIterator<Item = Sent>, Trust) {
         (self.awaiting.into_all(), self.liveness.into_trust())
     }
@@ -172,7 +172,7 @@ impl Client {
         self.liveness.set_trust(trust);
     }
 
-    /// How many shares were given up since this was last asked: no answer came in time.
+    /// How many shares were given up, for want of an answer in time, since the last call.
     pub(crate) fn take_unanswered(&mut self) -> usize {
         std::mem::take(&mut self.unanswered)
     }
@@ -229,7 +229,7 @@ impl Client {
             }
             (command::RESPONSE, Some(_)) => Err(ClientError::SecondResponse),
             (command::MINING, None) => Err(ClientError::TooEarly),
-            // The C gateway would take it; but then anybody on the way could configure us.
+            // The C gateway would accept it; but then anybody on the way could configure us.
             (command::MINING, Some(_)) if !self.is_authentic(frame) => {
                 Err(ClientError::Unencrypted)
             }
@@ -253,8 +253,8 @@ impl Client {
         }
     }
 
-    /// Nobody but the pool can have sent it: through the channel, signed, or sealed to a key that
-    /// nobody else knows.
+    /// Only the pool can have sent it: through the channel, signed, or sealed to a key that nobody
+    /// else knows.
     fn is_authentic(&self, frame: &Frame) -> bool {
         let header = &frame.header;
         header.channel || header.signed || header.sealed && self.session_is_secret
@@ -308,10 +308,10 @@ impl Client {
                 events.push(Event::Configured(configured));
                 self.configured = true;
                 self.liveness.on_configured();
-                // New terms want a new split.
+                // New terms need a new split.
                 self.ask(now, out)
             }
-            // What came before stays good, if anything did.
+            // An earlier one stays valid, if there was one.
             Err(fault) if self.configured => {
                 events.push(Event::Fault(fault));
                 Ok(())
@@ -344,7 +344,7 @@ impl Client {
             Answered::Doubtful(request) if current == Some(request) => {
                 (Some(request), CoinbaserFault::Doubtful { got })
             }
-            // One for an earlier template is not mined on in any case.
+            // One for an earlier template is never used.
             Answered::For(request) | Answered::Doubtful(request) => {
                 match coinbaser::check(answer, request) {
                     Ok(checked) => {
@@ -364,7 +364,7 @@ impl Client {
     }
 
     fn on_response(&mut self, response: ShareResponse, now: Instant, events: &mut Vec<Event>) {
-        // The target byte is no part of it: pools say 0xFF with some rejections.
+        // The target byte is not compared: pools send 0xFF with some rejections.
         let Some(sent) = self.awaiting.take(response.slot, response.nonce) else {
             events.push(Event::Fault(Fault::UnaskedResponse(response)));
             return;
@@ -390,7 +390,7 @@ impl Client {
         let padding = self.padding();
         let job = self.slots.told(slot).map(Arc::as_ref);
         let (slot, answer) = validation::answer(slot, job, wanted, indexes, &self.short_ids);
-        // The whole block goes without padding: it may need every byte of the frame.
+        // A whole block is sent without padding: it may need every byte of the frame.
         let padding = if matches!(answer, Validation::Block(_)) { &[] } else { padding };
         let message = ToPool::Validation { slot, answer, padding };
         self.link.write_channel(None, out, |out| message.encode(out))?;
@@ -398,13 +398,13 @@ impl Client {
         Ok(())
     }
 
-    /// Of random length, so that lengths on the wire tell little.
+    /// Padding of random length, so that lengths on the wire reveal little.
     fn padding(&mut self) -> &'static [u8] {
         &PADDING[..self.rng.gen_range(1..=PADDING.len())]
     }
 }
 
-/// Which unknown commands (0 to 31) and kinds (32 and up) have been reported.
+/// Which unknown commands (0 to 31) and kinds (32 and up) have been logged.
 #[derive(Debug, Default)]
 struct UnknownSeen([u64; 5]);
 
@@ -418,7 +418,7 @@ impl UnknownSeen {
     }
 }
 
-/// Why a connection must end. Says what the pool did.
+/// Why a connection must end, with the pool as the subject.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ClientError {
     #[error("it sent {0}")]
@@ -433,11 +433,11 @@ pub enum ClientError {
     TooEarly,
     #[error("it sent a mining message that is neither signed nor encrypted")]
     Unencrypted,
-    #[error("it sent {0}, and there is none to fall back on")]
+    #[error("it sent {0}, and there is no earlier one to fall back on")]
     Configuration(Fault),
     #[error("it sent no configuration within {0:?}")]
     Unready(Duration),
-    #[error("it is not reading what it is sent")]
+    #[error("it does not read what it is sent")]
     Unread,
     #[error("it has sent nothing for {0:?}")]
     Silent(Duration),
@@ -445,7 +445,8 @@ pub enum ClientError {
     NoAcceptance(Duration),
 }
 
-/// Above this, a pool that reads nothing is given up: two whole blocks, and shares besides.
+/// With more than this unsent, a pool that does not read is given up: two whole blocks, and shares
+/// besides.
 pub(super) const OUT_MAX: usize = 16 << 20;
 static PADDING: [u8; 80] = [0; 80];
 const INFO_MAX: usize = 1024;

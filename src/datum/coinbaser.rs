@@ -1,19 +1,19 @@
-//! Checks of what the pool wants paid: the split of a coinbase, and its own configuration.
+//! Checks what the pool wants paid: the split of a coinbase.
 
 use super::protocol::{codec::Reader, message::CoinbaserMessage};
 use crate::work::{Coinbaser, CoinbaserRequest, PayoutOutput};
 
-/// A split that may be mined on.
+/// A split that has been checked and may be mined.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Checked {
     pub coinbaser: Coinbaser,
-    /// The first output that would overrun the value, where the split was cut off.
+    /// The first output that would exceed the value, where the split was cut off.
     pub cut_at: Option<usize>,
 }
 
 /// Checks the answer to `request`.
 ///
-/// Outputs count in their order; the first that would overrun the value ends the split, as the
+/// Outputs are taken in order; the first that would exceed the value ends the split, as the
 /// protocol says. If that is the very first, nothing is left of the split and it is refused.
 pub fn check(
     message: &CoinbaserMessage<'_>,
@@ -53,7 +53,7 @@ pub fn check(
     Ok(Checked { coinbaser: Coinbaser { id, request, outputs: outputs.into() }, cut_at })
 }
 
-/// Why a split is not mined on.
+/// Why a split is not used.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum CoinbaserFault {
     #[error("a coinbaser for {got} sats when {asked} were asked for")]
@@ -66,13 +66,13 @@ pub enum CoinbaserFault {
     Script { output: usize, len: u8 },
     #[error("a coinbaser that pays more than {value} sats with its first output")]
     Overpays { value: u64 },
-    #[error("a coinbaser that was not asked for, of {got} sats")]
+    #[error("a coinbaser for {got} sats that was not asked for")]
     Unasked { got: u64 },
-    #[error("a coinbaser of {got} sats that may be of one tip or of another")]
+    #[error("a coinbaser for {got} sats that could belong to either of two tips")]
     Doubtful { got: u64 },
 }
 
-/// What the C gateway's buffer holds.
+/// The size of the C gateway's buffer.
 const BODY_MAX: usize = 32 * 1024 - 1;
 const OUTPUTS_MAX: usize = 512;
 const SCRIPT_MIN: u8 = 2;

@@ -1,4 +1,4 @@
-//! A pool's socket, from the first try to its end.
+//! A pool's socket, from the first attempt to its end.
 
 use std::{io, time::Instant};
 
@@ -15,7 +15,7 @@ use tokio::{
 use super::options::PoolConfig;
 use crate::net;
 
-/// Where the task stands with its pools.
+/// The state of the task's connection to its pools.
 pub(super) enum Phase {
     Connecting(JoinHandle<io::Result<TcpStream>>),
     Connected(Box<Conn>),
@@ -39,7 +39,7 @@ pub(super) enum Turn {
     Read(io::Result<usize>),
     /// Bytes left.
     Written(io::Result<usize>),
-    /// Time for another try.
+    /// Time for another attempt.
     Retry,
 }
 
@@ -54,7 +54,7 @@ impl Phase {
         }))
     }
 
-    /// Waits for the next thing to happen; may be dropped at any time without losing anything.
+    /// Waits for the next thing to happen; cancel-safe.
     pub(super) async fn turn(&mut self, out: &[u8]) -> Turn {
         match self {
             Self::Connecting(task) => Turn::Connected(task.await.unwrap_or_else(|error| {

@@ -1,4 +1,4 @@
-//! What a connection to a pool leads to.
+//! What a connection to a pool reports.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,16 +12,16 @@ use super::{
 };
 use crate::work::{Coinbaser, CoinbaserRequest};
 
-/// News from the pool, each checked.
+/// Something that the pool said, checked.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// The handshake is done.
+    /// The handshake is complete.
     Welcome {
         motd: String,
     },
-    /// Work may be made; again at any time.
+    /// Work may be made; may come again at any time.
     Configured(Configured),
-    /// A good split, cut off at `cut_at` where it would have overpaid.
+    /// A valid split, cut off at `cut_at` if it would have overpaid.
     Coinbaser {
         coinbaser: Arc<Coinbaser>,
         cut_at: Option<usize>,
@@ -49,19 +49,19 @@ pub enum Event {
         slot: u8,
         wanted: Wanted,
     },
-    /// The pool did something wrong that does no harm.
+    /// The pool did something wrong that is harmless.
     Fault(Fault),
 }
 
 /// Why a share cannot be sent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Unsent {
-    /// Its job is not for a pool.
+    /// Its job does not pay a pool.
     Solo,
     NotReady,
 }
 
-/// A configuration that may be mined under.
+/// A configuration that has been checked and may be used.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Configured {
     pub script: Box<[u8]>,
@@ -78,7 +78,7 @@ impl Configured {
         if !signed {
             return Err(Fault::UnsignedConfiguration);
         }
-        // With none, whoever mines next could spend the pool's part.
+        // With an empty one, whoever mines next could spend the pool's part.
         if configuration.script.len() < SCRIPT_MIN {
             return Err(Fault::PayoutScript(configuration.script.len()));
         }
@@ -116,5 +116,5 @@ pub enum Fault {
     UnaskedResponse(ShareResponse),
 }
 
-/// The shortest output script that means anything.
+/// The shortest meaningful output script.
 const SCRIPT_MIN: usize = 2;

@@ -1,4 +1,4 @@
-//! A pool's word that there is a new block, passed on at a bearable pace.
+//! A pool's hints that there is a new block, passed on at a limited rate.
 
 use std::time::{Duration, Instant};
 
@@ -11,12 +11,12 @@ pub(super) struct Hints {
 }
 
 impl Hints {
-    /// The pool has said so.
+    /// The pool has sent a hint.
     pub(super) fn offer(&mut self) {
         self.pending = true;
     }
 
-    /// True when a hint is to be passed on now.
+    /// True if a hint is to be passed on now.
     pub(super) fn take(&mut self, now: Instant) -> bool {
         let due = self.pending && self.last.is_none_or(|last| now >= last + GAP);
         if due {

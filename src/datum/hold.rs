@@ -1,4 +1,4 @@
-//! Shares that wait for their pool.
+//! Shares that are held for their pool.
 
 use std::{
     collections::VecDeque,
@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 use crate::work::Share;
 
 /// A bounded queue, oldest first, that shares leave when they are sent or too old. Blocks have a
-/// queue of their own, which is served first: no flood of shares may push one out.
+/// queue of their own, which is served first, so that no flood of shares can push one out.
 #[derive(Debug)]
 pub(super) struct Hold {
     blocks: VecDeque<Held>,
@@ -22,7 +22,7 @@ pub(super) struct Hold {
 pub(super) struct Held {
     pub(super) share: Share,
     pub(super) since: Instant,
-    /// It was sent already, and its connection broke before the answer.
+    /// It was sent before, and its connection was lost before the answer.
     pub(super) replay: bool,
 }
 
@@ -35,8 +35,8 @@ impl Hold {
         self.age_max = age_max;
     }
 
-    /// Adds a share. Gives the number of those that had to go for it: of the miners that have the
-    /// most here, and their oldest.
+    /// Adds a share. Returns how many were dropped for it: the oldest of the miners that have the
+    /// most here.
     pub(super) fn push(&mut self, share: Share, now: Instant) -> usize {
         let held = Held { share, since: now, replay: false };
         if held.share.is_block && self.blocks.len() < BLOCKS_MAX {
@@ -47,9 +47,9 @@ impl Hold {
         self.shed()
     }
 
-    /// Puts shares back that were sent and not answered, in front of all others.
+    /// Puts back shares that were sent but not answered, in front of all others.
     ///
-    /// Gives the number of shares that had to go.
+    /// Returns how many shares were dropped.
     pub(super) fn put_back(&mut self, shares: impl DoubleEndedIterator<Item = Held>) -> usize {
         for held in shares.rev() {
             let is_block = held.share.is_block && self.blocks.len() < BLOCKS_MAX;
@@ -59,8 +59,8 @@ impl Hold {
         self.shed()
     }
 
-    /// Makes room if there is too much: each miner may have as many shares here as still fit when
-    /// all may. Gives the number of those that go.
+    /// Makes room if there is too much: every miner may keep the same number of shares, as many as
+    /// then fit. Returns how many were dropped.
     fn shed(&mut self) -> usize {
         if self.shares.len() <= SHARES_MAX {
             return 0;
@@ -90,13 +90,13 @@ impl Hold {
         self.blocks.pop_front().or_else(|| self.shares.pop_front())
     }
 
-    /// Drops shares that have waited for too long; gives their number.
+    /// Drops shares that have waited for too long; returns their number.
     pub(super) fn expire(&mut self, now: Instant) -> usize {
         let block_age_max = self.block_age_max();
         expire(&mut self.blocks, block_age_max, now) + expire(&mut self.shares, self.age_max, now)
     }
 
-    /// When the oldest share is too old.
+    /// When the oldest share will be too old.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let blocks = self.blocks.front().map(|held| held.since + self.block_age_max());
         let shares = self.shares.front().map(|held| held.since + self.age_max);
@@ -107,7 +107,7 @@ impl Hold {
         self.blocks.len() + self.shares.len()
     }
 
-    /// Drops everything; gives the number of shares.
+    /// Drops everything; returns the number of shares.
     pub(super) fn clear(&mut self) -> usize {
         let count = self.len();
         self.blocks.clear();
@@ -115,8 +115,8 @@ impl Hold {
         count
     }
 
-    /// Drops all shares that are no blocks. Gives the numbers of those that were sent before, and
-    /// of those that were not.
+    /// Drops all shares that are not blocks. Returns how many of them had been sent before, and how
+    /// many had not.
     pub(super) fn clear_shares(&mut self) -> (usize, usize) {
         let sent = self.shares.iter().filter(|held| held.replay).count();
         let count = self.shares.len();
@@ -129,7 +129,7 @@ impl Hold {
     }
 }
 
-/// The most that each may have of `room`, so that all together fit.
+/// The most that each may have so that all together fit into `room`.
 fn level(mut counts: Vec<usize>, mut room: usize) -> usize {
     counts.sort_unstable();
     let mut left = counts.len();
@@ -152,12 +152,13 @@ fn expire(queue: &mut VecDeque<Held>, age_max: Duration, now: Instant) -> usize 
 
 /// Two minutes of 4,000 miners at 8 shares a minute; about 13 MB.
 const SHARES_MAX: usize = 65_536;
-/// What is left when there were too many: to sort out whose go takes a while.
+/// How many are left after there were too many: choosing which to drop takes a while, so it is done
+/// rarely.
 const SHARES_KEPT: usize = SHARES_MAX - SHARES_MAX / 16;
-/// More than anybody finds while a pool is away, but on test networks: there the rest are treated
-/// as shares. Each may hold a template, megabytes of it.
+/// More than anybody finds while a pool is away, except on test networks: there the rest are
+/// treated as shares. Each may keep a template of megabytes in memory.
 const BLOCKS_MAX: usize = 64;
-/// A pool that comes back within this learns of the blocks that it paid for.
+/// A pool that comes back within this time is told of the blocks found on its work.
 const BLOCK_AGE: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]

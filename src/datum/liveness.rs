@@ -1,4 +1,4 @@
-//! When a silent or stubborn pool is given up.
+//! Decides when to give up a pool that is silent or refuses everything.
 
 use std::{
     hash::BuildHasher,
@@ -25,8 +25,8 @@ pub(super) struct Liveness {
     trust: Trust,
 }
 
-/// Names that the pool has accepted shares of: what it says of theirs tells something of the pool.
-/// Goes from one connection to the next.
+/// Usernames that the pool has accepted shares from: how it treats their shares tells something
+/// about the pool. Passed on from one connection to the next.
 #[derive(Debug, Default)]
 pub(super) struct Trust {
     names: FxHashSet<u64>,
@@ -35,7 +35,7 @@ pub(super) struct Trust {
 /// Something that a pool does wrong for as long as it accepts no share.
 #[derive(Debug, Default)]
 struct Trouble {
-    /// The first since the last acceptance.
+    /// The first one since the last acceptance.
     since: Option<Instant>,
     last: Option<Instant>,
 }
@@ -47,8 +47,8 @@ impl Trust {
         }
     }
 
-    /// True when a refusal of a share of `name` says something of the pool: not of a stranger, and
-    /// not of a name that the pool has never known.
+    /// True if refusing a share from `name` says something about the pool, which it does not for a
+    /// name that the pool has never accepted.
     fn blames_pool(&self, name: &str, reason: ShareReason) -> bool {
         let is_known = || self.names.contains(&FxBuildHasher.hash_one(name));
         is_known() || self.names.is_empty() && reason != ShareReason::BAD_USERNAME
@@ -73,7 +73,7 @@ impl Trouble {
         self.since.map(|since| since + ACCEPTANCE_LIMIT)
     }
 
-    /// True when it has lasted too long.
+    /// True if it has lasted too long.
     fn on_deadline(&mut self, now: Instant) -> bool {
         let is_due = self.deadline().is_some_and(|deadline| now >= deadline);
         if is_due && self.is_rare(now) {
@@ -106,7 +106,7 @@ impl Liveness {
         }
     }
 
-    /// Takes over what was learnt on earlier connections to this pool.
+    /// Starts with what was learnt on earlier connections to this pool.
     pub(super) fn set_trust(&mut self, trust: Trust) {
         self.trust = trust;
     }
@@ -131,14 +131,14 @@ impl Liveness {
         self.unanswered.note(now);
     }
 
-    /// A share of `name` was accepted.
+    /// A share from `name` was accepted.
     pub(super) fn on_acceptance(&mut self, name: &str) {
         (self.unanswered.since, self.refused.since) = (None, None);
         self.accepted = true;
         self.trust.add(name);
     }
 
-    /// A share of `name` was refused.
+    /// A share from `name` was refused.
     pub(super) fn on_refusal(&mut self, name: &str, reason: ShareReason, now: Instant) {
         self.unanswered.since = None;
         if self.trust.blames_pool(name, reason) {
@@ -159,7 +159,7 @@ impl Liveness {
         troubles.filter_map(Trouble::deadline).fold(deadline, Instant::min)
     }
 
-    /// How long a pool that talks may take to its configuration.
+    /// How long a pool that sends other messages may take until its configuration.
     fn unready_after(&self) -> Duration {
         self.timeout.saturating_mul(UNREADY_TIMEOUTS)
     }
@@ -179,14 +179,15 @@ impl Liveness {
     }
 }
 
-/// Pools may let a new gateway wait while they talk, but not for ever: it has no work for them.
+/// Pools may make a new gateway wait while they send other messages, but not forever: it has no
+/// work for them.
 const UNREADY_TIMEOUTS: u32 = 5;
 /// From a share to the latest acceptance of any.
 const ACCEPTANCE_LIMIT: Duration = Duration::from_secs(30);
-/// Who sends shares further apart than this is not judged by their acceptance.
+/// If shares are further apart than this, the pool is not judged by accepting them.
 const SLOW_MINER: Duration = Duration::from_secs(25);
 
-/// Names to judge a pool by; a farm has so many, and all would say the same.
+/// Names to judge a pool by; a farm may have as many, and more would not tell more.
 const NAMES_MAX: usize = 4096;
 
 #[cfg(test)]

@@ -1,24 +1,24 @@
-//! What is remembered of pools over connections and restarts: whether a pool gives a gateway the
-//! same prime id each time. Text in, text out; `task.rs` has the file.
+//! What is remembered about pools across connections and restarts: whether a pool gives a gateway
+//! the same prime id each time. Text in, text out; `task.rs` has the file.
 
 use std::fmt::Write;
 
 use super::protocol::cipher::PublicIdentity;
 
-/// By the pool's key, the one learnt of last at the end.
+/// By the pool's key, the most recently learnt at the end.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct PoolMemory {
     pools: Vec<(String, bool)>,
 }
 
 impl PoolMemory {
-    /// Whether the pool keeps a gateway's prime id over connections; None: not known yet.
+    /// Whether the pool keeps a gateway's prime id across connections; None: not known yet.
     pub(crate) fn keeps_prime_id(&self, pool: &PublicIdentity) -> Option<bool> {
         let key = hex(pool);
         self.pools.iter().find(|(known, _)| *known == key).map(|(_, keeps)| *keeps)
     }
 
-    /// Takes note of what a pool has done; true when that is news.
+    /// Records what a pool has done; true if that is new.
     pub(super) fn learn(&mut self, pool: &PublicIdentity, keeps: bool) -> bool {
         if self.keeps_prime_id(pool) == Some(keeps) {
             return false;
@@ -35,8 +35,7 @@ impl PoolMemory {
         self.pools.push((key, keeps));
     }
 
-    /// Reads what `render` wrote. Lines that are not of its form are passed over: all that is
-    /// here can be learnt again.
+    /// Reads what `render` wrote. Malformed lines are skipped: everything here can be learnt again.
     pub fn parse(text: &str) -> Self {
         let mut memory = Self::default();
         for line in text.lines() {
@@ -68,8 +67,8 @@ fn hex(pool: &PublicIdentity) -> String {
     faster_hex::hex_string(&pool.to_bytes())
 }
 
-const HEAD: &str = "\
-# What gatewayd has learnt of its pools, by their public keys; it may be deleted at any time.
+const HEAD: &str = "# What gatewayd has learnt about its pools, by public key; this file may be \
+deleted at any time.
 # keeps-prime-id: work goes on while the pool is away, and its shares are sent afterwards.
 # new-prime-id: each connection brings a new one, and shares of earlier work would be refused.
 ";

@@ -1,17 +1,18 @@
-//! The DATUM client: keeps a pool connected, fetches splits, relays shares and accounts for each.
+//! The DATUM client: keeps a pool connected, fetches splits, relays shares and accounts for each of
+//! them.
 //!
 //! ```text
 //!  bytes -> frame -> link (cipher) -> message -> client --Event--> relay --watch<Payout>--> work
 //!                                                  ^                 |
 //!                                  shares ---------+----- hold <-----+ while the pool is away
 //! ```
-//! `protocol/` is what goes over the wire, and serves the pool's side too (`devnet::pool`); all around
-//! it is the client. `conn.rs` and `task.rs` have the sockets; all else is sans-IO. Not here: who mines what (`work`), and which shares are good
-//! (`validate`).
+//! `protocol/` is what goes over the wire, and serves the pool's side too (`devnet::pool`);
+//! everything else is the client. `conn.rs` and `task.rs` have the sockets; the rest is sans-IO.
+//! Not here: who mines what (`work`), and which shares are valid (`validate`).
 //!
 //! Every share that enters leaves in exactly one way: accepted (perhaps tentatively) or rejected by
-//! the pool, or lost by reason; until then it is held or awaits its answer. Shares whose answer was
-//! outstanding when a connection broke are sent again on the next one. The pool may have counted
+//! the pool, or lost for some reason; until then it is held or awaits its answer. Shares that were
+//! unanswered when a connection was lost are sent again on the next one. The pool may have counted
 //! them the first time, so "duplicate work" as the answer to such a share means accepted.
 
 mod awaiting;

@@ -1,4 +1,4 @@
-//! What the operator decides about pools.
+//! The operator's settings for pools.
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
@@ -9,22 +9,22 @@ use super::{
 };
 use crate::net::HostPort;
 
-/// Everything that the pool's task is told at its start.
+/// The pool task's configuration.
 #[derive(Clone, Debug)]
 pub struct DatumConfig {
     /// In order of preference; none: the task waits until there is one.
     pub pools: Vec<PoolConfig>,
     pub usernames: UsernameMode,
-    /// `mining.address`, as the pool is told it in names.
+    /// `mining.address`, as it appears in names sent to the pool.
     pub address: String,
     pub modifiers: Vec<Modifier>,
-    /// `Payout::own_script` of pooled work (`pooling.always_pay_self`).
+    /// `Payout::own_script` for pooled work (`pooling.always_pay_self`).
     pub own_script: Option<Box<[u8]>>,
-    /// How long shares wait for a pool that is away. Zero: they do not.
+    /// How long shares are held for a pool that is away. Zero: they are not.
     pub hold_shares: Duration,
-    /// Where what was learnt of pools is kept; none: it is forgotten at the end.
+    /// The file for what was learnt about pools; none: it is forgotten at the end.
     pub memory_file: Option<PathBuf>,
-    /// Nothing from the pool for this long: reconnect.
+    /// Reconnect after this long without anything from the pool.
     pub timeout: Duration,
     pub user_agent: String,
     pub tag_secondary: Box<[u8]>,
@@ -40,24 +40,24 @@ pub struct PoolConfig {
     pub public_key: PublicIdentity,
 }
 
-/// How connections are tried again.
+/// When connections are retried.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Backoff {
-    /// The longest wait before the first new try, after a good connection was closed.
+    /// The longest wait before the first retry after a good connection was closed.
     pub quick: Duration,
-    /// Bounds of the random wait after all pools have been tried, in the first time that there is
-    /// none: most pools that go are only restarted.
+    /// Bounds of the random wait after all pools have been tried, at first: most pools that go away
+    /// are only being restarted.
     pub soon_least: Duration,
     pub soon_most: Duration,
-    /// How long that is.
+    /// How long that first period is.
     pub soon: Duration,
     /// Bounds of the wait afterwards.
     pub least: Duration,
     pub most: Duration,
-    /// A connection that lasted this long earns quick tries when it ends.
+    /// A connection that lasted this long earns quick retries when it ends.
     pub lasted: Duration,
     pub connect_timeout: Duration,
-    /// How long a stopping gateway waits for answers to its last shares.
+    /// How long gatewayd waits for answers to its last shares when it stops.
     pub drain: Duration,
 }
 
@@ -92,7 +92,7 @@ impl DatumConfig {
 }
 
 impl PoolConfig {
-    /// As it is named in logs.
+    /// Its name in logs.
     pub(crate) fn name(&self) -> Arc<str> {
         self.to_string().into()
     }
@@ -104,7 +104,7 @@ impl fmt::Display for PoolConfig {
     }
 }
 
-/// Begins as the C gateway's does: pools look at it.
+/// Begins like the C gateway's, since pools look at it.
 pub(crate) fn default_user_agent() -> String {
     format!("v0.4.1-beta/gatewayd-{}", env!("CARGO_PKG_VERSION"))
 }

@@ -1,9 +1,9 @@
-//! Coinbasers that were asked for on a connection, and whose answer one is.
+//! Coinbasers requested on a connection, and which request an answer belongs to.
 //!
-//! An answer repeats the value that was asked for and nothing else, and two blocks without fees have
-//! the same value, each with a split of its own. Answers come in the order of their questions, so
-//! the oldest request of that value is the one answered, late as it may be. That holds only while
-//! no request is forgotten whose answer may still come; and a pool may leave one out.
+//! An answer repeats only the value that was asked for, and two blocks without fees have the same
+//! value, but each has its own split. Answers come in the order of the requests, so the oldest
+//! request for that value is the one answered, however late. That holds only as long as no request
+//! is forgotten whose answer may still come; and a pool may leave one out.
 
 use std::{
     collections::VecDeque,
@@ -12,13 +12,13 @@ use std::{
 
 use crate::work::CoinbaserRequest;
 
-/// What a pool owes.
+/// The requests that a pool has not answered yet.
 #[derive(Debug, Default)]
 pub(super) struct Owed {
-    /// Oldest first, as all of these.
+    /// Oldest first, like all of these.
     asked: VecDeque<Asked>,
-    /// Those that were given up, and until when their answers may still come: before all others of
-    /// the same value.
+    /// Those that were given up, and until when their answers may still come, which will be before
+    /// all others for the same value.
     late: VecDeque<Asked>,
 }
 
@@ -28,18 +28,18 @@ struct Asked {
     deadline: Instant,
 }
 
-/// Which request an answer is to.
+/// Which request an answer belongs to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Answered {
     For(CoinbaserRequest),
-    /// For this one, if every answer came; if one was left out, for another tip's.
+    /// To this one if every answer came; if one was left out, to another tip's.
     Doubtful(CoinbaserRequest),
-    /// For none; perhaps it was very late. What was asked for last, if anything was.
+    /// To none; perhaps it was very late. The value is what was requested last, if anything was.
     Unasked(Option<CoinbaserRequest>),
 }
 
 impl Owed {
-    /// False: the pool owes so much that no answer could be told from another if there were more.
+    /// False: so many requests are unanswered that with one more, answers could not be told apart.
     pub(super) fn may_ask(&mut self, now: Instant) -> bool {
         self.forget_late(now);
         self.asked.len() + self.late.len() < OWED_MAX
@@ -57,7 +57,7 @@ impl Owed {
         self.asked.front().map(|asked| asked.deadline)
     }
 
-    /// The next request that is not waited for any more, if its time is over.
+    /// The next request to give up, if its time is over.
     pub(super) fn give_up(&mut self, now: Instant) -> Option<CoinbaserRequest> {
         self.asked.front().filter(|asked| now >= asked.deadline)?;
         self.give_up_oldest(now)
@@ -91,11 +91,11 @@ impl Owed {
     }
 }
 
-/// After this the template is mined with the pool's single output.
+/// After this time the template is mined with the pool's single output.
 const COINBASER_LIMIT: Duration = Duration::from_secs(5);
-/// Whatever is on its way to or from a pool has arrived by then.
+/// By then, whatever was on its way to or from the pool has arrived.
 const LATE_LIMIT: Duration = Duration::from_secs(60);
-/// Waited for at once: each lasts 5 s, and templates come seconds apart.
+/// Pending at the same time: each lasts 5 s, and templates come seconds apart.
 const ASKED_MAX: usize = 16;
 /// Sixteen a second for as long as answers may take; some 60 kB.
 const OWED_MAX: usize = 1024;

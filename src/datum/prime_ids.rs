@@ -1,17 +1,17 @@
-//! What prime ids pools give, and whether they give a gateway the same one each time.
+//! The prime ids that pools assign, and whether they assign a gateway the same one each time.
 //!
-//! A pool's prime id is in every coinbase. OCEAN gives each connection one of its own, and refuses
-//! work with an earlier one; then shares cannot wait for the pool to come back.
+//! A pool's prime id is in every coinbase. OCEAN assigns each connection a new one, and refuses
+//! work with an earlier one; then shares cannot be held until the pool is back.
 
 use super::{memory::POOLS_MAX, memory::PoolMemory, protocol::cipher::PublicIdentity};
 
-/// The ids of this run by pool, and what they tell of it.
+/// This run's ids by pool, and what they tell about it.
 #[derive(Debug, Default)]
 pub(super) struct PrimeIds {
     pub(super) memory: PoolMemory,
     /// The pool that is in use.
     pool: Option<PublicIdentity>,
-    /// The last id that each pool gave in this run. An earlier run had another key, so its ids
+    /// The last id that each pool assigned in this run. An earlier run had another key, so its ids
     /// tell nothing.
     last: Vec<(PublicIdentity, u32)>,
 }
@@ -21,13 +21,13 @@ impl PrimeIds {
         self.pool = Some(key);
     }
 
-    /// Whether the pool in use keeps its ids over connections; None: not known yet.
+    /// Whether the pool in use keeps its ids across connections; None: not known yet.
     pub(super) fn are_kept(&self) -> Option<bool> {
         self.memory.keeps_prime_id(self.pool.as_ref()?)
     }
 
-    /// Takes the id that a new connection to the pool in use was given; true when something was
-    /// learnt of the pool.
+    /// Takes the id that a new connection to the pool in use was assigned; true if something was
+    /// learnt about the pool.
     pub(super) fn note(&mut self, prime_id: u32) -> bool {
         let Some(pool) = self.pool else { return false };
         let at = self.last.iter().position(|(known, _)| *known == pool);

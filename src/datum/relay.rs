@@ -1,5 +1,5 @@
-//! The pool as the rest of the gateway sees it, over all connections: whom to pay, and what became
-//! of each share. Sans-IO; `conn.rs` moves the bytes.
+//! The pool as the rest of the gateway sees it, across all connections: whom to pay, and what
+//! became of each share. Sans-IO; `conn.rs` moves the bytes.
 
 mod change;
 mod ends;
@@ -27,7 +27,7 @@ use super::{
 };
 use crate::work::{Payout, Share, Template, TemplateKind, VoidNow, Work};
 
-/// What stays when connections come and go.
+/// The state that outlives a single connection.
 pub struct Relay {
     options: RelayOptions,
     keys: Identity,
@@ -42,13 +42,13 @@ pub struct Relay {
     /// The current connection has been configured.
     up: bool,
     epoch: u64,
-    /// See [`PoolTerms::series`]; shares of series up to the second are worth nothing any more.
+    /// See [`PoolTerms::series`]; shares of series up to the second one are void.
     series: u64,
     void_series: u64,
-    /// The same for those who judge shares.
+    /// The same, for whoever validates shares.
     void_now: VoidNow,
     prime_ids: PrimeIds,
-    /// Whether the pool that was last up keeps its prime ids; not one that is only being tried.
+    /// Whether the pool that was up last keeps its prime ids; not one that is only being tried.
     keeps_ids: Option<bool>,
     payout: Option<Arc<Payout>>,
     status: PoolStatus,
@@ -58,11 +58,11 @@ pub struct Relay {
     events: Vec<Event>,
     last_info: String,
     talk: LogAllowance,
-    /// There is no pool any more that shares could be for.
+    /// There is no pool any more that shares could be sent to.
     is_left: bool,
 }
 
-/// What a relay needs to know from the start.
+/// What a relay needs at the start.
 #[derive(Clone, Debug)]
 pub struct RelayOptions {
     pub usernames: Usernames,
@@ -74,7 +74,7 @@ pub struct RelayOptions {
     pub hold_shares: Duration,
 }
 
-/// What the outside has to be told; cleared by whoever tells it.
+/// What has to be published; cleared by whoever publishes it.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct News {
     pub payout: bool,
@@ -115,18 +115,17 @@ impl Relay {
         }
     }
 
-    /// What was learnt of pools in earlier runs.
+    /// What was learnt about pools in earlier runs.
     pub fn remember(&mut self, memory: PoolMemory) {
         self.prime_ids.memory = memory;
     }
 
-    /// What is to be remembered of pools.
+    /// What is to be remembered about pools.
     pub fn memory(&self) -> &PoolMemory {
         &self.prime_ids.memory
     }
 
-    /// What the operator wants now. What is said to a pool only once takes effect at the next
-    /// connection.
+    /// Applies changed settings. What a pool is told only once takes effect at the next connection.
     pub(crate) fn set_options(&mut self, options: RelayOptions) {
         self.hold.set_age_max(Self::age_max(options.hold_shares));
         self.options = options;
@@ -143,7 +142,7 @@ impl Relay {
         self.publish(payout);
     }
 
-    /// Who holds nothing for a pool that is away still lets shares queue for one that is there.
+    /// Even if nothing is held for a pool that is away, shares may queue for one that is up.
     fn age_max(hold_shares: Duration) -> Duration {
         if hold_shares.is_zero() { QUEUE_LIMIT } else { hold_shares }
     }
@@ -169,13 +168,13 @@ impl Relay {
         self.client.as_ref().is_some_and(|client| client.served())
     }
 
-    /// Shares sent and not answered.
+    /// Shares sent but not answered.
     pub(crate) fn awaiting(&self) -> usize {
         let leaving = self.leaving.as_ref().map(|leaving| &leaving.client);
         self.client.iter().chain(leaving).map(|client| client.awaiting()).sum()
     }
 
-    /// A connection to `pool` stands: says HELLO.
+    /// A connection to `pool` was opened: sends HELLO.
     pub fn connect(
         &mut self,
         pool: &Arc<str>,
@@ -199,7 +198,7 @@ impl Relay {
         Ok(())
     }
 
-    /// Whose connection it is.
+    /// Which pool it is a connection to.
     fn set_key(&mut self, key: PublicIdentity) {
         self.prime_ids.set_pool(key);
         self.status.keeps_prime_id = self.prime_ids.are_kept();
@@ -265,8 +264,8 @@ impl Relay {
             } else if self.is_left {
                 self.stats.add_lost(Lost::TermsChanged, 1);
             } else if self.is_worthless(&share) {
-                // Whoever judged it looked at `void_now` before: it was on its way when the
-                // connection ended, like what the socket had taken.
+                // The validator checked `void_now` before: this share was on its way when the
+                // connection ended, like those already in the socket.
                 self.note_unanswered(1);
             } else if !self.up && self.options.hold_shares.is_zero() && !share.is_block {
                 self.stats.add_lost(Lost::Expired, 1);
@@ -277,13 +276,13 @@ impl Relay {
         self.send_held(now, out);
     }
 
-    /// Sends what was held, as far as there is room.
+    /// Sends held shares, as far as there is room.
     pub fn send_held(&mut self, now: Instant, out: &mut Vec<u8>) {
         while self.hold.front().is_some_and(|share| self.can_send(share, out)) {
             let Some(held) = self.hold.pop() else { break };
             let overtaken =
                 self.work.as_ref().is_some_and(|work| held.share.job.prevhash() != work.tip());
-            // A block is overtaken by itself, and the pool wants it all the more.
+            // A found block makes its own job stale, but the pool wants it all the more.
             if overtaken && !held.share.is_block {
                 self.stats.add_lost(Lost::Stale, 1);
             } else {
@@ -311,13 +310,13 @@ impl Relay {
         result
     }
 
-    /// Nobody takes shares of series up to this one any more.
+    /// Shares of series up to this one are void from now on.
     fn void_up_to(&mut self, series: u64) {
         self.void_series = self.void_series.max(series);
         self.void_now.set(self.void_series);
     }
 
-    /// True when the pool, which is away, will not take the share when it is back.
+    /// True if the pool, which is away, will not accept the share when it is back.
     fn is_worthless(&self, share: &Share) -> bool {
         !self.up && !share.is_block && self.keeps_ids == Some(false)
     }
@@ -338,7 +337,7 @@ impl Relay {
         let (client, out) = match (leaving, &mut self.client) {
             (Some(leaving), _) => (&mut leaving.client, &mut leaving.out),
             (None, Some(client)) if is_wanted => (client, out),
-            // It had its chance.
+            // It has been sent once already.
             (None, _) if replay => return self.note_unanswered(1),
             (None, _) => return self.stats.add_lost(Lost::TermsChanged, 1),
         };
@@ -352,8 +351,8 @@ impl Relay {
         }
     }
 
-    /// True when the pool may pay for the share. It is told of its blocks in any case: it refuses
-    /// what is of other terms than the present ones, but then it knows.
+    /// True if the pool may pay for the share. Blocks are sent in any case: the pool refuses them
+    /// under other terms than the current ones, but then it knows of them.
     fn wants(&self, share: &Share) -> bool {
         let Some(terms) = &share.job.payout.pooled else { return false };
         terms.epoch == self.epoch
@@ -372,23 +371,24 @@ impl Relay {
         self.stats.set_waiting(self.hold.len(), self.awaiting());
     }
 
-    /// Counts shares that the pool was sent, or was to be sent when its connection ended, and that it
-    /// has not answered.
+    /// Counts shares that were sent to the pool, or were about to be when its connection ended, and
+    /// that it has not answered.
     fn note_unanswered(&self, count: usize) {
         if count == 0 {
             return;
         }
         let pool = &self.pool;
         let total = self.stats.add_unanswered(pool, count);
-        // As with rejections: not a line for each.
+        // As with rejections, not one line for each.
         if (total - count as u64).checked_ilog2() != total.checked_ilog2() {
-            warn!(%pool, "pool {pool}: no answer to {total} shares since the start, in a minute or \
-                before the connection ended; whether it counted them is not known");
+            warn!(%pool, "the pool has left {total} shares unanswered since the start, for a \
+                          minute or until the connection ended; whether it counted them is not \
+                          known");
         }
     }
 }
 
-/// How long shares may queue for a pool that is slow, when they are not held for one that is away.
+/// How long shares may queue for a slow pool, when they are not held for one that is away.
 const QUEUE_LIMIT: Duration = Duration::from_secs(30);
-/// Above this much unsent, shares wait in the hold.
+/// With more than this unsent, shares wait in the hold.
 const OUT_LEN_MAX: usize = 1 << 20;

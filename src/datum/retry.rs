@@ -1,17 +1,18 @@
-//! Which pool is tried after a connection or a try has ended.
+//! Decides which pool to try after a connection or an attempt has ended.
 
-/// How a connection or a try ended.
+/// How a connection or an attempt ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Ended {
-    /// There was no connection.
+    /// No connection was made.
     Unreached,
-    /// The socket closed or broke.
+    /// The socket was closed or failed.
     Closed,
-    /// The pool broke a rule, fell silent or accepted nothing: the next try would end so, too.
+    /// The pool broke a rule, fell silent or accepted nothing: the next attempt would probably end
+    /// the same way.
     Failed,
 }
 
-/// What the connection was worth until then.
+/// What the connection had achieved by then.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Past {
     /// It was configured, and lasted long enough to earn a quick retry.
@@ -20,7 +21,7 @@ pub(super) struct Past {
     pub(super) served: bool,
 }
 
-/// What to do now.
+/// What to do next.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Next {
     /// Try the preferred pool, almost at once.
@@ -31,7 +32,7 @@ pub(super) enum Next {
     Wait,
 }
 
-/// Decides after the try of pool `at` of `count`.
+/// Decides after an attempt with pool `at` of `count`.
 pub(super) fn next(ended: Ended, past: Past, at: usize, count: usize) -> Next {
     let next = at.saturating_add(1);
     if ended == Ended::Closed && past.lasted && past.served {

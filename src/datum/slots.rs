@@ -1,9 +1,9 @@
-//! The pool's eight job slots, and what it has been told of each on this connection.
+//! The pool's eight job slots, and what the pool has been told about each on this connection.
 //!
-//! A job gets a number when its first share goes out, not before: jobs on which nobody finds
-//! anything use none up, and a share that comes late gets a slot of its own again instead of being
-//! lost. The subsidy-only and the blank job of a tip share a slot, as they do in the C gateway, so
-//! that a burst of tips wraps later.
+//! A job gets a slot when its first share is sent, not before: jobs on which nobody finds anything
+//! use none up, and a late share gets a slot again instead of being lost. The subsidy-only job and
+//! the blank job of a tip share a slot, as in the C gateway, so that a burst of tips wraps around
+//! later.
 
 use std::sync::Arc;
 
@@ -14,22 +14,22 @@ use crate::work::{Coinbase, CoinbaseClass, Job};
 #[derive(Debug, Default)]
 pub(super) struct Slots {
     slots: [Option<Slot>; SLOTS],
-    /// The one that the next job takes.
+    /// The slot for the next job.
     next: usize,
 }
 
 #[derive(Debug)]
 struct Slot {
-    /// What the pool was last told of: spot checks are for it.
+    /// The job that the pool was last told of: spot checks are about it.
     told: Arc<Job>,
-    /// The subsidy-only job, where `told` is the blank one of the same tip. One at most: another one of
-    /// that tip has another coinbase.
+    /// The subsidy-only job, if `told` is the blank job of the same tip. At most one: another one
+    /// of that tip has another coinbase.
     shared: Option<Arc<Job>>,
     /// A bit for each class, and one for the subsidy-only coinbase.
     coinbases_sent: u8,
 }
 
-/// The sections that a share must carry.
+/// The sections that a share must include.
 #[derive(Debug, Default)]
 pub(super) struct Contexts<'a> {
     pub(super) job: Option<JobContext<'a>>,
@@ -37,13 +37,13 @@ pub(super) struct Contexts<'a> {
 }
 
 impl Slots {
-    /// The job that the pool was last told of in `slot`, if it was told of any.
+    /// The job that the pool was last told of in `slot`, if any.
     pub(super) fn told(&self, slot: u8) -> Option<&Arc<Job>> {
         self.slots.get(usize::from(slot))?.as_ref().map(|slot| &slot.told)
     }
 
-    /// The slot of `job`, and the contexts to send with a share on `coinbase`. None: the job is
-    /// not for a pool.
+    /// The slot of `job`, and the contexts to send with a share on `coinbase`. None: the job does
+    /// not pay a pool.
     pub(super) fn contexts<'a>(
         &mut self,
         job: &'a Arc<Job>,
@@ -74,13 +74,13 @@ impl Slots {
         Some((u8::try_from(at).ok()?, contexts))
     }
 
-    /// Gives `job` a slot: that of the tip's other job without a split, else the next.
+    /// Assigns `job` a slot: that of the tip's other job without a split, or else the next.
     fn tell(&mut self, job: &Arc<Job>) -> usize {
         let sharing = |slot: &Slot| slot.told.is_empty() && is_blank(job, &slot.told);
         if let Some(at) = self.slots.iter().position(|slot| is_of(slot, sharing))
             && let Some(slot) = self.slots.get_mut(at).and_then(Option::as_mut)
         {
-            // The pool forgets what it knew of the slot when it is told of a job in it.
+            // The pool forgets what it knew of the slot when it is told of a new job in it.
             slot.shared = Some(std::mem::replace(&mut slot.told, Arc::clone(job)));
             slot.coinbases_sent = 0;
             return at;
@@ -93,14 +93,14 @@ impl Slots {
 }
 
 impl Slot {
-    /// The pool can rebuild shares of `job` with what it was told in this slot.
+    /// The pool can rebuild shares of `job` from what it was told in this slot.
     fn has(&self, job: &Arc<Job>) -> bool {
         if self.told.id == job.id {
             return true;
         }
         match &self.shared {
             Some(shared) => shared.id == job.id,
-            // What it knows of the blank job is more than a subsidy-only share needs.
+            // What it knows about the blank job is more than a subsidy-only share needs.
             None => job.is_empty() && is_blank(&self.told, job),
         }
     }

@@ -1,4 +1,4 @@
-//! Where every share went, for logs, metrics and the operator.
+//! Counts what became of every share, for logs, metrics and the operator.
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +11,7 @@ use std::{
 
 use super::{memory::POOLS_MAX, protocol::message::ShareReason};
 
-/// Counts of the pool's side. Only the pool's task writes them.
+/// Counters for the pool. Only the pool's task writes them.
 #[derive(Debug, Default)]
 pub struct PoolStats {
     received: AtomicU64,
@@ -28,7 +28,7 @@ pub struct PoolStats {
     coinbasers_refused: AtomicU64,
     coinbasers_cut: AtomicU64,
     connections: AtomicU64,
-    /// What each pool made of the shares that it got; in the order in which they came up.
+    /// How each pool answered its shares, in the order in which the pools came up.
     pools: Mutex<Vec<(Arc<str>, PoolTally)>>,
 }
 
@@ -42,11 +42,11 @@ pub struct PoolTally {
     pub(crate) rejected: BTreeMap<ShareReason, u64>,
     /// Shares to which it gave no answer in time, or before its connection ended for good.
     pub unanswered: u64,
-    /// From a share to its answer, the last one.
+    /// From a share to its answer, for the last one.
     pub(crate) round_trip: Duration,
 }
 
-/// A pool's word on a share.
+/// A pool's verdict on a share.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Verdict {
     pub(crate) target_byte: u8,
@@ -54,7 +54,7 @@ pub(crate) struct Verdict {
     pub(crate) rejected: Option<ShareReason>,
 }
 
-/// A moment's copy.
+/// A snapshot.
 ///
 /// With the task at rest, `received` = accepted (tentative ones among them) + rejected + lost +
 /// unanswered + held + awaiting.
@@ -69,38 +69,38 @@ pub struct PoolStatsView {
     pub(crate) accepted_difficulty: u64,
     pub rejected: Vec<(ShareReason, u64)>,
     pub lost: Vec<(Lost, u64)>,
-    /// Sent, or on their way when the connection ended, and given up without an answer: whether the
+    /// Sent, or about to be when the connection ended, and given up without an answer: whether the
     /// pool counted them is not known.
     pub unanswered: u64,
     /// Waiting for the pool to come back, or for room.
     pub held: u64,
-    /// Sent and not answered yet.
+    /// Sent but not answered yet.
     pub awaiting: u64,
-    /// Sent a second time, after a connection broke.
+    /// Sent a second time, after a connection was lost.
     pub replayed: u64,
     pub coinbasers: u64,
     pub coinbasers_refused: u64,
-    /// Good but for outputs beyond the value, which were left out.
+    /// Valid except for outputs beyond the value, which were left out.
     pub(crate) coinbasers_cut: u64,
-    /// Connections that came to a configuration.
+    /// Connections on which the pool sent its configuration.
     pub connections: u64,
     /// The pools that have answered anything.
     pub pools: Vec<(Arc<str>, PoolTally)>,
 }
 
-/// Why a share that a miner saw accepted brings nothing.
+/// Why a share that the miner was told is accepted earns nothing.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[repr(u8)]
 pub enum Lost {
-    /// The pool pays another script or under another mark than the share's job did.
+    /// The pool now has another script or other tags than the share's job.
     TermsChanged,
-    /// Its block was overtaken while it was held.
+    /// Its job became stale while it was held.
     Stale,
     /// The pool was away for longer than shares are held.
     Expired,
     /// More shares than are held.
     Overflow,
-    /// Of a job that no pool pays.
+    /// Its job does not pay a pool.
     Solo,
     /// Not sent or not answered when the gateway stopped.
     Shutdown,
@@ -163,7 +163,7 @@ impl PoolStats {
         self.received.fetch_add(shares as u64, Relaxed);
     }
 
-    /// Counts a pool's word on a share; gives how many of that word there are by now.
+    /// Counts a pool's verdict on a share; returns how many of that kind there are by now.
     pub(crate) fn add_answer(
         &self,
         pool: &Arc<str>,
@@ -186,7 +186,7 @@ impl PoolStats {
         self.accepted.fetch_add(1, Relaxed) + 1
     }
 
-    /// Counts shares to which a pool gave no answer; gives how many there are by now.
+    /// Counts shares that a pool did not answer; returns how many there are by now.
     pub(super) fn add_unanswered(&self, pool: &Arc<str>, shares: usize) -> u64 {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         tally_of(&mut pools, pool).unanswered += shares as u64;
@@ -220,7 +220,8 @@ impl PoolStats {
     }
 }
 
-/// The tally of `pool`. Changed settings can bring new ones for ever, so the last is shared.
+/// The tally of `pool`. Changed settings can bring any number of pools, so the last tally is
+/// shared.
 fn tally_of<'a>(pools: &'a mut Vec<(Arc<str>, PoolTally)>, pool: &Arc<str>) -> &'a mut PoolTally {
     let at = pools.iter().position(|(name, _)| name == pool).unwrap_or_else(|| {
         if pools.len() < POOLS_MAX {
@@ -241,5 +242,5 @@ impl PoolStatsView {
     }
 }
 
-/// Reasons 0 to 30 of the protocol, and one for all numbers above.
+/// Reasons 0 to 30 of the protocol, and one for all higher numbers.
 const REASONS: usize = 32;

@@ -1,14 +1,14 @@
-//! How it stands with the pool, for the operator and for the making of work.
+//! The pool's status, for the operator and for making work.
 
 use std::{sync::Arc, time::Instant};
 
 use crate::work::PoolHealth;
 
-/// How it stands with the pool.
+/// The pool's status.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PoolStatus {
     pub state: PoolState,
-    /// `host:port`, of the pool that is used or was tried last.
+    /// `host:port` of the pool that is in use or was tried last.
     pub pool: Arc<str>,
     pub motd: Arc<str>,
     pub last_error: Option<Arc<str>>,
@@ -28,9 +28,9 @@ pub struct NextPool {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum PoolState {
-    /// Never tried to the end yet.
+    /// The first attempt has not ended yet.
     Connecting,
-    /// Configured: takes shares.
+    /// Configured: accepts shares.
     Up,
     Down {
         since: Instant,
@@ -57,20 +57,21 @@ impl PoolStatus {
     }
 }
 
-/// What one connection's pool may still cause to be logged. Counted without a clock and over the whole
-/// connection, unlike a `Ration`: the first lines of a pool that is at odds with us all matter.
+/// How many more lines a pool may cause to be logged on one connection. Counted without a clock and
+/// over the whole connection, unlike a `Ration`: the first lines of a pool that is at odds with us
+/// all matter.
 #[derive(Debug, Default)]
 pub(super) struct LogAllowance {
     lines: u64,
 }
 
 impl LogAllowance {
-    /// Says no when a pool has filled the log with enough.
+    /// False once a pool has caused enough lines.
     pub(super) fn may_log(&mut self) -> bool {
         self.lines += 1;
         self.lines <= TALK_LINES_MAX || self.lines.is_power_of_two()
     }
 }
 
-/// Lines in the log that a pool may cause on one connection by saying odd things.
+/// Log lines that a pool may cause on one connection by sending odd things.
 const TALK_LINES_MAX: u64 = 200;

@@ -38,10 +38,10 @@ use crate::{
     work::{Payout, PoolHealth, ShareBatch, Template, Work},
 };
 
-/// The pool, for everybody else.
+/// The pool, as everybody else sees it.
 #[derive(Clone)]
 pub struct Pool {
-    /// There from the first configuration on; the last one stays while the pool is away.
+    /// Present from the first configuration on; the last one stays while the pool is away.
     pub payout: watch::Receiver<Option<Arc<Payout>>>,
     pub status: watch::Receiver<PoolStatus>,
     /// The same in short, for the task that makes work.
@@ -51,11 +51,11 @@ pub struct Pool {
     pub stats: Arc<PoolStats>,
 }
 
-/// What the task listens to, and whom it tells.
+/// The task's inputs and outputs.
 pub struct Inputs {
     pub templates: watch::Receiver<Option<Arc<Template>>>,
     pub work: watch::Receiver<Option<Arc<Work>>>,
-    /// Called when the pool knows of a new block.
+    /// Called when the pool reports a new block.
     pub new_block: Arc<dyn Fn() + Send + Sync>,
     pub shutdown: CancellationToken,
 }
@@ -134,7 +134,7 @@ impl Task {
         self.on_template();
         self.on_work();
         while self.turn().await.is_continue() {
-            // A pool that never stops talking must hold up neither clocks nor shares.
+            // A pool that never stops sending must not hold up timers or shares.
             self.on_due();
             self.take_shares();
             self.tell();
@@ -147,7 +147,7 @@ impl Task {
         let change = self.change.as_ref().and_then(Change::deadline);
         let deadlines = [self.relay.deadline(), self.hints.deadline(), change];
         let deadline = deadlines.into_iter().flatten().min().unwrap_or_else(|| now() + IDLE);
-        // In no order: none of the pools is to keep another one, or a change, from its turn.
+        // Unbiased: no pool may starve another pool or a change.
         tokio::select! {
             () = self.inputs.shutdown.cancelled() => return ControlFlow::Break(()),
             Ok(()) = self.inputs.templates.changed() => self.on_template(),
@@ -176,7 +176,7 @@ impl Task {
         self.on_change_due(now);
     }
 
-    /// Takes what shares there are, but not so many that the pool is not heard.
+    /// Takes the shares there are, but not so many that reading from the pool is starved.
     fn take_shares(&mut self) {
         for _ in 0..BATCHES_A_TURN {
             let Ok(batch) = self.shares.try_recv() else { break };
@@ -229,7 +229,7 @@ impl Task {
                 self.relay.send_held(now(), &mut self.out);
             }
             Turn::Read(Err(error)) | Turn::Written(Err(error)) => {
-                self.end(Ended::Closed, &format!("the connection broke: {error}"));
+                self.end(Ended::Closed, &format!("the connection was lost: {error}"));
             }
         }
         if self.out.len() > OUT_MAX {
@@ -251,9 +251,10 @@ impl Task {
         self.phase = Phase::connect(pool, self.config.backoff.connect_timeout);
     }
 
-    /// The current try or connection is over: on to the next.
+    /// The current attempt or connection is over: moves on to the next.
     fn end(&mut self, ended: Ended, why: &str) {
-        // What was accepted before this was known is on its way, like what the connection has had.
+        // Shares accepted before this was known are on their way, like those sent on the
+        // connection.
         self.take_shares();
         let now = now();
         self.out.clear();
@@ -266,7 +267,7 @@ impl Task {
         if past.lasted {
             self.without_pool = now;
         }
-        // From here on, what was to be changed to is tried in any case, in its turn.
+        // From here on, the pools to change to are tried anyway, in their turn.
         if self.change.as_ref().is_some_and(|change| change.is_of(&self.config)) {
             self.drop_change();
         }
@@ -309,7 +310,7 @@ impl Task {
             && let Some(path) = self.config.memory_file.clone()
         {
             let text = self.relay.memory().render();
-            // Not awaited: it can be learnt again.
+            // Not awaited: if it fails, it can be learnt again.
             drop(spawn_blocking(move || write_memory(&path, &text)));
         }
         if news.new_block {
@@ -329,7 +330,7 @@ impl Task {
     }
 }
 
-/// What an earlier run has learnt of pools; nothing if that cannot be read.
+/// What an earlier run has learnt about pools; nothing if the file cannot be read.
 fn read_memory(path: &Path) -> PoolMemory {
     let mut text = String::new();
     let read = File::open(path).and_then(|file| file.take(FILE_LEN_MAX).read_to_string(&mut text));
@@ -339,7 +340,8 @@ fn read_memory(path: &Path) -> PoolMemory {
             if error.kind() != std::io::ErrorKind::NotFound {
                 let path = path.display();
                 warn!(
-                    "{path} cannot be read: {error}. gatewayd will learn again how its pools behave"
+                    "{path} cannot be read: {error}. gatewayd has to learn again how its pools \
+                     behave"
                 );
             }
             PoolMemory::default()
@@ -354,7 +356,7 @@ fn write_memory(path: &Path, text: &str) {
         let path = path.display();
         warn!(
             "{path} cannot be written: {error}. Check that gatewayd may write to ledger.data_dir; \
-            until then it learns again at each start how its pools behave"
+             until then it has to learn again at each start how its pools behave"
         );
     }
 }
@@ -363,5 +365,5 @@ fn write_memory(path: &Path, text: &str) {
 pub(crate) const SHARE_BATCHES_MAX: usize = 4096;
 /// Batches of shares taken between two reads.
 const BATCHES_A_TURN: usize = 64;
-/// With nothing to wait for, how long that lasts.
+/// How long to sleep when there is nothing to wait for.
 const IDLE: Duration = Duration::from_secs(3600);

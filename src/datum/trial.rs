@@ -1,4 +1,4 @@
-//! A connection to a pool that has to prove itself while another is in use. Sans-IO.
+//! A trial connection to a pool that has to prove itself while another is in use. Sans-IO.
 
 use std::{
     sync::Arc,
@@ -19,7 +19,7 @@ pub struct Trial {
     pub(super) client: Box<Client>,
     /// Bytes for the pool.
     pub out: Vec<u8>,
-    /// What is still to be dealt with once the pool is in use.
+    /// Events to be handled once the pool is in use.
     pub(super) events: Vec<Event>,
 }
 
@@ -40,14 +40,13 @@ impl Trial {
         Ok(Self { pool, key, client, out, events: Vec::new() })
     }
 
-    /// True when the pool has proven itself: it has the key that it should have, and says whom to
-    /// pay.
+    /// True once the pool has proven itself: it has the right key, and has said whom to pay.
     pub fn on_bytes(&mut self, bytes: &[u8], now: Instant) -> Result<bool, ClientError> {
         self.client.on_bytes(bytes, now, &mut self.out, &mut self.events)?;
         if self.events.iter().any(|event| matches!(event, Event::Configured(_))) {
             return Ok(true);
         }
-        // Of all else a pool may say as much as it likes.
+        // Everything else that a pool sends before is ignored.
         self.events.retain(|event| matches!(event, Event::Welcome { .. }));
         Ok(false)
     }

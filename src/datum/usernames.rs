@@ -1,23 +1,23 @@
-//! Under which name a share reaches the pool.
+//! The name under which a share is sent to the pool.
 
 use std::borrow::Cow;
 
 use super::protocol::message::USERNAME_MAX;
 use crate::work::Hash256;
 
-/// What becomes of the names that miners give themselves.
+/// What is made of the names that miners log in with.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum UsernameMode {
     /// As the miner sends them.
     #[default]
     Full,
-    /// The operator's address, a dot, the miner's name.
+    /// The operator's address, a dot, and the miner's name.
     Worker,
     /// The operator's address alone.
     Address,
 }
 
-/// One `name~modifier`: shares go to addresses by chance, each with its part of 1.
+/// One `name~modifier`: shares go to addresses at random, each with its fraction of 1.
 ///
 /// An empty address stands for the miner's own name.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,7 +26,7 @@ pub struct Modifier {
     pub(crate) parts: Vec<(String, f64)>,
 }
 
-/// The whole rule.
+/// All rules for usernames.
 #[derive(Clone, Debug)]
 pub struct Usernames {
     mode: UsernameMode,
@@ -34,7 +34,7 @@ pub struct Usernames {
     modifiers: Vec<Ranges>,
 }
 
-/// A modifier, with parts turned into the highest number that each gets.
+/// A modifier, with each fraction turned into the highest random number that it covers.
 #[derive(Clone, Debug)]
 struct Ranges {
     name: String,
@@ -62,7 +62,7 @@ impl Usernames {
 
     fn by_mode<'a>(&'a self, name: &'a str) -> Cow<'a, str> {
         match self.mode {
-            // A miner that gives no name is called by the address, which stands once.
+            // A miner without a name is called by the address alone.
             _ if name.is_empty() || name == self.address => Cow::Borrowed(&self.address),
             UsernameMode::Address => Cow::Borrowed(&self.address),
             UsernameMode::Full if !name.starts_with('.') => Cow::Borrowed(name),
@@ -83,7 +83,7 @@ impl Usernames {
         let draw = u16::from_le_bytes([hash.0[0], hash.0[1]]);
         let part = ranges.parts.iter().find(|(_, highest)| draw <= *highest);
         match part {
-            // Parts that do not add up to 1 leave the rest to the operator.
+            // If the fractions do not add up to 1, the rest goes to the operator.
             None => Cow::Borrowed(&self.address),
             Some((address, _)) if address.is_empty() => Cow::Borrowed(plain),
             Some((address, _)) => match plain.find('.') {
@@ -105,7 +105,7 @@ impl Ranges {
                 #[expect(
                     clippy::cast_possible_truncation,
                     clippy::cast_sign_loss,
-                    reason = "held to the range of u16 just here"
+                    reason = "clamped to the range of u16 right here"
                 )]
                 parts.push((address.clone(), highest.min(65_535.0) as u16));
             }

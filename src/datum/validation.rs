@@ -1,4 +1,4 @@
-//! Answers to a pool that wants to see a job's transactions.
+//! Answers a pool that asks for a job's transactions.
 
 use super::protocol::{
     frame::BODY_MAX,
@@ -45,7 +45,7 @@ fn transactions<'a>(
             let one = |at: &u16| all.get(usize::from(*at)).map(|tx| tx.raw.as_ref());
             let some: Vec<_> =
                 indexes.iter().map(one).collect::<Option<_>>().ok_or(ValidationError::BadIndex)?;
-            // Asked for often enough, one large transaction would fill any frame.
+            // If requested often enough, one large transaction would fill any frame.
             fits(&some).then_some(Validation::Transactions(some)).ok_or(ValidationError::BadIndex)
         }
         Wanted::Block => {
@@ -59,7 +59,7 @@ fn fits(transactions: &[&[u8]]) -> bool {
     transactions.iter().map(|raw| raw.len() + 3).sum::<usize>() <= BODY_MAX - OVERHEAD
 }
 
-/// What the protocol's 16 bits of count allow, as the C gateway sees it.
+/// What the protocol's 16-bit count allows, as in the C gateway.
 const TRANSACTIONS_MAX: usize = 16_383;
-/// Kinds, job id, status, count, end, padding, authentication code; generously.
+/// Kinds, job id, status, count, end, padding, authentication code; a generous estimate.
 const OVERHEAD: usize = 1024;

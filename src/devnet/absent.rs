@@ -1,12 +1,12 @@
-//! Stands for the devnet in builds without the feature `devnet`: packages, which carry no CPU miner
-//! and no load generator. Its commands say where to get it.
+//! Replaces the devnet in builds without the feature `devnet`, such as packages, which contain no
+//! CPU miner and no load generator. Its commands say where to get it.
 
 use std::{ffi::OsString, process::ExitCode};
 
 /// Not in this build.
 #[derive(Clone, Debug, clap::Args)]
 pub struct DemoArgs {
-    /// What it was to do, which this build does not ask.
+    /// The arguments, which this build ignores.
     #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
     pub args: Vec<OsString>,
 }
@@ -21,5 +21,5 @@ pub async fn run_devnet(_: DevnetArgs) -> anyhow::Result<ExitCode> {
     anyhow::bail!("this build has no devnet: {WHERE}");
 }
 
-const WHERE: &str = "packages leave out its CPU miner and its load generator. `cargo build --release` in \
-                     gatewayd's source tree builds target/release/gatewayd with it";
+const WHERE: &str = "packages leave out the CPU miner and the load generator. `cargo build \
+                     --release` in gatewayd's source tree builds target/release/gatewayd with them";

@@ -1,4 +1,4 @@
-//! `gatewayd devnet …`: the parts of a test network on their own.
+//! `gatewayd devnet …`: the parts of a test network, each on its own.
 
 use std::process::ExitCode;
 
@@ -12,13 +12,13 @@ pub struct DevnetArgs {
 
 #[derive(clap::Subcommand, Clone, Debug)]
 enum Part {
-    /// A Bitcoin node of a network of its own, with JSON-RPC.
+    /// A Bitcoin node on a network of its own, with JSON-RPC.
     Node(node::NodeArgs),
-    /// A DATUM pool with splits that checks every share. Prints its public key.
+    /// A DATUM pool with payout splits, which checks every share. Prints its public key.
     Pool(pool::PoolArgs),
     /// Miners on this machine's processor.
     Miner(miner::MinerArgs),
-    /// Thousands of connections that submit, to measure a gateway.
+    /// Thousands of connections that submit shares, to measure a gateway.
     Load(load::LoadArgs),
 }
 

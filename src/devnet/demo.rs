@@ -28,14 +28,14 @@ use crate::{
 
 #[derive(clap::Args, Clone, Debug)]
 pub struct DemoArgs {
-    /// Stop after this long, like 60s, and say how it went. Without it: until Ctrl-C.
+    /// Stop after this long, like 60s, and print the results. Default: until Ctrl-C.
     #[arg(long = "for", value_name = "TIME", value_parser = cli_duration)]
     run_for: Option<Duration>,
     /// How many miners use this machine's processor: a third with Stratum V1, a third with V2's
     /// standard channels, a third with its extended ones.
     #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..=64))]
     miners: u16,
-    /// Where the dashboard is; else at the usual port if that is free.
+    /// Where to serve the dashboard; by default on the usual port if that is free.
     #[arg(long, value_name = "ADDR")]
     api: Option<SocketAddr>,
     /// Use this bitcoind, on regtest in a temporary folder, instead of the built-in node.
@@ -43,7 +43,7 @@ pub struct DemoArgs {
     bitcoind: Option<PathBuf>,
 }
 
-/// Runs the demo. The exit code is a failure if anything was refused or nothing was found.
+/// Runs the demo. Exits with a failure if anything was refused or nothing was found.
 pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     let folder = Folder::new()?;
     let mut demo = Demo::start(&args, &folder).await?;
@@ -73,7 +73,7 @@ struct Demo {
     gateway: Gateway,
     miners: Vec<(MinerProtocol, MinerHandle)>,
     started: Instant,
-    /// What has been told already.
+    /// What has already been reported.
     block_told: Option<Hash256>,
     told_at: Instant,
 }
@@ -86,7 +86,7 @@ enum DemoNode {
 impl Demo {
     async fn start(args: &DemoArgs, folder: &Folder) -> anyhow::Result<Self> {
         let (node, node_toml) = start_node(args.bitcoind.as_deref(), folder).await?;
-        // As the pool that pays has it.
+        // The tag of the pool that pays.
         let habits = Habits { prime_ids: PrimeIds::PerConnection, ..Habits::default() };
         let options = PoolOptions { habits, ..PoolOptions::default() };
         let pool = Pool::start(options, any_port()).await.context("starting the pool")?;
@@ -97,9 +97,12 @@ impl Demo {
         write_password(&password_file(&folder.0)).context("writing the password")?;
         let config = Config { path: Some(path), ..Config::parse(&toml)? };
         let gateway = Gateway::start(&config).await?;
-        let stratum = *gateway.stratum.first().context("the gateway listens nowhere")?;
+        let stratum = *gateway.stratum.first().context(
+            "the gateway does not listen on any \
+                                                        address",
+        )?;
         say(&format!(
-            "gateway   gatewayd, on {stratum}: point a miner of yours at stratum+tcp://{stratum}"
+            "gateway   gatewayd, on {stratum}: point your own miner at stratum+tcp://{stratum}"
         ));
         let authority = gateway.authority;
         say(&format!("          (Stratum V2: stratum2+tcp://{stratum}/{authority})"));
@@ -122,7 +125,7 @@ impl Demo {
         Ok(Self { node, pool, gateway, miners, started: now, block_told: None, told_at: now })
     }
 
-    /// Tells of new blocks, and every few seconds how it goes.
+    /// Reports new blocks and, every few seconds, progress.
     fn tell_news(&mut self) {
         let at = self.started.elapsed().as_secs();
         let reports = self.gateway.blocks.recent();
@@ -148,10 +151,10 @@ impl Demo {
         ));
     }
 
-    /// Stops in the order in which nothing is lost, then adds up.
+    /// Stops in an order in which nothing is lost, then adds up.
     async fn stop(self) -> Summary {
         say("");
-        say("stopping  miners first, then what is still on its way");
+        say("stopping  the miners first, then everything still on its way");
         let mut summary = Summary::default();
         for (protocol, miner) in self.miners {
             let stats = miner.stop().await;
@@ -166,7 +169,7 @@ impl Demo {
         self.gateway.stop().await;
         summary.blocks = blocks.accepted();
         summary.blocks_found = blocks.found();
-        // One that another of this network overtook is no fault.
+        // One that lost against another block of this network is not a failure.
         let refused = |report: &&BlockReport| {
             report.answers.iter().any(|(_, answer)| matches!(answer, Answer::Rejected(_)))
         };
@@ -189,10 +192,10 @@ impl Demo {
     }
 }
 
-/// How it went.
+/// The results.
 #[derive(Debug, Default)]
 struct Summary {
-    /// By what they spoke.
+    /// By protocol.
     miners: Vec<(MinerProtocol, MinerStats)>,
     gateway_accepted: u64,
     pool_accepted: u64,
@@ -238,7 +241,7 @@ impl Summary {
         let late: u64 = self.miners.iter().map(|(_, stats)| stats.late).sum();
         if late > 0 {
             say(&format!(
-                "          {late} came too late: sent in the moment in which another block was found"
+                "          {late} came too late: sent at the moment when another block was found"
             ));
         }
         say(&format!(
@@ -272,7 +275,7 @@ async fn start_node(
     let nbits = Nbits::new(NBITS).context("the demo's own nbits")?;
     let options = NodeOptions { nbits, ..NodeOptions::default() };
     let node = Node::start(options, any_port()).await.context("starting the node")?;
-    say(&format!("node      a Bitcoin node of a network of its own, at {}", node.rpc_url()));
+    say(&format!("node      a Bitcoin node on a network of its own, at {}", node.rpc_url()));
     let toml = format!(
         "[[node]]\nrpc_url = {:?}\nrpc_user = {:?}\nrpc_password = {:?}\n",
         node.rpc_url(),
@@ -323,7 +326,7 @@ fn protocol_of(n: u16) -> MinerProtocol {
     }
 }
 
-/// Miners that call themselves what real ones do, so that all coinbase classes are used.
+/// User agents of real miners, so that all coinbase classes are used.
 fn start_miner(
     n: u16,
     of: u16,
@@ -349,7 +352,7 @@ fn start_miner(
     })
 }
 
-/// A temporary folder that goes with the demo.
+/// A temporary folder, removed with the demo.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -362,7 +365,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // Nothing in it is missed.
+        // Nothing in it is needed any more.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
@@ -386,9 +389,9 @@ fn any_port() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, 0).into()
 }
 
-/// Standard output is for the story; logs go to standard error.
+/// Standard output is for the demo's report; logs go to standard error.
 fn say(line: &str) {
-    // A closed pipe is no reason to stop mining.
+    // A closed pipe is not a reason to stop mining.
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
@@ -396,18 +399,18 @@ fn say(line: &str) {
 const SPLITS: u8 = 20;
 /// Regtest's; nobody has its key.
 const ADDRESS: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
-/// Hashes a second of all miners together: leaves room for everything else on two cores.
+/// Hashes per second of all miners together: leaves room for everything else on two cores.
 const HASHRATE: f64 = 4_000_000.0;
-/// A share in three seconds for each of six miners.
+/// A share every three seconds for each of six miners.
 const DIFFICULTY: f64 = 0.000_488_281_25;
-/// One share in four is a block: one in two seconds.
+/// One share in four is a block: one every two seconds.
 const NBITS: u32 = 0x1e01_fffe;
-/// After so many blocks, a third of the hashes without one is no bad luck any more (1 in 16,000).
+/// After this many blocks, a third of the hashes without one is no longer bad luck (1 in 16,000).
 const BLOCKS_TELLING: u64 = 24;
 /// On a real node's regtest every share is a block.
 const DIFFICULTY_REGTEST: f64 = 0.001_953_125;
 const API_PORT: u16 = 7152;
-/// Of the dashboard's settings: no secret, as nothing here has a value.
+/// The dashboard's password: not a secret, since nothing here has any value.
 const PASSWORD: &str = "demo-password";
 /// Binding takes no time; a thread has to start.
 const API_WAIT: Duration = Duration::from_secs(2);

@@ -1,4 +1,4 @@
-//! A whole network in the process: for tests, for the demo, and to be run by hand.
+//! A whole network in one process: for tests, for the demo, and for running by hand.
 
 mod cli;
 mod demo;

@@ -1,4 +1,4 @@
-//! A real bitcoind on regtest in a folder of its own, for `demo --bitcoind`.
+//! A real bitcoind on regtest in its own folder, for `demo --bitcoind`.
 
 use std::{
     io,
@@ -7,7 +7,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-/// A bitcoind of ours. Killed when dropped; its folder belongs to the caller.
+/// A bitcoind that we started. Killed when dropped; its folder belongs to the caller.
 #[derive(Debug)]
 pub(super) struct RealNode {
     process: Child,
@@ -16,10 +16,10 @@ pub(super) struct RealNode {
 }
 
 impl RealNode {
-    /// Starts `bitcoind`. It needs a moment until it answers, which gatewayd waits for by itself.
+    /// Starts `bitcoind`. It takes a moment until it answers; gatewayd waits for that by itself.
     pub(super) fn start(bitcoind: &Path, data_dir: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(data_dir)?;
-        // Free now, and nobody else is likely to take it in the next second.
+        // Free now, and nothing else is likely to take it in the next second.
         let rpc_port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let process = Command::new(bitcoind)
             .args(["-regtest", "-server", "-listen=0", "-connect=0", "-printtoconsole=0"])

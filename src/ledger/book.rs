@@ -1,7 +1,7 @@
-//! The books: what has been counted, by this process and by those before it.
+//! The books: everything counted by this process and by earlier ones.
 //!
-//! Samples come in, batches for the disk go out. Whoever asks is answered from here, so that a
-//! slow disk is felt by nobody.
+//! Samples go in, batches for the disk come out. Queries are answered from here, so that a slow
+//! disk affects nobody.
 
 use std::{
     mem,
@@ -31,14 +31,14 @@ pub(super) struct Moment {
     pub(super) unix: Duration,
 }
 
-/// What is there to be sampled.
+/// What a sample contains.
 pub(super) struct Seen {
     pub(super) counters: CountersView,
     pub(super) miners: Vec<Arc<Miner>>,
     pub(super) workers: Vec<Arc<Worker>>,
 }
 
-/// What a file had when it was opened.
+/// The contents of a file when it was opened.
 #[derive(Debug, Default)]
 pub(super) struct Stored {
     pub(super) totals: Option<StoredTotals>,
@@ -65,11 +65,11 @@ pub(super) struct StoredWorker {
     pub(super) last_seen: u64,
 }
 
-/// What is to be written in one transaction.
+/// What to write in one transaction.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     pub(super) totals: Option<StoredTotals>,
-    /// As they are now, not what changed.
+    /// Current values, not differences.
     pub(super) workers: Vec<StoredWorker>,
     pub(super) forgotten: Vec<Arc<str>>,
     /// To be added to what is there.
@@ -90,7 +90,7 @@ pub(super) struct Book {
     all: Meter,
     miners: FxHashMap<u64, Tracked>,
     samples: u64,
-    /// What earlier ones had; its best is everybody's.
+    /// What earlier processes have counted; its best share covers all of them.
     earlier: StoredTotals,
     workers: FxHashMap<Arc<str>, Entry>,
     forgotten: Vec<Arc<str>>,
@@ -103,7 +103,7 @@ pub(super) struct Book {
 #[derive(Debug)]
 struct Tracked {
     meter: Meter,
-    /// The number of the sample that last saw it.
+    /// The number of the last sample that included it.
     seen: u64,
 }
 
@@ -115,17 +115,18 @@ struct Entry {
     best_at: u64,
     first_seen: u64,
     last_seen: u64,
-    /// None: has not mined since this process began.
+    /// None: has not mined since this process started.
     live: Option<Box<Live>>,
     changed: bool,
 }
 
 #[derive(Debug, Default)]
 struct Live {
-    /// Which of the roster's entries it follows, and the number of the sample that last saw it.
+    /// Which of the roster's entries it follows, and the number of the last sample that included
+    /// it.
     id: u64,
     seen: u64,
-    /// What entries of the name before that one had counted.
+    /// What earlier entries for the name had counted.
     base: Sum,
     sum: Sum,
     minute_began: Sum,
@@ -154,7 +155,7 @@ impl Book {
         }
     }
 
-    /// Takes in what an earlier run wrote. Once: the books are the truth from then on.
+    /// Loads what an earlier run wrote. Only once: from then on the books are authoritative.
     pub(super) fn load(&mut self, stored: Stored) {
         if let Some(totals) = stored.totals {
             let best = [self.earlier.best.take(), totals.best].into_iter().flatten();
@@ -175,7 +176,7 @@ impl Book {
         self.found.load(stored.blocks);
     }
 
-    /// Notes what has been counted by now.
+    /// Takes a sample.
     pub(super) fn sample(&mut self, at: Moment, seen: &Seen) {
         let time = at.now.saturating_duration_since(self.sampled);
         let decay = Decay::over(time);
@@ -245,7 +246,7 @@ impl Book {
         }
     }
 
-    /// Those that the roster has no room for any more: their rates fall.
+    /// Workers that the roster has no room for any more: their rates fall.
     fn sample_gone(&mut self, decay: &Decay) {
         let samples = self.samples;
         for live in self.workers.values_mut().filter_map(|entry| entry.live.as_mut()) {
@@ -255,7 +256,7 @@ impl Book {
         }
     }
 
-    /// Ends the minute that is being filled, also before its time.
+    /// Ends the current minute, even early.
     pub(super) fn close_minute(&mut self) {
         let mut workers = Vec::new();
         for (name, entry) in &mut self.workers {
@@ -276,7 +277,7 @@ impl Book {
         self.found.hear(news);
     }
 
-    /// What should be written now; all there is when it is the `last` time.
+    /// What should be written now; everything if it is the `last` time.
     pub(super) fn take(&mut self, now: Instant, last: bool) -> Option<Batch> {
         let minutes = self.waiting.take();
         let whole = last || !minutes.is_empty();
@@ -306,14 +307,14 @@ impl Book {
                 entry.changed = true;
             }
         }
-        // Who has come back meanwhile is written anew, not forgotten.
+        // Workers that have come back meanwhile are written again, not deleted.
         let gone = batch.forgotten.into_iter().filter(|name| !self.workers.contains_key(name));
         self.forgotten.extend(gone);
         self.waiting.put_back(batch.minutes);
         self.found.put_back(batch.blocks);
     }
 
-    /// The file is a new one: all that is known goes into it.
+    /// The file is new: everything that is known goes into it.
     pub(super) fn rewrite(&mut self) {
         self.totals_changed = true;
         self.forgotten.clear();
@@ -331,12 +332,12 @@ impl Book {
         self.waiting.len()
     }
 
-    /// Minutes that were dropped since this was last asked.
+    /// Minutes dropped since the last call.
     pub(super) fn take_lost(&mut self) -> u64 {
         self.waiting.take_lost()
     }
 
-    /// Whether the wall clock may decide what is old.
+    /// Whether the wall clock can be trusted to decide what is old.
     pub(super) fn clock_is_steady(&self) -> bool {
         self.clock.is_steady()
     }
@@ -354,7 +355,7 @@ impl Book {
         Some(self.workers.get(name)?.live.as_ref()?.meter.hashrates())
     }
 
-    /// With what the counters say at this moment.
+    /// Including what the counters say at this moment.
     pub(super) fn totals(&self, live: &CountersView) -> Totals {
         let Sum { accepted, difficulty, rejected, blocks } =
             self.earlier.sum.plus(&Sum::from(live));
@@ -377,7 +378,7 @@ impl Book {
         StoredTotals { sum: self.earlier.sum.plus(&self.live), ..self.earlier.clone() }
     }
 
-    /// Forgets those that have been silent for longest, many at a time, when there are too many.
+    /// When there are too many, forgets those that have been silent for longest, many at a time.
     fn make_room(&mut self) {
         if self.workers.len() < WORKERS_MAX {
             return;
@@ -418,7 +419,7 @@ impl Entry {
         }
     }
 
-    /// Notes a share of that difficulty; true when it is the greatest so far.
+    /// Records a share of that difficulty; true if it is the best so far.
     fn raise(&mut self, difficulty: f64, at: u64) -> bool {
         let is_best = difficulty > self.best;
         if is_best {
@@ -463,9 +464,9 @@ impl Entry {
 /// Names that are remembered, some 200 bytes each and 400 more while they mine. More than the
 /// roster has, so that there is always one to forget.
 pub(super) const WORKERS_MAX: usize = 120_000;
-/// Sorting them all for each newcomer would take longer than the rest.
+/// Sorting all of them for each newcomer would take longer than everything else.
 const FORGOTTEN_AT_ONCE: usize = 2_000;
-/// What a crash may cost of the totals. Wears out no SD card.
+/// How much of the totals a crash may lose. Rare enough not to wear out an SD card.
 const TOTALS_EACH: Duration = Duration::from_secs(10);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The database's file: who holds it, whether it is still there, where damaged ones go.
+//! The database file: who has it locked, whether it is still there, where damaged ones go.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -10,7 +10,7 @@ use super::trouble::Trouble;
 
 pub(super) const FILE: &str = "gatewayd.db";
 
-/// Tells a file from another of the same name.
+/// Distinguishes a file from another of the same name.
 pub(super) type Identity = (u64, u64);
 
 pub(super) fn identity(path: &Path) -> Option<Identity> {
@@ -18,12 +18,12 @@ pub(super) fn identity(path: &Path) -> Option<Identity> {
     Some((metadata.dev(), metadata.ino()))
 }
 
-/// Moves a damaged file out of the way, with what belongs to it; says where to.
+/// Moves a damaged file out of the way, with its companions; returns its new path.
 pub(super) fn set_aside(dir: &Path, unix: u64) -> std::io::Result<PathBuf> {
     let aside = dir.join(format!("{FILE}.corrupt-{unix}"));
     fs::rename(dir.join(FILE), &aside)?;
     for ending in ["-wal", "-shm"] {
-        // They are only there when it was open.
+        // They only exist if it was open.
         let mut to = aside.clone().into_os_string();
         to.push(ending);
         let _ = fs::rename(dir.join(format!("{FILE}{ending}")), to);
@@ -49,8 +49,9 @@ fn drop_oldest_aside(dir: &Path) {
     }
 }
 
-/// Takes from others what earlier versions, or another umask, gave them of these files: names and
-/// shares to read, and a lock to hold. Best effort: a file system may know no owners.
+/// Removes other users' permissions on these files, which earlier versions or another umask may
+/// have given: to read names and shares, and to hold the lock. Best effort: a file system may not
+/// support owners.
 pub(super) fn keep_private(dir: &Path) {
     for ending in ["", "-wal", "-shm", ".lock"] {
         let path = dir.join(format!("{FILE}{ending}"));
@@ -62,11 +63,11 @@ pub(super) fn keep_private(dir: &Path) {
     }
 }
 
-/// Two that write one file would each undo what the other counts.
+/// Two processes writing one file would overwrite each other's counts.
 pub(super) fn lock(path: &Path) -> Result<Option<File>, Trouble> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
-    // Where that cannot be made, opening the database will say why.
+    // If it cannot be created, opening the database will say why.
     let Ok(file) = File::create(&name) else { return Ok(None) };
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => Err(Trouble::InUse { path: path.to_owned() }),
@@ -77,7 +78,7 @@ pub(super) fn lock(path: &Path) -> Result<Option<File>, Trouble> {
 
 const OWNER_ONLY: u32 = 0o600;
 const FOR_OTHERS: u32 = 0o077;
-/// Damaged files that are kept beside the good one.
+/// How many damaged files are kept next to the good one.
 const ASIDE_MAX: usize = 3;
 
 #[cfg(test)]

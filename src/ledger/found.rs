@@ -11,14 +11,14 @@ use super::{BlockEvent, BlockNews, BlockRecord, NodeAnswer};
 #[derive(Debug, Default)]
 pub(super) struct Found {
     blocks: VecDeque<BlockRecord>,
-    /// Hashes of those that the disk does not know as they are now.
+    /// Hashes of those whose current state is not on disk yet.
     changed: HashSet<String>,
 }
 
 impl Found {
     pub(super) fn hear(&mut self, news: BlockNews) {
         let BlockNews { height, hash, at, what } = news;
-        // The news is about one of the latest.
+        // Events are about one of the latest blocks.
         let known = self.blocks.iter().rposition(|block| block.hash == hash);
         let at_index = known.unwrap_or_else(|| {
             let (worker, submissions) = (String::new(), Vec::new());
@@ -50,13 +50,13 @@ impl Found {
         self.changed.insert(hash);
     }
 
-    /// Takes in what an earlier run wrote, oldest first.
+    /// Loads what an earlier run wrote, oldest first.
     pub(super) fn load(&mut self, earlier: Vec<BlockRecord>) {
         let now = mem::take(&mut self.blocks);
         for block in earlier {
             self.add(block);
         }
-        // Heard of since: the same block again when a restart resumed it.
+        // Already known: a restart has resumed submitting the same block.
         for mut block in now {
             let known = self.blocks.iter().rposition(|it| it.hash == block.hash);
             if let Some(known) = known.and_then(|index| self.blocks.remove(index)) {
@@ -76,7 +76,7 @@ impl Found {
         self.blocks.iter().rev().take(limit).cloned().collect()
     }
 
-    /// What the disk does not know yet.
+    /// What is not on disk yet.
     pub(super) fn take_changed(&mut self) -> Vec<BlockRecord> {
         let changed = mem::take(&mut self.changed);
         self.blocks.iter().filter(|block| changed.contains(&block.hash)).cloned().collect()
@@ -86,7 +86,7 @@ impl Found {
         self.changed.extend(blocks.into_iter().map(|block| block.hash));
     }
 
-    /// The disk has lost all.
+    /// The disk has lost everything.
     pub(super) fn change_all(&mut self) {
         self.changed = self.blocks.iter().map(|block| block.hash.clone()).collect();
     }
@@ -101,9 +101,9 @@ impl Found {
     }
 }
 
-/// More than the largest farms find in ten years; a test network's last hours.
+/// More than the largest farms find in ten years; the last hours on a test network.
 pub(super) const BLOCKS_MAX: usize = 10_000;
-/// Bytes of what a node says; BIP 22 has words, an error of the way to it may have lines.
+/// Bytes of a node's answer; BIP 22 has single words, but connection errors may be long.
 const REASON_MAX: usize = 400;
 /// No configuration has more.
 const NODES_MAX: usize = 64;

@@ -1,4 +1,4 @@
-//! Brings the books to the disk, and bears with a disk that is away, full or damaged.
+//! Writes the books to disk, and copes with a disk that is missing, full or damaged.
 
 use std::{
     path::{Path, PathBuf},
@@ -16,21 +16,22 @@ use super::{
     trouble::Trouble,
 };
 
-/// Owns the database file. Everything here may wait for the disk; the book is never locked then.
+/// Owns the database file. Everything here may wait for the disk; the book is never locked
+/// meanwhile.
 #[derive(Debug)]
 pub(super) struct Keeper {
     dir: PathBuf,
     store: Option<Store>,
-    /// The past is in the book.
+    /// What the file contained has been loaded into the book.
     is_loaded: bool,
     next_try: Instant,
     pruned: Instant,
     trouble: Option<Told>,
-    /// What an operator should know for a while though all is well again.
+    /// What the operator should know for a while, although all is well again.
     notice: Option<(String, Instant)>,
 }
 
-/// A trouble and when it was told of.
+/// A problem and when it was logged.
 #[derive(Debug)]
 struct Told {
     text: String,
@@ -50,7 +51,7 @@ impl Keeper {
         }
     }
 
-    /// Does what there is to do.
+    /// Does one round of work.
     pub(super) fn turn(&mut self, book: &Mutex<Book>, at: Moment, keep: Duration) {
         if at.now < self.next_try {
             return self.tell_lost(book);
@@ -63,19 +64,19 @@ impl Keeper {
         self.settle(done, book, at);
     }
 
-    /// The last turn: nobody can wait for the disk to come back.
+    /// The last round: there is no time to wait for the disk to come back.
     pub(super) fn end(&mut self, book: &Mutex<Book>, at: Moment) {
         if let Err(trouble) = self.write(book, at, true) {
             let minutes = lock(book).minutes_waiting();
             error!(
                 minutes,
-                "the last minutes of the ledger (history, totals) could not be written and are \
-                 lost: {trouble}"
+                "the ledger's last minutes (history, totals) could not be written and are lost: \
+                 {trouble}"
             );
         }
     }
 
-    /// Looks whether the file is damaged, as somebody who read it believes.
+    /// Checks whether the file is damaged, after the reader suspected it.
     pub(super) fn inspect(&mut self, book: &Mutex<Book>, at: Moment) {
         if let Some(store) = &self.store {
             let found = store.check();
@@ -113,7 +114,7 @@ impl Keeper {
     }
 
     fn open(&mut self, book: &Mutex<Book>) -> Result<(), Trouble> {
-        // Its lock, too.
+        // Including its lock.
         self.store = None;
         let (store, stored) = Store::open(&self.dir)?;
         debug!(file = %store.path().display(), "the ledger is open");
@@ -136,12 +137,12 @@ impl Keeper {
         store.prune(clock, keep)
     }
 
-    /// Says how it went, if that is news.
+    /// Logs the result if it has changed.
     fn settle(&mut self, done: Result<(), Trouble>, book: &Mutex<Book>, at: Moment) {
         match done {
             Ok(()) => {
                 if self.trouble.take().is_some() {
-                    info!("the ledger is written again, with what had waited");
+                    info!("the ledger can be written again; what was waiting has been saved");
                 }
             }
             Err(trouble) if trouble.is_damage() => self.begin_anew(&trouble, at),
@@ -155,13 +156,14 @@ impl Keeper {
         match set_aside(&self.dir, at.unix.as_secs()) {
             Ok(aside) => {
                 let lost = if self.is_loaded {
-                    "totals and workers go on; the charts begin anew"
+                    "totals and workers are kept; the charts start over"
                 } else {
-                    "totals, workers and charts begin anew"
+                    "totals, workers and charts start over"
                 };
                 let text = format!(
-                    "the history's file was damaged and is now {}; a new one was begun: {lost}. \
-                     Check the disk, and delete the old file when you do not want to repair it",
+                    "the history file was damaged and has been renamed to {}; a new one was begun: \
+                     {lost}. Check the disk, and delete the old file if you do not want to repair \
+                     it",
                     aside.display()
                 );
                 error!("{trouble}: {text}. Mining is not affected");
@@ -175,7 +177,7 @@ impl Keeper {
     }
 
     fn give_up(&mut self, trouble: &Trouble, now: Instant) {
-        // What a failed write leaves of a connection is not worth trusting.
+        // After a failed write, the connection cannot be trusted.
         self.store = None;
         self.next_try = now + RETRY_EACH;
         let text = trouble.to_string();
@@ -183,7 +185,7 @@ impl Keeper {
         let is_news =
             told.is_none_or(|it| it.text != text || now.saturating_duration_since(it.at) >= RETELL);
         if is_news {
-            warn!("the ledger is not written: {text}. {MEANWHILE}");
+            warn!("the ledger cannot be written: {text}. {MEANWHILE}");
             self.trouble = Some(Told { text, at: now });
         }
     }
@@ -191,7 +193,11 @@ impl Keeper {
     fn tell_lost(&self, book: &Mutex<Book>) {
         let lost = lock(book).take_lost();
         if lost > 0 && self.trouble.is_some() {
-            debug!(lost, "minutes of the charts dropped: the disk is away for too long");
+            debug!(
+                lost,
+                "minutes of the charts were dropped: the disk has been unavailable for \
+                          too long"
+            );
         }
     }
 }
@@ -200,12 +206,12 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-const MEANWHILE: &str = "Mining goes on as before; shares are counted in memory and written when \
-                         this is mended, and lost if gatewayd stops before";
-/// How often a disk that is away is looked for.
+const MEANWHILE: &str = "Mining goes on as before; shares are counted in memory and written once \
+                         this is fixed, but lost if gatewayd stops before";
+/// How often an unavailable disk is retried.
 const RETRY_EACH: Duration = Duration::from_secs(5);
-/// The log says again that something is wrong.
+/// How often a persisting problem is logged again.
 const RETELL: Duration = Duration::from_secs(3600);
 const PRUNE_EACH: Duration = Duration::from_secs(600);
-/// A damaged file is news for a day.
+/// A damaged file is reported for a day.
 const NOTICE_FOR: Duration = Duration::from_secs(86_400);

@@ -5,18 +5,18 @@ use std::time::Duration;
 use super::Hashrates;
 use crate::work::HASHES_PER_DIFFICULTY;
 
-/// Measures one miner, one worker, or all.
+/// Measures one miner, one worker, or all together.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Meter {
     /// Σ difficulty at the last sample.
     difficulty: f64,
-    /// Difficulty a second, as if there had been nothing before the first sample.
+    /// Difficulty per second, as if there had been nothing before the first sample.
     rates: [f64; SPANS.len()],
-    /// How much of each average has been measured; what is missing is the time before it began.
+    /// How much of each average has been measured; the rest is the time before it began.
     weights: [f64; SPANS.len()],
 }
 
-/// How much of the past is left after a time. The same for all that are sampled together.
+/// How much of the past still counts after some time. The same for all that are sampled together.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Decay {
     seconds: f64,
@@ -31,7 +31,7 @@ impl Decay {
 }
 
 impl Meter {
-    /// Takes Σ difficulty since the beginning, `decay` after the last time.
+    /// Takes Σ difficulty since the beginning, `decay` after the last sample.
     pub(super) fn sample(&mut self, difficulty: f64, decay: &Decay) {
         if decay.seconds <= 0.0 {
             return;
@@ -40,7 +40,8 @@ impl Meter {
         self.difficulty = difficulty;
         for (at, left) in decay.left.into_iter().enumerate() {
             let faded = self.rates[at] * left;
-            // What nobody can see is nothing: it would only make the processor slow.
+            // Invisibly small rates become zero: subnormal numbers would only slow the processor
+            // down.
             let faded = if faded < RATE_MIN { 0.0 } else { faded };
             self.rates[at] = faded + rate * (1.0 - left);
             self.weights[at] = self.weights[at] * left + (1.0 - left);
@@ -58,9 +59,9 @@ impl Meter {
 
 /// Seconds: a minute, five, an hour.
 const SPANS: [f64; 3] = [60.0, 300.0, 3600.0];
-/// The first share of a new miner must not look like a farm: its first seconds count as so many.
+/// A new miner's first share must not look like a farm: its first seconds count as this many.
 const AGE_MIN_S: f64 = 30.0;
-/// A thousandth of a hash a second.
+/// A thousandth of a hash per second.
 const RATE_MIN: f64 = 1e-3 / HASHES_PER_DIFFICULTY;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What happened in each minute, until it is written down.
+//! What happened in each minute, until it is written to disk.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -10,14 +10,14 @@ use crate::work::Reject;
 pub(super) struct Minute {
     /// Minutes since 1970.
     pub(super) t: u64,
-    /// Seconds that were looked at: fewer than 60 after a start, more when the clock was set back.
+    /// Seconds covered: fewer than 60 after a start, more if the clock was set back.
     pub(super) seconds: f64,
     pub(super) total: Row,
     /// Those who sent shares.
     pub(super) workers: Vec<(Arc<str>, Row)>,
 }
 
-/// One line of a minute.
+/// One line of a minute: all together, or one worker.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Row {
     pub(super) accepted: u64,
@@ -94,7 +94,7 @@ impl Waiting {
         self.minutes.len()
     }
 
-    /// How many minutes were dropped since this was last asked.
+    /// How many minutes were dropped since the last call.
     pub(super) fn take_lost(&mut self) -> u64 {
         std::mem::take(&mut self.lost)
     }
@@ -110,7 +110,7 @@ impl Waiting {
     }
 }
 
-/// Compares the wall clock with the one that only goes forward.
+/// Compares the wall clock with the monotonic one.
 #[derive(Clone, Debug)]
 pub(super) struct ClockWatch {
     unix: f64,
@@ -122,7 +122,7 @@ impl ClockWatch {
         Self { unix, steady_for: Duration::ZERO }
     }
 
-    /// The wall clock shows `unix` seconds, `time` after the last look.
+    /// The wall clock shows `unix` seconds, `time` after the last check.
     pub(super) fn look(&mut self, unix: f64, time: Duration) {
         let step = unix - self.unix - time.as_secs_f64();
         self.unix = unix;
@@ -130,19 +130,19 @@ impl ClockWatch {
             if step.abs() > STEP_MIN_S { Duration::ZERO } else { self.steady_for + time };
     }
 
-    /// True when the clock can be believed: a board without a battery wakes up in another year,
-    /// and what is old by that must not be thrown away.
+    /// True if the clock can be trusted: a board without a battery wakes up in another year, and
+    /// nothing must be deleted as old because of that.
     pub(super) fn is_steady(&self) -> bool {
         self.steady_for >= STEADY_AFTER
     }
 }
 
-/// Rows a transaction: a farm's minute, or an hour of a home after the disk was full.
+/// Rows per transaction: a farm's minute, or an hour of a home after the disk was full.
 const TAKEN_MAX: usize = 20_000;
-/// Rows that wait while there is no disk, some 100 bytes each: two weeks of ten workers, ten minutes of
+/// Rows kept while there is no disk, some 100 bytes each: two weeks of ten workers, ten minutes of
 /// 20,000.
 const WAITING_MAX: usize = 200_000;
-/// NTP corrects less by slewing.
+/// NTP corrects smaller differences by slewing.
 const STEP_MIN_S: f64 = 30.0;
 const STEADY_AFTER: Duration = Duration::from_secs(3600);
 

@@ -1,8 +1,10 @@
-//! What happened, kept: hashrates, totals, workers, blocks and their history, in one SQLite file.
+//! What is remembered across restarts: hashrates, totals, workers, blocks and their history, in one
+//! SQLite file.
 //!
 //! Shares are not counted here one by one: every two seconds a thread reads what the roster has
-//! counted by then, so nothing of this is in a share's way. `book` is the truth and answers for
-//! all but history; `store` is its copy on disk, `read` the way to the past. Not here: who shows it.
+//! counted by then, so none of this is on the share path. `book` is authoritative and answers
+//! everything except history; `store` is its copy on disk, `read` answers history. Not here: who
+//! shows it.
 
 mod book;
 mod file;

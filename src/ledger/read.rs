@@ -1,4 +1,4 @@
-//! The reading side of the database, with a connection of its own. Blocking, but never for long.
+//! The reading side of the database, with its own connection. Blocking, but never for long.
 
 use std::{
     path::{Path, PathBuf},
@@ -15,14 +15,14 @@ use super::{
 };
 use crate::clock::now;
 
-/// Why a question was not answered, and whether the file is to blame.
+/// Why a query was not answered, and whether the file is to blame.
 #[derive(Debug)]
 pub(super) struct Unread {
     pub(super) error: ReadError,
     pub(super) is_damage: bool,
 }
 
-/// Answers questions, one after the other.
+/// Answers queries, one after the other.
 #[derive(Debug)]
 pub(super) struct Reader {
     path: PathBuf,
@@ -57,19 +57,19 @@ impl Reader {
             question(connection)
         });
         answer.map_err(|error| {
-            // It may be another file by the next time.
+            // By the next time it may be another file.
             self.open = None;
             if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) {
                 return Unread { error: ReadError::TimedOut, is_damage: false };
             }
-            // What to do about it is the writer's to say, who has the same trouble.
+            // The writer has the same problem, and says what to do about it.
             let why = format!("{}: {error}", self.path.display());
             let is_damage = Trouble::of(&error, self.path.clone()).is_damage();
             Unread { error: ReadError::Unavailable(why), is_damage }
         })
     }
 
-    /// To the file that is there now.
+    /// Connects to the current file.
     fn connection(&mut self) -> Result<&mut Connection, Error> {
         let there = identity(&self.path);
         let is_current = self.open.as_ref().is_some_and(|(_, open)| Some(*open) == there);
@@ -103,7 +103,7 @@ fn history(connection: &Connection, query: &HistoryQuery, now: u64) -> Result<Se
     let Some(worker) = worker_id(connection, name)? else {
         return Ok(resample(&plan, query.metric, std::iter::empty()));
     };
-    // Where gatewayd ran and the worker did not mine, there is nothing: 0.
+    // Where gatewayd ran but the worker did not mine, the value is 0.
     let sql = format!(
         "SELECT total.t, coalesce(its.accepted, 0), coalesce(its.rejected, 0), \
          coalesce(its.difficulty, 0.0), total.seconds \
@@ -119,7 +119,7 @@ fn history(connection: &Connection, query: &HistoryQuery, now: u64) -> Result<Se
     Ok(resample(&plan, query.metric, rows.into_iter()))
 }
 
-/// Refusals by reason, the most frequent first.
+/// Rejections by reason, the most frequent first.
 fn rejects(
     connection: &Connection,
     worker: Option<&str>,
@@ -163,7 +163,7 @@ fn plan_for(
         Ok::<_, Error>(first)
     };
     let workers = if of_a_worker { began("worker")? } else { [None; Step::ALL.len()] };
-    // Before the first worker's first row there is only the total's.
+    // Before the first worker row, only the total has rows.
     let first = if workers == [None; Step::ALL.len()] { began("total")? } else { workers };
     Ok(plan(window, now, |step| first[step as usize]))
 }
@@ -186,7 +186,7 @@ fn point(row: &rusqlite::Row<'_>) -> Result<Point, Error> {
     })
 }
 
-/// A question that takes longer is given up: others wait behind it.
+/// A query that takes longer is aborted: others wait behind it.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
-/// Looks at the clock after so many steps of SQLite's machine, some 20 µs.
+/// Checks the clock after this many steps of SQLite's virtual machine, some 20 µs.
 const STEPS: i32 = 1_000;

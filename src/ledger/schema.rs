@@ -1,10 +1,10 @@
-//! The database's form, and how an older one becomes today's.
+//! The database schema, and migrations from older versions.
 
 use rusqlite::{Connection, Error, TransactionBehavior};
 
-/// Says that the file is ours: "gwld".
+/// Marks the file as ours: "gwld".
 const APPLICATION: i64 = 0x6777_6C64;
-/// What makes version n + 1 of version n. Never changed once released; only added to.
+/// The migrations from version n to n + 1. Never changed once released; only added to.
 const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
 /// The version that this gatewayd writes.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
@@ -12,14 +12,14 @@ pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 /// What a file turned out to be.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) enum Form {
-    /// Of today's version, or made so.
+    /// Of the current version, or migrated to it.
     Ours,
     /// Of this later version.
     Newer(i64),
     Foreign,
 }
 
-/// Brings the file to today's version.
+/// Migrates the file to the current version.
 pub(super) fn migrate(connection: &mut Connection) -> Result<Form, Error> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Deferred)?;
     let number = |name: &str| transaction.pragma_query_value(None, name, |row| row.get(0));

@@ -1,11 +1,11 @@
-//! Which table answers a question, and how its rows become points.
+//! Chooses the table for a query, and turns its rows into points.
 
 use std::time::Duration;
 
 use super::{Metric, Series};
 use crate::work::HASHES_PER_DIFFICULTY;
 
-/// How long a row of a table is.
+/// The period that a table's row covers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Step {
     Minute,
@@ -24,7 +24,7 @@ impl Step {
         }
     }
 
-    /// As it stands in the names of tables.
+    /// Its name in table names.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Minute => "minute",
@@ -33,7 +33,7 @@ impl Step {
         }
     }
 
-    /// How long its rows are kept; None: for ever.
+    /// How long its rows are kept; None: forever.
     pub(super) fn kept(self, keep_history: Duration) -> Option<Duration> {
         match self {
             Self::Minute => Some(MINUTES_KEPT.min(keep_history)),
@@ -42,8 +42,8 @@ impl Step {
         }
     }
 
-    /// A rate is over at least so many seconds, however short gatewayd ran: one share in three
-    /// seconds says nothing.
+    /// A rate is over at least this many seconds, however briefly gatewayd ran: one share in three
+    /// seconds means nothing.
     const fn seconds_min(self) -> f64 {
         match self {
             Self::Minute => 30.0,
@@ -53,30 +53,30 @@ impl Step {
     }
 }
 
-/// One row as it was read, its time in steps since 1970.
+/// One row as read, its time in steps since 1970.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Point {
     pub(super) t: u64,
     pub(super) accepted: u64,
     pub(super) rejected: u64,
     pub(super) difficulty: f64,
-    /// How long gatewayd was looking.
+    /// How many seconds gatewayd was running.
     pub(super) seconds: f64,
 }
 
-/// How to answer a question for a time.
+/// How to answer a query for a period.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Plan {
     pub(super) step: Step,
     /// First and last row.
     pub(super) from: u64,
     pub(super) to: u64,
-    /// Rows in a point.
+    /// Rows per point.
     pub(super) each: u64,
 }
 
-/// Chooses the finest table that reaches back far enough. `first` tells of each table's first row
-/// when it began, in unix seconds; None: there is none.
+/// Chooses the finest table that reaches back far enough. `first` is when each table's first row
+/// begins, in unix seconds; None: it has no rows.
 pub(super) fn plan(window: Duration, now: u64, first: impl Fn(Step) -> Option<u64>) -> Plan {
     let window = window.as_secs().clamp(WINDOW_MIN_S, WINDOW_MAX_S);
     let start = now.saturating_sub(window);
@@ -96,11 +96,12 @@ pub(super) fn plan(window: Duration, now: u64, first: impl Fn(Step) -> Option<u6
     let seconds = chosen.seconds();
     let (from, to) = (start.div_ceil(seconds), now / seconds);
     let each = (to + 1).saturating_sub(from).div_ceil(POINTS_MAX).max(1);
-    // The last point may hold fewer rows than the others, the first never: it would be a dip.
+    // The last point may have fewer rows than the others, but never the first: it would show as a
+    // dip.
     Plan { step: chosen, from: from.next_multiple_of(each), to, each }
 }
 
-/// Joins rows, in order of time, to points.
+/// Combines rows, in order of time, into points.
 pub(super) fn resample(plan: &Plan, metric: Metric, rows: impl Iterator<Item = Point>) -> Series {
     let seconds = plan.step.seconds();
     let mut points: Vec<(u64, f64)> = Vec::new();
@@ -139,13 +140,13 @@ fn value(metric: Metric, point: &Point) -> f64 {
 
 /// Enough for a chart on any screen.
 const POINTS_MAX: u64 = 1_500;
-/// Rows that one question may read: three days of minutes, half a year of hours.
+/// Rows that one query may read: three days of minutes, half a year of hours.
 const ROWS_MAX: u64 = 4_400;
-/// The shortest time that has a point.
+/// The shortest period that has a point.
 const WINDOW_MIN_S: u64 = 120;
 /// Ten years.
 const WINDOW_MAX_S: u64 = 3_660 * 86_400;
-/// What a week shows by the hour needs no minutes.
+/// A week is shown by the hour, which needs no minutes.
 const MINUTES_KEPT: Duration = Duration::from_secs(3 * 86_400);
 
 #[cfg(test)]

@@ -23,22 +23,22 @@ use super::{
 };
 use crate::work::{BlockOutcome, Reject};
 
-/// An open database that nobody else writes.
+/// An open database that nobody else writes to.
 #[derive(Debug)]
 pub(super) struct Store {
     path: PathBuf,
     connection: Connection,
-    /// Ids of the names that are in the file.
+    /// The ids of names in the file.
     ids: FxHashMap<Arc<str>, i64>,
     /// In the order of `Reject::ALL`.
     reasons: [i64; Reject::ALL.len()],
     identity: Option<Identity>,
-    /// Held, not used.
+    /// Only held, never read.
     _lock: Option<File>,
 }
 
 impl Store {
-    /// Opens the file in `dir`, made if need be, and reads what it has of the past.
+    /// Opens the file in `dir`, creating it if necessary, and reads its contents.
     pub(super) fn open(dir: &Path) -> Result<(Self, Stored), Trouble> {
         let path = dir.join(FILE);
         fs::create_dir_all(dir)
@@ -47,7 +47,7 @@ impl Store {
         let lock = lock(&path)?;
         let trouble = |error: Error| Trouble::of(&error, path.clone());
         let mut connection = connect(&path).map_err(trouble)?;
-        // Nothing of a file is touched before it is known to be ours.
+        // A file is not touched before it is known to be ours.
         match schema::migrate(&mut connection).map_err(trouble)? {
             Form::Ours => {}
             Form::Newer(version) => {
@@ -67,7 +67,7 @@ impl Store {
         &self.path
     }
 
-    /// False when the file was taken away, or another one put in its place.
+    /// False if the file was removed or replaced.
     pub(super) fn is_in_place(&self) -> bool {
         self.identity.is_some() && identity(&self.path) == self.identity
     }
@@ -98,8 +98,8 @@ impl Store {
         transaction.commit()
     }
 
-    /// Throws away what is too old by `now` (unix seconds; None: the clock cannot be believed),
-    /// and what is too much in any case.
+    /// Deletes what is too old at `now` (unix seconds; None: the clock cannot be trusted), and
+    /// whatever exceeds the size limits in any case.
     pub(super) fn prune(&mut self, now: Option<u64>, keep: Duration) -> Result<(), Trouble> {
         self.try_prune(now, keep, WORKER_ROWS_MAX)
             .map_err(|error| Trouble::of(&error, self.path.clone()))
@@ -110,7 +110,7 @@ impl Store {
             let name = step.name();
             if let Some(last) = self.crowded(step, rows_max)? {
                 self.drop_slots(step, &["worker", "reject"], last)?;
-                // Counted anew the next time: not all of it may have gone in this turn.
+                // Counted again the next time: not all of it may have been deleted in this round.
                 let sql = format!("UPDATE total_{name} SET rows = NULL WHERE t <= ? AND rows > 0");
                 self.connection.execute(&sql, [last])?;
             }
@@ -137,14 +137,14 @@ impl Store {
             let sql = "DELETE FROM submission WHERE hash NOT IN (SELECT hash FROM block)";
             self.connection.execute(sql, [])?;
         }
-        // So that a power cut costs minutes.
+        // So that a power cut costs only minutes.
         self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
     }
 
-    /// The last slot of which the workers' rows must go for there to be at most `rows_max`.
+    /// The last slot whose worker rows must be deleted to leave at most `rows_max`.
     fn crowded(&self, step: Step, rows_max: i64) -> Result<Option<i64>, Error> {
         let name = step.name();
-        // The latest is still being written.
+        // The latest slot is still being written.
         let count = format!(
             "UPDATE total_{name} SET rows = \
              (SELECT count(*) FROM worker_{name} AS w WHERE w.t = total_{name}.t) + \
@@ -159,7 +159,8 @@ impl Store {
         self.connection.query_row(&last, [rows_max], |row| row.get(0))
     }
 
-    /// Drops slots up to `last`, the oldest first, each by itself: no transaction becomes large.
+    /// Deletes slots up to `last`, the oldest first, one at a time, so that no transaction becomes
+    /// large.
     fn drop_slots(&self, step: Step, tables: &[&str], last: i64) -> Result<(), Error> {
         for table in tables {
             let name = step.name();
@@ -177,7 +178,7 @@ impl Store {
         Ok(())
     }
 
-    /// Reads all of the file, and says what is wrong with it.
+    /// Reads the whole file, and reports what is wrong with it.
     pub(super) fn check(&self) -> Result<(), Trouble> {
         let found = self.connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0));
         match found {
@@ -352,7 +353,7 @@ fn write_workers(
             if let Some(row) = rows.next()? {
                 ids.insert(Arc::clone(name), row.get(0)?);
             }
-            // An insertion ends when it is asked for more rows than it has.
+            // An insertion completes when its rows are exhausted.
             rows.next()?;
         }
     }
@@ -394,7 +395,7 @@ fn write_minute(
          ON CONFLICT (t, worker, reason) DO UPDATE SET shares = shares + excluded.shares"
     ))?;
     write_rejects(&mut reject, t, 0, total, reasons)?;
-    // In the order of the table, neighbours share a page.
+    // Inserted in the order of the table, where neighbours share a page.
     let known = workers.iter().filter_map(|(name, row)| Some((*ids.get(name)?, row)));
     let mut known: Vec<_> = known.collect();
     known.sort_unstable_by_key(|(id, _)| *id);
@@ -435,7 +436,7 @@ fn write_block(transaction: &Transaction<'_>, block: &BlockRecord) -> Result<(),
     Ok(())
 }
 
-/// SQLite has no unsigned numbers; nothing that is counted here comes near.
+/// SQLite has no unsigned numbers; nothing counted here comes near the limit.
 fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
@@ -444,16 +445,16 @@ fn signed(number: u64) -> i64 {
 /// it; a thousand keep their minutes for 3 days and their hours for 5 months; ten thousand for
 /// 6 hours and 2 weeks.
 const WORKER_ROWS_MAX: i64 = 4_000_000;
-/// Slots that one turn drops from a table: more than come in by then.
+/// Slots that one round deletes from a table: more than are added meanwhile.
 const SLOTS_DROPPED_MAX: usize = 240;
-/// Rows may be so many seconds ahead of the clock: a day in every time zone.
+/// Rows may be this many seconds ahead of the clock: a day in any time zone.
 const FUTURE_S: u64 = 86_400;
-/// How long another program (a backup) may hold the file.
+/// How long another program (a backup) may lock the file.
 const BUSY: Duration = Duration::from_secs(5);
-/// Bytes of the write-ahead log that stay on disk when it has been larger.
+/// Bytes of the write-ahead log that stay on disk after it was larger.
 const WAL_KEPT: i64 = 8 << 20;
 const CACHE_KIB: i64 = 8 << 10;
-/// All that are ever used.
+/// More than all that are ever used.
 const STATEMENTS: usize = 48;
 
 #[cfg(test)]

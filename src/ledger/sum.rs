@@ -1,11 +1,11 @@
-//! Shares added up.
+//! Sums of shares.
 
 use crate::{
     books::{CountersView, ScoreView},
     work::Reject,
 };
 
-/// How many shares, of what worth. Of a moment, a minute or for ever.
+/// How many shares, and their difficulty: at some moment, in a minute, or in total.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Sum {
     pub(super) accepted: u64,
@@ -28,7 +28,7 @@ impl Sum {
         }
     }
 
-    /// What came after `before`, a sum of the same counters.
+    /// What was added since `before`, an earlier sum of the same counters.
     pub(super) fn since(&self, before: &Self) -> Self {
         Self {
             accepted: self.accepted.saturating_sub(before.accepted),
@@ -40,7 +40,7 @@ impl Sum {
         }
     }
 
-    /// Reasons that occurred, with how often.
+    /// The reasons that occurred, with their counts.
     pub(super) fn rejects(&self) -> impl Iterator<Item = (Reject, u64)> {
         Reject::ALL.into_iter().zip(self.rejected).filter(|(_, shares)| *shares > 0)
     }
@@ -52,7 +52,7 @@ impl Sum {
         parts.join(" ")
     }
 
-    /// Reads [`Self::rejects_text`]. Reasons that this version does not have are left out.
+    /// Parses [`Self::rejects_text`]. Reasons that this version does not know are left out.
     pub(super) fn set_rejects(&mut self, text: &str) {
         for (name, shares) in text.split(' ').filter_map(|part| part.split_once('=')) {
             let reject = Reject::ALL.into_iter().find(|reject| reject.to_string() == name);

@@ -1,7 +1,7 @@
 //! The ledger's threads, and the handle that others hold.
 //!
-//! One thread samples, one writes, one reads: a disk that hangs stops neither the figures of now
-//! nor, for long, those who ask for history. None of them is the runtime's, which serves miners.
+//! One thread samples, one writes, one reads: a disk that hangs does not stop current figures, and
+//! delays queries for history only briefly. None of them belongs to the runtime that serves miners.
 
 use std::{
     fmt,
@@ -40,11 +40,11 @@ pub struct LedgerConfig {
     pub keep_history: Duration,
 }
 
-/// What the ledger looks at.
+/// What the ledger reads.
 pub struct Inputs {
     pub roster: Arc<Roster>,
     pub counters: Arc<Counters>,
-    /// Gives what became of blocks since it was called last.
+    /// Returns what has become of blocks since the last call.
     pub blocks: Box<dyn Fn() -> Vec<BlockNews> + Send>,
 }
 
@@ -54,7 +54,7 @@ impl fmt::Debug for Inputs {
     }
 }
 
-/// The way to what the ledger knows. Cheap to clone; the threads end with the last of them.
+/// A handle to the ledger. Cheap to clone; the threads end with the last handle.
 #[derive(Clone, Debug)]
 pub struct Ledger {
     desk: Arc<Desk>,
@@ -62,18 +62,18 @@ pub struct Ledger {
     questions: SyncSender<Question>,
 }
 
-/// What the threads and the handles share.
+/// Shared by the threads and the handles.
 #[derive(Debug)]
 struct Desk {
     book: Mutex<Book>,
     counters: Arc<Counters>,
     state: Mutex<LedgerState>,
     keep_history_s: AtomicU64,
-    /// Somebody who read the file found it damaged.
+    /// The reader found the file damaged.
     is_suspect: AtomicBool,
 }
 
-/// Asks a thread to end, and to say so.
+/// Asks a thread to end, and to report back.
 struct Stop(oneshot::Sender<()>);
 
 enum Question {
@@ -126,7 +126,7 @@ impl Ledger {
         self.ask(Question::History(query, sender), answer).await
     }
 
-    /// Refusals by reason, the most frequent first.
+    /// Rejections by reason, the most frequent first.
     pub async fn rejects(
         &self,
         worker: Option<String>,
@@ -137,13 +137,13 @@ impl Ledger {
     }
 
     /// The workers seen last, latest first.
-    #[expect(clippy::unused_async, reason = "callers need not know that no disk is asked")]
+    #[expect(clippy::unused_async, reason = "callers need not know that the disk is not used")]
     pub async fn workers(&self, limit: usize) -> Vec<WorkerRecord> {
         lock(&self.desk.book).workers(limit)
     }
 
     /// The blocks found last, latest first.
-    #[expect(clippy::unused_async, reason = "callers need not know that no disk is asked")]
+    #[expect(clippy::unused_async, reason = "callers need not know that the disk is not used")]
     pub async fn blocks(&self, limit: usize) -> Vec<BlockRecord> {
         lock(&self.desk.book).blocks(limit)
     }
@@ -157,14 +157,14 @@ impl Ledger {
         self.desk.keep_history_s.store(keep.as_secs(), Relaxed);
     }
 
-    /// Writes everything down and ends the ledger's threads.
+    /// Writes everything to disk and ends the ledger's threads.
     pub async fn stop(&self) {
         let (done, ended) = oneshot::channel();
         if self.samples.try_send(Stop(done)).is_err() {
             return;
         }
         if let Err(Elapsed { .. }) = timeout(STOP_MAX, ended).await {
-            warn!("the disk is too slow: the last minute of the ledger may be lost");
+            warn!("the disk is too slow: the ledger's last minute may be lost");
         }
     }
 
@@ -185,7 +185,7 @@ impl Ledger {
     }
 }
 
-/// Runs a thread whose death would be seen.
+/// Runs a thread, and makes a crash of it visible.
 fn start(name: &str, desk: &Arc<Desk>, run: impl FnOnce() + Send + 'static) {
     let alarm = Alarm { desk: Arc::clone(desk) };
     let run = move || {
@@ -194,20 +194,21 @@ fn start(name: &str, desk: &Arc<Desk>, run: impl FnOnce() + Send + 'static) {
     };
     if let Err(error) = thread::Builder::new().name(name.to_owned()).spawn(run) {
         error!(
-            "no thread for the ledger ({name}): {error}; restart gatewayd to have history again"
+            "cannot start a thread for the ledger ({name}): {error}; restart gatewayd to get \
+             history again"
         );
     }
 }
 
-/// Dropped only by a panic, or when there is no thread at all.
+/// Dropped only by a panic, or if there is no thread at all.
 struct Alarm {
     desk: Arc<Desk>,
 }
 
 impl Drop for Alarm {
     fn drop(&mut self) {
-        let reason = "a ledger thread crashed, which is a bug in gatewayd: mining goes on, history \
-                      does not. Restart gatewayd, and please report its log";
+        let reason = "a ledger thread crashed, which is a bug in gatewayd: mining goes on, but \
+                      history is not recorded. Restart gatewayd, and please report its log";
         error!("{reason}");
         *lock(&self.desk.state) = LedgerState::Degraded { reason: reason.into() };
     }
@@ -230,7 +231,7 @@ fn sample(desk: &Desk, inputs: &Inputs, stop: &Receiver<Stop>, writes: &SyncSend
             Err(RecvTimeoutError::Disconnected) => book.close_minute(),
             Ok(stop) => {
                 book.close_minute();
-                // The writer is there until this has come, or has died.
+                // The writer exists until this was sent, or it crashed.
                 let _ = writes.try_send(stop);
             }
         }
@@ -267,11 +268,11 @@ fn answer(desk: &Desk, mut reader: Reader, asked: &Receiver<Question>) {
         }
         unread.error
     };
-    // Ends when nobody can ask any more.
+    // Ends when no handle is left.
     for question in asked {
         let now = moment().unix.as_secs();
         match question {
-            // Who has given up needs no answer.
+            // Nobody needs the answer if the caller has given up.
             Question::History(_, to) if to.is_closed() => {}
             Question::Rejects(_, _, to) if to.is_closed() => {}
             Question::History(query, to) => {
@@ -284,7 +285,7 @@ fn answer(desk: &Desk, mut reader: Reader, asked: &Receiver<Question>) {
     }
 }
 
-/// Samples are at whole seconds of the wall clock, so that a minute ends with one.
+/// Samples are taken at whole seconds of the wall clock, so that each minute ends with one.
 fn until_next_sample() -> Duration {
     let each = SAMPLE_EACH.as_millis();
     let rest = each - moment().unix.as_millis() % each;
@@ -295,12 +296,12 @@ fn moment() -> Moment {
     Moment { now: now(), unix: unix_now() }
 }
 
-/// Divides a minute. Often enough for a dashboard, seldom enough not to be noticed.
+/// Divides a minute evenly. Often enough for a dashboard, rarely enough to cost nothing.
 const SAMPLE_EACH: Duration = Duration::from_secs(2);
 const WRITE_EACH: Duration = Duration::from_secs(1);
-/// A page asks for a few series at once.
+/// A page requests a few series at once.
 const QUESTIONS_MAX: usize = 32;
-/// For those ahead in the queue, too.
+/// Including the time for those ahead in the queue.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
-/// Service managers kill after 10 s in all.
+/// Service managers kill after 10 s in total.
 const STOP_MAX: Duration = Duration::from_secs(3);

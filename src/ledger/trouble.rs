@@ -1,4 +1,4 @@
-//! Why the ledger is not being kept, in words for whoever must do something about it.
+//! Why the ledger cannot be written, in words for the operator.
 
 use std::{io, path::PathBuf};
 
@@ -7,41 +7,40 @@ use rusqlite::{Error, ErrorCode};
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Trouble {
     #[error(
-        "{} cannot be made: {error}. Make ledger.data_dir a folder that gatewayd may write to",
+        "{} cannot be created: {error}. Set ledger.data_dir to a folder that gatewayd may write to",
         path.display()
     )]
     NoFolder { path: PathBuf, error: io::Error },
     #[error(
-        "{} is a folder where the history's file should be: move it away",
+        "{} is a folder, but the history file should be there: move it away",
         path.display()
     )]
     IsFolder { path: PathBuf },
     #[error(
-        "another gatewayd keeps its history in {}: give each one a ledger.data_dir of its own",
+        "another gatewayd uses {}: give each its own ledger.data_dir",
         path.display()
     )]
     InUse { path: PathBuf },
     #[error(
-        "{} was written by a newer gatewayd (version {version} of the file; this one knows \
-         {known}): run that one again, or move the file away to begin a new one",
+        "{} was written by a newer gatewayd (file version {version}; this one supports {known}): \
+         run the newer one again, or move the file away to begin a new one",
         path.display()
     )]
     Newer { path: PathBuf, version: i64, known: i64 },
-    #[error("{} is another program's file: move it away", path.display())]
+    #[error("{} belongs to another program: move it away", path.display())]
     Foreign { path: PathBuf },
     #[error("{} is damaged ({why})", path.display())]
     Damaged { path: PathBuf, why: String },
     #[error("the disk that {} is on is full: free some space", path.display())]
     Full { path: PathBuf },
     #[error(
-        "{} cannot be written to ({why}): make it and its folder writable for the user that \
-         gatewayd runs as",
+        "{} cannot be written to ({why}): make it and its folder writable for gatewayd's user",
         path.display()
     )]
     ReadOnly { path: PathBuf, why: String },
     #[error(
         "the disk fails to read or write {} ({why}): look for disk errors in the system's log \
-         (dmesg), and whether a quota is reached",
+         (dmesg), and check whether a quota has been reached",
         path.display()
     )]
     Disk { path: PathBuf, why: String },
@@ -70,7 +69,7 @@ impl Trouble {
         }
     }
 
-    /// Values of another kind than were written are damage, too.
+    /// Values of another type than were written are damage, too.
     fn of_values(error: &Error, path: PathBuf, why: String) -> Self {
         match error {
             Error::FromSqlConversionFailure(..)

@@ -1,10 +1,10 @@
-//! What the ledger tells: plain values, without units hidden in them.
+//! The ledger's answers: plain values, with explicit units.
 
 use std::time::Duration;
 
 use crate::work::{BlockOutcome, Reject};
 
-/// Hashes a second, as exponential averages over a minute, five and an hour.
+/// Hashes per second, as exponential averages over a minute, five minutes and an hour.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Hashrates {
     pub m1: f64,
@@ -26,10 +26,10 @@ pub struct Totals {
     pub best: Option<BestShare>,
 }
 
-/// The greatest share.
+/// The best share.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BestShare {
-    /// What its hash was really worth.
+    /// The real difficulty of its hash.
     pub difficulty: f64,
     pub worker: String,
     /// Unix seconds.
@@ -46,11 +46,11 @@ pub struct WorkerRecord {
     /// In the order of `Reject::ALL`.
     pub rejected: [u64; Reject::ALL.len()],
     pub(crate) blocks: u64,
-    /// Real difficulty of its greatest share; 0: none yet.
+    /// Real difficulty of its best share; 0: none yet.
     pub best_difficulty: f64,
     /// Unix seconds; 0: none yet.
     pub(crate) best_at: u64,
-    /// Unix seconds of its first share or refusal.
+    /// Unix seconds of its first share or rejection.
     pub first_seen: u64,
     /// Unix seconds of its last one.
     pub last_seen: u64,
@@ -61,13 +61,13 @@ pub struct WorkerRecord {
 #[derive(Clone, Debug, PartialEq)]
 pub struct BlockRecord {
     pub(crate) height: u32,
-    /// As people write it.
+    /// In the usual display order.
     pub(crate) hash: String,
-    /// Unix seconds at which it was found, or first heard of after a restart.
+    /// Unix seconds when it was found, or first seen after a restart.
     pub at: u64,
-    /// Empty: it is not known any more.
+    /// Empty: not known any more.
     pub worker: String,
-    /// The last word of each node.
+    /// Each node's final answer.
     pub submissions: Vec<NodeAnswer>,
 }
 
@@ -79,7 +79,7 @@ pub struct NodeAnswer {
     pub(crate) at: u64,
 }
 
-/// What happened to a block, as `blocks/` tells it.
+/// Something that happened to a block, as reported by `blocks/`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BlockNews {
     pub height: u32,
@@ -91,7 +91,7 @@ pub struct BlockNews {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum BlockEvent {
-    /// By this worker, if that is known.
+    /// By this worker, if known.
     Found(Option<String>),
     Answered {
         node: String,
@@ -101,7 +101,7 @@ pub enum BlockEvent {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Metric {
-    /// Hashes a second.
+    /// Hashes per second.
     Hashrate,
     /// Shares in each step.
     Accepted,
@@ -115,23 +115,23 @@ pub struct HistoryQuery {
     pub metric: Metric,
     /// None: all of them together.
     pub worker: Option<String>,
-    /// One of several lines, some of them workers': it is asked for in the steps that those have,
-    /// which may be coarser. A worker's always is.
+    /// One of several lines, some of them workers': it uses the steps available for workers, which
+    /// may be coarser. A worker's line always does.
     pub beside_workers: bool,
-    /// Up to now.
+    /// The period up to now.
     pub window: Duration,
 }
 
-/// Points in order of time. Where gatewayd did not run there is none.
+/// Points in order of time; none where gatewayd did not run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Series {
-    /// Seconds that each point stands for.
+    /// Seconds that each point covers.
     pub step_s: u32,
-    /// Unix seconds at which the step began, and its value.
+    /// Unix seconds when the step began, and its value.
     pub points: Vec<(u64, f64)>,
 }
 
-/// Whether what happens is being kept.
+/// Whether history is being saved.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum LedgerState {
     Ok,
@@ -141,12 +141,15 @@ pub enum LedgerState {
     },
 }
 
-/// Why there is no history to show.
+/// Why history cannot be shown.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ReadError {
     #[error("too many requests for history at once: try again in a few seconds")]
     Busy,
-    #[error("the history took too long to read: the disk is slow or busy; ask for a shorter time")]
+    #[error(
+        "the history took too long to read: the disk is slow or busy; ask for a shorter \
+             period"
+    )]
     TimedOut,
     #[error("the history cannot be read: {0}")]
     Unavailable(String),

@@ -1,6 +1,6 @@
 //! A log file for each day: `gatewayd.log` is today's, `gatewayd.log.2026-11-20` yesterday's.
 //!
-//! Days are UTC's, as the times in the lines are. Nothing is ever deleted that is not named so.
+//! Days are in UTC, like the times in the lines. Only files with such names are ever deleted.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -14,19 +14,19 @@ use time::{Date, Month, OffsetDateTime};
 pub(super) struct DailyFile {
     path: PathBuf,
     file: File,
-    /// Of the lines in the file.
+    /// The day of the lines in the file.
     day: Date,
-    /// Of the first file: what is made later is made under another umask.
+    /// The mode of the first file: later ones are created under another umask.
     permissions: fs::Permissions,
     now: fn() -> SystemTime,
-    /// Where it is told that a disk is full; logging it would come back here.
+    /// Where a full disk is reported; logging it would end up here again.
     tell: Box<dyn Fn(String) + Send>,
-    /// It is told of once.
+    /// A failure is reported once.
     failed: bool,
 }
 
 impl DailyFile {
-    #[expect(clippy::disallowed_methods, reason = "the days of the log are the clock's")]
+    #[expect(clippy::disallowed_methods, reason = "the log's days follow the wall clock")]
     pub(super) fn open(path: &Path, tell: impl Fn(String) + Send + 'static) -> io::Result<Self> {
         Self::open_at(path, SystemTime::now, Box::new(tell))
     }
@@ -39,7 +39,7 @@ impl DailyFile {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
         }
-        // What an earlier run left is of the day that it was last written on.
+        // A file from an earlier run belongs to the day on which it was last written.
         let written = fs::metadata(path).and_then(|it| it.modified()).map(date);
         let file = append(path)?;
         let day = written.unwrap_or_else(|_| date(now()));
@@ -47,15 +47,15 @@ impl DailyFile {
         Ok(Self { path: path.to_owned(), file, day, permissions, now, tell, failed: false })
     }
 
-    /// Puts the file of the day that is over aside, and begins one for `today`.
+    /// Renames the file of the day that is over, and begins one for `today`.
     fn rotate(&mut self, today: Date) -> io::Result<()> {
         let aside = self.of_day(self.day);
         self.day = today;
-        // The clock may have gone back: then two days share a file, and no line is lost.
+        // The clock may have been set back: then two days share a file, and no line is lost.
         if !aside.exists() {
             fs::rename(&self.path, aside)?;
             self.file = append(&self.path)?;
-            // Whoever collects logs reads on.
+            // Log collectors may still be reading.
             self.file.set_permissions(self.permissions.clone())?;
             self.prune()?;
         }
@@ -80,7 +80,7 @@ impl DailyFile {
         name.into()
     }
 
-    /// The day in the name of a file that was put aside; None for any other file.
+    /// The day in the name of a renamed file; None for any other file.
     fn day_of(&self, path: &Path) -> Option<Date> {
         let name = path.file_name()?.to_str()?;
         let day = name.strip_prefix(self.path.file_name()?.to_str()?)?.strip_prefix('.')?;
@@ -117,14 +117,14 @@ fn append(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).open(path)
 }
 
-/// The day of a time; a time that no calendar has is none of ours.
+/// The day of a time; None for a time outside the calendar.
 fn date(at: SystemTime) -> Date {
     let seconds = at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let seconds = i64::try_from(seconds).unwrap_or_default();
     OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH).date()
 }
 
-/// Enough to look at the week before last.
+/// Enough to read up on the week before last.
 const DAYS_KEPT: usize = 14;
 
 #[cfg(test)]

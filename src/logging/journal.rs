@@ -1,6 +1,6 @@
-//! The journal of systemd, told of levels and fields in its own protocol
-//! (<https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>). Entries are made here and sent by a queue's thread:
-//! a journal that has stopped must hold up nobody.
+//! systemd's journal, with levels and fields in its native protocol
+//! (<https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>). Entries are made here and sent by a queue's
+//! thread: a journal that hangs must not hold anybody up.
 
 use std::{
     fmt,
@@ -36,14 +36,14 @@ impl Socket {
 
     fn open_at(path: PathBuf) -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
-        // An empty entry is thrown away: it only shows that somebody is there.
+        // The journal discards an empty entry: it only shows that somebody is listening.
         socket.set_write_timeout(Some(PROBE_TIME_MAX))?;
         socket.send_to(&[], &path)?;
         socket.set_write_timeout(None)?;
         Ok(Self { socket, path })
     }
 
-    /// What no datagram takes goes by a file in memory.
+    /// Entries too long for a datagram are passed in a memory file.
     fn send_file(&self, entry: &[u8]) -> io::Result<()> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let mut file = std::fs::File::from(memfd_create("gatewayd-log", flags)?);
@@ -78,7 +78,7 @@ impl Write for Socket {
     }
 }
 
-/// Makes an entry of each event.
+/// Turns each event into an entry.
 pub(super) struct Journal(pub(super) Queue);
 
 impl<S: Subscriber> Layer<S> for Journal {
@@ -99,7 +99,7 @@ impl<S: Subscriber> Layer<S> for Journal {
     }
 }
 
-/// syslog's: info is no notice.
+/// syslog's priority: info is below notice.
 fn priority(level: Level) -> &'static str {
     match level {
         Level::ERROR => "3",
@@ -113,7 +113,7 @@ fn priority(level: Level) -> &'static str {
 struct Entry(Vec<u8>);
 
 impl Entry {
-    /// With the value's length before it, so that nothing in it can begin another field.
+    /// With the value's length in front, so that nothing in it can begin another field.
     fn put(&mut self, name: &str, value: &str) {
         self.0.extend_from_slice(name.as_bytes());
         self.0.push(b'\n');

@@ -1,6 +1,6 @@
-//! Lines on their way out, each kind on a thread of its own: a reader that has stopped, a full pipe
-//! or a slow disk holds up nobody who logs. What finds no room is counted, and said once lines flow
-//! again.
+//! Log lines on their way out, each sink with its own thread: a reader that hangs, a full pipe or a
+//! slow disk does not hold up anybody who logs. Lines without room are counted, and the count is
+//! logged once lines flow again.
 
 use std::{
     collections::VecDeque,
@@ -17,7 +17,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::work::printable;
 
-/// Where lines end up.
+/// Where lines go.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Sink {
     StandardError,
@@ -28,7 +28,7 @@ pub(crate) enum Sink {
 impl Sink {
     pub(crate) const ALL: [Self; 3] = [Self::StandardError, Self::File, Self::Journal];
 
-    /// As metrics say it.
+    /// Its name in metrics.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::StandardError => "stderr",
@@ -37,24 +37,24 @@ impl Sink {
         }
     }
 
-    /// Lines that this process has left out there.
+    /// Lines that this process has dropped there.
     pub(crate) fn dropped(self) -> u64 {
         DROPPED[self as usize].load(Relaxed)
     }
 }
 
-/// Of the process, as logging is.
+/// Per process, like logging itself.
 static DROPPED: [AtomicU64; Sink::ALL.len()] = [const { AtomicU64::new(0) }; Sink::ALL.len()];
 
-/// The way in, for any thread.
+/// The sending side, for any thread.
 #[derive(Clone)]
 pub(super) struct Queue {
     shared: Arc<Shared>,
-    /// Terminals get colours; nothing else may have an escape.
+    /// Terminals get colours; nothing else may contain an escape sequence.
     ansi: bool,
 }
 
-/// Writes what waits when it is dropped, as far as it is read within a moment.
+/// When dropped, writes waiting lines as far as they are read within a moment.
 pub(super) struct Flush(Arc<Shared>);
 
 struct Shared {
@@ -67,14 +67,13 @@ struct Shared {
 struct State {
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
-    /// Lines left out that nobody was told of.
+    /// Dropped lines that were not reported yet.
     untold: u64,
     ending: bool,
     ended: bool,
 }
 
-/// Starts the thread; `tell` is called on it with the number of lines that were left out, once there
-/// is room again.
+/// Starts the thread; it calls `tell` with the number of dropped lines once there is room again.
 pub(super) fn spawn(
     sink: Sink,
     ansi: bool,
@@ -89,7 +88,8 @@ pub(super) fn spawn(
 }
 
 impl Queue {
-    /// Takes a line with its end, or counts it where there is no room. Never waits for who reads.
+    /// Queues a line with its line end, or counts it if there is no room. Never waits for the
+    /// reader.
     pub(super) fn put(&self, line: Vec<u8>) {
         let Shared { state, changed, .. } = &*self.shared;
         let mut state = lock(state);
@@ -106,7 +106,7 @@ impl Queue {
     }
 }
 
-/// One event of the log, which is written at once.
+/// One log event, which is written as a whole.
 pub(super) struct Entry<'a>(&'a Queue);
 
 impl<'a> MakeWriter<'a> for Queue {
@@ -128,11 +128,11 @@ impl Write for Entry<'_> {
     }
 }
 
-/// An event as a single line, whatever is quoted in it: nothing that it quotes begins another line
-/// or says anything to a terminal.
+/// An event as a single line, whatever is quoted in it: quoted text cannot begin another line or
+/// control a terminal.
 fn one_line(event: &[u8], ansi: bool) -> Vec<u8> {
     let event = event.strip_suffix(b"\n").unwrap_or(event);
-    // The formatter has made the escapes in what it was given harmless; these are its own.
+    // The formatter has neutralised escapes in quoted text; the remaining ones are its own.
     let is_fine = |c: char| printable::is_printable(c) || (ansi && c == '\u{1b}');
     let mut line = Vec::with_capacity(event.len() + 1);
     for chunk in event.utf8_chunks() {
@@ -169,7 +169,7 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// The next line, and how many were left out before there was room again. None: the end.
+    /// The next line, and how many were dropped before there was room again. None: the end.
     fn next(&self) -> Option<(Vec<u8>, u64)> {
         let mut state = lock(&self.state);
         loop {
@@ -193,7 +193,7 @@ impl Drop for Flush {
         state.ending = true;
         self.0.changed.notify_all();
         let unread = |state: &mut State| !state.ended;
-        // Who does not read by then is not waited for.
+        // Do not wait any longer for a reader.
         let _ = self.0.changed.wait_timeout_while(state, FLUSH_TIME_MAX, unread);
     }
 }
@@ -206,7 +206,7 @@ fn write(out: &mut impl Write, mut line: &[u8]) -> bool {
             Ok(written) => line = line.get(written..).unwrap_or_default(),
             Err(error) => match error.kind() {
                 io::ErrorKind::Interrupted => {}
-                // Some programs leave the pipe that they start others with so.
+                // Some programs leave the pipe that they start others with in this state.
                 io::ErrorKind::WouldBlock => thread::sleep(RETRY_AFTER),
                 _ => return false,
             },
@@ -216,13 +216,13 @@ fn write(out: &mut impl Write, mut line: &[u8]) -> bool {
 }
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    // Nothing under the lock can leave it half done.
+    // No panic can leave the data inconsistent under the lock.
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A megabyte or two of usual lines, if nobody reads them.
+/// A megabyte or two of ordinary lines, if nobody reads them.
 const LINES_WAITING_MAX: usize = 8_192;
-/// The last that can be done for a block is to log it whole: eight megabytes in hex.
+/// As a last resort, a block is logged in full: eight megabytes in hex.
 const BYTES_WAITING_MAX: usize = 16 * 1024 * 1024;
 const FLUSH_TIME_MAX: Duration = Duration::from_secs(1);
 const RETRY_AFTER: Duration = Duration::from_millis(20);

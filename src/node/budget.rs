@@ -1,8 +1,8 @@
-//! How often a blvm-node is connected to.
+//! Limits how often gatewayd connects to a blvm-node.
 //!
-//! It takes ten connections a minute from one address by default, and closes those beyond without a
-//! word. It counts all that come from this machine, so all that is opened here to one node counts
-//! together, and a part of it is kept for found blocks.
+//! By default it accepts ten connections a minute from one address, and closes any more without an
+//! answer. It counts everything from this machine, so all connections to one node share one budget,
+//! part of which is kept for found blocks.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -17,16 +17,17 @@ use super::error::RpcError;
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Purpose {
-    /// Templates, tips, and all else that a source asks.
+    /// Templates, tips, and everything else that a source requests.
     Templates,
-    /// To see whether a node is well that only gets blocks.
+    /// To see whether a node that only gets blocks is up.
     Watch,
     /// A found block: never refused here.
     Blocks,
 }
 
 impl Purpose {
-    /// No connection is opened for this when so many have been opened within the last minute.
+    /// No connection is opened for this purpose once this many have been opened within the last
+    /// minute.
     const fn share(self) -> usize {
         match self {
             Self::Templates => PER_MINUTE - FOR_BLOCKS,
@@ -36,17 +37,17 @@ impl Purpose {
     }
 }
 
-/// What has been opened to one node of late. The node counts what lies within a minute, so this counts
-/// the same: an `Allowance` would let some through that the node closes.
+/// The connections opened to one node recently. The node counts what lies within a minute, so this
+/// counts the same: an `Allowance` would let some through that the node closes.
 #[derive(Debug, Default)]
 pub(super) struct ConnectionBudget {
     opened: Mutex<VecDeque<Instant>>,
-    /// The node takes none before then: others had theirs from it too.
+    /// The node accepts none before then: others have used up some of them.
     paused_until: Mutex<Option<Instant>>,
 }
 
 impl ConnectionBudget {
-    /// The one of all who connect to `address`, for as long as there are any.
+    /// The budget shared by all who connect to `address`, for as long as there are any.
     pub(super) fn of(address: &Arc<str>) -> Arc<Self> {
         let mut all = BUDGETS.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, budget| budget.strong_count() > 0);
@@ -57,7 +58,7 @@ impl ConnectionBudget {
         })
     }
 
-    /// Counts a connection; an error where it has to wait.
+    /// Counts a connection; an error if it has to wait.
     pub(super) fn take(&self, purpose: Purpose, address: &Arc<str>) -> Result<(), RpcError> {
         let now = Instant::now();
         let paused_until = *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
@@ -78,41 +79,41 @@ impl ConnectionBudget {
             opened.push_back(now);
             return Ok(());
         }
-        // When so many are left that one more fits in.
+        // When enough have expired for one more.
         let last = opened.get(opened.len() - max);
         let wait = last.map_or(PERIOD, |at| PERIOD.saturating_sub(now.duration_since(*at)));
         let (address, wait) = (Arc::clone(address), Duration::from_secs(wait.as_secs() + 1));
         Err(RpcError::Rationed { address, max, wait })
     }
 
-    /// The node closed a connection as soon as it was open.
+    /// The node closed a connection as soon as it was opened.
     pub(super) fn turned_away(&self) -> Duration {
         let until = Instant::now() + PAUSE;
         *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
         PAUSE
     }
 
-    /// No connection came about, so nobody counted it.
+    /// The connection was not made, so the node did not count it.
     pub(super) fn give_back(&self) {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner).pop_back();
     }
 }
 
-/// By the node's host and port: the node counts what comes from this machine, so sources, watches and
-/// blocks share one, whoever configured them.
+/// By the node's host and port: the node counts everything from this machine, so sources, watches
+/// and blocks share one budget, whatever configured them.
 static BUDGETS: Mutex<BTreeMap<Arc<str>, Weak<ConnectionBudget>>> = Mutex::new(BTreeMap::new());
 
 /// blvm-node's default, `max_connections_per_ip_per_minute`.
 const PER_MINUTE: usize = 10;
-/// Of those: a block may have to be submitted anew.
+/// Out of those: a block may have to be submitted again.
 const FOR_BLOCKS: usize = 3;
-/// A node that only gets blocks is asked on one connection, and the rest is for the blocks.
+/// A node that only gets blocks is asked on one connection; the rest are for blocks.
 const WATCHES_MAX: usize = 3;
 /// blvm-node counts in whole seconds.
 const PERIOD: Duration = Duration::from_secs(61);
-/// Six tries a minute: fewer than a node takes that counts those it turns away.
+/// Six attempts a minute: fewer than the limit of a node that also counts those it refuses.
 const PAUSE: Duration = Duration::from_secs(10);
-/// A node's other limits end sooner.
+/// Other limits of a node end sooner.
 const KEPT_MAX: usize = 100;
 
 #[cfg(test)]

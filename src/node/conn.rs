@@ -1,4 +1,4 @@
-//! JSON-RPC to one node: the one client there is, for templates and for blocks.
+//! JSON-RPC to one node: the only client, for templates and for blocks.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -34,7 +34,7 @@ pub(crate) struct RpcAnswer {
 #[derive(Deserialize)]
 #[serde(bound(deserialize = "T: Deserialize<'de>"))]
 struct Envelope<T> {
-    /// Outer `None`: there is none, not even a null.
+    /// Outer `None`: there is no result, not even a null.
     #[serde(default = "none", deserialize_with = "some")]
     result: Option<Option<T>>,
     error: Option<Fault>,
@@ -61,7 +61,7 @@ impl RpcAnswer {
                 let message = printable(&message, MESSAGE_LEN_MAX).into();
                 Err(RpcError::Node { code, message })
             }
-            None => envelope.result.ok_or_else(|| wrong("it holds no result".into())),
+            None => envelope.result.ok_or_else(|| wrong("it contains no result".into())),
         }
     }
 
@@ -73,18 +73,18 @@ impl RpcAnswer {
     }
 }
 
-/// What a call may cost.
+/// A call's limits.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// In all, however the node trickles.
+    /// For the whole call, even if the node keeps sending a little.
     pub(crate) call: Duration,
-    /// Between two pieces of what is sent or read.
+    /// Between two pieces sent or read.
     pub(crate) silence: Duration,
     pub(crate) answer_len: usize,
 }
 
 impl From<Duration> for Limits {
-    /// For a call that may take so long, and its answer as long as a template is.
+    /// For a call that may take this long, with an answer as large as a template.
     fn from(call: Duration) -> Self {
         Self { call, silence: call, answer_len: ANSWER_LEN_MAX }
     }
@@ -98,7 +98,7 @@ pub(crate) struct RpcClient {
     connections: u32,
 }
 
-/// Where a node is and what it wants to hear.
+/// A node's address and credentials.
 #[derive(Debug)]
 struct Target {
     url: RpcUrl,
@@ -108,7 +108,7 @@ struct Target {
     budget: Option<Arc<ConnectionBudget>>,
 }
 
-/// An open connection, and what it was opened with: cookies change.
+/// An open connection, and the credentials that it was opened with: cookies change.
 #[derive(Debug)]
 struct Connection {
     http: HttpConnection,
@@ -131,13 +131,13 @@ impl RpcClient {
         Self { target, connection: None, connections: 0 }
     }
 
-    /// How often it has connected: on a new connection there may be another node.
+    /// How often it has connected: a new connection may be to another node.
     pub(crate) fn connections(&self) -> u32 {
         self.connections
     }
 
-    /// Calls `method` with `params`, which become a JSON array. Every call here may be repeated
-    /// without harm; one that is dropped ends its connection.
+    /// Calls `method` with `params`, which become a JSON array. Every call here may safely be
+    /// repeated; dropping one closes its connection.
     pub(crate) async fn call(
         &mut self,
         method: &'static str,
@@ -154,7 +154,7 @@ impl RpcClient {
             .unwrap_or(Err(RpcError::Timeout { method, limit }))
     }
 
-    /// On the kept connection if it still works, else on a new one.
+    /// On the kept connection if it still works, or else on a new one.
     async fn exchange(&mut self, call: &Call) -> Result<RpcAnswer, RpcError> {
         // Taken out, so that a call that is dropped or fails leaves no half-read connection.
         if let Some(kept) = self.connection.take() {
@@ -168,7 +168,8 @@ impl RpcClient {
         self.connections = self.connections.wrapping_add(1);
         let opened_at = Instant::now();
         let done = connection.exchange(&self.target, call).await;
-        // A request that is too long is another reason to hang up, and the node's end a later one.
+        // Not if the request was too long, which also makes a node hang up, nor if it hung up
+        // later.
         let is_early = call.body.len() <= SHORT_LEN && opened_at.elapsed() < EARLY;
         match (&self.target.budget, done) {
             (Some(budget), Err(RpcError::Io { address, .. })) if is_early => {
@@ -207,7 +208,7 @@ impl Target {
             Auth::UserPass(user, password) => format!("{user}:{password}"),
             Auth::CookieFile(path) => read_cookie(path).await?,
         };
-        // Base64 is all that a header can hold.
+        // Base64 is always valid in a header.
         let value = HeaderValue::try_from(format!("Basic {}", base64::encode(secret)));
         Ok(value.ok().map(|mut value| {
             value.set_sensitive(true);
@@ -226,7 +227,7 @@ impl Target {
         if let Some(authorization) = authorization {
             request = request.header(header::AUTHORIZATION, authorization);
         }
-        // What a header cannot hold is in no URL that was read.
+        // A parsed URL contains nothing that is invalid in a header.
         request.body(body.into()).map_err(|_| RpcError::Url(self.url.to_string().into()))
     }
 
@@ -255,7 +256,7 @@ async fn read_cookie(path: &Path) -> Result<String, RpcError> {
     if line.contains(':') {
         Ok(line.to_owned())
     } else {
-        Err(wrong("it holds no user:password".into()))
+        Err(wrong("it contains no user:password".into()))
     }
 }
 
@@ -274,12 +275,13 @@ impl Connection {
             Ok(Err(error)) => error.to_string().into(),
             Err(_) => "it does not answer".into(),
         };
-        // Nobody counted it.
+        // The node did not count it.
         target.budget.as_ref().inspect(|budget| budget.give_back());
         Err(RpcError::Connect { address: target.address(), why })
     }
 
-    /// Asks, and reads the whole answer. Gives itself back if the node keeps the connection.
+    /// Sends the request and reads the whole answer. Returns itself if the node keeps the
+    /// connection.
     async fn exchange(
         self,
         target: &Target,
@@ -294,8 +296,8 @@ impl Connection {
         match status {
             401 => Err(target.unauthorized()),
             403 => Err(RpcError::Forbidden(call.method)),
-            // An error of the node's own comes with status 500 or 404 and says more in JSON; a
-            // request that is too long never got to the call.
+            // A node's own errors come with status 500 or 404 and say more in JSON; a request that
+            // is too long never reached the call.
             status if status == 413 || (status != 200 && !is_json) => {
                 let text = printable_bytes(body.trim_ascii(), MESSAGE_LEN_MAX);
                 Err(RpcError::Http { status, text: text.into() })
@@ -308,17 +310,17 @@ impl Connection {
     }
 }
 
-/// Of a call that has none.
+/// For a call that has none.
 pub(crate) const NO_PARAMS: [(); 0] = [];
-/// For finding the addresses of a host, where a dead name server may take 5 s before the next one is
-/// asked, and for the first of them that answers: a node that is up does at once.
+/// For resolving a host, where a dead name server may take 5 s before the next one is asked, and
+/// connecting to the first address that answers: a node that is up does so at once.
 const CONNECT_MAX: Duration = Duration::from_secs(15);
-/// A call without a block in it.
+/// A request without a block in it.
 const SHORT_LEN: usize = 4096;
 const EARLY: Duration = Duration::from_secs(1);
 /// A full template is 8 MB of hex and 2 MB of the rest.
 const ANSWER_LEN_MAX: usize = 64 << 20;
-/// Enough for a node's sentence, too little to fill a log with.
+/// Enough for a node's sentence, too little to fill a log.
 const MESSAGE_LEN_MAX: usize = 300;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What can be wrong with a node or with a call to it, and what its operator can do.
+//! What can be wrong with a node or with a call to it, and what the operator can do about it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,18 +7,18 @@ use bitcoin::Network;
 use super::{Fork, gbt::GbtError, headers::HeaderFault};
 use crate::work::Hash256;
 
-/// Why a call came to nothing.
+/// Why a call failed.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum RpcError {
     #[error("rpc_url {0:?} is not of the form http://host:port")]
     Url(Arc<str>),
     #[error("nothing answers at {address} ({why})")]
     Connect { address: Arc<str>, why: Arc<str> },
-    #[error("the connection to {address} broke ({why})")]
+    #[error("the connection to {address} was lost ({why})")]
     Io { address: Arc<str>, why: Arc<str> },
-    #[error("{address} takes {max} connections a minute; the next one is due in {wait:?}")]
+    #[error("{address} accepts {max} connections a minute; the next one is possible in {wait:?}")]
     Rationed { address: Arc<str>, max: usize, wait: Duration },
-    #[error("{address} closes new connections without a word; the next try is in {wait:?}")]
+    #[error("{address} closes new connections without an answer; retrying in {wait:?}")]
     TurnedAway { address: Arc<str>, wait: Duration },
     #[error("no answer to {method} within {limit:?}")]
     Timeout { method: &'static str, limit: Duration },
@@ -26,15 +26,15 @@ pub enum RpcError {
     Cookie { path: Arc<str>, why: Arc<str> },
     #[error("the node refuses the {0}")]
     Unauthorized(&'static str),
-    #[error("the node does not let this machine or this user call {0}")]
+    #[error("the node does not allow this machine or this user to call {0}")]
     Forbidden(&'static str),
     #[error("HTTP status {status} ({text})")]
     Http { status: u16, text: Arc<str> },
     #[error("{message} (error {code})")]
     Node { code: i32, message: Arc<str> },
-    #[error("the parameters of {method} cannot be written ({why})")]
+    #[error("the parameters of {method} cannot be encoded ({why})")]
     Params { method: &'static str, why: Arc<str> },
-    #[error("the answer to {method} does not parse ({why})")]
+    #[error("the answer to {method} cannot be parsed ({why})")]
     Parse { method: &'static str, why: Arc<str> },
 }
 
@@ -44,49 +44,50 @@ impl RpcError {
         if let Self::Node { code, .. } = self { Some(*code) } else { None }
     }
 
-    /// True where a call would be refused that follows at once: the node takes few in a second.
+    /// True if another call right now would be refused as well: the node accepts few per second.
     pub(crate) fn is_too_much(&self) -> bool {
         // blvm-node repeats HTTP's status in JSON.
         matches!(self, Self::Node { code: TOO_MANY_CODE, .. } | Self::Http { status: TOO_MANY, .. })
     }
 
-    /// What the operator can do, where that is known.
+    /// What the operator can do, if that is known.
     pub(crate) fn advice(&self) -> &'static str {
         match self {
             Self::Url(_) => "correct rpc_url",
             Self::Connect { .. } => "start the node with server=1, or correct rpc_url",
             Self::Cookie { .. } => {
                 "the node writes it when it starts: start the node, correct rpc_cookie_file, or \
-                 let this user read it"
+                 let gatewayd's user read the file"
             }
             Self::Rationed { .. } => {
-                "connections to it break too often: see its log, or raise \
+                "connections to it are lost too often: see its log, or raise \
                  max_connections_per_ip_per_minute in its [rpc]"
             }
             Self::TurnedAway { .. } => {
-                "it takes few in a minute, and somebody has used them up, such as a gatewayd that \
-                 was restarted: wait, or raise max_connections_per_ip_per_minute in its [rpc]"
+                "it accepts few connections a minute, and they have been used up, for example by a \
+                 restarted gatewayd: wait, or raise max_connections_per_ip_per_minute in its [rpc]"
             }
             Self::Unauthorized(COOKIE) => {
-                "it has another cookie: set rpc_cookie_file to the file in this node's data folder, \
-                 of the network that it is on"
+                "it has another cookie: set rpc_cookie_file to the file in this node's data \
+                 folder, for the network that it is on"
             }
             Self::Unauthorized(_) => "correct rpc_user and rpc_password, or use rpc_cookie_file",
             Self::Forbidden(_) => {
                 "if it refuses every call, allow this machine's address with rpcallowip in the \
-                 node's bitcoin.conf; else allow the call with rpcwhitelist, or use another rpc_user"
+                 node's bitcoin.conf; otherwise allow this call with rpcwhitelist, or use another \
+                 rpc_user"
             }
             Self::Timeout { .. } => {
-                "its machine is overloaded, or other programs hold all of its RPC threads: see its \
-                 log, and raise rpcthreads in its bitcoin.conf"
+                "its machine is overloaded, or other programs occupy all of its RPC threads: see \
+                 its log, and raise rpcthreads in its bitcoin.conf"
             }
             Self::Http { status: QUEUE_FULL, .. } => {
-                "more calls wait there than it takes: raise rpcthreads and rpcworkqueue in its \
-                 bitcoin.conf, and see which programs ask so much of it"
+                "its queue of calls is full: raise rpcthreads and rpcworkqueue in its \
+                 bitcoin.conf, and see which programs call it so often"
             }
             Self::Node { code: WARMING_UP, .. } => "it is starting: wait",
             Self::Node { code: SYNCING | NOT_CONNECTED, .. } => {
-                "it gives no work before it has caught up with its peers: wait"
+                "it gives no work until it has caught up with its peers: wait"
             }
             _ => "see the node's log",
         }
@@ -102,20 +103,23 @@ pub(crate) enum NodeError {
     Template(#[from] GbtError),
     #[error("this node {}", Fork::what(*.0))]
     Fork(Fork),
-    #[error("it gives templates only to those who keep the rule {0:?}, which is not known here")]
+    #[error(
+        "it only gives templates to clients that support the rule {0:?}, which gatewayd does \
+             not know"
+    )]
     RuleAsked(Arc<str>),
-    #[error("it has gone over to the chain \"{0}\"")]
+    #[error("it has changed to the chain \"{0}\"")]
     Moved(Network),
-    #[error("it is on {0:?}, a chain that is not known here")]
+    #[error("it is on {0:?}, a chain that gatewayd does not know")]
     Chain(Arc<str>),
-    #[error("its {0} does not parse")]
+    #[error("its {0} cannot be parsed")]
     Answer(&'static str),
-    #[error("its header of block {0} is false: {1}")]
+    #[error("its header of block {0} is invalid: {1}")]
     Header(Hash256, HeaderFault),
 }
 
 impl NodeError {
-    /// True when the next block is none that can be made here, however much is known of it.
+    /// True if the next block cannot be mined here at all, however much is known about it.
     pub(crate) fn forbids_work(&self) -> bool {
         match self {
             Self::Fork(_) | Self::RuleAsked(_) => true,
@@ -130,12 +134,12 @@ impl NodeError {
             Self::Rpc(error) => error.advice(),
             Self::Fork(_) => Fork::ADVICE,
             Self::Template(GbtError::Rule(_)) => {
-                "update gatewayd; or, if you know that the rule asks nothing of a block's maker, allow \
-                 it by its name in template.allow_rules"
+                "update gatewayd; or, if you know that the rule requires nothing of miners, list \
+                 it in template.allow_rules"
             }
             Self::Header(..) => {
-                "what answers there is no Bitcoin node, or one that lies: see what it is, and correct \
-                 rpc_url"
+                "what answers there is not a Bitcoin node, or a dishonest one: see what it is, and \
+                 correct rpc_url"
             }
             Self::RuleAsked(_) | Self::Template(GbtError::VersionBits(_)) => "update gatewayd",
             _ => "see the node's log",
@@ -143,9 +147,9 @@ impl NodeError {
     }
 }
 
-/// Whether a call may go through soon that was answered with this status.
+/// Whether a call that was answered with this status may succeed soon.
 pub(crate) fn is_busy(status: u16) -> bool {
-    // Or a proxy does not reach the node at the moment.
+    // Or a proxy cannot reach the node at the moment.
     matches!(status, QUEUE_FULL | TOO_MANY | 502 | 504)
 }
 
@@ -165,15 +169,15 @@ pub(crate) const DESERIALIZATION: i32 = -22;
 pub(crate) const INVALID_PARAMETER: i32 = -8;
 /// RPC_INVALID_ADDRESS_OR_KEY: no such block.
 pub(crate) const NOT_FOUND: i32 = -5;
-/// RPC_INVALID_PARAMS: JSON-RPC's own for parameters that are wrong.
+/// RPC_INVALID_PARAMS: JSON-RPC's own code for wrong parameters.
 pub(crate) const INVALID_PARAMS: i32 = -32602;
 /// RPC_METHOD_NOT_FOUND.
 pub(crate) const METHOD_NOT_FOUND: i32 = -32601;
-/// HTTP's status of a request that is too long.
+/// HTTP's status for a request that is too long.
 pub(crate) const TOO_LONG: u16 = 413;
-/// HTTP's status of a node whose work queue is full.
+/// HTTP's status from a node whose work queue is full.
 const QUEUE_FULL: u16 = 503;
-/// HTTP's status where too much was asked in a short time.
+/// HTTP's status for too many requests.
 const TOO_MANY: u16 = 429;
 const TOO_MANY_CODE: i32 = 429;
 pub(super) const COOKIE: &str = "cookie";

@@ -1,40 +1,41 @@
-//! Whether a node is on, or will go to, a chain that SHA-256 miners cannot mine. Pure.
+//! Whether a node is on, or will change to, a chain that SHA-256 miners cannot mine. Pure.
 //!
-//! Bitcoin Knots follows one from 29.4.1 on: from a height of its own on, blocks take BLAKE2b and
-//! have longer headers. Chain work keeps its scale over the fork and compares nothing there.
+//! Bitcoin Knots follows one since 29.4.1: from a certain height on, its blocks use BLAKE2b and
+//! have longer headers. Chain work keeps its scale across the fork, so comparing it means nothing
+//! there.
 
 use std::sync::Arc;
 
 use bitcoin::Network;
 use serde::{Deserialize, de::IgnoredAny};
 
-/// A chain that is not that of SHA-256 miners, or will not be.
+/// A chain that is not the SHA-256 chain, or will not be.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Fork {
-    /// The node knows a height from which on blocks take another proof of work; `is_here`: its next
-    /// block does.
+    /// The node knows a height from which blocks need another proof of work; `is_here`: its next
+    /// block already does.
     Blake2b { from: Option<u32>, is_here: bool },
-    /// The node enforces RDTS (BIP-110), with which it left the main network's chain at a height.
+    /// The node enforces RDTS (BIP-110), by which it left the main network's chain at some height.
     Rdts,
 }
 
 impl Fork {
-    /// True when the node has nothing to mine for SHA-256 miners.
+    /// True if the node has no work for SHA-256 miners.
     pub(crate) fn is_here(self) -> bool {
         matches!(self, Self::Blake2b { is_here: true, .. })
     }
 
-    /// The first block that takes another proof of work, once known.
+    /// The first block that needs another proof of work, once known.
     pub(crate) fn height(self) -> Option<u32> {
         if let Self::Blake2b { from, .. } = self { from } else { None }
     }
 
-    /// True when a block at `height` is not one for SHA-256 miners.
+    /// True if a block at `height` cannot be mined with SHA-256.
     pub(crate) fn takes(self, height: u32) -> bool {
         self.is_here() || self.height().is_some_and(|from| height >= from)
     }
 
-    /// What it means: as a sentence's end, after the node's name.
+    /// What it means, as the end of a sentence after the node's name.
     pub(crate) fn what(self) -> String {
         match self {
             Self::Blake2b { from, is_here: true } => {
@@ -49,18 +50,18 @@ impl Fork {
                 )
             }
             Self::Rdts => format!(
-                "enforces RDTS (BIP-110), with which it left the chain that others mine at block \
-                 {RDTS_FROM}"
+                "enforces RDTS (BIP-110), by which it left the chain that everybody else mines at \
+                 block {RDTS_FROM}"
             ),
         }
     }
 
     /// What the owner can do.
     pub(crate) const ADVICE: &str = "SHA-256 miners need Bitcoin Core 30 or newer (or Knots up to \
-                              29.3.knots20260210), with data of its own";
+                                     29.3.knots20260210), with its own data directory";
 }
 
-/// `getdeploymentinfo`, the part that counts.
+/// `getdeploymentinfo`, the part that matters.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct RawDeployments {
     blake2b: Option<RawFork>,
@@ -70,7 +71,7 @@ pub(crate) struct RawDeployments {
 
 #[derive(Debug, Default, Deserialize)]
 struct Known {
-    /// Where the release candidates had it.
+    /// Where the release candidates put it.
     blake2b: Option<RawFork>,
     reduced_data: Option<IgnoredAny>,
 }
@@ -101,7 +102,7 @@ pub(crate) fn refused_rule(message: &str) -> Option<Arc<str>> {
     rest.contains("requires explicit client support").then(|| rule.into())
 }
 
-/// As the rule is called in templates and refusals.
+/// The rule's name in templates and refusals.
 pub(crate) const BLAKE2B: &str = "blake2b";
 /// The first block that had to signal for it, on the main network; most did not.
 const RDTS_FROM: u32 = 961_632;

@@ -1,4 +1,4 @@
-//! `getblocktemplate`: the node's answer, parsed where it lies and checked, made into a [`Template`].
+//! `getblocktemplate`: the node's answer, parsed in place, checked, and made into a [`Template`].
 //!
 //! Strings stay borrowed from the answer; raw transactions are decoded into one shared buffer.
 
@@ -16,7 +16,7 @@ use crate::work::{
     BlockLimits, Hash256, Nbits, Template, TemplateKind, TemplateTx, VERSION_ROLLING_MASK, merkle,
 };
 
-/// The answer as the node wrote it; what is not needed here is skipped.
+/// The answer as the node wrote it; fields that are not needed are skipped.
 #[derive(Debug, Deserialize)]
 pub struct RawTemplate<'a> {
     version: i64,
@@ -25,7 +25,7 @@ pub struct RawTemplate<'a> {
     /// Version bits that a block must have.
     #[serde(default)]
     vbrequired: u32,
-    /// What the node would like to see in the coinbase; no node of today wants anything.
+    /// What the node would like to have in the coinbase; no current node wants anything.
     #[serde(borrow, default)]
     coinbaseaux: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
     previousblockhash: &'a str,
@@ -57,7 +57,7 @@ struct RawTx<'a> {
     weight: Option<u32>,
 }
 
-/// A template, and what is said about it besides.
+/// A template, and what else is known about it.
 #[derive(Debug)]
 pub struct Parsed {
     pub template: Template,
@@ -65,19 +65,19 @@ pub struct Parsed {
     pub(crate) longpollid: Option<Box<str>>,
     /// Transactions left out because of [`Fit`].
     pub(crate) cut: usize,
-    /// Names of what the node would like in the coinbase and does not get there: BIP 22 leaves it
-    /// to the miner, and a DATUM pool to nobody.
+    /// Names of what the node would like to have in the coinbase but does not get: BIP 22 leaves
+    /// that to the miner, and a DATUM pool to nobody.
     pub(crate) unmet: Vec<Box<str>>,
 }
 
-/// What a template may be, and what its node leaves to others.
+/// Limits for a template, and what its node leaves to us.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Fit {
-    /// Transactions that a pool takes.
+    /// As many transactions as a pool accepts.
     pub(crate) transactions: usize,
     /// Bytes of all transactions together.
     pub(crate) size: usize,
-    /// The node says nothing of the witness commitment: it is computed.
+    /// The node does not give the witness commitment, so it is computed.
     pub(crate) computes_commitment: bool,
 }
 
@@ -90,7 +90,7 @@ impl Fit {
 /// What is wrong with a node's template.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum GbtError {
-    #[error("a block must keep the rule {0:?}, which is not known here")]
+    #[error("a block must follow the rule {0:?}, which gatewayd does not know")]
     Rule(String),
     #[error("a block must have version bits that miners may change (vbrequired {0:#010x})")]
     VersionBits(u32),
@@ -100,28 +100,29 @@ pub enum GbtError {
     Bits(String),
     #[error("height {0} is impossible")]
     Height(u32),
-    #[error("transaction {at}: {field} is not what it should be")]
+    #[error("transaction {at}: {field} is invalid")]
     Transaction { at: usize, field: &'static str },
-    #[error("the transactions' {0} adds up to more than a block may have")]
+    #[error("the transactions' total {0} is more than a block may have")]
     Total(&'static str),
-    #[error("coinbasevalue {value} is less than the fees of {fees}, or more than there can be")]
+    #[error("coinbasevalue {value} is less than the fees of {fees}, or more than is possible")]
     CoinbaseValue { value: u64, fees: u64 },
-    #[error("there are segwit transactions or rules, but no (good) default_witness_commitment")]
+    #[error("there are segwit transactions or rules, but no valid default_witness_commitment")]
     WitnessCommitment,
     #[error(
-        "coinbasevalue has {subsidy} sats besides the fees, and block {height} may have {max} there"
+        "coinbasevalue contains {subsidy} sats besides the fees, but block {height} may have only \
+         {max}"
     )]
     Subsidy { subsidy: u64, height: u32, max: u64 },
     #[error(
-        "its chain's time is {ahead_s} s ahead of this machine's clock, and blocks are at most \
-         {FUTURE_MAX} s ahead: one of the two is wrong; see what `date` says here"
+        "its chain's time is {ahead_s} s ahead of this machine's clock, but blocks may be at most \
+         {FUTURE_MAX} s ahead: one of the two clocks is wrong; check `date` on this machine"
     )]
     Future { ahead_s: u32 },
 }
 
 impl Parsed {
-    /// Checks what the chain and the clock have to say; true where the template has this machine's
-    /// time now instead of the node's.
+    /// Checks the template against the chain and the clock; true if this machine's time now
+    /// replaces the node's in it.
     pub(crate) fn check(&mut self, network: Network, unix_now: u32) -> Result<bool, GbtError> {
         let template = &mut self.template;
         let (subsidy, height) = (template.subsidy(), template.height);
@@ -129,16 +130,16 @@ impl Parsed {
         if subsidy > max {
             return Err(GbtError::Subsidy { subsidy, height, max });
         }
-        // A machine that has not been told the time yet says nothing, and a regtest's clock is its
-        // owner's toy.
+        // A machine whose clock is not set yet proves nothing, and on regtest the clock may be
+        // anything.
         if unix_now < CLOCK_MIN || network == Network::Regtest {
             return Ok(false);
         }
         if template.mintime > unix_now.saturating_add(CLOCKS_APART_MAX) {
             return Err(GbtError::Future { ahead_s: template.mintime - unix_now });
         }
-        // A time that is merely behind this clock is valid, and it may be this clock that is wrong:
-        // moved up on its word, blocks would be too new.
+        // A time that is only behind this clock is valid, and this clock may be the wrong one: if
+        // we moved the time up to it, blocks could be too far in the future.
         let is_wrong =
             template.curtime < CLOCK_MIN || template.curtime > unix_now.saturating_add(FUTURE_MAX);
         if is_wrong {
@@ -149,8 +150,8 @@ impl Parsed {
 }
 
 impl RawTemplate<'_> {
-    /// The same without the rules that the operator knows to be no matter of ours. What takes
-    /// another proof of work is none of those.
+    /// The same without the rules that the operator allows us to ignore. One that changes the proof
+    /// of work can never be ignored.
     pub(crate) fn allowing(mut self, allowed: &[Box<str>]) -> Self {
         let is_allowed = |rule: &str| rule != BLAKE2B && allowed.iter().any(|it| **it == *rule);
         self.rules.retain(|rule| !rule.strip_prefix('!').is_some_and(is_allowed));
@@ -162,7 +163,7 @@ impl RawTemplate<'_> {
         self.into_template_that_fits(source, &Fit::POOL)
     }
 
-    /// The same for a node that is not as all others are.
+    /// The same for a node with special limits.
     pub fn into_template_that_fits(
         mut self,
         source: Arc<str>,
@@ -210,8 +211,8 @@ impl RawTemplate<'_> {
         Ok(Parsed { template, longpollid, cut: cut.count, unmet })
     }
 
-    /// A rule marked with `!` changes what a block must be (BIP 9): one that is not known here
-    /// would make blocks that the node refuses.
+    /// A rule marked with `!` changes what a block must be (BIP 9): without knowing it, we would
+    /// make blocks that the node refuses.
     fn check_rules(&self) -> Result<(), GbtError> {
         let forced = self.rules.iter().filter_map(|rule| rule.strip_prefix('!'));
         if let Some(unknown) = forced.into_iter().find(|rule| !RULES.contains(rule)) {
@@ -223,8 +224,8 @@ impl RawTemplate<'_> {
         Ok(())
     }
 
-    /// Drops the last transactions until they fit. A transaction depends on earlier ones only
-    /// (`transactions` checks that), so what is left is whole.
+    /// Drops the last transactions until they fit. A transaction depends only on earlier ones
+    /// (`transactions` checks that), so the rest stays valid.
     fn cut(&mut self, fit: &Fit) -> Cut {
         let sizes = self.transactions.iter().scan(0_usize, |size, tx| {
             *size = size.saturating_add(tx.data.len() / 2);
@@ -311,7 +312,7 @@ impl RawTemplate<'_> {
     }
 }
 
-/// What was left out.
+/// How many transactions were left out.
 struct Cut {
     count: usize,
     fees: u64,
@@ -355,43 +356,43 @@ fn commitment_to(transactions: &[TemplateTx]) -> Box<[u8]> {
     [&COMMITMENT_HEAD[..], &commitment.0].concat().into()
 }
 
-/// What the node says, if that is no more than a block may have.
+/// The node's limit, if that is not more than a block may have.
 fn limit(said: Option<u32>, consensus: u32) -> u32 {
     said.unwrap_or(consensus).min(consensus)
 }
 
 /// The header's version from the node's signed number.
 fn version(version: i64) -> u32 {
-    // Nodes print an i32; its bits are what the header has.
+    // Nodes print an i32 with the same bits as in the header.
     let [a, b, c, d, ..] = version.to_le_bytes();
     u32::from_le_bytes([a, b, c, d])
 }
 
-/// What of a hostile string goes into an error.
+/// How much of a hostile string goes into an error.
 fn excerpt(text: &str) -> String {
     text.chars().take(EXCERPT_LEN).collect()
 }
 
-/// Rules that are kept here.
+/// The rules that we follow.
 const RULES: [&str; 4] = ["csv", "segwit", "taproot", "signet"];
-/// Names of wishes in a log line.
+/// How many names of such wishes go into a log line.
 const UNMET_MAX: usize = 4;
-/// With the coinbase 2^14: a tree of 14 levels, the most that a DATUM pool takes.
+/// With the coinbase 2^14: a tree of 14 levels, the most that a DATUM pool accepts.
 pub const TRANSACTIONS_MAX: usize = 16_383;
 /// All the bitcoins there can be.
 const SATS_MAX: u64 = 21_000_000 * 100_000_000;
-/// OP_RETURN, a push of 36, and BIP 141's mark.
+/// OP_RETURN, a push of 36 bytes, and BIP 141's marker.
 const COMMITMENT_HEAD: [u8; 6] = [0x6A, 0x24, 0xAA, 0x21, 0xA9, 0xED];
 const COMMITMENT_LEN: usize = 38;
-/// Signet's solution may follow; a script of this length is still no burden on a coinbase.
+/// Signet's solution may follow; a script of this length still fits easily into a coinbase.
 const COMMITMENT_LEN_MAX: usize = 600;
 const EXCERPT_LEN: usize = 80;
 /// By consensus a block's time is at most this far ahead, in seconds.
 const FUTURE_MAX: u32 = 2 * 3600;
-/// How far a chain may be ahead of this machine's clock: a clock set to local time, or one that was
-/// off for some hours, must not end mining.
+/// How far a chain may be ahead of this machine's clock: a clock set to local time, or one that is
+/// some hours off, must not stop mining.
 const CLOCKS_APART_MAX: u32 = 86_400;
-/// 2025: a clock that shows less has not been set.
+/// 2025: an earlier clock has not been set.
 const CLOCK_MIN: u32 = 1_735_689_600;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What a new tip's header tells of the next block, before the node has made a template. Pure.
+//! What a new tip's header tells about the next block, before the node has made a template. Pure.
 
 use bitcoin::Network;
 use serde::Deserialize;
@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::headers::{HeaderFault, HeaderFields, ProvenHeader};
 use crate::work::{Hash256, Nbits, Template, TipHeader};
 
-/// `getblockheader`, the part that counts.
+/// `getblockheader`, the part that matters.
 #[derive(Debug, Deserialize)]
 pub(crate) struct RawHeader<'a> {
     hash: &'a str,
@@ -17,13 +17,13 @@ pub(crate) struct RawHeader<'a> {
     mediantime: u32,
     #[serde(default)]
     time: u32,
-    /// Not every kind of node says it.
+    /// Not every kind of node has this field.
     #[serde(default)]
     chainwork: &'a str,
-    /// 2 where the proof of work is another one; only nodes that know such blocks say it.
+    /// 2 for blocks with another proof of work; only nodes that know such blocks have this field.
     #[serde(default)]
     header_version: u32,
-    /// With these the header proves itself; each real node says them.
+    /// With these fields the header proves itself; every real node has them.
     version: Option<i32>,
     merkleroot: Option<&'a str>,
     nonce: Option<u32>,
@@ -31,7 +31,7 @@ pub(crate) struct RawHeader<'a> {
     previousblockhash: Option<&'a str>,
 }
 
-/// The work in a chain, as nodes tell it: a number of 256 bits.
+/// The work in a chain, as nodes report it: a 256-bit number.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct ChainWork([u8; 32]);
 
@@ -42,12 +42,12 @@ impl ChainWork {
         let is_good = !hex.is_empty()
             && padded.len() == 64
             && faster_hex::hex_decode(padded.as_bytes(), &mut bytes).is_ok();
-        // blvm-node says zero when it does not know.
+        // blvm-node reports zero when it does not know.
         let is_good = is_good && bytes != [0; 32];
         is_good.then_some(Self(bytes))
     }
 
-    /// Half of all there can be: nothing that is added or taken away comes to an end.
+    /// Half of the range, so that neither adding nor subtracting overflows.
     pub(crate) const MIDDLE: Self = {
         let mut bytes = [0; 32];
         bytes[0] = 0x80;
@@ -96,17 +96,17 @@ pub(crate) struct Header {
     pub(crate) height: u32,
     pub(crate) bits: Nbits,
     pub(crate) mediantime: u32,
-    /// 0 where the node does not say it.
+    /// 0 if the node does not give it.
     pub(crate) time: u32,
     pub(crate) work: Option<ChainWork>,
-    /// Of another proof of work than SHA-256.
+    /// Its proof of work is not SHA-256.
     pub(crate) is_foreign: bool,
-    /// None where the node does not show it whole.
+    /// None if the node does not show the whole header.
     pub(crate) shown: Option<ProvenHeader>,
 }
 
 impl RawHeader<'_> {
-    /// None when a field is not what it should be.
+    /// None if a field is invalid.
     pub(crate) fn check(&self) -> Option<Header> {
         Some(Header {
             hash: Hash256::from_display_hex(self.hash)?,
@@ -121,7 +121,7 @@ impl RawHeader<'_> {
         })
     }
 
-    /// The header as it proves itself; none where the node does not show all of it.
+    /// The proven header; none if the node does not show all of it.
     pub(crate) fn prove(&self, header: &Header) -> Result<Option<ProvenHeader>, HeaderFault> {
         let fields = || {
             let prevhash = match self.previousblockhash {
@@ -140,7 +140,7 @@ impl RawHeader<'_> {
     }
 }
 
-/// What the last full template taught about the chain.
+/// What the last full template told about the chain.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Learned {
     pub(crate) height: u32,
@@ -154,24 +154,24 @@ impl Learned {
         Self { height: template.height, subsidy: template.subsidy(), version: template.version }
     }
 
-    /// The subsidy at `height`; none when that cannot be told exactly.
+    /// The subsidy at `height`; none if it cannot be computed exactly.
     fn subsidy_at(&self, height: u32, network: Network) -> Option<u64> {
         let interval = halving_interval(network);
-        // Going back over a halving would have to undo a rounding.
+        // Going back across a halving would have to undo a rounding.
         let halvings = (height / interval).checked_sub(self.height / interval)?;
         Some(self.subsidy.checked_shr(halvings).unwrap_or(0))
     }
 }
 
-/// All that subsidy-only work on `tip` needs; none where only a template can tell.
+/// Everything that subsidy-only work on `tip` needs; none if only a template can tell.
 pub(crate) fn next_block(
     tip: &Header,
     learned: &Learned,
     network: Network,
     unix_now: u32,
 ) -> Option<TipHeader> {
-    // A signet block is signed in its witness commitment, which a block of its coinbase alone
-    // lacks: Core says bad-signet-blksig.
+    // A signet block is signed in its witness commitment, which a block with only a coinbase lacks:
+    // Core answers bad-signet-blksig.
     (network != Network::Signet).then_some(())?;
     let height = tip.height + 1;
     let mintime = tip.mediantime.saturating_add(1);
@@ -187,13 +187,14 @@ pub(crate) fn next_block(
     })
 }
 
-/// The unix time from which a block on `tip` may be of minimum difficulty, where there are such.
+/// The unix time from which a block on `tip` may have the minimum difficulty, on networks that
+/// allow it.
 pub(crate) fn easy_from(tip: &Header, network: Network) -> Option<u32> {
     let is_known = tip.time > 0 && matches!(network, Network::Testnet | Network::Testnet4);
     is_known.then(|| tip.time.saturating_add(EASY_AFTER + 1))
 }
 
-/// True when the block at `height` surely has its parent's bits.
+/// True if the block at `height` certainly has its parent's bits.
 fn nbits_are_kept(height: u32, network: Network) -> bool {
     match network {
         // No retargeting at all.
@@ -204,13 +205,13 @@ fn nbits_are_kept(height: u32, network: Network) -> bool {
     }
 }
 
-/// The halving interval of a network where the block on a tip can be known from the tip's header
-/// (at most heights: see `next_block`); none elsewhere.
+/// The halving interval of a network where the block after a tip can be derived from the tip's
+/// header (at most heights: see `next_block`); none elsewhere.
 pub(crate) fn empty_blocks(network: Network) -> Option<u32> {
     matches!(network, Network::Bitcoin | Network::Regtest).then(|| halving_interval(network))
 }
 
-/// All that a block at this height may make, in sats.
+/// The most that a block at this height may create, in sats.
 pub(crate) fn subsidy_max(height: u32, network: Network) -> u64 {
     FIRST_SUBSIDY.checked_shr(height / halving_interval(network)).unwrap_or(0)
 }
@@ -220,9 +221,9 @@ fn halving_interval(network: Network) -> u32 {
 }
 
 const FIRST_SUBSIDY: u64 = 50 * 100_000_000;
-/// Nodes that tell versions apart call headers of 80 bytes 0.
+/// Nodes that distinguish header versions use 0 for headers of 80 bytes.
 const HEADER_VERSION_MAX: u32 = 1;
-/// Twice the time that a block should take.
+/// Twice the target time of a block.
 pub(super) const EASY_AFTER: u32 = 1200;
 pub(super) const RETARGET_INTERVAL: u32 = 2016;
 /// BIP 34 heights end long before, and adding 1 cannot overflow.

@@ -1,8 +1,8 @@
 //! What a node's headers prove. Pure.
 //!
-//! A header that is shown whole has its hash and has cost the work that its bits promise, whoever
-//! shows it. What a node says besides, such as its chain's work, proves nothing. On a regtest work
-//! costs nothing and proves as much, so none is asked for.
+//! A complete header proves its hash and the work that its bits stand for, whoever shows it.
+//! Anything else that a node says, such as its chain's work, proves nothing. On regtest, work costs
+//! nothing and proves nothing, so none is required.
 
 use std::collections::VecDeque;
 
@@ -11,7 +11,7 @@ use bitcoin::{CompactTarget, Network};
 use super::header::{ChainWork, EASY_AFTER, RETARGET_INTERVAL};
 use crate::work::{Hash256, Nbits};
 
-/// A header, seen to have the hash that it is known by.
+/// A header that was checked to have the hash that it is known by.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct ProvenHeader {
     pub(crate) hash: Hash256,
@@ -21,7 +21,7 @@ pub(crate) struct ProvenHeader {
     pub(crate) time: u32,
 }
 
-/// The fields of a header of 80 bytes, as a node tells them.
+/// The fields of an 80-byte header, as a node gives them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HeaderFields {
     pub(crate) version: i32,
@@ -35,22 +35,22 @@ pub(crate) struct HeaderFields {
 /// Why a node's headers are not believed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub(crate) enum HeaderFault {
-    #[error("it does not have the hash that it is told by")]
+    #[error("its hash is not the one that the node gave")]
     Hash,
-    #[error("it does not have the proof of work that its bits promise")]
+    #[error("it does not have the proof of work that its bits require")]
     Work,
-    #[error("it is not the one before the next one")]
+    #[error("it is not the parent of the next header")]
     Link,
-    #[error("its height is not that of the one before it and one")]
+    #[error("its height is not its parent's height plus one")]
     Height,
-    #[error("its bits do not follow from those of the block before it")]
+    #[error("its bits do not follow from its parent's")]
     Bits,
-    #[error("the node does not know it, though its own chain is said to be built on it")]
+    #[error("the node does not know it, although its own chain is supposed to be built on it")]
     Missing,
 }
 
 impl HeaderFields {
-    /// The header, if its hash is this one.
+    /// The header, if it has this hash.
     pub(crate) fn prove(&self, hash: Hash256, height: u32) -> Result<ProvenHeader, HeaderFault> {
         let mut header = [0; 80];
         header[..4].copy_from_slice(&self.version.to_le_bytes());
@@ -73,14 +73,14 @@ impl ProvenHeader {
         ChainWork::from_be_bytes(target.to_work().to_be_bytes())
     }
 
-    /// An error without the work that its bits promise. The first block is what it is.
+    /// An error if it lacks the work that its bits require. The first block is exempt.
     fn check_work(&self, network: Network) -> Result<(), HeaderFault> {
         let is_exempt = self.height == 0 || network == Network::Regtest;
         let is_fine = is_exempt || self.bits.target().is_met_by(&self.hash);
         if is_fine { Ok(()) } else { Err(HeaderFault::Work) }
     }
 
-    /// What is wrong with this one upon that one.
+    /// What is wrong with this header as the child of that one.
     pub(crate) fn follows(&self, parent: &Self, network: Network) -> Result<(), HeaderFault> {
         if self.prevhash != parent.hash {
             return Err(HeaderFault::Link);
@@ -93,7 +93,8 @@ impl ProvenHeader {
     }
 }
 
-/// Whether a block of this height and time may have these bits, as far as its parent alone tells.
+/// Whether a block of this height and time may have these bits, as far as its parent alone can
+/// tell.
 pub(crate) fn bits_follow(
     bits: Nbits,
     (height, time): (u32, u32),
@@ -106,10 +107,10 @@ pub(crate) fn bits_follow(
     let ratio = bits.target().difficulty() / parent.bits.target().difficulty();
     let is_retarget = height.is_multiple_of(RETARGET_INTERVAL) && RETARGETED.contains(&ratio);
     match network {
-        // Whose blocks all have one difficulty, or a harder one than the first.
+        // Networks where all blocks have one difficulty, or at least that of the first.
         Network::Regtest => bits.target() <= parent.bits.target(),
-        // Blocks of minimum difficulty come after twenty minutes, and after one of them the
-        // difficulty of before, which the block before it does not tell.
+        // Blocks of minimum difficulty may come after twenty minutes, and after one of them the
+        // former difficulty returns, which its parent does not tell.
         Network::Testnet | Network::Testnet4 => {
             let is_easy = bits.get() == EASIEST && time > parent.time.saturating_add(EASY_AFTER);
             is_retarget || is_easy || parent.bits.get() == EASIEST
@@ -118,11 +119,11 @@ pub(crate) fn bits_follow(
     }
 }
 
-/// A node's headers from its tip down, each the parent of the one before it. Never empty.
+/// A node's headers from its tip down, each the parent of the previous one. Never empty.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct HeaderChain {
     shown: VecDeque<ProvenHeader>,
-    /// There is no more to be asked for.
+    /// There are no more headers to request.
     is_whole: bool,
 }
 
@@ -132,7 +133,7 @@ impl HeaderChain {
         Self { shown: VecDeque::from([tip]), is_whole }
     }
 
-    /// The chain with a new tip: longer than `old` where it builds on that, else begun anew.
+    /// The chain with a new tip: `old` extended if the tip builds on it, or else a new one.
     pub(crate) fn with_tip(
         old: Option<&Self>,
         tip: ProvenHeader,
@@ -154,13 +155,13 @@ impl HeaderChain {
         self.shown.front().expect("a chain has a tip")
     }
 
-    /// The block before the last one that was shown, to be asked for next.
+    /// The parent of the last header shown, to be requested next.
     pub(crate) fn wanted(&self) -> Option<Hash256> {
         let last = self.shown.back().filter(|_| !self.is_whole)?;
         Some(last.prevhash)
     }
 
-    /// Takes the header that was asked for.
+    /// Takes the requested header.
     pub(crate) fn lengthen(
         &mut self,
         parent: ProvenHeader,
@@ -186,12 +187,12 @@ impl HeaderChain {
     }
 }
 
-/// Two weeks of blocks: what a node that was away for so long is compared over, and two seconds of
-/// calls. It costs memory only where nodes disagree.
+/// Two weeks of blocks: enough to compare a node that was away for that long, and two seconds of
+/// calls. It costs memory only when nodes disagree.
 const WALK_MAX: usize = 2016;
-/// Headers kept while the tip moves on.
+/// How many headers are kept while the tip moves on.
 const KEPT: usize = 144;
-/// A factor of four either way, and what the compact form rounds off.
+/// A factor of four either way, and the rounding of the compact form.
 const RETARGETED: std::ops::RangeInclusive<f64> = 0.2499..=4.001;
 /// On test networks.
 const EASIEST: u32 = 0x1d00_ffff;

@@ -1,7 +1,7 @@
-//! One kept HTTP connection to a node: hyper's, driven by whoever asks on it.
+//! One kept-alive HTTP connection to a node: hyper's, driven by its user.
 //!
-//! There is no task that runs it: a call that is dropped closes its connection at once, and one that
-//! waits moves nothing else.
+//! No task runs it: dropping a call closes its connection at once, and a waiting call drives
+//! nothing else.
 
 use std::{
     fmt,
@@ -41,8 +41,8 @@ pub(super) struct Reply {
     pub(super) body: Bytes,
 }
 
-/// An open connection that waits for a request. Nobody shares it: the mutex is never locked, and lets
-/// those who hold a connection be `Sync`, which hyper's is not.
+/// An open connection that waits for a request. It is not shared: the mutex is never locked, and
+/// only makes its owners `Sync`, which hyper's connection is not.
 pub(super) struct HttpConnection(Mutex<Open>);
 
 struct Open {
@@ -68,8 +68,8 @@ impl HttpConnection {
         Ok(Self(Mutex::new(Open { sender, driver, moved })))
     }
 
-    /// Asks, and reads the whole answer; an error where nothing moves for as long as `silence`. Gives
-    /// the connection back if the node keeps it.
+    /// Sends a request and reads the whole answer; an error if nothing moves for as long as
+    /// `silence`. Returns the connection if the node keeps it.
     pub(super) async fn exchange(
         self,
         request: Request<Body>,
@@ -87,12 +87,13 @@ impl HttpConnection {
                     biased;
                     reply = &mut reply => match (reply, fault) {
                         (Ok(reply), _) => break reply,
-                        // The first cause; the other error may only say that it is over.
+                        // The first cause; the other error may only say that the connection is
+                        // closed.
                         (Err(_), Some(fault)) => return Err(told(&fault)),
                         (Err(error), None) => return Err(error),
                     },
                     ended = drive(&mut driver) => {
-                        // Or whoever waits for it would not hear of its end.
+                        // Otherwise whoever waits for it would not notice its end.
                         driver = None;
                         fault = ended.err();
                     }
@@ -100,7 +101,7 @@ impl HttpConnection {
                 }
             }
         };
-        // Who refuses a request that is too long has not read all of it.
+        // A node that refuses a request as too long has not read all of it.
         let is_kept = !sender.is_closed() && reply.status != TOO_LONG;
         let kept = driver
             .filter(|_| is_kept)
@@ -111,7 +112,7 @@ impl HttpConnection {
 
 type Driver = http1::Connection<TokioIo<Counted>, Body>;
 
-/// Moves the connection until it ends; then nothing more.
+/// Drives the connection until it ends, and then stays pending.
 async fn drive(driver: &mut Option<Driver>) -> hyper::Result<()> {
     match driver {
         Some(driver) => driver.await,
@@ -128,7 +129,7 @@ async fn ask(
     let response = sender.send_request(request).await.map_err(|error| told(&error))?;
     let (status, is_plain) = (response.status().as_u16(), is_plain(&response));
     if status == TOO_LONG {
-        // It may close the connection behind it, which would cut the rest off.
+        // It may close the connection after it, which would cut the rest off.
         return Ok(Reply { status, body: Bytes::new() });
     }
     if !is_plain {
@@ -146,7 +147,7 @@ fn is_plain(response: &Response<Incoming>) -> bool {
     encoding.is_none_or(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
-/// Returns when nothing has moved for so long.
+/// Returns when nothing has moved for this long.
 async fn silent(moved: &AtomicU64, limit: Duration) {
     let (mut seen, mut since) = (moved.load(Relaxed), Instant::now());
     while since.elapsed() < limit {
@@ -158,7 +159,7 @@ async fn silent(moved: &AtomicU64, limit: Duration) {
     }
 }
 
-/// An error with what it came from, which hyper leaves out.
+/// An error with its causes, which hyper leaves out.
 fn told(error: &dyn std::error::Error) -> io::Error {
     let mut words = error.to_string();
     let mut source = error.source();
@@ -172,7 +173,7 @@ fn told(error: &dyn std::error::Error) -> io::Error {
     io::Error::other(words)
 }
 
-/// A connection that counts what goes either way.
+/// A connection that counts bytes in both directions.
 struct Counted {
     stream: TcpStream,
     moved: Arc<AtomicU64>,
@@ -231,10 +232,10 @@ impl AsyncWrite for Counted {
     }
 }
 
-const LONG: &str = "the response is longer than any that a node sends";
+const LONG: &str = "the response is longer than any node's";
 const ENCODED: &str =
-    "the response comes in an encoding that was not asked for: let the proxy leave it as it is";
-/// A template of megabytes comes in few pieces. A head may not be longer either: a node's is 150
+    "the response is in an encoding that was not asked for: configure the proxy not to change it";
+/// So that a template of megabytes comes in few pieces. It also limits the head: a node's has 150
 /// bytes, a proxy's a few more.
 const BUFFER_LEN: usize = 64 * 1024;
 

@@ -1,9 +1,9 @@
-//! Talking to a node: its configuration, its errors, one client, and what it says in each of its
-//! languages.
+//! Talking to a node: its configuration, its errors, one client, and its dialects.
 //!
-//! `conn` is the client (`http` a connection of it, `budget` how many there may be), `rpc` the calls that are made through it, `gbt`, `header` and `headers` what
-//! comes of them, `zmq` and `zmtp` the subscription to new blocks, `blvm` blvm-node's dialect and its
-//! NodeAPI. Not here: which node is believed, and what becomes of a block.
+//! `conn` is the client (`http` one of its connections, `budget` how many there may be), `rpc` the
+//! calls made through it, `gbt`, `header` and `headers` their results, `zmq` and `zmtp` the
+//! subscription to new blocks, `blvm` blvm-node's dialect and its NodeAPI. Not here: which node is
+//! believed, and what becomes of a block.
 
 pub mod blvm;
 pub(crate) mod budget;
@@ -31,24 +31,24 @@ pub use self::rpc::ProposeError;
 pub(crate) use self::tip_hint::{TipHint, TipHintSource};
 pub(crate) use self::url::RpcUrl;
 
-/// Names of rules, without the mark of those that are demanded.
+/// Names of rules, without the `!` of mandatory ones.
 pub(crate) type AllowedRules = Arc<[Box<str>]>;
 
 /// One node.
 #[derive(Clone, Eq, PartialEq)]
 pub struct NodeConfig {
-    /// As it is named in logs.
+    /// Its name in logs.
     pub name: Arc<str>,
     pub rpc_url: RpcUrl,
     pub auth: Auth,
     /// `tcp://host:port` of the node's hashblock messages.
     pub zmq_hashblock: Option<String>,
-    /// Only gets found blocks: no templates are asked of it.
+    /// Only gets found blocks: it is not asked for templates.
     pub submit_only: bool,
     pub kind: NodeKind,
 }
 
-/// What speaks there.
+/// Which software it is.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum NodeKind {
     /// Bitcoin Core, Knots.
@@ -61,15 +61,15 @@ pub enum NodeKind {
 /// What only a blvm-node needs.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct BlvmConfig {
-    /// Of its NodeAPI; none: all goes over RPC.
+    /// The socket of its NodeAPI; none: everything goes over RPC.
     pub nodeapi_socket: Option<PathBuf>,
-    /// As whom its NodeAPI knows us.
+    /// Our name at its NodeAPI.
     pub module_id: Arc<str>,
 }
 
 impl fmt::Debug for NodeConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not `auth`: it holds a password.
+        // Not `auth`: it contains a password.
         f.debug_struct("NodeConfig")
             .field("name", &self.name)
             .field("rpc_url", &self.rpc_url.to_string())
@@ -91,7 +91,7 @@ impl NodeConfig {
         matches!(self.kind, NodeKind::Blvm(_))
     }
 
-    /// True where both are asked the same way, in the same dialect.
+    /// True if both are called the same way, in the same dialect.
     pub(crate) fn has_same_rpc(&self, other: &Self) -> bool {
         (&self.name, &self.rpc_url) == (&other.name, &other.rpc_url)
             && self.auth == other.auth

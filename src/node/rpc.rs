@@ -1,4 +1,4 @@
-//! The calls that are made of a node, typed.
+//! The calls made to a node, typed.
 
 use std::{sync::Arc, time::Duration};
 
@@ -58,13 +58,13 @@ pub(crate) async fn node_info(client: &mut RpcClient) -> Result<NodeInfo, NodeEr
     Ok(NodeInfo { network, version, height, headers, is_in_initial_download })
 }
 
-/// What a node says of something, if it does.
+/// What a node says about something, if it does.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Told<T> {
     Yes(T),
     /// It does not know the call.
     Unknown,
-    /// This user may not make the call, or something before the node passes no such call on.
+    /// This user may not make the call, or a proxy in front of the node does not pass it on.
     Forbidden,
     /// It is too busy to say now.
     Later,
@@ -101,7 +101,7 @@ async fn told<T: DeserializeOwned>(
     }
 }
 
-/// The other chain that the node is on, or will go to. Older nodes do not know the call.
+/// The other chain that the node is on, or will change to. Older nodes do not know the call.
 pub(crate) async fn fork(
     client: &mut RpcClient,
     network: Network,
@@ -110,8 +110,8 @@ pub(crate) async fn fork(
     Ok(told.map(|deployments| deployments.fork(network)))
 }
 
-/// Whether the node publishes new blocks' hashes. One that was built without ZeroMQ does not know
-/// the call.
+/// Whether the node publishes the hashes of new blocks. One built without ZeroMQ does not know the
+/// call.
 pub(crate) async fn publishes_blocks(client: &mut RpcClient) -> Result<Told<bool>, NodeError> {
     #[derive(Deserialize)]
     struct Publisher {
@@ -127,7 +127,7 @@ pub(crate) async fn best_hash(client: &mut RpcClient) -> Result<Hash256, NodeErr
     Hash256::from_display_hex(answer.parse()?).ok_or(NodeError::Answer("best block hash"))
 }
 
-/// What waits in the node's mempool, in virtual bytes.
+/// The size of the node's mempool, in virtual bytes.
 pub(crate) async fn mempool_vbytes(client: &mut RpcClient) -> Result<u64, NodeError> {
     #[derive(Deserialize)]
     struct Mempool {
@@ -170,8 +170,8 @@ struct TemplateRequest<'a> {
     data: Option<&'a str>,
 }
 
-/// A template, parsed off the tasks that miners wait for; `longpollid`: once the node has another
-/// one than that.
+/// A template, parsed on a thread that miners do not wait for; with `longpollid`, once the node has
+/// another one than that.
 pub(crate) async fn template(
     client: &mut RpcClient,
     source: Arc<str>,
@@ -188,7 +188,7 @@ pub(crate) async fn template(
         let mut parsed = Box::new(raw.into_template(source)?);
         let (node, told) = (Arc::clone(&parsed.template.source), parsed.template.curtime);
         if parsed.check(network, unix_seconds())? {
-            debug!(%node, told, "the node's clock is hours off: miners get this machine's time");
+            debug!(%node, told, "the node's clock is hours off, so miners get this machine's time");
         }
         Ok(parsed)
     };
@@ -196,7 +196,7 @@ pub(crate) async fn template(
     parsed.map_err(asks_rule)
 }
 
-/// An error that says that the client should keep a rule, as such.
+/// Recognises an error that says that the client should support a rule.
 fn asks_rule(error: NodeError) -> NodeError {
     let rule = match &error {
         NodeError::Rpc(RpcError::Node { code: INVALID_PARAMETER, message }) => {
@@ -220,15 +220,15 @@ pub enum ProposeError {
     /// The node would refuse such a block, for this reason.
     #[error("the node would refuse the block: {0}")]
     Refused(String),
-    /// The proposal was made for a tip that is none any more: neither good nor bad.
+    /// The proposal was made for a tip that is outdated: neither valid nor invalid.
     #[error("the block is not on the node's tip")]
     Stale,
     #[error("the node gave no verdict: {0}")]
     Unanswered(String),
 }
 
-/// Asks `node` whether it would take a block but for its work. Not for blvm-node: it ignores the
-/// mode, makes a template instead, and says nothing of the block.
+/// Asks `node` whether it would accept a block apart from its work. Not for blvm-node: it ignores
+/// the mode, makes a template instead, and says nothing about the block.
 pub(crate) async fn propose(node: &NodeConfig, block_hex: &str) -> Result<(), ProposeError> {
     let unanswered = |error: RpcError| ProposeError::Unanswered(error.to_string());
     let mut client = RpcClient::new(node, Purpose::Templates);
@@ -243,7 +243,7 @@ pub(crate) async fn propose(node: &NodeConfig, block_hex: &str) -> Result<(), Pr
     }
 }
 
-/// What the node says to a block; `params` is its hex in a list.
+/// The node's answer to a block; `params` is its hex in a list.
 pub(crate) async fn submit_block(
     client: &mut RpcClient,
     params: &RawValue,
@@ -262,16 +262,16 @@ pub(crate) async fn confirmations(client: &mut RpcClient, hash: Hash256) -> Resu
 }
 
 /// Asks the node to build on this block rather than on another of the same height that it saw
-/// first. It may refuse, or not know how: then the race is decided as ever.
+/// first. It may refuse, or not know the call: then the race is decided as usual.
 pub(crate) async fn prefer_block(client: &mut RpcClient, hash: Hash256) -> Result<(), RpcError> {
     let answer = client.call("preciousblock", [hash.to_string()], BLOCK_LIMITS).await?;
     answer.parse_optional::<bool>().map(|_| ())
 }
 
-/// For calls that a node answers at once, unless it connects a block or makes a template on a slow
-/// machine: these hold the lock that it needs. `probe` sees sooner when it is frozen.
+/// For calls that a node answers at once, unless it is connecting a block or making a template on a
+/// slow machine, which hold the lock that it needs. `probe` notices sooner when it is frozen.
 pub(crate) const QUICK_MAX: Duration = Duration::from_secs(10);
-/// A template of a full mempool on a slow machine.
+/// A template from a full mempool on a slow machine.
 const TEMPLATE_MAX: Duration = Duration::from_secs(30);
 /// The node answers when there is something new; the session ends the wait if the node dies.
 pub(crate) const LONG_POLL_MAX: Duration = Duration::from_secs(3600);
@@ -283,6 +283,6 @@ pub(crate) const BLOCK_LIMITS: Limits = Limits {
     call: Duration::from_secs(300),
     // A node on a slow disk may take long to connect a block.
     silence: Duration::from_secs(60),
-    // What is asked has short answers.
+    // These calls have short answers.
     answer_len: 1 << 20,
 };

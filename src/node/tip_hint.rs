@@ -1,4 +1,4 @@
-//! News of a tip, by whichever way a node tells of it.
+//! A hint that there may be a new tip, from any of the ways in which a node announces it.
 
 use std::time::Instant;
 
@@ -6,11 +6,11 @@ use tokio::sync::mpsc;
 
 use crate::{clock::now, work::Hash256};
 
-/// News that the tip may have changed.
+/// A hint that the tip may have changed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TipHint {
     pub(crate) from: TipHintSource,
-    /// When whoever says it knows it.
+    /// The new tip, if the sender knows it.
     pub(crate) tip: Option<Hash256>,
     pub(crate) at: Instant,
 }
@@ -31,9 +31,8 @@ impl TipHint {
     }
 }
 
-/// A broken wait or connection may be all the news that there will be of a dead node: makes whoever
-/// listens see.
+/// A failed wait or connection may be the only sign of a dead node: makes the receiver check.
 pub(crate) fn look_soon(hints: &mpsc::Sender<TipHint>, from: TipHintSource) {
-    // A full queue makes it look as well.
+    // A full queue makes it check as well.
     let _ = hints.try_send(TipHint::new(from, None));
 }

@@ -12,7 +12,7 @@ pub struct RpcUrl {
 }
 
 impl RpcUrl {
-    /// Of host and port, and a path or nothing, which are known to be that.
+    /// From host and port and an optional path, already checked.
     pub(crate) fn of(address: &str, path: &str) -> Self {
         Self { address: address.into(), path: if path.is_empty() { "/" } else { path }.into() }
     }
@@ -22,14 +22,14 @@ impl RpcUrl {
         &self.address
     }
 
-    /// True where it leads to this machine, whatever a resolver says.
+    /// True if it certainly leads to this machine, whatever a resolver says.
     pub(crate) fn is_local(&self) -> bool {
         let Some((name, _port)) = self.address.rsplit_once(':') else { return false };
         let ip = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
         name == "localhost" || ip.is_ok_and(|ip| ip.to_canonical().is_loopback())
     }
 
-    /// With its first slash.
+    /// With its leading slash.
     pub(crate) fn path(&self) -> &str {
         &self.path
     }

@@ -1,7 +1,7 @@
-//! A node's `hashblock` messages: the fastest news of a new tip.
+//! A node's `hashblock` messages: the fastest way to hear of a new tip.
 //!
-//! ZeroMQ's silence means nothing: a subscriber hears of neither a wrong address nor a dead node.
-//! So these are hints, besides long and slow polls.
+//! Silence means nothing in ZeroMQ: a subscriber is not told of a wrong address or a dead node. So
+//! these are only hints, besides long polls and slow polls.
 
 use std::{
     io,
@@ -30,7 +30,7 @@ use crate::{
     work::{Allowance, Hash256},
 };
 
-/// What was said last of a node's ZeroMQ: how it is now is news only if that is something else.
+/// What was logged last about a node's ZeroMQ: its state is logged again only if it changes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ZmqReport(Arc<AtomicU8>);
 
@@ -56,12 +56,12 @@ enum ZmqError {
 }
 
 impl ZmqError {
-    /// What no node does.
+    /// Something that no node does.
     fn is_fault(&self) -> bool {
         matches!(self, Self::Zmtp(error) if error.is_fault())
     }
 
-    /// The other side is gone.
+    /// The receiver of hints is gone.
     fn is_end(&self) -> bool {
         matches!(self, Self::Ended | Self::Io(_))
     }
@@ -70,15 +70,16 @@ impl ZmqError {
         match self {
             Self::Zmtp(error) => error.advice(),
             _ => {
-                "see whether the node runs, and whether zmq_hashblock is the address of its \
+                "check that the node is running, and that zmq_hashblock is the address of its \
                  zmqpubhashblock"
             }
         }
     }
 }
 
-/// Subscribes to what the node publishes, if it does, for as long as the receiver of `hints` lives.
-/// `is_telling` is no longer true when the subscription fails; `on_fault` hears of what no node does.
+/// Subscribes to the node's new blocks for as long as the receiver of `hints` exists. `is_telling`
+/// becomes false when the subscription fails; `on_fault` is told when the peer does something that
+/// no node does.
 pub(crate) async fn listen(
     node: NodeConfig,
     hints: mpsc::Sender<TipHint>,
@@ -90,7 +91,7 @@ pub(crate) async fn listen(
     loop {
         let since = Instant::now();
         let is_open = || {
-            // One that is known to misbehave has to tell of a block first.
+            // One that is known to misbehave has to announce a block first.
             if said.0.load(Relaxed) != FAULTY && said.is_news(LISTENS) {
                 info!(%node, %endpoint, "listening for new blocks over ZeroMQ");
             }
@@ -125,12 +126,12 @@ pub(crate) async fn listen(
     }
 }
 
-/// Whether ZeroMQ tells of tips: then nothing else has to.
+/// Whether ZeroMQ announces tips: then nothing else has to.
 pub(crate) struct ZmqWatch {
     pub(crate) is_telling: watch::Sender<bool>,
-    /// When it should have told of a tip that came another way.
+    /// When it should have announced a tip that was noticed by other means.
     pub(crate) due: Option<Instant>,
-    /// The last tip that it told of.
+    /// The last tip that it announced.
     last: Option<Hash256>,
 }
 
@@ -144,7 +145,7 @@ impl ZmqWatch {
         self.tell(tip.is_some());
     }
 
-    /// There is a new tip, whoever told of it.
+    /// There is a new tip, whoever announced it.
     pub(crate) fn on_tip(&mut self, tip: Hash256) {
         if self.last != Some(tip) && *self.is_telling.borrow() {
             self.due.get_or_insert_with(|| Instant::now() + GRACE);
@@ -213,7 +214,7 @@ async fn receive(
             if block.missed > 0 {
                 debug!(missed = block.missed, "ZeroMQ: messages were lost");
             }
-            // A full queue has a hint in it already, and one is enough.
+            // A full queue already contains a hint, and one is enough.
             let _ = hints.try_send(TipHint::new(TipHintSource::Zmq, Some(block.hash)));
         }
         if let Err(error) = done {
@@ -242,23 +243,23 @@ async fn until(moment: Option<Instant>) {
 }
 
 const CONNECT_MAX: Duration = Duration::from_secs(5);
-/// What is written is shorter than any socket's buffer.
+/// We write less than fits into any socket's buffer.
 const WRITE_MAX: Duration = Duration::from_secs(5);
 /// Dozens of messages.
 const READ_LEN: usize = 4096;
-/// A node that makes blocks as fast as it can, as on a regtest, needs as many; of more at once the
+/// A node that makes blocks as fast as it can, as on regtest, needs this many; of more at once, the
 /// latest is enough.
 const READS_AT_ONCE: u32 = 50;
 const READ_US: u64 = 2000;
 const WAIT_MIN: Duration = Duration::from_millis(200);
 const WAIT_MAX: Duration = Duration::from_secs(2);
-/// Where something sends what no node does, or hangs up at once again and again, somebody has to
-/// look after it first.
+/// If the peer sends what no node sends, or hangs up at once again and again, somebody has to fix
+/// it first.
 const WAIT_FAULTY: Duration = Duration::from_secs(60);
-/// A node keeps a subscriber for longer.
+/// A node keeps a subscriber for longer than this.
 const STEADY: Duration = Duration::from_secs(10);
 const LISTENS: u8 = 1;
 const FAILED: u8 = 2;
 const FAULTY: u8 = 3;
-/// Other news of a tip may be this much quicker.
+/// A tip may be noticed by other means this much sooner.
 const GRACE: Duration = Duration::from_secs(2);

@@ -1,28 +1,28 @@
-//! The subscriber's side of ZMTP 3.x (rfc.zeromq.org/spec/37), for the one thing that is wanted of a
+//! The subscriber's side of ZMTP 3.x (rfc.zeromq.org/spec/37), for the one thing needed from a
 //! node: its `hashblock` messages. Sans IO; `now` is an argument.
 //!
 //! Such a message is three short frames: the topic, the hash, and a count. A frame's length is
-//! believed only up to that, before anything is kept of it: whatever is longer, more, or something
-//! else ends the talk. Not here: the socket, and when to try again (`zmq`).
+//! checked against that before anything of it is stored: anything longer, additional, or different
+//! ends the session. Not here: the socket, and when to retry (`zmq`).
 
 use std::time::{Duration, Instant};
 
 use crate::work::{Hash256, printable_bytes};
 
-/// One talk with a publisher.
+/// One session with a publisher.
 #[derive(Debug)]
 pub struct Subscriber {
     state: State,
-    /// What came and is not read yet: less than the greeting, or than a frame.
+    /// Received but not parsed yet: less than the greeting, or than a frame.
     inbox: Vec<u8>,
     message: Message,
     block: Option<Block>,
-    /// Of the last message.
+    /// The last message's count.
     sequence: Option<u32>,
     opened_at: Instant,
     heard_at: Instant,
     pinged_at: Option<Instant>,
-    /// The message or the frame that is on its way.
+    /// When the message or frame being received must be complete.
     begun_at: Option<Instant>,
     commands: Commands,
 }
@@ -30,7 +30,7 @@ pub struct Subscriber {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum State {
     Greeting,
-    /// Waits for READY of a peer that speaks 3.`minor`.
+    /// Waits for READY from a peer that speaks 3.`minor`.
     Handshake {
         minor: u8,
     },
@@ -39,7 +39,7 @@ enum State {
     },
 }
 
-/// What has come of a message.
+/// The parts of a message received so far.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Message {
     Nothing,
@@ -51,7 +51,7 @@ enum Message {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Block {
     pub(crate) hash: Hash256,
-    /// Messages between this and the one before it that never came.
+    /// How many messages were lost between the previous one and this.
     pub(crate) missed: u32,
 }
 
@@ -62,35 +62,35 @@ struct Commands {
     count: usize,
 }
 
-/// Why a talk is over.
+/// Why a session ended.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ZmtpError {
-    #[error("what answers there does not speak ZeroMQ: it begins with {0:?}")]
+    #[error("what answers there does not speak ZeroMQ: it starts with {0:?}")]
     NotZmtp(String),
-    #[error("it speaks version {0} of ZeroMQ's protocol, and 3 is the least that will do")]
+    #[error("it speaks version {0} of ZeroMQ's protocol, but at least 3 is needed")]
     Old(u8),
-    #[error("it wants the security mechanism {0:?}, and a node's publisher has none (\"NULL\")")]
+    #[error("it requires the security mechanism {0:?}, but a node's publisher has none (\"NULL\")")]
     Mechanism(String),
     #[error("it refuses subscribers: {0:?}")]
     Refused(String),
-    #[error("it is a {0:?} socket and no publisher")]
+    #[error("it is a {0:?} socket, not a publisher")]
     Socket(String),
-    #[error("it announces a {what} of {length} bytes, and {max} are the most that a node sends")]
+    #[error("it announces a {what} of {length} bytes, but a node sends at most {max}")]
     TooLong { what: &'static str, length: u64, max: u64 },
-    #[error("it sends a message that is not of a block: {0}")]
+    #[error("it sends a message that is not about a block: {0}")]
     Shape(&'static str),
     #[error("it sends {0}")]
     Malformed(&'static str),
     #[error("it sends more than {COMMANDS_MAX} commands in {COMMANDS_PERIOD:?}")]
     Flood,
-    #[error("its {what} is not there after {limit:?}")]
+    #[error("its {what} has not arrived after {limit:?}")]
     Slow { what: &'static str, limit: Duration },
     #[error("it has not answered a PING for {PONG_MAX:?}")]
     Silent,
 }
 
 impl ZmtpError {
-    /// True for what no node does, however busy it is.
+    /// True for things that no node does, however busy it is.
     pub(crate) fn is_fault(&self) -> bool {
         !matches!(self, Self::Slow { what: HANDSHAKE, .. } | Self::Silent)
     }
@@ -99,28 +99,28 @@ impl ZmtpError {
     pub(crate) fn advice(&self) -> &'static str {
         match self {
             Self::Slow { what: HANDSHAKE, .. } | Self::Silent => {
-                "see whether the node hangs, and whether zmq_hashblock is the address of its \
+                "check whether the node hangs, and that zmq_hashblock is the address of its \
                  zmqpubhashblock"
             }
             Self::NotZmtp(_) => {
                 "set zmq_hashblock to the address of the node's zmqpubhashblock (bitcoin-cli \
-                 getzmqnotifications), which is not that of its RPC"
+                 getzmqnotifications), which differs from that of its RPC"
             }
             _ => {
-                "no node sends that: see what listens there, and set zmq_hashblock to the address \
-                 of the node's zmqpubhashblock (bitcoin-cli getzmqnotifications)"
+                "no node sends that: check what listens there, and set zmq_hashblock to the \
+                 address of the node's zmqpubhashblock (bitcoin-cli getzmqnotifications)"
             }
         }
     }
 }
 
 impl Subscriber {
-    /// Begins a talk; what is to be sent comes to `out`.
+    /// Begins a session; what is to be sent is appended to `out`.
     pub fn new(now: Instant, out: &mut Vec<u8>) -> Self {
         out.extend_from_slice(&SIGNATURE);
         out.extend_from_slice(&VERSION);
         out.extend_from_slice(&NULL);
-        // Not a server, and filler.
+        // We are not the server; the rest is filler.
         out.resize(out.len() + GREETING_LEN - SERVER_AT, 0);
         Self {
             state: State::Greeting,
@@ -136,7 +136,7 @@ impl Subscriber {
         }
     }
 
-    /// Takes what came. An error ends the talk; what was told before it counts.
+    /// Takes received bytes. An error ends the session; blocks announced before it still count.
     pub fn on_bytes(
         &mut self,
         bytes: &[u8],
@@ -156,12 +156,12 @@ impl Subscriber {
         Ok(())
     }
 
-    /// The last block of those that were told of since this was asked.
+    /// The last block announced since the previous call.
     pub fn take_block(&mut self) -> Option<Block> {
         self.block.take()
     }
 
-    /// True once the publisher knows what is wanted.
+    /// True once the subscription has been sent.
     pub fn is_open(&self) -> bool {
         matches!(self.state, State::Open { .. })
     }
@@ -180,7 +180,7 @@ impl Subscriber {
         whole.into_iter().chain(alive).min()
     }
 
-    /// Asks a peer that is silent whether it is there; an error where it let a time pass.
+    /// Pings a silent peer; an error if a time limit has passed.
     pub fn on_deadline(&mut self, now: Instant, out: &mut Vec<u8>) -> Result<(), ZmtpError> {
         let is_over = |since: Instant, limit| now.saturating_duration_since(since) >= limit;
         let State::Open { minor } = self.state else {
@@ -202,8 +202,8 @@ impl Subscriber {
         Ok(())
     }
 
-    /// Takes what is next in the inbox from `at` on: how long it was, or none while there is more to
-    /// come.
+    /// Takes what is next in the inbox from `at` on: returns its length, or none if it is
+    /// incomplete.
     fn on_next(
         &mut self,
         at: usize,
@@ -234,7 +234,7 @@ impl Subscriber {
         Ok(Some(end - at))
     }
 
-    /// The first 64 bytes, told to be wrong as soon as they are.
+    /// The first 64 bytes, refused as soon as one of them is wrong.
     fn on_greeting(&mut self, out: &mut Vec<u8>) -> Result<Option<usize>, ZmtpError> {
         let told = &self.inbox[..self.inbox.len().min(GREETING_LEN)];
         let is_wrong = |at: usize, byte| told.get(at).is_some_and(|told| *told != byte);
@@ -259,7 +259,7 @@ impl Subscriber {
         Ok(Some(GREETING_LEN))
     }
 
-    /// Refuses a frame by its first bytes, so that nothing is kept of one that is too long.
+    /// Refuses a frame by its first bytes, so that nothing of one that is too long is stored.
     fn expect(&self, frame: &Head) -> Result<(), ZmtpError> {
         if frame.is_command {
             return Ok(());
@@ -290,7 +290,7 @@ impl Subscriber {
             Message::Topic => {
                 let hash = <[u8; HASH_LEN]>::try_from(part);
                 let mut hash = hash.map_err(|_| ZmtpError::Shape("it has no hash"))?;
-                // As RPC shows it: reversed.
+                // Reversed, as RPC shows it.
                 hash.reverse();
                 Message::Hash(Hash256(hash))
             }
@@ -306,7 +306,7 @@ impl Subscriber {
 
     fn on_block(&mut self, hash: Hash256, sequence: u32) {
         let last = self.sequence.replace(sequence);
-        // A count that goes back is another publisher's, or starts anew.
+        // A count that goes backwards is another publisher's, or was reset.
         let missed = last.and_then(|last| sequence.checked_sub(last)?.checked_sub(1));
         let unread = self.block.map_or(0, |block| block.missed);
         self.block = Some(Block { hash, missed: missed.unwrap_or(0).saturating_add(unread) });
@@ -334,10 +334,10 @@ impl Subscriber {
             }
             (_, b"PING") => {
                 let context = data.get(NO_TTL.len()..).filter(|it| it.len() <= PING_CONTEXT_MAX);
-                command(b"PONG", context.ok_or(ZmtpError::Malformed("a PING that is none"))?, out);
+                command(b"PONG", context.ok_or(ZmtpError::Malformed("an invalid PING"))?, out);
                 Ok(())
             }
-            // PONG, and what a later version may know.
+            // PONG, and commands of later versions.
             _ => Ok(()),
         }
     }
@@ -362,12 +362,12 @@ struct Head {
 }
 
 impl Head {
-    /// None while there is more to come.
+    /// None while it is incomplete.
     fn decode(bytes: &[u8]) -> Result<Option<Self>, ZmtpError> {
         let Some(flags) = bytes.first() else { return Ok(None) };
         let (has_more, is_command) = (flags & MORE != 0, flags & COMMAND != 0);
         if flags & !(MORE | LONG | COMMAND) != 0 {
-            return Err(ZmtpError::Malformed("a frame with flags that are reserved"));
+            return Err(ZmtpError::Malformed("a frame with reserved flags"));
         }
         if has_more && is_command {
             return Err(ZmtpError::Malformed("a command in several frames"));
@@ -392,11 +392,11 @@ impl Head {
     }
 }
 
-/// READY's properties: the socket is one that publishes.
+/// Checks in READY's properties that the socket is a publisher.
 fn see_publisher(mut data: &[u8]) -> Result<(), ZmtpError> {
     while !data.is_empty() {
         let (name, value, rest) =
-            split_property(data).ok_or(ZmtpError::Malformed("a READY that does not parse"))?;
+            split_property(data).ok_or(ZmtpError::Malformed("a READY that cannot be parsed"))?;
         if name.eq_ignore_ascii_case(b"Socket-Type") {
             let is_publisher = matches!(value, b"PUB" | b"XPUB");
             return if is_publisher { Ok(()) } else { Err(ZmtpError::Socket(excerpt(value))) };
@@ -415,14 +415,15 @@ fn split_property(data: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     Some((name, value, rest))
 }
 
-/// A name behind its length, and what follows it.
+/// A name after its length, and what follows it.
 fn split_name(body: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = body.split_first()?;
     let (name, rest) = rest.split_at_checked((*length).into())?;
     (!name.is_empty()).then_some((name, rest))
 }
 
-/// Says what is wanted, as the peer's version has it: a command since 3.1, before it a message.
+/// Subscribes in the way of the peer's version: with a command since 3.1, before that with a
+/// message.
 fn subscribe(minor: u8, out: &mut Vec<u8>) {
     if minor > 0 {
         return command(b"SUBSCRIBE", TOPIC, out);
@@ -443,7 +444,7 @@ fn command(name: &[u8], data: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(data);
 }
 
-/// What of a hostile text goes into an error.
+/// How much of a hostile text goes into an error.
 fn excerpt(bytes: &[u8]) -> String {
     printable_bytes(bytes, EXCERPT_LEN)
 }
@@ -451,7 +452,8 @@ fn excerpt(bytes: &[u8]) -> String {
 const SIGNATURE: [u8; 10] = [0xFF, 0, 0, 0, 0, 0, 0, 0, 0, 0x7F];
 const VERSION: [u8; 2] = [3, 1];
 const NULL: [u8; 20] = *b"NULL\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
-/// Places in the greeting: behind the mechanism come a byte that says who is the server, and filler.
+/// Offsets in the greeting: after the mechanism come a byte that says who is the server, and
+/// filler.
 const MAJOR_AT: usize = 10;
 const MINOR_AT: usize = 11;
 const MECHANISM_AT: usize = 12;
@@ -466,21 +468,21 @@ const SUBSCRIPTION_LEN: u8 = 10;
 /// The longest part of a message.
 const HASH_LEN: usize = 32;
 const SEQUENCE_LEN: usize = 4;
-/// READY may tell an identity of 255 bytes and a few more properties; libzmq's has 27 bytes.
+/// READY may contain an identity of 255 bytes and a few more properties; libzmq's has 27 bytes.
 const COMMAND_LEN_MAX: usize = 512;
-/// By the protocol.
+/// Fixed by the protocol.
 const PING_CONTEXT_MAX: usize = 16;
 /// A PING's first two bytes: the time to live, which we leave to the peer.
 const NO_TTL: [u8; 2] = [0, 0];
-/// A node sends none but answers to ours; other publishers may send a PING a second.
+/// A node only answers ours; other publishers may send a PING a second.
 const COMMANDS_MAX: usize = 120;
 const COMMANDS_PERIOD: Duration = Duration::from_secs(60);
-/// Connected, a node takes milliseconds.
+/// Once connected, a node takes milliseconds.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 const HANDSHAKE: &str = "greeting";
 /// A message leaves the node in one piece.
 const MESSAGE_MAX: Duration = Duration::from_secs(5);
-/// A host that vanished is noticed in a minute; between blocks there is nothing else to hear.
+/// A host that vanished is noticed within a minute; between blocks nothing else is sent.
 const PING_AFTER: Duration = Duration::from_secs(30);
 const PONG_MAX: Duration = Duration::from_secs(30);
 const EXCERPT_LEN: usize = 40;

@@ -1,21 +1,22 @@
-//! Which block chain is mined on, when nodes are on several. Pure; `now` is an argument.
+//! Chooses the block chain to mine on when nodes are on several. Pure; `now` is an argument.
 
 use std::time::{Duration, Instant};
 
 use bitcoin::Network;
 
-/// Chooses once. One node that changes its chain later is not followed; all of them are.
+/// Chooses once. A single node that later changes its chain is not followed; all of them together
+/// are.
 #[derive(Debug, Default)]
 pub(super) struct ChainChoice {
     chosen: Option<Network>,
-    /// When the first node was heard of that is on a chain to choose from.
+    /// When the first node on an eligible chain answered.
     since: Option<Instant>,
 }
 
 impl ChainChoice {
-    /// The chain to mine on: one of `allowed` (of any, if that is empty) that most nodes are on,
-    /// or of several such the one of the most preferred node. `known` has what each node said, in
-    /// order of preference. Where there is a choice, all nodes get a while to say theirs.
+    /// The chain to mine on: the one among `allowed` (any, if that is empty) that most nodes are
+    /// on, or in a tie that of the most preferred node. `known` has each node's answer, in order of
+    /// preference. If there is a choice, all nodes get some time to answer.
     pub(super) fn choose(
         &mut self,
         allowed: &[Network],
@@ -46,14 +47,14 @@ impl ChainChoice {
     }
 }
 
-/// The first one of those that are there most often.
+/// The first of the most frequent ones.
 fn most_common(all: &[Network]) -> Option<Network> {
     let count = |network: &Network| all.iter().filter(|other| *other == network).count();
-    // Of equals, `max_by_key` takes the last one.
+    // In a tie, `max_by_key` returns the last one.
     all.iter().rev().max_by_key(|network| count(network)).copied()
 }
 
-/// A node that runs answers by then.
+/// A running node answers within this time.
 const WAIT_MAX: Duration = Duration::from_secs(3);
 
 #[cfg(test)]

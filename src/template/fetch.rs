@@ -1,24 +1,24 @@
-//! A template that is asked for, and one that came in.
+//! A request for a template, and its result.
 
 use std::time::Duration;
 
 use crate::node::gbt::Parsed;
 
-/// For a template.
+/// A request for a template.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Request {
     /// Who fetches it.
     pub(super) lane: usize,
-    /// Of this one, counted in its lane.
+    /// This request's number within its lane.
     pub(super) id: u64,
-    /// What [`Progress`](super::progress::Progress) counts, when it was made.
+    /// The generation of [`Progress`](super::progress::Progress) when it was made.
     pub(super) generation: u64,
 }
 
-/// A template that came in.
+/// A template that was fetched.
 #[derive(Debug)]
 pub(super) struct Fetched {
-    /// The one that it answers.
+    /// The request that it answers.
     pub(super) request: Request,
     pub(super) parsed: Box<Parsed>,
     pub(super) took: Duration,

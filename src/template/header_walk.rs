@@ -1,4 +1,4 @@
-//! Asks a node for headers below its tip, one after another, while nodes are to be compared.
+//! Requests headers below a node's tip, one after another, while nodes have to be compared.
 
 use std::time::Duration;
 
@@ -8,7 +8,8 @@ use tokio::{sync::mpsc, time::sleep};
 use super::Outlet;
 use crate::node::{HeaderFault, NodeError, RpcError, conn::RpcClient, error::is_busy, rpc};
 
-/// Follows the node's chain down whenever that is wanted; an error, through `answers`, ends it.
+/// Follows the node's chain down whenever that is needed; an error, sent through `answers`, ends
+/// it.
 pub(super) async fn run<T>(
     mut client: RpcClient,
     network: Network,
@@ -36,17 +37,17 @@ pub(super) async fn run<T>(
             continue;
         }
         let missing = || NodeError::Header(next, HeaderFault::Missing);
-        // One that is known and not shown whole is as good as none.
+        // A header that is not shown whole is as good as none.
         let shown = answer.and_then(|header| header.and_then(|it| it.shown).ok_or_else(missing));
         if let Err(error) = shown.and_then(|shown| outlet.lengthen(shown, network)) {
-            // Whoever serves the node ends with that.
+            // The node's session ends with that.
             let _ = answers.send(Err(error)).await;
             return;
         }
     }
 }
 
-/// A node that has too much to do is no worse a node: headers can wait.
+/// A busy node is not a worse node: headers can wait.
 fn is_passing(error: &RpcError) -> bool {
     match error {
         RpcError::Timeout { .. } => true,

@@ -1,7 +1,8 @@
 //! What to mine on: templates and tips from the operator's nodes, in order of preference.
 //!
-//! Every source runs all the time, so that the next one can take over at once; `supervisor` passes on
-//! what the chosen one says. Not here: what is made of a template, and where found blocks go.
+//! All sources run all the time, so that the next one can take over at once; `supervisor` passes on
+//! what the chosen one provides. Not here: how jobs are made from a template, and where found
+//! blocks go.
 
 mod bitcoind;
 mod blvm;
@@ -37,24 +38,24 @@ use crate::node::{AllowedRules, NodeConfig};
 pub struct TemplateConfig {
     /// In order of preference.
     pub nodes: Vec<NodeConfig>,
-    /// New full work this often between blocks.
+    /// How often there is new full work between blocks.
     pub refresh: Duration,
-    /// Rules that a template may demand though they are not known here.
+    /// Rules that a template may require although we do not know them.
     pub allow_rules: AllowedRules,
-    /// Chains that the payout address is for; none: any.
+    /// Chains that the payout address is valid on; none: any.
     pub chains: Vec<Network>,
 }
 
 impl TemplateConfig {
-    /// The nodes that templates are asked of.
+    /// The nodes that are asked for templates.
     fn sources(&self) -> impl Iterator<Item = &NodeConfig> + Clone {
         self.nodes.iter().filter(|node| !node.submit_only)
     }
 }
 
-/// Something that gives templates.
+/// Something that provides templates.
 pub(crate) trait TemplateSource: Send + 'static {
-    /// Works until it is dropped. Says all it learns through `outlet`, and looks for a new tip
+    /// Runs until it is dropped. Publishes everything through `outlet`, and checks for a new tip
     /// whenever `notices` changes.
     fn run(
         self: Box<Self>,

@@ -1,4 +1,4 @@
-//! What is said of a node in the log.
+//! What is logged about a node.
 
 use std::{mem::discriminant, sync::Arc, time::Duration};
 
@@ -15,12 +15,12 @@ use crate::{
     work::Template,
 };
 
-/// Says each trouble once, and again when it has come again or lasts.
+/// Logs each problem once, and again when it comes back or persists.
 pub(super) struct NodeLog {
     node: Arc<str>,
     said: Vec<Trouble>,
     down_since: Option<Instant>,
-    /// This outage was spoken of.
+    /// This outage was logged.
     is_outage_said: bool,
     mempool_said: bool,
     cut_said: bool,
@@ -29,18 +29,18 @@ pub(super) struct NodeLog {
     deaf: NoticeLimit<&'static str>,
 }
 
-/// One that was spoken of.
+/// A problem that was logged.
 struct Trouble {
     error: NodeError,
     at: Instant,
-    /// How often of late, in so many outages.
+    /// How often recently, counted in outages.
     times: u32,
     /// The node has given work since.
     is_over: bool,
 }
 
 impl Trouble {
-    /// When it is worth a word again.
+    /// When to log it again.
     fn is_due(&self) -> bool {
         let quiet = match (self.is_over, self.times) {
             (true, ..OFTEN) => return true,
@@ -75,7 +75,7 @@ impl NodeLog {
             return;
         }
         let advice = error.advice();
-        warn!(%node, error = %what, advice, "no work from the node; retrying until it gives some");
+        warn!(%node, error = %what, advice, "no work from the node; retrying");
         self.is_outage_said = true;
         let old = old.map(|at| self.said.swap_remove(at));
         let recent = old.filter(|old| old.is_over && old.at.elapsed() < QUIET_OFTEN);
@@ -91,10 +91,10 @@ impl NodeLog {
         !self.mempool_said
     }
 
-    /// A template of this weight has room; what waits in the mempool tells whether that is odd.
+    /// A template of this weight has room; the mempool tells whether that is odd.
     pub(super) fn mempool(&mut self, weight: u32, waiting_vbytes: Result<u64, NodeError>) {
         let (node, Ok(waiting_vbytes)) = (&self.node, waiting_vbytes) else {
-            // It does not tell, or may not: asking on would fill its log.
+            // It cannot or may not tell: asking again would fill its log.
             self.mempool_said = true;
             return;
         };
@@ -104,13 +104,13 @@ impl NodeLog {
         self.mempool_said = true;
         warn!(
             %node, weight, waiting_vbytes,
-            "the node's templates are less than half full though more transactions wait in its \
+            "the node's templates are less than half full although more transactions wait in its \
              mempool, so blocks earn less than they could: set blockmaxweight=3996000 in its \
-             bitcoin.conf (and blockmaxsize=3985000 with Knots), and see blockmintxfee"
+             bitcoin.conf (and blockmaxsize=3985000 with Knots), and check blockmintxfee"
         );
     }
 
-    /// The first template of a session is here.
+    /// The first template of a session has arrived.
     pub(super) fn back(&mut self, template: &Template) {
         self.said.iter_mut().for_each(|said| said.is_over = true);
         let (node, height) = (&self.node, template.height);
@@ -125,7 +125,7 @@ impl NodeLog {
         }
     }
 
-    /// The node goes to another chain, or to none as far as it says.
+    /// The node's other chain has changed, or it has none any more.
     pub(super) fn fork(&mut self, fork: Option<Fork>) {
         let Some(fork) = fork else {
             self.fork.off();
@@ -136,34 +136,35 @@ impl NodeLog {
         }
     }
 
-    /// No news will come by ZeroMQ.
+    /// ZeroMQ will not announce blocks.
     pub(super) fn deaf(&mut self, why: &'static str) {
         if self.deaf.on(why, now()) {
             let node = &self.node;
-            warn!(%node, "ZeroMQ announces no blocks; they are noticed a little later by other means: {why}");
+            warn!(%node, "ZeroMQ announces no blocks, so they are noticed a little later by other \
+                          means: {why}");
         }
     }
 
-    /// ZeroMQ delivers after all.
+    /// ZeroMQ does announce blocks after all.
     pub(super) fn hears(&mut self) {
         if self.deaf.off() {
             info!(node = %self.node, "ZeroMQ announces new blocks now");
         }
     }
 
-    /// So many transactions were left out.
+    /// This many transactions were left out.
     pub(super) fn cut(&mut self, cut: usize) {
         if cut > 0 && !self.cut_said {
             self.cut_said = true;
             warn!(
                 node = %self.node, cut,
-                "the node's template has more transactions than a pool takes; the last ones are \
-                 left out (blockmaxweight makes templates smaller)"
+                "the node's template has more transactions than a pool accepts, so the last ones \
+                 are left out (a lower blockmaxweight makes templates smaller)"
             );
         }
     }
 
-    /// The node wants these in the coinbase.
+    /// The node wants this data in the coinbase.
     pub(super) fn unmet(&mut self, unmet: &[Box<str>]) {
         if !unmet.is_empty() && !self.unmet_said {
             self.unmet_said = true;
@@ -175,7 +176,7 @@ impl NodeLog {
     }
 }
 
-/// Says what kind of node answered.
+/// Logs what kind of node answered.
 pub(super) fn introduce(node: &NodeConfig, info: &NodeInfo, outlet: &Outlet) {
     let was_known = outlet.status().version.is_some();
     let (name, chain, version) = (&node.name, info.network.to_core_arg(), &info.version);
@@ -185,7 +186,8 @@ pub(super) fn introduce(node: &NodeConfig, info: &NodeInfo, outlet: &Outlet) {
     if info.is_in_initial_download && !was_known {
         warn!(
             node = %name, blocks = info.height, headers = info.headers,
-            "the node is in initial block download: work may be late, or wait until it is done"
+            "the node is in initial block download: work may be late, or may not come until it is \
+             done"
         );
     }
     outlet.update(|status| {
@@ -207,11 +209,12 @@ fn is_same_trouble(said: &NodeError, error: &NodeError) -> bool {
     }
 }
 
-/// A trouble that lasts is worth a word this often.
+/// A problem that persists is logged this often.
 const QUIET: Duration = Duration::from_secs(6 * 3600);
-/// There are hardly more that differ.
+/// There are hardly more different problems.
 const TROUBLES_MAX: usize = 8;
-/// In virtual bytes. What waits may be too cheap for the node to mine; less is not worth a word.
+/// In virtual bytes. Waiting transactions may pay too little for the node to mine; less than this
+/// is not worth logging.
 const WAITING_MIN: u64 = 100_000;
 
 #[cfg(test)]

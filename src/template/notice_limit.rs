@@ -1,10 +1,10 @@
-//! What is said of something that comes and goes: a few times, and then now and then. Pure; `now` is
-//! an argument.
+//! Limits log lines about something that comes and goes: a few times at first, then only now and
+//! then. Pure; `now` is an argument.
 
 use std::time::{Duration, Instant};
 
-/// Remembers what was said last, and how often of late. A `Ration` forgets what it said, and would say
-/// again and again that a node is down.
+/// Remembers what was logged last, and how often recently. A `Ration` forgets what it said, and
+/// would say again and again that a node is down.
 #[derive(Debug)]
 pub(super) struct NoticeLimit<T> {
     said: Option<T>,
@@ -19,7 +19,7 @@ impl<T> Default for NoticeLimit<T> {
 }
 
 impl<T: PartialEq> NoticeLimit<T> {
-    /// It is there: true when that is to be said now. Where it is not, a later call may say so.
+    /// It has come: true if that is to be logged now. If not, a later call may say so.
     pub(super) fn on(&mut self, what: T, now: Instant) -> bool {
         if self.said.as_ref() == Some(&what) {
             return false;
@@ -36,13 +36,13 @@ impl<T: PartialEq> NoticeLimit<T> {
         is_due
     }
 
-    /// It is over: true where it was said to be there.
+    /// It has gone: true if its coming was logged.
     pub(super) fn off(&mut self) -> bool {
         self.said.take().is_some()
     }
 }
 
-/// What comes and goes is said so many times, and then not for so long.
+/// Logged this many times, and then not for this long.
 pub(super) const OFTEN: u32 = 5;
 pub(super) const QUIET_OFTEN: Duration = Duration::from_secs(600);
 

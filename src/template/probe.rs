@@ -1,7 +1,7 @@
-//! Whether a node answers at all, asked several times a second.
+//! Checks several times a second whether a node answers at all.
 //!
-//! `uptime` costs a node nothing and waits for none of its locks: a node that makes a template or
-//! connects a block on a slow machine answers it at once, a frozen one does not.
+//! `uptime` costs a node nothing and needs none of its locks: a node that is making a template or
+//! connecting a block on a slow machine answers it at once, a frozen one does not.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::node::{
     tip_hint::look_soon,
 };
 
-/// Keeps [`NodeStatus::late_since`](super::NodeStatus::late_since) true.
+/// Keeps [`NodeStatus::late_since`](super::NodeStatus::late_since) up to date.
 pub(super) async fn watch(mut client: RpcClient, outlet: Outlet, hints: mpsc::Sender<TipHint>) {
     let mut pace = interval(EVERY);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -33,27 +33,27 @@ pub(super) async fn watch(mut client: RpcClient, outlet: Outlet, hints: mpsc::Se
             Ok(answer) => answer,
             Err(_) => {
                 set_late(&outlet, Some(asked_at));
-                // It is waited for: it tells when the node is back.
+                // Its answer is awaited: it tells when the node is back.
                 call.await
             }
         };
         recent.add(asked_at.elapsed());
         match answer {
             Err(RpcError::Forbidden(method)) => {
-                // Each call would be a line in the node's log.
-                debug!(node = %outlet.status().name, "{method} is not allowed: a node that hangs \
-                    is noticed late");
+                // Each refused call would be a line in the node's log.
+                debug!(node = %outlet.status().name, "{method} is not allowed, so a node that \
+                                                      hangs is noticed late");
                 set_late(&outlet, None);
                 return;
             }
             Err(
                 error @ (RpcError::Io { .. } | RpcError::Connect { .. } | RpcError::Timeout { .. }),
             ) => {
-                debug!(node = %outlet.status().name, %error, "no sign of life");
+                debug!(node = %outlet.status().name, %error, "the node does not answer");
                 set_late(&outlet, Some(asked_at));
                 look_soon(&hints, TipHintSource::SlowPoll);
             }
-            // Any answer is one.
+            // Any answer is a sign of life.
             Ok(_) | Err(_) => set_late(&outlet, None),
         }
     }
@@ -65,7 +65,7 @@ fn set_late(outlet: &Outlet, since: Option<Instant>) {
     }
 }
 
-/// What the last answers took. A node that always takes long is slow, not silent.
+/// How long the last answers took. A node that always takes long is slow, not silent.
 #[derive(Debug, Default)]
 struct Recent([Duration; 4]);
 
@@ -81,11 +81,11 @@ impl Recent {
     }
 }
 
-/// With [`LATE_AFTER`] below a second: that is how soon another node should take over.
+/// Together with [`LATE_AFTER`] below a second: that is how soon another node should take over.
 const EVERY: Duration = Duration::from_millis(250);
-/// What separates a busy machine from a dead one.
+/// The difference between a busy machine and a dead one.
 pub(super) const LATE_AFTER: Duration = Duration::from_millis(500);
-/// By then the session has given the node up.
+/// By then the session has given up on the node.
 const GIVE_UP: Duration = Duration::from_secs(60);
 
 #[cfg(test)]

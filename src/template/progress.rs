@@ -1,4 +1,4 @@
-//! What is known of a node's tip, and what each piece of news makes of it. Pure.
+//! What is known about a node's tip, and how each header and template changes it. Pure.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::{
     work::{Hash256, Template},
 };
 
-/// How far work on a node's tip has got.
+/// How far work on a node's tip has progressed.
 #[derive(Debug)]
 pub(super) struct Progress {
     source: Arc<str>,
@@ -17,14 +17,14 @@ pub(super) struct Progress {
     tip: Option<Hash256>,
     tip_height: Option<u32>,
     learned: Option<Learned>,
-    /// Counts tips; a template asked for before the tip changed may be of the old one.
+    /// Counts tips; a template requested before the tip changed may be on the old one.
     generation: u64,
 }
 
 /// What a header means.
 #[derive(Debug)]
 pub(super) enum HeaderNews {
-    /// It is not the tip, or no more.
+    /// It is not the tip, or not any more.
     NotTip,
     Known,
     /// A new tip, with work on it unless only the node's template can tell.
@@ -34,14 +34,14 @@ pub(super) enum HeaderNews {
 /// What a full template means.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) enum FullNews {
-    /// Work to publish; on a tip of which nobody spoke before, or not.
+    /// Work to publish; `is_new`: on a tip that was not known before.
     Fresh { is_new_tip: bool },
     /// Made before the tip changed.
     Outdated,
 }
 
 impl Progress {
-    /// `learned` before; what another chain taught is worth nothing here.
+    /// `learned` before; what was learnt from another chain does not apply here.
     pub(super) fn new(
         source: Arc<str>,
         network: Network,
@@ -55,7 +55,8 @@ impl Progress {
         self.tip
     }
 
-    /// Whether a template is for the block after the tip: of both, the hash before it and its height.
+    /// Whether a template is for the block after the tip: compares the previous hash and the
+    /// height.
     pub(super) fn is_next(&self, template: &Template) -> bool {
         self.tip == Some(template.prevhash)
             && self.tip_height.and_then(|height| height.checked_add(1)) == Some(template.height)
@@ -65,12 +66,12 @@ impl Progress {
         self.generation
     }
 
-    /// What full templates taught, and of which chain.
+    /// What was learnt from full templates, and on which chain.
     pub(super) fn learned(&self) -> Option<(Network, Learned)> {
         self.learned.map(|learned| (self.network, learned))
     }
 
-    /// The height of the tip, once known by a template.
+    /// The height of the tip, once known from a template.
     pub(super) fn on_header(&mut self, header: &Header, unix_now: u32) -> HeaderNews {
         if header.confirmations != 1 {
             return HeaderNews::NotTip;
@@ -87,7 +88,7 @@ impl Progress {
         HeaderNews::NewTip(next.map(|next| Template::tip(Arc::clone(&self.source), &next)))
     }
 
-    /// `generation` is what it was when the template was asked for.
+    /// `generation` is its value when the template was requested.
     pub(super) fn on_full(&mut self, template: &Template, generation: u64) -> FullNews {
         let is_new_tip = self.tip != Some(template.prevhash);
         if is_new_tip && generation != self.generation {

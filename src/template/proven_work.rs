@@ -1,7 +1,7 @@
-//! What is believed of the nodes' chains: as much work as their headers show. Pure.
+//! How much work the nodes' chains are credited with: as much as their headers prove. Pure.
 //!
-//! All works are counted from one block, at which counting began. A node whose tip does not hang
-//! together with what is known is asked for the headers below it, until they meet.
+//! All work is counted from one block, where counting began. A node whose tip does not connect to
+//! the known headers is asked for the headers below it, until they meet.
 
 use std::{
     cmp::Ordering,
@@ -29,11 +29,11 @@ pub(super) struct ProvenWork {
 #[derive(Clone, Debug)]
 struct KnownBlock {
     work: ChainWork,
-    /// None of one that is only known as another one's parent.
+    /// None for a block that is only known as another one's parent.
     shown: Option<ProvenHeader>,
 }
 
-/// What a source says of itself.
+/// What a source claims.
 #[derive(Debug)]
 pub(super) struct SourceClaim {
     pub(super) is_ready: bool,
@@ -45,7 +45,7 @@ pub(super) struct SourceClaim {
 }
 
 impl SourceClaim {
-    /// There is nothing more to be had of its chain.
+    /// There are no more headers to get from its chain.
     fn is_walked(&self) -> bool {
         !self.can_walk || self.chain.as_ref().is_none_or(|chain| chain.is_whole())
     }
@@ -56,7 +56,7 @@ impl SourceClaim {
         headers.fold(ChainWork::NONE, |sum, shown| sum.saturating_add(shown.work()))
     }
 
-    /// The last block whose place is known, of a source whose standing this is.
+    /// The last block whose position is known, for a source with this standing.
     pub(super) fn placed_at(&self, standing: Standing) -> Option<Hash256> {
         match standing {
             Standing::Placed { is_tip: true, .. } => Some(self.tip),
@@ -72,12 +72,12 @@ impl SourceClaim {
     }
 }
 
-/// What is believed of a source.
+/// How far a source is believed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Standing {
-    /// The work up to its tip, or up to the last block before it whose header is here.
+    /// The work up to its tip, or up to the last block before it whose header is known.
     Placed { work: ChainWork, is_tip: bool },
-    /// Its headers do not hang together with what is known, so far.
+    /// Its headers do not connect to the known ones, so far.
     Apart,
     /// It has shown none.
     Unshown,
@@ -90,13 +90,13 @@ impl Standing {
         matches!(self, Self::Placed { .. })
     }
 
-    /// The header that its work builds on is here.
+    /// The header that its work builds on is known.
     pub(super) fn is_shown(self) -> bool {
         matches!(self, Self::Placed { is_tip: true, .. })
     }
 
-    /// For choosing. Where others show what they have, nothing is what is not shown; where nobody
-    /// does, heights have to do.
+    /// For choosing. If others show their headers, unproven work counts as none; if nobody does,
+    /// heights have to do.
     pub(super) fn work(self, do_others_show: bool) -> Option<ChainWork> {
         match self {
             Self::Placed { work, .. } => Some(work),
@@ -105,7 +105,7 @@ impl Standing {
     }
 }
 
-/// What makes a source's work worth nothing, whatever others say.
+/// Why a source's work cannot be used, whatever others say.
 pub(super) fn doubt(
     claim: &SourceClaim,
     standing: Standing,
@@ -114,7 +114,7 @@ pub(super) fn doubt(
 ) -> Option<String> {
     if let Standing::False(fault) = standing {
         return Some(format!(
-            "a header of its chain does not go with those of other nodes: {fault}; {SEE_WHAT}"
+            "a header of its chain contradicts those of other nodes: {fault}; {SEE_WHAT}"
         ));
     }
     let (template, chain) = (template?, claim.chain.as_ref()?);
@@ -122,20 +122,23 @@ pub(super) fn doubt(
     let (height, bits) = (template.height, template.nbits);
     if tip.height.checked_add(1) != Some(height) {
         let at = tip.height;
-        return Some(format!("its work is for block {height} upon block {at}; {SEE_WHAT}"));
+        return Some(format!(
+            "its work is for block {height}, but builds on block {at}; \
+                             {SEE_WHAT}"
+        ));
     }
-    // What the time allows on test networks is the node's to say.
+    // On test networks the bits depend on the time, which the node decides.
     if !bits_follow(bits, (height, u32::MAX), tip, network) {
         let before = tip.bits;
         return Some(format!(
-            "its work for block {height} has the bits {bits}, which cannot follow on {before}; \
+            "its work for block {height} has the bits {bits}, which cannot follow {before}; \
              {SEE_WHAT}"
         ));
     }
     None
 }
 
-/// What there is to say of a source that has not shown its tip's header since then, as others have.
+/// The message about a source that has not shown its tip's header since then, while others have.
 pub(super) fn unshown(
     claim: &SourceClaim,
     standing: Standing,
@@ -149,24 +152,23 @@ pub(super) fn unshown(
     let tip = claim.tip;
     Some(match standing {
         Standing::Apart => format!(
-            "its chain up to block {tip} does not hang together with that of the other nodes; \
-             {SEE_WHAT}"
+            "its chain up to block {tip} does not connect to that of the other nodes; {SEE_WHAT}"
         ),
         _ => format!(
-            "it gives work on block {tip}, and for more than {limit:?} it has not shown that \
-             block's header (getblockheader), nor do other nodes know it; {SEE_WHAT}"
+            "it gives work on block {tip}, but for more than {limit:?} it has not shown that \
+             block's header (getblockheader), and other nodes do not know it; {SEE_WHAT}"
         ),
     })
 }
 
 impl ProvenWork {
-    /// Begins anew: another chain says nothing of this one.
+    /// Starts over: another chain says nothing about this one.
     pub(super) fn forget(&mut self) {
         self.known.clear();
     }
 
-    /// What is believed of each source, in order of preference, and whether those that are ready
-    /// are to be asked for more headers.
+    /// How far each source is believed, in order of preference, and whether those that are ready
+    /// should be asked for more headers.
     pub(super) fn judge(
         &mut self,
         claims: &[SourceClaim],
@@ -195,7 +197,7 @@ impl ProvenWork {
         (standings, false)
     }
 
-    /// The work up to a block, where that is known.
+    /// The work up to a block, if it is known.
     pub(super) fn work(&self, block: &Hash256) -> Option<ChainWork> {
         self.known.get(block).map(|known| known.work)
     }
@@ -212,7 +214,7 @@ impl ProvenWork {
         claims.iter().map(|claim| self.place(claim, network)).collect()
     }
 
-    /// Counts from the tip of this source.
+    /// Starts counting at the tip of this source.
     fn begin(&mut self, claim: &SourceClaim) {
         if let Some(chain) = &claim.chain {
             let tip = chain.tip();
@@ -227,7 +229,7 @@ impl ProvenWork {
             return Standing::False(fault);
         }
         match (self.known.get(&claim.tip), own) {
-            // Whoever showed its header.
+            // Whichever source showed its header.
             (Some(known), _) => Standing::Placed { work: known.work, is_tip: true },
             (None, Some(Standing::Placed { work, .. })) => Standing::Placed { work, is_tip: false },
             (None, Some(other)) => other,
@@ -235,7 +237,7 @@ impl ProvenWork {
         }
     }
 
-    /// Learns what a chain shows, if it hangs together with what is known.
+    /// Adds a chain's headers, if they connect to the known ones.
     fn join(&mut self, chain: &HeaderChain, network: Network) -> Standing {
         let is_learned = |known: Option<&KnownBlock>| known.is_some_and(|it| it.shown.is_some());
         let bottom = chain.iter().next_back();
@@ -265,7 +267,7 @@ impl ProvenWork {
             None => {
                 let last = chain.iter().next_back().ok_or(Standing::Apart)?;
                 let known = self.known.get(&last.prevhash).ok_or(Standing::Apart)?;
-                // Not even its bits are known: it has to be shown first.
+                // Not even its bits are known: its header has to be shown first.
                 let parent = known.shown.as_ref().ok_or(Standing::Apart)?;
                 last.follows(parent, network).map_err(Standing::False)?;
                 (chain.iter().len(), known)
@@ -293,9 +295,9 @@ impl ProvenWork {
     }
 }
 
-/// Whether `these` are to be believed, and not `those`, with whose chain theirs has nothing in
-/// common: they have shown more work, or else are more, or else are preferred. One that cannot be
-/// asked for headers has not shown what it could, so heights have to do.
+/// Whether to believe `these` rather than `those`, when their chains have nothing in common: they
+/// have shown more work, or else are more, or else are preferred. A source that cannot be asked for
+/// headers could not show more, so heights have to do.
 fn are_righter(claims: &[SourceClaim], these: &[&SourceClaim], those: &[&SourceClaim]) -> bool {
     let best = |side: &[&SourceClaim]| {
         let all_walk = these.iter().chain(those).all(|claim| claim.can_walk);
@@ -314,13 +316,14 @@ fn position(claims: &[SourceClaim], claim: &SourceClaim) -> Option<usize> {
     claims.iter().position(|it| std::ptr::eq(it, claim))
 }
 
-const SEE_WHAT: &str = "it may be far behind or on another branch (`bitcoin-cli getchaintips` tells), \
-                        or what answers at its rpc_url is no Bitcoin node of this chain";
-/// A header is there in milliseconds.
+const SEE_WHAT: &str = "it may be far behind or on another branch (see `bitcoin-cli \
+                        getchaintips`), or what answers at its rpc_url is not a Bitcoin node on \
+                        this chain";
+/// A header arrives within milliseconds.
 const UNSHOWN_MAX: Duration = Duration::from_secs(10);
-/// For thousands of headers, of a node that is slow.
+/// For thousands of headers from a slow node.
 const WALK_TIME_MAX: Duration = Duration::from_secs(60);
-/// A few walks of two weeks each; beyond that, counting begins anew at the tip.
+/// A few walks of two weeks each; beyond that, counting starts over at the tip.
 const KNOWN_MAX: usize = 20_000;
 
 #[cfg(test)]

@@ -1,15 +1,15 @@
-//! Which source's templates are used. Pure; `now` is an argument.
+//! Chooses the source whose templates are used. Pure; `now` is an argument.
 //!
-//! The most preferred source that is ready, unless another one knows a better tip: that one leads
-//! until the preferred one has the same tip, and one with a full template where the preferred one is
-//! long at it. A source that was lost is taken back when it has been
-//! well for a while, which grows with each loss.
+//! It is the most preferred source that is ready, unless another one knows a better tip: that one
+//! leads until the preferred one has the same tip; or one with a full template leads, if the
+//! preferred one takes long to make one. A source that was lost is used again once it has worked
+//! for a while, which grows with each loss.
 
 use std::time::{Duration, Instant};
 
 use crate::{node::ChainWork, work::Hash256};
 
-/// What choosing looks at.
+/// What the choice is based on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Candidate {
     /// Answers and gives templates, on the right chain.
@@ -20,12 +20,12 @@ pub(super) struct Candidate {
 /// What the latest template of a source builds on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Place {
-    /// That it builds.
+    /// The block that it builds.
     pub(super) height: u32,
     pub(super) tip: Hash256,
-    /// In the chain up to the tip, where it is known.
+    /// The work in the chain up to the tip, if known.
     pub(super) work: Option<ChainWork>,
-    /// Not only from the tip's header.
+    /// It has a full template, not only work derived from the tip's header.
     pub(super) is_full: bool,
 }
 
@@ -33,7 +33,7 @@ impl Place {
     pub(super) const NOWHERE: Self =
         Self { height: 0, tip: Hash256::ZERO, work: None, is_full: false };
 
-    /// True when `other` is not worth mining on, compared with this.
+    /// True if `other` is not worth mining on, compared with this.
     fn is_ahead_of(&self, other: &Self) -> bool {
         match (self.work, other.work) {
             (Some(work), Some(other)) => work > other,
@@ -41,7 +41,7 @@ impl Place {
         }
     }
 
-    /// True when nothing is lost by going over to this from `other`.
+    /// True if nothing is lost by switching from `other` to this.
     fn is_level_with(&self, other: &Self) -> bool {
         let is_whole = self.is_full || !other.is_full;
         self.is_ahead_of(other) || (self.tip == other.tip && is_whole)
@@ -52,24 +52,24 @@ impl Place {
 #[derive(Debug)]
 pub(super) struct Chooser {
     active: Option<usize>,
-    /// Of the work in use; stays when its source goes.
+    /// The position of the work in use; stays when its source goes away.
     in_use: Place,
     records: Vec<Record>,
 }
 
-/// What is remembered of a source.
+/// What is remembered about a source.
 #[derive(Clone, Copy, Debug, Default)]
 struct Record {
     ready_since: Option<Instant>,
-    /// How often it was lost, lately.
+    /// How often it was lost recently.
     losses: u32,
-    /// Behind another one that is ready.
+    /// Since when it is behind another one that is ready.
     behind_since: Option<Instant>,
-    /// On the tip of the active one.
+    /// Since when it is on the tip of the active one.
     level_since: Option<Instant>,
-    /// Ready, with work from the tip's header only.
+    /// Since when it is ready, but only with work derived from the tip's header.
     thin_since: Option<Instant>,
-    /// Ready, but behind the active one when that was lost.
+    /// It was ready, but behind the active one, when that was lost.
     low_since: Option<Instant>,
 }
 
@@ -80,7 +80,7 @@ impl Default for Chooser {
 }
 
 impl Chooser {
-    /// Takes over other sources: where each of them was before, none for new ones.
+    /// Takes a new list of sources: for each its former index, none for new ones.
     pub(super) fn rearrange(&mut self, origins: &[Option<usize>]) {
         let record = |origin: &Option<usize>| {
             origin.and_then(|at| self.records.get(at).copied()).unwrap_or_default()
@@ -90,14 +90,14 @@ impl Chooser {
         self.active = self.active.and_then(moved);
     }
 
-    /// Begins anew, with all sources as they are: heights of another chain say nothing of this one.
+    /// Starts over with the same sources: heights on another chain say nothing about this one.
     pub(super) fn forget(&mut self) {
         *self = Self { records: vec![Record::default(); self.records.len()], ..Self::default() };
     }
 
-    /// The source to use. It stays as it is while none is ready; none when it is gone.
+    /// The source to use. It stays the same while none is ready; none if it was removed.
     pub(super) fn choose(&mut self, candidates: &[Candidate], now: Instant) -> Option<usize> {
-        // Without its source, the work in use is still there.
+        // The work in use outlives its source.
         self.in_use = self.active.map_or(self.in_use, |at| candidates[at].place);
         let held = self.active.filter(|at| candidates[*at].is_ready);
         self.record(candidates, held.is_some(), now);
@@ -107,10 +107,10 @@ impl Chooser {
             Some(held) => leader(candidates, held)
                 .or_else(|| self.with_more(candidates, held, now))
                 .or_else(|| {
-                    // A source that comes and goes is not taken back each time it comes.
+                    // A source that comes and goes is not used again each time it comes.
                     all.find(|at| *at == held || (fits(at) && self.is_steady(*at, now)))
                 }),
-            // The last work of a lost source is better than an older tip, for a while.
+            // For a while, a lost source's last work is better than an older tip.
             None => all
                 .find(|at| fits(at) && !self.in_use.is_ahead_of(&candidates[*at].place))
                 .or_else(|| (0..candidates.len()).find(|at| self.is_low_for_long(*at, now)))
@@ -127,7 +127,7 @@ impl Chooser {
         self.active
     }
 
-    /// True for a source that gives templates, but of an older tip than another one for long.
+    /// True for a source that has long been giving templates on an older tip than another one.
     pub(super) fn is_behind(&self, at: usize, now: Instant) -> bool {
         lasts(self.records[at].behind_since, BEHIND_MAX, now)
     }
@@ -155,7 +155,7 @@ impl Chooser {
         }
     }
 
-    /// The most preferred source with full work on the tip on which `held` has had none for long.
+    /// The most preferred source with full work on a tip for which `held` has long had none.
     fn with_more(&self, candidates: &[Candidate], held: usize, now: Instant) -> Option<usize> {
         if !lasts(self.records[held].thin_since, THIN_MAX, now) {
             return None;
@@ -169,7 +169,7 @@ impl Chooser {
         lasts(self.records[at].low_since, LOW_MAX, now)
     }
 
-    /// True when it has given no reason to doubt it for long enough.
+    /// True if it has worked for long enough.
     fn is_steady(&self, at: usize, now: Instant) -> bool {
         let record = &self.records[at];
         let doublings = record.losses.saturating_sub(1).min(DOUBLINGS_MAX);
@@ -193,18 +193,18 @@ fn lasts(since: Option<Instant>, wait: Duration, now: Instant) -> bool {
     since.is_some_and(|since| now.duration_since(since) >= wait)
 }
 
-/// A node whose connections are any good hears of a block seconds after another one.
+/// A well-connected node hears of a block within seconds of another one.
 pub(super) const BEHIND_MAX: Duration = Duration::from_secs(30);
-/// A block on such work has no fees, and most nodes give theirs in less.
+/// A block from such work earns no fees, and most nodes give a full template sooner.
 const THIN_MAX: Duration = Duration::from_secs(1);
-/// With the best node gone, the others get this long to find its tip.
+/// When the best node is lost, the others get this long to find its tip.
 const LOW_MAX: Duration = Duration::from_secs(10);
-/// A preferred source is taken back after this long without a failure; longer each time it fails.
+/// A preferred source is used again after this long without a failure; longer each time it fails.
 const STEADY_AFTER: Duration = Duration::from_secs(5);
 /// Up to 5 minutes.
 const DOUBLINGS_MAX: u32 = 6;
 const FORGIVEN_AFTER: Duration = Duration::from_secs(600);
-/// Around a new tip, work changes enough as it is.
+/// Around a new tip, work changes often enough anyway.
 const LEVEL_AFTER: Duration = Duration::from_secs(2);
 
 #[cfg(test)]

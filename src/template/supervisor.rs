@@ -1,4 +1,4 @@
-//! Runs the sources and passes on what the chosen one says.
+//! Runs the sources and passes on what the chosen one provides.
 
 use std::{
     sync::Arc,
@@ -29,7 +29,7 @@ use crate::{
     work::{Hash256, Template, TemplateKind},
 };
 
-/// From many sources to one stream.
+/// Merges many sources into one stream.
 pub(super) struct SourceSupervisor {
     config: watch::Receiver<TemplateConfig>,
     /// For sources that start later.
@@ -47,21 +47,21 @@ pub(super) struct SourceSupervisor {
     active: Option<usize>,
     /// The name of the source whose templates were passed on last.
     active_name: Option<Arc<str>>,
-    /// The preferred source, while another one is used that knows a better tip.
+    /// The preferred source, while another one with a better tip is used.
     led: Option<Arc<str>>,
     chain: ChainChoice,
-    /// The chain that was mined on last, also while none is.
+    /// The chain that was mined last, kept while none is.
     last_chain: Option<Network>,
     network: watch::Sender<Option<Network>>,
     templates: watch::Sender<Option<Arc<Template>>>,
     status: watch::Sender<Vec<NodeStatus>>,
     submit_only_status: watch::Sender<Vec<NodeStatus>>,
-    /// Whether a node is well that takes blocks of any size.
+    /// Whether a node that accepts blocks of any size is up.
     takes_all: watch::Sender<bool>,
 }
 
-/// Templates, the state of nodes that give them and of those that only get blocks, and the chain
-/// that is mined on.
+/// Templates, the status of nodes that give them and of those that only get blocks, and the chain
+/// being mined.
 type Outputs = (
     watch::Receiver<Option<Arc<Template>>>,
     watch::Receiver<Vec<NodeStatus>>,
@@ -69,13 +69,13 @@ type Outputs = (
     watch::Receiver<Option<Network>>,
 );
 
-/// A node that runs, until this is dropped.
+/// A running source, until this is dropped.
 struct RunningSource {
     node: NodeConfig,
     outlet: Outlet,
-    /// It has not shown what its work builds on since then, and others have.
+    /// Since when it has not shown the header that its work builds on, while others have.
     unshown_since: Option<Instant>,
-    /// The last block of its chain whose place among the others' is known.
+    /// The last block of its chain whose position relative to the others is known.
     placed_at: Option<Hash256>,
     _running: DropGuard,
 }
@@ -153,7 +153,7 @@ impl SourceSupervisor {
         }
     }
 
-    /// Starts and ends sources, so that they are those of the configuration, in its order.
+    /// Starts and stops sources to match the configuration, in its order.
     fn configure(&mut self) {
         let config = self.config.borrow_and_update().clone();
         self.refresh.send_if_modified(|refresh| {
@@ -241,7 +241,7 @@ impl SourceSupervisor {
         });
     }
 
-    /// Sees whether a found block of any size finds a taker.
+    /// Checks whether some node would accept a found block of any size.
     fn see_any_block(&self, status: &[NodeStatus], submit_only: &[NodeStatus]) {
         let nodes = self.sources.iter().chain(&self.submit_only);
         let takes_all = nodes.zip(status.iter().chain(submit_only)).any(|(source, status)| {
@@ -268,7 +268,7 @@ impl SourceSupervisor {
         });
     }
 
-    /// Marks nodes on another chain than the one that is mined on.
+    /// Marks nodes on another chain than the one being mined.
     fn check_chains(
         &mut self,
         status: &mut [NodeStatus],
@@ -294,22 +294,24 @@ impl SourceSupervisor {
             }
             let why = match chosen {
                 Some(chosen) if known.contains(&Some(chosen)) => format!(
-                    "it is on the chain \"{network}\", and mining goes on on \"{chosen}\": remove \
-                     it from [[node]] or start it on that chain (to mine on \"{network}\" instead, \
-                     remove the others, and set mining.address to one of that chain)"
+                    "it is on the chain \"{network}\", but gatewayd is mining on \"{chosen}\": \
+                     remove it from [[node]] or start it on that chain (to mine on \"{network}\" \
+                     instead, remove the others, and set mining.address to an address on that \
+                     chain)"
                 ),
                 Some(chosen) => format!(
-                    "it is on the chain \"{network}\" now, and mining.address is of \"{chosen}\": \
-                     start it on that chain again, or set mining.address to one of \"{network}\""
+                    "it is now on the chain \"{network}\", but mining.address belongs to \
+                     \"{chosen}\": start it on that chain again, or set mining.address to an \
+                     address on \"{network}\""
                 ),
                 None if config.chains.is_empty() || config.chains.contains(&network) => {
-                    // The others have a moment to say theirs.
+                    // The others get a moment to report theirs.
                     node.state = NodeState::Starting;
                     continue;
                 }
                 None => format!(
-                    "it is on the chain \"{network}\", and mining.address is for another: correct \
-                     one of them"
+                    "it is on the chain \"{network}\", but mining.address belongs to another: \
+                     correct one of them"
                 ),
             };
             if !self.was(node, NodeState::WrongChain) {
@@ -320,8 +322,8 @@ impl SourceSupervisor {
         }
     }
 
-    /// Marks nodes whose templates build on what their headers do not show; gives the work that is
-    /// believed of each.
+    /// Marks nodes whose templates build on headers that they do not show; returns the work that
+    /// each is credited with.
     fn check_claims(&mut self, status: &mut [NodeStatus], now: Instant) -> Vec<Option<ChainWork>> {
         let Some(network) = *self.network.borrow() else { return vec![None; status.len()] };
         let claims: Vec<SourceClaim> = status.iter().zip(&self.sources).map(claim).collect();
@@ -352,8 +354,8 @@ impl SourceSupervisor {
             |((source, claim), standing)| {
                 source.placed_at = claim.placed_at(standing).or(source.placed_at);
                 match standing {
-                    // Blocks may come faster than their headers: until those are here, it is no
-                    // further than it was, and no less far either.
+                    // Blocks may come faster than their headers: until those arrive, its work stays
+                    // at what it was.
                     Standing::Apart => {
                         let work = source.placed_at.and_then(|block| self.proven.work(&block));
                         work.or_else(|| standing.work(shown > 0))
@@ -365,7 +367,7 @@ impl SourceSupervisor {
         works.collect()
     }
 
-    /// Marks nodes that give templates of a chain that others know a longer one of.
+    /// Marks nodes that give templates on an older tip than others know.
     fn mark_behind(&self, status: &mut [NodeStatus], candidates: &[Candidate], now: Instant) {
         let heights = candidates.iter().filter(|it| it.is_ready).map(|it| it.place.height);
         let best = heights.max().unwrap_or(0).saturating_sub(1);
@@ -379,9 +381,9 @@ impl SourceSupervisor {
             }
             let height = candidates[at].place.height.saturating_sub(1);
             let why = format!(
-                "its last block is {height}, another node has {best}, and that for more than \
+                "its last block is {height}, but another node has had {best} for more than \
                  {BEHIND_MAX:?}: check its connections (bitcoin-cli getpeerinfo), its disk, and \
-                 whether it refuses that chain (bitcoin-cli getchaintips)"
+                 whether it rejects that chain (bitcoin-cli getchaintips)"
             );
             if !was_behind {
                 warn!(node = %node.name, "the node is behind: {why}");
@@ -397,8 +399,8 @@ impl SourceSupervisor {
         all.any(|old| old.name == node.name && old.state == state)
     }
 
-    /// Says whose templates are used now, if that has changed for more than a moment: a node that
-    /// hears of a block first leads for seconds, which is no news.
+    /// Logs whose templates are used now, if that has changed for more than a moment: a node that
+    /// hears of a block first leads for some seconds, which is not worth logging.
     fn say_change(&mut self, active: usize, status: &[NodeStatus]) {
         let find = |name: &Arc<str>| status.iter().position(|node| node.name == *name);
         let to = Arc::clone(&self.sources[active].node.name);
@@ -421,7 +423,7 @@ impl SourceSupervisor {
                 self.led = Some(from);
                 return;
             }
-            (Some(_), None) => "it is preferred, and well",
+            (Some(_), None) => "it is preferred, and works",
         };
         info!(%from, %to, why, "templates now come from another node");
     }
@@ -460,18 +462,18 @@ fn statuses(sources: &[RunningSource]) -> Vec<NodeStatus> {
     sources.iter().map(|source| source.outlet.status()).collect()
 }
 
-/// A node that owes an answer is not to be relied on now, whatever it said before.
+/// A node that leaves a call unanswered cannot be relied on now, whatever it said before.
 fn mark_late(node: &mut NodeStatus) {
     if node.state == NodeState::Ready && node.late_since.is_some() {
         node.state = NodeState::Down;
         let why = format!(
-            "it has not answered for {LATE_AFTER:?} or more: see whether its machine is overloaded, \
-             the node hangs, or other programs hold all of its RPC threads (rpcthreads in its \
-             bitcoin.conf)"
+            "it has not answered for {LATE_AFTER:?} or more: check whether its machine is \
+             overloaded, the node hangs, or other programs occupy all of its RPC threads \
+             (rpcthreads in its bitcoin.conf)"
         );
         node.last_error = Some(why.into());
     }
 }
 
-/// Failing over and taking back are noticed this soon even if no source says anything.
+/// The choice is reviewed this often even if no source reports anything.
 const TICK: Duration = Duration::from_millis(500);

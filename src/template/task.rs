@@ -1,4 +1,4 @@
-//! The running template side: how others see it, and what its sources are given.
+//! The running template side: its handle for others, and what its sources are given.
 
 use std::{
     sync::Arc,
@@ -25,7 +25,7 @@ use crate::{
     work::{Hash256, Template},
 };
 
-/// A node on a chain that the payout address is not of.
+/// A node on a chain that the payout address does not belong to.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Misfit {
     pub(crate) node: Arc<str>,
@@ -35,7 +35,8 @@ pub(crate) struct Misfit {
 /// The running template side, as others see it. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Templates {
-    /// The latest work there is: a tip's as soon as the tip is known, then the node's template.
+    /// The latest work: first derived from the new tip as soon as that is known, then the node's
+    /// template.
     pub templates: watch::Receiver<Option<Arc<Template>>>,
     /// One for each node that gives templates, in order of preference.
     pub status: watch::Receiver<Vec<NodeStatus>>,
@@ -47,19 +48,18 @@ pub struct Templates {
 }
 
 impl Templates {
-    /// Tells of [`Self::network`].
+    /// Sends [`Self::network`].
     pub(crate) fn networks(&self) -> watch::Receiver<Option<Network>> {
         self.network.clone()
     }
 
-    /// The chain that is mined on, once nodes have said what there is. Told before the status
-    /// changes.
+    /// The chain being mined, once nodes have reported theirs. Sent before the status changes.
     pub fn network(&self) -> Option<Network> {
         *self.network.borrow()
     }
 
-    /// What keeps anything from being mined at all: every node has said its chain, and the payout
-    /// address is of none of these.
+    /// Why nothing can be mined at all: every node has reported its chain, and the payout address
+    /// belongs to none of these.
     pub(crate) fn misfit(&self) -> Option<Misfit> {
         let chains = self.config.borrow().chains.clone();
         let misfit = |node: &NodeStatus| {
@@ -70,10 +70,10 @@ impl Templates {
         all?.into_iter().next().filter(|_| !chains.is_empty())
     }
 
-    /// Refuses a configuration whose payout address is of no chain that its nodes are known to be
-    /// on. Of a node that is new nothing is known, so it may be on any.
+    /// Refuses a configuration whose payout address belongs to no chain that its nodes are on.
+    /// Nothing is known about a new node, so it may be on any.
     pub(crate) fn try_config(&self, new: &TemplateConfig) -> Result<(), Misfit> {
-        // In the order of `judge`: two that hold both in turn could wait for each other.
+        // In the same order as `judge`: otherwise two callers could deadlock.
         let (status, old) = (self.status.borrow(), self.config.borrow());
         let is_new = |node: &NodeConfig| !old.sources().any(|known| known == node);
         if new.sources().any(is_new) {
@@ -88,17 +88,21 @@ impl Templates {
         wrong.map_or(Ok(()), Err)
     }
 
-    /// Asks a node whether it would take this block but for its work: the active one, or another
-    /// that is well where that one cannot tell or has gone silent.
+    /// Asks a node whether it would accept this block apart from its work: the active one, or
+    /// another working one if that one cannot tell or has gone silent.
     pub async fn propose(&self, block_hex: &str) -> Result<(), ProposeError> {
         if self.judge(&[]).is_none() {
-            // The first work goes out an instant before its node is said to be well.
+            // The first work is published an instant before its node is reported as ready.
             let mut status = self.status.clone();
             let is_any = |status: &Vec<NodeStatus>| status.iter().any(is_ready);
             let _ = timeout(SAID_WELL_MAX, status.wait_for(is_any)).await;
         }
         let mut asked = Vec::new();
-        let mut last = ProposeError::Unanswered("no node is configured that can tell".into());
+        let mut last = ProposeError::Unanswered(
+            "no node that can check proposals is \
+                                                 configured"
+                .into(),
+        );
         while let Some(node) = self.judge(&asked) {
             let verdict = tokio::select! {
                 verdict = propose(&node, block_hex) => verdict,
@@ -115,8 +119,8 @@ impl Templates {
         Err(last)
     }
 
-    /// Goes over to other nodes, another order of them, or another pace. Nodes that stay as they
-    /// are notice nothing of it; the work in use stays until a node gives better.
+    /// Changes to other nodes, another order, or another refresh interval. Unchanged nodes are not
+    /// affected; the work in use stays until a node gives better work.
     pub fn set_config(&self, config: TemplateConfig) {
         self.config.send_if_modified(|old| {
             let is_new = *old != config;
@@ -125,7 +129,7 @@ impl Templates {
         });
     }
 
-    /// Who is asked next: of the nodes that are well and can tell, the active one first.
+    /// The nodes to ask, in order: those that work and can tell, the active one first.
     fn judge(&self, asked: &[Arc<str>]) -> Option<NodeConfig> {
         let status = self.status.borrow();
         let is_active = |name: &Arc<str>| status.iter().any(|it| it.is_active && it.name == *name);
@@ -141,7 +145,7 @@ impl Templates {
 
     async fn is_unwell(&self, name: &Arc<str>) {
         let mut status = self.status.clone();
-        // An error is the end of all templates.
+        // An error means that templates have ended for good.
         let _ = status.wait_for(|status| !is_well(status, name)).await;
     }
 }
@@ -154,16 +158,17 @@ fn is_ready(node: &NodeStatus) -> bool {
     node.state == NodeState::Ready
 }
 
-/// Between work and the word that its node is well there is no wait, only another task's turn.
+/// Between publishing work and reporting its node as ready there is no wait, only another task's
+/// turn.
 const SAID_WELL_MAX: Duration = Duration::from_secs(2);
 
-/// New full work this often between blocks; may change.
+/// How often there is new full work between blocks; may change.
 pub(crate) type Refresh = watch::Receiver<Duration>;
 
-/// What templates may demand; may change.
+/// Which rules templates may require; may change.
 pub(super) type RulesWatch = watch::Receiver<AllowedRules>;
 
-/// Says that there may be a new tip: SIGUSR1, blocknotify, a pool's hint, an accepted block.
+/// Reports that there may be a new tip: SIGUSR1, blocknotify, a pool's hint, an accepted block.
 #[derive(Clone, Debug)]
 pub struct NotifyHandle(Arc<watch::Sender<Option<Hash256>>>);
 
@@ -172,12 +177,12 @@ impl NotifyHandle {
         Self(Arc::new(watch::Sender::new(None)))
     }
 
-    /// Makes every source look for a new tip at once.
+    /// Makes every source check for a new tip at once.
     pub fn notify(&self) {
         self.0.send_replace(None);
     }
 
-    /// The same for a tip whose hash is known. The nodes are asked about it, not told.
+    /// The same for a tip whose hash is known. The nodes are only asked about it.
     pub fn assume_tip(&self, hash: Hash256) {
         self.0.send_replace(Some(hash));
     }
@@ -187,12 +192,12 @@ impl NotifyHandle {
     }
 }
 
-/// Where a source hears what a [`NotifyHandle`] says.
+/// The receiving end of a [`NotifyHandle`].
 #[derive(Debug)]
 pub(crate) struct Notices(watch::Receiver<Option<Hash256>>);
 
 impl Notices {
-    /// Waits for a notice; gives the new tip's hash if it came with one.
+    /// Waits for a notice; returns the new tip's hash if it came with one.
     pub(crate) async fn next(&mut self) -> Option<Hash256> {
         if self.0.changed().await.is_err() {
             // Every handle is gone: no notice will ever come.
@@ -209,9 +214,9 @@ pub(crate) struct Outlet {
     pub(super) status: watch::Sender<NodeStatus>,
     /// What the node has shown of its chain.
     pub(super) chain: watch::Sender<Option<Arc<HeaderChain>>>,
-    /// It is to show more.
+    /// It should show more.
     pub(super) walk: watch::Sender<bool>,
-    /// What earlier sessions have left at the node.
+    /// What earlier sessions have left behind at the node.
     pub(super) abandoned_poll: AbandonedPoll,
     changed: Arc<Notify>,
 }
@@ -224,7 +229,7 @@ impl Outlet {
         Self { templates, status, chain, walk, abandoned_poll, changed }
     }
 
-    /// Notes a header if it is of the tip; an error where it does not follow from the one before.
+    /// Records a header if it is the tip's; an error if it does not follow from the previous one.
     pub(super) fn show(&self, tip: &Header, network: Network) -> Result<(), NodeError> {
         let old = self.chain.borrow().clone();
         let is_new =
@@ -237,7 +242,7 @@ impl Outlet {
         Ok(())
     }
 
-    /// Takes the header below those that the node has shown, unless its tip has moved meanwhile.
+    /// Records the header below those that the node has shown, unless its tip has moved meanwhile.
     pub(super) fn lengthen(&self, parent: ProvenHeader, network: Network) -> Result<(), NodeError> {
         let Some(mut chain) = self.chain.borrow().as_deref().cloned() else { return Ok(()) };
         let hash = parent.hash;
@@ -255,10 +260,10 @@ impl Outlet {
         self.changed.notify_one();
     }
 
-    /// The node's newest template in full, on a tip of which nobody spoke before or not.
+    /// Publishes the node's newest full template; `is_new`: on a tip that was not known before.
     pub(super) fn publish_full(&self, template: Template, is_new_tip: bool, now: Instant) {
         let (height, tip) = (template.height.saturating_sub(1), template.prevhash);
-        // Before it is ready: whoever chooses it then must not find the template of before.
+        // Before the status becomes ready, or the chooser could find the previous template.
         self.publish(Arc::new(template));
         self.update(|status| {
             status.state = NodeState::Ready;
@@ -267,13 +272,13 @@ impl Outlet {
             status.template_at = Some(now);
             if is_new_tip {
                 status.tip = Some((tip, now));
-                // A template does not tell the work behind it.
+                // A template does not tell the chain's work.
                 status.work = None;
             }
         });
     }
 
-    /// What was said last.
+    /// What was published last.
     pub(crate) fn status(&self) -> NodeStatus {
         self.status.borrow().clone()
     }

@@ -1,30 +1,30 @@
-//! Whether a node's ZeroMQ says anything of new blocks. Pure; `now` is an argument.
+//! Detects a ZeroMQ publisher that announces no blocks. Pure; `now` is an argument.
 //!
-//! A subscriber hears of no error where a publisher does not publish what it wants, or is another
-//! node's: there is only silence. What tells is that blocks come by other ways.
+//! A subscriber gets no error if a publisher does not publish the topic, or belongs to another
+//! node: there is only silence. The sign is that blocks arrive by other means.
 
 use std::time::{Duration, Instant};
 
 /// Watches one subscription.
 #[derive(Debug, Default)]
 pub(super) struct ZmqSilence {
-    /// A block came by another way then, and nothing of it by ZeroMQ since.
+    /// When a block arrived by other means that ZeroMQ has not announced since.
     waiting_since: Option<Instant>,
     missed: u32,
 }
 
 impl ZmqSilence {
-    /// ZeroMQ said something.
+    /// ZeroMQ announced something.
     pub(super) fn heard(&mut self) {
         *self = Self::default();
     }
 
-    /// A new block came, by whichever way.
+    /// A new block arrived, by whichever means.
     pub(super) fn block(&mut self, now: Instant) {
         self.waiting_since.get_or_insert(now);
     }
 
-    /// True once it is clear that nothing comes.
+    /// True once it is clear that nothing is announced.
     pub(super) fn is_deaf(&mut self, now: Instant) -> bool {
         let is_over = |since: &Instant| now.saturating_duration_since(*since) >= WAIT;
         if self.waiting_since.take_if(|since| is_over(since)).is_some() {
@@ -34,7 +34,7 @@ impl ZmqSilence {
     }
 }
 
-/// By ZeroMQ a block is usually known first of all, and never seconds later.
+/// ZeroMQ usually announces a block first, and never seconds later.
 const WAIT: Duration = Duration::from_secs(5);
 /// One may be lost while the subscription is made.
 const MISSED_MAX: u32 = 2;

@@ -61,7 +61,7 @@ fn set_password(gateway: &Gateway) {
     fs::write(gateway.dir().join("password"), PASSWORD).unwrap();
     gateway.addr("http");
     gateway.signal("HUP");
-    gateway.wait_for_line("the configuration is read again", SOON);
+    gateway.wait_for_line("the configuration was reloaded", SOON);
 }
 
 fn miner(gateway: &Gateway) -> MinerHandle {

@@ -102,7 +102,7 @@ async fn signals_do_what_they_say() {
     let mut gateway = gateway(&node);
     gateway.addr("stratum");
     gateway.signal("HUP");
-    gateway.wait_for_line("the configuration is read again", Duration::from_secs(5));
+    gateway.wait_for_line("the configuration was reloaded", Duration::from_secs(5));
     gateway.signal("USR1");
     gateway.signal("INT");
     assert!(gateway.wait_exit(Duration::from_secs(15)).success());

@@ -229,7 +229,7 @@ test("what miners and pools send stays text", () =>
 
 async function enterCode(page) {
   await page.getByLabel("Set-up code").fill(CODE);
-  await page.getByRole("button", { name: "Go on" }).click();
+  await page.getByRole("button", { name: "Continue" }).click();
 }
 
 for (const state of ["setup", "open"]) {

@@ -1,18 +1,18 @@
-// The gateway's HTTP API: one place that knows paths, the CSRF token and what errors look like.
+// The gateway's HTTP API: the one place that knows its paths, the CSRF token and the form of errors.
 
-// Where the page is, which a proxy may show below a path of its own: "" or like "/gatewayd".
+// The page's base path, which a proxy may set: "" or like "/gatewayd".
 export const ROOT = new URL("..", import.meta.url).pathname.replace(/\/$/, "");
 export const BASE = `${ROOT}/api/v1`;
-// Longer than any answer takes; without it a gateway that hangs would look like one that is slow.
+// Longer than any answer takes; without it, a gateway that hangs would look like a slow one.
 const TIMEOUT_MS = 15_000;
 
-// Cookies go to every port of a host, so one is worth nothing without this token, which is given
-// once, to the page that signs in. The browser keeps it for this tab, under this origin alone; other
-// tabs of ours ask for it.
+// Cookies go to every port of a host, so the session's cookie is worth nothing without this token,
+// which is given once, to the page that signs in. The browser keeps it for this tab, under this origin
+// alone; our other tabs ask this one for it.
 const TOKEN_KEY = `gatewayd${ROOT}.token`;
 const TABS_MS = 150;
 const tabs = new BroadcastChannel(TOKEN_KEY);
-tabs.unref?.(); // in Node, where tests look at this, it would go on for ever
+tabs.unref?.(); // otherwise it would keep Node, where the tests run, alive forever
 const kept = storage();
 let csrfToken = kept?.getItem(TOKEN_KEY) ?? null;
 
@@ -21,7 +21,7 @@ tabs.addEventListener("message", ({ data }) => {
   else if (typeof data?.token === "string") keep(data.token);
 });
 
-// An answer that is not a success, or none at all (status 0).
+// An unsuccessful answer, or no answer at all (status 0).
 export class ApiError extends Error {
   constructor(status, message, problems = []) {
     super(message);
@@ -45,7 +45,7 @@ export async function session() {
 export async function signIn(password) {
   const answer = await post("/session", { password });
   keep(answer.csrf_token);
-  // The cookie that they have is another now.
+  // Their cookie has been replaced.
   tabs.postMessage({ token: csrfToken });
   return answer;
 }
@@ -61,7 +61,7 @@ function keep(token) {
   else kept?.removeItem(TOKEN_KEY);
 }
 
-// A tab that is new may have the token of another.
+// A new tab can get the token from another one.
 function askTabs() {
   return new Promise((resolve) => {
     const done = () => {
@@ -75,7 +75,7 @@ function askTabs() {
   });
 }
 
-// Some browsers are told to keep nothing; looking needs nothing kept.
+// Some browsers are set to store nothing; viewing needs nothing stored.
 function storage() {
   try {
     return sessionStorage;
@@ -88,7 +88,7 @@ async function ask(method, path, body) {
   const headers = { accept: "application/json" };
   if (body !== undefined) headers["content-type"] = "application/json";
   if (csrfToken) headers["x-csrf-token"] = csrfToken;
-  // A proxy may take it off on the way; the session's cookie is for it.
+  // A proxy may strip the path, which the session's cookie is set for.
   if (method !== "GET" && ROOT) headers["x-gatewayd-path"] = ROOT;
   let response;
   try {
@@ -104,7 +104,7 @@ async function ask(method, path, body) {
     const why =
       error.name === "TimeoutError"
         ? "The gateway took too long to answer."
-        : "The gateway does not answer.";
+        : "The gateway is not answering.";
     throw new ApiError(0, why);
   }
   return read(response);
@@ -116,12 +116,12 @@ async function read(response) {
     answer = await response.json();
   } catch {
     if (response.ok && response.status !== 204)
-      throw new ApiError(response.status, "The gateway's answer cannot be read.");
+      throw new ApiError(response.status, "The gateway's answer could not be read.");
   }
   if (response.ok) return answer;
   throw new ApiError(
     response.status,
-    answer?.message ?? `The gateway answered ${response.status}.`,
+    answer?.message ?? `The gateway answered with HTTP status ${response.status}.`,
     answer?.problems ?? [],
   );
 }

@@ -1,14 +1,14 @@
 // The hashrate chart: all workers together as a filled line, the busiest ones as thin lines.
-// uPlot draws; what it shows is said in words and in a legend of our own.
+// uPlot draws it; we describe it in words, in a legend of our own.
 
 import { div, h, keyed, p, setAttribute, setText, show, span } from "./dom.js";
 import * as format from "./format.js";
 import { workerParts } from "./parts.js";
 
-// As many as can be told apart.
+// As many colours as can be told apart.
 export const LINES_MAX = 6;
 
-// Colours come from the style sheet, so that a change of theme needs a new chart.
+// Colours come from the style sheet, so a change of theme needs a new chart.
 function colours() {
   const style = getComputedStyle(document.documentElement);
   const read = (name) => style.getPropertyValue(name).trim();
@@ -33,7 +33,7 @@ export class HashrateChart {
     this.time = span("legend-time");
     this.legendLine = div("legend-line", this.legend, this.time);
     this.element = div("chart", this.canvas, this.empty, this.legendLine);
-    this.hidden = new Set(); // names of workers whose line is switched off
+    this.hidden = new Set(); // names of workers whose line is hidden
     this.model = null;
     this.plot = null;
     this.drawn = "";
@@ -85,7 +85,7 @@ export class HashrateChart {
     setAttribute(canvas, "aria-label", describe(model));
   }
 
-  // Names the lines, with their values at the place that is pointed at, else their latest.
+  // Names the lines, with their values at the cursor or, without one, their latest.
   drawLegend(at) {
     const { model, hidden } = this;
     const shown = at ?? model.total.findLastIndex((value) => value !== null);
@@ -144,8 +144,8 @@ function legendItem(row, toggle) {
   );
 }
 
-// The first series is of all miners, or of the one that was asked for. One worker alone is all
-// miners together: no line of its own.
+// The first series is all miners, or the one that was asked for. A single worker is the same as all
+// miners together, so it gets no line of its own.
 function modelOf({ window_s: window, step_s: step, at_unix_s: times, series }) {
   const total = series[0]?.values ?? times.map(() => null);
   const name = series[0]?.worker ? workerParts(series[0].worker)[0] : "All miners";
@@ -208,7 +208,7 @@ function optionsOf(chart) {
   };
 }
 
-// A value between two gaps makes no line: it is a dot.
+// A value between two gaps makes no line, so it is drawn as a dot.
 function dots(colour) {
   const isAlone = (values, at) =>
     values[at] !== null && (values[at - 1] ?? null) === null && (values[at + 1] ?? null) === null;
@@ -217,7 +217,7 @@ function dots(colour) {
   return { show: true, size: 5, width: 0, fill: colour, filter };
 }
 
-// The whole window, even when little of it is recorded: else a new gateway's five minutes would
+// The whole window, even if little of it is recorded: otherwise a new gateway's five minutes would
 // look like a day.
 function spanOf(model) {
   const end = model.times.at(-1) + model.step;
@@ -232,7 +232,7 @@ function tickOf(at, before, window) {
   return window > DAY_S && date.getHours() === 0 ? dayOf.format(date) : timeOf.format(date);
 }
 
-// "2.00 PH/s" is exact, "2 PH/s" is an axis.
+// "2.00 PH/s" is a measurement, "2 PH/s" an axis label.
 function tickRate(value) {
   const [number, unit] = format.hashrateParts(value);
   return `${Number(number)} ${unit}`;

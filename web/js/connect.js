@@ -4,7 +4,7 @@ import { BASE } from "./api.js";
 import { copyButton, h, p } from "./dom.js";
 import * as format from "./format.js";
 
-// An address of a port with rules of its own, and the rules.
+// A port with rules of its own: its address, and the rules.
 function portText(port, host) {
   const addresses = new Set(port.listen.map((it) => it.slice(it.lastIndexOf(":") + 1)));
   const rules = [
@@ -17,12 +17,12 @@ function portText(port, host) {
   return rules.length ? `${places}: ${rules.join(", ")}` : places;
 }
 
-// How a miner is told to know this gateway by TLS: AxeOS' own words are in quotation marks.
+// How to set up TLS in a miner. Words in quotation marks are AxeOS's own.
 function tlsHelp(tls, port) {
   const name = location.hostname.replace(/[[\]]/g, "");
   const isNamed = tls.names.some((it) => it.toLowerCase() === name.toLowerCase());
   const isFar = (it) => !["localhost", "127.0.0.1", "::1"].includes(it);
-  // Few miners know names of a home's own network.
+  // Few miners can resolve the local names of a home network.
   const near = tls.names.filter(isFar);
   const address = near.find((it) => /^\d+(\.\d+){3}$/.test(it)) ?? near[0];
   const best = isNamed && isFar(name) ? name : (address ?? tls.names[0]);
@@ -38,7 +38,7 @@ moves to another address.",
     { class: "tls-help" },
     h("summary", null, "TLS with a Bitaxe"),
     h("ol", null, ...steps.map((step) => h("li", null, step))),
-    p("hint", `Miners must connect to one of these names: ${tls.names.join(", ")}.`),
+    p("hint", `Miners must connect to one of these names or addresses: ${tls.names.join(", ")}.`),
     !isNamed && p("hint", `For ${name}, add it to stratum.tls.names in the settings.`),
   );
 }
@@ -61,7 +61,7 @@ export function connectHelp(status) {
     key && ["Stratum V2", `stratum2+tcp://${host}:${port}/${key}`],
     ["User", "your payout address, a dot, and a name for the miner", true],
     ["Password", "anything; d=65536 asks for that difficulty", true],
-    ...status.stratum.ports.map((port) => ["A port of its own", portText(port, host), true]),
+    ...status.stratum.ports.map((port) => ["Additional port", portText(port, host), true]),
   ].filter(Boolean);
   const list = h(
     "dl",

@@ -1,5 +1,5 @@
-// Making and changing elements. Text only ever becomes text: what miners and pools send is never
-// read as HTML, and no style attribute is written, so that the strictest CSP lets the page be.
+// Creates and changes elements. Text stays text: what miners and pools send is never parsed as HTML,
+// and no style attribute is written, so that the page works under the strictest CSP.
 
 // h("p", { class: "hint", onclick: f }, "text", child): an element, its attributes, its children.
 export function h(tag, attributes, ...children) {
@@ -10,12 +10,12 @@ export function svg(tag, attributes, ...children) {
   return fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
 }
 
-// The commonest ones: p("hint", "text").
+// The most common ones: p("hint", "text").
 export const p = (name, ...children) => h("p", { class: name }, ...children);
 export const span = (name, ...children) => h("span", { class: name }, ...children);
 export const div = (name, ...children) => h("div", { class: name }, ...children);
 
-// Something to press: button("Save", f), button("Save", f, "primary").
+// A button: button("Save", f), button("Save", f, "primary").
 export function button(text, onclick, kind = "") {
   return h("button", { type: "button", class: `button ${kind}`.trim(), onclick }, text);
 }
@@ -31,7 +31,7 @@ function fill(element, attributes, children) {
   return element;
 }
 
-// Writes only what differs: untouched elements keep their focus, selection and layout.
+// Writes only what has changed: untouched elements keep their focus, selection and layout.
 export function setAttribute(element, name, value) {
   if (value === null || value === undefined || value === false) element.removeAttribute(name);
   else if (element.getAttribute(name) !== String(value))
@@ -51,7 +51,7 @@ export function show(element, isShown) {
   if (element.hidden === isShown) element.hidden = !isShown;
 }
 
-// Makes the children of `parent` those of `items`, in order, reusing the element of each key.
+// Makes the children of `parent` match `items`, in order, reusing each key's element.
 export function keyed(parent, items, keyOf, make, update) {
   const old = new Map();
   for (const child of parent.children) old.set(child.dataset.key, child);
@@ -72,7 +72,7 @@ export function keyed(parent, items, keyOf, make, update) {
   for (const rest of old.values()) rest.remove();
 }
 
-// The drawings: 20 by 20, one stroke.
+// The icons: 20 by 20, one stroke.
 const PATHS = {
   overview: "M3 11.5 6.5 8l3 3L17 4M3 16.5h14",
   miners: "M3 4.5h14v4H3zM3 11.5h14v4H3zM6 6.5h.01M6 13.5h.01M9 6.5h5M9 13.5h5",
@@ -100,8 +100,8 @@ export function icon(name) {
   );
 }
 
-// A small button that copies a text, and says so. Without the clipboard (plain HTTP from another
-// machine) it selects the text beside it instead.
+// A small button that copies a text and says so. Where there is no clipboard (plain HTTP from another
+// machine), it selects the text next to it instead.
 export function copyButton(textOf, what) {
   const button = h(
     "button",
@@ -132,7 +132,7 @@ async function copied(text) {
   }
 }
 
-// Says something to those who listen to the page instead of seeing it.
+// Announces something to users of screen readers.
 export function announce(text) {
   const region = document.getElementById("announcer");
   if (region) region.textContent = text;

@@ -1,5 +1,5 @@
-// A text field for TOML: line numbers, quiet comments, marked lines. What is typed in is a plain
-// textarea; the colours are a second text that lies exactly under it.
+// A text field for TOML: line numbers, dimmed comments, marked lines. The input is a plain textarea;
+// the colours are a second copy of the text exactly underneath it.
 
 import { div, h, setAttribute, span } from "./dom.js";
 
@@ -60,14 +60,14 @@ function drawLine(element, line, isMarked) {
   const cut = commentAt(line);
   const [code, comment] = element.children;
   if (code.textContent !== line.slice(0, cut)) code.textContent = line.slice(0, cut);
-  // An empty line must be as high as any other.
+  // An empty line must be as tall as any other.
   const rest = line.slice(cut) || (cut ? "" : "\u200b");
   if (comment.textContent !== rest) comment.textContent = rest;
   setAttribute(element, "data-kind", /^\s*\[/.test(line) ? "section" : null);
   setAttribute(element, "data-marked", isMarked);
 }
 
-// Where a line's comment begins: the first # outside of quotes. Its length: nowhere.
+// Where a line's comment begins: at the first # outside quotes. The line's length: there is none.
 export function commentAt(line) {
   let quote = null;
   for (let at = 0; at < line.length; at += 1) {
@@ -82,7 +82,7 @@ export function commentAt(line) {
 }
 
 // The line (from 1) of a key like "stratum.listen" or "node.1.rpc_url" in a TOML text, or of its
-// section where the key itself is not written; null: neither is.
+// section if the key itself is not there; null if neither is.
 export function lineOfKey(text, path) {
   const lines = text.split("\n");
   const parts = path.split(".");
@@ -107,7 +107,7 @@ export function lineOfKey(text, path) {
   return found;
 }
 
-// The line that a problem names, or that of the key that it begins with or is said to be of.
+// The line that a problem names, or the line of the key that it begins with or mentions.
 export function lineOfProblem(problem, text) {
   const line = /\bline (\d+)/.exec(problem)?.[1];
   if (line) return Number(line);

@@ -1,4 +1,4 @@
-// The answers of the first start, as changes to the settings and as text. Pure.
+// The answers given on the set-up page, as changes to the settings and as text. Pure.
 
 export const ANSWERS = {
   address: "",
@@ -22,7 +22,7 @@ const OCEAN = {
 const PORT_DEFAULT = 28915;
 const KEY_DIGITS = 128;
 
-// What the gateway uses already, as answers; those that it says nothing of are left out. `text` is
+// The settings already in use, as answers; questions they do not answer are left out. `text` is
 // gatewayd.toml, `values` what is in use.
 export function answersIn({ values, text = "", from_environment: environment = [] }) {
   const answers = {};
@@ -35,7 +35,7 @@ export function answersIn({ values, text = "", from_environment: environment = [
   }
   const pool = values.pool?.[0];
   if (pool) Object.assign(answers, answersOfPool(pool));
-  // No pool is an answer, too, unless there is nothing yet that could have one.
+  // Having no pool is an answer too, unless nothing is configured yet.
   else if (saysAnything(text) || environment.includes("pool")) answers.pool = "solo";
   return answers;
 }
@@ -53,7 +53,7 @@ const isSamePool = (one, other) =>
 
 const saysAnything = (text) => text.split("\n").some((line) => /^\s*[^\s#]/.test(line));
 
-// A password that is stored stays with the user and the node that it is for.
+// A stored password is kept only for the same user and node.
 export function keepsPassword(answers, values) {
   const node = values?.node?.[0];
   return (
@@ -64,7 +64,7 @@ export function keepsPassword(answers, values) {
   );
 }
 
-// What is plainly missing; the gateway judges the rest.
+// What is obviously missing; the gateway checks the rest.
 export function problemsOf(answers, values) {
   const problems = {};
   if (!answers.address.trim()) problems.address = "Enter one of your addresses.";
@@ -76,18 +76,18 @@ export function problemsOf(answers, values) {
     problems.rpc_user = "Enter the user of the node's RPC.";
   if (answers.auth === "password" && !answers.rpc_password && !keepsPassword(answers, values))
     problems.rpc_password = values?.node?.[0]?.rpc_password
-      ? "Enter the password for this node and user: the stored one is for another."
+      ? "Enter the password for this node and user: the stored one is for a different node or user."
       : "Enter its password.";
   if (answers.pool === "other" && !hostAndPort(answers.pool_host))
     problems.pool_host = "Enter it like pool.example.org:28915.";
   const digits = answers.pool_key.trim();
   if (answers.pool === "other" && (digits.length !== KEY_DIGITS || /[^0-9a-f]/i.test(digits)))
-    problems.pool_key = `It has ${KEY_DIGITS} hex digits; this has ${digits.length}.`;
+    problems.pool_key = `A public key has ${KEY_DIGITS} hex digits; this has ${digits.length}.`;
   return problems;
 }
 
-// Key -> value for the settings API: null removes. `values` are those in use: what they say already
-// is left as it is written.
+// Key -> value for the settings API: null removes. `values` are those in use: what already has the
+// right value is left as it is written.
 export function changesOf(answers, values) {
   const changes = {};
   const set = (key, value, old) => {
@@ -112,7 +112,7 @@ export function changesOf(answers, values) {
   return changes;
 }
 
-// The same as text for gatewayd.toml.
+// The same, as text for gatewayd.toml.
 export function tomlOf(answers) {
   const lines = [
     "[mining]",
@@ -156,7 +156,7 @@ export function hostAndPort(text) {
   return port >= 1 && port <= 65_535 ? { host: found[1].replace(/[[\]]/g, ""), port } : null;
 }
 
-// A TOML string: JSON's escapes are among TOML's, but for the one letter that JSON leaves bare.
+// A TOML string: TOML knows all of JSON's escapes, but also wants U+007F escaped.
 function quoted(text) {
   return JSON.stringify(text).replaceAll("\u007f", "\\u007f");
 }

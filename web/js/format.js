@@ -1,5 +1,5 @@
 // Numbers, times and names as people read them. Pure: no DOM, no clock of its own, tested by
-// tests/web/format.test.mjs. Whatever is not a number reads as a dash.
+// tests/web/format.test.mjs. Anything that is not a number is shown as a dash.
 
 export const NONE = "–";
 
@@ -8,12 +8,12 @@ const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 
 const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
 
-// 12_345_678 -> ["12.3", "M"]: three digits that matter.
+// 12_345_678 -> ["12.3", "M"]: three significant digits.
 export function scaled(value) {
   if (!isNumber(value)) return [NONE, ""];
   let step = 0;
   let rest = Math.abs(value);
-  // 999.5 would read as "1000": it belongs to the next prefix.
+  // 999.5 would be rounded to "1000": it belongs to the next prefix.
   while (rest >= 999.5 && step < SI.length - 1) {
     rest /= 1000;
     step += 1;
@@ -23,7 +23,7 @@ export function scaled(value) {
   return [(value < 0 ? "-" : "") + rest.toFixed(digits), SI[step]];
 }
 
-// Hashes per second, as its number and its unit, which are set in different sizes.
+// Hashes per second, as a number and a unit, which are shown in different sizes.
 export function hashrateParts(value) {
   const [number, prefix] = scaled(value);
   return [number, number === NONE ? "" : `${prefix}H/s`];
@@ -34,7 +34,7 @@ export function hashrate(value) {
   return unit ? `${number} ${unit}` : number;
 }
 
-// Small ones in full, since miners are set up with such numbers; large ones like 12.3 G.
+// Small numbers in full, since miners are configured with them; large ones like 12.3 G.
 export function difficulty(value) {
   if (!isNumber(value)) return NONE;
   if (value < 1) return value === 0 ? "0" : String(Number(value.toPrecision(3)));
@@ -47,7 +47,7 @@ export function count(value) {
   return isNumber(value) ? whole.format(value) : NONE;
 }
 
-// Part of a whole. Never "0 %" for something, never "100 %" for less than all.
+// A percentage. Never "0 %" for something, never "100 %" for less than all.
 export function percent(part, all) {
   if (!isNumber(part) || !isNumber(all) || all <= 0) return NONE;
   const share = (part / all) * 100;
@@ -58,14 +58,14 @@ export function percent(part, all) {
   return `${Number(share.toFixed(digits))} %`;
 }
 
-// Satoshis as bitcoin, always eight places, so that columns of them line up.
+// Satoshis as bitcoin, always with eight decimals, so that columns line up.
 export function btc(sats) {
   if (!Number.isSafeInteger(sats)) return NONE;
   const digits = String(Math.abs(sats)).padStart(9, "0");
   return `${sats < 0 ? "-" : ""}${digits.slice(0, -8)}.${digits.slice(-8)}`;
 }
 
-// An amount for a sentence: sats while those are short, bitcoin from a thousandth on.
+// An amount for a sentence: sats for small amounts, bitcoin from a thousandth on.
 export function amount(sats) {
   if (!Number.isSafeInteger(sats)) return NONE;
   return Math.abs(sats) < 100_000 ? `${whole.format(sats)} sats` : `${btc(sats)} BTC`;
@@ -98,7 +98,7 @@ export function milliseconds(seconds) {
   return `${ms < 10 ? Number(ms.toFixed(1)) : Math.round(ms)} ms`;
 }
 
-// Local time; the day only where it is not today.
+// Local time, with the day only if it is not today.
 export function moment(unixSeconds, now = Date.now() / 1000) {
   if (!isNumber(unixSeconds)) return NONE;
   const date = new Date(unixSeconds * 1000);
@@ -109,7 +109,7 @@ export function moment(unixSeconds, now = Date.now() / 1000) {
   return new Intl.DateTimeFormat(undefined, { ...day, ...time }).format(date);
 }
 
-// The same to the day, for what is not of today.
+// The same to the day, if it is not today.
 export function day(unixSeconds, now = Date.now() / 1000) {
   if (!isNumber(unixSeconds)) return NONE;
   const date = new Date(unixSeconds * 1000);
@@ -126,13 +126,13 @@ export function fullMoment(unixSeconds) {
   return new Intl.DateTimeFormat(undefined, style).format(new Date(unixSeconds * 1000));
 }
 
-// Weight units, of which a block has four million.
+// Weight units; a block has four million.
 export function weight(units) {
   if (!isNumber(units)) return NONE;
   return units < 10_000 ? `${whole.format(units)} WU` : `${(units / 1e6).toFixed(2)} MWU`;
 }
 
-// Long hashes and addresses by both ends; the whole belongs in a title and in what is copied.
+// Long hashes and addresses by both ends; the whole text belongs in the title and the clipboard.
 export function ends(text, first = 8, last = 8) {
   const string = String(text ?? "");
   if (!string) return NONE;
@@ -141,7 +141,7 @@ export function ends(text, first = 8, last = 8) {
     : `${string.slice(0, first)}…${string.slice(-last)}`;
 }
 
-// A machine's word for people: "low_difficulty" -> "low difficulty".
+// A machine-readable word made readable: "low_difficulty" -> "low difficulty".
 export function words(text) {
   return String(text ?? "")
     .replaceAll("_", " ")

@@ -1,5 +1,5 @@
-// Keeps what the page shows up to date: server-sent events while they come, polling while they do
-// not. Knows for each thing its newest value, how old that is, and what went wrong since.
+// Keeps what the page shows up to date: by server-sent events while they arrive, otherwise by polling.
+// Knows each thing's newest value, how old that is, and what has gone wrong since.
 
 import { BASE, get } from "./api.js";
 
@@ -14,14 +14,14 @@ let isTelling = false;
 
 export const now = () => performance.now() / 1000;
 
-// What the page that is shown lives on: name -> [path, seconds between two polls of what no event
-// tells]. Asks for what is not fresh.
+// What the current page needs: name -> [path, seconds between polls of what no event reports].
+// Requests whatever is not fresh.
 export function want(paths) {
   wanted = Object.entries({ status: ["/status", STATUS_S], ...paths }).map(
     ([name, [path, every]]) => {
       let thing = things.get(name);
       if (thing?.path !== path) {
-        // Another range of the same chart: the old lines stay until the new ones are here.
+        // Another range of the same chart: the old lines stay until the new ones arrive.
         const value = thing?.value ?? null;
         thing = {
           name,
@@ -59,8 +59,8 @@ export function onBlock(listener) {
   blockListeners.add(listener);
 }
 
-// "connecting", "live" (events come), "polling" (only answers do) or "lost"; and for how many
-// seconds nothing has been heard.
+// "connecting", "live" (events arrive), "polling" (only answers do) or "lost"; and for how many
+// seconds nothing has arrived.
 export function lineState() {
   const silence = line.heardAt === null ? null : now() - line.heardAt;
   if (line.isLost) return { state: "lost", silence };
@@ -95,7 +95,7 @@ function heard() {
   tell();
 }
 
-// Many changes, one drawing.
+// Many changes are drawn at once.
 function tell() {
   if (isTelling) return;
   isTelling = true;
@@ -107,7 +107,7 @@ function tell() {
 
 function listen() {
   source = new EventSource(`${BASE}/events`);
-  source.onerror = () => refresh("status"); // is it only the events, or the gateway?
+  source.onerror = () => refresh("status"); // have only the events stopped, or the gateway?
   for (const name of ["status", "pool", "nodes"]) {
     on(name, (value) => {
       const thing = things.get(name);
@@ -131,13 +131,13 @@ function on(name, take) {
     try {
       take(JSON.parse(event.data));
     } catch {
-      refresh(name); // an answer can still be read where an event cannot
+      refresh(name); // an answer may be readable where an event is not
     }
     heard();
   });
 }
 
-// There is news of it: ask again, now or when it is next shown.
+// It has changed: ask again, now or when it is next shown.
 function expire(name) {
   const thing = things.get(name);
   if (!thing) return;
@@ -153,7 +153,7 @@ function hasEvents() {
   );
 }
 
-// The net under the events, and the clock of all ages on the page.
+// The safety net for missed events, and the clock for all ages on the page.
 function tick() {
   tell();
   if (document.hidden) return;
@@ -164,14 +164,14 @@ function tick() {
       now() - thing.askedAt >= (thing.at === null ? RETRY_S : thing.every);
     if (isDue && !isTold) refresh(thing.name);
   }
-  // A browser gives up on events when the answer is an error; the gateway may be back by now.
+  // A browser gives up on events after an error; the gateway may be back by now.
   if (source.readyState === EventSource.CLOSED && !line.isLost) listen();
 }
 
 export function start() {
   listen();
   setInterval(tick, 1000);
-  // A browser allows few lasting connections to one host: a page that nobody sees gives its back.
+  // A browser allows few long-lived connections to one host: a hidden page gives its own up.
   document.addEventListener("visibilitychange", () => {
     source.close();
     if (document.hidden) return;
@@ -182,7 +182,7 @@ export function start() {
 
 const TOLD = ["status", "pool", "nodes"];
 const STATUS_S = 3;
-// A page that is opened again within this shows what it has.
+// A page that is opened again within this time shows what it has.
 const FRESH_S = 2;
 const RETRY_S = 3;
 // Status comes every 2 s.

@@ -1,4 +1,4 @@
-// Starts the page: which part is shown for which address, and what stands around it.
+// Starts the dashboard: which page is shown for which address, and the frame around it.
 
 import { BASE, ROOT } from "./api.js";
 import { announce, div, h, icon, setAttribute, setText, show, span } from "./dom.js";
@@ -30,7 +30,7 @@ const VIEWS = {
   login,
   start,
 };
-// [pages of it, name, drawing]: the first is where the link goes.
+// [pages, name, icon]: the link goes to the first page.
 const WAYS = [
   [[""], "Overview", "overview"],
   [["miners", "workers", "bans"], "Miners", "miners"],
@@ -46,7 +46,7 @@ let shown = { page: null, view: null };
 function page() {
   const name = location.hash.replace(/^#\/?/, "").split("?")[0];
   const known = name in VIEWS ? name : "";
-  // Before anything is configured there is nothing to overview.
+  // Before anything is configured there is nothing to show an overview of.
   return known === "" && look("status").value?.setup_needed ? "start" : known;
 }
 
@@ -65,7 +65,7 @@ function mount(name) {
   draw();
   if (isFirst) return;
   scrollTo(0, 0);
-  // Whoever listens to the page hears where it went.
+  // Tells users of screen readers which page is shown.
   main.querySelector("h1")?.focus({ preventScroll: true });
 }
 
@@ -105,25 +105,25 @@ function drawLine(status) {
     lineDot.parentElement,
     "title",
     state === "polling"
-      ? "The gateway's live news do not come through; it is asked every 3 s instead."
+      ? "Live updates from the gateway do not arrive; the page asks every 3 s instead."
       : null,
   );
   show(networkTag, Boolean(status?.network) && status.network !== "bitcoin");
   setText(networkTag, status?.network ?? "");
   const isLost = state === "lost";
   document.documentElement.classList.toggle("is-old", isLost && silence !== null);
-  // Said once; the age below changes each second, and is not read out.
+  // Announced once; the age below changes every second, and is not read out.
   if (isLost === lost.hidden) announce(isLost ? "No connection to the gateway" : "Connected again");
   show(lost, isLost);
   if (!isLost) return;
   const age =
-    silence === null ? "Nothing has come yet." : `What you see is ${format.duration(silence)} old.`;
+    silence === null ? "Nothing has been received yet." : `The figures shown are ${format.duration(silence)} old.`;
   if (!lost.firstChild)
     lost.append(h("p", null, h("strong", null, "No connection to the gateway."), " ", h("span")));
   setText(lost.querySelector("span"), `${age} Trying again every 3 s.`);
 }
 
-// The best news there is, on whichever page one is.
+// A found block is announced on whichever page is shown.
 function tellBlock(block) {
   const by = block.worker ? ` by ${workerParts(block.worker)[0]}` : "";
   const text = `Block ${format.count(block.height)} found${by}`;
@@ -192,14 +192,14 @@ function frame() {
       h("a", { href: `${ROOT}/metrics` }, "Metrics"),
       sign,
     );
-  // The address after # is the page's name, so the skip link must not change it.
+  // The part of the address after # is the page's name, so the skip link must not change it.
   document.getElementById("skip").addEventListener("click", (event) => {
     event.preventDefault();
     main.focus();
   });
 }
 
-// Long enough to be read and followed.
+// Long enough to read it and click it.
 const TOAST_MS = 10_000;
 
 frame();

@@ -1,4 +1,4 @@
-// What several pages are put together from.
+// Building blocks that several pages share.
 
 import {
   button,
@@ -16,8 +16,8 @@ import {
 import * as format from "./format.js";
 import { look, refresh } from "./live.js";
 
-// A part of a page with its heading, that says when its figures are still to come or could not be
-// had. `fill(value, age)` runs only with a value.
+// A section of a page with its heading. It says when its figures are still loading or could not be
+// fetched. `fill(value, age)` runs only with a value.
 export function section({ title, needs, actions, className = "" }, content, fill) {
   const id = `section-${title.toLowerCase().replace(/[^a-z]+/g, "-")}`;
   const note = h("div", { class: "note", role: "status" });
@@ -49,19 +49,19 @@ function tellState(note, things, isReady) {
   setAttribute(note, "data-tone", failed ? "bad" : null);
   if (!failed) {
     const isCut = things.some(([, thing]) => thing.error);
-    setText(note, isCut ? "No answer from the gateway yet. Trying again." : "Loading…");
+    setText(note, isCut ? "No answer from the gateway yet. Retrying." : "Loading…");
     return;
   }
   const [name, { error }] = failed;
   if (note.dataset.error === error.message && note.children.length) return;
   note.dataset.error = error.message;
   note.replaceChildren(
-    h("span", null, `${isReady ? "These figures are not the latest: " : ""}${error.message}`),
+    h("span", null, `${isReady ? "These figures are not up to date: " : ""}${error.message}`),
     button("Try again", () => refresh(name)),
   );
 }
 
-// A list of names and values. rows: [label, text or Node, hint]; a null value leaves the row out.
+// A list of names and values. rows: [label, text or Node, hint]; a row whose value is null is left out.
 export function facts(className = "") {
   const element = h("dl", { class: `facts ${className}` });
   return {
@@ -82,21 +82,21 @@ export function facts(className = "") {
   };
 }
 
-// Text or elements into an element; elements are taken as they are, if they differ.
+// Puts text or elements into an element; elements are put in as they are, if they differ.
 export function put(element, value) {
   if (!(value instanceof Node)) setText(element, value);
   else if (element.firstChild !== value || element.childNodes.length !== 1)
     element.replaceChildren(value);
 }
 
-// How it stands, in a word and a colour that are never alone.
+// A state as a word with a colour, never as a colour alone.
 export function chip(element, tone, text) {
   element.classList.add("chip");
   setAttribute(element, "data-tone", tone);
   setText(element, text);
 }
 
-// "bc1q….garage" by what people call it: the name large, the address by its ends.
+// "bc1q….garage" as people call it: the name large, the address by its ends.
 export function workerParts(name) {
   const text = String(name ?? "");
   const dot = text.indexOf(".");
@@ -117,7 +117,7 @@ export function drawWho(cell, name, more, title = name) {
   setAttribute(cell, "title", title);
 }
 
-// Text that may be too long for its place: cut in the middle, since both ends are looked at.
+// Text that may be too long for its place: cut in the middle, since people look at both ends.
 export function cutMiddle(text) {
   const string = String(text);
   const end = string.length > 2 * END_SHOWN ? END_SHOWN : 0;
@@ -129,7 +129,7 @@ export function cutMiddle(text) {
   );
 }
 
-// The same, to be copied whole.
+// The same, with a button that copies all of it.
 export function long(text, what) {
   return span(
     "long",
@@ -138,7 +138,7 @@ export function long(text, what) {
   );
 }
 
-// Reason -> count, most first, as a line of text.
+// Reason -> count, as a line of text, the most frequent first.
 export function reasons(counts) {
   const list = Object.entries(counts ?? {})
     .filter(([, number]) => number > 0)
@@ -152,7 +152,7 @@ export function rejectedShare({ accepted, rejected }) {
   return format.percent(rejected, accepted + rejected);
 }
 
-// A pool by the name that people know it by.
+// A pool by its well-known name.
 export function poolName(name) {
   const host = String(name ?? "").replace(/:\d+$/, "");
   return /(^|\.)ocean\.xyz$/.test(host) ? "OCEAN" : host;
@@ -184,7 +184,7 @@ export function stateOf(states, state) {
   return states[state] ?? ["idle", format.words(state)];
 }
 
-// What someone should look at, worst first, with what to do.
+// What needs attention, worst first, with what to do about it.
 export function warningList() {
   const element = h("ul", { class: "warnings", "aria-label": "Warnings" });
   return {
@@ -211,8 +211,8 @@ function makeWarning({ severity, text, advice }) {
   );
 }
 
-// A bar of parts side by side. parts: [{ key, size, shade, label }]; who cannot see it reads the
-// list that goes with it.
+// A bar of parts side by side. parts: [{ key, size, shade, label }]; screen readers read the list
+// that goes with it instead.
 export function stack(className = "") {
   const element = h("div", { class: `stack ${className}`, "aria-hidden": "true" });
   return {
@@ -259,7 +259,7 @@ export function confirmed(question, action) {
   });
 }
 
-// A message from an action: what was done, or what went wrong and everything that is wrong.
+// The result of an action: what was done, or what went wrong, with every mistake.
 export function outcome() {
   const element = h("div", { class: "outcome", "aria-live": "polite" });
   return {
@@ -287,5 +287,5 @@ export function outcome() {
   };
 }
 
-// Of a text that is cut: what people compare addresses by.
+// How much of a cut text is shown: what people compare addresses by.
 const END_SHOWN = 8;

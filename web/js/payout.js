@@ -1,4 +1,4 @@
-// A coinbase as who gets what: a bar of its outputs, and a list that says the same.
+// Who gets what from a coinbase: a bar of its outputs, and a list that says the same.
 
 import { copyButton, div, h, keyed, p, setAttribute, setText, show, span } from "./dom.js";
 import * as format from "./format.js";
@@ -7,13 +7,13 @@ import { cutMiddle, stack } from "./parts.js";
 const KINDS = {
   yours: "you",
   pool: "the pool",
-  split: "miner of the pool",
-  commitment: "witness commitment, no money",
-  extranonce: "room for miners' numbers, no money",
+  split: "one of the pool's miners",
+  commitment: "witness commitment, pays nothing",
+  extranonce: "room for extranonces, pays nothing",
 };
 const SHADES = 5;
 
-// The coinbase that most miners are given; without miners, the roomiest.
+// The coinbase that most miners get; without miners, the one with the most room.
 export function usualCoinbase(job) {
   return [...job.coinbases].sort((a, b) => b.miners - a.miners || b.size_bytes - a.size_bytes)[0];
 }
@@ -53,7 +53,7 @@ export function payoutBar({ isShort }) {
   return { element, update };
 }
 
-// Those who get money, biggest first. You and the pool have colours of their own.
+// Whoever is paid, largest first. You and the pool have colours of their own.
 function payeesOf(coinbase) {
   const paid = coinbase.outputs
     .map((output, at) => ({ ...output, key: `${at} ${output.script_hex}` }))
@@ -75,7 +75,7 @@ function labelOf(payee, coinbase) {
 
 function drawList(list, payees, coinbase, { isShort, rest, again }) {
   const shownMax = isShort ? 8 : 12;
-  // One more is shown rather than "1 other".
+  // Rather than "1 other", that one is shown.
   const isCut = !rest.isOpen && payees.length > shownMax + 1;
   const named = isCut ? firstAndOwn(payees, shownMax) : payees;
   const others = payees.filter((one) => !named.includes(one));
@@ -101,7 +101,7 @@ function drawList(list, payees, coinbase, { isShort, rest, again }) {
   );
 }
 
-// The biggest; but whoever looks wants to see what is theirs.
+// The largest, and always your own.
 function firstAndOwn(payees, most) {
   const first = payees.slice(0, most);
   const own = payees.filter((one) => one.kind === "yours" && !first.includes(one));
@@ -156,7 +156,7 @@ function drawPayee(line, payee, coinbase, isShort) {
   setText(line.children[3], format.percent(payee.value_sats, coinbase.value_sats));
 }
 
-// Outputs without money, in words.
+// Outputs that pay nothing, in words.
 export function moneyless(coinbase) {
   return coinbase.outputs
     .filter((output) => output.value_sats === 0)

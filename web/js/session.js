@@ -7,7 +7,7 @@ const listeners = new Set();
 
 export const session = () => current;
 export const isSignedIn = () => Boolean(current?.signed_in);
-// Before there is an address and a password, whoever has the code from the log makes the first
+// Until there is an address and a password, whoever has the code from the log may make the first
 // settings.
 export const maySetUp = () => isSignedIn() || Boolean(current?.may_set_up);
 
@@ -24,7 +24,7 @@ export async function signIn(password) {
 }
 
 export async function signOut() {
-  // Who is out already is out.
+  // Already signed out: fine.
   await api.signOut().catch((error) => {
     if (error.status !== 401) throw error;
   });

@@ -1,12 +1,12 @@
-// A table that stays quick with thousands of rows: it sorts and filters them all, and draws one
-// page. Rows keep their elements while they are on it, so focus and open details survive updates.
+// A table that stays fast with thousands of rows: it sorts and filters all of them, but draws only one
+// page. Rows on it keep their elements, so focus and open details survive updates.
 
 import { button, div, h, icon, keyed, p, setAttribute, setText, show, span } from "./dom.js";
 import { count } from "./format.js";
 
 // columns: { key, label, value(row) to sort by, text(row) or draw(cell, row), end: right-aligned,
-//   up: sorts upwards first, hint, place: where on a phone ("b", "c", "d"), wide: not on a phone,
-//   spare: only where there is much room }
+//   up: sorts ascending first, hint, place: where on a phone ("b", "c", "d"), wide: not on a phone,
+//   spare: only where there is plenty of room }
 // options: { caption, columns, keyOf, sort: [key, "up" | "down"], search(row) -> text,
 //   filters: [{ label, of(row) }], detail(row) -> element, empty: text, noun: [one, many] }
 export function table(options) {
@@ -30,7 +30,7 @@ export function table(options) {
   };
 }
 
-// A column of figures: `say` puts into words what it is sorted by.
+// A column of figures: `say` formats the value that it is sorted by.
 export function figures(key, label, value, say, more) {
   return { key, label, end: true, wide: true, value, text: (row) => say(value(row)), ...more };
 }
@@ -46,7 +46,7 @@ function build(options, state, redraw) {
       again(() => turn(state, column)),
     ),
   );
-  // The roles say what a phone's layout would take from the elements.
+  // The roles keep what a phone's layout would take away from the elements.
   const body = h("tbody", { role: "rowgroup" });
   const scroll = div("scroll", grid(options, heads, body));
   const tools = toolsOf(options, state, again);
@@ -102,7 +102,7 @@ function toolsOf(options, state, again) {
       h("option", { value: "" }, filter.all),
     ),
   );
-  // A phone shows no column heads: there, this sorts.
+  // A phone shows no column headings: there, this sorts.
   const sorted = options.columns.filter((column) => column.value);
   const sorter = h(
     "select",
@@ -163,7 +163,7 @@ function turn(state, column) {
   state.page = 0;
 }
 
-// The choices of a filter are what the rows have.
+// A filter offers the values that occur in the rows.
 function offerPicks(options, state, parts) {
   options.filters?.forEach((filter, at) => {
     const values = [...new Set(state.rows.map(filter.of))].filter(Boolean).sort();
@@ -187,7 +187,7 @@ function chosen(options, state) {
       state.picks.every((pick, at) => !pick || options.filters[at].of(row) === pick),
   );
   const way = state.isUp ? 1 : -1;
-  // Equal ones keep an order of their own, so that rows do not dance at each update.
+  // Equal rows keep a fixed order, so that they do not jump about at each update.
   return rows
     .map((row) => [column.value(row) ?? null, options.keyOf(row), row])
     .sort(([a, aKey], [b, bKey]) => unknownLast(a, b) || way * compare(a, b) || compare(aKey, bKey))
@@ -243,7 +243,7 @@ function drawTools(options, state, { tools, scroll, empty }, rows) {
   setText(empty, all === 0 ? options.empty : "Nothing matches. Clear the search or the filters.");
 }
 
-// A row, and under it its details if they are open.
+// A row, and its details below it if they are open.
 function lines(options, state, rows) {
   return rows.flatMap((row) => {
     const key = String(options.keyOf(row));
@@ -314,5 +314,5 @@ function classOf(column) {
 }
 
 const collator = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
-// As many as are looked at in one go; more would cost each update without being seen.
+// As many as people look at in one go; more would make each update slower for nothing.
 const ROWS_A_PAGE = 50;

@@ -1,5 +1,5 @@
 // Runs before the page is painted, so that a dark page never flashes white. Not a module, since
-// those wait.
+// modules are deferred.
 (() => {
   let kept = null;
   try {

@@ -1,4 +1,4 @@
-// Light, dark, or as the machine is set. theme-early.js sets it before the first paint.
+// Light, dark, or as on the device. theme-early.js applies it before the first paint.
 
 import { h, icon, setAttribute } from "./dom.js";
 
@@ -35,7 +35,7 @@ function chosen() {
     const kept = localStorage.getItem("theme");
     return ORDER.includes(kept) ? kept : "auto";
   } catch {
-    return "auto"; // storage is off: as the machine is set
+    return "auto"; // storage is off: as on the device
   }
 }
 

@@ -10,19 +10,19 @@ export const configFile = `${dataDir}/gatewayd.toml`
 export const passwordFile = `${dataDir}/admin-password`
 export const nodeDir = '/mnt/bitcoind'
 
-/** The dashboard's password, as the action writes it. */
+/** The dashboard's password, which the action writes. */
 export const adminPassword = FileHelper.string({
   base: sdk.volumes.main,
   subpath: 'admin-password',
 })
 
-/** What is used here of the manifest of Bitcoin Core. */
+/** The parts of Bitcoin Core's manifest that are used here. */
 export type BitcoindManifest = T.SDKManifest & {
   id: 'bitcoind'
   volumes: ['main']
 }
 
-/** The node's RPC over the bridge; null until it is installed. Whoever asks runs again on a change. */
+/** The node's RPC over the bridge; null until it is installed. The caller runs again when it changes. */
 export const nodeAddress = (effects: T.Effects) =>
   sdk.host
     .getBridgeAddress(effects, { packageId: 'bitcoind', hostId: 'rpc', internalPort: 8332 })

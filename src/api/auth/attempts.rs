@@ -8,12 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Who tries, as far as it is known.
+/// Who is trying, as far as it is known.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Guest {
-    /// The other end of the connection, or whom the proxy there names.
+    /// The peer of the connection, or whom the proxy there names.
     pub(crate) client: IpAddr,
-    /// The proxy, whose word it is. Whoever only says to be one gains nothing by it.
+    /// The proxy that named it. Pretending to be one gains nothing.
     pub(crate) via: Option<IpAddr>,
 }
 
@@ -32,19 +32,19 @@ struct Tries {
     last: Instant,
 }
 
-/// How much patience there is with an address.
+/// How strict to be with an address.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 enum Pace {
     Guest,
-    /// On this machine, where a proxy may be that names nobody: its owner must not be locked out by
-    /// strangers.
+    /// On this machine, which may have a proxy that names nobody: strangers must not lock the owner
+    /// out.
     Here,
-    /// All behind a proxy together.
+    /// Everybody behind a proxy together.
     Proxy,
 }
 
 impl Pace {
-    /// Tries that cost nothing, the wait after the last of them, and the longest.
+    /// The number of free attempts, the wait after the last of them, and the longest wait.
     const fn terms(self) -> (u32, Duration, Duration) {
         match self {
             Self::Guest => (FREE, WAIT_MIN, WAIT_MAX),
@@ -55,7 +55,7 @@ impl Pace {
 }
 
 impl Attempts {
-    /// Counts a try of `guest`, or says how long to wait for the next.
+    /// Counts an attempt by `guest`, or says how long to wait before the next.
     pub(super) fn begin(&mut self, guest: Guest, now: Instant) -> Result<(), Duration> {
         self.0.retain(|_, tries| now < tries.last + FORGET_AFTER);
         let waits = keys(guest).filter_map(|key| Some(self.0.get(&key)?.left(key.1, now)));
@@ -72,7 +72,7 @@ impl Attempts {
         Ok(())
     }
 
-    /// The try was none after all.
+    /// Takes back an attempt that did not count.
     pub(super) fn forgive(&mut self, guest: Guest) {
         for key in keys(guest) {
             if let Some(tries) = self.0.get_mut(&key) {
@@ -88,7 +88,7 @@ impl Attempts {
         }
     }
 
-    /// An attack from everywhere: what is longest ago is forgotten first.
+    /// In an attack from many addresses, the oldest is forgotten first.
     fn make_room(&mut self) {
         if self.0.len() < PLACES_MAX {
             return;
@@ -127,15 +127,15 @@ pub(crate) fn network(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// Typing errors.
+/// For typing errors.
 const FREE: u32 = 5;
-/// After the fifth wrong one; doubled by each further.
+/// After the fifth wrong password; doubled by each further one.
 const WAIT_MIN: Duration = Duration::from_secs(10);
-/// A thousand and a half tries a day, and an owner who mistypes does not give up.
+/// Fifteen hundred attempts a day, but bearable for an owner who mistypes.
 const WAIT_MAX: Duration = Duration::from_secs(60);
-/// Slow for who guesses, and soon over for who does not.
+/// Slow for guessing, but soon over for everybody else.
 const WAIT_HERE: Duration = Duration::from_secs(1);
-/// Those of ten who cannot type.
+/// The typing errors of ten people.
 const FREE_OF_PROXY: u32 = 50;
 const FORGET_AFTER: Duration = Duration::from_secs(3600);
 /// Addresses remembered, at some 40 bytes each.

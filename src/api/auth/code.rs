@@ -1,12 +1,12 @@
-//! The code that guards the first settings: whoever can read the log is at home here, whoever only
-//! reaches the port is not.
+//! The set-up code that protects the first settings: whoever can read the log may make them,
+//! whoever only reaches the port may not.
 
 use std::fmt;
 
 use rand::Rng;
 use subtle::ConstantTimeEq;
 
-/// Good until the first settings are made, and for this process.
+/// Valid in this process, until the first settings are made.
 pub(crate) struct SetupCode(String);
 
 impl SetupCode {
@@ -16,16 +16,16 @@ impl SetupCode {
         Self((0..LEN).map(letter).collect())
     }
 
-    /// As people copy it: in halves, for the log alone.
+    /// In two halves, easy to copy; only for the log.
     pub(crate) fn shown(&self) -> String {
         let (one, other) = self.0.split_at(LEN / 2);
         format!("{one}-{other}")
     }
 
-    /// However it is typed.
+    /// Normalises the code, however it was typed.
     pub(super) fn is(&self, given: &str) -> bool {
         let given = given.chars().take(GIVEN_LEN_MAX).filter(char::is_ascii_alphanumeric);
-        // As Crockford's alphabet has it: nobody can tell these apart.
+        // As in Crockford's alphabet: these are easily confused.
         let read = given.map(|c| match c.to_ascii_uppercase() {
             'O' => '0',
             'I' | 'L' => '1',
@@ -41,9 +41,9 @@ impl fmt::Debug for SetupCode {
     }
 }
 
-/// No letters that are taken for others.
+/// Without letters that are easily mistaken for others.
 const LETTERS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-/// 40 bits: at a guess a second, tens of thousands of years.
+/// 40 bits: at one guess a second, tens of thousands of years.
 const LEN: usize = 8;
 const GIVEN_LEN_MAX: usize = 64;
 

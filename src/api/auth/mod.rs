@@ -1,11 +1,12 @@
-//! Who may change things: the password, sessions of browsers, tries that are counted. Pure: `now` is
-//! an argument, and no file or socket is touched.
+//! Who may change things: the password, browser sessions, and limits on attempts. Pure: `now` is an
+//! argument, and no file or socket is touched.
 //!
 //! A browser signs in with the password and gets a cookie that no script can read (HttpOnly,
-//! SameSite=Strict), and, this once, a token that nobody but its page knows. Both go with each
-//! request that needs them: cookies go to every port of a host, so that other programs there see
-//! this one, and it is worth nothing alone. Scripts send the password itself as a bearer token
-//! instead. Before there is a password, a code from the log lets in whoever makes the first settings.
+//! SameSite=Strict) and, this once, a token that only its page knows. Both are sent with each
+//! request that needs them: cookies go to every port of a host, so other programs there see this
+//! one, which is why it is not enough by itself. Scripts send the password itself as a bearer token
+//! instead. Before there is a password, a code from the log lets in whoever makes the first
+//! settings.
 
 mod attempts;
 mod code;
@@ -26,13 +27,13 @@ pub(crate) use self::password::Password;
 pub(crate) use self::sessions::Bound;
 use self::{attempts::Attempts, password::Recent, sessions::Sessions};
 
-/// The one at the door. Shared by all requests.
+/// Decides who may change things. Shared by all requests.
 #[derive(Debug, Default)]
 pub(crate) struct Gatekeeper {
     state: Mutex<State>,
-    /// For the first settings.
+    /// The code for the first settings.
     code: Option<Arc<SetupCode>>,
-    /// Passwords that are being checked now.
+    /// Passwords being checked right now.
     checking: AtomicUsize,
 }
 
@@ -45,24 +46,24 @@ struct State {
     attempts: Attempts,
 }
 
-/// Why somebody is not let in.
+/// Why somebody may not sign in.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Denied {
     /// There is no password: nothing can be changed by anybody.
     ReadOnly,
     WrongPassword,
-    /// The first settings are not made, and take the code from the log.
+    /// The first settings have not been made yet, and take the code from the log.
     WrongCode,
-    /// Too many wrong ones from there.
+    /// Too many wrong passwords from that address.
     Wait(Duration),
-    /// Too many are being checked at once.
+    /// Too many passwords are being checked at once.
     Busy,
 }
 
-/// What a browser keeps.
+/// What a browser stores.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct SignedIn {
-    /// For the cookie; it is known to nobody else.
+    /// The cookie's value; nobody else knows it.
     pub(crate) cookie: String,
     pub(crate) csrf_token: String,
     pub(crate) expires_in: Duration,
@@ -76,8 +77,8 @@ pub(crate) struct Known {
     pub(crate) bound: Bound,
 }
 
-/// A password that may be checked now: [`Check::run`] takes a while and must not be in the way of
-/// other requests.
+/// A password that may be checked now: [`Check::run`] takes a while and must not block other
+/// requests.
 #[derive(Debug)]
 pub(crate) struct Check<'a> {
     keeper: &'a Gatekeeper,
@@ -91,7 +92,7 @@ impl Gatekeeper {
         Self { code, ..Self::default() }
     }
 
-    /// Takes another password; those who signed in with the one before are out.
+    /// Changes the password; everybody who signed in with the previous one is signed out.
     pub(crate) fn set_password(&self, password: Option<Password>) {
         let mut state = self.state();
         if password.is_none() && state.password.is_none() {
@@ -106,7 +107,7 @@ impl Gatekeeper {
         self.state().password.is_some()
     }
 
-    /// Lets `given` be checked for somebody, unless it is known to be right already.
+    /// Allows `given` to be checked, unless it is already known to be right.
     pub(crate) fn begin<'a>(
         &'a self,
         guest: impl Into<Guest>,
@@ -177,7 +178,7 @@ impl Check<'_> {
         }
         let mut state = self.keeper.state();
         state.attempts.forget(self.guest);
-        // It may have been replaced meanwhile.
+        // The password may have been changed meanwhile.
         if state.password.as_ref().is_some_and(|now| Arc::ptr_eq(now, &self.password)) {
             state.recent = Some(Recent::new(self.given));
             return Ok(());
@@ -194,7 +195,7 @@ impl Drop for Check<'_> {
 
 /// Each takes 19 MiB and a core for a moment.
 const CHECKING_MAX: usize = 2;
-/// Longer ones are not hashed at all.
+/// Longer passwords are not hashed at all.
 const PASSWORD_LEN_MAX: usize = 1024;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The admin password: kept as an argon2id hash, whichever way the file has it.
+//! The admin password: kept as an argon2id hash, even if the file contains the password itself.
 
 use std::{
     fmt,
@@ -13,7 +13,7 @@ use rand::Rng;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-/// What a right password is known by.
+/// What a password is checked against.
 pub(crate) struct Password(pub(super) PasswordHash);
 
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -22,7 +22,7 @@ pub(crate) enum PasswordError {
     Empty,
     #[error("its password has only {0} characters: use at least {LEN_MIN}")]
     Short(usize),
-    #[error("it begins like an argon2 hash, but is none ({0})")]
+    #[error("it begins like an argon2 hash, but is not a valid one ({0})")]
     Hash(String),
 }
 
@@ -48,14 +48,15 @@ impl Password {
         hash.map(Self).map_err(|error| PasswordError::Hash(error.to_string()))
     }
 
-    /// Slow by design, in the same time for each wrong one.
+    /// Slow by design, and equally slow for each wrong one.
     pub(super) fn is(&self, given: &str) -> bool {
         verify(&self.0, given).unwrap_or(false)
     }
 }
 
-/// Whether the hash is of this password; none when it cannot be of any. Checks come one after the
-/// other and share their memory: given back each time, an allocator would keep it many times over.
+/// Whether the hash matches this password; none if it cannot match any. Checks run one after the
+/// other and share their memory: if it were freed each time, the allocator would keep several
+/// copies.
 fn verify(hash: &PasswordHash, given: &str) -> Option<bool> {
     static MEMORY: Mutex<Vec<Block>> = Mutex::new(Vec::new());
     let (salt, expected) = (hash.salt.as_ref()?, hash.hash.as_ref()?.as_bytes());
@@ -111,7 +112,7 @@ fn digest(key: &[u8; 32], password: &str) -> [u8; 32] {
     Sha256::new().chain_update(key).chain_update(password).finalize().into()
 }
 
-/// 64 MiB: what somebody's own hash takes beyond that is not held for the next password.
+/// 64 MiB: if a user's own hash needs more, the rest is not kept for the next password.
 const BLOCKS_KEPT_MAX: usize = 64 * 1024;
-/// Shorter ones are guessed; node boxes give longer ones.
+/// Shorter ones can be guessed; node appliances generate longer ones.
 const LEN_MIN: usize = 8;

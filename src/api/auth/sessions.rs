@@ -10,26 +10,26 @@ use sha2::{Digest, Sha256};
 
 use super::{Known, SignedIn};
 
-/// Oldest first; few enough to be looked through.
+/// Oldest first; few enough for a linear search.
 #[derive(Debug, Default)]
 pub(super) struct Sessions(VecDeque<Session>);
 
 #[derive(Debug)]
 struct Session {
-    /// Of the cookie, so that looking it up takes no time that tells of it.
+    /// A hash of the cookie, so that the time for looking it up reveals nothing.
     digest: [u8; 32],
     csrf_token: String,
     until: Instant,
     bound: Bound,
 }
 
-/// What a session is good for.
+/// What a session allows.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Bound {
-    /// Where its page is, as the browser said when it signed in: scheme, host and port. A cookie goes
-    /// to every port of a host; none: it was no browser.
+    /// Its page's origin, as the browser reported at sign-in: scheme, host and port. A cookie goes
+    /// to every port of a host; none: it was not a browser.
     pub(crate) origin: Option<Box<str>>,
-    /// Only to make the first settings.
+    /// May only make the first settings.
     pub(crate) sets_up: bool,
 }
 
@@ -72,6 +72,6 @@ fn digest(cookie: &str) -> [u8; 32] {
     Sha256::digest(cookie).into()
 }
 
-/// A household's browsers; the oldest is signed out for one more.
+/// Enough for a household's browsers; one more signs the oldest out.
 const SESSIONS_MAX: usize = 32;
 const SESSION_LIFE: Duration = Duration::from_secs(24 * 3600);

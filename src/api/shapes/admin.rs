@@ -1,4 +1,4 @@
-//! Signing in, settings, actions, and what is answered when something is wrong.
+//! Signing in, settings, actions, and errors.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 /// Every answer that is not a success.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct ErrorBody {
-    /// Stays the same while the text may change: "not-found", "unauthorized", "bad-request", …
+    /// Stable, unlike the text: "not-found", "unauthorized", "bad-request", …
     pub(crate) error: &'static str,
     /// What is wrong and what to do.
     pub(crate) message: String,
@@ -18,15 +18,15 @@ pub(crate) struct ErrorBody {
 /// Whether this client may change things.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Session {
-    /// False: reading only, because `api.admin_password_file` is not set.
+    /// False: read only, because `api.admin_password_file` is not set.
     pub(crate) admin_enabled: bool,
     pub(crate) signed_in: bool,
-    /// There is neither a password nor a payout address yet, and this client is in the house: whoever
-    /// signs in with the code from gatewayd's log may make the first settings.
+    /// There is neither a password nor a payout address yet, and this client is on a local network:
+    /// whoever signs in with the code from gatewayd's log may make the first settings.
     pub(crate) setup_open: bool,
-    /// Has done so.
+    /// This client has done so.
     pub(crate) may_set_up: bool,
-    /// Goes back in the header `X-CSRF-Token` of every request; given once, to whoever signs in.
+    /// To be sent back in the header `X-CSRF-Token` of every request; given only once, at sign-in.
     pub(crate) csrf_token: Option<String>,
     pub(crate) expires_in_s: Option<u64>,
 }
@@ -42,20 +42,21 @@ pub struct Login {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Settings {
     pub(crate) path: String,
-    /// The file with its comments. Each secret is written as `"<secret>"`; sent back so, it stays.
+    /// The file with its comments. Each secret is shown as `"<secret>"`; if sent back like this, it
+    /// stays unchanged.
     pub(crate) text: String,
     /// Every key with the value in use, defaults included; secrets are `<secret>` or "".
     #[schema(value_type = Object)]
     pub(crate) values: Box<RawValue>,
-    /// Names this state of the file: a change made from an older one is refused.
+    /// Identifies this state of the file: a change made from an older one is refused.
     pub(crate) revision: String,
     /// False: the file cannot be written, and why.
     pub(crate) writable: bool,
-    /// What is wrong with the file as it is now.
+    /// What is wrong with the current file.
     pub(crate) problems: Vec<String>,
-    /// Keys whose values in the file are not in use before a restart.
+    /// Keys whose values in the file take effect only after a restart.
     pub(crate) needs_restart: Vec<String>,
-    /// Keys that the environment sets: what the file says of them counts for nothing.
+    /// Keys set by the environment, which overrides the file.
     pub(crate) from_environment: Vec<String>,
 }
 
@@ -67,26 +68,26 @@ pub struct SettingsChange {
     #[serde(default)]
     pub text: Option<String>,
     /// Key -> value, like `{"mining.address": "bc1q…", "node.0.rpc_url": "http://…"}`; null removes
-    /// a key, a section or a list's entry. Comments stay.
+    /// a key, a section or a list entry. Comments stay.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     pub changes: Option<Box<RawValue>>,
-    /// What was edited; null: whatever there is now.
+    /// The revision that was edited; null: the current one.
     #[serde(default)]
     pub(crate) revision: Option<String>,
-    /// Only says what is wrong and what would need a restart.
+    /// Only reports what is wrong and what would need a restart.
     #[serde(default)]
     pub(crate) check_only: bool,
 }
 
-/// What became of new settings.
+/// The result of new settings.
 #[derive(Clone, Debug, Default, Serialize, ToSchema)]
 pub(crate) struct SettingsApplied {
     /// Keys that changed and are in use now (or would be).
     pub(crate) applied: Vec<String>,
-    /// Keys that changed and wait for a restart.
+    /// Keys that changed and need a restart.
     pub(crate) needs_restart: Vec<String>,
-    /// The file's new state; null when nothing was written.
+    /// The file's new revision; null if nothing was written.
     pub(crate) revision: Option<String>,
 }
 

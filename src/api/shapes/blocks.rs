@@ -6,10 +6,10 @@ use utoipa::ToSchema;
 /// Found blocks, newest first.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Blocks {
-    /// Ever; the list has the latest of them.
+    /// In total; the list has only the latest.
     pub(crate) found: u64,
     pub(crate) found_session: u64,
-    /// Of those found since this process started, the ones that a node has in its best chain.
+    /// How many of those found since this process started are in a node's best chain.
     pub(crate) accepted_session: u64,
     pub(crate) blocks: Vec<Block>,
 }
@@ -28,11 +28,11 @@ pub(crate) struct Block {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum BlockFate {
-    /// A node has it in its best chain.
+    /// It is in a node's best chain.
     Accepted,
     /// Valid, but another block won.
     Stale,
-    /// No node wants it.
+    /// Every node has refused it.
     Rejected,
     /// No node has decided yet.
     Pending,

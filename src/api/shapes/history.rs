@@ -9,10 +9,10 @@ use utoipa::ToSchema;
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct History {
     pub(crate) metric: Metric,
-    /// Of the values.
+    /// The unit of the values.
     pub(crate) unit: Unit,
     pub(crate) window_s: u64,
-    /// Each value stands for this long, from its time on.
+    /// Each value covers this long, starting at its time.
     pub(crate) step_s: u64,
     pub(crate) at_unix_s: Vec<u64>,
     /// First all workers together (or the one asked for), then the busiest, as many as asked for.
@@ -23,17 +23,17 @@ pub(crate) struct History {
 pub(crate) struct Series {
     /// Null: all workers together.
     pub(crate) worker: Option<String>,
-    /// As many as there are times; null where nothing was recorded.
+    /// One for each time; null where nothing was recorded.
     pub(crate) values: Vec<Option<f64>>,
 }
 
-/// Why shares were rejected in a time.
+/// Why shares were rejected within a period.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Rejects {
     pub(crate) window_s: u64,
     /// Null: all workers together.
     pub(crate) worker: Option<String>,
-    /// Reason -> how many shares. A minute counts when it is over.
+    /// Reason -> number of shares. A minute is included once it is over.
     pub(crate) by_reason: BTreeMap<String, u64>,
 }
 

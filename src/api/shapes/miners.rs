@@ -8,10 +8,10 @@ use super::Reasons;
 /// Live SV1 connections and SV2 channels, by id.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Miners {
-    /// How many there are in all.
+    /// How many there are in total.
     pub(crate) total: u64,
     pub(crate) miners: Vec<Miner>,
-    /// Give this as `after` for those that did not fit.
+    /// Pass this as `after` to get those that did not fit.
     pub(crate) next_after: Option<u64>,
 }
 
@@ -22,15 +22,15 @@ pub(crate) struct Miner {
     /// Address and port that it comes from.
     pub(crate) peer: String,
     pub(crate) protocol: Protocol,
-    /// What it says it is; for SV2 vendor/hardware/firmware.
+    /// What it says it is; for SV2, vendor/hardware/firmware.
     pub(crate) user_agent: String,
     /// Names that it has sent shares with, latest last.
     pub(crate) workers: Vec<String>,
-    /// Which coinbase it is given.
+    /// Which coinbase it gets.
     pub(crate) class: Class,
-    /// What its shares must reach now.
+    /// The difficulty that its shares must currently reach.
     pub(crate) difficulty: f64,
-    /// Estimated from its shares of the last minutes.
+    /// Estimated from its shares in the last few minutes.
     pub(crate) hashrate_h_per_s: f64,
     pub(crate) accepted: u64,
     pub(crate) accepted_difficulty: f64,
@@ -57,13 +57,13 @@ pub(crate) enum Protocol {
     Sv2Extended,
 }
 
-/// Kinds of miners, by the largest coinbase that they live with.
+/// Kinds of miners, by the largest coinbase that they can handle.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Class {
     /// Subsidy-only work, the same for all classes.
     Empty,
-    /// The payout script alone.
+    /// A single output.
     Tiny,
     /// 500 bytes.
     Small,
@@ -78,7 +78,7 @@ pub(crate) enum Class {
 }
 
 impl Class {
-    /// As it is in JSON.
+    /// Its name in JSON.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Empty => "empty",
@@ -92,18 +92,18 @@ impl Class {
     }
 }
 
-/// Everyone who has sent a share, best hashrate first.
+/// Everybody who has sent a share, highest hashrate first.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Workers {
     pub(crate) total: u64,
     pub(crate) workers: Vec<Worker>,
 }
 
-/// One user name, over all its connections and over restarts.
+/// One user name, across connections and restarts.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Worker {
     pub(crate) name: String,
-    /// How many miners use this name now.
+    /// How many miners currently use this name.
     pub(crate) miners: u64,
     pub(crate) hashrate_1m_h_per_s: f64,
     pub(crate) hashrate_5m_h_per_s: f64,

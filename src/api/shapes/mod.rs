@@ -1,7 +1,7 @@
-//! What the API says, as types: their names and units are a promise to whoever reads them.
+//! The API's answers, as types: their names and units are a stable interface.
 //!
-//! Units are in the names (`_s`, `_ms`, `_bytes`, `_sats`, `_h_per_s`, `_unix_s`); what is not known is
-//! null, never left out. Not here: where the figures come from.
+//! Units are in the names (`_s`, `_ms`, `_bytes`, `_sats`, `_h_per_s`, `_unix_s`); unknown values
+//! are null, never left out. Not here: where the figures come from.
 
 mod admin;
 mod bans;
@@ -25,5 +25,5 @@ pub(crate) use self::pool::*;
 pub(crate) use self::status::*;
 pub(crate) use self::work::*;
 
-/// Reason -> how often.
+/// Reason -> count.
 pub(crate) type Reasons = BTreeMap<&'static str, u64>;

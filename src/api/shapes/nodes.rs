@@ -16,14 +16,14 @@ pub(crate) struct Node {
     pub(crate) state: NodeState,
     /// Its templates are the ones in use.
     pub(crate) is_active: bool,
-    /// As it calls itself.
+    /// What it calls itself.
     pub(crate) version: Option<String>,
     pub(crate) network: Option<String>,
-    /// Of its tip.
+    /// The height of its tip.
     pub(crate) height: Option<u32>,
     pub(crate) is_in_initial_download: bool,
     pub(crate) template_age_s: Option<f64>,
-    /// What it took to answer with its last template.
+    /// How long its last template took.
     pub(crate) template_fetch_ms: Option<f64>,
     /// Since it last answered anything.
     pub(crate) answer_age_s: Option<f64>,
@@ -38,12 +38,12 @@ pub(crate) enum NodeState {
     Starting,
     /// Gives templates.
     Ready,
-    /// Catches up with the network.
+    /// Catching up with the network.
     Syncing,
     Down,
-    /// Gives templates, but has been a block or more behind another node for long.
+    /// Gives templates, but has been a block or more behind another node for some time.
     Behind,
-    /// On another chain than the one that is mined on.
+    /// On another chain than the one being mined.
     WrongChain,
     /// Only gets found blocks.
     SubmitOnly,

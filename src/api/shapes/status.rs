@@ -5,19 +5,19 @@ use utoipa::ToSchema;
 
 use super::{Protocol, Reasons};
 
-/// How it goes, in one look.
+/// Everything at a glance.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Status {
     pub(crate) version: &'static str,
     pub(crate) started_at_unix_s: u64,
     pub(crate) uptime_s: u64,
     pub(crate) mode: Mode,
-    /// Nothing can be mined before settings are made: there is no payout address yet, or it is not
-    /// of the network that the nodes are on (the warning "wrong-network" says which).
+    /// Nothing can be mined until settings are made: there is no payout address yet, or it does not
+    /// belong to the nodes' network (the warning "wrong-network" says which).
     pub(crate) setup_needed: bool,
-    /// The chain that is mined on: "bitcoin", "testnet", "testnet4", "signet" or "regtest".
+    /// The chain being mined: "bitcoin", "testnet", "testnet4", "signet" or "regtest".
     pub(crate) network: Option<String>,
-    /// Height of the last block of the chain, the one that is mined on.
+    /// Height of the chain's last block, on which miners are working.
     pub(crate) tip_height: Option<u32>,
     pub(crate) tip_hash: Option<String>,
     /// Since this gateway saw the tip.
@@ -35,21 +35,21 @@ pub(crate) struct Status {
     pub(crate) miners_by_protocol: Vec<ProtocolCount>,
     /// Since this process started.
     pub(crate) shares: Shares,
-    /// Since the ledger began, over restarts.
+    /// Since the ledger began, across restarts.
     pub(crate) shares_ever: Shares,
     pub(crate) ever_since_at_unix_s: Option<u64>,
-    /// The best ever.
+    /// The best one ever.
     pub(crate) best_share: Option<BestShare>,
     /// The best since this process started.
     pub(crate) best_share_session: Option<BestShare>,
-    /// Ever.
+    /// In total.
     pub(crate) blocks_found: u64,
     pub(crate) blocks_found_session: u64,
-    /// Of those found since this process started, the ones that a node has in its best chain.
+    /// How many of those found since this process started are in a node's best chain.
     pub(crate) blocks_accepted_session: u64,
     /// Where miners connect.
     pub(crate) stratum: StratumAccess,
-    /// What someone should look at, worst first. Empty: all is well.
+    /// What needs attention, worst first. Empty: all is well.
     pub(crate) warnings: Vec<Warning>,
 }
 
@@ -57,7 +57,7 @@ pub(crate) struct Status {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Mode {
-    /// The pool and those it pays.
+    /// The pool and the miners it pays.
     Pooled,
     /// `mining.address`.
     Solo,
@@ -71,11 +71,11 @@ pub(crate) struct ProtocolCount {
     pub(crate) miners: u64,
 }
 
-/// Shares of all miners.
+/// All miners' shares.
 #[derive(Clone, Debug, Default, Serialize, ToSchema)]
 pub(crate) struct Shares {
     pub(crate) accepted: u64,
-    /// Σ difficulty that accepted shares were credited with.
+    /// Σ credited difficulty of accepted shares.
     pub(crate) accepted_difficulty: f64,
     pub(crate) rejected: u64,
     #[schema(value_type = std::collections::BTreeMap<String, u64>)]
@@ -92,22 +92,24 @@ pub(crate) struct BestShare {
 
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct StratumAccess {
-    /// Addresses that are listened on, like "0.0.0.0:23334".
+    /// Listening addresses, like "0.0.0.0:23334".
     pub(crate) listen: Vec<String>,
-    /// Those of them with rules of their own.
+    /// Those with rules of their own.
     pub(crate) ports: Vec<StratumPort>,
-    /// What Stratum V2 miners are given to know the gateway by.
+    /// The key by which Stratum V2 miners can verify the gateway.
     pub(crate) sv2_authority_key: Option<String>,
     /// Null: miners cannot use TLS (`stratum.tls.enabled`).
     pub(crate) tls: Option<StratumTls>,
 }
 
-/// What miners are shown that speak TLS.
+/// The certificate for miners that use TLS.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct StratumTls {
-    /// By the gateway's own authority, whose certificate (`/api/v1/stratum/ca.pem`) they need.
+    /// Issued by the gateway's own authority, whose certificate (`/api/v1/stratum/ca.pem`) they
+    /// need.
     pub(crate) own_authority: bool,
-    /// What that one has signed for: miners connect to one of these. Empty: see the certificate.
+    /// The names that it is issued for: miners have to connect to one of these. Empty: see the
+    /// certificate.
     pub(crate) names: Vec<String>,
 }
 
@@ -120,14 +122,14 @@ pub(crate) struct StratumPort {
     pub(crate) difficulty_start: Option<f64>,
     pub(crate) difficulty_max: Option<f64>,
     pub(crate) max_coinbase_bytes: Option<u64>,
-    /// Its own, by which Stratum V2 miners know it.
+    /// Its own key, by which Stratum V2 miners can verify it.
     pub(crate) sv2_authority_key: Option<String>,
 }
 
-/// Something that someone should look at.
+/// Something that needs attention.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub(crate) struct Warning {
-    /// Stays the same while the text may change: "no-work", "pool-down", "node-down", …
+    /// Stable, unlike the text: "no-work", "pool-down", "node-down", …
     pub(crate) code: &'static str,
     pub(crate) severity: Severity,
     /// What is wrong.
@@ -146,13 +148,13 @@ pub(crate) enum Severity {
 
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Health {
-    /// Always true: else there is no answer.
+    /// Always true: otherwise there is no answer.
     pub(crate) alive: bool,
     pub(crate) version: &'static str,
     pub(crate) uptime_s: u64,
 }
 
-/// Whether miners that come now would get work that pays.
+/// Whether miners that connect now would get work that pays.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Readiness {
     pub(crate) ready: bool,

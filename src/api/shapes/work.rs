@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use super::{Class, Mode};
 
-/// What is mined now, and whom it would pay.
+/// What is being mined, and whom it would pay.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Work {
     pub(crate) mode: Mode,
@@ -18,7 +18,7 @@ pub(crate) struct Work {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Job {
     pub id: String,
-    /// Pays the subsidy alone: goes out on a new tip until the node has a template.
+    /// Pays only the subsidy: used on a new tip until the node has a template.
     pub(crate) is_empty: bool,
     pub template: Template,
     pub payout: Payout,
@@ -31,7 +31,7 @@ pub(crate) struct Template {
     /// The node that made it.
     pub source: String,
     pub kind: TemplateKind,
-    /// Of the block that is mined, one above the tip.
+    /// The height of the block being mined, one above the tip.
     pub height: u32,
     pub prevhash: String,
     /// Eight hex digits.
@@ -44,7 +44,7 @@ pub(crate) struct Template {
     pub(crate) age_s: Option<f64>,
     pub transactions: u64,
     pub(crate) size_bytes: u32,
-    /// Of all transactions but the coinbase.
+    /// Of all transactions except the coinbase.
     pub(crate) weight: u32,
     pub(crate) weight_limit: u32,
     pub(crate) sigops: u32,
@@ -57,7 +57,7 @@ pub(crate) struct Template {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum TemplateKind {
-    /// From the tip's header alone: subsidy only.
+    /// Made from the tip's header alone: subsidy only.
     Tip,
     Full,
 }
@@ -79,14 +79,14 @@ pub(crate) struct Payout {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Coinbase {
     pub(crate) class: Class,
-    /// Live miners that are given it.
+    /// Live miners that get it.
     pub(crate) miners: u64,
     pub(crate) size_bytes: u64,
-    /// Of the class; null where there is none.
+    /// The class's limit; null if it has none.
     pub(crate) size_limit_bytes: Option<u64>,
     /// Σ outputs.
     pub(crate) value_sats: u64,
-    /// Of it, what goes to `mining.address`.
+    /// The part of it that goes to `mining.address`.
     pub(crate) yours_sats: u64,
     pub(crate) outputs: Vec<Output>,
 }
@@ -96,7 +96,7 @@ pub(crate) struct Coinbase {
 pub(crate) struct Output {
     pub(crate) kind: OutputKind,
     pub(crate) value_sats: u64,
-    /// Null for scripts that have none.
+    /// Null for scripts without an address.
     pub(crate) address: Option<String>,
     pub(crate) script_hex: String,
 }
@@ -104,14 +104,14 @@ pub(crate) struct Output {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum OutputKind {
-    /// The pool's own script: what no split claims.
+    /// The pool's own script, which gets whatever no split claims.
     Pool,
     /// `mining.address`.
     Yours,
     /// Someone whom the pool pays.
     Split,
-    /// The witness commitment: no money.
+    /// The witness commitment, which pays nothing.
     Commitment,
-    /// Room for miners' numbers: no money.
+    /// Room for extranonces, which pays nothing.
     Extranonce,
 }

@@ -1,4 +1,4 @@
-//! Who is shut out.
+//! Who is banned.
 
 use crate::{
     api::{
@@ -33,5 +33,5 @@ fn ban(ban: &Ban, moment: &Moment) -> shapes::Ban {
     }
 }
 
-/// Of one answer: nobody reads more.
+/// Per answer: nobody reads more.
 const BANS_MAX: usize = 1000;

@@ -38,7 +38,7 @@ pub(crate) fn block(record: BlockRecord) -> shapes::Block {
     }
 }
 
-/// One node's yes is enough; one that has not decided leaves it open.
+/// One node's acceptance is enough; an undecided node leaves it open.
 fn overall<'a>(outcomes: impl Iterator<Item = &'a BlockOutcome>) -> BlockFate {
     let fates: Vec<_> = outcomes.map(fate).collect();
     let order = [BlockFate::Accepted, BlockFate::Pending, BlockFate::Stale, BlockFate::Rejected];

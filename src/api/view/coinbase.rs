@@ -1,4 +1,4 @@
-//! A coinbase, as who gets what.
+//! Who gets what from a coinbase.
 
 use bitcoin::{Address, Network, Script, Transaction, TxOut, consensus::encode::deserialize};
 
@@ -8,7 +8,7 @@ use crate::{
     work::{Coinbase, CoinbaseClass, Payout, Variant},
 };
 
-/// Who is who among the outputs.
+/// Classifies the outputs.
 #[derive(Clone, Copy)]
 pub(super) struct Parties<'a> {
     pub(super) payout: &'a Payout,
@@ -17,7 +17,7 @@ pub(super) struct Parties<'a> {
     pub(super) network: Option<Network>,
 }
 
-/// `miners` is how many live ones are given it.
+/// `miners` is how many live miners get it.
 pub(super) fn decode(
     coinbase: &Coinbase,
     miners: u64,
@@ -63,7 +63,7 @@ fn kind(output: &TxOut, parties: Parties<'_>) -> OutputKind {
     } else if parties.own_script == Some(script) {
         OutputKind::Yours
     } else if parties.payout.pooled.is_none() {
-        // Made before the settings changed.
+        // The job may have been made before the settings changed.
         OutputKind::Yours
     } else if *parties.payout.script == *script {
         OutputKind::Pool
@@ -72,13 +72,13 @@ fn kind(output: &TxOut, parties: Parties<'_>) -> OutputKind {
     }
 }
 
-/// None for scripts that have no address.
+/// None for scripts without an address.
 pub(super) fn address(script: &[u8], network: Network) -> Option<String> {
     let address = Address::from_script(Script::from_bytes(script), network).ok()?;
     Some(address.to_string())
 }
 
-/// BIP 141: OP_RETURN, a push of 36 bytes, and a mark of four.
+/// BIP 141: OP_RETURN, a push of 36 bytes, and a four-byte marker.
 const COMMITMENT: [u8; 6] = [0x6a, 0x24, 0xaa, 0x21, 0xa9, 0xed];
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Series for charts, out of the ledger.
+//! Series for charts, from the ledger.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -17,7 +17,7 @@ pub(crate) struct HistoryRequest {
     pub(crate) window: Duration,
     /// None: all workers together.
     pub(crate) worker: Option<String>,
-    /// Lines for this many of the busiest workers besides.
+    /// Additional series for this many of the busiest workers.
     pub(crate) top: usize,
 }
 
@@ -39,7 +39,8 @@ pub(crate) async fn history(
     Ok(align(&request, found))
 }
 
-/// One for each line, all in the same steps: the total may have minutes where workers have hours.
+/// One for each line, all in the same steps: the total may have minutes where workers only have
+/// hours.
 fn queries(request: &HistoryRequest, lines: Vec<Option<String>>) -> Vec<HistoryQuery> {
     let (metric, window) = (metric(request.metric), request.window);
     let beside_workers = lines.iter().any(Option::is_some);
@@ -47,8 +48,8 @@ fn queries(request: &HistoryRequest, lines: Vec<Option<String>>) -> Vec<HistoryQ
     lines.into_iter().map(query).collect()
 }
 
-/// Puts all lines on one time axis, which has a time wherever one of them does, and the steps
-/// between, so that a gap shows as one.
+/// Puts all lines on one time axis, with a time wherever one of them has a value and the steps in
+/// between, so that gaps are visible.
 fn align(request: &HistoryRequest, found: Vec<(Option<String>, ledger::Series)>) -> History {
     let step_s = found.iter().map(|(_, series)| series.step_s).max().unwrap_or(0);
     let step_s = u64::from(step_s).max(1);
@@ -89,9 +90,9 @@ fn metric(metric: Metric) -> ledger::Metric {
     }
 }
 
-/// Among these many workers, those seen last, the busiest are looked for.
+/// The busiest are chosen among this many workers, those seen last.
 const BUSIEST_OF: usize = 5_000;
-/// More than the ledger gives: a step that is too small must not become a million nulls.
+/// More than the ledger returns: a step that is too small must not lead to a million nulls.
 const POINTS_MAX: u64 = 5_000;
 
 #[cfg(test)]

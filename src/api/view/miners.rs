@@ -32,7 +32,7 @@ pub(crate) fn miners(handles: &Handles, after: u64, limit: usize, moment: &Momen
     Miners { total, miners, next_after }
 }
 
-/// About, as JSON: a miner may have 64 names of hundreds of letters.
+/// Its approximate size as JSON: a miner may have 64 names of hundreds of letters.
 fn size(miner: &shapes::Miner) -> usize {
     let names: usize = miner.workers.iter().map(|name| name.len() + 3).sum();
     MINER_LEN + miner.user_agent.len() + names
@@ -104,7 +104,7 @@ fn worker(miners: u64, record: WorkerRecord, moment: &Moment) -> shapes::Worker 
     }
 }
 
-/// Of one answer: a page of some thousands.
+/// Per answer: some thousands of miners.
 const BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Of a miner without its names.
+/// The size of a miner without its names.
 const MINER_LEN: usize = 500;

@@ -1,4 +1,5 @@
-//! From what runs to what the API says of it. Pure: handles and a moment in, shapes out.
+//! Turns the running parts' state into the API's answers. Pure: handles and a moment in, shapes
+//! out.
 
 mod bans;
 mod blocks;

@@ -18,13 +18,13 @@ pub(crate) fn pools(handles: &Handles, moment: &Moment) -> Pools {
     let stats = pool.as_ref().map(|pool| pool.stats.view()).unwrap_or_default();
     let names: Vec<_> = handles.config().datum.pools.iter().map(datum::PoolConfig::name).collect();
     let one = |name: &Arc<str>| one(name, handles, pool.as_ref(), &stats, moment);
-    // One that is configured no more, and in use until another proves itself.
+    // A pool that is no longer configured, but in use until another proves itself.
     let kept = pool.as_ref().and_then(in_use).filter(|name| !names.contains(name));
     let pools = names.iter().chain(&kept).map(one).collect();
     Pools { pools, relay: relay(&stats, dropped) }
 }
 
-/// The pool whose terms are mined on, if it has not been left.
+/// The pool whose terms are in use, unless it has been left.
 fn in_use(pool: &datum::Pool) -> Option<Arc<str>> {
     let payout = pool.payout.borrow().clone();
     let name = Arc::clone(&pool.status.borrow().pool);
@@ -47,7 +47,7 @@ fn one(
     let (state, down_since, last_error) = standing(status.as_ref(), next, pool.is_some());
     let payout = pool.and_then(|pool| pool.payout.borrow().clone());
     let terms = payout.as_ref().and_then(|payout| payout.pooled.as_ref());
-    // The last pool's terms stay while it is away.
+    // The last pool's terms stay in use while it is away.
     let terms = terms.filter(|terms| terms.pool == *name);
     let script = payout.as_ref().filter(|_| terms.is_some()).map(|payout| &*payout.script);
     let network = handles.templates.network();
@@ -70,7 +70,7 @@ fn one(
     }
 }
 
-/// How it stands with a pool: the one of `status`, one that is to be used instead, or another.
+/// A pool's state: the one of `status`, one that should replace it, or another.
 fn standing(
     status: Option<&datum::PoolStatus>,
     next: Option<NextPool>,
@@ -88,7 +88,7 @@ fn standing(
         Some(Some((since, why))) => (PoolState::Down, Some(since), Some(why)),
         Some(None) => (PoolState::Connecting, None, None),
         None if started => (PoolState::Standby, None, None),
-        // Pools are not asked before there is a node.
+        // Pools are not contacted before there is a node.
         None => (PoolState::Connecting, None, None),
     }
 }

@@ -1,4 +1,4 @@
-//! How it goes, in one look.
+//! Everything at a glance.
 
 use std::sync::Arc;
 
@@ -86,7 +86,7 @@ fn tls(handles: &Handles) -> Option<StratumTls> {
     tls.is_on.then_some(StratumTls { own_authority, names })
 }
 
-/// With what is written for each: the rest is as for all.
+/// With only what is set for each port: the rest is as for all.
 fn ports(handles: &Handles, config: &Config) -> Vec<StratumPort> {
     let written = config.written.stratum.port.iter().zip(&config.stratum.ports);
     let ports = written.zip(&handles.facts.port_authority_keys);
@@ -131,12 +131,12 @@ fn best_of_session(handles: &Handles) -> Option<BestShare> {
     })
 }
 
-/// Whether miners that come now would get work that pays; else why not.
+/// Whether miners that connect now would get work that pays, and if not, why.
 pub(crate) fn readiness(handles: &Handles, moment: &Moment) -> Readiness {
     if let Some(silent) = handles.counters.pulse.stalled(moment.now) {
         let reason = format!(
-            "the threads that serve miners have done nothing for {} s: restart gatewayd, and look \
-            for what keeps the processor busy",
+            "the threads that serve miners have been stuck for {} s: restart gatewayd, and find \
+             out what keeps the processor busy",
             silent.as_secs()
         );
         return Readiness { ready: false, reasons: vec![reason] };
@@ -157,7 +157,7 @@ pub(crate) fn readiness(handles: &Handles, moment: &Moment) -> Readiness {
     Readiness { ready: reasons.is_empty(), reasons }
 }
 
-/// Why the work that there still is pays nobody: its chain goes on at no node.
+/// Why the current work pays nobody: no node is on its chain any more.
 fn off_chain(handles: &Handles) -> Vec<String> {
     let is_off = |node: &NodeStatus| node.state == NodeState::WrongChain;
     let is_all = handles.templates.status.borrow().iter().all(is_off);

@@ -1,4 +1,4 @@
-//! What someone should look at, in plain words and with what to do.
+//! What needs attention, in plain words and with what to do about it.
 
 use crate::{
     api::{
@@ -13,7 +13,7 @@ use crate::{
     work::Admission,
 };
 
-/// Worst first. `admin_problem`: why there is no admin password though one was asked for.
+/// Worst first. `admin_problem`: why there is no admin password although one is configured.
 pub(crate) fn warnings(
     handles: &Handles,
     admin_problem: Option<&str>,
@@ -27,8 +27,8 @@ pub(crate) fn warnings(
     pool(handles, moment, &mut all);
     blocks(handles, &mut all);
     if let LedgerState::Degraded { reason } = handles.ledger.state() {
-        let text = "History is not being saved: the hashrates, shares and blocks of this time will be \
-                    missing from it.";
+        let text = "History is not being saved: hashrates, shares and blocks of this period may be \
+                    missing from it later.";
         all.push(warning("ledger", Severity::Warning, text, reason));
     }
     tls(handles, &mut all);
@@ -46,9 +46,9 @@ fn tls(handles: &Handles, all: &mut Vec<Warning>) {
     let tls = handles.tls.borrow();
     let Some(trouble) = &tls.trouble else { return };
     let text = if tls.is_on {
-        "Miners that speak TLS are shown the old certificate: the new one cannot be used."
+        "Miners that use TLS still get the old certificate: the new one cannot be used."
     } else {
-        "Miners cannot use TLS: there is no certificate to show them."
+        "Miners cannot use TLS: there is no certificate."
     };
     all.push(warning("tls-certificate", Severity::Warning, text, sentence(trouble)));
 }
@@ -77,13 +77,13 @@ fn work(handles: &Handles, all: &mut Vec<Warning>) {
         // "what is wrong: what to do".
         Some(Admission::Closed(reason)) => {
             let (text, advice) = reason.split_once(": ").unwrap_or((reason, "See the log."));
-            let text = format!("Miners are sent away: {text}.");
+            let text = format!("Miners are disconnected: {text}.");
             all.push(warning("no-work", Severity::Error, text, sentence(advice)));
         }
         None => {
             let text = "There is no work for miners yet.";
-            let advice = "It comes with the node's first block template; the nodes below say what \
-                          they wait for.";
+            let advice = "It comes with the node's first block template; the list of nodes says \
+                          what each is waiting for.";
             all.push(warning("no-work", Severity::Error, text, advice));
         }
     }
@@ -94,12 +94,13 @@ pub(super) fn wrong_network(handles: &Handles) -> Option<(String, String)> {
     let address = handles.configs.borrow().address.as_ref()?.text.clone();
     let Misfit { node, network } = handles.templates.misfit()?;
     let text = format!(
-        "Nothing can be mined: node {node} is on the network \"{network}\", and mining.address \
-         {address} is of another."
+        "Nothing can be mined: node {node} is on the network \"{network}\", but mining.address \
+         {address} belongs to another."
     );
     let advice = format!(
-        "Set mining.address to one of \"{network}\" on the settings page, or in gatewayd.toml, or \
-         start the node on the network of the address: mining then resumes without a restart."
+        "Set mining.address to an address on \"{network}\", on the settings page or in \
+         gatewayd.toml, or start the node on the address's network: mining then resumes without a \
+         restart."
     );
     Some((text, advice))
 }
@@ -119,7 +120,7 @@ fn submit_only(nodes: &[NodeStatus], all: &mut Vec<Warning>) {
     }
 }
 
-/// True for a node whose blocks are none for SHA-256 miners.
+/// True for a node whose blocks SHA-256 miners cannot mine.
 fn is_forked(node: &NodeStatus) -> bool {
     node.fork.is_some_and(Fork::is_here)
 }
@@ -151,9 +152,9 @@ fn nodes(nodes: &[NodeStatus], began_s: f64, all: &mut Vec<Warning>) {
             NodeState::Syncing => ("node-syncing", "gives no work yet"),
             NodeState::Behind => ("node-behind", "is behind the others"),
             NodeState::WrongChain => {
-                ("node-wrong-chain", "is on another chain than the one mined on")
+                ("node-wrong-chain", "is on another chain than the one being mined")
             }
-            // It has a few seconds before anybody need worry.
+            // It gets a few seconds before anybody needs to worry.
             NodeState::Starting if began_s > STARTING_MAX_S => {
                 ("node-down", "has not answered since the start")
             }
@@ -165,7 +166,7 @@ fn nodes(nodes: &[NodeStatus], began_s: f64, all: &mut Vec<Warning>) {
     }
     for node in nodes.iter().filter(|node| node.has_spare_threads == Some(false)) {
         let text = format!("Node {} has no RPC thread to spare.", node.name);
-        let advice = "A found block may have to wait for what other programs ask of it: set \
+        let advice = "A found block may have to wait for other programs' requests: set \
                       rpcthreads=16 in its bitcoin.conf, and restart it.";
         all.push(warning("node-threads", Severity::Warning, text, advice));
     }
@@ -183,20 +184,20 @@ fn pool(handles: &Handles, moment: &Moment, all: &mut Vec<Warning>) {
     if let PoolState::Down { since } = status.state {
         let mode = super::mode(handles.work.borrow().as_deref());
         let meanwhile = match mode {
-            Mode::Pooled => "shares are kept for it",
+            Mode::Pooled => "shares are held for it",
             Mode::Solo => "blocks pay your own address meanwhile (pooling.when_down)",
-            Mode::Waiting => "miners are sent away meanwhile (pooling.when_down)",
+            Mode::Waiting => "miners are disconnected meanwhile (pooling.when_down)",
         };
         let for_s = moment.age_s(since).round();
         let text = format!("Pool {} has been away for {for_s} s; {meanwhile}.", status.pool);
         let severity = if mode == Mode::Waiting { Severity::Error } else { Severity::Warning };
-        let why = status.last_error.as_deref().unwrap_or("It did not say why.");
+        let why = status.last_error.as_deref().unwrap_or("The reason is not known.");
         all.push(warning("pool-down", severity, text, sentence(why)));
     }
     for NextPool { pool, failing } in &status.next {
         let Some((_, why)) = failing else { continue };
         let text = if *pool == status.pool {
-            format!("The new settings of pool {pool} do not work: its old ones are used for now.")
+            format!("The new settings for pool {pool} do not work: the old ones are used for now.")
         } else {
             format!("Pool {pool} cannot be used: pool {} is kept for now.", status.pool)
         };
@@ -219,7 +220,10 @@ fn pool(handles: &Handles, moment: &Moment, all: &mut Vec<Warning>) {
     }
     let dropped = handles.counters.view().relay_dropped;
     if dropped > 0 {
-        let text = format!("{dropped} shares never reached the pool: this machine was too busy.");
+        let text = format!(
+            "{dropped} shares never reached the pool, because this machine was too \
+                            busy."
+        );
         let advice = "Give it more processor time, or raise stratum.difficulty_min so that there \
                       are fewer shares.";
         all.push(warning("shares-dropped", Severity::Warning, text, advice));
@@ -229,13 +233,14 @@ fn pool(handles: &Handles, moment: &Moment, all: &mut Vec<Warning>) {
 fn blocks(handles: &Handles, all: &mut Vec<Warning>) {
     let recent = handles.blocks.recent();
     let Some(report) = recent.iter().rev().find(|report| !report.is_accepted()) else { return };
-    let text = format!("Block {} ({}) was found, but no node took it.", report.height, report.hash);
-    let advice = "The page of blocks has each node's answer. If it says \"stale\", another miner \
+    let text =
+        format!("Block {} ({}) was found, but no node accepted it.", report.height, report.hash);
+    let advice = "The Blocks page shows each node's answer. If it says \"stale\", another miner \
                   was faster, and nothing is wrong.";
     all.push(warning("block-refused", Severity::Warning, text, advice));
 }
 
-/// Places for miners run short.
+/// Places for miners are running out.
 fn places(handles: &Handles, all: &mut Vec<Warning>) {
     let view = handles.counters.view().places;
     if !view.is_short() {
@@ -243,15 +248,15 @@ fn places(handles: &Handles, all: &mut Vec<Warning>) {
     }
     let PlacesView { taken, most, unproven } = view;
     let text = format!(
-        "{taken} of {most} places for miners are taken, {unproven} of them by miners that have sent \
-        no share."
+        "{taken} of {most} places for miners are taken, {unproven} of them by miners that have \
+         sent no share yet."
     );
-    let advice = "Those without a share go first when others come. If all are yours, raise \
-                  stratum.max_connections and the limit of open files (ulimit -n).";
+    let advice = "Miners without a share go first when others come. If all of them are yours, \
+                  raise stratum.max_connections and the limit of open files (ulimit -n).";
     all.push(warning("places-short", Severity::Warning, text, advice));
 }
 
-/// Who came to the wrong door lately, or asks for what it cannot get.
+/// Who recently connected to the wrong port, or asks for what it cannot get.
 fn oddities(handles: &Handles, moment: &Moment, all: &mut Vec<Warning>) {
     for odd in handles.roster.oddities().recent(moment.now) {
         let text = format!("{} {}.", odd.peer.ip(), odd.oddity);
@@ -260,7 +265,7 @@ fn oddities(handles: &Handles, moment: &Moment, all: &mut Vec<Warning>) {
     }
 }
 
-/// Capital at the beginning, full stop at the end.
+/// With a capital letter at the beginning and a full stop at the end.
 fn sentence(text: &str) -> String {
     let mut rest = text.trim().chars();
     let first = rest.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
@@ -269,7 +274,7 @@ fn sentence(text: &str) -> String {
 }
 
 pub(super) const SETUP_NEEDED: &str = "No payout address is set yet, so nothing can be mined.";
-/// Fewer say nothing.
+/// Fewer are not significant.
 const REJECTED_MIN: u64 = 10;
 /// More than one in this many is too many.
 const REJECTED_PART: u64 = 20;

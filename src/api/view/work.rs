@@ -1,4 +1,4 @@
-//! What is mined now.
+//! What is being mined.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -29,7 +29,7 @@ pub(crate) fn work(handles: &Handles, moment: &Moment) -> shapes::Work {
 fn job(handles: &Handles, job: &Arc<work::Job>, moment: &Moment) -> shapes::Job {
     let mut miners: HashMap<CoinbaseClass, u64> = HashMap::new();
     for miner in handles.roster.miners() {
-        // Which of this job's coinbases its class is given.
+        // Which of this job's coinbases its class gets.
         *miners.entry(job.coinbase(miner.class()).id).or_default() += 1;
     }
     let config = handles.config();
@@ -50,7 +50,7 @@ fn job(handles: &Handles, job: &Arc<work::Job>, moment: &Moment) -> shapes::Job 
     }
 }
 
-/// The template that is mined on.
+/// The template being mined.
 pub(crate) fn template(handles: &Handles, moment: &Moment) -> Option<shapes::Template> {
     let work = handles.work.borrow().clone()?;
     let nodes = handles.templates.status.borrow();
@@ -98,7 +98,7 @@ fn payout(payout: &work::Payout) -> shapes::Payout {
     }
 }
 
-/// A tag is any bytes.
+/// A tag may be any bytes.
 pub(super) fn text(tag: &[u8]) -> String {
     printable_bytes(tag, tag.len())
 }

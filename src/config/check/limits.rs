@@ -23,7 +23,7 @@ impl Check {
             return self.note(
                 "limits.ban_longest",
                 "is shorter than limits.ban_first: each ban is twice as long as the one before, up \
-                 to this; ban_first = \"0s\" turns bans off",
+                 to ban_longest; ban_first = \"0s\" turns bans off",
             );
         }
         Some(LimitRules {

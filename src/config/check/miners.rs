@@ -1,4 +1,4 @@
-//! [stratum]: where miners connect, and by which rules.
+//! [stratum]: where miners connect, and under which rules.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -62,7 +62,7 @@ impl Check {
         listener::ConnectionLimits { connections, connections_per_ip, unproven }
     }
 
-    /// What holds for all miners, but for those of a port that says otherwise.
+    /// The rules for all miners, except on ports that set their own.
     fn rules(
         &mut self,
         raw: &raw::Raw,
@@ -80,7 +80,8 @@ impl Check {
         if login_timeout.is_some_and(|timeout| timeout < Duration::from_secs(1)) {
             self.note::<()>(
                 "stratum.login_timeout",
-                "must be at least 1s, or no miner could log in; \"1h\" is as good as never",
+                "must be at least 1s, or no miner could log in; for practically no limit, set \
+                 \"1h\"",
             );
         }
         let idle_timeout = self.duration("stratum.idle_timeout", &stratum.idle_timeout);
@@ -112,7 +113,11 @@ impl Check {
         let key = "stratum.sv2.certificate_lifetime";
         let certificate_lifetime = self.duration(key, &raw.certificate_lifetime)?;
         if certificate_lifetime < CERTIFICATE_LIFETIME_MIN {
-            return self.note(key, "is too short: clocks differ by minutes; set at least \"10m\"");
+            return self.note(
+                key,
+                "is too short, since clocks differ by minutes: set at least \
+                                   \"10m\"",
+            );
         }
         let authority_key_file =
             self.key_file("stratum.sv2.authority_key_file", &raw.authority_key_file)?;
@@ -132,7 +137,7 @@ impl Check {
                 "stratum.tls.names",
                 &format!(
                     "\"{name}\" should be a name or an address that miners connect to, like \
-                     \"mine.example.org\" or \"203.0.113.5\", without a scheme and a port"
+                     \"mine.example.org\" or \"203.0.113.5\", without scheme and port"
                 ),
             );
         }
@@ -149,7 +154,7 @@ impl Check {
         Some(if raw.enabled { tls } else { Tls::Off })
     }
 
-    #[expect(clippy::option_option, reason = "none is not wrong")]
+    #[expect(clippy::option_option, reason = "leaving it out is allowed")]
     fn key_file(&mut self, key: &str, file: &str) -> Option<Option<PathBuf>> {
         if file.is_empty() { Some(None) } else { self.path(key, file).map(Some) }
     }
@@ -167,7 +172,7 @@ impl Check {
     }
 
     /// 0 is none.
-    #[expect(clippy::option_option, reason = "none is not wrong")]
+    #[expect(clippy::option_option, reason = "leaving it out is allowed")]
     fn difficulty_max(&mut self, max: f64, min: Option<Difficulty>) -> Option<Option<Difficulty>> {
         const KEY: &str = "stratum.difficulty_max";
         if max == 0.0 {
@@ -175,7 +180,7 @@ impl Check {
         }
         let max = self.difficulty(KEY, max)?;
         if min.is_some_and(|min| max < min) {
-            return self.note(KEY, "is below stratum.difficulty_min: make it 0.0 for no limit");
+            return self.note(KEY, "is below stratum.difficulty_min: set 0.0 for no limit");
         }
         Some(Some(max))
     }
@@ -195,7 +200,7 @@ impl Check {
         (self.problems.len() == before).then_some(all)
     }
 
-    /// A port, and what holds there of `all` and of its own.
+    /// A port with its rules: its own, and the rest from `all`.
     fn port(&mut self, raw: &raw::Port, all: Option<&stratum::Config>) -> Option<Port> {
         if raw.listen.is_empty() {
             return self.note(
@@ -222,7 +227,7 @@ impl Check {
         let (authority_key_file, all) = (authority_key_file?, all?);
         let rules = stratum::Config {
             difficulty_min: difficulty_min.unwrap_or(all.difficulty_min),
-            // Where small miners have a port, they begin small.
+            // A port for small miners starts them at a small difficulty.
             difficulty_start: difficulty_start.or(difficulty_min).unwrap_or(all.difficulty_start),
             difficulty_max: difficulty_max.or(all.difficulty_max),
             class_most: raw.max_coinbase.map(CoinbaseClass::within),
@@ -237,19 +242,22 @@ impl Check {
         let mut known: Vec<_> = listen.iter().collect();
         let mut twice = Vec::new();
         for addr in all {
-            // 0 is another one each time.
+            // Port 0 is a different port each time.
             if addr.port() != 0 && known.contains(&addr) {
                 twice.push(addr);
             }
             known.push(addr);
         }
         for addr in twice {
-            let what = format!("has {addr}, which is listened on already: choose another port");
+            let what = format!(
+                "has {addr}, which is already in use in this file: choose another \
+                                port"
+            );
             self.note::<()>("stratum.port", &what);
         }
     }
 }
 
-const ALONE: &str = "is missing: set certificate_file and key_file, or neither for a certificate that \
-                     gatewayd makes";
+const ALONE: &str = "is missing: set both certificate_file and key_file, or neither to have \
+                     gatewayd issue a certificate";
 const CERTIFICATE_LIFETIME_MIN: Duration = Duration::from_secs(600);

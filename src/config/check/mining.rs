@@ -1,4 +1,5 @@
-//! Whom blocks pay, and how long work counts: [mining], and the times of [template] and [stratum].
+//! Whom blocks pay, and how long work is valid: [mining], and the times in [template] and
+//! [stratum].
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,12 +12,12 @@ use crate::{
     work::{AssemblerConfig, Payout, WhenDown},
 };
 
-/// Times that several parts go by.
+/// Times that several parts use.
 #[derive(Clone, Copy)]
 pub(super) struct Times {
     /// `template.refresh`.
     pub(super) refresh: Duration,
-    /// `template.stale_after`: older templates send miners away.
+    /// `template.stale_after`: when the template is older, miners are disconnected.
     template_stale_after: Duration,
     /// `stratum.stale_after`: a job lives this long after its successor is due.
     pub(super) job_stale_after: Duration,
@@ -29,12 +30,17 @@ impl Check {
         let job = self.duration("stratum.stale_after", &raw.stratum.stale_after);
         let (refresh, template_stale_after, job_stale_after) = (refresh?, template?, job?);
         if refresh < Duration::from_secs(1) {
-            return self.note("template.refresh", "less than 1s would only tire the node");
+            return self.note(
+                "template.refresh",
+                "must be at least 1s: more often only burdens the \
+                              node",
+            );
         }
         if template_stale_after < refresh * 2 {
             return self.note(
                 "template.stale_after",
-                "should be at least twice template.refresh, or miners are sent away between two templates",
+                "should be at least twice template.refresh, or miners are disconnected between two \
+                 templates",
             );
         }
         let times = Times { refresh, template_stale_after, job_stale_after };
@@ -42,7 +48,8 @@ impl Check {
         Some(times)
     }
 
-    /// Jobs must live as long as miners are kept on them, and no longer than they are remembered.
+    /// Jobs must be valid for as long as miners are kept on them, but no longer than they are
+    /// remembered.
     fn job_life(&mut self, times: Times) {
         let Times { refresh, template_stale_after, job_stale_after } = times;
         let life = job_stale_after + refresh;
@@ -50,9 +57,9 @@ impl Check {
             self.note::<()>(
                 "template.stale_after",
                 &format!(
-                    "is longer than a job may be submitted to ({life:?}: stratum.stale_after and \
-                     one template.refresh): miners would stay on work that is refused; make it \
-                     at most that, or stratum.stale_after longer"
+                    "is longer than shares are accepted for a job ({life:?}: stratum.stale_after \
+                     plus one template.refresh), so miners would be kept on work that is refused: \
+                     make it at most that, or stratum.stale_after longer"
                 ),
             );
         }
@@ -61,14 +68,15 @@ impl Check {
             self.note::<()>(
                 "stratum.stale_after",
                 &format!(
-                    "keeps jobs for more than {REFRESHES_MAX} times template.refresh, longer than \
-                     they are remembered: make it at most {most:?}, or template.refresh longer"
+                    "keeps jobs for more than {REFRESHES_MAX} times template.refresh, which is \
+                     longer than they are remembered: make it at most {most:?}, or \
+                     template.refresh longer"
                 ),
             );
         }
     }
 
-    /// `mining.address`. None: there is none, or it is wrong, which is noted.
+    /// `mining.address`. None: it is not set, or it is wrong, which is noted.
     pub(super) fn mining(&mut self, raw: &raw::Mining) -> Option<PayoutAddress> {
         if raw.unique_id == 0 {
             self.note::<()>("mining.unique_id", "must be 1 to 65535");
@@ -80,11 +88,11 @@ impl Check {
             if tag.len() > TAG_LEN_MAX {
                 self.note::<()>(
                     key,
-                    &format!("has {} bytes; a tag may have {TAG_LEN_MAX}", tag.len()),
+                    &format!("has {} bytes; a tag may have at most {TAG_LEN_MAX}", tag.len()),
                 );
             }
         }
-        // As it comes from a clipboard.
+        // May come from a clipboard.
         let text = raw.address.trim();
         match text.parse() {
             _ if text.is_empty() => None,
@@ -94,7 +102,8 @@ impl Check {
         }
     }
 
-    /// What makes jobs of templates. None: there is nobody to pay yet, or a problem is noted.
+    /// The configuration for turning templates into jobs. None: there is nobody to pay yet, or a
+    /// problem was noted.
     pub(super) fn work(
         &mut self,
         raw: &raw::Raw,
@@ -118,7 +127,7 @@ impl Check {
             reconnect_grace: reconnect_grace?,
             refresh,
             stale_after: template_stale_after,
-            // Known with the node's network.
+            // Known once the node's network is.
             halving_interval: None,
             job_life: job_stale_after + refresh,
             propose: raw.template.propose,
@@ -137,17 +146,17 @@ fn solo(raw: &raw::Mining, address: &PayoutAddress) -> Payout {
     }
 }
 
-/// Those that blocks can pay this address on.
+/// The networks that this address is valid on.
 pub(super) fn chains(address: Option<&PayoutAddress>) -> Vec<Network> {
     let fits = |chain: &Network| address.is_none_or(|it| it.address.is_valid_for_network(*chain));
     CHAINS.into_iter().filter(fits).collect()
 }
 
-/// All that a node may be on.
+/// All networks that a node may be on.
 const CHAINS: [Network; 5] =
     [Network::Bitcoin, Network::Testnet, Network::Testnet4, Network::Signet, Network::Regtest];
-/// Each tag; both are cut to 86 bytes together.
+/// For each tag; together they are cut to 86 bytes.
 const TAG_LEN_MAX: usize = 60;
-/// How many templates a job may outlive, with some left of the 32 jobs that are kept for new tips
-/// and new terms of the pool.
+/// How many templates a job may outlive: of the 32 jobs that are kept, this leaves some for new
+/// tips and new terms from the pool.
 const REFRESHES_MAX: u32 = 28;

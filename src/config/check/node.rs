@@ -1,4 +1,4 @@
-//! [[node]], and which of its templates are taken.
+//! [[node]], and which templates are accepted.
 
 use std::sync::Arc;
 
@@ -60,13 +60,13 @@ impl Check {
         if !raw.zmq_hashblock.is_empty() {
             return self.note(
                 "node.zmq_hashblock",
-                "is only for kind = \"bitcoind\": remove it, and set nodeapi_socket for the same",
+                "is only for kind = \"bitcoind\": remove it, and set nodeapi_socket instead",
             );
         }
         if raw.rpc_user.is_empty() && raw.rpc_cookie_file == raw::Node::default().rpc_cookie_file {
             return self.note(
                 "node.rpc_cookie_file",
-                "is bitcoind's: set it to .cookie in your blvm-node's data folder",
+                "is the default for bitcoind: set it to .cookie in your blvm-node's data folder",
             );
         }
         let module = Module::of_environment();
@@ -79,19 +79,23 @@ impl Check {
         Some(NodeKind::Blvm(BlvmConfig { nodeapi_socket, module_id }))
     }
 
-    /// Names as templates have them; the mark before them may be there or not.
+    /// Names as in templates, with or without the exclamation mark in front.
     pub(super) fn allow_rules(&mut self, raw: &[String]) -> Option<AllowedRules> {
         const KEY: &str = "template.allow_rules";
         let names: Vec<Box<str>> =
             raw.iter().map(|rule| rule.trim().trim_start_matches('!').into()).collect();
         if names.iter().any(|rule| rule.is_empty()) {
-            return self.note(KEY, "holds an empty name: write rules as the refusal names them");
+            return self.note(
+                KEY,
+                "contains an empty name: write each rule as the error message \
+                                   names it",
+            );
         }
         if names.iter().any(|rule| &**rule == "blake2b") {
             return self.note(
                 KEY,
-                "holds \"blake2b\": that is another proof of work, which SHA-256 miners cannot do, \
-                 so no block would be one; use a node of the SHA-256 chain (Bitcoin Core)",
+                "contains \"blake2b\", another proof of work, which SHA-256 miners cannot do, so \
+                 no block would be valid: use a node on the SHA-256 chain (Bitcoin Core)",
             );
         }
         Some(names.into())

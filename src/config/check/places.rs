@@ -1,4 +1,4 @@
-//! Hosts, ports and URLs as people write them: what can be understood is, the rest is explained.
+//! Hosts, ports and URLs as people write them: accepts what is unambiguous, and explains the rest.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -8,7 +8,7 @@ use std::{
 use super::Check;
 use crate::{config::raw, node::RpcUrl, work::Cidr};
 
-/// A host, and a port if there is one.
+/// A host with an optional port.
 #[derive(Debug, Eq, PartialEq)]
 struct Place<'a> {
     /// Without brackets.
@@ -16,22 +16,22 @@ struct Place<'a> {
     port: Option<u16>,
 }
 
-/// What is wrong with a place.
+/// What is wrong with a host and port.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Unclear {
     Host,
     Port,
-    /// IPv6 with something behind it that may be a port.
+    /// IPv6 followed by something that may be a port.
     Bare,
 }
 
 impl Unclear {
     fn told(self) -> &'static str {
         match self {
-            Self::Host => "holds something that is no name of a host",
-            Self::Port => "has a port that is none: it should be 1 to 65535",
+            Self::Host => "contains an invalid host name",
+            Self::Port => "has an invalid port: it should be 1 to 65535",
             Self::Bare => {
-                "holds several colons: write an IPv6 address in brackets, like [::1]:1234"
+                "contains several colons: write an IPv6 address in brackets, like [::1]:1234"
             }
         }
     }
@@ -79,14 +79,14 @@ fn split_scheme(text: &str) -> (Option<String>, &str) {
     }
 }
 
-/// Host with port, and the path; that is empty where it is only a slash.
+/// Host with port, and the path, which is empty if it is only a slash.
 fn split_path(text: &str) -> (&str, &str) {
     let (place, path) = text.find('/').map_or((text, ""), |at| text.split_at(at));
     (place, path.trim_end_matches('/'))
 }
 
 impl Check {
-    /// `pool.host` and `pool.port`; `host:port` in one is understood.
+    /// `pool.host` and `pool.port`; `host:port` in `pool.host` is accepted too.
     pub(super) fn pool_place(&mut self, raw: &raw::Pool) -> Option<(String, u16)> {
         const KEY: &str = "pool.host";
         let text = raw.host.trim();
@@ -95,7 +95,7 @@ impl Check {
         }
         if text.contains('@') {
             // Not shown: there may be a password in it.
-            return self.note(KEY, "holds a '@': write the host alone; DATUM needs no login");
+            return self.note(KEY, "contains a '@': write only the host; DATUM needs no login");
         }
         let (scheme, rest) = split_scheme(text);
         let (place, path) = split_path(rest);
@@ -121,14 +121,15 @@ impl Check {
         Some((place.host.to_owned(), port))
     }
 
-    /// The URL that is used, and the node's name: its host and port, and the path if there is one.
+    /// The URL, and the node's name: its host and port, and the path if there is one.
     pub(super) fn node_url(&mut self, url: &str) -> Option<(RpcUrl, String)> {
         const KEY: &str = "node.rpc_url";
         if url.contains('@') {
             // Not shown: there is a password in it.
             return self.note(
                 KEY,
-                "holds a '@': write rpc_user and rpc_password instead of putting them in the URL",
+                "contains a '@': set rpc_user and rpc_password instead of putting them into the \
+                 URL",
             );
         }
         let text = url.trim();
@@ -136,10 +137,10 @@ impl Check {
         if let Some(scheme) = scheme.filter(|scheme| scheme != "http") {
             let why = match scheme.as_str() {
                 "https" => {
-                    "nodes speak plain HTTP, and so does gatewayd: over a network that you \
-                            do not trust, use a tunnel"
+                    "nodes only speak plain HTTP: over a network that you do not trust, use a \
+                     tunnel"
                 }
-                "tcp" => "that is how ZeroMQ's addresses begin (zmq_hashblock)",
+                "tcp" => "tcp:// is for ZeroMQ addresses (zmq_hashblock)",
                 _ => "nodes speak HTTP",
             };
             return self.note(KEY, &format!("\"{text}\" does not begin with http://: {why}"));
@@ -157,8 +158,8 @@ impl Check {
             Ok(Place { port: None, .. }) if is_clean => {
                 "it has no port: bitcoind's is 8332 (testnet4 48332, signet 38332, regtest 18443)"
             }
-            Ok(_) => "it holds something that is no part of an address",
-            Err(Unclear::Host) => "it holds something that is no name of a host",
+            Ok(_) => "it contains something that does not belong in a URL",
+            Err(Unclear::Host) => "it contains an invalid host name",
             Err(unclear) => unclear.told(),
         };
         let form = "should read http://host:port, like http://127.0.0.1:8332";
@@ -179,12 +180,12 @@ impl Check {
             Ok(Place { host, .. }) if rest == host && has_port(host) => Unclear::Bare.told(),
             Ok(_) => "it has no port",
             Err(_) if rest.starts_with("*:") => {
-                "'*' is what the node listens on: write the address of its machine"
+                "'*' is for the node to listen on: write the address of its machine"
             }
-            Err(_) if rest.is_empty() => "it is no address of ZeroMQ",
+            Err(_) if rest.is_empty() => "it is not a ZeroMQ address",
             Err(unclear) => unclear.told(),
         };
-        let form = "should read tcp://host:port, as in bitcoin.conf's zmqpubhashblock";
+        let form = "should read tcp://host:port, like zmqpubhashblock in bitcoin.conf";
         self.note("node.zmq_hashblock", &format!("\"{text}\" {form}: {why}"))
     }
 
@@ -207,7 +208,7 @@ impl Check {
             return Some(addr);
         }
         let why = match Place::parse(rest) {
-            _ if !is_plain => "it holds a scheme that is not served here".into(),
+            _ if !is_plain => "it contains a scheme that is not served here".into(),
             Ok(Place { host: "localhost", port: Some(port) }) => {
                 return Some((Ipv4Addr::LOCALHOST, port).into());
             }
@@ -220,7 +221,9 @@ impl Check {
                 Unclear::Bare.told().into()
             }
             Ok(Place { port: None, .. }) => "it has no port".into(),
-            Ok(_) => "it holds a name: write an address of this machine, or 0.0.0.0 for all".into(),
+            Ok(_) => "it contains a name: write an IP address of this machine, or 0.0.0.0 for \
+                      all"
+            .into(),
             Err(_) if rest.starts_with("*:") || rest.starts_with(':') => {
                 which_addresses(rest.trim_start_matches(['*', ':']))
             }
@@ -230,18 +233,18 @@ impl Check {
     }
 }
 
-/// Why a pool is not named by a URL.
+/// Why a URL cannot name a pool.
 fn no_url(scheme: Option<String>) -> &'static str {
     let is_stratum = scheme.is_some_and(|scheme| scheme.starts_with("stratum"));
     if is_stratum {
-        "is the address of a Stratum server, and pools are spoken to over DATUM here: write the host \
-         of the pool's DATUM server alone, and its port as pool.port"
+        "is the address of a Stratum server, but gatewayd uses the pool over DATUM: write only the \
+         host of the pool's DATUM server, and its port as pool.port"
     } else {
-        "is a URL: write the host of the pool's DATUM server alone, and its port as pool.port"
+        "is a URL: write only the host of the pool's DATUM server, and its port as pool.port"
     }
 }
 
-/// Of `::1:7152`, which may be meant as a port.
+/// Whether the end of, say, `::1:7152` may be meant as a port.
 fn has_port(host: &str) -> bool {
     let start = host.rsplit_once(':').map_or("", |(start, _)| start);
     start.parse::<IpAddr>().is_ok()
@@ -249,8 +252,8 @@ fn has_port(host: &str) -> bool {
 
 fn which_addresses(port: &str) -> String {
     format!(
-        "it does not say on which addresses: write 127.0.0.1:{port} for this machine alone, \
-         0.0.0.0:{port} for your whole network"
+        "it has no address: write 127.0.0.1:{port} for this machine alone, 0.0.0.0:{port} for your \
+         whole network"
     )
 }
 

@@ -34,26 +34,26 @@ fn a_pool_may_be_written_with_its_port() {
 fn a_pool_that_is_no_host_is_explained_in_its_line() {
     for (keys, advice) in [
         ("host = \"stratum+tcp://pool.example:3333\"", "host = \"pool.example\""),
-        ("host = \"STRATUM2+TCP://pool.example:3333\"", "over DATUM here"),
+        ("host = \"STRATUM2+TCP://pool.example:3333\"", "the pool over DATUM"),
         ("host = \"https://pool.example/datum\"", "is a URL"),
         ("host = \"http://[::1]:3000\"", "host = \"::1\""),
         ("host = \"pool.example/datum\"", "is a URL"),
         ("host = \"pool.example:3000\"\nport = 3001", "another port than pool.port = 3001"),
-        ("host = \"pool.example:none\"", "has a port that is none"),
-        ("host = \"pool.example:0\"", "has a port that is none"),
-        ("host = \"pool.example:99999\"", "has a port that is none"),
+        ("host = \"pool.example:none\"", "has an invalid port"),
+        ("host = \"pool.example:0\"", "has an invalid port"),
+        ("host = \"pool.example:99999\"", "has an invalid port"),
         ("host = \"fe80::1:2:3:4:5:6:7:28915\"", "in brackets"),
-        ("host = \"pool,example\"", "no name of a host"),
-        ("host = \"pool example\"", "no name of a host"),
-        ("host = \"[::1\"", "no name of a host"),
-        ("host = \"[::1]3000\"", "has a port that is none"),
+        ("host = \"pool,example\"", "invalid host name"),
+        ("host = \"pool example\"", "invalid host name"),
+        ("host = \"[::1\"", "invalid host name"),
+        ("host = \"[::1]3000\"", "has an invalid port"),
         ("host = \"\"", "must name the pool's DATUM server"),
     ] {
         let told = problem(&format!("{REST}[[pool]]\n{keys}\n"));
         assert!(told.starts_with("configuration:5: pool.host ") && told.contains(advice), "{told}");
     }
     let told = problem(&format!("{REST}[[pool]]\nhost = \"me:hunter2@pool.example\"\n"));
-    assert!(told.contains("holds a '@'") && !told.contains("hunter2"), "{told}");
+    assert!(told.contains("contains a '@'") && !told.contains("hunter2"), "{told}");
 }
 
 #[test]
@@ -77,10 +77,10 @@ fn a_node_that_is_no_url_is_explained_in_its_line() {
     for (url, advice) in [
         ("http://127.0.0.1", "bitcoind's is 8332 (testnet4 48332"),
         ("127.0.0.1", "it has no port"),
-        ("https://127.0.0.1:8332", "nodes speak plain HTTP"),
+        ("https://127.0.0.1:8332", "nodes only speak plain HTTP"),
         ("tcp://127.0.0.1:8332", "zmq_hashblock"),
         ("http://::1:8332", "in brackets"),
-        ("http://127.0.0.1:8332?x", "has a port that is none"),
+        ("http://127.0.0.1:8332?x", "has an invalid port"),
         ("http://http://127.0.0.1:8332", "should read http://host:port"),
         ("http//127.0.0.1:8332", "should read http://host:port"),
         ("", "should read http://host:port"),
@@ -108,9 +108,9 @@ fn zeromq_may_be_written_without_its_scheme() {
         assert_eq!(node.zmq_hashblock.as_deref(), Some(expected), "{url}");
     }
     for (url, advice) in [
-        ("tcp://*:28332", "'*' is what the node listens on"),
+        ("tcp://*:28332", "'*' is for the node to listen on"),
         ("tcp://127.0.0.1", "it has no port"),
-        ("http://127.0.0.1:28332", "it is no address of ZeroMQ"),
+        ("http://127.0.0.1:28332", "it is not a ZeroMQ address"),
         ("tcp://::1:28332", "in brackets"),
     ] {
         let told = problem(&toml(url));
@@ -137,9 +137,9 @@ fn addresses_to_listen_on_are_understood_or_explained() {
         ("127.0.0.1", "it has no port"),
         ("::1:7152", "in brackets"),
         ("::1", "it has no port"),
-        ("my.machine:7152", "it holds a name"),
+        ("my.machine:7152", "it contains a name"),
         ("https://127.0.0.1:7152", "a scheme that is not served here"),
-        ("127.0.0.1:71520", "has a port that is none"),
+        ("127.0.0.1:71520", "has an invalid port"),
     ] {
         let told = problem(&api(text));
         assert!(

@@ -1,4 +1,4 @@
-//! [[pool]], [pooling], and how names are split.
+//! [[pool]], [pooling], and [stratum.username_modifiers].
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::{
 };
 
 impl Check {
-    /// What the pool's task goes by.
+    /// The configuration of the pool's task.
     pub(super) fn datum(
         &mut self,
         raw: &raw::Raw,
@@ -43,7 +43,7 @@ impl Check {
             own => own.to_owned(),
         };
         if user_agent.len() > USER_AGENT_LEN_MAX || user_agent.contains('\0') {
-            return self.note("pooling.user_agent", "is too long or holds a NUL");
+            return self.note("pooling.user_agent", "is too long or contains a NUL");
         }
         Some(DatumConfig {
             pools,
@@ -76,7 +76,7 @@ impl Check {
         let digits = raw.trim_start_matches("0x");
         let mask = (digits.len() <= 8).then(|| u32::from_str_radix(digits, 16).ok()).flatten();
         match mask {
-            // A sign is no hex digit, but `from_str_radix` takes one.
+            // A sign is not a hex digit, but `from_str_radix` accepts one.
             Some(mask)
                 if !digits.starts_with('+')
                     && mask & !VERSION_MASK_WIDEST == 0
@@ -102,7 +102,7 @@ impl Check {
             if shares.values().any(|part| !(0.0..=1.0).contains(part)) || sum > 1.0 + 1e-9 {
                 self.note::<()>(
                     &format!("stratum.username_modifiers.{name}"),
-                    &format!("fractions must be 0 to 1 and come to at most 1, not {sum}"),
+                    &format!("fractions must be from 0 to 1 and add up to at most 1, not {sum}"),
                 );
             }
         }
@@ -115,9 +115,9 @@ impl Check {
     }
 }
 
-/// What the specification of Stratum V2 lets a miner roll; the other bits are the node's.
+/// What the Stratum V2 specification lets a miner roll; the other bits are the node's.
 const VERSION_MASK_WIDEST: u32 = 0x1fff_ffe0;
-/// HELLO has room for it in one frame, and pools log it.
+/// It has to fit into one frame with the rest of HELLO, and pools log it.
 const USER_AGENT_LEN_MAX: usize = 128;
-/// In `ledger.data_dir`: what was learnt of pools.
+/// In `ledger.data_dir`: what was learnt about pools.
 const POOL_MEMORY: &str = "pools.txt";

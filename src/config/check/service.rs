@@ -1,4 +1,4 @@
-//! What surrounds the mining: [api], [ledger], [log].
+//! Everything around mining: [api], [ledger], [log].
 
 use std::{sync::Arc, time::Duration};
 
@@ -37,8 +37,8 @@ impl Check {
             Some(name) => self.note(
                 "api.allowed_hosts",
                 &format!(
-                    "\"{name}\" should read like \"mine.example.org\", or \"*.example.org\" for all \
-                     below it, without a scheme and a port"
+                    "\"{name}\" should read like \"mine.example.org\", or \"*.example.org\" for \
+                     all below it, without scheme and port"
                 ),
             ),
         }
@@ -56,14 +56,14 @@ impl Check {
         let Some(rest) = rest.filter(|_| path.len() <= BASE_PATH_LEN_MAX) else {
             return self.note(
                 KEY,
-                &format!("\"{text}\" should read like \"/gatewayd\", as the proxy shows it"),
+                &format!("\"{text}\" should read like \"/gatewayd\", the path at the proxy"),
             );
         };
         let first = rest.split('/').next().unwrap_or(rest);
         if OWN_PATHS.contains(&first) {
             return self.note(
                 KEY,
-                &format!("\"{text}\" begins as paths of gatewayd itself do: take \"/gatewayd\""),
+                &format!("\"{text}\" begins like one of gatewayd's own paths: use \"/gatewayd\""),
             );
         }
         Some(path.into())
@@ -74,7 +74,7 @@ impl Check {
         let data_dir = self.path("ledger.data_dir", &raw.data_dir);
         let keep_history = self.duration(KEEP, &raw.keep_history)?;
         if keep_history < KEEP_HISTORY_MIN {
-            return self.note(KEEP, "should be at least 1d, as much as the dashboard shows");
+            return self.note(KEEP, "should be at least 1d, which the dashboard shows");
         }
         Some(LedgerConfig { data_dir: data_dir?, keep_history })
     }
@@ -92,13 +92,13 @@ impl Check {
         if let Err(error) = raw.level.parse::<tracing_subscriber::EnvFilter>() {
             return self.note("log.level", &format!("\"{}\": {error}", raw.level));
         }
-        // A lone word that is no level would be the name of a module, and silence all others.
+        // A single word that is not a level would be the name of a module, and silence all others.
         let is_known = |part: &str| {
             part.contains(['=', '[']) || LEVELS.contains(&part.to_ascii_lowercase().as_str())
         };
         if let Some(word) = raw.level.split(',').map(str::trim).find(|part| !is_known(part)) {
             let levels = LEVELS.join(", ");
-            return self.note("log.level", &format!("\"{word}\" is none of {levels}"));
+            return self.note("log.level", &format!("\"{word}\" is not one of {levels}"));
         }
         let file = match raw.file.as_str() {
             "" => None,
@@ -109,8 +109,8 @@ impl Check {
 }
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
-const EXAMPLE: &str = "127.0.0.1:7152 (or be empty: no dashboard)";
-/// What paths of gatewayd itself begin with: a base path that did so too would hide them.
+const EXAMPLE: &str = "127.0.0.1:7152 (or be empty for no dashboard)";
+/// What gatewayd's own paths begin with: a base path that began like this would hide them.
 pub(crate) const OWN_PATHS: [&str; 11] = [
     "api",
     "healthz",
@@ -124,8 +124,8 @@ pub(crate) const OWN_PATHS: [&str; 11] = [
     "icon.svg",
     "index.html",
 ];
-/// Longer than any that a person types.
+/// Longer than anybody would type.
 const BASE_PATH_LEN_MAX: usize = 128;
-/// A DNS name has no more.
+/// A DNS name is no longer than this.
 const HOST_LEN_MAX: usize = 253;
 const KEEP_HISTORY_MIN: Duration = Duration::from_secs(86_400);

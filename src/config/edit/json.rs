@@ -1,4 +1,4 @@
-//! Any value that a key can have, as it comes in JSON.
+//! Any value that a key can have, as JSON.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ pub enum Json {
 }
 
 impl Json {
-    /// None: there is a null in it, which TOML does not have.
+    /// None: it contains a null, which TOML does not have.
     pub(super) fn to_toml(&self) -> Option<Value> {
         Some(match self {
             Self::Null(()) => return None,
@@ -48,7 +48,7 @@ impl Json {
             Self::Map(values) => {
                 values.iter().for_each(|(key, value)| value.leaves(&below(key), out));
             }
-            // A list of tables; a list of plain values is one.
+            // Only lists of tables are descended into; a list of plain values is a leaf.
             Self::List(values) if values.iter().any(|it| matches!(it, Self::Map(_))) => {
                 let numbered = values.iter().enumerate();
                 numbered.for_each(|(at, value)| value.leaves(&below(&at.to_string()), out));

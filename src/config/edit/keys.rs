@@ -1,4 +1,4 @@
-//! Single keys set in a text that is somebody's own.
+//! Sets single keys in a text, and leaves the rest of it as its owner wrote it.
 
 use std::collections::BTreeMap;
 
@@ -7,14 +7,14 @@ use toml_edit::{ArrayOfTables, DocumentMut, InlineTable, Item, Table, TableLike,
 
 use super::Json;
 
-/// `text` with `changes` made in it: key -> value, like `mining.address` or `node.0.rpc_url`; null
-/// removes. Everything else stays as it is written. The error has a line for each problem.
+/// `text` with `changes` applied: key -> value, like `mining.address` or `node.0.rpc_url`; null
+/// removes. Everything else stays as written. The error has a line for each problem.
 pub fn set_keys(text: &str, changes: &BTreeMap<String, Json>) -> Result<String, Vec<String>> {
     let mut document: DocumentMut = text.parse().map_err(|_| {
-        vec!["the file is not valid TOML: fix it as text before changing single keys".into()]
+        vec!["the file is not valid TOML: correct its text before changing single keys".into()]
     })?;
     let mut problems = Vec::new();
-    // Entries of lists go last, and the later ones first: until then all are where they were.
+    // List entries are removed last, from the end: until then all indices stay valid.
     let removals = changes.iter().rev().filter(|(_, value)| **value == Json::Null(()));
     let others = changes.iter().filter(|(_, value)| **value != Json::Null(()));
     for (key, value) in others.chain(removals) {
@@ -37,7 +37,7 @@ fn set(item: &mut Item, path: &[&str], value: &Json) -> Result<(), String> {
         return set_in_list(item, first, rest, value);
     }
     let Some(table) = item.as_table_like_mut() else {
-        return Err("is below something that is no section".into());
+        return Err("is below something that is not a section".into());
     };
     if rest.is_empty() && matches!(value, Json::Null(())) {
         table.remove(first);
@@ -57,7 +57,7 @@ fn set(item: &mut Item, path: &[&str], value: &Json) -> Result<(), String> {
     set(table.entry(first).or_insert(Item::None), rest, value)
 }
 
-/// A key of a section; what stands around an old value stays.
+/// Sets a section's key; whatever surrounds an old value stays.
 fn set_key(table: &mut dyn TableLike, key: &str, value: &Json) -> Result<(), String> {
     match table.get_mut(key) {
         Some(old) => put(old, value),
@@ -68,7 +68,7 @@ fn set_key(table: &mut dyn TableLike, key: &str, value: &Json) -> Result<(), Str
     }
 }
 
-/// Replaces a value, but not the comment behind it.
+/// Replaces a value, but not the comment after it.
 fn put(old: &mut Item, value: &Json) -> Result<(), String> {
     let mut new = item(value)?;
     if let (Some(old), Some(new)) = (old.as_value(), new.as_value_mut()) {
@@ -87,7 +87,7 @@ fn item(value: &Json) -> Result<Item, String> {
             Ok(Item::ArrayOfTables(tables?))
         }
         Json::Map(_) => Ok(Item::Table(table(value)?)),
-        plain => plain.to_toml().map(Item::Value).ok_or_else(|| "has a null in it".into()),
+        plain => plain.to_toml().map(Item::Value).ok_or_else(|| "contains a null".into()),
     }
 }
 
@@ -132,7 +132,7 @@ fn set_in_tables(
 
 /// The same for `node = [{…}]`.
 fn set_in_list(item: &mut Item, first: &str, rest: &[&str], value: &Json) -> Result<(), String> {
-    let Some(list) = item.as_array_mut() else { return Err("is no list".into()) };
+    let Some(list) = item.as_array_mut() else { return Err("is not a list".into()) };
     let at = index(first, list.len())?;
     if rest.is_empty() && matches!(value, Json::Null(())) {
         if at < list.len() {
@@ -146,18 +146,18 @@ fn set_in_list(item: &mut Item, first: &str, rest: &[&str], value: &Json) -> Res
         Item::Value(InlineTable::new().into())
     };
     let result = set(&mut old, rest, value);
-    let Ok(value) = old.into_value() else { return Err("is no list of that".into()) };
+    let Ok(value) = old.into_value() else { return Err("is not a list of such values".into()) };
     list.insert_formatted(at, value);
     result
 }
 
 fn index(part: &str, len: usize) -> Result<usize, String> {
     let at = part.parse().ok().filter(|at| *at <= len);
-    at.ok_or_else(|| format!("has no place {part}: there are {len}, and the next is {len}"))
+    at.ok_or_else(|| format!("has no entry {part}: the list has {len}, so the next is {len}"))
 }
 
 fn no_place(at: usize) -> String {
-    format!("has no place {at}")
+    format!("has no entry {at}")
 }
 
 /// The keys whose values differ, like `node.0.rpc_url`.
@@ -178,5 +178,5 @@ fn leaves(settings: &impl Serialize) -> BTreeMap<String, Json> {
     leaves
 }
 
-/// No key lies deeper.
+/// No key is nested deeper.
 const DEPTH_MAX: usize = 6;

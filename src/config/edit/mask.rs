@@ -1,11 +1,12 @@
-//! Secrets taken out of a text, and put back where it comes back without them.
+//! Takes secrets out of a text, and puts them back when it comes back without them.
 
 use toml_edit::{DocumentMut, Item, TableLike, Value};
 
 /// Stands for a secret.
 pub(crate) const MASK: &str = "<secret>";
 
-/// `text` with `MASK` for each secret. A file that is no TOML loses whole lines instead.
+/// `text` with `MASK` in place of each secret. A file that is not valid TOML loses whole lines
+/// instead.
 pub fn hide(text: &str) -> String {
     let Ok(mut document) = text.parse::<DocumentMut>() else {
         return crate::config::without_secrets(text);
@@ -25,12 +26,13 @@ pub fn hide(text: &str) -> String {
     document.to_string()
 }
 
-/// `text` with the secrets of `old` where it has `MASK`. The error says which there is none for.
+/// `text` with the secrets of `old` where it has `MASK`. The error lists those for which there is
+/// none.
 pub fn reveal(text: &str, old: &str) -> Result<String, Vec<String>> {
     if !text.contains(MASK) {
         return Ok(text.to_owned());
     }
-    // What is no TOML is refused by whoever reads it next.
+    // Invalid TOML is refused by whoever reads it next.
     let Ok(mut document) = text.parse::<DocumentMut>() else { return Ok(text.to_owned()) };
     let mut known = Vec::new();
     if let Ok(mut old) = old.parse::<DocumentMut>() {
@@ -39,10 +41,15 @@ pub fn reveal(text: &str, old: &str) -> Result<String, Vec<String>> {
     let mut problems = Vec::new();
     for_each_node(&mut document, |at, node| {
         let new = Secrets::of(node);
-        // The node of the same address; else the one in the same place.
+        // The node with the same address, or else the one at the same index.
         let same = |old: &&Secrets| old.address == new.address && new.address.is_some();
         let old = known.iter().find(same).or_else(|| known.get(at));
-        let missing = |key: &str| format!("node.{key} is {MASK}, but there was none: write it out");
+        let missing = |key: &str| {
+            format!(
+                "node.{key} is {MASK}, but there was none before: enter \
+                                           the password itself"
+            )
+        };
         if new.password.as_deref() == Some(MASK) {
             match old.and_then(|old| old.password.as_deref()) {
                 Some(secret) => set(node, PASSWORD, secret),
@@ -61,7 +68,7 @@ pub fn reveal(text: &str, old: &str) -> Result<String, Vec<String>> {
     if problems.is_empty() { Ok(document.to_string()) } else { Err(problems) }
 }
 
-/// What is secret about a node, and the address that it is known by.
+/// A node's secrets, and the address by which it is recognised.
 #[derive(Debug)]
 struct Secrets {
     address: Option<String>,
@@ -107,7 +114,7 @@ fn set(node: &mut dyn TableLike, key: &str, secret: &str) {
     }
 }
 
-/// Another text in the same place, with the comment behind it.
+/// Replaces a text, but not the comment after it.
 fn replace(value: &mut Value, text: &str) {
     let decor = value.decor().clone();
     *value = text.into();

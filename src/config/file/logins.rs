@@ -1,16 +1,16 @@
-//! What whoever makes the first settings may do with the logins of nodes. They need no password, so
-//! they must not make gatewayd tell a stranger what it knows.
+//! What whoever makes the first settings may do with nodes' logins. They need no password, so they
+//! must not make gatewayd send its secrets to a stranger.
 
 use crate::{
     config::edit::MASK,
     node::{Auth, NodeConfig},
 };
 
-/// Finds each of the `new` nodes that would be sent a login which it was not meant to have. `shown`
-/// are the same nodes, with [`MASK`] for each password that the change did not bring.
+/// Finds each of the `new` nodes that would be sent a login that is not meant for it. `shown` are
+/// the same nodes, with [`MASK`] in place of each password that did not come with the change.
 ///
-/// A login may go where it goes by the `old` settings. Another password has to come with the change,
-/// and a cookie file, which may be any file, is for a node on this machine.
+/// A login may go where it went under the `old` settings. Any other password has to come with the
+/// change, and a cookie file, which may be any file, is only for a node on this machine.
 pub(super) fn check(
     old: &[NodeConfig],
     new: &[NodeConfig],
@@ -23,14 +23,14 @@ pub(super) fn check(
         Auth::None => None,
         Auth::CookieFile(_) if node.rpc_url.is_local() => None,
         Auth::CookieFile(_) => Some(format!(
-            "node.{at}: as long as no admin password is set, a cookie file is only for a node on \
-             this machine: for {}, enter rpc_user and rpc_password, or edit gatewayd.toml",
+            "node.{at}: as long as no admin password is set, a cookie file may only be used for a \
+             node on this machine: for {}, enter rpc_user and rpc_password, or edit gatewayd.toml",
             node.rpc_url
         )),
         Auth::UserPass(..) if is_own(shown.get(at)) => None,
         Auth::UserPass(..) => Some(format!(
             "node.{at}: the stored rpc_password is for another rpc_url or rpc_user: as long as no \
-             admin password is set, enter the password anew, or edit gatewayd.toml"
+             admin password is set, enter the password again, or edit gatewayd.toml"
         )),
     };
     let problems: Vec<_> = new.iter().enumerate().filter_map(problem).collect();

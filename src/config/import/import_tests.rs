@@ -98,7 +98,11 @@ fn every_key_is_accounted_for() {
         });
         assert!(is_said, "nothing about {key} in\n{}", imported.toml);
     }
-    assert!(!imported.notes.iter().any(|note| note.contains("is no key")), "{:#?}", imported.notes);
+    assert!(
+        !imported.notes.iter().any(|note| note.contains("is not a key")),
+        "{:#?}",
+        imported.notes
+    );
 }
 
 #[test]
@@ -181,7 +185,7 @@ fn unknown_keys_are_named() {
     .notes;
     for key in ["stratum.listen_prot", "statum.x", "alone"] {
         let said =
-            notes.iter().filter(|note| note.starts_with(&format!("{key} is no key"))).count();
+            notes.iter().filter(|note| note.starts_with(&format!("{key} is not a key"))).count();
         assert_eq!(said, 1, "{key}: {notes:#?}");
     }
 }

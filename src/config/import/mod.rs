@@ -1,8 +1,8 @@
-//! From datum_gateway's configuration (JSON) to gatewayd.toml, comments included.
+//! Turns datum_gateway's configuration (JSON) into gatewayd.toml, with comments.
 //!
 //! `source` reads what is there; `upstream`, `stratum` and `service` say what each key becomes;
-//! `writer` writes it down.
-//! Whatever does not cross over is said in the new file and in the notes; nothing goes unsaid.
+//! `writer` writes it down. Whatever does not carry over is mentioned in the new file and in the
+//! notes; nothing is dropped silently.
 
 mod service;
 mod source;
@@ -20,14 +20,14 @@ use super::{Config, ConfigError};
 #[derive(Debug)]
 pub struct Imported {
     pub toml: String,
-    /// What did not cross over as it was, and why: also in the file, as comments.
+    /// What did not carry over unchanged, and why: also in the file, as comments.
     pub notes: Vec<String>,
-    /// What `check` will refuse until it is changed.
+    /// What `gatewayd check` will refuse until it is changed.
     pub problems: Vec<String>,
 }
 
 /// Turns the text of a datum_gateway configuration into gatewayd.toml. The error has one line for
-/// each value that cannot be understood.
+/// each value that is not understood.
 pub fn import_datum(json: &str) -> Result<Imported, Vec<String>> {
     let mut source = Source::parse(json)?;
     let mut writer = Writer::default();
@@ -35,12 +35,14 @@ pub fn import_datum(json: &str) -> Result<Imported, Vec<String>> {
     let (known, unknown) = source.keys();
     let unsaid: Vec<_> = known.into_iter().filter(|key| !writer.mentions(key)).collect();
     if !unsaid.is_empty() {
-        writer
-            .section("# These need no line here: empty, of no use, or what gatewayd does anyway.");
+        writer.section(
+            "# These keys need no line here: they are empty, not needed, or what gatewayd \
+                      does anyway.",
+        );
         unsaid.iter().for_each(|key| writer.comment(key));
     }
     for key in unknown {
-        writer.note(&key, "is no key that datum_gateway 0.4.1 knows, so it is not carried over");
+        writer.note(&key, "is not a key of datum_gateway 0.4.1, so it is not carried over");
     }
     if !source.problems.is_empty() {
         return Err(source.problems);
@@ -68,7 +70,7 @@ fn write(source: &mut Source, out: &mut Writer) {
     service::log(source, out);
 }
 
-/// `ip:port`, from what getaddrinfo would take.
+/// `ip:port`, from what getaddrinfo would accept.
 fn socket(source: &mut Source, key: &str, host: &str, port: i64) -> Option<String> {
     let host = if host == "localhost" { "127.0.0.1" } else { host };
     match host.parse::<IpAddr>() {

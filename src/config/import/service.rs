@@ -24,8 +24,8 @@ pub(super) fn api(source: &mut Source, out: &mut Writer) {
     if source.some_text(PASSWORD).is_some() {
         out.note(
             PASSWORD,
-            "is not carried over: gatewayd has it in a file of its own. Until api.admin_password_file \
-             is set, the dashboard is for reading only",
+            "is not carried over: gatewayd reads it from a separate file. Until \
+             api.admin_password_file is set, the dashboard is read-only",
         );
     }
     if let Some(modify) = source.bool("api.modify_conf") {
@@ -39,7 +39,7 @@ pub(super) fn api(source: &mut Source, out: &mut Writer) {
     if source.bool("api.allow_insecure_auth").is_some() {
         out.note(
             "api.allow_insecure_auth",
-            "is not needed: gatewayd's login works in every browser",
+            "is not needed: signing in to gatewayd works in every browser",
         );
     }
 }
@@ -65,9 +65,9 @@ pub(super) fn log(source: &mut Source, out: &mut Writer) {
     }
     if console_level.is_some() && file_level.is_some() && console_level != file_level {
         let other = if is_file_only { CONSOLE_LEVEL } else { FILE_LEVEL };
-        out.note(other, "is left out: there is one level for console and file");
+        out.note(other, "is left out: gatewayd has one level for console and file");
     } else if level.is_none() && file_level.is_some() {
-        out.note(FILE_LEVEL, "is left out: there is one level for console and file");
+        out.note(FILE_LEVEL, "is left out: gatewayd has one level for console and file");
     }
     match (source.some_text(FILE), to_file) {
         (Some(file), Some(true)) => out.key("file", file, "logger.log_file and logger.log_to_file"),
@@ -76,19 +76,24 @@ pub(super) fn log(source: &mut Source, out: &mut Writer) {
         (None, _) => {}
     }
     if console == Some(false) {
-        out.note(CONSOLE, "is false, but gatewayd always logs to standard error: redirect it");
+        out.note(
+            CONSOLE,
+            "is false, but gatewayd always logs to standard error: redirect it if \
+                           you do not want it",
+        );
     }
     if source.bool("logger.log_to_stderr") == Some(false) {
-        out.note(
-            "logger.log_to_stderr",
-            "is false, but gatewayd's log is always on standard error",
-        );
+        out.note("logger.log_to_stderr", "is false, but gatewayd always logs to standard error");
     }
     if source.bool("logger.log_rotate_daily") == Some(false) {
         out.note("logger.log_rotate_daily", "is false, but gatewayd begins a new file each day");
     }
     if source.bool("logger.log_calling_function").is_some() {
-        out.note("logger.log_calling_function", "is not needed: lines say what they are about");
+        out.note(
+            "logger.log_calling_function",
+            "is not needed: log lines name the part that they \
+                  come from",
+        );
     }
 }
 

@@ -1,4 +1,4 @@
-//! datum_gateway's JSON, read key by key, with the types that it insists on.
+//! Reads datum_gateway's JSON key by key, with the types that it requires.
 
 use std::{collections::BTreeSet, fmt, ops::RangeInclusive};
 
@@ -12,14 +12,14 @@ use serde_json::value::RawValue;
 pub(super) struct Source {
     values: Vec<(String, Box<RawValue>)>,
     read: BTreeSet<String>,
-    /// Values that are not what their key wants.
+    /// Values of the wrong type or range for their key.
     pub(super) problems: Vec<String>,
 }
 
 impl Source {
     pub(super) fn parse(json: &str) -> Result<Self, Vec<String>> {
         let sections: Members = serde_json::from_str(json)
-            .map_err(|error| vec![format!("is not datum_gateway's JSON: {error}")])?;
+            .map_err(|error| vec![format!("is not valid JSON for datum_gateway: {error}")])?;
         let mut source = Self { values: Vec::new(), read: BTreeSet::new(), problems: Vec::new() };
         for (section, value) in sections.0 {
             if is_null(&value) {
@@ -42,7 +42,7 @@ impl Source {
         self.value(key, "text in quotes")
     }
 
-    /// As `text`, but None when it is empty, which is how datum_gateway says "none".
+    /// Like `text`, but None when it is empty, which means "none" in datum_gateway.
     pub(super) fn some_text(&mut self, key: &str) -> Option<String> {
         self.text(key).filter(|text| !text.is_empty())
     }
@@ -86,7 +86,7 @@ impl Source {
         modifiers
     }
 
-    /// The keys of the file: those that somebody asked for, and those that nobody knows.
+    /// The file's keys: those that were asked for, and those that are unknown.
     pub(super) fn keys(&self) -> (Vec<String>, Vec<String>) {
         let keys = self.values.iter().map(|(key, _)| key.clone());
         keys.partition(|key| self.read.contains(key))
@@ -98,7 +98,7 @@ impl Source {
 
     fn value<T: for<'de> Deserialize<'de>>(&mut self, key: &str, wanted: &str) -> Option<T> {
         self.read.insert(key.to_owned());
-        // The last of several, as datum_gateway's reader has it.
+        // The last of several, as in datum_gateway's reader.
         let value = self.values.iter().rfind(|(name, _)| name == key)?.1.clone();
         self.parse_value(key, &value, wanted)
     }
@@ -114,7 +114,7 @@ impl Source {
         }
         let parsed = serde_json::from_str(value.get()).ok();
         if parsed.is_none() {
-            // What is there instead is not shown: it may be a password.
+            // The value is not shown: it may be a password.
             self.problem(key, &format!("should be {wanted}"));
         }
         parsed

@@ -1,4 +1,4 @@
-//! What miners meet.
+//! The settings for miners.
 
 use toml_edit::{Array, Value};
 
@@ -37,15 +37,15 @@ fn connections(source: &mut Source, out: &mut Writer) {
     }
     for key in ["stratum.max_threads", "stratum.max_clients_per_thread"] {
         if source.int(key, INT).is_some() {
-            out.note(key, "is not needed: gatewayd uses all processors, and sets no limit for one");
+            out.note(key, "is not needed: gatewayd uses all processors, without a limit for each");
         }
     }
     match source.int(PROXY, INT) {
         None => {}
-        Some(..=-1) => out.note(PROXY, "is off, and so it is in gatewayd"),
+        Some(..=-1) => out.note(PROXY, "is off, as it is by default in gatewayd"),
         Some(_) => out.note(
             PROXY,
-            "is not carried over: it believes a PROXY header from anybody. List your proxies' \
+            "is not carried over, since it trusts a PROXY header from anybody. List your proxies' \
              addresses in stratum.trusted_proxies, like [\"10.0.0.5\"]",
         ),
     }
@@ -70,7 +70,7 @@ fn difficulty(source: &mut Source, out: &mut Writer) {
     }
     for key in ["stratum.vardiff_quickdiff_count", "stratum.vardiff_quickdiff_delta"] {
         if source.int(key, INT).is_some() {
-            out.note(key, "is not needed: gatewayd's difficulty finds fast miners by itself");
+            out.note(key, "is not needed: gatewayd adjusts quickly to fast miners by itself");
         }
     }
 }
@@ -96,7 +96,8 @@ fn timeouts(source: &mut Source, out: &mut Writer) {
     if shares.is_some() && last.is_some() && shares != last {
         out.note(
             if last > shares { SHARES } else { LAST },
-            "is left out: gatewayd has one time, since the last share, and the longer of the two counts",
+            "is left out: gatewayd has one timeout, since the last share; the longer of the two \
+             was taken",
         );
     }
 }
@@ -117,7 +118,11 @@ pub(super) fn modifiers(source: &mut Source, out: &mut Writer) {
             if part < 0.0 {
                 source.problem(&format!("{old}.{address}"), "is below 0");
             } else if part > left + f64::EPSILON {
-                out.note(&format!("{old}.{address}"), "is cut: the parts come to more than 1");
+                out.note(
+                    &format!("{old}.{address}"),
+                    "was reduced: the parts add up to more than \
+                                   1",
+                );
             }
             let part = part.clamp(0.0, left);
             left -= part;
@@ -126,7 +131,7 @@ pub(super) fn modifiers(source: &mut Source, out: &mut Writer) {
             }
         }
         if left > 1e-9 {
-            out.note(&old, "does not come to 1: shares of the rest go to mining.address");
+            out.note(&old, "does not add up to 1: the rest goes to mining.address");
         }
         out.key(&name, table, "");
     }

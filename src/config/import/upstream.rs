@@ -18,7 +18,7 @@ pub(super) fn node(source: &mut Source, out: &mut Writer) {
     }));
     node_address(out, &url, URL);
     if login.is_some() {
-        out.note(URL, "had a login in it, which datum_gateway does not use either: it is left out");
+        out.note(URL, "contained a login, which datum_gateway does not use either: it is left out");
     }
     let cookie = source.some_text("bitcoind.rpccookiefile");
     let user = source.some_text("bitcoind.rpcuser");
@@ -30,7 +30,7 @@ pub(super) fn node(source: &mut Source, out: &mut Writer) {
             if cookie.is_some() {
                 out.note(
                     "bitcoind.rpccookiefile",
-                    "is left out: rpcuser goes before it, in datum_gateway too",
+                    "is left out: rpcuser takes precedence over it, in datum_gateway too",
                 );
             }
         }
@@ -46,7 +46,7 @@ pub(super) fn node(source: &mut Source, out: &mut Writer) {
                 Some(cookie) => out.key("rpc_cookie_file", cookie, "bitcoind.rpccookiefile"),
                 None => out.note(
                     "bitcoind.rpccookiefile",
-                    "is missing, and rpcuser too: gatewayd looks for ~/.bitcoin/.cookie",
+                    "is missing, and so is rpcuser: gatewayd looks for ~/.bitcoin/.cookie",
                 ),
             }
         }
@@ -58,7 +58,8 @@ fn node_address(out: &mut Writer, url: &str, origin: &str) {
     if url.starts_with("https://") {
         out.note(
             origin,
-            "is https, which gatewayd does not speak to nodes: use http in a network that you trust",
+            "is https, which gatewayd does not support for nodes: use http in a network that you \
+             trust",
         );
     }
 }
@@ -85,7 +86,7 @@ pub(super) fn extra_nodes(source: &mut Source, out: &mut Writer) {
     }
 }
 
-/// How long templates and jobs live: the three depend on each other.
+/// How long templates and jobs are valid: the three values depend on each other.
 pub(super) struct Times {
     refresh: i64,
     asked_refresh: i64,
@@ -108,14 +109,14 @@ impl Times {
         out.section("[template]");
         out.key("refresh", seconds(self.refresh), REFRESH);
         if self.refresh != self.asked_refresh {
-            out.note(REFRESH, "is held to 5 to 120, as datum_gateway does");
+            out.note(REFRESH, "was limited to 5 to 120, as datum_gateway does");
         }
         let stale_after = 120.clamp(self.refresh * 2, self.refresh + self.stale_after);
         if stale_after != 120 {
             out.key(
                 "stale_after",
                 seconds(stale_after),
-                "goes with refresh and share_stale_seconds",
+                "follows from refresh and share_stale_seconds",
             );
         }
     }
@@ -127,7 +128,7 @@ impl Times {
             out.note(
                 STALE,
                 &format!(
-                    "was {}: with templates each {} s, gatewayd takes {} to {}",
+                    "was {}: with a template every {} s, gatewayd accepts {} to {}",
                     self.asked_stale_after,
                     self.refresh,
                     self.refresh,
@@ -144,7 +145,7 @@ pub(super) fn notify(source: &mut Source, out: &mut Writer) {
         let off = if fallback { "" } else { ", and there is no need to turn that off" };
         out.note(
             "bitcoind.notify_fallback",
-            &format!("is always on: gatewayd asks the node for news by long poll as well{off}"),
+            &format!("is always on: gatewayd also asks the node by long poll{off}"),
         );
     }
 }
@@ -159,7 +160,7 @@ pub(super) fn mining(source: &mut Source, out: &mut Writer) {
             out.note(ADDRESS, "is missing: set address to your bitcoin address");
         }
     }
-    // Where it was told none, datum_gateway has tags of its own, which its blocks are known by.
+    // Without a setting, datum_gateway uses its own tags, which its blocks are known by.
     for (key, old, default) in [
         ("coinbase_tag", "mining.coinbase_tag_primary", "DATUM Gateway"),
         ("coinbase_tag_secondary", "mining.coinbase_tag_secondary", "DATUM User"),
@@ -177,7 +178,7 @@ pub(super) fn mining(source: &mut Source, out: &mut Writer) {
     }
 }
 
-/// Writes `[[pool]]`, if there is one. datum_gateway goes to OCEAN's when it is told nothing.
+/// Writes `[[pool]]`, if there is one. Without a setting, datum_gateway uses OCEAN's.
 pub(super) fn pool(source: &mut Source, out: &mut Writer) -> bool {
     const KEY: &str = "datum.pool_pubkey";
     let default = raw::Pool::default();
@@ -185,7 +186,7 @@ pub(super) fn pool(source: &mut Source, out: &mut Writer) -> bool {
     let port = source.int("datum.pool_port", 1..=65_535).unwrap_or_else(|| default.port.into());
     let public_key = source.text(KEY).unwrap_or_else(|| default.public_key.clone());
     if source.some_text("datum.pool_host(old)").is_some() {
-        out.note("datum.pool_host(old)", "is only the web page's memory of a former pool");
+        out.note("datum.pool_host(old)", "is only where its web page remembers a former pool");
     }
     if host.is_empty() {
         out.comment("No [[pool]]: datum.pool_host is empty, so mining is solo.");
@@ -197,15 +198,19 @@ pub(super) fn pool(source: &mut Source, out: &mut Writer) -> bool {
     out.key("port", port, "datum.pool_port");
     if is_known {
         out.key("public_key", default.public_key, "OCEAN's published key");
-        out.note(KEY, "was empty, to trust the first key that comes: gatewayd has OCEAN's key");
+        out.note(
+            KEY,
+            "was empty, which trusts the first key that comes: OCEAN's key is used \
+                       instead",
+        );
     } else {
         let is_missing = public_key.is_empty();
         out.key("public_key", public_key, KEY);
         if is_missing {
             out.note(
                 KEY,
-                "was empty, to trust the first key that comes: gatewayd wants the key that the pool \
-                 publishes",
+                "was empty, which trusts the first key that comes: gatewayd needs the key that the \
+                 pool publishes",
             );
         }
     }

@@ -1,6 +1,6 @@
-//! Node URLs as curl takes them, and as gatewayd does.
+//! Turns node URLs as curl accepts them into gatewayd's.
 
-/// The parts that gatewayd wants apart.
+/// The parts that gatewayd has separate keys for.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct NodeUrl {
     /// http://host:port, and a path if there is one.
@@ -8,7 +8,7 @@ pub(super) struct NodeUrl {
     pub(super) login: Option<(String, String)>,
 }
 
-/// Takes the login out of `url` and writes out what curl would assume: http, port 80.
+/// Takes the login out of `url` and adds what curl would assume: http, port 80.
 pub(super) fn node_url(url: &str) -> NodeUrl {
     let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
     let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));

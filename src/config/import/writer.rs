@@ -1,4 +1,4 @@
-//! gatewayd.toml, line by line: keys with where they come from, and comments.
+//! Writes gatewayd.toml line by line: keys with their origin, and comments.
 
 use toml_edit::{Key, Value};
 
@@ -10,7 +10,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// A comment of its own, over several lines if it has them.
+    /// A separate comment, which may have several lines.
     pub(super) fn comment(&mut self, text: &str) {
         for line in text.lines() {
             self.line(&format!("# {line}"));
@@ -29,14 +29,14 @@ impl Writer {
         self.line(&format!("{setting:<COMMENT_COLUMN$} {comment}{origin}"));
     }
 
-    /// What becomes of an old key that is no key any more, or not quite the same.
+    /// What became of an old key that does not exist any more, or not quite in the same form.
     pub(super) fn note(&mut self, old: &str, what: &str) {
         let note = format!("{old} {what}");
         self.line(&format!("# {note}"));
         self.notes.push(printable(&note));
     }
 
-    /// True when the file says what became of `old`.
+    /// True if the file says what became of `old`.
     pub(super) fn mentions(&self, old: &str) -> bool {
         let is_end = |c: char| !c.is_alphanumeric() && c != '_';
         let mut found = self.toml.match_indices(old);
@@ -47,14 +47,14 @@ impl Writer {
         (self.toml, self.notes)
     }
 
-    /// One line, whatever a name or a value of the old file holds.
+    /// One line, whatever a name or a value of the old file contains.
     fn line(&mut self, line: &str) {
         self.toml.push_str(printable(line).trim_end());
         self.toml.push('\n');
     }
 }
 
-/// Without anything that could end a line, or a comment, before its time.
+/// Without anything that could end a line or a comment early.
 fn printable(text: &str) -> String {
     let mut printable = String::with_capacity(text.len());
     for c in text.chars() {

@@ -1,10 +1,10 @@
-//! How often a miner of some size finds a share. Pure.
+//! How often a miner of a given hashrate finds a share. Pure.
 
 use crate::work::HASHES_PER_DIFFICULTY;
 
-/// Reads "1.2T", "500 GH/s", "1.2e12": hashes a second.
+/// Reads "1.2T", "500 GH/s", "1.2e12": hashes per second.
 pub fn parse_hashrate(text: &str) -> Result<f64, String> {
-    let wrong = || format!("{text:?} is no hashrate: write it like 1.2T, 500GH/s or 1.2e12");
+    let wrong = || format!("{text:?} is not a hashrate: write it like 1.2T, 500GH/s or 1.2e12");
     let lower = text.trim().to_ascii_lowercase();
     let number = ["hashes/s", "hash/s", "h/s", "hps", "h"]
         .iter()
@@ -15,13 +15,13 @@ pub fn parse_hashrate(text: &str) -> Result<f64, String> {
         .iter()
         .find_map(|(unit, factor)| Some((number.strip_suffix(*unit)?, *factor)))
         .unwrap_or((number, 1.0));
-    // Some write decimals with a comma.
+    // Some people write decimals with a comma.
     let number: f64 = number.trim_end().replace(',', ".").parse().map_err(|_| wrong())?;
     let hashrate = number * factor;
     if hashrate.is_finite() && hashrate > 0.0 { Ok(hashrate) } else { Err(wrong()) }
 }
 
-/// What to know where a miner finds less than a share an hour that this floor lets pass.
+/// What to say if a miner finds less than one share an hour at this minimum difficulty.
 pub(super) fn too_rare(hashrate: Option<f64>, floor: Option<f64>) -> Option<String> {
     let (hashrate, floor) = (hashrate?, floor?);
     let hours = floor * HASHES_PER_DIFFICULTY / hashrate / 3600.0;
@@ -31,7 +31,7 @@ pub(super) fn too_rare(hashrate: Option<f64>, floor: Option<f64>) -> Option<Stri
             hours if hours < 48.0 => format!("{hours:.1} hours"),
             hours => format!("{:.1} days", hours / 24.0),
         };
-        format!("a miner of {size} finds a share of difficulty {floor} once in {often}")
+        format!("a miner of {size} finds a share of difficulty {floor} only once in {often}")
     })
 }
 
@@ -50,9 +50,9 @@ fn told(hashrate: f64) -> String {
 const UNITS: [(&str, f64); 6] =
     [("e", 1e18), ("p", 1e15), ("t", 1e12), ("g", 1e9), ("m", 1e6), ("k", 1e3)];
 pub(super) const POOL_ADVICE: &str =
-    "this pool is for larger miners, or for many on one gateway; it counts no smaller shares";
-pub(super) const OWN_ADVICE: &str = "it would seem dead for that long: set it lower, as far as the \
-                                     pool takes such shares";
+    "this pool accepts no smaller shares; it is for larger miners, or for many on one gateway";
+pub(super) const OWN_ADVICE: &str = "it would seem dead for that long: set this lower, as far as \
+                                     the pool accepts such shares";
 
 #[cfg(test)]
 mod tests {

@@ -1,4 +1,4 @@
-//! Tries a pool as far as its terms: that it answers, and that it has the configured key.
+//! Tries a pool up to its terms: that it answers, and that it has the configured key.
 
 use std::time::Duration;
 
@@ -26,15 +26,15 @@ pub(super) async fn try_pool(pool: &PoolConfig, user_agent: &str) -> Result<Conf
     match timeout_at(until, greeting.run(socket)).await {
         Ok(result) => result,
         Err(_) if greeting.welcome => Err(format!("has this key, but sent no terms in {LIMIT:?}")),
-        Err(_) => Err(format!("said nothing within {LIMIT:?}: {ADDRESS}")),
+        Err(_) => Err(format!("no answer within {LIMIT:?}: {ADDRESS}")),
     }
 }
 
-/// The first words with a pool.
+/// The beginning of a conversation with a pool.
 struct Greeting {
     client: Client,
     out: Vec<u8>,
-    /// It has proved to have the key.
+    /// The pool has proved that it has the key.
     welcome: bool,
 }
 
@@ -54,14 +54,14 @@ impl Greeting {
         let mut buffer = [0; 4096];
         let mut events = Vec::new();
         loop {
-            let broke = |error: std::io::Error| format!("the connection broke ({error})");
+            let broke = |error: std::io::Error| format!("the connection was lost ({error})");
             socket.write_all(&self.out).await.map_err(broke)?;
             self.out.clear();
             let len = match socket.read(&mut buffer).await {
                 Ok(len) if len > 0 => len,
-                // Some close so that what they have not read counts as a fault.
+                // Closing with unread data makes this an error on some systems.
                 _ if self.welcome => return Err("has this key, but closed the connection".into()),
-                _ => return Err(format!("closed the connection at the greeting: {KEY}")),
+                _ => return Err(format!("closed the connection during the handshake: {KEY}")),
             };
             let now = now();
             let read = self.client.on_bytes(&buffer[..len], now, &mut self.out, &mut events);
@@ -77,7 +77,7 @@ impl Greeting {
                     format!("answers with another key ({error}): {KEY}")
                 }
                 ClientError::Link(_) if !self.welcome => {
-                    format!("is no DATUM pool, or has another key ({error}): {KEY}")
+                    format!("is not a DATUM pool, or has another key ({error}): {KEY}")
                 }
                 error => error.to_string(),
             })?;
@@ -85,7 +85,7 @@ impl Greeting {
     }
 }
 
-/// The least difficulty of shares that it takes.
+/// The lowest share difficulty that it accepts.
 pub(super) fn floor(terms: &Configured) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "no pool asks for 2^53")]
     let floor = terms.min_difficulty.max(1) as f64;
@@ -95,10 +95,11 @@ pub(super) fn floor(terms: &Configured) -> f64 {
 pub(super) fn describe(terms: &Configured) -> String {
     let tag = String::from_utf8_lossy(&terms.tag).escape_debug().to_string();
     let least = terms.min_difficulty.max(1);
-    format!("has this key; takes shares from difficulty {least}, tag \"{tag}\"")
+    format!("has this key; accepts shares of difficulty {least} or more, tag \"{tag}\"")
 }
 
 /// Two round trips; a pool answers in milliseconds.
 const LIMIT: Duration = Duration::from_secs(5);
-const ADDRESS: &str = "correct pool.host and pool.port, or let this machine reach it";
-const KEY: &str = "pool.public_key is most likely not its key: copy it from the pool's own page";
+const ADDRESS: &str = "check pool.host and pool.port, and that this machine can reach it";
+const KEY: &str = "pool.public_key is most likely not its key: copy the key from the pool's own \
+                   page";

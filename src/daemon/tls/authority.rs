@@ -1,8 +1,8 @@
-//! An authority of this gateway's own: its certificate goes into miners once, and signs what they are
-//! shown, by whatever names they reach this machine.
+//! This gateway's own certificate authority: miners are given its certificate once; it then signs
+//! the server certificates, for all names by which miners reach this machine.
 //!
-//! It is made once. One that is there and cannot be read is for the operator to settle: with another,
-//! every miner would have to be given another certificate.
+//! It is created once. If it exists and cannot be read, the operator has to resolve that: with a
+//! new one, every miner would need another certificate.
 
 use std::{
     fs::File,
@@ -28,23 +28,23 @@ use zeroize::Zeroizing;
 use super::{TlsError, server_config};
 use crate::{config::Config, daemon::authority::write};
 
-/// The authority, and the certificate that it has signed last.
+/// The authority, and the certificate that it signed last.
 pub(super) struct Authority {
     path: PathBuf,
     issuer: Issuer<'static, KeyPair>,
-    /// Its own, for miners.
+    /// The authority's own certificate, for miners.
     certificate: Arc<str>,
     names: Arc<[String]>,
-    /// When the one that is shown was signed.
+    /// When the current server certificate was signed.
     issued: u64,
 }
 
-/// Where the authority is kept: its key, and its certificate.
+/// The file with the authority's key and certificate.
 pub(super) fn authority_file(config: &Config) -> PathBuf {
     config.ledger.data_dir.join("stratum-ca.pem")
 }
 
-/// Whether there is one, and it can be used.
+/// Whether there is one; an error if it cannot be used.
 pub(super) fn look(path: PathBuf) -> Result<bool, TlsError> {
     let is_there = path.exists();
     if is_there { Authority::load(path).map(|_| true) } else { Ok(false) }
@@ -60,7 +60,7 @@ impl Authority {
         let read = File::open(&path).and_then(|file| file.take(LEN_MAX).read_to_string(&mut text));
         read.map_err(|error| failed(&path, "cannot be read", &error))?;
         let broken = |error: &dyn ToString| failed(&path, BROKEN, &error.to_string());
-        // Alone: what follows it may be another key, and this is given to anybody.
+        // Only the certificate: a key may follow it, and this is given to anybody.
         let certificate = text.split_once(BEGIN).and_then(|(_, rest)| rest.split_once(END));
         let certificate = certificate.map(|(body, _)| format!("{BEGIN}{body}{END}\n"));
         let certificate = certificate.ok_or_else(|| broken(&"it holds no certificate"))?;
@@ -76,11 +76,11 @@ impl Authority {
         let text = Zeroizing::new(format!("{}{certificate}", *Zeroizing::new(key.serialize_pem())));
         match write(&path, &text) {
             Ok(()) => info!(
-                "made an authority for TLS in {}; keep a copy of it: with another one, every miner \
-                 has to be given another certificate",
+                "created a certificate authority for TLS in {}; keep a copy of it: with another \
+                 one, every miner needs another certificate",
                 path.display()
             ),
-            // Another gateway was quicker, and its own is the one that stays.
+            // Another gateway was faster, and its authority is the one that stays.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Self::load(path),
             Err(error) => return Err(failed(&path, "cannot be written", &error)),
         }
@@ -105,8 +105,8 @@ impl Authority {
         Arc::clone(&self.names)
     }
 
-    /// Whether what is shown goes on: these are its names, and it is not half through. By the wall
-    /// clock, which may jump.
+    /// Whether the current certificate is still good: it has these names, and less than half of its
+    /// lifetime is over. By the wall clock, which may jump.
     pub(super) fn is_current(&self, names: &[String], now: u64) -> bool {
         *self.names == *names && now >= self.issued && now < self.issued + LIFETIME_S / 2
     }
@@ -126,20 +126,20 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
-        // Clocks of miners differ.
+        // Miners' clocks differ.
         params.not_before = at(now.saturating_sub(DAY_S));
         params.not_after = at(now + LIFETIME_S);
         let signed = params.signed_by(&key, &self.issuer).map_err(|error| failed_to(&error))?;
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let shown =
             server_config(vec![signed.der().clone()], key).map_err(|error| failed_to(&error))?;
-        info!(names = names.join(","), "new TLS connections are shown a new certificate");
+        info!(names = names.join(","), "new TLS connections get a new certificate");
         (self.names, self.issued) = (names.into(), now);
         Ok(shown)
     }
 }
 
-/// Of the authority: they depend on its key alone, so they are the same each time.
+/// The authority's parameters: they depend on its key alone, so they are the same each time.
 fn own_params(key: &KeyPair) -> CertificateParams {
     let id = faster_hex::hex_string(&Sha256::digest(key.public_key_raw())[..4]);
     let mut params = CertificateParams::default();
@@ -166,7 +166,8 @@ fn failed(path: &Path, what: &'static str, error: &dyn ToString) -> TlsError {
     TlsError::Authority { path: path.to_owned(), what, error: error.to_string() }
 }
 
-/// What miners may call this machine: its name and addresses, those it listens on, and `more`.
+/// All names by which miners may reach this machine: its name and addresses, those it listens on,
+/// and `more`.
 pub(super) fn names(config: &Config, more: &[String]) -> Vec<String> {
     let mut all: Vec<String> = more.to_vec();
     all.extend(["localhost", "127.0.0.1", "::1"].map(String::from));
@@ -195,8 +196,8 @@ pub(super) fn names(config: &Config, more: &[String]) -> Vec<String> {
     names
 }
 
-/// The address that this machine has on its way there; nothing is sent. For where services may not ask
-/// for all of them.
+/// This machine's address on the route there; nothing is sent. For systems where services may not
+/// list all addresses.
 fn address_towards(far: (IpAddr, IpAddr)) -> Option<IpAddr> {
     let (any, far) = far;
     let socket = UdpSocket::bind((any, 0)).ok()?;
@@ -204,24 +205,24 @@ fn address_towards(far: (IpAddr, IpAddr)) -> Option<IpAddr> {
     socket.local_addr().ok().map(|addr| addr.ip())
 }
 
-/// Nobody types one of those into a miner: it takes the name of a network card.
+/// Link-local addresses: nobody types one into a miner, since it needs the name of a network card.
 fn is_link_local(ip: IpAddr) -> bool {
     matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local())
 }
 
-/// Addresses for documentation: outside, whatever network this is.
+/// Addresses reserved for documentation: outside any local network.
 const OUTSIDE: [(IpAddr, IpAddr); 2] = [
     (IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))),
     (IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::new(0x2001, 0xDB8, 0, 0, 0, 0, 0, 1))),
 ];
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
-const BROKEN: &str = "is none; restore the file from a copy. Without one, move it away: the next \
-                      start makes a new authority, whose certificate every miner then needs";
+const BROKEN: &str = "is damaged; restore the file from a copy. Without a copy, move it away: the \
+                      next start creates a new authority, whose certificate every miner then needs";
 const LEN_MAX: u64 = 16_384;
 const DAY_S: u64 = 86_400;
-/// Renewed at half of it. Miners do not ask how long.
+/// Renewed at half of it. Miners do not care how long it is.
 const LIFETIME_S: u64 = 90 * DAY_S;
-/// A miner has room for 4 kB or so of certificate; machines with containers have addresses by the
-/// dozen.
+/// A miner has room for about 4 kB of certificate; machines with containers have dozens of
+/// addresses.
 const NAMES_MAX: usize = 64;

@@ -1,15 +1,15 @@
-//! When a certificate ends (RFC 5280, 4.1): no more of it is of interest here.
+//! Reads when a certificate expires (RFC 5280, 4.1), and nothing else of it.
 
 use time::{Date, Month, PrimitiveDateTime, Time};
 
-/// In seconds since 1970; none: it is not written as certificates are.
+/// In seconds since 1970; none: this is not a well-formed certificate.
 pub(super) fn not_after(certificate: &[u8]) -> Option<u64> {
     let (certificate, _) = element(certificate, SEQUENCE)?;
     let (mut fields, _) = element(certificate, SEQUENCE)?;
     if fields.first() == Some(&VERSION) {
         fields = element(fields, VERSION)?.1;
     }
-    // The serial number, how it is signed, and by whom.
+    // The serial number, the signature algorithm, and the issuer.
     for tag in [INTEGER, SEQUENCE, SEQUENCE] {
         fields = element(fields, tag)?.1;
     }
@@ -18,7 +18,7 @@ pub(super) fn not_after(certificate: &[u8]) -> Option<u64> {
     Some(time_at(rest)?.0)
 }
 
-/// The content of the element that `bytes` begins with, and what follows it.
+/// The content of the element at the beginning of `bytes`, and what follows it.
 fn element(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (&[first, len], rest) = bytes.split_first_chunk()?;
     if first != tag {
@@ -58,9 +58,9 @@ const SEQUENCE: u8 = 0x30;
 const INTEGER: u8 = 0x02;
 const UTC_TIME: u8 = 0x17;
 const LONG_TIME: u8 = 0x18;
-/// Left out by those of version 1.
+/// Left out in version 1 certificates.
 const VERSION: u8 = 0xA0;
-/// A length that has its digits behind it.
+/// A length in the long form, whose bytes follow.
 const LONG: u8 = 0x80;
 
 #[cfg(test)]

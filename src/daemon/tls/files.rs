@@ -1,4 +1,4 @@
-//! A certificate and its key as the operator has them, in PEM.
+//! The operator's own certificate and key, in PEM.
 
 use std::{
     fs::File,
@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use super::{TlsError, expiry::not_after, server_config};
 
-/// What was read. Equal: nothing is new.
+/// What was read. If equal, nothing has changed.
 #[derive(PartialEq)]
 pub(super) struct Files {
     certificate: (PathBuf, Vec<u8>),
@@ -34,11 +34,11 @@ impl Files {
         })
     }
 
-    /// Whether it holds for some days more.
+    /// Whether it is valid for some more days.
     pub(super) fn check_end(&self, now: u64) -> Result<(), TlsError> {
         let (path, pem) = &self.certificate;
         let first = CertificateDer::pem_slice_iter(pem).next().and_then(Result::ok);
-        // Who makes it knows better; what cannot be read here may be right.
+        // A certificate that this parser cannot read may still be valid.
         let Some(end) = first.and_then(|it| not_after(&it)) else { return Ok(()) };
         let left_s = i128::from(end) - i128::from(now);
         let days = i64::try_from(left_s.div_euclid(DAY_S)).unwrap_or(i64::MAX);
@@ -125,7 +125,7 @@ mod tests {
         // rcgen's are for ever, nearly.
         assert!(end(0).is_ok());
         let told = end(1 << 40).unwrap_err().to_string();
-        assert!(told.contains("certificate_file) has ended: renew it"), "{told}");
+        assert!(told.contains("certificate_file) has expired: renew it"), "{told}");
         fs::remove_file(&key).unwrap();
         let told = Files::read(&certificate, &key).err().unwrap().to_string();
         assert!(told.contains("tls.key (stratum.tls.key_file) cannot be read"), "{told}");

@@ -10,7 +10,7 @@ use x25519_dalek::{PublicKey, StaticSecret};
 
 use super::frame::mix;
 
-/// An Ed25519 key pair to sign with and an X25519 key pair to be written to.
+/// An Ed25519 key pair for signing and an X25519 key pair for receiving sealed messages.
 #[derive(Clone)]
 pub struct Identity {
     signing: SigningKey,
@@ -39,7 +39,7 @@ impl Identity {
         &self.public
     }
 
-    /// Signs everything in `message` and appends the signature.
+    /// Signs all of `message` and appends the signature.
     pub fn sign(&self, message: &mut Vec<u8>) {
         let signature = self.signing.sign(message);
         message.extend_from_slice(&signature.to_bytes());
@@ -50,7 +50,7 @@ impl Identity {
         self.box_secret().unseal(sealed).map_err(|_| CipherError::Seal)
     }
 
-    /// The X25519 key as boxes take it.
+    /// The X25519 key in the form that sealed boxes need.
     fn box_secret(&self) -> SecretKey {
         SecretKey::from_bytes(self.sealing.to_bytes())
     }
@@ -62,7 +62,7 @@ impl std::fmt::Debug for Identity {
     }
 }
 
-/// The half of an identity that others know.
+/// The public half of an identity.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct PublicIdentity {
     pub ed25519: [u8; 32],
@@ -107,7 +107,7 @@ impl PublicIdentity {
         box_public(&self.x25519).seal(rng, message).map_err(|_| CipherError::Seal)
     }
 
-    /// The message without the signature at its end, which must be good.
+    /// The message without the signature at its end, which must be valid.
     pub fn verify<'a>(&self, signed: &'a [u8]) -> Result<&'a [u8], CipherError> {
         let (message, signature) =
             signed.split_last_chunk::<SIGNATURE_LEN>().ok_or(CipherError::Short(signed.len()))?;
@@ -147,7 +147,7 @@ impl Nonces {
 pub(crate) struct Nonce([u32; 6]);
 
 impl Nonce {
-    /// The bytes for one message; the next call gives the next nonce.
+    /// The nonce for one message; the next call gives the next one.
     fn advance(&mut self) -> [u8; NONCE_LEN] {
         let mut bytes = [0; NONCE_LEN];
         for (chunk, word) in bytes.chunks_exact_mut(4).zip(self.0) {
@@ -198,7 +198,7 @@ impl Channel {
         Ok(())
     }
 
-    /// Decrypts a body in place; the message is what is returned.
+    /// Decrypts a body in place and returns the message.
     pub fn decrypt<'a>(&mut self, body: &'a mut [u8]) -> Result<&'a [u8], CipherError> {
         let len = body.len();
         let (mac, message) =
@@ -212,12 +212,12 @@ impl Channel {
     }
 }
 
-/// The X25519 key as boxes take it.
+/// The X25519 key in the form that sealed boxes need.
 fn box_public(key: &PublicKey) -> crypto_box::PublicKey {
     crypto_box::PublicKey::from_bytes(key.to_bytes())
 }
 
-/// What is wrong with what should have been secret or signed.
+/// What is wrong with a message that should have been encrypted or signed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum CipherError {
     #[error("a sealed message that cannot be opened")]
@@ -233,7 +233,7 @@ pub enum CipherError {
 pub const MAC_LEN: usize = 16;
 /// Ed25519's.
 pub(crate) const SIGNATURE_LEN: usize = 64;
-/// What a sealed box is longer than its message.
+/// How much longer a sealed box is than its message.
 pub(super) const SEAL_LEN: usize = 48;
 pub(super) const PUBLIC_LEN: usize = 64;
 const NONCE_LEN: usize = 24;

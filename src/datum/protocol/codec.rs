@@ -1,6 +1,6 @@
-//! Little-endian fields out of a byte string whose every length may be a lie.
+//! Reads little-endian fields from bytes in which no length can be trusted.
 
-/// A checked walk over a message.
+/// A bounds-checked reader for a message.
 #[derive(Clone, Debug)]
 pub(in crate::datum) struct Reader<'a> {
     rest: &'a [u8],
@@ -91,7 +91,7 @@ impl<'a> Reader<'a> {
         self.rest.is_empty()
     }
 
-    /// All that is left: padding.
+    /// Everything that is left: padding.
     pub(in crate::datum) fn rest(self) -> &'a [u8] {
         self.rest
     }

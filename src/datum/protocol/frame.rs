@@ -2,12 +2,12 @@
 
 use bytes::{Buf, BytesMut};
 
-/// What a frame's header says.
+/// A frame's header.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Header {
     /// Bytes of body that follow, encryption overhead included.
     pub len: u32,
-    /// Two bits that the protocol keeps at 0. Kept, not judged.
+    /// Two bits that the protocol reserves as 0. Kept, but not checked.
     pub reserved: u8,
     /// The body ends with an Ed25519 signature.
     pub signed: bool,
@@ -54,7 +54,7 @@ impl Header {
     }
 }
 
-/// The rolling mask over one direction's headers.
+/// The rolling mask for the headers of one direction.
 #[derive(Clone, Copy, Debug)]
 pub struct HeaderKey(u32);
 
@@ -89,7 +89,7 @@ pub(crate) fn mix(i: u32) -> u32 {
     h ^ h >> 16
 }
 
-/// Bytes on their way to being frames.
+/// Collects bytes into frames.
 #[derive(Debug)]
 pub struct Inbox {
     buffer: BytesMut,
@@ -107,7 +107,7 @@ impl Inbox {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next whole frame, if it is here. `key` unmasks its header.
+    /// The next whole frame, if it has arrived. `key` unmasks its header.
     pub fn next(&mut self, key: &mut HeaderKey) -> Result<Option<(Header, BytesMut)>, FrameError> {
         let header = match self.header {
             Some(header) => header,
@@ -132,7 +132,7 @@ impl Inbox {
     }
 }
 
-/// A header that promises more than anybody may send.
+/// A header that announces a longer frame than allowed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("a frame of {len} bytes where at most {max} are allowed")]
 pub struct FrameError {
@@ -141,7 +141,7 @@ pub struct FrameError {
 }
 
 pub(crate) const HEADER_LEN: usize = 4;
-/// What the header's 22 bits can say, and so all that either side may have to keep of a frame.
+/// The maximum of the header's 22 bits, and so of what either side may have to buffer for a frame.
 pub const BODY_MAX: usize = LEN_MASK as usize;
 const LEN_MASK: u32 = (1 << 22) - 1;
 const MIX_SEED: u32 = 0xb10c_feed;

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::work::printable_bytes;
 
-/// A gateway that has said HELLO and waits for the response.
+/// A gateway that has sent HELLO and waits for the response.
 #[derive(Debug)]
 pub struct Handshake {
     session: Identity,
@@ -21,10 +21,10 @@ pub struct Handshake {
     nk: u32,
 }
 
-/// What a good response leads to.
+/// The result of a valid response.
 #[derive(Debug)]
 pub struct Welcome {
-    /// Signs what the pool says from now on.
+    /// The key that the pool signs with from now on.
     pub(crate) pool_session: PublicIdentity,
     pub(crate) motd: String,
 }
@@ -46,7 +46,7 @@ impl Handshake {
         let hello = Hello { keys, user_agent: user_agent.as_bytes(), nk, padding: &padding };
         let mut message = Vec::with_capacity(512);
         hello.encode(&mut message);
-        // Nothing is received before HELLO is out, so its mask does not matter yet.
+        // Nothing is received before HELLO is sent, so the mask does not matter yet.
         let mut link = Link::new(HeaderKey::HELLO, HeaderKey::to_gateway(nk), BODY_MAX);
         link.write_sealed(command::HELLO, message, long_term, &pool, rng, out)?;
         link.set_keys(HeaderKey::to_pool(nk), HeaderKey::to_gateway(nk));
@@ -60,7 +60,8 @@ impl Handshake {
 
     /// Checks the response and opens the channel.
     pub fn finish(&self, frame: &Frame, link: &mut Link) -> Result<Welcome, HandshakeError> {
-        // Sealed or not: what counts is who signed it, and that it repeats our keys.
+        // Whether it is sealed does not matter: what counts is who signed it, and that it repeats
+        // our keys.
         if !frame.header.signed {
             return Err(HandshakeError::Unsigned);
         }
@@ -78,7 +79,7 @@ impl Handshake {
     }
 }
 
-/// A gateway as its pool sees it after HELLO.
+/// A gateway, as the pool knows it after HELLO.
 #[derive(Debug)]
 pub struct Visitor {
     pub keys: GatewayKeys,
@@ -93,7 +94,7 @@ impl Visitor {
             return Err(HandshakeError::Unsigned);
         }
         let plain = pool.unseal(body)?;
-        // The key to check with is inside what it signs.
+        // The key to check it with is part of the signed message.
         let cut = plain.len().saturating_sub(SIGNATURE_LEN);
         let hello = Hello::decode(&plain[..cut])?;
         hello.keys.long_term.verify(&plain)?;

@@ -1,4 +1,4 @@
-//! One end of a connection: masks, seals, signs and encrypts what leaves; opens what arrives.
+//! One end of a connection: masks, seals, signs and encrypts what is sent; opens what is received.
 
 use bytes::BytesMut;
 
@@ -34,7 +34,7 @@ impl Link {
         self.receive = receive;
     }
 
-    /// From now on the channel works.
+    /// Starts using the channel.
     pub(crate) fn set_channel(&mut self, channel: Channel) {
         self.channel = Some(channel);
     }
@@ -61,7 +61,7 @@ impl Link {
         Ok(Some(Frame { header, plain }))
     }
 
-    /// Writes a message through the channel, signed if there is somebody to sign.
+    /// Writes a message through the channel, signed if there is a signer.
     pub fn write_channel(
         &mut self,
         signer: Option<&Identity>,
@@ -109,7 +109,7 @@ impl Link {
         Ok(())
     }
 
-    /// Writes a message as it stands, in the clear.
+    /// Writes a message unencrypted.
     pub fn write_plain(&mut self, command: u8, message: &[u8], out: &mut Vec<u8>) {
         let message = &message[..message.len().min(BODY_MAX)];
         self.write_body(Header { command, ..Header::default() }, message, out);
@@ -140,7 +140,7 @@ impl Link {
 }
 
 impl Frame {
-    /// The message without its signature; a signed one must bear that of `signer`.
+    /// The message without its signature; if it is signed, `signer` must have signed it.
     pub fn verified(&self, signer: &PublicIdentity) -> Result<&[u8], CipherError> {
         if self.header.signed { signer.verify(&self.plain) } else { Ok(&self.plain) }
     }
@@ -152,7 +152,7 @@ impl Frame {
     }
 }
 
-/// Why a connection cannot be understood any more.
+/// Why a connection can no longer be understood.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum LinkError {
     #[error(transparent)]

@@ -1,5 +1,5 @@
-//! The DATUM protocol, as both ends speak it: keys and the encrypted channel, frames, the handshake,
-//! every message, and how a pool makes a share's header again.
+//! The DATUM protocol, for both ends: keys and the encrypted channel, frames, the handshake, every
+//! message, and how a pool rebuilds a share's header.
 //!
 //! Not here: what a gateway does with it (the rest of `datum`), or a pool (`devnet::pool`).
 

@@ -1,11 +1,11 @@
-//! How a gateway names the transactions of a template to its pool.
+//! How a gateway identifies a template's transactions to its pool.
 
 use bitcoin::hashes::{Hash, siphash24};
 
 use super::cipher::PublicIdentity;
 use crate::work::Hash256;
 
-/// Makes short ids for one pair of gateway and pool.
+/// Computes short ids for one pair of gateway and pool.
 #[derive(Clone, Copy, Debug)]
 pub struct ShortIds {
     k0: u64,
@@ -30,7 +30,7 @@ impl ShortIds {
     }
 }
 
-/// All wtxids in one hash: a quick test of whether short ids were matched to the right ones.
+/// All wtxids in one hash: a quick check that short ids were matched to the right transactions.
 pub fn crosscheck<'a>(wtxids: impl Iterator<Item = &'a Hash256>) -> [u8; 32] {
     wtxids.fold(CROSSCHECK_START, |mut sum, wtxid| {
         sum.iter_mut().zip(wtxid.0).for_each(|(sum, byte)| *sum ^= byte);

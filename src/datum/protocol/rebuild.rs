@@ -1,4 +1,4 @@
-//! A share's header, as the pool makes it again from a share message and its contexts.
+//! Rebuilds a share's header, as the pool does, from a share message and its contexts.
 
 use super::message::{CoinbaseContext, JobContext, ShareFlags, ShareMessage};
 use crate::work::{Hash256, merkle, quickdiff_tail};
@@ -12,7 +12,7 @@ pub struct Rebuilt {
     pub hash: Hash256,
 }
 
-/// Rebuilds the header; none when the target byte's place lies outside coinb1.
+/// Rebuilds the header; none if the target byte's offset is outside coinb1.
 pub fn rebuild(
     share: &ShareMessage<'_>,
     job: &JobContext<'_>,

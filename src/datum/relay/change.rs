@@ -1,5 +1,5 @@
-//! From one pool to another without a gap: the next one proves itself first, and the last one still
-//! gets the shares of its own work.
+//! Changes from one pool to another without a gap: the next pool has to prove itself first, and the
+//! last one still gets the shares for its own work.
 
 use std::{
     sync::Arc,
@@ -31,7 +31,7 @@ pub(super) struct Leaving {
 }
 
 impl Leaving {
-    /// The share is of work that this pool pays.
+    /// The share is for work that pays this pool.
     pub(super) fn wants(&self, share: &Share) -> bool {
         share.job.payout.pooled.as_ref().is_some_and(|terms| terms.epoch == self.epoch)
     }
@@ -46,14 +46,14 @@ impl Leaving {
 }
 
 impl Relay {
-    /// These are to be used instead of the pool in use, as soon as one can be.
+    /// The pools that should replace the one in use as soon as one of them works.
     pub fn set_next(&mut self, pools: impl IntoIterator<Item = Arc<str>>) {
         let next: Vec<_> = pools.into_iter().map(|pool| NextPool { pool, failing: None }).collect();
         self.news.status |= self.status.next != next;
         self.status.next = next;
     }
 
-    /// A connection to the next pool stands: says HELLO.
+    /// A connection to the next pool was opened: sends HELLO.
     pub fn try_next(
         &self,
         pool: &Arc<str>,
@@ -76,16 +76,17 @@ impl Relay {
         let Some(NextPool { pool, failing }) = self.status.next.get_mut(at) else { return };
         let (since, last) = failing.take().unzip();
         if last.as_deref() == Some(why) {
-            info!(%pool, "pool {pool}: {why}, again; pool {kept} is kept; retrying in {wait:.1?}");
+            info!(%pool, "still cannot change to this pool: {why}; {kept} is kept; retrying in \
+                          {wait:.1?}");
         } else {
-            warn!(%pool, "pool {pool}: {why}; pool {kept} is kept for now; retrying in {wait:.1?}. \
-                Check host, port and public_key of pool {pool}");
+            warn!(%pool, "cannot change to this pool: {why}; {kept} is kept for now; retrying in \
+                          {wait:.1?}. Check the new pool's host, port and public_key");
             self.news.status = true;
         }
         *failing = Some((since.unwrap_or(now), why.into()));
     }
 
-    /// The next pool has proven itself: it is the one in use from now on. `out` was for the old one.
+    /// The next pool has proven itself: it is in use from now on. `out` was for the old one.
     pub fn take_over(&mut self, trial: Trial, now: Instant, out: &mut Vec<u8>) {
         self.end_leaving();
         let Trial { pool, key, client, out: unsent, events } = trial;
@@ -100,7 +101,7 @@ impl Relay {
         self.name_pool(&pool);
         self.set_key(key);
         self.talk = LogAllowance::default();
-        // Until its configuration is dealt with, a moment later; nobody else sees this.
+        // Only until its configuration is handled, a moment later; nobody else sees this.
         self.up = false;
         for event in events {
             self.on_event(event);
@@ -108,7 +109,7 @@ impl Relay {
         self.send_held(now, out);
     }
 
-    /// There is a pool that still gets the last shares of its work.
+    /// There is a former pool that still gets the last shares of its work.
     pub fn is_leaving(&self) -> bool {
         self.leaving.is_some()
     }
@@ -118,7 +119,7 @@ impl Relay {
         self.leaving.as_ref().map_or(&[], |leaving| &leaving.out)
     }
 
-    /// It was sent so many of them.
+    /// This many bytes were sent to it.
     pub fn on_leaving_written(&mut self, len: usize, now: Instant, out: &mut Vec<u8>) {
         if let Some(leaving) = &mut self.leaving {
             leaving.out.drain(..len);
@@ -126,7 +127,7 @@ impl Relay {
         self.send_held(now, out);
     }
 
-    /// It said something; only its word on shares still counts.
+    /// Handles what it sent; only its answers to shares still count.
     pub fn on_leaving_bytes(&mut self, bytes: &[u8], now: Instant, out: &mut Vec<u8>) {
         let Some(leaving) = &mut self.leaving else { return };
         let (pool, mut events) = (Arc::clone(&leaving.pool), Vec::new());
@@ -157,9 +158,9 @@ impl Relay {
 
     pub(super) fn end_leaving(&mut self) {
         let Some(Leaving { pool, client, series, .. }) = self.leaving.take() else { return };
-        info!(%pool, "pool {pool}: left: the configuration has changed");
+        info!(%pool, "disconnected from this pool, because the configuration has changed");
         self.put_back(*client);
-        // From here on nobody takes shares of its work.
+        // From here on, shares of its work are void.
         self.void_up_to(series);
         if let Some(mut payout) = self.payout.as_deref().cloned() {
             if let Some(terms) = &mut payout.pooled {
@@ -171,6 +172,6 @@ impl Relay {
     }
 }
 
-/// How long miners may go on with the last pool's work: they get new work at once, but finish what
-/// they are at, and networks are slow.
+/// How long miners may go on with the last pool's work: they get new work at once, but some finish
+/// what they are doing, and networks are slow.
 const LEAVING: Duration = Duration::from_secs(30);

@@ -1,4 +1,4 @@
-//! How connections end, and what becomes of shares then.
+//! How connections end, and what then becomes of shares.
 
 use std::{sync::Arc, time::Instant};
 
@@ -11,13 +11,13 @@ use crate::{
 };
 
 impl Relay {
-    /// The connection has ended, for the reason `why`; `next` is what happens now.
+    /// The connection has ended, for the reason `why`; `next` says what happens now.
     pub fn disconnected(&mut self, why: &str, next: &str, now: Instant) {
         let pool = Arc::clone(&self.pool);
         if self.up || self.status.last_error.as_deref() != Some(why) {
-            error!(%pool, "pool {pool}: {why}; {next}");
+            error!(%pool, "the pool is down: {why}; {next}");
         } else {
-            info!(%pool, "pool {pool}: {why}, again; {next}");
+            info!(%pool, "the pool is still down: {why}; {next}");
         }
         self.status.last_error = Some(why.into());
         self.cut_off(now);
@@ -25,8 +25,17 @@ impl Relay {
 
     /// The operator wants another pool, or none.
     pub(crate) fn left(&mut self, is_last: bool, now: Instant) {
-        let (pool, next) = (Arc::clone(&self.pool), if is_last { "solo" } else { "the next pool" });
-        info!(%pool, "pool {pool}: left: the configuration has changed; moving on to {next}");
+        let (pool, next) = (
+            Arc::clone(&self.pool),
+            if is_last {
+                "solo mining"
+            } else {
+                "the next \
+                                                                  pool"
+            },
+        );
+        info!(%pool, "disconnected from this pool, because the configuration has changed; changing \
+                      to {next}");
         self.status.last_error = None;
         self.cut_off(now);
         if is_last {
@@ -40,7 +49,7 @@ impl Relay {
         }
     }
 
-    /// The connection is over: what it has not answered waits for the next one.
+    /// The connection is over: unanswered shares wait for the next one.
     fn cut_off(&mut self, now: Instant) {
         if let Some(client) = self.client.take() {
             self.trust = self.put_back(*client);
@@ -55,7 +64,7 @@ impl Relay {
             }
         }
         if was_up && self.keeps_ids == Some(false) {
-            // Nobody will take them. What was sent may have been counted.
+            // No pool will accept them. Those that were sent may have been counted.
             let (sent, unsent) = self.hold.clear_shares();
             self.note_unanswered(sent);
             self.stats.add_lost(Lost::TermsChanged, unsent);
@@ -69,7 +78,7 @@ impl Relay {
         self.count_waiting();
     }
 
-    /// The next connection does not know the number of this one's split.
+    /// The next connection does not know this one's split number.
     fn forget_split(&mut self) {
         let Some(payout) = &self.payout else { return };
         let mut payout = Payout::clone(payout);
@@ -79,8 +88,8 @@ impl Relay {
         self.publish(payout);
     }
 
-    /// What a connection has not answered is held. A share whose job is gone cannot be sent again.
-    /// Gives what it has learnt.
+    /// Shares that a connection has not answered are held. A share whose job is gone cannot be sent
+    /// again. Returns what it has learnt.
     pub(super) fn put_back(&mut self, mut client: Client) -> Trust {
         let mut gone = client.take_unanswered();
         let (awaiting, trust) = client.into_parts();
@@ -105,7 +114,7 @@ impl Relay {
         }
     }
 
-    /// The gateway stops: what has not been answered is lost.
+    /// gatewayd stops: unanswered shares are lost.
     pub fn shut_down(&mut self) {
         self.count_waiting();
         let awaiting = self.awaiting();

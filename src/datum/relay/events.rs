@@ -1,4 +1,4 @@
-//! What a pool says, and what becomes of whom to pay by it.
+//! Handles what a pool says, and updates whom to pay.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,7 +28,7 @@ impl Relay {
         let pool = Arc::clone(&self.pool);
         match event {
             Event::Welcome { motd } => {
-                info!(%pool, "pool {pool} says: {motd}");
+                info!(%pool, "message from the pool: {motd}");
                 self.status.motd = motd.into();
                 self.news.status = true;
             }
@@ -36,7 +36,7 @@ impl Relay {
             Event::Coinbaser { coinbaser, cut_at } => self.on_coinbaser(coinbaser, cut_at),
             Event::CoinbaserRefused { request, fault } => {
                 if self.talk.may_log() {
-                    error!(%pool, "pool {pool}: it sent {fault}; it is not used, {FALLBACK}");
+                    error!(%pool, "the pool sent {fault}, which is not used; {FALLBACK}");
                 }
                 self.stats.add_coinbaser_refused();
                 if let Some(request) = request {
@@ -45,7 +45,7 @@ impl Relay {
             }
             Event::CoinbaserLate { request } => {
                 if self.talk.may_log() {
-                    warn!(%pool, "pool {pool}: it did not send a coinbaser in time; {FALLBACK}");
+                    warn!(%pool, "the pool did not send a coinbaser in time; {FALLBACK}");
                 }
                 self.settle(request, None);
             }
@@ -53,11 +53,13 @@ impl Relay {
                 self.on_answer(&pool, &sent, response, round_trip);
             }
             Event::NewBlock => self.news.new_block = true,
-            // Keep-alives are such texts, too.
-            Event::Info { text } if text == self.last_info => debug!(%pool, text, "said again"),
+            // Keep-alives are sent as such texts too.
+            Event::Info { text } if text == self.last_info => debug!(%pool, text, "the pool \
+                                                                                   repeated its \
+                                                                                   message"),
             Event::Info { text } => {
                 if self.talk.may_log() {
-                    info!(%pool, "pool {pool} says: {text}");
+                    info!(%pool, "message from the pool: {text}");
                 }
                 self.last_info = text;
             }
@@ -66,7 +68,7 @@ impl Relay {
             }
             Event::Fault(fault) => {
                 if self.talk.may_log() {
-                    error!(%pool, "pool {pool}: it sent {fault}; it is ignored");
+                    error!(%pool, "the pool sent {fault}, which is ignored");
                 }
             }
         }
@@ -80,12 +82,12 @@ impl Relay {
         }
         if configured.rounded && self.talk.may_log() {
             warn!(%pool, min_difficulty = configured.min_difficulty,
-                "pool {pool}: its minimum difficulty is not a power of two; rounded up");
+                "the pool's minimum difficulty is not a power of two, so it is rounded up");
         }
         let tag = printable_bytes(&configured.tag, usize::from(u8::MAX));
         if self.talk.may_log() {
             info!(%pool, tag, prime_id = configured.prime_id,
-            min_difficulty = configured.min_difficulty, "pool {pool} is up");
+            min_difficulty = configured.min_difficulty, "the pool is up");
         }
         let mut payout = Payout {
             script: configured.script,
@@ -110,8 +112,8 @@ impl Relay {
         if first && is_new {
             self.begin_series(&mut payout);
         }
-        // The same connection on the same terms: its last split still holds until the next. Another
-        // connection does not know the split's number, so blank work goes out until it answers.
+        // On the same connection and terms, the last split is valid until the next. Another
+        // connection does not know the split's number, so blank work is sent until it answers.
         if let Some(last) = self.payout.as_deref().filter(|last| last.same_terms(&payout))
             && let (Some(terms), Some(last)) = (&mut payout.pooled, &last.pooled)
             && terms.epoch == last.epoch
@@ -122,7 +124,7 @@ impl Relay {
         self.publish(payout);
     }
 
-    /// The connection has come to a configuration.
+    /// The pool has sent its configuration for the first time on this connection.
     fn on_up(&mut self, prime_id: u32) {
         self.epoch += 1;
         self.up = true;
@@ -134,23 +136,23 @@ impl Relay {
             let (pool, keeps) = (&self.pool, self.prime_ids.are_kept());
             let what = match keeps {
                 Some(true) => {
-                    "keeps its prime id over connections: while it is away, work for it \
-                    goes on and shares are held (pooling.hold_shares)"
+                    "the pool keeps its prime id across connections: while it is away, work for it \
+                     goes on and shares are held (pooling.hold_shares)"
                 }
                 _ => {
-                    "gives each connection a new prime id: while it is away, miners work for \
-                    mining.address (pooling.reconnect_grace)"
+                    "the pool gives each connection a new prime id: while it is away, miners work \
+                     for mining.address (pooling.reconnect_grace)"
                 }
             };
-            info!(%pool, "pool {pool} {what}");
+            info!(%pool, "{what}");
         }
         self.keeps_ids = self.prime_ids.are_kept();
         self.status.keeps_prime_id = self.keeps_ids;
         self.news.status = true;
     }
 
-    /// Work from now on is of a new series. That of earlier ones is void, but for what a pool that
-    /// is being left still takes.
+    /// From now on, work belongs to a new series. That of earlier ones is void, except what a
+    /// former pool still accepts.
     fn begin_series(&mut self, payout: &mut Payout) {
         if self.leaving.is_none() {
             self.void_up_to(self.series);
@@ -165,8 +167,8 @@ impl Relay {
         let pool = &self.pool;
         if let Some(at) = cut_at {
             let value = coinbaser.request.value;
-            error!(%pool, "pool {pool}: it sent a coinbaser that pays more than {value} sats; \
-                outputs from number {at} on are left out");
+            error!(%pool, "the pool sent a coinbaser that pays more than {value} sats; outputs \
+                           from number {at} on are left out");
         }
         self.stats.add_coinbaser(cut_at.is_some());
         self.settle(coinbaser.request, Some(coinbaser));
@@ -179,7 +181,7 @@ impl Relay {
         response: ShareResponse,
         round_trip: Duration,
     ) {
-        // It took the share the first time; only its answer was lost.
+        // It accepted the share the first time; only its answer was lost.
         let is_known = sent.replay && response.reason == ShareReason::DUPLICATE;
         let rejected = !response.status.is_accepted() && !is_known;
         let verdict = Verdict {
@@ -191,29 +193,30 @@ impl Relay {
         if !rejected {
             return;
         }
-        // Every single one would fill the disk when a pool refuses all.
+        // Logging every single one would fill the disk when a pool refuses them all.
         if !count.is_power_of_two() {
             return;
         }
         let (reason, username) = (response.reason.name(), &sent.share.username);
         if let ShareStatus::Unknown(status) = response.status {
-            warn!(%pool, %username, "pool {pool}: it answered a share with status {status:#04x}, \
-                which is unknown; counted as rejected: {reason} ({count} since the start)");
+            warn!(%pool, %username, "the pool answered a share with the unknown status \
+                                     {status:#04x}; counted as rejected: {reason} ({count} since \
+                                     the start)");
         } else {
             warn!(%pool, %username,
-                "pool {pool}: it rejected a share: {reason} ({count} since the start)");
+                "the pool rejected a share: {reason} ({count} since the start)");
         }
     }
 
-    /// Nothing is to be expected for the current template any more.
+    /// No split is expected for the current template any more.
     pub(super) fn settle_template(&mut self) {
         if let Some(request) = self.template.as_deref().map(CoinbaserRequest::of) {
             self.settle(request, None);
         }
     }
 
-    /// A request has ended, well when there is a `coinbaser`. One for an earlier template says
-    /// nothing of this one: the pool works a split out from its value.
+    /// A request has ended, successfully if there is a `coinbaser`. One for an earlier template
+    /// says nothing about this one: the pool computes a split from the template's value.
     pub(super) fn settle(&mut self, request: CoinbaserRequest, coinbaser: Option<Arc<Coinbaser>>) {
         let current = self.template.as_deref().map(CoinbaserRequest::of);
         let Some(payout) = self.payout.as_ref().filter(|_| current == Some(request)) else {
@@ -237,6 +240,6 @@ impl Relay {
     }
 }
 
-/// What is mined without a split for the present template.
+/// What is mined without a split for the current template.
 const FALLBACK: &str =
-    "mining goes on, paying the pool's single output where a template has no split";
+    "mining goes on, with only the pool's single output where a template has no split";

@@ -1,5 +1,5 @@
-//! From one configuration to the next: a pool is left when the next one has proven itself, and not
-//! before its last answers.
+//! Changes from one configuration to the next: a pool is left once the next one has proven itself,
+//! and not before its last answers.
 
 use std::{
     sync::Arc,
@@ -17,18 +17,18 @@ use crate::{
     work::Template,
 };
 
-/// Pools that are to be used instead of the one in use, which is kept until one of them can be.
+/// Pools that should replace the one in use, which is kept until one of them works.
 pub(super) struct Change {
     config: Arc<DatumConfig>,
-    /// So many of its pools come before the one in use.
+    /// How many of its pools come before the one in use.
     count: usize,
-    /// Which of them is tried.
+    /// Which of them is being tried.
     at: usize,
     phase: Phase,
     trial: Option<Trial>,
 }
 
-/// How long a pool that is left is listened to.
+/// How long to keep listening to a pool that is being left.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Drain {
     /// Until it has answered all shares.
@@ -54,7 +54,7 @@ impl Change {
 }
 
 impl Task {
-    /// Does what the operator wants now: the pool in use stays unless another comes before it.
+    /// Applies changed settings: the pool in use stays unless another comes before it.
     pub(super) async fn on_config(&mut self) {
         let config = Arc::clone(&self.configs.borrow_and_update());
         self.relay.set_options(config.relay());
@@ -67,7 +67,7 @@ impl Task {
             change.config = config;
             return;
         }
-        // What was to be changed to until now has not had its turn.
+        // The pools of an unfinished change did not get their turn.
         let tried = if self.drop_change() { 0 } else { self.at };
         let in_use = self.config.pools.get(self.at);
         let place = config.pools.iter().position(|pool| Some(pool) == in_use);
@@ -88,14 +88,14 @@ impl Task {
         let count = place.unwrap_or(config.pools.len());
         let next = &config.pools[..count];
         if let Some(pool) = next.first() {
-            info!(%pool, "pool {pool} now comes first: shares go there once it takes them");
+            info!(%pool, "this pool now comes first: shares go there once it accepts them");
         }
         self.relay.set_next(next.iter().map(|pool| pool.name()));
         let phase = Phase::Waiting(now());
         self.change = Some(Change { config, count, at: 0, phase, trial: None });
     }
 
-    /// True when there was one.
+    /// True if there was one.
     pub(super) fn drop_change(&mut self) -> bool {
         self.relay.set_next([]);
         self.change.take().is_some()
@@ -110,7 +110,7 @@ impl Task {
         }
     }
 
-    /// True when the next pool has proven itself; the error says why it cannot be used.
+    /// True once the next pool has proven itself; the error says why it cannot be used.
     fn step(&mut self, change: &mut Change, turn: Turn) -> Result<bool, String> {
         let Some(pool) = change.config.pools.get(change.at) else { return Ok(false) };
         let now = now();
@@ -133,7 +133,7 @@ impl Task {
             }
             (Turn::Written(Ok(len)), Some(trial), _) => drop(trial.out.drain(..len)),
             (Turn::Read(Err(error)) | Turn::Written(Err(error)), ..) => {
-                return Err(format!("the connection broke: {error}"));
+                return Err(format!("the connection was lost: {error}"));
             }
             _ => {}
         }
@@ -168,7 +168,7 @@ impl Task {
         self.change = Some(change);
     }
 
-    /// The next pool is the one in use from now on.
+    /// Uses the next pool from now on.
     fn hand_over(&mut self, mut change: Change) {
         let Some(trial) = change.trial else { return };
         std::mem::swap(&mut self.phase, &mut change.phase);
@@ -188,7 +188,7 @@ impl Task {
         }
     }
 
-    /// Leaves the pools there are for those of `config`.
+    /// Replaces the current pools by those of `config`.
     async fn switch(&mut self, config: Arc<DatumConfig>) {
         let is_last = config.pools.is_empty();
         self.drain(if is_last { Drain::Stragglers } else { Drain::Answers }).await;
@@ -200,7 +200,7 @@ impl Task {
         self.phase = if is_last { Phase::Idle } else { Phase::Waiting(now()) };
     }
 
-    /// Sends what shares there are and waits for answers, for a while at the longest.
+    /// Sends the remaining shares and waits for answers, but not for long.
     pub(super) async fn drain(&mut self, what: Drain) {
         let end = now() + self.config.backoff.drain;
         while let Ok(batch) = self.shares.try_recv() {
@@ -208,7 +208,7 @@ impl Task {
         }
         while self.is_talking() && (what == Drain::Stragglers || self.is_owed()) {
             tokio::select! {
-                // First: a pool that never stops talking does not stay for ever.
+                // First, so that a pool that never stops sending does not stay forever.
                 biased;
                 () = sleep_until(end.into()) => break,
                 turn = self.leaving.turn(self.relay.leaving_out()) => self.on_leaving(turn),

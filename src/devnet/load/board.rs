@@ -1,4 +1,4 @@
-//! Where all connections write down what they see.
+//! Where all connections record what they see.
 
 use std::{
     collections::BTreeMap,
@@ -23,7 +23,7 @@ pub(super) struct Board {
     pub(super) submitted: AtomicU64,
     pub(super) accepted: AtomicU64,
     rejected: AtomicU64,
-    /// Those that have work now.
+    /// Miners that have work now.
     pub(super) connected: AtomicUsize,
     pub(super) disconnects: AtomicU64,
     pub(super) connect_failures: AtomicU64,

@@ -1,7 +1,7 @@
-//! Logins that never stop: connect, handshake, open, first job, one share, hang up, again.
+//! Endless logins: connect, handshake, open, first job, one share, hang up, repeat.
 //!
-//! What they find is held against what the node says of its tips, which comes by another way than
-//! through the gateway.
+//! What they get is compared with the node's own report of its tips, which does not come through
+//! the gateway.
 
 use std::{
     collections::BTreeMap,
@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{clock::now, work::Hash256};
 
-/// What many logins came to.
+/// The results of many logins.
 #[derive(Debug, Default)]
 pub(super) struct Churn {
     pub(super) time: Duration,
@@ -38,10 +38,10 @@ pub(super) struct Churn {
     /// How old the tip of the first job was: the node's latest or a newer one, the one before, older
     /// ones, and tips that the node never had.
     ages: [u64; 4],
-    /// Shares that a new tip made void on their way: solved once more, on it.
+    /// Shares that a new tip made stale on their way: solved once more, on the new tip.
     overtaken: u64,
     failures: BTreeMap<String, u64>,
-    /// New ones of the node; none when nobody said.
+    /// The node's new tips; none if they are not known.
     tips: Option<usize>,
     steady: Option<Steady>,
 }
@@ -57,17 +57,17 @@ struct Steady {
     tips: usize,
 }
 
-/// One login that went well.
+/// One successful login.
 struct Login {
     first_work: Duration,
     whole: Duration,
     tip: Hash256,
-    /// How many tips the node had told of when the miner asked for what became its first job.
+    /// How many tips the node had reported when the miner requested its first job.
     told: usize,
     overtaken: u64,
 }
 
-/// What is known of the node's tips.
+/// What is known about the node's tips.
 #[derive(Default)]
 struct Ground {
     /// The oldest first.
@@ -79,7 +79,7 @@ impl Ground {
         self.tips.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads `file` as it grows behind its first `used` bytes: each line with `hash=…` is a tip.
+    /// Follows `file` as it grows after its first `used` bytes: each line with `hash=…` is a tip.
     async fn follow(self: Arc<Self>, file: PathBuf, mut used: usize, stop: CancellationToken) {
         while !stop.is_cancelled() {
             used += self.read(&file, used).await;
@@ -87,7 +87,7 @@ impl Ground {
         }
     }
 
-    /// Reads whole lines behind the first `used` bytes.
+    /// Reads whole lines after the first `used` bytes.
     async fn read(&self, file: &Path, used: usize) -> usize {
         let Ok(text) = tokio::fs::read_to_string(file).await else { return 0 };
         let fresh = text.get(used..).unwrap_or_default();
@@ -98,10 +98,10 @@ impl Ground {
     }
 }
 
-/// How to go about it.
+/// The settings.
 pub(super) struct Plan {
     pub(super) run_for: Duration,
-    /// Where the node's tips are written.
+    /// The file with the node's tips.
     pub(super) tips_from: Option<PathBuf>,
     /// Miners that stay.
     pub(super) steady: Vec<LoadConn>,
@@ -138,7 +138,7 @@ pub(super) async fn run(conns: Vec<LoadConn>, plan: Plan, board: &Board) -> Chur
         }
     }
     churn.time = now().duration_since(began);
-    // The node's last words come to the file a little later.
+    // The node's last lines arrive in the file a little later.
     sleep(FOLLOW_EACH * 10).await;
     stop.cancel();
     churn.settle(&logins, &ground.tips());
@@ -154,7 +154,7 @@ pub(super) async fn run(conns: Vec<LoadConn>, plan: Plan, board: &Board) -> Chur
     churn
 }
 
-/// One connection's logins, and what those failed of that did.
+/// One connection's logins, and the errors of those that failed.
 async fn repeat(
     conn: LoadConn,
     ground: Arc<Ground>,
@@ -179,7 +179,7 @@ async fn login(conn: &LoadConn, ground: &Ground) -> Result<Login, LoadError> {
     let stalled = |state: String| move |_| LoadError::Stalled(state);
     let connected = timeout(LOGIN_MAX, conn.connect()).await;
     let mut stream = connected.map_err(stalled("connecting".into()))??;
-    // No miner of these is an arrival: there is no end of them.
+    // These miners do not count as arrivals: there is no end to them.
     let mut client = conn.client(usize::MAX)?;
     let mut input = BytesMut::with_capacity(READ_AT_ONCE);
     let mut overtaken = 0;
@@ -206,7 +206,7 @@ async fn login(conn: &LoadConn, ground: &Ground) -> Result<Login, LoadError> {
             return Ok(Login { first_work, whole, tip, told, overtaken });
         }
         let hungry = client.submit(usize::from(conn.submits && unpaid))?;
-        // Before the server can answer: how long its answer then lies here is not its fault.
+        // Before the server can answer: it is not to blame for how long its answer then waits here.
         told = ground.tips().len();
         send(&mut *client, &mut stream).await?;
         if hungry {
@@ -236,7 +236,7 @@ impl Churn {
         let place: BTreeMap<_, _> = tips.iter().zip(1..).collect();
         for login in logins {
             self.overtaken += login.overtaken;
-            // Before the first that was told of there was another.
+            // There was another tip before the first one reported.
             let place = place.get(&login.tip).copied();
             let age = match place {
                 Some(place) => login.told.saturating_sub(place).min(2),
@@ -254,7 +254,8 @@ impl Churn {
         self.whole = sorted(|login| login.whole);
     }
 
-    /// True when every login got work on the latest tip or the one before, and was paid for it.
+    /// True if every login got work on the latest tip or the one before, and its share was
+    /// accepted.
     pub(super) fn is_clean(&self) -> bool {
         let steady = self.steady.as_ref();
         !self.whole.is_empty()
@@ -282,7 +283,7 @@ impl Churn {
             let ages = format!("{latest} / {previous} / {older} / {unknown}");
             table.row("first job on the latest tip / the one before / older / unknown", ages);
         }
-        table.row("shares that a new tip overtook", self.overtaken);
+        table.row("shares made stale by a new tip", self.overtaken);
         table.row("failed logins", self.failures.values().sum::<u64>());
         for (kind, count) in &self.failures {
             table.row(&format!("failed: {kind}"), count);
@@ -316,10 +317,10 @@ impl Steady {
 }
 
 const UNKNOWN: usize = 3;
-/// A server that refuses everybody is not to be hammered.
+/// Do not hammer a server that refuses everybody.
 const FAILED_PAUSE: Duration = Duration::from_millis(100);
 const FOLLOW_EACH: Duration = Duration::from_millis(5);
-/// New tips come ten times a second; whoever loses the race so often has stalled.
+/// New tips come ten times a second at most; losing the race this often means a stall.
 const OVERTAKEN_MAX: u64 = 5;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! One of many connections: logs in, notes when work comes, and keeps submits under way.
+//! One of many connections: logs in, records when work arrives, and keeps submissions in flight.
 
 use std::{
     future::pending,
@@ -43,7 +43,7 @@ pub(super) enum LoadError {
     Sv2(#[from] Sv2ClientClose),
     #[error("the server refused: {0}")]
     Refused(String),
-    #[error("no end after {LOGIN_MAX:?}: {0}")]
+    #[error("not finished after {LOGIN_MAX:?}: {0}")]
     Stalled(String),
 }
 
@@ -53,7 +53,7 @@ impl From<Sv2LinkError> for LoadError {
     }
 }
 
-/// A connection of the load, over all its reconnections.
+/// A connection of the load generator, across all reconnections.
 pub(super) struct LoadConn {
     pub(super) board: Arc<Board>,
     pub(super) address: SocketAddr,
@@ -64,19 +64,20 @@ pub(super) struct LoadConn {
     /// Of its miners.
     pub(super) users: Vec<String>,
     pub(super) user_agent: String,
-    /// How many submits each of them is to keep under way.
+    /// How many submissions each of them keeps in flight.
     pub(super) in_flight: watch::Receiver<usize>,
-    /// There will be some: jobs must be kept.
+    /// There will be submissions, so jobs must be kept.
     pub(super) submits: bool,
     pub(super) shutdown: CancellationToken,
 }
 
-/// What is said on a connection, without its socket.
+/// The protocol on a connection, without its socket.
 pub(super) trait LoadClient: Send {
-    /// Reads what has come, and leaves what is not complete.
+    /// Parses what has arrived, and leaves what is incomplete.
     fn on_input(&mut self, input: &mut BytesMut) -> Result<(), LoadError>;
 
-    /// Fills up what is under way to `wanted`. True when it takes more hashing than one turn may do.
+    /// Tops submissions in flight up to `wanted`. True if that takes more hashing than one turn may
+    /// do.
     fn submit(&mut self, wanted: usize) -> Result<bool, LoadError>;
 
     /// What is to be sent.
@@ -87,7 +88,7 @@ pub(super) trait LoadClient: Send {
 
     fn log(&mut self) -> &mut Log;
 
-    /// Where it stands, in a few words.
+    /// Its state, in a few words.
     fn state(&self) -> String;
 }
 
@@ -141,7 +142,7 @@ impl LoadConn {
         Ok(stream)
     }
 
-    /// The beginning of a connection on which `arrived` miners had work already.
+    /// A new connection on which `arrived` miners already had work before.
     pub(super) fn client(&self, arrived: usize) -> Result<Box<dyn LoadClient>, LoadError> {
         let log = Log::new(Arc::clone(&self.board), arrived);
         Ok(match self.speaks {
@@ -209,5 +210,5 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) const LEN_MAX: usize = 256 * 1024;
 /// A share at the smallest difficulty needs 4.3 hashes.
 pub(super) const HASHES_PER_SCAN: u32 = 64;
-/// Then others have their turn: two milliseconds' work.
+/// Then others get their turn: two milliseconds' work.
 pub(super) const HASHES_PER_TURN: u32 = 16_384;

@@ -1,11 +1,11 @@
-//! The lines that come by the thousand, read just as far as measuring needs. Whatever looks unusual
-//! is left to the full parser.
+//! A fast parser for the lines that come by the thousand, reading only what measuring needs.
+//! Anything unusual is left to the full parser.
 
 use memchr::memmem;
 
 use crate::work::Hash256;
 
-/// What tells one notify from another.
+/// What distinguishes one notify from another.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct NotifyHead {
     /// Subsidy-only work, as gatewayd and datum_gateway mark it.
@@ -33,7 +33,7 @@ impl NotifyHead {
     }
 }
 
-/// A hash out of V1's hex, which has the bytes of each word reversed.
+/// A hash from V1's hex, where the bytes of each word are reversed.
 fn unswap(hex: &[u8]) -> Option<Hash256> {
     let mut hash = Hash256::ZERO;
     if hex.len() != 64 {
@@ -44,7 +44,7 @@ fn unswap(hex: &[u8]) -> Option<Hash256> {
     Some(hash)
 }
 
-/// The id of a request that was simply granted.
+/// The id of a request that was answered with `true`.
 pub(super) fn accepted_id(line: &[u8]) -> Option<u64> {
     let rest = line.strip_prefix(b"{\"id\":")?;
     let end = rest.iter().position(|byte| !byte.is_ascii_digit())?;

@@ -8,14 +8,14 @@ use crate::{clock::now, work::Hash256};
 /// One connection's notes.
 pub(super) struct Log {
     board: Arc<Board>,
-    /// Miners of this place that have ever had work, also before this connection.
+    /// Miners of this connection that have ever had work, also before a reconnection.
     pub(super) arrived: usize,
     /// Miners that have work on this connection.
     pub(super) working: usize,
     pub(super) accepted: u64,
-    /// The kind of the latest refusal.
+    /// The kind of the latest rejection.
     pub(super) refused: Option<String>,
-    /// What its first job builds on.
+    /// The previous hash of its first job.
     pub(super) first_tip: Option<Hash256>,
 }
 
@@ -27,11 +27,11 @@ pub(super) struct Sight {
     is_full: bool,
 }
 
-/// What matters of a job that a miner may begin now.
+/// The relevant parts of a job that a miner may begin now.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct News {
     pub(super) tip: Hash256,
-    /// All earlier work is void.
+    /// All earlier work is stale.
     pub(super) clean: bool,
     /// Subsidy-only.
     pub(super) empty: bool,
@@ -49,7 +49,7 @@ impl Log {
         let board = &self.board;
         match sight.tip {
             None => {
-                // What was there before this connection is no news.
+                // What was known before this connection does not count.
                 self.first_tip.get_or_insert(tip);
                 sight.is_full = true;
                 self.working += 1;

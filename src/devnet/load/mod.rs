@@ -1,9 +1,9 @@
 //! `gatewayd devnet load`: many miners in one process, to measure a gateway.
 //!
-//! They arrive all at once, then submit as fast as they are answered, then watch new tips come in.
-//! Or (`--churn`) they log in again and again.
-//! Every share is solved, which is meant for a gateway with a tiny difficulty that vardiff leaves
-//! alone; with a higher one, this measures its own hashing.
+//! They arrive all at once, then submit as fast as they are answered, then watch new tips arrive.
+//! Or (`--churn`) they log in again and again. Every share is really solved, which is meant for a
+//! gateway with a tiny difficulty that vardiff leaves alone; with a higher one, this measures its
+//! own hashing.
 
 mod board;
 mod churn;
@@ -38,7 +38,7 @@ use self::{board::Board, conn::LoadConn, process::Server, report::Report, tips::
 use super::miner::cli_duration;
 use crate::{clock::now, sv2::noise::AuthorityPublicKey};
 
-/// What the miners of a load speak.
+/// The protocol of the load generator's miners.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Speaks {
     #[default]
@@ -54,7 +54,7 @@ pub struct LoadArgs {
     pub connect: String,
     #[arg(long, value_enum, default_value_t)]
     pub protocol: Speaks,
-    /// The Stratum V2 authority key of the gateway, in base58. Without it nobody's is checked.
+    /// The gateway's Stratum V2 authority key, in base58. Without it, no key is checked.
     #[arg(long, value_name = "KEY")]
     pub authority_key: Option<AuthorityPublicKey>,
     /// How many miners: connections, or channels.
@@ -63,18 +63,18 @@ pub struct LoadArgs {
     /// Stratum V2 miners on one connection.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=8192))]
     pub channels_per_connection: u32,
-    /// Instead of all else: connect, get work, get a share accepted (unless --in-flight is 0), hang
-    /// up, and that again and again, on each connection.
+    /// Instead of everything else: connect, get work, get a share accepted (unless --in-flight is
+    /// 0), hang up, and repeat, on each connection.
     #[arg(long)]
     pub churn: bool,
-    /// With --churn: a file to which the node's tips are written, as `devnet node` prints them.
-    /// Everybody's first job must be on the latest or the one before.
+    /// With --churn: a file with the node's tips, as `devnet node` prints them. Everybody's first
+    /// job must be on the latest tip or the one before.
     #[arg(long, value_name = "FILE", requires = "churn")]
     pub tips_from: Option<PathBuf>,
-    /// With --churn: as many more miners that stay, and submit without pause.
+    /// With --churn: this many additional miners that stay, and submit without pause.
     #[arg(long, value_name = "N", default_value_t = 0, requires = "churn")]
     pub steady: u32,
-    /// Submits that each miner has under way; 0 to leave that part out.
+    /// Submissions that each miner keeps in flight; 0 to leave that part out.
     #[arg(long, value_name = "K", default_value_t = 1)]
     pub in_flight: usize,
     /// How long to submit.
@@ -165,7 +165,7 @@ async fn run(args: &LoadArgs) -> Result<Report, LoadError> {
     Ok(report)
 }
 
-/// Logins without end, and perhaps some miners that stay.
+/// Endless logins, and optionally some miners that stay.
 async fn churn(args: &LoadArgs, address: SocketAddr, server: Option<&Server>) -> churn::Churn {
     let (coming, staying) = (Crowd::new(args, address), Crowd::new(args, address));
     staying.in_flight.send_replace(args.in_flight);
@@ -246,7 +246,7 @@ async fn submit(
     report.submit_answered = board.answered() - answered;
     report.submit_time = now().duration_since(began);
     in_flight.send_replace(0);
-    // What is under way belongs to the counts, and must not disturb what is measured next.
+    // What is in flight belongs to these counts, and must not disturb the next measurement.
     let end = now() + DRAIN_MAX;
     while board.answered() < board.submitted.load(Relaxed) && now() < end {
         sleep(POLL).await;
@@ -288,7 +288,7 @@ async fn resolve(address: &str) -> Result<SocketAddr, LoadError> {
     found.next().ok_or_else(|| wrong(io::ErrorKind::NotFound.into()))
 }
 
-/// Where miner `number` comes from: one address has ports for some 28,000 connections only.
+/// The source address of miner `number`: one address only has ports for some 28,000 connections.
 fn source(args: &LoadArgs, to: SocketAddr, number: u32) -> Option<IpAddr> {
     let most = u8::try_from(args.miners.div_ceil(MINERS_PER_SOURCE)).unwrap_or(200);
     let sources = args.sources.unwrap_or(most);
@@ -300,7 +300,7 @@ fn source(args: &LoadArgs, to: SocketAddr, number: u32) -> Option<IpAddr> {
 }
 
 fn say(text: &str) {
-    // Whoever closed our stdout does not want to read this.
+    // If our stdout was closed, nobody wants to read this.
     let _ = writeln!(io::stdout(), "{text}");
 }
 

@@ -1,4 +1,4 @@
-//! What the kernel says about the gateway's process, and lets this one do.
+//! The gateway's process, as the kernel reports it, and this process's limits.
 
 use std::{
     fs, io,
@@ -39,7 +39,7 @@ impl Server {
     }
 }
 
-/// utime + stime. The command's name, in parentheses, may hold anything.
+/// utime + stime. The command's name, in parentheses, may contain anything.
 fn cpu_ticks(stat: &str) -> Option<u64> {
     let (_, rest) = stat.rsplit_once(')')?;
     // The state is field 3, utime field 14.
@@ -48,10 +48,10 @@ fn cpu_ticks(stat: &str) -> Option<u64> {
     Some(field()? + field()?)
 }
 
-/// Lets this process have `wanted` files open; else says how many it wanted and why it may not.
+/// Lets this process open `wanted` files; the error says how many it wanted and why it may not.
 pub(super) fn raise_open_files(wanted: u64) -> Result<(), (u64, io::Error)> {
     let limit = getrlimit(Resource::Nofile);
-    // None is no limit.
+    // None means no limit.
     if limit.current.is_none_or(|current| current >= wanted) {
         return Ok(());
     }

@@ -47,7 +47,7 @@ impl Report {
         }
     }
 
-    /// True when every miner got work, on every tip, and no share was rejected.
+    /// True if every miner got work, on every tip, and no share was rejected.
     pub(super) fn is_clean(&self) -> bool {
         if let Some(churn) = &self.churn {
             return churn.is_clean();
@@ -131,8 +131,8 @@ impl Report {
             let each = cpu.as_secs_f64() * 1e6 / miners as f64;
             table.row("server CPU per tip and miner, all work", format!("{each:.1} µs"));
         }
-        table.row("clean work that did not come", sum(|tip| tip.without_clean));
-        table.row("full work that did not come", sum(|tip| tip.without_full));
+        table.row("missing clean work", sum(|tip| tip.without_clean));
+        table.row("missing full work", sum(|tip| tip.without_full));
     }
 }
 
@@ -178,7 +178,7 @@ impl Table {
     }
 }
 
-/// The least of the sorted `times` that `percent` of them do not pass.
+/// The smallest of the sorted `times` that `percent` of them do not exceed.
 fn percentile(times: &[Duration], percent: usize) -> Duration {
     let rank = (times.len() * percent).div_ceil(100).max(1);
     times.get(rank - 1).copied().unwrap_or_default()

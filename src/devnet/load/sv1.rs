@@ -1,4 +1,4 @@
-//! A Stratum V1 miner of the load.
+//! A Stratum V1 miner of the load generator.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ pub(super) struct Sv1LoadClient {
     extranonce: Option<Extranonce>,
     version_mask: Option<u32>,
     difficulty: f64,
-    /// The latest notify, not yet looked into.
+    /// The latest notify, not parsed yet.
     notify: Vec<u8>,
     work: Option<Arc<HashWork>>,
     serial: u64,

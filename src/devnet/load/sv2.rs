@@ -1,4 +1,4 @@
-//! A Stratum V2 client of the load: a connection with one channel or many.
+//! A Stratum V2 client of the load generator: a connection with one or many channels.
 
 use std::{mem, sync::Arc};
 
@@ -188,7 +188,7 @@ fn on_event(event: Event<'_>, miners: &mut Vec<Miner>, submits: bool, log: &mut 
     }
 }
 
-/// A megahash each second: what a processor has.
+/// A megahash per second: what a processor can do.
 const HASHRATE: f32 = 1e6;
 /// Room for a coinbase a share.
 const EXTRANONCE_SIZE_LEAST: u16 = 8;

@@ -17,7 +17,7 @@ struct Tip {
     full: Spread,
 }
 
-/// First and last of the connections that something has reached.
+/// The first and the last connection that something has reached.
 #[derive(Debug, Default)]
 struct Spread {
     first: Option<Instant>,
@@ -25,14 +25,14 @@ struct Spread {
     count: usize,
 }
 
-/// What became of one tip that was made here. Times are since it was triggered.
+/// How one tip that was made here spread. Times are since it was triggered.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct TipTimes {
     pub(super) first_clean: Duration,
     pub(super) last_clean: Duration,
-    /// None when nobody got full work in time.
+    /// None if not everybody got full work in time.
     pub(super) last_full: Option<Duration>,
-    /// Connections without the one and the other when time was up.
+    /// Connections without clean and without full work when time was up.
     pub(super) without_clean: usize,
     pub(super) without_full: usize,
 }
@@ -64,7 +64,7 @@ impl Tips {
         }
     }
 
-    /// True when `wanted` connections have full work on the tip that came after `seen` others.
+    /// True if `wanted` connections have full work on the tip that came after `seen` others.
     pub(super) fn is_complete(&self, seen: usize, wanted: usize) -> bool {
         self.tips.get(seen).is_some_and(|tip| tip.full.count >= wanted && tip.clean.count >= wanted)
     }
@@ -92,7 +92,7 @@ impl Tips {
     }
 }
 
-/// More than anybody waits for.
+/// More than anybody would wait for.
 const TIPS_MAX: usize = 10_000;
 
 #[cfg(test)]

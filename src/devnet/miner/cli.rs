@@ -16,11 +16,11 @@ pub(crate) struct MinerArgs {
     /// Where to mine, as HOST:PORT.
     #[arg(long, value_name = "ADDR")]
     pub(crate) connect: String,
-    /// What to speak.
+    /// Which protocol to use.
     #[arg(long, value_enum, default_value_t = MinerProtocol::Sv1)]
     pub(crate) protocol: MinerProtocol,
-    /// With Stratum V2: the authority key that the server must have, as it shows it at its start.
-    /// Without it, any server is trusted.
+    /// With Stratum V2: the authority key that the server must have, which it prints when it
+    /// starts. Without it, any server is trusted.
     #[arg(long, value_name = "KEY")]
     pub(crate) authority: Option<AuthorityPublicKey>,
     /// The username; with several miners, each adds .1, .2, ...
@@ -28,13 +28,13 @@ pub(crate) struct MinerArgs {
     pub(crate) user: String,
     #[arg(long, default_value = "x")]
     pub(crate) password: String,
-    /// What to say that this miner is.
+    /// The user agent to send.
     #[arg(long)]
     pub(crate) user_agent: Option<String>,
-    /// How many miners, each with a connection and a thread of its own.
+    /// How many miners, each with its own connection and thread.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) miners: u16,
-    /// Stop after this long, like 60s. Without it: until Ctrl-C.
+    /// Stop after this long, like 60s. Default: until Ctrl-C.
     #[arg(long = "for", value_name = "TIME", value_parser = cli_duration)]
     pub(crate) run_for: Option<Duration>,
     /// Hashes per second of each miner, at most.
@@ -42,13 +42,12 @@ pub(crate) struct MinerArgs {
     pub(crate) hashrate_max: Option<f64>,
     #[arg(long, value_name = "DIFFICULTY")]
     pub(crate) suggest_difficulty: Option<f64>,
-    /// Leave the version alone.
+    /// Do not roll the version.
     #[arg(long)]
     pub(crate) no_version_rolling: bool,
 }
 
-/// Mines, and says every few seconds how it goes. Fails when a share was rejected that was not
-/// merely late.
+/// Mines, and reports every few seconds. Fails if a share was rejected that was not merely late.
 pub(crate) async fn run_cli(args: MinerArgs) -> ExitCode {
     let miners = match start(&args) {
         Ok(miners) => miners,
@@ -99,7 +98,7 @@ async fn watch(miners: &[MinerHandle], run_for: Option<Duration>, began: Instant
     loop {
         tokio::select! {
             () = &mut end => return,
-            // If there is no such signal, there is no such key to press.
+            // Without the signal there is no Ctrl-C to wait for.
             Ok(()) = tokio::signal::ctrl_c() => return,
             _ = report.tick() => {
                 let mut total = MinerStats::default();
@@ -117,7 +116,7 @@ fn line(total: &MinerStats, hashes: u64, time: Duration) -> String {
 }
 
 fn say(line: &str) {
-    // Whoever closed our stdout does not want to read this.
+    // If our stdout was closed, nobody wants to read this.
     let _ = writeln!(io::stdout(), "{line}");
 }
 

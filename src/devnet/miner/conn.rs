@@ -1,4 +1,4 @@
-//! The miner's socket: connects, again and again, and carries bytes to and from its session.
+//! The miner's socket: connects and reconnects, and carries bytes to and from its session.
 
 use std::{
     future::pending,
@@ -41,7 +41,7 @@ enum MinerConnError {
     Close(#[from] MinerClose),
 }
 
-/// A miner's connection, over all its reconnections.
+/// A miner's connection, across all reconnections.
 pub(super) struct MinerConn {
     pub(super) options: MinerOptions,
     pub(super) hasher: Arc<Hasher>,
@@ -85,7 +85,7 @@ impl MinerConn {
         self.moved_to.as_deref().unwrap_or(&self.options.connect)
     }
 
-    /// Where to connect next, if not to where we were told to at first.
+    /// Where to connect next, if not to the original address.
     fn moved_by(&self, error: &MinerConnError) -> Option<String> {
         let MinerConnError::Close(MinerClose::Sv2(Sv2ClientClose::Reconnect { host, port })) =
             error
@@ -97,7 +97,7 @@ impl MinerConn {
         Some(port.map_or_else(|| format!("{host}:{old_port}"), |port| format!("{host}:{port}")))
     }
 
-    /// Lets the hashing thread get rid of what it had under way.
+    /// Lets the hashing thread drop what it was doing.
     async fn discard_for(&mut self, wait: Duration) {
         let discard = async {
             while self.found.recv().await.is_some() {
@@ -151,7 +151,7 @@ impl OpenConn<'_> {
             self.turn(&shutdown).await?;
         }
         self.conn.hasher.mine(None);
-        // What is found from now on stays unsent; answers are waited for.
+        // Shares found from now on are not sent; answers are still awaited.
         let settle = async {
             while !self.session.is_settled() {
                 self.turn(&CancellationToken::new()).await?;
@@ -165,7 +165,7 @@ impl OpenConn<'_> {
         self.flush().await?;
         let deadline = self.session.deadline();
         let sending = self.session.has_room() && !self.conn.shutdown.is_cancelled();
-        // Reading comes before sending: a share is sent only if what had arrived allows it.
+        // Read before sending: a share is sent only if everything that has arrived allows it.
         tokio::select! {
             biased;
             () = shutdown.cancelled() => {}
@@ -234,7 +234,7 @@ async fn connect(address: &str) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Waits until `deadline`; for ever when there is none.
+/// Waits until `deadline`; forever if there is none.
 async fn at(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => sleep_until(deadline.into()).await,
@@ -243,9 +243,9 @@ async fn at(deadline: Option<Instant>) {
 }
 
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
-/// A miner is back this soon after the gateway, at the latest.
+/// A miner reconnects at most this long after the gateway is back.
 const BACKOFF_MAX: Duration = Duration::from_secs(3);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Answers that take longer count as missing when the miner stops. More than `LATE_WAIT`.
+/// Answers that take longer count as missing when the miner stops. Longer than `LATE_WAIT`.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(6);

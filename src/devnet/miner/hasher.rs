@@ -1,4 +1,4 @@
-//! The thread that hashes: takes up new work within a batch, and keeps to a hash rate if told to.
+//! The hashing thread: switches to new work within a batch, and keeps to a hashrate if told to.
 
 use std::{
     io,
@@ -22,7 +22,7 @@ pub(super) struct Hasher {
 
 #[derive(Default)]
 struct Shared {
-    /// Counts changes of the slot, so that the thread need not lock to see that there was none.
+    /// Counts changes of the slot, so that the thread can see without locking that there was none.
     generation: AtomicU64,
     slot: Mutex<Slot>,
     changed: Condvar,
@@ -102,8 +102,8 @@ impl Thread {
             self.shared.hashes.fetch_add(u64::from(count), Relaxed);
             pause = (count > 0).then(|| self.throttle.pause(count, now()));
             for found in found.drain(..) {
-                // Waits while the connection has too many shares under way. What grows old
-                // meanwhile is not sent.
+                // Waits while the connection has too many shares in flight. Shares that get stale
+                // meanwhile are not sent.
                 if self.found.blocking_send(found).is_err() {
                     return;
                 }
@@ -111,7 +111,7 @@ impl Thread {
         }
     }
 
-    /// Waits for news, at most for `pause`, and takes them up. False: stop.
+    /// Waits for new work, at most for `pause`, and switches to it. False: stop.
     fn take_up_news(&mut self, pause: Option<Duration>) -> bool {
         let idle = |_: &mut Slot| self.shared.generation.load(Relaxed) == self.generation;
         let slot = match pause {
@@ -138,7 +138,7 @@ impl Thread {
     }
 }
 
-/// Keeps hashing to a rate by pauses of a few milliseconds.
+/// Limits the hashrate by pauses of a few milliseconds.
 struct Throttle {
     hashrate_max: Option<f64>,
     batch: u32,
@@ -152,7 +152,7 @@ impl Throttle {
         let hashrate_max = hashrate_max.filter(|rate| rate.is_finite() && *rate > 0.0);
         let nonce_low = f64::from(NONCE_LOW);
         let batch = hashrate_max.map_or(nonce_low, |rate| rate * BATCH_S);
-        #[expect(clippy::cast_possible_truncation, reason = "held to 1..=NONCE_LOW")]
+        #[expect(clippy::cast_possible_truncation, reason = "clamped to 1..=NONCE_LOW")]
         let batch = batch.clamp(1.0, nonce_low) as u32;
         Self { hashrate_max, batch, began: now, hashes: 0 }
     }
@@ -164,24 +164,24 @@ impl Throttle {
         let due = Duration::try_from_secs_f64(self.hashes as f64 / rate).unwrap_or(PAUSE_MAX);
         let spent = now.duration_since(self.began);
         if spent > due + CATCH_UP_MAX {
-            // What was missed while the processor was busy elsewhere is not made up for.
+            // Hashes missed while the processor was busy elsewhere are not made up for.
             (self.began, self.hashes) = (now, 0);
         }
         due.saturating_sub(spent).min(PAUSE_MAX)
     }
 }
 
-/// Lets everything else on this machine go first, above all a gateway running next to the miner.
+/// Gives everything else on this machine priority, above all a gateway running next to the miner.
 fn be_nice() {
-    // On Linux this concerns the calling thread alone. Not worth a word when it fails.
+    // On Linux this affects only the calling thread. A failure is not worth reporting.
     #[cfg(target_os = "linux")]
     let _ = rustix::process::nice(NICENESS);
 }
 
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 10;
-/// With a throttle, new work is taken up after this long at most.
+/// With a limited hashrate, new work is picked up after at most this long.
 const BATCH_S: f64 = 0.002;
 const CATCH_UP_MAX: Duration = Duration::from_millis(100);
-/// A rate of one hash in a century shall not stop the thread from ending.
+/// Even a hashrate of one hash per century must not keep the thread from ending.
 const PAUSE_MAX: Duration = Duration::from_secs(1);

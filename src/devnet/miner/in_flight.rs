@@ -1,5 +1,5 @@
-//! Shares on their way to the server and back, whatever the protocol: what came of each, and
-//! whether a refused one was merely late.
+//! Shares in flight, whatever the protocol: what became of each, and whether a rejected one was
+//! merely late.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -12,7 +12,7 @@ use crate::work::Hash256;
 /// The shares of one connection that are not accounted for yet.
 #[derive(Debug, Default)]
 pub(super) struct InFlight {
-    /// By the numbers under which they were sent, which rise.
+    /// By the numbers under which they were sent, which are ascending.
     sent: BTreeMap<u64, Sent>,
     /// Stale shares that a clean job on another block may yet explain, the oldest first.
     undecided: VecDeque<Undecided>,
@@ -40,7 +40,7 @@ impl InFlight {
         self.sent.len() < IN_FLIGHT_MAX
     }
 
-    /// True when no share waits for an answer or an explanation.
+    /// True if no share is waiting for an answer or an explanation.
     pub(super) fn is_settled(&self) -> bool {
         self.sent.is_empty() && self.undecided.is_empty()
     }
@@ -58,7 +58,7 @@ impl InFlight {
         stats.blocks_hint += u64::from(found.meets_nbits);
     }
 
-    /// The share of this number was accepted. False: no such share is under way.
+    /// The share with this number was accepted. False: no such share is in flight.
     pub(super) fn on_accepted(
         &mut self,
         number: u64,
@@ -72,7 +72,7 @@ impl InFlight {
         true
     }
 
-    /// All up to this number that were not refused were accepted. How many those were.
+    /// All up to this number that were not rejected were accepted. Returns how many.
     pub(super) fn on_accepted_up_to(
         &mut self,
         number: u64,
@@ -86,8 +86,8 @@ impl InFlight {
         count
     }
 
-    /// The share of this number was refused; `stale` says that the server calls it stale. False:
-    /// no such share is under way.
+    /// The share with this number was rejected; `stale`: the server calls it stale. False: no such
+    /// share is in flight.
     pub(super) fn on_refused(
         &mut self,
         number: u64,
@@ -127,7 +127,7 @@ impl InFlight {
         [oldest, undecided].into_iter().flatten().min()
     }
 
-    /// False: the server owes an answer for too long.
+    /// False: the server has left a share unanswered for too long.
     pub(super) fn on_deadline(&mut self, now: Instant, stats: &mut MinerStats) -> bool {
         while self.undecided.front().is_some_and(|first| first.until <= now) {
             if let Some(undecided) = self.undecided.pop_front() {
@@ -146,10 +146,10 @@ impl InFlight {
     }
 }
 
-/// Shares on their way to the server and back; with more, hashing waits.
+/// Shares in flight; with more, hashing waits.
 pub(super) const IN_FLIGHT_MAX: usize = 64;
-/// A server that is silent for so long has lost the connection.
+/// After this much silence the connection counts as lost.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long after a stale share's refusal the clean job may come that explains it. A gateway sends
-/// it within milliseconds; a machine that is busy with other things may need seconds.
+/// How long after a stale share's rejection the clean job that explains it may come. A gateway
+/// sends it within milliseconds; a busy machine may need seconds.
 pub(super) const LATE_WAIT: Duration = Duration::from_secs(5);

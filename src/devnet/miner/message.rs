@@ -1,4 +1,4 @@
-//! Stratum V1 as a miner hears and speaks it. Only syntax: what follows from it is `session`'s.
+//! Stratum V1 messages from a miner's side. Only syntax: `session` handles them.
 
 use std::{fmt::Write as _, sync::Arc};
 
@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::work::{Hash256, Nbits};
 
-/// A line of the server that makes no sense.
+/// Why a line from the server cannot be understood.
 #[derive(Debug, Error)]
 pub(crate) enum ParseError {
     #[error("not a JSON-RPC message: {0}")]
@@ -37,10 +37,10 @@ pub(crate) enum ServerMessage<'a> {
     Other,
 }
 
-/// What the server says to a request of ours.
+/// The server's answer to our request.
 #[derive(Debug)]
 pub(crate) struct Answer<'a> {
-    /// None when the server answered to an id that we never use.
+    /// None if the server answered to an id that we never use.
     pub(crate) id: Option<u64>,
     pub(crate) result: Option<&'a RawValue>,
     pub(crate) error: Option<WireError>,
@@ -53,17 +53,17 @@ pub(crate) struct WireError {
     pub(crate) text: String,
 }
 
-/// The part of the coinbase that tells miners apart, and the room for their own.
+/// The extranonce that distinguishes miners, and the length of the part that they roll.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Extranonce {
     pub(crate) extranonce1: Vec<u8>,
     pub(crate) extranonce2_len: usize,
 }
 
-/// A `mining.notify`, or what Stratum V2 has for it, in binary.
+/// A `mining.notify`, or its Stratum V2 equivalent, in binary.
 #[derive(Clone, Debug)]
 pub(crate) struct StratumJob {
-    /// Has no character that JSON would escape.
+    /// Contains no character that JSON would escape.
     pub(crate) id: Box<str>,
     pub(crate) prevhash: Hash256,
     pub(crate) root: Arc<Root>,
@@ -76,7 +76,7 @@ pub(crate) struct StratumJob {
 /// Where a header's merkle root comes from.
 #[derive(Clone, Debug)]
 pub(crate) enum Root {
-    /// A coinbase with room for an extranonce, and the way up from it.
+    /// A coinbase with room for an extranonce, and its merkle branch.
     Coinbase { coinb1: Vec<u8>, coinb2: Vec<u8>, merkle_branch: Vec<Hash256> },
     /// The server made it: a standard channel of Stratum V2.
     Given(Hash256),
@@ -262,7 +262,7 @@ pub(crate) fn write_request(id: u64, method: &str, params: &str, out: &mut Strin
     let _ = writeln!(out, r#"{{"id":{id},"method":"{method}","params":{params}}}"#);
 }
 
-/// Appends an answer to a request of the server; `id` and `result` are JSON.
+/// Appends an answer to the server's request; `id` and `result` are JSON.
 pub(crate) fn write_answer(id: &str, result: &str, out: &mut String) {
     let _ = writeln!(out, r#"{{"id":{id},"result":{result},"error":null}}"#);
 }

@@ -1,8 +1,8 @@
-//! A CPU miner that speaks real Stratum V1 or V2 over TCP: for the demo, for tests, for regtest.
+//! A CPU miner with real Stratum V1 or V2 over TCP: for the demo, for tests, for regtest.
 //!
-//! `message` is V1's syntax, `sv1` V1 without a socket, `sv2` is V2 without one, `session` either of
-//! them; `conn` is the socket, `scan` and `hasher` the hashing, on a thread of its own. Not for
-//! earning anything.
+//! `message` is V1's syntax, `sv1` and `sv2` the protocols without a socket, `session` either of
+//! them; `conn` is the socket, `scan` and `hasher` the hashing, on its own thread. Not meant to
+//! earn anything.
 
 mod cli;
 mod conn;
@@ -31,7 +31,7 @@ pub(super) use stats::REJECT_KINDS_MAX;
 use self::{conn::MinerConn, hasher::Hasher};
 use crate::sv2::noise::AuthorityPublicKey;
 
-/// What a miner speaks.
+/// A miner's protocol.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
 pub enum MinerProtocol {
     /// Stratum V1.
@@ -49,22 +49,22 @@ pub struct MinerOptions {
     /// `host:port`.
     pub connect: String,
     pub protocol: MinerProtocol,
-    /// V2: whom the server must be certified by; none to trust anybody.
+    /// V2: the authority that must have certified the server; none: trust any server.
     pub authority: Option<AuthorityPublicKey>,
     /// V2, standard channel: take extended jobs for the channel's group.
     pub group_jobs: bool,
     pub username: String,
     /// V1 only.
     pub password: String,
-    /// In V2: vendor, and behind a slash firmware.
+    /// In V2: vendor and, after a slash, firmware.
     pub user_agent: String,
     /// Roll version bits, if the server lets us.
     pub version_rolling: bool,
     /// V1 only: ask to be told when extranonce1 changes.
     pub extranonce_subscribe: bool,
-    /// In V2 the greatest target that is asked for.
+    /// In V2 this becomes the maximum target requested.
     pub suggest_difficulty: Option<f64>,
-    /// Hashes per second; none for all that a core gives.
+    /// Hashes per second; none: as many as a core can do.
     pub hashrate_max: Option<f64>,
 }
 
@@ -92,7 +92,7 @@ pub struct Miner;
 impl Miner {
     /// Connects, and keeps connecting, and mines until the handle is stopped or dropped.
     ///
-    /// Must be called within a tokio runtime. Fails when there can be no more threads.
+    /// Must be called within a tokio runtime. Fails if no more threads can be started.
     pub fn start(options: MinerOptions) -> io::Result<MinerHandle> {
         let (sender, found) = mpsc::channel(FOUND_MAX);
         let hasher = Arc::new(Hasher::spawn(options.hashrate_max, sender)?);
@@ -127,11 +127,11 @@ impl MinerHandle {
         MinerStats { hashes: self.hasher.hashes(), ..stats }
     }
 
-    /// Stops hashing, waits for the answers to what was sent (not for long), and hangs up.
+    /// Stops hashing, waits briefly for outstanding answers, and hangs up.
     pub async fn stop(mut self) -> MinerStats {
         self.shutdown.cancel();
         if let Some(task) = self.task.take() {
-            // Only a panic in the task could be an error, and that is on stderr already.
+            // The only possible error is a panic in the task, which is on stderr already.
             let _ = task.await;
         }
         self.stats()
@@ -144,7 +144,7 @@ impl Drop for MinerHandle {
     }
 }
 
-/// Solved shares on their way from the thread to the connection. When full, hashing waits.
+/// Solved shares queued between the thread and the connection. When full, hashing waits.
 const FOUND_MAX: usize = 64;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! From a job to hashes: every header that a miner may try, once, and those that meet a target.
+//! From a job to hashes: tries every possible header once, and finds those that meet a target.
 
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use sha2::{
 use super::message::{EXTRANONCE2_LEN_MAX, Extranonce, StratumJob};
 use crate::work::{Difficulty, Hash256, Nbits, SHA256_START, Target};
 
-/// A job as one connection may mine it.
+/// A job, with what its connection may roll.
 #[derive(Debug)]
 pub(crate) struct HashWork {
-    /// Counts what the connections of one miner were given.
+    /// Counts the work given to one miner, across connections.
     pub(crate) serial: u64,
     pub(crate) job: Arc<StratumJob>,
     pub(crate) extranonce: Extranonce,
@@ -53,7 +53,7 @@ impl HashWork {
         version_mask: Option<u32>,
         difficulty: f64,
     ) -> Self {
-        // What no Difficulty can say is met by any hash; never by none, so as not to idle.
+        // A target beyond any Difficulty is met by every hash, rather than none, so as not to idle.
         let target = Difficulty::new(difficulty).map_or(Target::MAX, Target::from_difficulty);
         Self { difficulty, ..Self::with_target(serial, job, extranonce, version_mask, target) }
     }
@@ -84,7 +84,7 @@ impl HashWork {
         1 << bits.min(VERSION_BITS_ROLLED)
     }
 
-    /// How many extranonce2 there are, less one.
+    /// The number of possible extranonce2 values, minus one.
     fn extranonce2_max(&self) -> u64 {
         match self.extranonce.extranonce2_len {
             0 => 0,
@@ -96,13 +96,13 @@ impl HashWork {
 
 /// Walks all headers of a job: low nonce bits, version, extranonce2, high nonce bits, ntime.
 ///
-/// So each kind of rolling comes up within a second, as with a fast miner, though a processor
+/// So each kind of rolling happens within a second, as with a fast miner, although a processor
 /// would need minutes for all nonces.
 #[derive(Debug, Default)]
 pub(crate) struct Cursor {
-    /// Goes on from job to job: what differs in little else then still differs.
+    /// Continues across jobs, so that even nearly identical jobs get different headers.
     extranonce2: u64,
-    /// Extranonce2 used with the present high nonce bits, less one.
+    /// Number of extranonce2 values used with the current high nonce bits, minus one.
     extranonce2_used: u64,
     version_index: u32,
     nonce_low: u32,
@@ -118,8 +118,8 @@ impl Cursor {
         *self = Self { extranonce2: self.extranonce2.wrapping_add(1), ..Self::default() };
     }
 
-    /// Tries up to `budget` headers and adds to `found`. Returns how many were tried: none when
-    /// the job has no more of them.
+    /// Tries up to `budget` headers and adds to `found`. Returns how many were tried: zero if the
+    /// job has no more of them.
     pub(crate) fn scan(
         &mut self,
         work: &Arc<HashWork>,
@@ -158,7 +158,7 @@ impl Cursor {
         count
     }
 
-    /// As an odometer does, from the wheel after the low nonce bits.
+    /// Advances like an odometer, from the wheel after the low nonce bits.
     fn step(&mut self, work: &HashWork) {
         self.nonce_low = 0;
         self.midstate = None;
@@ -235,7 +235,7 @@ impl Midstate {
             write_words(&state, &mut second);
             let mut state = SHA256_START;
             compress256(&mut state, std::slice::from_ref(&second));
-            // Nearly all end here, unless the target is near the greatest.
+            // Nearly all end here, unless the target is close to the maximum.
             if state[7].swap_bytes() <= top {
                 let mut hash = Hash256::ZERO;
                 write_words(&state, &mut hash.0);
@@ -261,7 +261,7 @@ fn write_words(state: &[u32; 8], out: &mut [u8]) {
     }
 }
 
-/// Puts the bits of `index` where `mask` has bits, lowest first.
+/// Puts the bits of `index` into the bits set in `mask`, lowest first.
 fn spread(mut index: u32, mask: u32) -> u32 {
     let mut bits = 0;
     let mut rest = mask;
@@ -274,10 +274,10 @@ fn spread(mut index: u32, mask: u32) -> u32 {
     bits
 }
 
-/// Nonces tried before something else rolls: under a millisecond's work, so that new work is
-/// taken up at once, and enough to make the midstate cheap.
+/// Nonces tried before something else is rolled: less than a millisecond's work, so that new work
+/// is picked up at once, but enough to amortise the midstate.
 pub(crate) const NONCE_LOW: u32 = 4096;
-/// 16 versions for each extranonce2: both are rolled in under a second by the slowest processor.
+/// 16 versions for each extranonce2: even the slowest processor rolls both in under a second.
 const VERSION_BITS_ROLLED: u32 = 4;
 /// Far less than the two hours that nodes allow.
 const NTIME_AHEAD_S_MAX: u32 = 600;

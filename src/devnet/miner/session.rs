@@ -13,7 +13,7 @@ use super::{
 };
 use crate::devnet::sv2_client::Sv2ClientClose;
 
-/// Why a connection is of no use any more.
+/// Why a connection has to end.
 #[derive(Debug, Error)]
 pub(super) enum MinerClose {
     #[error("the server {0}")]
@@ -24,7 +24,7 @@ pub(super) enum MinerClose {
     Sv2(#[from] Sv2ClientClose),
 }
 
-/// What a connection speaks.
+/// A connection's protocol.
 pub(super) enum MinerSession {
     Sv1 {
         session: Sv1MinerSession,
@@ -35,7 +35,7 @@ pub(super) enum MinerSession {
 }
 
 impl MinerSession {
-    /// Opens the conversation. Serials of work begin after `serial`.
+    /// Opens the session. Serials of work begin after `serial`.
     pub(super) fn open(
         options: &MinerOptions,
         serial: u64,
@@ -51,7 +51,7 @@ impl MinerSession {
         Ok(Self::Sv1 { session, text: String::new() })
     }
 
-    /// Takes whatever is whole from `input`. Look at `work` afterwards.
+    /// Takes all complete messages from `input`. Check `work` afterwards.
     pub(super) fn on_input(
         &mut self,
         input: &mut BytesMut,

@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-/// Counts since the start of a miner. `submitted` = accepted + rejected + late + unanswered, but
-/// for shares that wait for their answer (or, a stale one, for the clean job that explains it).
+/// Counts since the start of a miner. `submitted` = accepted + rejected + late + unanswered, except
+/// for shares that wait for their answer (or, if stale, for the clean job that explains it).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct MinerStats {
     pub(crate) connected: bool,
@@ -15,7 +15,7 @@ pub struct MinerStats {
     pub rejected: u64,
     /// How often for each code and text, like `23 high-hash`. At most `REJECT_KINDS_MAX` of them.
     pub rejects: BTreeMap<String, u64>,
-    /// Stale through nobody's fault. A share is late when all of this holds:
+    /// Stale, but nobody is to blame. A share is late if all of this holds:
     /// - the server refused it with code 21 and a text that does not begin with `time-`;
     /// - it was sent before the miner had read, from the same connection, a job with `clean_jobs`
     ///   and another prevhash than the share's;
@@ -37,7 +37,7 @@ pub struct MinerStats {
     pub(crate) hashes: u64,
     /// Shares sent whose hash met the nbits of their job.
     pub blocks_hint: u64,
-    /// Between a share's sending and its answer, in all.
+    /// Total time between sending shares and their answers.
     pub(crate) latency_sum: Duration,
     pub(crate) latency_max: Duration,
 }
@@ -106,5 +106,5 @@ impl fmt::Display for MinerStats {
     }
 }
 
-/// Servers have about a dozen; more would be a server that makes them up.
+/// Servers have about a dozen; more would mean that the server makes them up.
 pub(in crate::devnet) const REJECT_KINDS_MAX: usize = 32;

@@ -1,5 +1,5 @@
-//! One connection of a miner, without socket or clock: lines and solved shares in, bytes and work
-//! out.
+//! A miner's Stratum V1 session, without socket or clock: lines and solved shares in, bytes and
+//! work out.
 
 use std::{
     sync::Arc,
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::work::VERSION_ROLLING_MASK;
 
-/// Why a connection is of no use any more.
+/// Why a connection has to end.
 #[derive(Debug, Error)]
 pub(super) enum Sv1MinerClose {
     #[error(transparent)]
@@ -41,14 +41,14 @@ pub(super) struct Sv1MinerSession {
     version_mask: Option<u32>,
     work: Option<Arc<HashWork>>,
     serial: u64,
-    /// The first serial since the last clean job: what is older must not be sent.
+    /// The first serial since the last clean job: older shares must not be sent.
     clean_serial: u64,
     submit_id: u64,
     in_flight: InFlight,
 }
 
 impl Sv1MinerSession {
-    /// Opens the conversation: appends everything up to the authorization to `out`.
+    /// Opens the session: appends everything up to the authorization to `out`.
     ///
     /// Serials begin after `serial`, so that no two connections of a miner share one.
     pub(super) fn open(options: &MinerOptions, serial: u64, out: &mut String) -> Self {
@@ -96,12 +96,12 @@ impl Sv1MinerSession {
         self.in_flight.has_room()
     }
 
-    /// True when no share waits for an answer or an explanation.
+    /// True if no share is waiting for an answer or an explanation.
     pub(super) fn is_settled(&self) -> bool {
         self.in_flight.is_settled()
     }
 
-    /// Handles a line of the server. Look at `work` afterwards.
+    /// Handles a line from the server. Check `work` afterwards.
     pub(super) fn on_line(
         &mut self,
         line: &[u8],
@@ -120,7 +120,7 @@ impl Sv1MinerSession {
                 stats.difficulty = difficulty;
             }
             ServerMessage::SetVersionMask(mask) => self.on_version_mask(mask),
-            // Holds from the next job on.
+            // Applies from the next job on.
             ServerMessage::SetExtranonce(extranonce) => self.extranonce = Some(extranonce),
             ServerMessage::Ping(id) => write_answer(id, "\"pong\"", out),
             ServerMessage::GetVersion(id) => {
@@ -191,7 +191,7 @@ impl Sv1MinerSession {
             Some(ID_SUBSCRIBE) if answer.error.is_some() => return refused("subscribe"),
             Some(ID_SUBSCRIBE) => self.extranonce = Some(answer.extranonce()?),
             Some(ID_AUTHORIZE) if !answer.is_true() => return refused("authorize"),
-            // Whoever does not know a suggestion or an extranonce subscription may say so.
+            // A server that does not support these may say so.
             Some(id) => self.on_submit_answer(id, answer, now, stats),
             None => {}
         }
@@ -226,7 +226,7 @@ impl Sv1MinerSession {
         }
     }
 
-    /// BIP 310: holds at once, for the present job too.
+    /// BIP 310: applies at once, to the current job too.
     fn on_version_mask(&mut self, mask: u32) {
         let rolling = self.version_mask.is_some();
         if rolling && self.version_mask != Some(mask) {
@@ -250,13 +250,13 @@ impl WireError {
         format!("{} {}", self.code, self.text)
     }
 
-    /// Code 21 stands for a wrong ntime as well.
+    /// Code 21 is also used for a wrong ntime.
     fn is_stale(&self) -> bool {
         self.code == 21 && !self.text.starts_with("time-")
     }
 }
 
-/// Until a server says anything, this is what miners assume.
+/// What miners assume until the server says otherwise.
 const DIFFICULTY_UNTOLD: f64 = 1.0;
 
 #[cfg(test)]

@@ -19,19 +19,19 @@ pub(super) struct Entry {
     pub(super) hash: Hash256,
     pub(super) header: Header,
     pub(super) height: u32,
-    /// Of this block and all before it.
+    /// The work of this block and all before it.
     pub(super) work: Work,
-    /// With the coinbase.
+    /// Including the coinbase.
     pub(super) transactions: u32,
 }
 
-/// What the node thinks of a block that it knows.
+/// The status of a known block.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Standing {
     Active,
-    /// Was the tip once, until the node was told to forget it.
+    /// Was the tip once, until it was invalidated.
     Invalid,
-    /// Well-formed, on a block that was not the tip.
+    /// Well-formed, but built on a block that was not the tip.
     Inconclusive,
 }
 
@@ -39,7 +39,7 @@ pub(super) enum Standing {
 #[derive(Clone, Debug)]
 pub(super) struct Body {
     pub(super) coinbase: Transaction,
-    /// All but the coinbase.
+    /// All except the coinbase.
     pub(super) transactions: Vec<Arc<PoolTx>>,
     /// None for blocks that the node made itself.
     pub(super) submitted_by: Option<IpAddr>,
@@ -57,7 +57,7 @@ pub(super) struct Chain {
 }
 
 impl Chain {
-    /// A chain of the genesis block. Blocks after it need `nbits`.
+    /// A chain with only the genesis block. Later blocks have `nbits`.
     pub(super) fn new(nbits: Nbits) -> Self {
         let mut chain = Self {
             nbits,
@@ -92,7 +92,7 @@ impl Chain {
         })
     }
 
-    /// None when it is not on the active chain, or too long ago.
+    /// None if it is not on the active chain, or too old.
     pub(super) fn body(&self, height: u32) -> Option<&Body> {
         let depth = usize::try_from(self.tip().height.checked_sub(height)?).ok()?;
         self.bodies.iter().nth_back(depth)
@@ -114,7 +114,7 @@ impl Chain {
         times[times.len() / 2]
     }
 
-    /// Puts a block on the tip, whatever it is worth: checks are the caller's.
+    /// Adds a block on the tip without checks, which are up to the caller.
     pub(super) fn connect(&mut self, header: Header, body: Body) {
         let entry = self.entry(header, self.active.last(), body.transactions.len());
         self.heights.insert(entry.hash, entry.height);
@@ -132,8 +132,8 @@ impl Chain {
         self.push_off_chain(entry, Standing::Inconclusive);
     }
 
-    /// Takes the tip off the chain, for good. None when only the genesis block is left, or when
-    /// the chain went back so far that the block's body is gone.
+    /// Removes the tip from the chain, permanently. None if only the genesis block is left, or the
+    /// block is so old that its body is gone.
     pub(super) fn forget_tip(&mut self) -> Option<Body> {
         if self.active.len() < 2 || self.bodies.len() < 2 {
             return None;
@@ -144,7 +144,7 @@ impl Chain {
         self.bodies.pop_back()
     }
 
-    /// The header of a block on the tip; `nonce` tells it from others.
+    /// The header of a block on the tip; `nonce` makes it unique.
     pub(super) fn next_header(&self, merkle_root: Hash256, now: u32, nonce: u32) -> Header {
         Header {
             version: Version::from_consensus(VERSION),
@@ -179,7 +179,7 @@ pub(super) fn subsidy(height: u32) -> u64 {
     SUBSIDY_FIRST.checked_shr(height / HALVING_INTERVAL).unwrap_or(0)
 }
 
-/// What templates say: BIP 9's bits, none set.
+/// The version in templates: BIP 9's top bits, no others set.
 pub(super) const VERSION: i32 = 0x2000_0000;
 const SUBSIDY_FIRST: u64 = 50 * 100_000_000;
 /// Regtest's.

@@ -1,4 +1,5 @@
-//! Whether a block may follow the tip: Bitcoin Core's rules and words, in its order. Pure.
+//! Checks whether a block may follow the tip, with Bitcoin Core's rules and words, in its order.
+//! Pure.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use super::{
 };
 use crate::work::{Hash256, Nbits, merkle};
 
-/// Why a block is not taken, in the words of BIP 22 and Bitcoin Core.
+/// Why a block is refused, in the words of BIP 22 and Bitcoin Core.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, thiserror::Error)]
 pub(crate) enum Refused {
     #[error("duplicate")]
@@ -63,14 +64,14 @@ pub(crate) enum Refused {
     BadTxnsInputsMissingorspent,
 }
 
-/// Whether the header's hash must show work: a proposal's need not.
+/// Whether the header's hash must show work, which a proposal's need not.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Proof {
     Needed,
     Waived,
 }
 
-/// What a block says by itself, wherever it stands.
+/// Checks that do not depend on a block's position.
 pub(super) fn check_alone(block: &Block, proof: Proof) -> Result<(), Refused> {
     let header = &block.header;
     let hash = Hash256(header.block_hash().to_byte_array());
@@ -93,7 +94,7 @@ pub(super) fn check_alone(block: &Block, proof: Proof) -> Result<(), Refused> {
     Ok(())
 }
 
-/// What the tip demands of a block on it. Gives its transactions but for the coinbase.
+/// Checks that depend on the tip. Returns the transactions except the coinbase.
 pub(super) fn check_on_tip(
     block: &Block,
     chain: &Chain,
@@ -155,7 +156,7 @@ fn check_header_on_tip(block: &Block, chain: &Chain, now: u32) -> Result<(), Ref
     if version < VERSION_LEAST { Err(Refused::BadVersion(version)) } else { Ok(()) }
 }
 
-/// BIP 141: the last output that has the mark commits to all witnesses.
+/// BIP 141: the last output with the marker commits to all witnesses.
 fn check_witnesses(block: &Block, coinbase: &Transaction) -> Result<(), Refused> {
     let scripts = coinbase.output.iter().rev().map(|output| output.script_pubkey.as_bytes());
     let mut marked = scripts
@@ -176,14 +177,14 @@ fn check_witnesses(block: &Block, coinbase: &Transaction) -> Result<(), Refused>
     }
 }
 
-/// Every transaction waits in the mempool, and those that it spends are in the block before it.
+/// Every transaction must be in the mempool, and those that it spends must precede it in the block.
 fn known_transactions(block: &Block, mempool: &Mempool) -> Result<Vec<Arc<PoolTx>>, Refused> {
     let mut before = FxHashSet::default();
     let mut known = Vec::with_capacity(block.txdata.len());
     for tx in block.txdata.iter().skip(1) {
         let txid = Hash256(tx.compute_txid().to_byte_array());
         let found = mempool.get(&txid).filter(|known| {
-            // A parent that does not wait any more has been mined.
+            // A parent that is no longer in the mempool has been mined.
             let has_parent = known
                 .parent
                 .is_none_or(|parent| before.contains(&parent) || mempool.get(&parent).is_none());
@@ -195,14 +196,15 @@ fn known_transactions(block: &Block, mempool: &Mempool) -> Result<Vec<Arc<PoolTx
     Ok(known)
 }
 
-/// BIP 141's hash over the wtxids of all but the coinbase.
+/// BIP 141's hash over the wtxids of all transactions except the coinbase.
 pub(super) fn commitment(wtxids: impl Iterator<Item = Hash256>, reserved: &[u8]) -> Hash256 {
     // The coinbase's own wtxid counts as zero.
     let root = merkle::root(Hash256::ZERO, &merkle::branches(wtxids));
     Hash256::sha256d_parts(&[&root.0, reserved])
 }
 
-/// BIP 34: what a scriptSig begins with. 1 to 16 are one opcode, as `CScript() << height` writes.
+/// BIP 34: the beginning of a scriptSig. 1 to 16 are one opcode, as `CScript() << height` writes
+/// them.
 pub(super) fn height_push(height: u32) -> Vec<u8> {
     let mut push = vec![0];
     match height {
@@ -222,13 +224,13 @@ pub(super) fn height_push(height: u32) -> Vec<u8> {
     push
 }
 
-/// OP_RETURN, a push of 36, and BIP 141's mark.
+/// OP_RETURN, a push of 36 bytes, and BIP 141's marker.
 pub(super) const COMMITMENT_HEAD: [u8; 6] = [0x6A, 0x24, 0xAA, 0x21, 0xA9, 0xED];
 const COMMITMENT_LEN: usize = 38;
 const SCRIPT_SIG_LENS: std::ops::RangeInclusive<usize> = 2..=100;
 const SIGOPS_MAX: u64 = 80_000;
 const FUTURE_MAX_SECONDS: u32 = 2 * 60 * 60;
-/// BIP 65 made 4 the least.
+/// BIP 65 made 4 the minimum.
 const VERSION_LEAST: i32 = 4;
 
 #[cfg(test)]

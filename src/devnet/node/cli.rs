@@ -15,7 +15,7 @@ use crate::{devnet::miner::cli_duration, work::Nbits};
 /// Runs an embedded regtest node until it is interrupted.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct NodeArgs {
-    /// Where JSON-RPC is answered; port 0 finds a free one.
+    /// Where to serve JSON-RPC; port 0 picks a free one.
     #[arg(long, default_value = "127.0.0.1:18443")]
     pub(crate) listen: SocketAddr,
     #[arg(long, default_value = "devnet")]
@@ -25,10 +25,10 @@ pub(crate) struct NodeArgs {
     /// The difficulty of all blocks, in hex as in `getblocktemplate`.
     #[arg(long, default_value = "1e00ffff", value_parser = parse_nbits)]
     pub(crate) nbits: Nbits,
-    /// Made-up transactions in the mempool at the start; more arrive all the time.
+    /// Made-up transactions in the mempool at the start; more keep arriving.
     #[arg(long, default_value_t = 25)]
     pub(crate) transactions: usize,
-    /// Make a block this often, without work, as if others mined. By default never.
+    /// Make a block this often, without work, as if others were mining. By default never.
     #[arg(long, value_name = "TIME", value_parser = cli_duration)]
     pub(crate) block_every: Option<Duration>,
 }
@@ -74,7 +74,7 @@ async fn print_blocks(node: &NodeHandle) -> io::Result<()> {
             continue;
         }
         let blocks = node.blocks();
-        // After a reorganisation the one that was printed is gone: the tip is all that is new.
+        // After a reorganisation the last printed block is gone: then only the tip is new.
         let from = blocks.iter().rposition(|block| block.hash == printed);
         let from = from.map_or_else(|| blocks.len().saturating_sub(1), |at| at + 1);
         for block in &blocks[from..] {

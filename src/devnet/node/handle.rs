@@ -1,4 +1,4 @@
-//! The node from inside the process: start and stop it, look at it, make trouble.
+//! Controls the node from inside the process: starts and stops it, inspects it, injects faults.
 
 use std::{
     collections::BTreeMap,
@@ -20,15 +20,15 @@ use crate::{clock::unix_seconds, work::Hash256};
 /// Faults that can be switched on while the node runs.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Knobs {
-    /// A submitted block is neither judged nor answered before this has passed.
+    /// Submitted blocks are checked and answered only after this delay.
     pub(crate) submit_delay: Duration,
     /// Every submitted block gets this answer.
     pub(crate) reject_blocks: Option<String>,
-    /// Every proposal whose coinbase pays more outputs than that gets this answer.
+    /// Every proposal whose coinbase pays more outputs than this gets this answer.
     pub(crate) refuse_outputs: Option<(usize, String)>,
     /// Connections are accepted and dropped.
     pub(crate) unavailable: bool,
-    /// Everybody's password is wrong.
+    /// Every password is refused.
     pub(crate) unauthorized: bool,
     pub(crate) initial_block_download: bool,
 }
@@ -38,7 +38,7 @@ pub(crate) struct Knobs {
 pub struct Node;
 
 impl Node {
-    /// Starts a node that answers on `listen`; port 0 finds a free one.
+    /// Starts a node that listens on `listen`; port 0 picks a free one.
     pub async fn start(options: NodeOptions, listen: SocketAddr) -> io::Result<NodeHandle> {
         let listener = TcpListener::bind(listen).await?;
         let handle = NodeHandle {
@@ -53,14 +53,14 @@ impl Node {
 
 /// Owns a node: dropping it stops the node.
 pub struct NodeHandle {
-    /// Where it answers.
+    /// Where it listens.
     pub addr: SocketAddr,
     shared: Arc<Shared>,
     /// None while stopped.
     running: Mutex<Option<Running>>,
 }
 
-/// The tasks of a node that runs.
+/// A running node's tasks.
 struct Running {
     stop: CancellationToken,
     tracker: TaskTracker,
@@ -98,7 +98,7 @@ impl NodeHandle {
         self.shared.with(|state| state.rejected().clone())
     }
 
-    /// Sees every new tip, and that transactions arrive.
+    /// Reports every new tip and arriving transactions.
     pub fn subscribe(&self) -> watch::Receiver<Seen> {
         self.shared.seen.subscribe()
     }
@@ -108,7 +108,7 @@ impl NodeHandle {
         self.shared.with(|state| state.mine_one(unix_seconds()))
     }
 
-    /// A reorganisation: the tip is invalid from now on. False when only genesis is left.
+    /// A reorganisation: the tip is invalid from now on. False if only genesis is left.
     pub fn forget_tip(&self) -> bool {
         self.shared.with(|state| state.forget_tip())
     }
@@ -122,13 +122,13 @@ impl NodeHandle {
         self.shared.knobs.send_modify(|knobs| knobs.reject_blocks = reason.map(str::to_owned));
     }
 
-    /// Refuses proposals whose coinbase pays more than `most` outputs; None ends it.
+    /// Refuses proposals whose coinbase pays more than `most` outputs; None ends that.
     pub fn set_refuse_outputs(&self, most: Option<(usize, &str)>) {
         let most = most.map(|(most, reason)| (most, reason.to_owned()));
         self.shared.knobs.send_modify(|knobs| knobs.refuse_outputs = most);
     }
 
-    /// Drops all connections, and new ones as they come. See `stop` for a node that is gone.
+    /// Drops all connections, including new ones. See `stop` for a node that is gone.
     pub fn set_unavailable(&self, is_unavailable: bool) {
         self.shared.knobs.send_modify(|knobs| knobs.unavailable = is_unavailable);
     }
@@ -150,7 +150,7 @@ impl NodeHandle {
         }
     }
 
-    /// Stops, if need be, and answers on the same port again.
+    /// Stops the node if necessary, and starts it on the same port again.
     pub async fn restart(&self) -> io::Result<()> {
         self.stop().await;
         let mut tries = 0;
@@ -187,6 +187,6 @@ impl Drop for NodeHandle {
     }
 }
 
-/// Another process may hold the port for a moment as an outgoing one.
+/// Another process may briefly use the port for an outgoing connection.
 const BIND_TRIES: u32 = 20;
 const BIND_PAUSE: Duration = Duration::from_millis(100);

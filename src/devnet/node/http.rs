@@ -1,13 +1,13 @@
-//! As much of HTTP/1.1 as JSON-RPC clients speak. Pure.
+//! As much of HTTP/1.1 as JSON-RPC clients need. Pure.
 
-/// What counts of a request's head.
+/// The relevant parts of a request's head.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct Head {
     pub(super) body_len: usize,
     pub(super) authorization: Option<String>,
-    /// The client wants the connection kept.
+    /// The client wants to keep the connection.
     pub(super) keeps: bool,
-    /// The client waits for a word before it sends the body.
+    /// The client waits for `100 Continue` before it sends the body.
     pub(super) expects_continue: bool,
 }
 
@@ -38,7 +38,7 @@ impl BadHead {
     }
 }
 
-/// The head at the start of `bytes` and its length; none when more is needed.
+/// The head at the start of `bytes` and its length; none if it is incomplete.
 pub(super) fn read_head(bytes: &[u8]) -> Result<Option<(Head, usize)>, BadHead> {
     let window = &bytes[..bytes.len().min(HEAD_LEN_MAX)];
     match memchr::memmem::find(window, b"\r\n\r\n") {
@@ -81,7 +81,7 @@ fn parse_head(head: &[u8]) -> Result<Head, BadHead> {
     Ok(Head { body_len, authorization, keeps, expects_continue })
 }
 
-/// A response that is ready to be written.
+/// A complete response, ready to be written.
 pub(super) fn response(status: u16, body: &[u8], keeps: bool) -> Vec<u8> {
     let connection = if keeps { "keep-alive" } else { "close" };
     let challenge =

@@ -1,5 +1,5 @@
-//! Made-up transactions: they decode and have true ids, weights and fees, and spend nothing real.
-//! Pure, and the same for the same seed.
+//! Made-up transactions: they decode and have correct ids, weights and fees, but spend nothing
+//! real. Pure, and the same for the same seed.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -12,10 +12,10 @@ use rustc_hash::FxHashMap;
 
 use crate::work::Hash256;
 
-/// A transaction that waits for a block, or was in one.
+/// A transaction that is waiting for a block, or was in one.
 #[derive(Debug)]
 pub(super) struct PoolTx {
-    /// Order of arrival; a parent's is less than its child's.
+    /// Order of arrival; a parent comes before its child.
     sequence: u64,
     pub(super) txid: Hash256,
     pub(super) wtxid: Hash256,
@@ -62,7 +62,7 @@ impl Mempool {
         self.sequences.get(txid).and_then(|sequence| self.waiting.get(sequence))
     }
 
-    /// What fits a block, parents first.
+    /// The transactions that fit into a block, parents first.
     pub(super) fn pick(&self) -> Vec<Arc<PoolTx>> {
         let (mut weight, mut sigops) = (0, 0);
         let fitting = self.waiting.values().take_while(|tx| {
@@ -81,7 +81,7 @@ impl Mempool {
         }
     }
 
-    /// Takes out what a block has.
+    /// Removes a block's transactions.
     pub(super) fn remove(&mut self, mined: &[Arc<PoolTx>]) {
         for tx in mined {
             self.waiting.remove(&tx.sequence);
@@ -89,7 +89,7 @@ impl Mempool {
         }
     }
 
-    /// Puts back what a forgotten block had.
+    /// Puts an invalidated block's transactions back.
     pub(super) fn put_back(&mut self, unmined: &[Arc<PoolTx>]) {
         unmined.iter().cloned().for_each(|tx| self.insert(tx));
     }
@@ -115,7 +115,7 @@ impl Mempool {
         let fee = rate * tx.weight().to_vbytes_ceil();
         let parent = match chained {
             Some((txid, value)) => {
-                // One output takes all that the fee leaves.
+                // One output takes everything except the fee.
                 tx.output.truncate(1);
                 tx.output[0].value = Amount::from_sat(value - fee);
                 Some(Hash256(txid.to_byte_array()))

@@ -1,4 +1,4 @@
-//! What each method answers from the state at hand. Pure; waiting is `server.rs`'s.
+//! Each method's answer from the current state. Pure; waiting is done in `server.rs`.
 
 use bitcoin::consensus::serialize;
 use serde::{Deserialize, Serialize};
@@ -25,7 +25,7 @@ pub(super) struct TemplateRequest<'a> {
 }
 
 impl TemplateRequest<'_> {
-    /// The block to judge, when that is what is asked.
+    /// The proposed block, if this is a proposal.
     pub(super) fn proposal(&self) -> Result<Option<Vec<u8>>, Fault> {
         match (self.mode.as_deref(), self.data) {
             (None | Some("template"), _) => Ok(None),
@@ -47,7 +47,7 @@ impl TemplateRequest<'_> {
     }
 }
 
-/// Answers every method that needs nothing but the state.
+/// Answers every method that only needs the state.
 pub(super) fn dispatch(state: &State, request: &Request<'_>, is_downloading: bool) -> Answer {
     let chain = state.chain();
     match &*request.method {
@@ -74,7 +74,7 @@ pub(super) fn block_bytes(hex: &str) -> Result<Vec<u8>, Fault> {
     if is_good { Ok(bytes) } else { Err(undecodable()) }
 }
 
-/// BIP 22: null for a good block, else the reason.
+/// BIP 22: null for a valid block, or else the reason.
 pub(super) fn verdict(taken: Result<Result<(), Refused>, Undecodable>) -> Answer {
     match taken {
         Ok(Ok(())) => json(&()),
@@ -186,7 +186,8 @@ impl VerboseHeader {
             version_hex: format!("{:08x}", header.version.to_consensus()),
             merkle_root: header.merkle_root.to_string(),
             time: header.time,
-            // Off the chain: of the block at the same height, which is close enough.
+            // For blocks off the chain, the median time of the block at the same height is close
+            // enough.
             mediantime: chain.median_time(*height),
             nonce: header.nonce,
             bits: format!("{:08x}", header.bits.to_consensus()),
@@ -277,5 +278,5 @@ impl Default for NetworkInfo {
     }
 }
 
-/// What a node that is still downloading knows of.
+/// How many more headers a downloading node claims to know.
 const HEADERS_AHEAD: u32 = 1000;

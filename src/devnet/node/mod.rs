@@ -1,7 +1,8 @@
-//! An embedded regtest node: getblocktemplate, strict submitblock, a mempool that lives.
+//! An embedded regtest node: getblocktemplate, strict submitblock, a living mempool.
 //!
-//! Chain, mempool, checks and JSON are pure; `server.rs` joins them to sockets and the clock. Not
-//! here: peers, scripts, coins. Its transactions are made up, and only those may be in its blocks.
+//! Chain, mempool, checks and JSON are pure; `server.rs` connects them to sockets and the clock.
+//! Not here: peers, scripts, coins. Its transactions are made up, and only those may be in its
+//! blocks.
 
 mod chain;
 mod check;
@@ -22,14 +23,14 @@ pub(crate) use state::{BlockSummary, Seen};
 
 use crate::work::Nbits;
 
-/// What a node is like from its start.
+/// A node's options.
 #[derive(Clone, Debug)]
 pub struct NodeOptions {
     /// The difficulty of all blocks after the genesis block.
     pub nbits: Nbits,
     /// Blocks on the genesis block, made without work.
     pub initial_height: u32,
-    /// In the mempool at the start.
+    /// Transactions in the mempool at the start.
     pub transactions: usize,
     pub transactions_per_second: usize,
     /// The mempool holds no more.
@@ -43,7 +44,7 @@ pub struct NodeOptions {
 impl Default for NodeOptions {
     fn default() -> Self {
         Self {
-            nbits: Nbits::new(DEFAULT_NBITS).expect("a good target"),
+            nbits: Nbits::new(DEFAULT_NBITS).expect("a valid target"),
             initial_height: 0,
             transactions: 25,
             transactions_per_second: 3,
@@ -55,7 +56,7 @@ impl Default for NodeOptions {
     }
 }
 
-/// 2^24 hashes on average, difficulty 1/256: seconds of a processor's work.
+/// 2^24 hashes on average, difficulty 1/256: seconds of work for a processor.
 const DEFAULT_NBITS: u32 = 0x1e00_ffff;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! JSON-RPC 1.0 and 2.0: a request's envelope and its answer's. Pure.
+//! JSON-RPC 1.0 and 2.0: the envelopes of requests and answers. Pure.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::node::error::METHOD_NOT_FOUND;
 
-/// A call, as far as it is read before its method is known.
+/// A call, parsed as far as possible before its method is known.
 #[derive(Debug, Deserialize)]
 pub(super) struct Request<'a> {
     #[serde(borrow, default)]
@@ -20,7 +20,7 @@ pub(super) struct Request<'a> {
     id: Option<&'a RawValue>,
 }
 
-/// Why a call has no result: a code of Bitcoin Core's and its sentence.
+/// Why a call has no result: Bitcoin Core's code and message.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{message} ({code})")]
 pub(super) struct Fault {
@@ -41,7 +41,7 @@ impl<'a> Request<'a> {
         serde_json::from_slice(body).map_err(|_| Fault::new(PARSE_ERROR, "Parse error"))
     }
 
-    /// The parameter at `at`; none when it was left out or is null.
+    /// The parameter at `at`; none if it was left out or is null.
     pub(super) fn optional<T: Deserialize<'a>>(&self, at: usize) -> Result<Option<T>, Fault> {
         let Some(raw) = self.params.as_ref().and_then(|params| params.get(at)) else {
             return Ok(None);
@@ -62,7 +62,7 @@ impl<'a> Request<'a> {
     }
 }
 
-/// The answer to something that is no request.
+/// The answer to something that is not a request.
 pub(super) fn reply_to_unreadable(fault: Fault) -> (u16, Vec<u8>) {
     reply(None, false, &Err(fault))
 }
@@ -103,7 +103,7 @@ fn reply(id: Option<&RawValue>, is_version_2: bool, answer: &Answer) -> (u16, Ve
     } else {
         serde_json::to_vec(&One { result, error, id })
     };
-    // Strings, numbers and JSON that was read as such: writing them cannot fail.
+    // Strings, numbers and JSON that was parsed before: writing them cannot fail.
     (status, body.unwrap_or_default())
 }
 

@@ -28,11 +28,11 @@ use super::{
 };
 use crate::{clock::unix_seconds, work::Hash256};
 
-/// What all connections and the handle share.
+/// Shared by all connections and the handle.
 pub(super) struct Shared {
     pub(super) options: NodeOptions,
     authorization: String,
-    /// Held for calculations only, never while waiting.
+    /// Locked for calculations only, never while waiting.
     state: Mutex<State>,
     pub(super) seen: watch::Sender<Seen>,
     pub(super) knobs: watch::Sender<Knobs>,
@@ -57,7 +57,7 @@ impl Shared {
         }
     }
 
-    /// Does something with the state, and wakes who waits for what changed.
+    /// Changes the state, and wakes whoever waits for the change.
     pub(super) fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let result = act(&mut state);
@@ -105,7 +105,8 @@ impl Shared {
         json(&Template::new(&ingredients, unix_seconds()))
     }
 
-    /// Ends at once on another tip; after a while when the mempool changed; at last anyhow.
+    /// Returns at once on another tip, after a while if the mempool changed, and eventually in any
+    /// case.
     async fn wait_for_news(&self, tip: Hash256, sequence: u64) {
         let mut seen = self.seen.subscribe();
         let is_quiet =
@@ -153,7 +154,7 @@ pub(super) async fn serve(
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
         let Ok((stream, peer)) = accepted else {
-            sleep(ACCEPT_PAUSE).await; // Out of files, most likely.
+            sleep(ACCEPT_PAUSE).await; // Probably out of files.
             continue;
         };
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
@@ -182,7 +183,7 @@ pub(super) async fn grow(shared: Arc<Shared>, stop: CancellationToken) {
     let NodeOptions { transactions_per_second, transactions_max, .. } = shared.options;
     let mut ticks = interval(Duration::from_secs(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    ticks.tick().await; // The first comes at once.
+    ticks.tick().await; // The first tick is immediate.
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         shared.with(|state| state.grow_mempool(transactions_per_second, transactions_max));
     }
@@ -275,10 +276,10 @@ fn unexpected_end() -> io::Error {
     io::ErrorKind::UnexpectedEof.into()
 }
 
-/// A call that waits for a tip holds one.
+/// A call that waits for a tip occupies one.
 const CONNECTIONS_MAX: usize = 256;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// As Bitcoin Core: a change of the mempool alone is no news at first.
+/// Like Bitcoin Core, which does not report a change of only the mempool at first.
 const LONG_POLL_MEMPOOL: Duration = Duration::from_secs(10);
 const LONG_POLL_MAX: Duration = Duration::from_secs(60);
 const DRAIN_MAX: usize = 1 << 20;

@@ -1,4 +1,4 @@
-//! Chain and mempool together, and what became of submitted blocks. Pure: time is an argument.
+//! Chain and mempool together, and the results of submitted blocks. Pure: time is an argument.
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::work::{Hash256, Nbits, merkle};
 
-/// What long polls wait for a change of.
+/// What long polls wait for to change.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Seen {
     pub(crate) height: u32,
@@ -28,7 +28,7 @@ pub struct Seen {
 pub struct BlockSummary {
     pub(crate) height: u32,
     pub(crate) hash: Hash256,
-    /// Sats and scriptPubKey of each output of the coinbase, the witness commitment too.
+    /// Sats and scriptPubKey of each coinbase output, including the witness commitment.
     pub(crate) coinbase_outputs: Vec<(u64, Box<[u8]>)>,
     /// With the coinbase.
     pub transactions: usize,
@@ -36,12 +36,12 @@ pub struct BlockSummary {
     pub submitted_by: Option<IpAddr>,
 }
 
-/// Bytes that are no block.
+/// Bytes that are not a block.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("Block decode failed")]
 pub(super) struct Undecodable;
 
-/// All that a template is made of.
+/// Everything that a template is made from.
 #[derive(Debug)]
 pub(super) struct Ingredients {
     pub(super) seen: Seen,
@@ -57,7 +57,7 @@ pub(super) struct State {
     mempool: Mempool,
     /// How often each reason was given.
     rejected: BTreeMap<String, u64>,
-    /// Blocks that the node made itself; tells each from the others.
+    /// Counts blocks that the node made itself, to make each unique.
     made: u32,
 }
 
@@ -97,12 +97,12 @@ impl State {
         }
     }
 
-    /// Lets transactions arrive, but no more than `max` wait.
+    /// Lets transactions arrive, up to `max` in the mempool.
     pub(super) fn grow_mempool(&mut self, count: usize, max: usize) {
         self.mempool.grow(count.min(max.saturating_sub(self.mempool.len())));
     }
 
-    /// Takes a block onto the chain, or says why not.
+    /// Adds a block to the chain, or says why not.
     pub(super) fn submit(
         &mut self,
         block: &[u8],
@@ -121,7 +121,7 @@ impl State {
         taken
     }
 
-    /// What `submit` would say of a block with enough work.
+    /// What `submit` would answer to a block with enough work.
     pub(super) fn propose(
         &self,
         block: &[u8],
@@ -135,7 +135,7 @@ impl State {
         *self.rejected.entry(reason.to_owned()).or_default() += 1;
     }
 
-    /// Makes a block of everything that waits, without work.
+    /// Makes a block of the whole mempool, without work.
     pub(super) fn mine_one(&mut self, now: u32) -> Hash256 {
         self.made = self.made.wrapping_add(1);
         let transactions = self.mempool.pick();
@@ -147,7 +147,7 @@ impl State {
         self.chain.tip().hash
     }
 
-    /// Declares the tip invalid; its transactions wait again. False when there is none to forget.
+    /// Invalidates the tip and puts its transactions back. False if there is nothing to invalidate.
     pub(super) fn forget_tip(&mut self) -> bool {
         let forgotten = self.chain.forget_tip();
         if let Some(body) = &forgotten {

@@ -1,4 +1,4 @@
-//! Whether a share is good: the contexts of its slot first, once, then the share itself. Pure.
+//! Checks a share: first, once, the contexts of its slot, then the share itself. Pure.
 
 use std::sync::Arc;
 
@@ -13,30 +13,30 @@ use crate::{
     work::{CoinbaseClass, Difficulty, Hash256, Nbits, PayoutOutput, Target},
 };
 
-/// What a connection knows of one job slot.
+/// What a connection knows about one job slot.
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) job: JobContext<'static>,
-    /// None when the job itself is impossible.
+    /// None if the job itself is impossible.
     nbits: Option<Nbits>,
     verdict: Result<(), ShareReason>,
-    /// The split that the job says it pays.
+    /// The split that the job claims to pay.
     splits: Arc<[PayoutOutput]>,
-    /// The version without rolled bits, as the first share had it.
+    /// The first share's version, without rolled bits.
     version: Option<u32>,
-    /// Whether it was decided if the template is to be looked at.
+    /// Whether it was decided if the template will be checked.
     pub(super) considered: bool,
     coinbases: [Option<Parts>; COINBASES],
 }
 
-/// One coinbase of a job, and what was thought of it when it came.
+/// One coinbase of a job, and the verdict on it when it arrived.
 #[derive(Debug)]
 pub(super) struct Parts {
     id: u8,
     coinb1: Box<[u8]>,
     coinb2: Box<[u8]>,
     pub(super) verdict: Result<Paid, ShareReason>,
-    /// Of whom the coinbase says to be, where it can be read.
+    /// The prime id in the coinbase, if it can be read.
     pub(super) prime_id: Option<u32>,
 }
 
@@ -49,7 +49,7 @@ pub(super) struct Paid {
 }
 
 impl Slot {
-    /// `splits`: those that the job's coinbaser id stands for, or why it stands for none.
+    /// `splits`: those of the job's coinbaser id, or why it has none.
     pub(super) fn new(
         job: &JobContext<'_>,
         splits: Result<Arc<[PayoutOutput]>, ShareReason>,
@@ -105,7 +105,8 @@ impl Slot {
         self.nbits.is_some_and(|nbits| nbits.target().is_met_by(hash))
     }
 
-    /// Everything about a share but staleness and repetition, which are not its own.
+    /// Everything about a share except staleness and repetition, which depend on more than the
+    /// share.
     pub(super) fn check(
         &mut self,
         share: &ShareMessage<'_>,
@@ -122,7 +123,7 @@ impl Slot {
         if version >> 29 != 1 || *self.version.get_or_insert(version) != version {
             return Err(ShareReason::BAD_VERSION);
         }
-        // A user's name is text, and the log's reader shall not be fooled.
+        // A username must be text, and must not fool the log's reader.
         let name = std::str::from_utf8(share.username);
         if name.is_err()
             || name.is_ok_and(|name| name.is_empty() || name.contains(char::is_control))
@@ -142,7 +143,7 @@ impl Parts {
     }
 }
 
-/// What can be refused of a share before its contexts are looked at.
+/// Checks a share without its contexts.
 pub(super) fn check_form(share: &ShareMessage<'_>) -> Result<(), ShareReason> {
     if usize::from(share.slot) >= SLOTS {
         return Err(ShareReason::BAD_JOB_ID);
@@ -161,7 +162,7 @@ pub(super) fn check_form(share: &ShareMessage<'_>) -> Result<(), ShareReason> {
     Ok(())
 }
 
-/// Checks the hash against what the target byte claims. Gives what the share is credited with.
+/// Checks the hash against what the target byte claims. Returns the credited difficulty.
 pub(super) fn check_work(
     hash: &Hash256,
     target_byte: u8,
@@ -218,7 +219,7 @@ fn check_coinbase(
     check_outputs(&coinbase, job.coinbase_value, splits, &config.script, subsidy_only)
 }
 
-/// The prime id of a coinbase of this job: the last part of the push in which the target byte is.
+/// The prime id in a coinbase of this job: the last part of the push that contains the target byte.
 fn prime_id(parts: &CoinbaseContext<'_>, job: &JobContext<'_>) -> Option<u32> {
     let at = usize::from(job.target_byte_index);
     let push = parts.coinb1.get(at.checked_sub(1)?..at + UNIQUE_ID_LEN)?;
@@ -258,7 +259,8 @@ fn check_script_sig(
     Ok(())
 }
 
-/// The pool's splits as far as they are there, in order, and all else to the pool.
+/// Checks that the coinbase pays the pool's splits in order, as far as it has them, and everything
+/// else to the pool.
 fn check_outputs(
     coinbase: &Transaction,
     value: u64,
@@ -286,7 +288,7 @@ fn check_outputs(
     }
     match sum.cmp(&value) {
         std::cmp::Ordering::Greater => Err(ShareReason::BAD_COINBASE),
-        // What a gateway leaves out is lost to everybody. Subsidy-only work has no fees to pay.
+        // Whatever a gateway leaves out is lost to everybody. Subsidy-only work has no fees to pay.
         std::cmp::Ordering::Less if !subsidy_only => Err(ShareReason::BAD_OUTPUTS),
         _ => Ok(paid),
     }
@@ -297,7 +299,7 @@ fn branch_count(tx_count: u32) -> usize {
     (u64::from(tx_count) + 1).next_power_of_two().trailing_zeros() as usize
 }
 
-/// Where the coinbase with this id is kept.
+/// The index of the coinbase with this id.
 fn coinbase_index(id: u8) -> Option<usize> {
     match id {
         0..=5 => Some(id.into()),
@@ -306,7 +308,7 @@ fn coinbase_index(id: u8) -> Option<usize> {
     }
 }
 
-/// Jobs that a pool remembers of a connection.
+/// Jobs that a pool remembers per connection.
 pub(super) const SLOTS: usize = 8;
 /// Six classes and the subsidy-only one.
 const COINBASES: usize = 7;
@@ -316,9 +318,9 @@ const SCRIPT_SIG_MAX: usize = 100;
 /// Target byte, unique id (2) and prime id (4).
 const UNIQUE_ID_LEN: usize = 7;
 const TARGET_BYTE_BLANK: u8 = 0xFF;
-/// 2^63 is as much as a minimum difficulty can say.
+/// 2^63 is the largest possible minimum difficulty.
 const TARGET_BYTE_MAX: u8 = 63;
 /// BIP 323's bits: what Stratum V2 lets miners roll.
 const ROLLED: u32 = 0x1fff_ffe0;
-/// Two hours, which is what nodes allow the future, and a minute for clocks that differ.
+/// Two hours, as nodes allow, plus a minute for differing clocks.
 const NTIME_SLACK: u64 = 2 * 3600 + 60;

@@ -14,7 +14,7 @@ use rand::{RngCore, rngs::OsRng};
 use super::{Coinbasers, Habits, Pool, PoolConfig, PoolHandle, PoolOptions, PrimeIds};
 use crate::{datum::Identity, devnet::miner::cli_duration};
 
-/// Runs a DATUM pool that pays in coins of no value.
+/// Runs a DATUM pool that pays in worthless coins.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct PoolArgs {
     /// Where gateways connect.
@@ -23,56 +23,56 @@ pub(crate) struct PoolArgs {
     /// The pool's tag in coinbases.
     #[arg(long, default_value = "devnet pool")]
     pub(crate) tag: String,
-    /// Least difficulty of a share, a power of two. 0: none, and shares below 1 count.
+    /// Minimum share difficulty, a power of two. 0: none, and shares below 1 count too.
     #[arg(long, default_value_t = 0)]
     pub(crate) min_difficulty: u64,
-    /// Where the long-term keys are kept; made there when there are none. Without it, each run
-    /// has its own.
+    /// The file for the long-term keys, created if missing. Without it, each run has new keys.
     #[arg(long)]
     pub(crate) key_file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) habits: HabitArgs,
-    /// Drop all connections this long after the start and after each return, like 60s, and be
-    /// away for as long as --away-for says. Nothing that was counted is forgotten.
+    /// Drop all connections this long after the start and after each return, like 60s, and stay
+    /// away for --away-for. Nothing that was counted is forgotten.
     #[arg(long, value_name = "TIME", value_parser = cli_duration, requires = "away_for")]
     pub(crate) away_every: Option<Duration>,
-    /// How long the pool does not listen, like 4s.
+    /// How long the pool stays away, like 4s.
     #[arg(long, value_name = "TIME", value_parser = cli_duration, requires = "away_every")]
     pub(crate) away_for: Option<Duration>,
 }
 
-/// How the pool treats gateways. Without any of these it is as kind as a pool can be.
+/// How the pool treats gateways. Without any of these options, it is as lenient as a pool can be.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 #[command(next_help_heading = "What real pools do")]
 pub(crate) struct HabitArgs {
-    /// Be like OCEAN's pool, as far as that is known: all of --prime-id-per-connection,
-    /// --bound-splits, --void-unchecked and --blank-rejections.
+    /// Behave like OCEAN's pool, as far as known: --prime-id-per-connection, --bound-splits,
+    /// --void-unchecked and --blank-rejections together.
     #[arg(long)]
     pub(crate) like_ocean: bool,
-    /// Give each connection a prime id of its own, and refuse work made with another's.
+    /// Give each connection its own prime id, and refuse work made with another.
     #[arg(long)]
     pub(crate) prime_id_per_connection: bool,
-    /// Refuse work that pays a split on another connection, another tip or another value than the
-    /// split was given for. Such work is counted at the end in any case.
+    /// Refuse work that pays a split on another connection, tip or value than the split was given
+    /// for. Such work is counted at the end in any case.
     #[arg(long)]
     pub(crate) bound_splits: bool,
-    /// When a check of a template fails, take back what was accepted since the last good one.
+    /// When a check of a template fails, take back the shares accepted since the last successful
+    /// one.
     #[arg(long)]
     pub(crate) void_unchecked: bool,
     /// Send target byte 0xFF with every rejection, instead of the share's own.
     #[arg(long)]
     pub(crate) blank_rejections: bool,
-    /// Never answer each Nth share. It counts all the same.
+    /// Do not answer every Nth share, although it counts.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) unanswered_every: u32,
-    /// Answer every share with this status, like 0x77, whatever became of it. Gateways know 0x50
-    /// (accepted), 0x55 (accepted tentatively) and 0x66 (rejected).
+    /// Answer every share with this status, like 0x77, regardless of the verdict. Gateways know
+    /// 0x50 (accepted), 0x55 (accepted tentatively) and 0x66 (rejected).
     #[arg(long, value_name = "BYTE", value_parser = byte)]
     pub(crate) status: Option<u8>,
-    /// Give splits this long after they were asked for, like 3s. Gateways wait up to 5 s.
+    /// Delay splits by this long, like 3s. Gateways wait up to 5 s.
     #[arg(long, value_name = "TIME", value_parser = cli_duration)]
     pub(crate) coinbaser_delay: Option<Duration>,
-    /// Never give a split.
+    /// Never send a split.
     #[arg(long, conflicts_with = "coinbaser_delay")]
     pub(crate) no_coinbaser: bool,
 }
@@ -140,7 +140,7 @@ pub(crate) async fn run_cli(args: PoolArgs) -> io::Result<()> {
     Ok(())
 }
 
-/// Is away now and then, if that is wanted, for ever.
+/// Goes away now and then, forever, if configured.
 async fn come_and_go(pool: &PoolHandle, away: Option<(Duration, Duration)>) -> io::Result<()> {
     let Some((every, absence)) = away else {
         return std::future::pending().await;
@@ -153,7 +153,7 @@ async fn come_and_go(pool: &PoolHandle, away: Option<(Duration, Duration)>) -> i
     }
 }
 
-/// Says something each `SHARES_PER_LINE` shares and at each block, for ever.
+/// Prints a line every `SHARES_PER_LINE` shares and at each block, forever.
 async fn report(pool: &PoolHandle) {
     let (mut shares_said, mut blocks_said) = (0, 0);
     loop {
@@ -189,7 +189,7 @@ fn summary(pool: &PoolHandle) -> String {
     )
 }
 
-/// What is said at the end only.
+/// What is printed only at the end.
 fn account(pool: &PoolHandle) -> Vec<String> {
     let stats = pool.stats();
     let splits = stats.splits_misused;
@@ -226,7 +226,7 @@ fn read_or_make_keys(path: &Path) -> io::Result<Identity> {
             let digits = text.trim().as_bytes();
             let whole = digits.len() == 2 * secrets.len();
             if !whole || faster_hex::hex_decode(digits, &mut secrets).is_err() {
-                let what = format!("{} has no key of 128 hex digits", path.display());
+                let what = format!("{} does not contain a key of 128 hex digits", path.display());
                 return Err(io::Error::new(io::ErrorKind::InvalidData, what));
             }
         }
@@ -244,7 +244,7 @@ fn read_or_make_keys(path: &Path) -> io::Result<Identity> {
     Ok(Identity::from_secrets(&ed25519, x25519))
 }
 
-/// A line on stdout. Nobody may be reading; that is no reason to stop.
+/// Prints a line on stdout. Nobody may be reading, which is not a reason to stop.
 fn say(line: &str) {
     let _ = writeln!(io::stdout().lock(), "{line}");
 }

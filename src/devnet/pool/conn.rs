@@ -1,4 +1,5 @@
-//! The pool's sockets: accepts gateways, runs a session for each, and obeys its owner.
+//! The pool's sockets: accepts gateways, runs a session for each, and carries out its owner's
+//! commands.
 
 use std::{
     io,
@@ -29,19 +30,19 @@ use super::{
 };
 use crate::{clock, datum::Identity};
 
-/// A DATUM pool in the process.
+/// A DATUM pool in this process.
 pub struct Pool;
 
 /// A running pool's controls. It stops when the last copy is dropped.
 #[derive(Clone)]
 pub struct PoolHandle {
-    /// Where it listens, with the port that it got.
+    /// Where it listens, with the actual port.
     pub addr: SocketAddr,
     shared: Arc<Shared>,
     running: Arc<Mutex<Option<Running>>>,
 }
 
-/// What all tasks of a pool have in common.
+/// Shared by all tasks of a pool.
 struct Shared {
     identity: Arc<Identity>,
     ledger: Mutex<Ledger>,
@@ -73,7 +74,7 @@ impl Pool {
 }
 
 impl PoolHandle {
-    /// The long-term key as gateways are configured with it: Ed25519, then X25519.
+    /// The long-term key in the form that gateways are configured with: Ed25519, then X25519.
     pub fn public_key_hex(&self) -> String {
         self.shared.identity.public().to_hex()
     }
@@ -92,12 +93,12 @@ impl PoolHandle {
         self.shared.ledger().blocks().cloned().collect()
     }
 
-    /// What gateways said last, oldest first: see `PoolOptions::messages_kept`.
+    /// The gateways' last messages, oldest first: see `PoolOptions::messages_kept`.
     pub fn heard(&self) -> Vec<Heard> {
         self.shared.ledger().heard().cloned().collect()
     }
 
-    /// From now on the pool does this wrong; None: nothing.
+    /// From now on the pool has this fault; None: no fault.
     pub fn set_fault(&self, fault: Option<Fault>) {
         self.shared.control.send_modify(|control| control.fault = fault);
     }
@@ -120,17 +121,17 @@ impl PoolHandle {
         self.shared.control.send_modify(|control| control.habits = habits);
     }
 
-    /// Tells every gateway to look for a new block.
+    /// Tells every gateway to check for a new block.
     pub fn notify_new_block(&self) {
         self.shared.control.send_modify(|control| control.new_blocks += 1);
     }
 
-    /// Cuts every connection there is.
+    /// Drops every connection.
     pub fn disconnect_all(&self) {
         self.shared.control.send_modify(|control| control.cuts += 1);
     }
 
-    /// Asks every gateway for a job validation; the answers only count in the figures.
+    /// Asks every gateway for a job validation; the answers are only counted.
     pub fn probe(&self, probe: Probe) {
         self.shared.control.send_modify(|control| {
             let number = control.probe.as_ref().map_or(0, |(number, _)| *number);
@@ -138,7 +139,7 @@ impl PoolHandle {
         });
     }
 
-    /// Closes the port and every connection. The memory stays.
+    /// Closes the port and every connection. The memory is kept.
     pub async fn stop(&self) {
         let running = lock(&self.running).take();
         if let Some(Running { stop, tasks }) = running {
@@ -158,16 +159,16 @@ impl PoolHandle {
 }
 
 impl PoolHandle {
-    /// Drops every connection and is away for a while: not listening, so that connecting fails.
-    /// Comes back on the same port, with the same keys and memory.
+    /// Drops every connection and stops listening for a while, so that connecting fails. Comes back
+    /// on the same port, with the same keys and memory.
     pub async fn leave_for(&self, absence: Duration) -> io::Result<()> {
         self.stop().await;
         tokio::time::sleep(absence).await;
         self.restart().await
     }
 
-    /// Drops every connection and for a while hangs up on whoever connects, as a broken balancer
-    /// before a pool does. Then it has the fault again that it had.
+    /// Drops every connection and for a while hangs up on whoever connects, like a broken load
+    /// balancer. Then it returns to its former fault.
     pub async fn hang_up_for(&self, absence: Duration) {
         let fault = self.shared.control.borrow().fault;
         self.set_fault(Some(Fault::RefuseConnections));
@@ -216,7 +217,7 @@ async fn accept(
         let refused = shared.control.borrow().has(Fault::RefuseConnections);
         let full = shared.ledger().stats.connections >= CONNECTIONS_MAX;
         if refused || full {
-            debug!(%peer, full, "refuses a gateway");
+            debug!(%peer, full, "refused a gateway");
             continue;
         }
         let (shared, token) = (Arc::clone(shared), stop.clone());
@@ -230,7 +231,7 @@ async fn accept(
             let mut ledger = shared.ledger();
             ledger.stats.connections -= 1;
             if let Err(error) = end {
-                info!(%peer, %error, "a gateway's connection ends");
+                info!(%peer, %error, "a gateway's connection ended");
                 ledger.stats.last_close = Some(error.to_string());
             }
         });
@@ -268,7 +269,7 @@ async fn serve(mut stream: TcpStream, shared: &Shared) -> Result<(), ConnError> 
                 session.on_deadline(now(), &control, &mut out)
             }
         };
-        // Before acting on an error: the last answers are true.
+        // Before acting on an error: the answers so far are valid.
         if !out.is_empty() {
             timeout(WRITE_TIMEOUT, stream.write_all(&out)).await.map_err(|_| ConnError::Slow)??;
             out.clear();
@@ -285,7 +286,7 @@ fn far() -> Instant {
     clock::now() + Duration::from_secs(3600)
 }
 
-/// A panic elsewhere does not make figures unreadable.
+/// A panic elsewhere does not make the figures unreadable.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -297,7 +298,7 @@ enum ConnError {
     PoolClose(#[from] PoolClose),
     #[error(transparent)]
     Io(#[from] io::Error),
-    #[error("a gateway that reads nothing")]
+    #[error("the gateway does not read")]
     Slow,
 }
 

@@ -1,4 +1,4 @@
-//! A gateway after its handshake: configuration, coinbasers, shares, validations, signs of life.
+//! A gateway after its handshake: configuration, coinbasers, shares, validations, keep-alives.
 
 mod shares;
 mod spot_checks;
@@ -36,22 +36,22 @@ pub(super) struct Gateway {
     /// Which of the pool's connections this is, counted from 1.
     number: u64,
     prime_ids: PrimeIds,
-    /// What the pool's owner wants, and the same with this connection's prime id.
+    /// The owner's terms, and the same with this connection's prime id.
     wanted: Arc<PoolConfig>,
     config: Arc<PoolConfig>,
-    /// The one before, and until when its terms may still be met.
+    /// The previous configuration, and until when work on its terms is accepted.
     former: Option<(Arc<PoolConfig>, Instant)>,
     new_blocks: u64,
     probes: u64,
     slots: [Option<Slot>; SLOTS],
     inspections: [Option<Inspection>; SLOTS],
-    /// Slots whose template might have been looked at.
+    /// Slots whose template could have been checked.
     candidates: u32,
     accepted: u64,
-    /// When the next sign of life is due, and how many there were.
+    /// When the next keep-alive is due, and how many there were.
     alive_at: Instant,
     signs: u64,
-    /// Splits that are due later, in the order in which they are.
+    /// Splits to be sent later, in order.
     delayed: VecDeque<(Instant, CoinbaserAnswer)>,
 }
 
@@ -125,7 +125,7 @@ impl Gateway {
             Ok(ToPool::Validation { slot, answer, .. }) => {
                 self.on_validation(slot, &answer, control, ledger, out)
             }
-            // Newer gateways may say more.
+            // Newer gateways may send more.
             Err(DecodeError::Kind(_)) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -181,7 +181,7 @@ impl Gateway {
         Ok(())
     }
 
-    /// Shows that the pool lives, if that is due.
+    /// Sends a keep-alive, if one is due.
     fn show_life(&mut self, now: PoolTime, control: &Control, out: &mut Vec<u8>) {
         if self.config.keepalive.is_zero() || now.instant < self.alive_at {
             return;
@@ -198,7 +198,7 @@ impl Gateway {
         }
     }
 
-    /// Sends the configuration, or what a fault makes of it.
+    /// Sends the configuration, or a faulty one.
     pub(super) fn configure(
         &mut self,
         control: &Control,
@@ -290,7 +290,7 @@ fn of_connection(config: &Arc<PoolConfig>, prime_ids: PrimeIds, number: u64) -> 
     }
 }
 
-/// Forges the frame that begins at `start`, if the pool is to do that.
+/// Forges the frame that begins at `start`, if that is the pool's fault.
 fn garble(control: &Control, start: usize, out: &mut [u8]) {
     if control.has(Fault::BadMac)
         && let Some(byte) = out.get_mut(start + HEADER_LEN)
@@ -299,9 +299,9 @@ fn garble(control: &Control, start: usize, out: &mut [u8]) {
     }
 }
 
-/// How long work of a former configuration is accepted.
+/// How long work on a former configuration is accepted.
 const CONFIG_GRACE: Duration = Duration::from_secs(30);
-/// One ping in so many signs of life.
+/// One in this many keep-alives is a ping.
 const SIGNS_PER_PING: u64 = 6;
-/// Splits that wait to be sent: a gateway asks for one at each template, so every second or slower.
+/// Delayed splits: a gateway requests one per template, so at most one a second.
 const DELAYED_MAX: usize = 256;

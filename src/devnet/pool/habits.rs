@@ -1,22 +1,22 @@
-//! What pools do differently from each other without being wrong. The default is as kind as a pool
-//! can be; `like_ocean` is what the protocol's author says of the pool that he runs.
+//! How pools differ from each other without being wrong. The default is as lenient as a pool can
+//! be; `like_ocean` is what the protocol's author says about his own pool.
 
 use std::time::Duration;
 
-/// How a pool treats its gateways. Unlike faults, all of these work side by side.
+/// How a pool treats its gateways. Unlike faults, all of these can be combined.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Habits {
     pub prime_ids: PrimeIds,
-    /// A split is good for the connection, the tip and the value that it was asked for, and for
-    /// nothing else. Without this, for whatever a gateway makes of its id.
+    /// A split is valid only for the connection, tip and value that it was requested for. Without
+    /// this, for anything that uses its id.
     pub bound_splits: bool,
-    /// A spot check that fails takes back what was accepted since the last good one.
+    /// A failed spot check takes back what was accepted since the last successful one.
     pub voids_unchecked: bool,
-    /// One share in so many is never answered, though it counts. 0: all are answered.
+    /// One share in this many is never answered, although it counts. 0: all are answered.
     pub unanswered_every: u32,
     /// Rejections do not repeat the target byte: it is 0xFF.
     pub blank_rejections: bool,
-    /// Every answer to a share has this status, whatever became of the share.
+    /// Every answer to a share has this status, regardless of the verdict.
     pub status: Option<u8>,
     pub coinbasers: Coinbasers,
 }
@@ -24,15 +24,15 @@ pub struct Habits {
 /// Where a gateway's prime id comes from.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum PrimeIds {
-    /// From the configuration, the same for all and for ever.
+    /// From the configuration, the same for everybody, forever.
     #[default]
     Kept,
-    /// Each new connection has one of its own, and work with another's is refused. What is
-    /// connected when a pool takes this up keeps the one that it has.
+    /// Each new connection gets its own, and work with another is refused. Connections that exist
+    /// when this is switched on keep theirs.
     PerConnection,
 }
 
-/// When a gateway gets the split that it asked for.
+/// When a gateway gets the split that it requested.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Coinbasers {
     #[default]
@@ -42,7 +42,7 @@ pub enum Coinbasers {
 }
 
 impl Habits {
-    /// As OCEAN's pool is said to be.
+    /// Like OCEAN's pool, as far as known.
     pub fn like_ocean() -> Self {
         Self {
             prime_ids: PrimeIds::PerConnection,
@@ -59,7 +59,7 @@ impl PrimeIds {
     pub(super) fn of_connection(self, kept: u32, nth: u64) -> u32 {
         match self {
             Self::Kept => kept,
-            // An odd step meets every number once before any twice. The rest does not matter.
+            // An odd step visits every number once before repeating. Nothing else matters.
             Self::PerConnection => {
                 let nth = u32::try_from(nth & u64::from(u32::MAX)).unwrap_or_default();
                 kept.wrapping_add(nth.wrapping_mul(PRIME_ID_STEP))

@@ -1,4 +1,4 @@
-//! Job validation: what the pool asks about a template, and whether the answers agree.
+//! Job validation: what the pool asks about a template, and whether the answers are consistent.
 
 use bitcoin::{Transaction, consensus::encode::deserialize, hashes::Hash};
 
@@ -19,7 +19,7 @@ pub(super) struct Inspection {
     step: Step,
     ids: Vec<[u8; 6]>,
     crosscheck: Option<[u8; 32]>,
-    /// What had been accepted unchecked when it began: what its good end vouches for.
+    /// What had been accepted unchecked when it began, and is confirmed if it succeeds.
     pub(super) unchecked: Unchecked,
 }
 
@@ -31,10 +31,10 @@ enum Step {
     Done,
 }
 
-/// What an answer comes to.
+/// The result of an answer.
 #[derive(Debug)]
 pub(super) enum Finding {
-    /// It was in order; perhaps there is another question.
+    /// It was right; there may be another question.
     Good(Option<ToGateway<'static>>),
     /// The gateway says that it cannot answer.
     Refused(ValidationError),
@@ -63,7 +63,7 @@ pub(super) enum Flaw {
 }
 
 impl Inspection {
-    /// Begins with the question for short ids.
+    /// Begins by asking for short ids.
     pub(super) fn start(
         slot: u8,
         plan: ValidationPlan,
@@ -74,12 +74,12 @@ impl Inspection {
         (inspection, ask(slot, Wanted::ShortIds, Vec::new()))
     }
 
-    /// True while there is a question without its answer.
+    /// True while a question is unanswered.
     pub(super) fn is_open(&self) -> bool {
         !matches!(self.step, Step::Done)
     }
 
-    /// Judges an answer, and says what to ask next.
+    /// Checks an answer, and returns what to ask next.
     pub(super) fn on_answer(
         &mut self,
         slot: u8,

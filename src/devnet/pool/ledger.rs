@@ -1,4 +1,4 @@
-//! What the whole pool remembers: accounts, shares, and of each gateway its splits and its tip.
+//! The pool's memory: accounts, shares, and each gateway's splits and tip.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -14,7 +14,7 @@ use crate::{
     work::{CoinbaserRequest, Hash256, PayoutOutput},
 };
 
-/// The moment at which something happens.
+/// When something happens, by both clocks.
 #[derive(Clone, Copy, Debug)]
 pub struct PoolTime {
     pub instant: Instant,
@@ -22,57 +22,57 @@ pub struct PoolTime {
     pub unix: u64,
 }
 
-/// Figures of a pool, as anybody may see them.
+/// A pool's public figures.
 #[derive(Clone, Debug, Default)]
 pub struct PoolStatsView {
     pub accepted: u64,
     pub rejected: u64,
     pub rejected_by: BTreeMap<ShareReason, u64>,
-    /// At most `USERS_MAX`; what is beyond goes to "(others)".
+    /// At most `USERS_MAX`; the rest is counted under "(others)".
     pub accepted_by_user: BTreeMap<String, u64>,
     /// By coinbase id; 0xFF is subsidy-only work.
     pub accepted_by_class: BTreeMap<u8, u64>,
-    /// Σ of what accepted shares were claimed to be worth.
+    /// Σ claimed difficulty of accepted shares.
     pub(crate) difficulty: f64,
-    /// Shares that meet the block target, refused ones too.
+    /// Shares that meet the block target, including refused ones.
     pub blocks: u64,
-    /// Shares flagged as blocks, and not flagged as what they are.
+    /// Shares flagged as blocks, and shares flagged wrongly.
     pub blocks_flagged: u64,
     pub blocks_misflagged: u64,
-    /// Shares received, whatever became of them, by the flags that they came with.
+    /// Shares received, whatever the verdict, by their flags.
     pub shares_by_flags: BTreeMap<u8, u64>,
-    /// Shares that were never answered, by habit.
+    /// Shares that were deliberately never answered.
     pub unanswered: u64,
-    /// Shares whose coinbase bears another prime id than its connection's.
+    /// Shares whose coinbase contains another prime id than their connection's.
     pub foreign_prime_ids: u64,
-    /// Coinbasers given out, and job contexts that use one for what it was not given for.
+    /// Coinbasers sent, and job contexts that misuse one.
     pub coinbasers: u64,
     pub splits_misused: MisusedSplits,
-    /// Accepted once, and taken back when a check failed.
+    /// Accepted first, and taken back when a check failed.
     pub(crate) voided: Unchecked,
     /// In the coinbase of the last accepted share: all outputs, and how many of the pool's splits.
     pub(crate) last_outputs: usize,
     pub(crate) last_splits: usize,
     /// The most splits that an accepted share's coinbase has paid.
     pub splits_max: usize,
-    /// Answers to job validations that agree with the job; of these, by form.
+    /// Answers to job validations that are consistent with the job; of these, by form.
     pub validations_ok: u64,
     pub validations_by_form: [u64; 3],
     pub validations_failed: u64,
     /// Answers with an error code.
     pub validations_refused: u64,
-    /// Answers to no question, among them those to probes.
+    /// Answers without a question, including those to probes.
     pub(crate) validations_unasked: u64,
     pub last_validation_failure: Option<String>,
     pub(crate) last_validation_refusal: Option<String>,
-    /// Connections now, and ever configured.
+    /// Current connections, and all that were ever configured.
     pub connections: usize,
     pub connected: u64,
-    /// How the last connection that ended badly ended.
+    /// How the last failed connection ended.
     pub(crate) last_close: Option<String>,
 }
 
-/// What of a coinbaser's purpose a job does not share.
+/// How a job differs from what its coinbaser was given for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Misuse {
     Connection,
@@ -84,14 +84,14 @@ impl Misuse {
     /// Of a share, where it matters.
     pub(super) fn reason(self) -> ShareReason {
         match self {
-            // On this connection, nobody has the id.
+            // No coinbaser on this connection has the id.
             Self::Connection => ShareReason::BAD_COINBASER_ID,
             Self::Tip | Self::Value => ShareReason::COINBASE_ID_MISMATCH,
         }
     }
 }
 
-/// How often coinbasers were used for other work than they were given for.
+/// How often coinbasers were misused.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct MisusedSplits {
     pub(crate) of_other_connection: u64,
@@ -113,11 +113,11 @@ impl MisusedSplits {
     }
 }
 
-/// Shares that were accepted while nobody had looked at their template.
+/// Shares that were accepted before their template was checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Unchecked {
     pub(crate) shares: u64,
-    /// Σ of what they were claimed to be worth.
+    /// Σ of their claimed difficulty.
     pub(crate) difficulty: f64,
 }
 
@@ -131,7 +131,7 @@ impl Unchecked {
         self.difficulty += other.difficulty;
     }
 
-    /// Takes out what has been vouched for; another check may have done so for a part of it.
+    /// Removes what was confirmed; another check may already have removed a part of it.
     pub(super) fn remove(&mut self, vouched: Self) {
         self.shares = self.shares.saturating_sub(vouched.shares);
         self.difficulty = (self.difficulty - vouched.difficulty).max(0.0);
@@ -139,7 +139,7 @@ impl Unchecked {
 }
 
 impl PoolStatsView {
-    /// True when the share that has just been booked is one of those that get no answer.
+    /// True if the share just booked is one that gets no answer.
     pub(super) fn leaves_out_an_answer(&mut self, habits: Habits) -> bool {
         let every = u64::from(habits.unanswered_every);
         let left_out = every != 0 && (self.accepted + self.rejected).is_multiple_of(every);
@@ -172,7 +172,7 @@ pub struct ShareRecord {
     pub unix: u64,
 }
 
-/// A message of a gateway, decrypted and without its signature, before anything was made of it.
+/// A gateway's message, decrypted and without its signature, before decoding.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Heard {
     /// Of the pool's connections, counted from 1.
@@ -181,7 +181,7 @@ pub struct Heard {
     pub plain: Box<[u8]>,
 }
 
-/// A split that was given out, and what for.
+/// A split that was sent, and what for.
 #[derive(Clone, Debug)]
 struct Issued {
     id: u8,
@@ -190,7 +190,7 @@ struct Issued {
     outputs: Arc<[PayoutOutput]>,
 }
 
-/// What a coinbaser id comes to in a job.
+/// What a coinbaser id means in a job.
 #[derive(Debug)]
 pub(super) enum Split {
     Right(Arc<[PayoutOutput]>),
@@ -206,7 +206,7 @@ pub struct Ledger {
     recent: VecDeque<ShareRecord>,
     blocks: VecDeque<ShareRecord>,
     gateways: HashMap<[u8; 32], Gateway>,
-    /// Which gateways there are, longest known first.
+    /// All gateways, longest known first.
     known: VecDeque<[u8; 32]>,
     seen: Seen,
     heard: VecDeque<Heard>,
@@ -214,7 +214,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Keeps the last `heard_max` messages of gateways as they are.
+    /// Keeps the last `heard_max` messages from gateways unchanged.
     pub(super) fn listening(heard_max: usize) -> Self {
         Self { heard_max, ..Self::default() }
     }
@@ -230,7 +230,7 @@ impl Ledger {
         }
     }
 
-    /// What gateways said last, oldest first.
+    /// The gateways' last messages, oldest first.
     pub(crate) fn heard(&self) -> impl Iterator<Item = &Heard> {
         self.heard.iter()
     }
@@ -249,7 +249,7 @@ impl Ledger {
         self.blocks.iter()
     }
 
-    /// What is remembered of the gateway with this long-term key, over its reconnections too.
+    /// What is remembered about the gateway with this long-term key, across reconnections.
     pub(super) fn gateway(&mut self, key: &[u8; 32]) -> &mut Gateway {
         if !self.gateways.contains_key(key) {
             self.known.push_back(*key);
@@ -262,7 +262,7 @@ impl Ledger {
         self.gateways.entry(*key).or_default()
     }
 
-    /// Remembers the hash of a good share; false when it was there already.
+    /// Remembers the hash of a valid share; false if it was already known.
     pub(super) fn insert(&mut self, hash: &Hash256) -> bool {
         self.seen.insert(hash)
     }
@@ -282,7 +282,7 @@ impl Ledger {
             }
             Err(reason) => {
                 stats.rejected += 1;
-                // The pool's own numbers, so few.
+                // These are the pool's own reasons, so there are few.
                 *stats.rejected_by.entry(reason).or_default() += 1;
             }
         }
@@ -294,16 +294,16 @@ impl Ledger {
     }
 }
 
-/// What the pool knows of one gateway.
+/// What the pool knows about one gateway.
 #[derive(Debug, Default)]
 pub(super) struct Gateway {
     /// The last id given to a coinbaser; 0 is nobody's.
     last_id: u8,
     issued: VecDeque<Issued>,
-    /// Accepted since the last check of a template that ended well.
+    /// Accepted since the last successful check of a template.
     pub(super) unchecked: Unchecked,
     tip: Option<Tip>,
-    /// Earlier tips, and since when they are none any more. Newest last.
+    /// Earlier tips, and since when they are outdated. Newest last.
     former: VecDeque<(Hash256, Instant)>,
 }
 
@@ -314,7 +314,7 @@ struct Tip {
 }
 
 impl Gateway {
-    /// Gives a split an id of its own.
+    /// Assigns an id to a split.
     pub(super) fn issue(
         &mut self,
         connection: u64,
@@ -327,8 +327,8 @@ impl Gateway {
         id
     }
 
-    /// The split with this id: that of the same connection and request if there is one, else the
-    /// newest. Id 0 is that of no split.
+    /// The split with this id: that of the same connection and request if there is one, or else the
+    /// newest. No split has id 0.
     pub(super) fn issued(&self, id: u8, connection: u64, request: CoinbaserRequest) -> Split {
         if id == 0 {
             return Split::Right(Arc::default());
@@ -351,14 +351,14 @@ impl Gateway {
         Split::Misused(misuse, Arc::clone(&newest.outputs))
     }
 
-    /// The gateway asks for a split of a block on `prevhash`: that is its tip.
+    /// The gateway requests a split for a block on `prevhash`, so that is its tip.
     pub(super) fn on_request(&mut self, prevhash: Hash256, now: Instant) {
         if self.tip.is_none_or(|tip| tip.prevhash != prevhash) {
             self.set_tip(Tip { prevhash, height: None }, now);
         }
     }
 
-    /// The gateway has a job on `prevhash` at `height`; perhaps an old one, sent again.
+    /// The gateway has a job on `prevhash` at `height`, perhaps an old one sent again.
     pub(super) fn on_job(&mut self, prevhash: Hash256, height: u32, now: Instant) {
         match &mut self.tip {
             None => self.set_tip(Tip { prevhash, height: Some(height) }, now),
@@ -367,7 +367,7 @@ impl Gateway {
             Some(tip) if tip.height.is_some_and(|known| height >= known) => {
                 self.set_tip(Tip { prevhash, height: Some(height) }, now);
             }
-            // It may be older or newer than the tip, so nothing speaks against it for a while.
+            // It may be older or newer than the tip, so it is accepted for a while.
             Some(_) => push_bounded(&mut self.former, (prevhash, now), FORMER_MAX),
         }
     }
@@ -379,7 +379,7 @@ impl Gateway {
         }
     }
 
-    /// True when work on `prevhash` has been pointless for longer than `STALE_GRACE`.
+    /// True if work on `prevhash` has been stale for longer than `STALE_GRACE`.
     pub(super) fn is_stale(&self, prevhash: &Hash256, now: Instant) -> bool {
         if self.tip.is_none_or(|tip| tip.prevhash == *prevhash) {
             return false;
@@ -389,7 +389,7 @@ impl Gateway {
     }
 }
 
-/// Hashes of good shares, whoever sent them: at least the last `SEEN_MAX`.
+/// Hashes of valid shares, whoever sent them: at least the last `SEEN_MAX`.
 #[derive(Debug, Default)]
 struct Seen {
     newer: FxHashSet<u64>,
@@ -398,7 +398,7 @@ struct Seen {
 
 impl Seen {
     fn insert(&mut self, hash: &Hash256) -> bool {
-        // 64 of the hash's bits, from where no difficulty makes zeros.
+        // 64 bits of the hash, from a part that no difficulty forces to zero.
         let mut bytes = [0; 8];
         bytes.copy_from_slice(&hash.0[..8]);
         let fingerprint = u64::from_le_bytes(bytes);
@@ -425,7 +425,7 @@ const USERS_MAX: usize = 10_000;
 const RECENT_MAX: usize = 4096;
 const BLOCKS_MAX: usize = 1024;
 const GATEWAYS_MAX: usize = 1024;
-/// All ids that a byte can say, but 0.
+/// All ids that fit into a byte, except 0.
 const ISSUED_MAX: usize = 255;
 const FORMER_MAX: usize = 64;
 const SEEN_MAX: usize = 1 << 18;

@@ -1,8 +1,8 @@
 //! A DATUM pool for development: the pool's side of the protocol, strict with shares, and able to
 //! misbehave on request. `session.rs` is sans-IO; `conn.rs` has the sockets.
 //!
-//! Not here: anything about the protocol's bytes, which `datum` writes and reads for both sides;
-//! anything about money. Accounts live as long as the process.
+//! Not here: the protocol's encoding, which `datum` does for both sides; anything about money.
+//! Accounts live as long as the process.
 
 mod check;
 mod cli;

@@ -1,4 +1,4 @@
-//! What a devnet pool is told to be: its terms, its habits, and the faults it is to show.
+//! A devnet pool's options: its terms, its habits, and the faults it should have.
 
 use std::time::Duration;
 
@@ -8,19 +8,18 @@ use crate::{
     work::Difficulty,
 };
 
-/// How a pool is started.
+/// The options that a pool is started with.
 #[derive(Clone, Debug, Default)]
 pub struct PoolOptions {
-    /// Long-term keys; made anew when there are none.
+    /// Long-term keys; generated if there are none.
     pub identity: Option<Identity>,
     pub config: PoolConfig,
     pub habits: Habits,
-    /// How many of the gateways' last messages are kept as they are, for tests that take them to
-    /// pieces.
+    /// How many of the gateways' last messages are kept unchanged, for tests that inspect them.
     pub messages_kept: usize,
 }
 
-/// The terms of a pool. They can change while it runs, and then every gateway is told.
+/// A pool's terms. They can change while it runs, and then every gateway is told.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PoolConfig {
     /// Primary tag of coinbases; at most `TAG_MAX` bytes count.
@@ -28,44 +27,44 @@ pub struct PoolConfig {
     /// scriptPubKey that gets what no split claims.
     pub script: Vec<u8>,
     pub prime_id: u32,
-    /// As it is sent. 0 for none: then shares below difficulty 1 come with target byte 0.
+    /// As sent. 0 for none: then shares below difficulty 1 come with target byte 0.
     pub min_difficulty: u64,
-    /// What target byte 0 must be worth when `min_difficulty` is 0. None: nothing.
+    /// The difficulty that target byte 0 stands for when `min_difficulty` is 0. None: any.
     pub share_floor: Option<Difficulty>,
-    /// A share that meets the block target needs no other work: for gateways that know nothing
-    /// below difficulty 1, on regtest, where every second hash is a block.
+    /// A share that meets the block target needs no other difficulty: for gateways without
+    /// difficulties below 1, on regtest, where every second hash is a block.
     pub blocks_suffice: bool,
     pub motd: String,
     pub splits: Vec<Split>,
     /// The pool's own weight, alongside those of `splits`.
     pub own_weight: u64,
     pub validation: ValidationPlan,
-    /// Between texts that tell a gateway that the pool is alive. Zero: none.
+    /// The interval of keep-alive texts. Zero: none.
     pub keepalive: Duration,
 }
 
-/// One of those whom a coinbase pays, and how much in proportion.
+/// One recipient of a coinbase, and its proportion.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Split {
     pub script: Vec<u8>,
     pub(crate) weight: u64,
 }
 
-/// Which templates a pool looks at.
+/// Which templates a pool checks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ValidationPlan {
-    /// One in so many job slots, 0 for none.
+    /// One in this many job slots; 0: none.
     pub every: u32,
-    /// Transactions asked for by index, when a template has as many.
+    /// How many transactions to request by index, if a template has as many.
     pub sample: u16,
-    /// Ask for all transactions, too.
+    /// Also request all transactions.
     pub full: bool,
 }
 
-/// What a pool does wrong, on purpose, until told otherwise.
+/// What a pool does wrong on purpose, until told otherwise.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Fault {
-    /// The response bears another key's signature.
+    /// The response is signed with another key.
     BadResponseSignature,
     /// The response repeats keys that are not the gateway's.
     WrongEcho,
@@ -73,21 +72,21 @@ pub enum Fault {
     BadMac,
     TruncatedConfiguration,
     UnsignedConfiguration,
-    /// The first output pays more than there is.
+    /// The first output pays more than the block's value.
     OverpayingCoinbaser,
-    /// The length says more than there is.
+    /// The length is larger than the message.
     LyingCoinbaser,
     /// Scripts of one byte.
     ImpossibleScripts,
     /// Coinbasers are never answered.
     SilentCoinbaser,
-    /// Coinbasers of a value that nobody asked for.
+    /// Coinbasers for a value that was not requested.
     UnaskedCoinbaser,
-    /// Nothing at all is said from now on, on new connections not even a response.
+    /// Nothing is sent any more, on new connections not even a response.
     Silence,
-    /// Shares are counted, never answered.
+    /// Shares are counted, but never answered.
     SilentShares,
-    /// The connection ends when a share comes, which counts, but is not answered.
+    /// The connection ends when a share arrives, which is counted but not answered.
     DisconnectOnShare,
     /// Every share is refused.
     RejectShares,
@@ -105,17 +104,17 @@ pub struct Probe {
     pub indexes: Vec<u16>,
 }
 
-/// What the pool's owner wants, as connections see it. Counters tell that something was asked anew.
+/// The owner's commands, as connections see them. Counters show that something was requested again.
 #[derive(Clone, Debug)]
 pub struct Control {
     pub config: std::sync::Arc<PoolConfig>,
     pub habits: Habits,
     pub fault: Option<Fault>,
-    /// Times that gateways were told to look for a block.
+    /// How often gateways were told to check for a block.
     pub new_blocks: u64,
-    /// Times that all connections were cut.
+    /// How often all connections were dropped.
     pub cuts: u64,
-    /// Numbered, so that the same one can be asked twice.
+    /// Numbered, so that the same one can be requested twice.
     pub(crate) probe: Option<(u64, Probe)>,
 }
 
@@ -131,7 +130,7 @@ impl Control {
 }
 
 impl PoolConfig {
-    /// `count` splits to made-up scripts of the kinds that real pools pay.
+    /// `count` splits to made-up scripts of the types that real pools pay.
     pub fn sample_splits(count: u8) -> Vec<Split> {
         let split = |n: u8| {
             let script = match n % 3 {
@@ -144,7 +143,7 @@ impl PoolConfig {
         (0..count).map(split).collect()
     }
 
-    /// The least target byte of a share.
+    /// The smallest target byte of a share.
     pub(super) fn target_byte_min(&self) -> u8 {
         let power = self.min_difficulty.checked_next_power_of_two();
         let exponent = power.map_or(64, u64::trailing_zeros);
@@ -162,7 +161,7 @@ impl Default for PoolConfig {
             min_difficulty: 0,
             share_floor: None,
             blocks_suffice: false,
-            motd: "a pool that pays in coins of no value".to_owned(),
+            motd: "a pool that pays in worthless coins".to_owned(),
             splits: Self::sample_splits(20),
             own_weight: 10,
             validation: ValidationPlan::default(),
@@ -177,5 +176,5 @@ impl Default for ValidationPlan {
     }
 }
 
-/// What a coinbase has room for after the secondary tag's end.
+/// How much room a coinbase has for the tag.
 pub(super) const TAG_MAX: usize = 85;

@@ -1,4 +1,4 @@
-//! One gateway's connection as the pool sees it: bytes in, bytes out. Knows no socket and no clock.
+//! The pool's side of one gateway's connection: bytes in, bytes out. Without socket or clock.
 
 use std::{
     sync::Arc,
@@ -23,21 +23,21 @@ pub struct PoolSession {
     identity: Arc<Identity>,
     rng: StdRng,
     stage: Stage,
-    /// HELLO must be here by then.
+    /// HELLO must have arrived by then.
     hello_by: Instant,
-    /// How many cuts there were when this connection began.
+    /// How often all connections had been dropped when this one began.
     cuts: u64,
 }
 
 enum Stage {
     Hello(Inbox),
     Open(Box<Gateway>),
-    /// After HELLO, with nothing to say to it: a fault.
+    /// After HELLO, without answering it: a fault.
     Mute,
 }
 
 impl PoolSession {
-    /// `seed`: of everything random about this connection.
+    /// `seed`: for everything random about this connection.
     pub fn new(identity: Arc<Identity>, seed: u64, now: PoolTime, control: &Control) -> Self {
         Self {
             identity,
@@ -48,7 +48,7 @@ impl PoolSession {
         }
     }
 
-    /// Takes what came from the gateway, and appends the answers.
+    /// Takes bytes from the gateway, and appends the answers.
     pub fn on_bytes(
         &mut self,
         bytes: &[u8],
@@ -77,7 +77,7 @@ impl PoolSession {
         }
     }
 
-    /// Does what the owner wants by now.
+    /// Carries out the owner's commands.
     pub fn on_control(
         &mut self,
         now: PoolTime,
@@ -171,7 +171,7 @@ pub enum PoolClose {
     OnPurpose,
 }
 
-/// A gateway says HELLO as soon as it is connected.
+/// A gateway sends HELLO as soon as it is connected.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// What the C gateway shows.
 const MOTD_MAX: usize = 511;

@@ -1,4 +1,4 @@
-//! Coinbasers: who gets how much of a block, and the ways to get it wrong on purpose.
+//! Coinbasers: who gets how much of a block, and ways to get it wrong on purpose.
 
 use super::options::{Fault, PoolConfig};
 use crate::{datum::message::CoinbaserMessage, work::PayoutOutput};
@@ -18,7 +18,7 @@ pub(super) fn divide(value: u64, config: &PoolConfig) -> Vec<PayoutOutput> {
     outputs.take(OUTPUTS_MAX).collect()
 }
 
-/// A coinbaser as its bytes, right or as `fault` would have it.
+/// A coinbaser's bytes, correct or with `fault`.
 #[derive(Debug)]
 pub(super) struct CoinbaserAnswer {
     pub(super) value: u64,
@@ -52,9 +52,9 @@ impl CoinbaserAnswer {
     }
 }
 
-/// Of a coinbaser; more the gateway does not read.
+/// The maximum of a coinbaser; the gateway reads no more.
 const OUTPUTS_MAX: usize = 512;
-/// How much longer than it is a lying coinbaser says it is.
+/// By how much a lying coinbaser overstates its length.
 const LIE: u32 = 1000;
 
 #[cfg(test)]

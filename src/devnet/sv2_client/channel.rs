@@ -1,4 +1,4 @@
-//! A channel as its miner knows it: which jobs wait, and what the next one is mined with.
+//! A channel from the miner's side: which jobs wait, and with what the next one is mined.
 
 use std::sync::Arc;
 
@@ -14,13 +14,13 @@ use crate::{
     work::{Hash256, Nbits, Target, VERSION_ROLLING_MASK},
 };
 
-/// What may be rolled, and thus which messages come.
+/// What may be rolled, and so which messages are used.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::devnet) enum Kind {
-    /// Nonce, time and version. `group_jobs`: the channel's group may be given one extended job
-    /// for all of its channels.
+    /// Nonce, time and version. `group_jobs`: the channel's group may get one extended job for all
+    /// of its channels.
     Standard { group_jobs: bool },
-    /// A part of the extranonce too.
+    /// Also a part of the extranonce.
     Extended,
 }
 
@@ -33,16 +33,16 @@ pub(super) struct Channel {
     group: Option<u32>,
     rolls_versions: bool,
     extranonce_prefix: Vec<u8>,
-    /// Bytes of extranonce that we roll.
+    /// How many bytes of extranonce we roll.
     extranonce_size: usize,
-    /// Holds for jobs that begin from now on.
+    /// Applies to jobs that begin from now on.
     pub(super) target: Target,
     tip: Option<Tip>,
     /// Jobs that wait for their `SetNewPrevHash`, the oldest first.
     future: Vec<Waiting>,
 }
 
-/// What the server said in answer to our request.
+/// The server's answer to our request.
 #[derive(Debug)]
 pub(super) struct Opened<'a> {
     pub(super) id: u32,
@@ -59,7 +59,7 @@ struct Tip {
     min_ntime: u32,
 }
 
-/// A job whose block before, and thus whose time, is not known yet.
+/// A job whose previous block, and so whose time, is not known yet.
 #[derive(Debug)]
 struct Waiting {
     id: u32,
@@ -175,7 +175,7 @@ impl Channel {
         self.take(waiting, job.min_ntime)
     }
 
-    /// Begins the future job that the message names; forgets all others.
+    /// Begins the future job that the message names, and forgets all others.
     pub(super) fn on_prevhash(
         &mut self,
         message: &SetNewPrevHash,
@@ -195,7 +195,7 @@ impl Channel {
         Ok(Begin { has_waited, ..self.begin(waiting, tip, min_ntime, true) })
     }
 
-    /// Holds for later jobs.
+    /// Applies to later jobs.
     pub(super) fn on_prefix(&mut self, prefix: &[u8]) -> Result<(), String> {
         if prefix.len() != self.extranonce_prefix.len() {
             return Err(format!(
@@ -258,7 +258,7 @@ impl Channel {
         };
         let tip = self.tip.ok_or_else(|| format!("job {id} before any SetNewPrevHash"))?;
         if min_ntime < tip.min_ntime {
-            return Err(format!("job {id} may be mined from before its block's least time"));
+            return Err(format!("job {id} begins before its block's minimum time"));
         }
         Ok(Some(self.begin(waiting, tip, min_ntime, false)))
     }
@@ -291,5 +291,5 @@ impl Channel {
 
 /// The protocol's limit for prefix and rolled part together.
 const EXTRANONCE_LEN_MAX: usize = 32;
-/// What a Bitaxe keeps. Of more, the oldest are forgotten.
+/// As many as a Bitaxe keeps; with more, the oldest are forgotten.
 const FUTURE_JOBS_MAX: usize = 8;

@@ -24,7 +24,7 @@ pub(in crate::devnet) enum Sv2LinkError {
 
 pub(in crate::devnet) struct Sv2Link {
     phase: Phase,
-    /// Of a payload; what is longer ends the connection.
+    /// The longest payload; a longer one ends the connection.
     payload_len_max: usize,
     /// Frames that are not sealed yet.
     plain: Vec<u8>,
@@ -35,13 +35,13 @@ enum Phase {
     Handshake(Option<Initiator>),
     Open {
         transport: Transport,
-        /// The header of a frame whose payload is not here yet.
+        /// The header of a frame whose payload has not arrived yet.
         header: Option<Header>,
     },
 }
 
 impl Sv2Link {
-    /// Appends our key to `out`. With an authority, only servers that it certifies will do.
+    /// Appends our key to `out`. With an authority, only servers certified by it are accepted.
     pub(in crate::devnet) fn open(
         authority: Option<AuthorityPublicKey>,
         payload_len_max: usize,
@@ -100,7 +100,7 @@ impl Sv2Link {
         Ok(())
     }
 
-    /// Takes all whole frames from `input`, and gives each to `on_frame` with its header.
+    /// Takes all whole frames from `input`, and passes each to `on_frame` with its header.
     fn read<E: From<Sv2LinkError>>(
         &mut self,
         input: &mut BytesMut,

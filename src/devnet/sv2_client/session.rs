@@ -19,7 +19,7 @@ use crate::{
     work::Target,
 };
 
-/// Why a connection is of no use any more.
+/// Why a connection has to end.
 #[derive(Debug, Error)]
 pub(in crate::devnet) enum Sv2ClientClose {
     #[error(transparent)]
@@ -107,7 +107,7 @@ pub(in crate::devnet) struct Sv2Client {
 type Heard = Result<(), Sv2ClientClose>;
 
 impl Sv2Client {
-    /// What we ask for: nothing.
+    /// The flags that we request: none.
     pub(in crate::devnet) const EXTENSIONS: Extensions = Extensions { worker_hashrate: false };
 
     /// Opens the conversation.
@@ -196,7 +196,7 @@ impl Sv2Client {
         }
     }
 
-    /// What only comes when there is a channel, and what is not for us.
+    /// Messages that only come when there is a channel, and those that are not for us.
     fn on_channel_message(
         &mut self,
         message: &ServerMessage<'_>,
@@ -255,7 +255,7 @@ impl Sv2Client {
                 let channel = self.own(error.channel_id)?;
                 on_event(Event::Refused { channel, error })?;
             }
-            // For requests that we never make, or not for us: to be ignored.
+            // Answers to requests that we never make, or not for us: ignored.
             _ => {}
         }
         Ok(())

@@ -1,5 +1,5 @@
-//! The NodeAPI's socket: connects, listens, and connects again. Nothing depends on it: while it is
-//! away, tips come over RPC.
+//! The NodeAPI's socket: connects, listens, and reconnects. Nothing depends on it: while it is
+//! down, tips come over RPC.
 
 use std::{
     path::Path,
@@ -27,7 +27,7 @@ use crate::{
     node::{BlvmConfig, TipHint, TipHintSource, tip_hint::look_soon},
 };
 
-/// The NodeAPI and whoever listens to it.
+/// The NodeAPI and its listeners.
 pub(crate) struct NodeApi {
     pub(crate) node: Arc<str>,
     pub(crate) config: BlvmConfig,
@@ -43,11 +43,14 @@ pub(crate) struct NodeApi {
 enum ApiError {
     #[error("cannot connect ({0})")]
     Connect(std::io::Error),
-    #[error("the connection broke ({0})")]
+    #[error("the connection was lost ({0})")]
     Io(#[from] std::io::Error),
     #[error("the node closed the connection")]
     Closed,
-    #[error("no answer within {0:?}: another module may be connected, and the node takes one")]
+    #[error(
+        "no answer within {0:?}: another module may be connected, and the node accepts only \
+             one"
+    )]
     Handshake(Duration),
     #[error("no answer within {0:?}")]
     Silent(Duration),
@@ -56,7 +59,7 @@ enum ApiError {
 }
 
 impl NodeApi {
-    /// Listens for as long as it is not dropped.
+    /// Listens until it is dropped.
     pub(crate) async fn run(mut self) {
         let Some(socket) = self.config.nodeapi_socket.clone() else { return };
         let mut is_said = false;
@@ -70,7 +73,8 @@ impl NodeApi {
                 debug!(%node, %socket, %error, "the NodeAPI is still unavailable");
             }
             is_said = true;
-            // The node hears of a lost connection here, and perhaps of its own end.
+            // The template task is told of a lost connection, and may notice that the node has
+            // stopped.
             look_soon(&self.hints, TipHintSource::NodeApi);
             sleep(RETRY).await;
         }
@@ -128,7 +132,7 @@ impl NodeApi {
         }
     }
 
-    /// One template a tip is enough for a check, and it costs the node as much as one for mining.
+    /// One template per tip is enough for a check, and it costs the node as much as one for mining.
     fn is_new_tip(&self, talk: &mut Conversation) -> bool {
         let prevhash = self.templates.borrow().as_ref().map(|template| template.prevhash);
         let is_new = prevhash.is_some() && prevhash != talk.checked;
@@ -157,7 +161,8 @@ impl NodeApi {
             NodeApiMessage::Event(event) => {
                 debug!(%node, ?event, "NodeAPI: event");
                 match event {
-                    // Disconnected blocks come before those that replace them: the tip is asked.
+                    // Disconnected blocks are reported before those that replace them, so the tip
+                    // is requested.
                     Event::BlockDisconnected { .. } => self.hint(None),
                     Event::NewBlock { hash, .. }
                     | Event::BlockMined { hash, .. }
@@ -175,7 +180,8 @@ impl NodeApi {
                         warn!(
                             %node, what,
                             "the node's NodeAPI and RPC contradict each other about the next \
-                             block; mining goes by RPC: see the node's log, and tell its makers"
+                             block; RPC is used for mining: see the node's log, and report it to \
+                             its developers"
                         );
                     }
                     Some(what) => debug!(%node, what, "NodeAPI: its template contradicts RPC's"),
@@ -185,7 +191,7 @@ impl NodeApi {
                 debug!(%node, ?ask, reason, "NodeAPI: refused")
             }
             NodeApiMessage::Unreadable { ask, error } => {
-                // Another version's layout: what is understood goes on.
+                // Another version's layout: whatever is understood is still used.
                 talk.checks &= ask != NodeApiRequest::BlockTemplate;
                 warn!(%node, ?ask, %error, "NodeAPI: unreadable answer; carrying on without it");
             }
@@ -199,11 +205,11 @@ impl NodeApi {
     }
 }
 
-/// What is known of one conversation.
+/// What is known in one session.
 #[derive(Default)]
 struct Conversation {
     is_welcome: bool,
-    /// Templates are held against those of RPC.
+    /// Templates are compared with those from RPC.
     checks: bool,
     tip: Option<crate::work::Hash256>,
     checked: Option<crate::work::Hash256>,
@@ -212,10 +218,10 @@ struct Conversation {
 
 const MODULE_NAME: &str = "gatewayd";
 /// The node answers within microseconds, and allows 100 calls a second. Its own wait over RPC
-/// looks every 500 ms.
+/// checks every 500 ms.
 const POLL: Duration = Duration::from_millis(100);
 const RETRY: Duration = Duration::from_secs(5);
 const CONNECT_MAX: Duration = Duration::from_secs(2);
-/// A template of a large mempool may take so long, with all other answers behind it.
+/// A template from a large mempool may take this long, with all other answers behind it.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 const READ_LEN: usize = 64 * 1024;

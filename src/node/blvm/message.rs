@@ -1,13 +1,14 @@
 //! The messages of blvm-node's NodeAPI that mining needs, in both of its layouts. Pure.
 //!
-//! blvm-node says nothing of the layout: enum tags moved when 0.1.56 put a variant into the middle
-//! of its lists, and the template's target changed its type with a crate of another version. So
-//! what may be either is tried both ways, and only what leaves no byte over is believed.
+//! blvm-node does not say which layout it uses: enum tags moved when 0.1.56 inserted variants in
+//! the middle of its lists, and the template's target changed its type with the version of a crate.
+//! So whatever is ambiguous is decoded both ways, and only a decoding that leaves no byte over is
+//! accepted.
 
 use super::wire::{Reader, WireError, Writer};
 use crate::work::{Hash256, Template, printable};
 
-/// Which tags the node's enums have.
+/// Which enum tags the node uses.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Layout {
     /// 0.1.5 to 0.1.55.
@@ -17,7 +18,7 @@ pub enum Layout {
 }
 
 impl Layout {
-    /// By the version that the handshake tells; one that cannot be read is a newer one.
+    /// By the version in the handshake; one that cannot be parsed counts as newer.
     pub(super) fn of(version: &str) -> Self {
         let mut numbers = version.split(['.', '-', '+']).map(|part| part.parse::<u32>().ok());
         let mut number = || numbers.next().flatten();
@@ -28,7 +29,7 @@ impl Layout {
         }
     }
 
-    /// Of GetBlockTemplate, as message type and as payload.
+    /// The tags of GetBlockTemplate, as message type and as payload.
     const fn template_request(self) -> u32 {
         if matches!(self, Self::A) { 49 } else { 50 }
     }
@@ -38,7 +39,7 @@ impl Layout {
     }
 }
 
-/// What can be asked. All but the template have the same tags in both layouts.
+/// The possible requests. All except the template have the same tags in both layouts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum NodeApiRequest {
     Handshake,
@@ -48,14 +49,14 @@ pub enum NodeApiRequest {
     BlockTemplate,
 }
 
-/// Who says so in the handshake.
+/// Our name in the handshake.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Identity<'a> {
     pub(super) module_id: &'a str,
     pub(super) module_name: &'a str,
 }
 
-/// Appends the frame that asks `ask`.
+/// Appends the frame with the request `ask`.
 pub(super) fn append(
     ask: NodeApiRequest,
     correlation_id: u64,
@@ -82,14 +83,14 @@ pub(super) fn append(
         NodeApiRequest::BlockTemplate => {
             let tag = layout.template_request();
             let rules = request.u32(tag).u32(tag).u64(1).text("segwit");
-            // No script for the coinbase, and an address that anybody may spend from: of the
-            // answer, only what does not depend on them is looked at.
+            // No script for the coinbase, and an address that anybody can spend from: only parts of
+            // the answer that do not depend on them are used.
             rules.flag(false).flag(true).text("hex:51").end();
         }
     }
 }
 
-/// A message of the node's.
+/// A message from the node.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Incoming<'a> {
     Response {
@@ -97,11 +98,11 @@ pub(super) enum Incoming<'a> {
         body: Reader<'a>,
     },
     Event(Event),
-    /// Not for us: events that were not asked for, calls of other modules.
+    /// Not for us: events that were not subscribed to, calls of other modules.
     Ignored,
 }
 
-/// News of the chain.
+/// The chain has changed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Event {
     NewBlock { hash: Hash256, height: u64 },
@@ -144,15 +145,15 @@ fn event(mut body: Reader<'_>) -> Result<Option<Event>, WireError> {
     Ok(Some(event))
 }
 
-/// A call's result; the error is the node's own words.
+/// A call's result; the error is in the node's own words.
 pub(super) fn answer<'a, T>(
     mut body: Reader<'a>,
     payload: impl Fn(u32, &mut Reader<'a>) -> Result<T, WireError>,
 ) -> Result<Result<T, String>, WireError> {
     if !body.flag()? {
-        // What a refusal carries besides its reason does not matter.
+        // Whatever else a refusal contains does not matter.
         return Ok(Err(
-            printable(refusal(body).unwrap_or("it does not say why"), WORDS_LEN_MAX).into_owned()
+            printable(refusal(body).unwrap_or("no reason given"), WORDS_LEN_MAX).into_owned()
         ));
     }
     if !body.flag()? {
@@ -185,7 +186,7 @@ pub(super) fn subscribed(tag: u32, _body: &mut Reader<'_>) -> Result<(), WireErr
     if tag == 8 { Ok(()) } else { Err(WireError::Other) }
 }
 
-/// What the node says about its chain, as far as all its versions say the same.
+/// What the node says about its chain, as far as all its versions have in common.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ChainInfo {
     pub(super) tip: Hash256,
@@ -193,7 +194,7 @@ pub struct ChainInfo {
     pub(super) is_synced: bool,
 }
 
-/// `widths` are those of difficulty and chain work: they changed.
+/// `widths` are the widths of difficulty and chain work, which have changed.
 pub(super) fn chain_info(
     widths: (usize, usize),
 ) -> impl Fn(u32, &mut Reader<'_>) -> Result<ChainInfo, WireError> {
@@ -208,11 +209,11 @@ pub(super) fn chain_info(
     }
 }
 
-/// Those that are known: f64 and u64 today; u32 and u128 elsewhere.
+/// The known widths: f64 and u64 today; u32 and u128 in other versions.
 pub(super) const CHAIN_INFO_WIDTHS: [(usize, usize); 4] = [(8, 8), (4, 8), (8, 16), (4, 16)];
 
-/// The node's template, as far as it can be held against another one. It has no witnesses, so it
-/// cannot be mined on.
+/// The node's template, as far as it can be compared with another one. It has no witnesses, so it
+/// cannot be mined.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ApiTemplate {
     pub(super) prevhash: Hash256,
@@ -223,12 +224,12 @@ pub struct ApiTemplate {
     pub(super) txids: Vec<Hash256>,
 }
 
-/// How the template's target is written.
+/// How the template's target is encoded.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Target {
     /// 64 hex digits: blvm-consensus since 0.1.66.
     Text,
-    /// A number of 16 bytes: up to 0.1.61.
+    /// A 16-byte number: up to 0.1.61.
     Number,
 }
 
@@ -305,8 +306,7 @@ fn put_size(raw: &mut Vec<u8>, size: usize) {
 }
 
 impl ApiTemplate {
-    /// Where it contradicts a template of the same tip; none when it does not, or is of another
-    /// tip.
+    /// How it contradicts a template on the same tip; none if it does not, or is on another tip.
     pub(super) fn contradicts(&self, other: &Expected) -> Option<String> {
         if self.prevhash != other.prevhash {
             return None;
@@ -317,7 +317,8 @@ impl ApiTemplate {
         if self.bits != u64::from(other.nbits) {
             return Some(format!("bits {:08x} against {:08x}", self.bits, other.nbits));
         }
-        // The mempool goes on between two calls: values can be compared for the same transactions.
+        // The mempool changes between two calls: values can only be compared for the same
+        // transactions.
         if self.txids == other.txids && u64::try_from(self.value) != Ok(other.coinbase_value) {
             return Some(format!("a coinbase of {} against {}", self.value, other.coinbase_value));
         }
@@ -325,7 +326,7 @@ impl ApiTemplate {
     }
 }
 
-/// What the NodeAPI's template should agree with: the one that came over RPC.
+/// The template from RPC, which the NodeAPI's should agree with.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Expected {
     pub(crate) prevhash: Hash256,
@@ -347,12 +348,12 @@ impl Expected {
     }
 }
 
-/// Of a refusal.
+/// The tag of a refusal.
 const WORDS_LEN_MAX: usize = 300;
 const REQUEST: u32 = 0;
 const RESPONSE: u32 = 1;
 const EVENT: u32 = 2;
-/// NewBlock, BlockDisconnected, ChainReorg, BlockMined, BlockTemplateUpdated: never moved so far.
+/// NewBlock, BlockDisconnected, ChainReorg, BlockMined, BlockTemplateUpdated: unchanged so far.
 const EVENTS: [u32; 5] = [0, 2, 3, 12, 13];
 /// Version, two counts, lock time.
 const TRANSACTION_LEN_MIN: usize = 32;

@@ -189,7 +189,7 @@ fn refusals_have_words() {
     let read = |bytes: Bytes| answer(Reader::new(&bytes.0), chain_tip);
     let refused = Bytes::default().u8(0).u8(0).u8(1).text("permission denied");
     assert_eq!(read(refused), Ok(Err("permission denied".into())));
-    assert_eq!(read(Bytes::default().u8(0)), Ok(Err("it does not say why".into())));
+    assert_eq!(read(Bytes::default().u8(0)), Ok(Err("no reason given".into())));
     // Success with nothing in it, and the answer to something else.
     assert_eq!(read(Bytes::default().u8(1).u8(0).u8(0)), Err(WireError::Other));
     assert_eq!(read(Bytes::default().u8(1).u8(1).u32(6).u64(0).u8(0)), Err(WireError::Other));

@@ -1,9 +1,9 @@
 //! blvm-node's dialect.
 //!
-//! Two layers: the NodeAPI (`session`, `message`, `wire`; a Unix socket, held by `conn`) tells tips and
-//! is a second opinion; JSON-RPC (`rpc`) gives the work. The NodeAPI's own templates have no
-//! witnesses, and it cannot take blocks: on the day that it can, `rpc::full_template` changes, and
-//! `blocks::verdict::submit_to_blvm`.
+//! Two layers: the NodeAPI (`session`, `message`, `wire`; a Unix socket, owned by `conn`) announces
+//! tips and is a second opinion; JSON-RPC (`rpc`) provides the work. The NodeAPI's own templates
+//! have no witnesses, and it cannot accept blocks: when it can, `rpc::full_template` and
+//! `blocks::verdict::submit_to_blvm` will change.
 
 pub(crate) mod conn;
 pub(crate) mod message;

@@ -20,7 +20,7 @@ use crate::{
     work::Hash256,
 };
 
-/// The node's best block. Its `confirmations` are those of a second ago, so they are not believed.
+/// The node's best block. Its `confirmations` are a second old, so they are not used.
 pub(crate) async fn tip_header(
     client: &mut RpcClient,
     hash: Hash256,
@@ -28,7 +28,7 @@ pub(crate) async fn tip_header(
     let header = rpc::header(client, hash).await;
     match header {
         Ok(header) => Ok(header.map(|header| Header { confirmations: 1, ..header })),
-        // It knows the block already, but not yet its place.
+        // It already knows the block, but not yet its place in the chain.
         Err(NodeError::Rpc(RpcError::Node { message, .. })) => {
             debug!(%hash, %message, "the node has no header for its tip yet");
             Ok(None)
@@ -37,7 +37,7 @@ pub(crate) async fn tip_header(
     }
 }
 
-/// A template with all that mining needs. The only place that knows where it comes from.
+/// A template with everything that mining needs. The only place that knows where it comes from.
 pub(crate) async fn full_template(
     client: &mut RpcClient,
     source: Arc<str>,
@@ -62,25 +62,25 @@ pub(crate) async fn full_template(
     spawn_blocking(parse).await.map_err(|_| NodeError::Answer("template"))?
 }
 
-/// Bytes of transactions in a block that a request of `limit` bytes can carry: two hex digits a
-/// byte, with room for the call, the header and the largest coinbase.
+/// How many bytes of transactions fit into a request of `limit` bytes: two hex digits per byte,
+/// leaving room for the call, the header and the largest coinbase.
 fn transactions_within(limit: usize) -> usize {
     (limit / 2).saturating_sub(COINBASE_ROOM)
 }
 
-/// Waits until the node has a new block, or for [`WAIT`]; gives its tip.
+/// Waits until the node has a new block, or for [`WAIT`]; returns its tip.
 pub(crate) async fn wait_for_new_block(client: &mut RpcClient) -> Result<Hash256, NodeError> {
     #[derive(Deserialize)]
     struct Tip<'a> {
         hash: &'a str,
     }
-    // Seconds, where Bitcoin Core has milliseconds.
+    // Seconds, unlike Bitcoin Core's milliseconds.
     let answer = client.call("waitfornewblock", [WAIT.as_secs()], WAIT + QUICK_MAX).await?;
     let tip: Tip<'_> = answer.parse()?;
     Hash256::from_display_hex(tip.hash).ok_or(NodeError::Answer("new block"))
 }
 
-/// The height of a block that the node has a place for; its error says when it has none.
+/// The height of a block that is in the node's chain; the error says if it is not.
 pub(crate) async fn block_height(client: &mut RpcClient, hash: Hash256) -> Result<u32, RpcError> {
     #[derive(Deserialize)]
     struct Place {
@@ -90,7 +90,7 @@ pub(crate) async fn block_height(client: &mut RpcClient, hash: Hash256) -> Resul
     Ok(answer.parse::<Place>()?.height)
 }
 
-/// The block that the node has at this height.
+/// The node's block at this height.
 pub(crate) async fn block_at(client: &mut RpcClient, height: u32) -> Result<String, RpcError> {
     client.call("getblockhash", [height], BLOCK_LIMITS).await?.parse()
 }
@@ -103,27 +103,27 @@ pub(crate) async fn tip_hash(client: &mut RpcClient) -> Result<String, RpcError>
     client.call("getbestblockhash", NO_PARAMS, BLOCK_LIMITS).await?.parse()
 }
 
-/// The longest request that the node takes, in bytes; none: any block fits into one.
+/// The longest request that the node accepts, in bytes; none: any block fits.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct RequestMax(pub(crate) Option<usize>);
 
 impl RequestMax {
-    /// Until it is known.
+    /// Measures until it is known.
     pub(crate) const DEFAULT: Self = Self(Some(REQUEST_DEFAULT));
 }
 
-/// None: any block fits. Else the bytes of the longest request that is known to be taken.
+/// None: any block fits. Otherwise the length of the longest request known to be accepted.
 pub(crate) async fn longest_request(node: &NodeConfig) -> Result<Option<usize>, RpcError> {
     if takes(node, REQUEST_FULL).await? {
         return Ok(None);
     }
-    // A node's default: more is nowhere in between.
+    // A node's default: no other limit in between is common.
     let is_default = takes(node, REQUEST_DEFAULT).await?;
     Ok(Some(if is_default { REQUEST_DEFAULT } else { REQUEST_LEAST }))
 }
 
-/// Tries a harmless request of `length` bytes, on a connection of its own: a node that refuses it
-/// may close it.
+/// Tries a harmless request of `length` bytes on a separate connection, which a node that refuses
+/// it may close.
 async fn takes(node: &NodeConfig, length: usize) -> Result<bool, RpcError> {
     let mut client = RpcClient::new(node, Purpose::Templates);
     let padding = length.saturating_sub(CALL_LEN);
@@ -132,7 +132,8 @@ async fn takes(node: &NodeConfig, length: usize) -> Result<bool, RpcError> {
         Ok(_) => Ok(true),
         Err(RpcError::Http { status: TOO_LONG, .. }) => Ok(false),
         Err(broken @ RpcError::Io { .. }) => {
-            // A refusal while the request was on its way, or the node's end: a short one tells.
+            // Either a refusal while the request was being sent, or the node has stopped: a short
+            // request tells which.
             match client.call("getbestblockhash", NO_PARAMS, QUICK_MAX).await {
                 Ok(_) => Ok(false),
                 Err(_) => Err(broken),
@@ -143,7 +144,7 @@ async fn takes(node: &NodeConfig, length: usize) -> Result<bool, RpcError> {
 }
 
 const QUICK_MAX: Duration = Duration::from_secs(5);
-/// A template of a full mempool on a slow machine; without a checkpoint the node reads all coins.
+/// A template from a full mempool on a slow machine; without a checkpoint the node reads all coins.
 const TEMPLATE_MAX: Duration = Duration::from_secs(30);
 pub(crate) const WAIT: Duration = Duration::from_secs(10);
 const PROBE_MAX: Duration = Duration::from_secs(30);
@@ -151,9 +152,9 @@ const PROBE_MAX: Duration = Duration::from_secs(30);
 const REQUEST_FULL: usize = 8_100_000;
 /// blvm-node's limit when nothing is set.
 const REQUEST_DEFAULT: usize = 1 << 20;
-/// Any node takes this.
+/// Any node accepts this.
 const REQUEST_LEAST: usize = 128 * 1024;
-/// Of a call without its parameters.
+/// The length of a call without its parameters.
 const CALL_LEN: usize = 64;
-/// The largest coinbase has 16 kB; some for the call and the header.
+/// The largest coinbase has 16 kB; the rest is for the call and the header.
 const COINBASE_ROOM: usize = 20_000;

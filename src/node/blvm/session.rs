@@ -1,4 +1,4 @@
-//! One conversation with blvm-node's NodeAPI: bytes in, bytes and news out. Pure.
+//! One session with blvm-node's NodeAPI: bytes in, bytes and events out. Pure.
 
 use std::collections::VecDeque;
 
@@ -14,7 +14,7 @@ use crate::work::{Hash256, printable};
 /// What the node said.
 #[derive(Debug, Eq, PartialEq)]
 pub enum NodeApiMessage {
-    /// It takes us as a module; this is its version, and what that means for messages.
+    /// It accepts us as a module; this is its version, and the message layout that follows from it.
     Welcome {
         version: String,
         layout: Layout,
@@ -24,42 +24,42 @@ pub enum NodeApiMessage {
     Info(ChainInfo),
     Template(Box<ApiTemplate>),
     Event(Event),
-    /// It will not do this, for this reason.
+    /// It refuses this request, for this reason.
     Refused {
         ask: NodeApiRequest,
         reason: String,
     },
-    /// Its answer cannot be read, in no layout that is known.
+    /// Its answer cannot be decoded in any known layout.
     Unreadable {
         ask: NodeApiRequest,
         error: WireError,
     },
 }
 
-/// Why a conversation must end.
+/// Why a session must end.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum NodeApiError {
-    #[error("its message does not parse: {0}")]
+    #[error("its message cannot be parsed: {0}")]
     Wire(#[from] WireError),
     #[error("it refuses us as a module: {0}")]
     Refused(String),
-    #[error("it answers what was not asked")]
+    #[error("it sends an answer that was not asked for")]
     Unasked,
 }
 
-/// Our side of the conversation.
+/// Our side of the session.
 #[derive(Debug)]
 pub struct NodeApiSession {
     identity: (Box<str>, Box<str>),
     layout: Layout,
     frames: Frames,
-    /// Asked and not answered, oldest first.
+    /// Unanswered requests, oldest first.
     asked: VecDeque<(u64, NodeApiRequest)>,
     next_id: u64,
 }
 
 impl NodeApiSession {
-    /// Begins with the handshake, which goes into `out`.
+    /// Starts with the handshake, which is appended to `out`.
     pub fn new(module_id: &str, module_name: &str, out: &mut Vec<u8>) -> Self {
         let mut client = Self {
             identity: (module_id.into(), module_name.into()),
@@ -72,7 +72,7 @@ impl NodeApiSession {
         client
     }
 
-    /// Asks, unless the same is asked already or the node is behind with its answers.
+    /// Sends a request, unless the same one is pending or the node is behind with its answers.
     pub fn ask(&mut self, ask: NodeApiRequest, out: &mut Vec<u8>) {
         if self.asked.len() >= ASKED_MAX || self.asked.iter().any(|(_, asked)| *asked == ask) {
             return;
@@ -89,7 +89,7 @@ impl NodeApiSession {
         !self.asked.is_empty()
     }
 
-    /// Takes what came in; appends what it says to `said`, and answers to `out`.
+    /// Takes received bytes; appends what the node said to `said`, and our answers to `out`.
     pub fn on_bytes(
         &mut self,
         bytes: &[u8],
@@ -155,7 +155,7 @@ impl NodeApiSession {
         Ok(NodeApiMessage::Welcome { version, layout: self.layout })
     }
 
-    /// The version says the layout, but a node that was patched may be of neither.
+    /// The version tells the layout, but a patched node may use neither.
     fn on_template(
         &mut self,
         body: Reader<'_>,
@@ -175,7 +175,7 @@ impl NodeApiSession {
     }
 }
 
-/// The first reading that leaves nothing over; else what was wrong with the most likely one.
+/// The first decoding that leaves nothing over, or else what was wrong with the most likely one.
 fn first_good<T, F: FnOnce() -> Result<T, WireError>>(
     tries: impl IntoIterator<Item = F>,
 ) -> Result<T, WireError> {
@@ -189,7 +189,7 @@ fn first_good<T, F: FnOnce() -> Result<T, WireError>>(
     Err(first.unwrap_or(WireError::Other))
 }
 
-/// As many as there are kinds of questions.
+/// As many as there are kinds of requests.
 const ASKED_MAX: usize = 8;
 const VERSION_LEN_MAX: usize = 40;
 

@@ -1,11 +1,11 @@
-//! bincode 1 as blvm-node's modules speak it, and the frames around it. Pure.
+//! bincode 1 as blvm-node's modules use it, and the frames around it. Pure.
 //!
-//! Numbers are little-endian and of fixed width, lengths have 8 bytes, enum tags 4; a frame is its
-//! length in 4 bytes, big-endian, and a message.
+//! Numbers are little-endian and of fixed width, lengths have 8 bytes, enum tags 4; a frame is a
+//! 4-byte big-endian length and a message.
 
 use crate::work::Hash256;
 
-/// Why a message cannot be read.
+/// Why a message cannot be decoded.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum WireError {
     #[error("it ends too early")]
@@ -16,7 +16,7 @@ pub enum WireError {
     Flag,
     #[error("a text is not UTF-8")]
     Text,
-    #[error("a length is beyond any block's")]
+    #[error("a length is larger than any block's")]
     Length,
     #[error("it is not the answer to what was asked")]
     Other,
@@ -53,7 +53,7 @@ impl<'a> Reader<'a> {
         self.array().map(u64::from_le_bytes)
     }
 
-    /// A number of 8 bytes where the protocol has 4.
+    /// An 8-byte number that must fit into 4 bytes.
     pub(super) fn u64_as_u32(&mut self) -> Result<u32, WireError> {
         u32::try_from(self.u64()?).map_err(|_| WireError::Length)
     }
@@ -62,7 +62,7 @@ impl<'a> Reader<'a> {
         self.array().map(i64::from_le_bytes)
     }
 
-    /// In the order that hashes are computed in.
+    /// In the internal byte order of hashes.
     pub(super) fn hash(&mut self) -> Result<Hash256, WireError> {
         self.array().map(Hash256)
     }
@@ -84,7 +84,8 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(self.bytes()?).map_err(|_| WireError::Text)
     }
 
-    /// How many elements follow, each of at least `size` bytes: so a lie about it costs nothing.
+    /// How many elements follow, each of at least `size` bytes, so that a false count allocates
+    /// nothing.
     pub(super) fn count(&mut self, size: usize) -> Result<usize, WireError> {
         let count = usize::try_from(self.u64()?).map_err(|_| WireError::Length)?;
         let needed = count.checked_mul(size).ok_or(WireError::Length)?;
@@ -132,7 +133,7 @@ impl<'a> Writer<'a> {
         self
     }
 
-    /// Ends the frame: what is written here is far below a frame's 4 GB.
+    /// Ends the frame: what is written here is far below a frame's limit of 4 GB.
     pub(super) fn end(self) {
         let length = self.out.len() - self.start - HEAD_LEN;
         let head = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
@@ -142,7 +143,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Cuts what comes in into frames.
+/// Splits received bytes into frames.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
     buffer: Vec<u8>,
@@ -172,6 +173,6 @@ impl Frames {
 }
 
 const HEAD_LEN: usize = 4;
-/// A template of a full block: 4 MB without witnesses, and at most as much for bincode's wide
-/// numbers, twice over. The node itself goes up to 40 MiB, for calls that are not made here.
+/// A template for a full block: 4 MB without witnesses, and at most as much again for bincode's
+/// wide numbers, times two. The node itself allows 40 MiB, for calls that are not made here.
 const FRAME_LEN_MAX: usize = 16 << 20;

@@ -1,4 +1,4 @@
-//! Fetches templates on request, and which of those that do is asked for one.
+//! Fetches templates on request, with two fetchers.
 
 use std::sync::Arc;
 
@@ -16,14 +16,14 @@ use crate::{
     },
 };
 
-/// Two, so that what is on its way of an old tip keeps no template of a new one waiting.
+/// Two fetchers, so that an old tip's template that is on its way does not delay a new tip's.
 #[derive(Debug, Default)]
 pub(super) struct Fetchers([Fetcher; 2]);
 
 #[derive(Debug, Default)]
 struct Fetcher {
     requests: watch::Sender<Request>,
-    /// The last one that was answered.
+    /// The last request that was answered.
     done: Request,
 }
 
@@ -34,7 +34,7 @@ impl Fetcher {
 }
 
 impl Fetchers {
-    /// Where each of them hears what is asked.
+    /// Each fetcher's channel for requests.
     pub(super) fn subscribe(&self) -> impl Iterator<Item = watch::Receiver<Request>> {
         self.0.iter().map(|fetcher| fetcher.requests.subscribe())
     }
@@ -44,7 +44,7 @@ impl Fetchers {
         self.0.iter().all(Fetcher::is_idle)
     }
 
-    /// Asks the one that has nothing to do, or else the second one, which then comes to it next.
+    /// Asks the idle fetcher, or else the second one, which then does it next.
     pub(super) fn request(&self, generation: u64) -> Request {
         let lane = usize::from(!self.0[0].is_idle());
         let requests = &self.0[lane].requests;
@@ -61,7 +61,7 @@ impl Fetchers {
     }
 }
 
-/// Asks for a template whenever `requests` changes. Ends at the first error.
+/// Fetches a template whenever `requests` changes. Ends at the first error.
 pub(super) async fn fetch_on_request(
     mut client: RpcClient,
     source: Arc<str>,

@@ -1,5 +1,5 @@
-//! What is asked of a node when a session with it begins: who it is, and on which chain. And what
-//! its errors mean for its state.
+//! What a node is asked when a session with it begins: what it is, and on which chain. And what its
+//! errors mean for its state.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use crate::{
     work::Template,
 };
 
-/// Asks, and says what is new; an error where the node has no work for SHA-256 miners.
+/// Asks the node, and logs what is new; an error if it has no work for SHA-256 miners.
 pub(super) async fn meet(
     client: &mut RpcClient,
     node: &NodeConfig,
@@ -41,7 +41,7 @@ pub(super) async fn meet(
     Ok((info, fork))
 }
 
-/// What the node said of its fork before; none where another one answers by now.
+/// What the node said about its fork before; none if it may be another node now.
 pub(in crate::template) fn known_fork(info: &NodeInfo, outlet: &Outlet) -> Option<Fork> {
     let before = outlet.status();
     let is_same =
@@ -49,8 +49,8 @@ pub(in crate::template) fn known_fork(info: &NodeInfo, outlet: &Outlet) -> Optio
     before.fork.filter(|_| is_same)
 }
 
-/// Sees whether the node came back on another network, so fast that nobody noticed it was away.
-/// `connections`: of the client, when it was last asked.
+/// Checks whether the node came back on another network, so quickly that its absence was not
+/// noticed. `connections`: the client's count when it was last asked.
 pub(super) async fn see_move(
     client: &mut RpcClient,
     connections: &mut u32,
@@ -64,8 +64,8 @@ pub(super) async fn see_move(
     if now == network { Ok(()) } else { Err(NodeError::Moved(now)) }
 }
 
-/// Says which other chain the node goes to; an error where it is there. A node that does not tell
-/// goes where it went when it did.
+/// Records which other chain the node will change to; an error if it already has. If the node does
+/// not tell, its last answer is kept.
 pub(super) fn see_fork(
     fork: Told<Option<Fork>>,
     known: Option<Fork>,
@@ -83,7 +83,7 @@ pub(super) fn see_fork(
     Ok(())
 }
 
-/// An error where the tip is no more, or the last that is, of the chain of SHA-256 miners.
+/// An error if the tip, or the block after it, is not on the chain of SHA-256 miners.
 pub(super) fn see_side(fork: Option<Fork>, tip: &Header, outlet: &Outlet) -> Result<(), NodeError> {
     let is_over = tip.is_foreign || fork.is_some_and(|fork| fork.takes(tip.height + 1));
     if tip.confirmations != 1 || !is_over {
@@ -117,12 +117,12 @@ pub(in crate::template) fn state_after(error: &NodeError) -> NodeState {
     }
 }
 
-/// A wrong password does not heal by itself, and each try is a line in the node's log.
+/// A wrong password does not fix itself, and each attempt is a line in the node's log.
 pub(in crate::template) fn is_refused_password(error: &NodeError) -> bool {
     matches!(error, NodeError::Rpc(RpcError::Unauthorized("user or password")))
 }
 
-/// Sees whether the node publishes what is listened to.
+/// Checks whether the node publishes what we subscribe to.
 async fn see_publisher(
     client: &mut RpcClient,
     outlet: &Outlet,
@@ -131,7 +131,7 @@ async fn see_publisher(
     match rpc::publishes_blocks(client).await? {
         Told::Yes(false) => say_deaf(NO_PUBLISHER, outlet, node_log),
         Told::Unknown => say_deaf(NO_ZMQ, outlet, node_log),
-        // What was seen of it before goes on.
+        // What was observed before still counts.
         Told::Forbidden | Told::Later => {}
         Told::Yes(true) => {
             let is_over = |why: &&str| [NO_PUBLISHER, NO_ZMQ].contains(why);
@@ -144,7 +144,7 @@ async fn see_publisher(
     Ok(())
 }
 
-/// Says that no news will come by ZeroMQ, and why.
+/// Records that ZeroMQ will not announce blocks, and why.
 fn say_deaf(why: &'static str, outlet: &Outlet, node_log: &mut NodeLog) {
     node_log.deaf(why);
     if outlet.status().zmq_trouble.as_deref() != Some(why) {
@@ -152,27 +152,27 @@ fn say_deaf(why: &'static str, outlet: &Outlet, node_log: &mut NodeLog) {
     }
 }
 
-/// Notes a new block, told of by whoever it was.
+/// Records a new block, whoever announced it.
 pub(super) fn told_of_block(silence: Option<&mut ZmqSilence>, by: TipHintSource) {
     if let Some(silence) = silence.filter(|_| by != TipHintSource::Zmq) {
         silence.block(now());
     }
 }
 
-/// Says so where blocks come and ZeroMQ tells of none.
+/// Logs it if blocks arrive but ZeroMQ announces none.
 pub(super) fn see_silence(
     silence: Option<&mut ZmqSilence>,
     outlet: &Outlet,
     node_log: &mut NodeLog,
 ) {
-    // Where more is known already, that it is silent is none.
+    // If a more precise reason is known, its silence adds nothing.
     let is_known = outlet.status().zmq_trouble.is_some_and(|why| *why != *SILENT);
     if !is_known && silence.is_some_and(|silence| silence.is_deaf(now())) {
         say_deaf(SILENT, outlet, node_log);
     }
 }
 
-/// Notes news by ZeroMQ; says that they come after all.
+/// Records an announcement by ZeroMQ; logs that it works after all.
 pub(super) fn heard(silence: Option<&mut ZmqSilence>, outlet: &Outlet, node_log: &mut NodeLog) {
     if let Some(silence) = silence {
         silence.heard();
@@ -183,23 +183,23 @@ pub(super) fn heard(silence: Option<&mut ZmqSilence>, outlet: &Outlet, node_log:
     }
 }
 
-/// True when the limits of its node may be why a template holds so little.
+/// True if the node's limits may be why a template contains so little.
 pub(super) fn is_light(template: &Template) -> bool {
     template.total_weight < template.limits.weight / 2
 }
 
-/// None where there are no easy blocks, or they are there already.
+/// None if there are no blocks of minimum difficulty, or they are already possible.
 pub(super) fn easy_at(tip: &Header, network: Network) -> Option<Instant> {
     let wait_s = header::easy_from(tip, network)?.checked_sub(unix_seconds())?;
     Some(Instant::now() + Duration::from_secs(wait_s.into()))
 }
 
-const NO_PUBLISHER: &str = "the node publishes no hashblock: set zmqpubhashblock to the address of \
-                            zmq_hashblock in its bitcoin.conf and restart it, or empty zmq_hashblock";
-/// Why, where the node does not even know what could be published.
-const NO_ZMQ: &str = "the node was built without ZeroMQ: empty zmq_hashblock (waiting for blocks over \
-                      RPC is about as quick), or run a build that has it";
-/// Why, where blocks are all that tells.
-const SILENT: &str = "blocks came, and nothing of them from zmq_hashblock: see whether \
-                                 that is the address of this node's zmqpubhashblock (bitcoin-cli \
-                                 getzmqnotifications)";
+const NO_PUBLISHER: &str = "the node does not publish hashblock: set zmqpubhashblock in its \
+                            bitcoin.conf to the address in zmq_hashblock and restart it, or leave \
+                            zmq_hashblock empty";
+/// The reason if the node does not know ZeroMQ at all.
+const NO_ZMQ: &str = "the node was built without ZeroMQ: leave zmq_hashblock empty (waiting for \
+                      blocks over RPC is about as quick), or run a build that has it";
+/// The reason if the only sign is that blocks arrive.
+const SILENT: &str = "blocks arrived, but zmq_hashblock announced none of them: check that it is \
+                      the address of this node's zmqpubhashblock (bitcoin-cli getzmqnotifications)";

@@ -1,4 +1,4 @@
-//! Templates from Bitcoin Core, Knots and whatever speaks their RPC.
+//! Templates from Bitcoin Core, Knots and anything else with their RPC.
 //!
 //! ```text
 //!  zmq ---------.
@@ -6,8 +6,8 @@
 //!   poll) ------'               |  ^                                               ^
 //!  notices, slow poll ----------'  '---- fetchers: getblocktemplate ---------------'
 //! ```
-//! Each arrow into the node has a connection of its own, so that none waits for another, and the
-//! task waits for no answer; one more asks for signs of life.
+//! Each arrow into the node has its own connection, so that none waits for another, and the task
+//! waits for no answer; one more connection probes whether the node is alive.
 
 mod fetch;
 pub(super) mod meet;

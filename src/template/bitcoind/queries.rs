@@ -1,5 +1,5 @@
-//! What is asked of a node besides templates: one call at a time on a connection of its own, so that
-//! an answer that is long on its way keeps nothing else waiting.
+//! What a node is asked besides templates: one call at a time on a separate connection, so that a
+//! slow answer delays nothing else.
 
 use bitcoin::Network;
 use tokio::{sync::mpsc, task::JoinSet};
@@ -20,20 +20,20 @@ use crate::{
 pub(super) enum Query {
     Tip(TipQuery),
     Header(Hash256, TipQuery),
-    /// What waits in the mempool, besides a template of this weight.
+    /// The size of the mempool, for a template of this weight.
     Mempool(u32),
     Info,
-    /// Which other chain it goes to.
+    /// Which other chain it will change to.
     Fork,
 }
 
-/// What a question about the tip came from.
+/// What caused a query about the tip.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TipQuery {
     pub(super) hint: TipHint,
-    /// Tips of before the question are no news afterwards.
+    /// Tips known before the query are not new afterwards.
     pub(super) generation: u64,
-    /// How often to ask again where the answer is no tip.
+    /// How often to ask again if the answer is not the tip.
     pub(super) tries: usize,
 }
 
@@ -53,21 +53,21 @@ pub(super) enum QueryResult {
     Fork(Told<Option<Fork>>),
 }
 
-/// Who is asked.
+/// Where queries go.
 pub(super) struct QueryTasks {
     tips: mpsc::Sender<Query>,
     headers: mpsc::Sender<Query>,
     is_tip_asked: bool,
-    /// What came after the question that is on its way.
+    /// What came up after the query that is on its way.
     again: Option<TipQuery>,
-    /// The block whose header is asked for.
+    /// The block whose header is being requested.
     header_asked: Option<Hash256>,
-    /// And the one that comes next: the latest of all that came meanwhile.
+    /// The next one: the latest of those that came up meanwhile.
     header_next: Option<(Hash256, TipQuery)>,
 }
 
 impl QueryTasks {
-    /// Starts those who answer, each with a client of its own.
+    /// Starts the tasks that answer, each with its own client.
     pub(super) fn spawn(
         (client, second): (RpcClient, RpcClient),
         network: Network,
@@ -88,7 +88,7 @@ impl QueryTasks {
         }
     }
 
-    /// Asks for the tip. An answer on its way will do for a poll, not for news.
+    /// Asks for the tip. A pending answer is enough for a poll, but not for a new hint.
     pub(super) fn ask_tip(&mut self, look: TipQuery) {
         if !self.is_tip_asked {
             self.is_tip_asked = self.tips.try_send(Query::Tip(look)).is_ok();
@@ -97,7 +97,7 @@ impl QueryTasks {
         }
     }
 
-    /// An answer about the tip is here; gives what is to be asked after it.
+    /// An answer about the tip has arrived; returns what to ask next.
     pub(super) fn on_tip(&mut self) -> Option<TipQuery> {
         self.is_tip_asked = false;
         self.again.take()
@@ -111,14 +111,14 @@ impl QueryTasks {
         }
     }
 
-    /// A header is asked for, of this block or of any.
+    /// Whether a header is being requested, of this block or of any.
     pub(super) fn is_asking(&self, hash: Option<Hash256>) -> bool {
         let next = self.header_next.map(|(next, _)| next);
         let is_it = |asked: Hash256| hash.is_none_or(|hash| hash == asked);
         self.header_asked.is_some_and(is_it) || next.is_some_and(is_it)
     }
 
-    /// An answer about a header is here, and what it means is known.
+    /// An answer about a header has arrived and was handled.
     pub(super) fn on_header(&mut self, generation: u64) {
         self.header_asked = None;
         if let Some((hash, look)) = self.header_next.take() {
@@ -126,13 +126,13 @@ impl QueryTasks {
         }
     }
 
-    /// Asks what can wait, and is left out where too much is asked already.
+    /// Asks something that can wait; skipped if too much is pending already.
     pub(super) fn ask_aside(&self, question: Query) {
         let _ = self.tips.try_send(question);
     }
 }
 
-/// Answers one question after another. Ends at the first error.
+/// Answers one query after another. Ends at the first error.
 async fn answer(
     mut client: RpcClient,
     network: Network,
@@ -142,7 +142,7 @@ async fn answer(
     let mut connections = client.connections();
     while let Some(question) = questions.recv().await {
         let answer = match ask(&mut client, network, question).await {
-            // On a new connection there may be another node.
+            // A new connection may be to another node.
             Ok(answer @ QueryResult::Tip(..)) => {
                 see_move(&mut client, &mut connections, network).await.map(|()| answer)
             }
@@ -173,5 +173,5 @@ async fn ask(
 
 /// How often to follow a tip that changes while it is asked about.
 const TRIES: usize = 3;
-/// Beside the one that is being answered.
+/// Besides the one being answered.
 pub(in crate::template) const QUESTIONS_MAX: usize = 2;

@@ -1,4 +1,4 @@
-//! The life of one node as a source: connect, serve, lose it, connect again.
+//! One node as a source: connect, serve, lose it, reconnect.
 
 use std::{sync::Arc, time::Duration};
 
@@ -41,7 +41,7 @@ use crate::{
     work::{Hash256, Template},
 };
 
-/// Serves for ever; whoever runs it drops it.
+/// Serves forever; it ends by being dropped.
 pub(super) async fn run(
     node: NodeConfig,
     (mut refresh, allowed): (Refresh, RulesWatch),
@@ -68,31 +68,31 @@ pub(super) async fn run(
             Err(error) => error,
         };
         if error.forbids_work() {
-            // The next header would be made into work that the node refuses.
+            // From the next header we would make work that the node refuses.
             learned = None;
         }
         say_down(&outlet, &error);
         node_log.lost(&error);
         let is_lasting = is_refused_password(&error) || error.forbids_work();
         let wait_now = if is_lasting { WAIT_REFUSED } else { wait };
-        // A notice is a sign of life: try at once.
+        // A notice is a sign of life: retry at once.
         let _ = timeout(wait_now, notices.next()).await;
         wait = (wait * 2).min(WAIT_MAX);
     }
 }
 
-/// A time during which the node answers. It waits for news only, never for an answer.
+/// A period in which the node answers. It only waits for events, never for an answer.
 struct Session<'a> {
     outlet: &'a Outlet,
     node: Arc<str>,
     network: Network,
-    /// What it said of the chain that it goes to.
+    /// What the node said about the chain that it will change to.
     fork: Told<Option<Fork>>,
-    /// Of ZeroMQ, where it is listened to.
+    /// Watches ZeroMQ, if it is subscribed to.
     silence: Option<ZmqSilence>,
     progress: Progress,
     has_published: bool,
-    /// The tip came with its template, which says less than its header.
+    /// The tip is known from its template, which tells less than its header.
     header_wanted: bool,
     refresh: Interval,
     refresh_news: &'a mut Refresh,
@@ -106,15 +106,15 @@ struct Session<'a> {
     wait_from: watch::Sender<WaitFrom>,
     is_waiting: watch::Receiver<bool>,
     zmq: ZmqWatch,
-    /// When a template is asked for on a block whose header takes long.
+    /// When to request a template on a block whose header takes long.
     template_due: Option<(Instant, Hash256)>,
-    /// The block on which a template was asked for ahead of its header.
+    /// The block for which a template was requested ahead of its header.
     asked_ahead: Option<(Hash256, Request)>,
-    /// When the node's templates get easy: for the next block, on a test network.
+    /// When the next block may have minimum difficulty, on a test network.
     easy_at: Option<Instant>,
-    /// The hint that led to the template now asked for.
+    /// The hint that led to the pending template request.
     hinted_at: Option<std::time::Instant>,
-    /// The weight of the last template, if it is so little that something may be wrong.
+    /// The weight of the last template, if it is suspiciously low.
     thin: Option<u32>,
     /// Ends with the session.
     _helpers: JoinSet<()>,
@@ -202,7 +202,7 @@ impl<'a> Session<'a> {
     async fn serve(&mut self, notices: &mut Notices, node_log: &mut NodeLog) -> NodeError {
         loop {
             tokio::select! {
-                // What has come in counts before what is to be asked.
+                // Answers are handled before new requests are made.
                 biased;
                 Some(fetched) = self.fetched.recv() => match fetched {
                     Ok(fetched) => self.on_fetched(fetched, node_log),
@@ -235,11 +235,11 @@ impl<'a> Session<'a> {
     }
 
     fn on_refresh(&mut self) {
-        // One that is on its way is as good.
+        // One that is on its way is just as good.
         if self.fetchers.are_idle() {
             let _ = self.request_template();
         }
-        // Sees whether the initial block download has ended.
+        // Checks whether the initial block download has ended.
         if self.has_published && self.outlet.status().is_in_initial_download {
             self.queries.ask_aside(Query::Info);
         }
@@ -267,17 +267,17 @@ impl<'a> Session<'a> {
             self.zmq.on_hint(hint.tip);
             heard(self.silence.as_mut(), self.outlet, node_log);
         }
-        // Whoever gave notice may know of a block before the node does.
+        // Whoever sent the notice may know of a block before the node does.
         self.look(TipQuery::new(hint), hint.from != TipHintSource::Notice);
     }
 
-    /// Asks for the header of the block that may be a new tip, or for the tip's hash first.
-    /// `is_known`: the node itself has named the block.
+    /// Requests the header of the block that may be a new tip, or the tip's hash first. `is_known`:
+    /// the node itself has named the block.
     fn look(&mut self, look: TipQuery, is_known: bool) {
         let look = TipQuery { generation: self.progress.generation(), ..look };
         let Some(tip) = look.hint.tip else { return self.queries.ask_tip(look) };
         let is_worked_on = self.progress.tip() == Some(tip);
-        // What more there is to know of the tip that is worked on can wait for a poll.
+        // Anything more about the current tip can wait for a poll.
         let is_enough = is_worked_on && (!self.header_wanted || self.queries.is_asking(None));
         if is_enough || self.queries.is_asking(Some(tip)) {
             return;
@@ -322,10 +322,10 @@ impl<'a> Session<'a> {
         look: TipQuery,
     ) -> Result<(), NodeError> {
         self.template_due = self.template_due.filter(|(_, tip)| *tip != hash);
-        // An answer of before the tip that is known by now is no news.
+        // An answer from before the tip that is known by now is outdated.
         let is_late =
             look.generation != self.progress.generation() && self.progress.tip() != Some(hash);
-        // An unknown block is no error: the hint came from somebody else, or too early.
+        // An unknown block is not an error: the hint came from somebody else, or too early.
         let Some(header) = header.filter(|_| !is_late) else {
             self.look_again(look);
             return Ok(());
@@ -344,7 +344,7 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Unless the tip changes faster than it can be asked for; the next hint will tell then.
+    /// Unless the tip changes faster than it can be requested; then the next hint will tell.
     fn look_again(&mut self, look: TipQuery) {
         if let Some(tries) = look.tries.checked_sub(1) {
             self.look(TipQuery { hint: TipHint { tip: None, ..look.hint }, tries, ..look }, true);
@@ -395,12 +395,12 @@ impl<'a> Session<'a> {
         self.answered();
         self.outlet.update(|status| status.template_fetch = Some(took));
         let prevhash = parsed.template.prevhash;
-        // If the node knew nothing of that block yet, its header asks for another template.
+        // If the node did not know that block yet, its header will request another template.
         self.asked_ahead =
             self.asked_ahead.filter(|(tip, ahead)| *ahead != request || *tip == prevhash);
         self.template_due = self.template_due.filter(|(_, tip)| *tip != prevhash);
         match self.progress.on_full(&parsed.template, request.generation) {
-            // The news of the tip asked for another one, unless this was to be that.
+            // The new tip has requested another one, unless this was it.
             FullNews::Outdated => {
                 if self.fetchers.are_idle() {
                     let _ = self.request_template();
@@ -410,7 +410,7 @@ impl<'a> Session<'a> {
                 let (template, longpollid) = (parsed.template, parsed.longpollid);
                 node_log.cut(parsed.cut);
                 node_log.unmet(&parsed.unmet);
-                // Asked about between templates, not in the way of one.
+                // Asked between templates, so as not to delay one.
                 self.thin = is_light(&template).then_some(template.total_weight);
                 self.publish(template, longpollid, is_new_tip, node_log);
             }
@@ -453,7 +453,7 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Shows what is wrong with the node's ZeroMQ.
+/// Puts what is wrong with the node's ZeroMQ into its status.
 fn on_zmq_fault(outlet: Outlet) -> impl Fn(Arc<str>) {
     move |why| outlet.update(|status| status.zmq_trouble = Some(why))
 }
@@ -469,29 +469,30 @@ pub(in crate::template) fn micros(since: std::time::Instant) -> u64 {
     u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Ticks `after`, then each `period`; a late tick moves the following ones.
+/// Ticks `after`, then each `period`; a late tick delays the following ones.
 pub(in crate::template) fn ticks(after: Duration, period: Duration) -> Interval {
     let mut ticks = interval_at(Instant::now() + after, period.max(PERIOD_MIN));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
 }
 
-/// Waits between tries to reach a node: it is back in work within the last one and its template.
+/// Waits between attempts to reach a node: it is in use again within the last of these plus the
+/// time for a template.
 const WAIT_MIN: Duration = Duration::from_millis(100);
 const WAIT_MAX: Duration = Duration::from_secs(1);
-/// What asking more often would not change.
+/// For errors that retrying more often would not change.
 pub(in crate::template) const WAIT_REFUSED: Duration = Duration::from_secs(5);
 /// The net under ZeroMQ (or blvm-node's NodeAPI) and waits, and how a dead node is noticed.
 pub(in crate::template) const POLL: Duration = Duration::from_secs(1);
-/// Where neither ZeroMQ nor a wait tells of tips.
+/// When neither ZeroMQ nor a wait announces tips.
 const POLL_QUICK: Duration = Duration::from_millis(250);
-/// A header is there in a millisecond, and work on it goes out first: the node would make it wait
-/// for a template that was asked for before. Where its answers take long, that is no reason to ask
-/// for one thing after another.
+/// A header arrives in a millisecond, and work on it is sent first: if a template had been
+/// requested before it, the node would make the header wait for that. If the node's answers take
+/// long, there is no reason to ask one after the other.
 pub(in crate::template) const HEAD_START: Duration = Duration::from_millis(100);
-/// `tokio::time::interval` refuses zero, and a node should not be asked in a loop.
+/// `tokio::time::interval` refuses zero, and a node must not be asked in a tight loop.
 const PERIOD_MIN: Duration = Duration::from_millis(100);
-/// One hint is enough to look; a few more do no harm.
+/// One hint is enough to make it check; a few more do no harm.
 pub(in crate::template) const HINTS_MAX: usize = 8;
 pub(in crate::template) const FETCHED_MAX: usize = 2;
 const ANSWERS_MAX: usize = 4;

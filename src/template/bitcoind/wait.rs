@@ -1,8 +1,8 @@
-//! Waits for tips in calls that the node answers when there is one.
+//! Waits for tips with calls that the node answers when there is one.
 //!
-//! A wait holds one of the node's few RPC threads and cannot be taken back, and a found block must
-//! not stand in line behind it. So a wait is short, it is given up where the node shows that it has
-//! no thread to spare, and there is none while ZeroMQ tells of tips.
+//! A wait occupies one of the node's few RPC threads and cannot be cancelled, and a found block
+//! must not queue behind it. So waits are short, they are given up if the node turns out to have no
+//! thread to spare, and there are none while ZeroMQ announces tips.
 
 use std::{
     sync::{
@@ -36,31 +36,31 @@ use crate::{
 /// What a wait for the next tip starts from.
 #[derive(Clone, Debug, Default)]
 pub(super) struct WaitFrom {
-    /// Of the tip.
+    /// The tip's height.
     pub(super) height: u32,
     pub(super) longpollid: Option<Box<str>>,
 }
 
-/// Who waits.
+/// What waits.
 pub(super) struct Waiter {
     pub(super) node: Arc<str>,
     pub(super) network: Network,
     pub(super) allowed: RulesWatch,
     pub(super) client: RpcClient,
-    /// For asking, during a wait, whether a thread is left.
+    /// For checking, during a wait, whether a thread is left.
     pub(super) second: RpcClient,
     pub(super) from: watch::Receiver<WaitFrom>,
-    /// ZeroMQ tells of tips.
+    /// ZeroMQ announces tips.
     pub(super) is_told: watch::Receiver<bool>,
-    /// True while waits go on.
+    /// True while waits are in use.
     pub(super) is_waiting: watch::Sender<bool>,
     pub(super) hints: mpsc::Sender<TipHint>,
     pub(super) outlet: Outlet,
 }
 
-/// A long poll that the node was asked for and has not answered: it holds one of its RPC threads
-/// until there is a new tip, or for ever on a quiet test network, wherever the connection went. So no
-/// other one is begun upon the same tip, in whichever session.
+/// A long poll that the node has not answered: it occupies one of its RPC threads until there is a
+/// new tip, or forever on a quiet test network, even if the connection is gone. So no second one is
+/// begun on the same tip, in any session.
 #[derive(Clone, Debug, Default)]
 pub(in crate::template) struct AbandonedPoll(Arc<AtomicU32>);
 
@@ -78,16 +78,16 @@ impl AbandonedPoll {
 /// How a wait ended.
 enum Waited {
     Tip(Reached),
-    /// There is no new tip; so long the node took to answer something else meanwhile.
+    /// There is no new tip; how long the node took to answer something else meanwhile.
     Nothing {
         answered_in: Duration,
     },
 }
 
 impl Waiter {
-    /// `waitforblockheight` costs the node nothing else, and answers before any template is made;
-    /// where it is unknown or not allowed, a long poll for templates does. Tips of the same height
-    /// are left to the slow poll.
+    /// `waitforblockheight` costs the node nothing but a thread, and answers before any template is
+    /// made; if it is unknown or not allowed, a long poll for templates is used. Tips of the same
+    /// height are left to the slow poll.
     pub(super) async fn run(mut self) {
         if self.from.wait_for(|from| from.height > 0).await.is_err() {
             return;
@@ -114,7 +114,8 @@ impl Waiter {
                     self.heed(&threads).await;
                 }
                 Err(NodeError::Rpc(error)) if is_unsupported(&error) => {
-                    debug!(node = %self.node, %error, "no waitforblockheight: long polling");
+                    debug!(node = %self.node, %error, "waitforblockheight cannot be used: long \
+                                                       polling instead");
                     return self.long_poll(threads.usual.unwrap_or_default()).await;
                 }
                 Err(error) => {
@@ -126,7 +127,7 @@ impl Waiter {
         }
     }
 
-    /// Returns when nothing else tells of tips.
+    /// Returns when nothing else announces tips.
     async fn until_wanted(&mut self) {
         while *self.is_told.borrow_and_update() {
             self.set_waiting(false);
@@ -136,12 +137,12 @@ impl Waiter {
         }
     }
 
-    /// One wait, and a call beside it that needs a thread too.
+    /// One wait, and another call during it that also needs a thread.
     async fn wait(&mut self, height: u32, length: Duration) -> Result<Waited, NodeError> {
         let reached = wait_for_height(&mut self.client, height, length);
         let second = &mut self.second;
         let beside = async {
-            // The wait has its thread by then.
+            // By then the wait has its thread.
             sleep(length / 4).await;
             answers_in(second).await
         };
@@ -181,7 +182,8 @@ impl Waiter {
             return;
         }
         self.set_waiting(false);
-        debug!(node = %self.node, times = threads.short, "no RPC thread left besides the one that waits");
+        debug!(node = %self.node, times = threads.short, "the node has no RPC thread left besides \
+                                                          the one that waits");
         if threads.short >= SHORT_MIN {
             self.say_short();
         }
@@ -192,10 +194,9 @@ impl Waiter {
         if self.outlet.status().has_spare_threads != Some(false) {
             warn!(
                 node = %self.node,
-                "the node has no RPC thread to spare, so it is asked for new blocks four times a \
-                 second instead of being waited for, and what other programs ask of it can hold up \
-                 a found block: set rpcthreads=16 in its bitcoin.conf, and zmqpubhashblock there \
-                 and zmq_hashblock here"
+                "the node has no RPC thread to spare, so it is polled for new blocks four times a \
+                 second, and other programs' requests can delay a found block: set rpcthreads=16 \
+                 and zmqpubhashblock in its bitcoin.conf, and zmq_hashblock in gatewayd.toml"
             );
             self.outlet.update(|status| status.has_spare_threads = Some(false));
         }
@@ -209,9 +210,9 @@ impl Waiter {
         answers_in(&mut self.second).await
     }
 
-    /// `usual`: what the node takes to answer.
+    /// `usual`: how long the node takes to answer.
     async fn long_poll(mut self, usual: Duration) {
-        // Until it shows that it has none.
+        // Assumed until it turns out to have none.
         self.outlet.update(|status| status.has_spare_threads = Some(true));
         let mut last = None;
         while !self.hints.is_closed() {
@@ -266,7 +267,7 @@ impl Waiter {
                 }
                 None => {}
             }
-            // Tips may come faster than that; the same answer again may not.
+            // New tips may come faster than that; the same answer again may not.
             if !is_news && started.elapsed() < PAUSE {
                 sleep(PAUSE).await;
             }
@@ -274,12 +275,12 @@ impl Waiter {
     }
 }
 
-/// The node has done with a poll, or never began it.
+/// The node has finished a poll, or never began it.
 fn is_answer<T>(polled: &Result<T, NodeError>) -> bool {
     !matches!(polled, Err(NodeError::Rpc(RpcError::Io { .. } | RpcError::Timeout { .. })))
 }
 
-/// Returns when the node does not answer for so long.
+/// Returns when the node has not answered for this long.
 async fn starved(client: &mut RpcClient, limit: Duration) {
     loop {
         sleep(PAUSE).await;
@@ -289,8 +290,8 @@ async fn starved(client: &mut RpcClient, limit: Duration) {
     }
 }
 
-/// How long the node takes to answer what costs it nothing. A refusal is an answer, and takes a
-/// thread as well; a failure is for others to see.
+/// How long the node takes to answer a call that costs it nothing. A refusal is an answer too, and
+/// also needs a thread; failures are noticed elsewhere.
 async fn answers_in(client: &mut RpcClient) -> Duration {
     let started = Instant::now();
     match client.call("uptime", NO_PARAMS, QUICK_MAX).await {
@@ -299,14 +300,14 @@ async fn answers_in(client: &mut RpcClient) -> Duration {
     }
 }
 
-/// What waits have shown of a node's RPC threads. Pure.
+/// What waits have shown about a node's RPC threads. Pure.
 #[derive(Debug, Default)]
 struct Threads {
-    /// What an answer takes where a thread is free.
+    /// How long an answer takes when a thread is free.
     usual: Option<Duration>,
-    /// Waits in a row beside which no thread was left.
+    /// Consecutive waits during which no other thread was left.
     short: u32,
-    /// The last wait was no trial, or a good one.
+    /// The last wait was not a test, or one that succeeded.
     is_trusted: bool,
 }
 
@@ -316,20 +317,20 @@ impl Threads {
         if self.is_trusted { WAIT } else { TRIAL }
     }
 
-    /// During a wait of this length, another call was answered after so long. Where there is no
-    /// other thread, that call was answered when the wait was over.
+    /// During a wait of this length, another call was answered after this time. If there is no
+    /// other thread, that call was answered only when the wait was over.
     fn see(&mut self, length: Duration, answered_in: Duration) {
         let usual = self.usual.unwrap_or(answered_in).min(answered_in);
         self.is_trusted = answered_in < usual + length / 2;
         if self.is_trusted {
             (self.usual, self.short) = (Some(usual), 0);
         } else {
-            // Measured anew: it may be the whole node that has become slow.
+            // Measured again: the whole node may have become slow.
             (self.usual, self.short) = (None, self.short.saturating_add(1));
         }
     }
 
-    /// Before the next trial.
+    /// The time until the next test.
     fn pause(&self) -> Duration {
         (PAUSE * (1 << self.short.saturating_sub(1).min(DOUBLINGS_MAX))).min(PAUSE_MAX)
     }
@@ -360,19 +361,20 @@ fn is_unsupported(error: &RpcError) -> bool {
     matches!(error, RpcError::Forbidden(_)) || error.code() == Some(METHOD_NOT_FOUND)
 }
 
-/// One of the node's threads is ours this long, and the last one that is free may be: so long a
-/// found block stands in line at most. Each costs the node one call.
+/// How long we occupy one of the node's threads, perhaps the last free one, so a found block queues
+/// for this long at most. Each wait costs the node one call.
 const WAIT: Duration = Duration::from_millis(500);
-/// A wait that is to show whether there is a thread to spare: longer than a busy machine hesitates.
+/// A wait that tests whether there is a thread to spare: longer than the usual hiccup of a busy
+/// machine.
 const TRIAL: Duration = Duration::from_millis(200);
-/// A machine that hesitates for longer is no reason to tell the operator of threads.
+/// A slower machine is not a reason to tell the operator about threads.
 const SHORT_MIN: u32 = 3;
 /// Keeps a node that answers at once, again and again, from being asked in a loop.
 const PAUSE: Duration = Duration::from_millis(500);
-/// Other programs may let go of threads some day.
+/// Other programs may release threads again.
 const PAUSE_MAX: Duration = Duration::from_secs(600);
 const DOUBLINGS_MAX: u32 = 11;
-/// What answers in no time has no thread if it does not answer for this long.
+/// A node that normally answers at once has no thread if it does not answer for this long.
 const STARVED: Duration = Duration::from_secs(2);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What comes of a blvm-node all the time: templates, tips, and how long a request it takes.
+//! Continuous feeds from a blvm-node: templates, tips, and how long requests may be.
 
 use std::{
     sync::{
@@ -32,7 +32,7 @@ use crate::{
     },
 };
 
-/// Asks for a template whenever `requests` changes.
+/// Fetches a template whenever `requests` changes.
 pub(super) async fn fetch_on_request(
     node: NodeConfig,
     (limit, any_block, allowed): (watch::Receiver<RequestMax>, AnyBlockWatch, RulesWatch),
@@ -58,8 +58,8 @@ pub(super) async fn fetch_on_request(
     }
 }
 
-/// Waits for tips in calls that the node answers when there is one, while the NodeAPI is away: that
-/// one is quicker. A tip between two calls is left to the poll.
+/// Waits for tips with calls that the node answers when there is one, while the NodeAPI, which is
+/// quicker, is down. A tip between two calls is left to the poll.
 pub(super) async fn wait_for_tips(
     node: NodeConfig,
     has_nodeapi: Arc<AtomicBool>,
@@ -93,7 +93,7 @@ pub(super) async fn wait_for_tips(
     }
 }
 
-/// Finds out how long a request may be, each time that the node was reached, and says what that
+/// Finds out how long a request may be, each time the node was reached again, and logs what that
 /// means for found blocks.
 pub(super) async fn probe_limit(
     node: NodeConfig,
@@ -128,7 +128,7 @@ pub(super) async fn probe_limit(
 
 fn probe_pause(error: &RpcError) -> Duration {
     match error {
-        // A node that is not there yet counts no connections.
+        // A node that is not up does not count connections.
         RpcError::Connect { .. } | RpcError::Cookie { .. } => WAIT_AWAY,
         RpcError::Rationed { wait, .. } | RpcError::TurnedAway { wait, .. } => *wait,
         _ => PROBE_PAUSE,
@@ -138,16 +138,17 @@ fn probe_pause(error: &RpcError) -> Duration {
 fn warn_of_limit(node: &NodeConfig, bytes: usize, has_other: bool) {
     let block = bytes / 2;
     let consequence = if has_other {
-        "so a larger one goes to the other nodes only, and templates are cut while none answers"
+        "so a larger block goes only to the other nodes, and templates are cut while none of them \
+         answers"
     } else {
-        "so templates are cut to what it takes, and fees are lost"
+        "so templates are cut to what it accepts, and fees are lost"
     };
     warn!(
         node = %node.name, request_max = bytes, block_max = block,
-        "the node refuses longer requests, and a found block is one: {consequence}. Set \
-         max_request_size_bytes = 8500000 in [rpc] of its configuration and restart it; blvm-node \
-         0.1.83 does not heed it over HTTP: for that, add a bitcoind as another [[node]], \
-         submit_only if you like"
+        "the node refuses longer requests, such as found blocks, {consequence}. Set \
+         max_request_size_bytes = 8500000 in [rpc] of its configuration and restart it; since \
+         blvm-node 0.1.83 ignores that over HTTP, add a bitcoind as another [[node]] there \
+         (submit_only is enough)"
     );
 }
 

@@ -5,8 +5,8 @@
 //!  waitfornewblock --+-> hints --> task ------+                                     +-> outlet
 //!  notices, polls --'                         '-- getblockheader: tip's template ---'
 //! ```
-//! The NodeAPI tells tips and is a second opinion; JSON-RPC, in blvm-node's dialect, gives the work
-//! (see `node/blvm`). Without the NodeAPI's socket all goes over RPC.
+//! The NodeAPI announces tips and is a second opinion; JSON-RPC, in blvm-node's dialect, provides
+//! the work (see `node/blvm`). Without the NodeAPI's socket, everything goes over RPC.
 
 mod feeds;
 mod queries;

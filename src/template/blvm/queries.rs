@@ -1,5 +1,5 @@
-//! What is asked of a blvm-node besides templates: one question at a time, on the one connection that
-//! a source keeps for it, so that the task waits for no answer.
+//! What a blvm-node is asked besides templates: one query at a time, on the one connection that a
+//! source keeps for that, so that the task waits for no answer.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ use crate::{
 /// What the task wants to know.
 #[derive(Debug)]
 enum Query {
-    /// The tip, and its header unless it is the one that is known.
+    /// The tip, and its header unless it is the one already known.
     Tip {
         hint: TipHint,
         known: Option<Hash256>,
@@ -41,20 +41,20 @@ pub(super) enum QueryResult {
     Info(Result<NodeInfo, NodeError>),
 }
 
-/// The node's best block. Its events are also of blocks beside it.
+/// The node's best block. Its events also report blocks on other branches.
 #[derive(Debug)]
 pub(super) struct Tip {
     pub(super) hash: Hash256,
-    /// None: it is known, or the node has none of it yet.
+    /// None: it is already known, or the node does not have it yet.
     pub(super) header: Option<Box<Header>>,
 }
 
-/// Whom the task asks.
+/// Where the task's queries go.
 pub(super) struct QueryTask {
     questions: mpsc::Sender<Query>,
     answers: mpsc::Receiver<QueryResult>,
     is_tip_asked: bool,
-    /// What came after the question that is on its way.
+    /// What came up after the query that is on its way.
     again: Option<TipHint>,
 }
 
@@ -66,7 +66,7 @@ impl QueryTask {
         Self { questions, answers, is_tip_asked: false, again: None }
     }
 
-    /// Asks for the tip. An answer on its way will do, unless there is news since it was asked for.
+    /// Asks for the tip. A pending answer is enough, unless there was a new hint since the query.
     pub(super) fn ask_tip(&mut self, hint: TipHint, known: Option<Hash256>, is_news: bool) {
         if !self.is_tip_asked {
             self.is_tip_asked = self.questions.try_send(Query::Tip { hint, known }).is_ok();
@@ -75,12 +75,12 @@ impl QueryTask {
         }
     }
 
-    /// Left out where too much is asked already.
+    /// Skipped if too much is pending already.
     pub(super) fn ask_info(&self) {
         let _ = self.questions.try_send(Query::Info);
     }
 
-    /// None after the end of whoever answers.
+    /// None once the answering task has ended.
     pub(super) async fn next(&mut self) -> Option<QueryResult> {
         let answer = self.answers.recv().await;
         if let Some(QueryResult::Tip(..)) = answer {
@@ -89,12 +89,12 @@ impl QueryTask {
         answer
     }
 
-    /// The news since the last answer about the tip was asked for.
+    /// The hint since the last query about the tip.
     pub(super) fn news(&mut self) -> Option<TipHint> {
         self.again.take()
     }
 
-    /// Who the node is; what else was asked before is of no use any more.
+    /// Asks who the node is; earlier queries are of no use any more.
     pub(super) async fn meet(&mut self) -> Result<NodeInfo, NodeError> {
         self.again = None;
         let _ = self.questions.send(Query::Info).await;
@@ -108,7 +108,7 @@ impl QueryTask {
     }
 }
 
-/// Answers one question after another, for as long as somebody asks.
+/// Answers one query after another, for as long as somebody asks.
 async fn answer(
     mut client: RpcClient,
     outlet: Outlet,
@@ -148,7 +148,7 @@ async fn look(
     Ok(Tip { hash, header })
 }
 
-/// Asks for the tip, and says when the answer is late: other nodes may take over then.
+/// Asks for the tip, and reports when the answer is late, so that other nodes may take over.
 async fn ask_hash(client: &mut RpcClient, outlet: &Outlet) -> Result<Hash256, NodeError> {
     let asked_at = now();
     let call = best_hash(client);
@@ -167,10 +167,10 @@ async fn ask_hash(client: &mut RpcClient, outlet: &Outlet) -> Result<Hash256, No
     Ok(tip)
 }
 
-/// True where the node answers, and its last work is good: less is asked of it for a while.
+/// True if the node answers, and its last work is still valid: it is then asked less for a while.
 pub(super) fn is_too_much(error: &NodeError) -> bool {
     matches!(error, NodeError::Rpc(error) if error.is_too_much())
 }
 
-/// By default the node takes 5 calls a second, and 50 at once.
+/// By default the node allows 5 calls a second, and 50 at once.
 pub(super) const PAUSE_TOO_MANY: Duration = Duration::from_secs(1);

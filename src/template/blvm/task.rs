@@ -1,8 +1,7 @@
-//! The life of one blvm-node as a source: connect, serve, lose it, go on.
+//! One blvm-node as a source: connect, serve, lose it, go on.
 //!
-//! Connections are dear: the node takes 10 in a minute. So whoever has one keeps it when something
-//! fails, and what waits waits on one of its own. The task itself waits for news only, never for an
-//! answer.
+//! Connections are scarce: the node accepts 10 a minute. So they are kept when something fails, and
+//! waits have a separate one. The task itself only waits for events, never for an answer.
 
 use std::{
     sync::{Arc, atomic::AtomicBool},
@@ -43,11 +42,11 @@ use crate::{
     work::{Hash256, Template},
 };
 
-/// Whether another node is well that takes blocks of any size. Where none is, what this one could
-/// not be given must not be mined.
+/// Whether another node that accepts blocks of any size is up. If none is, blocks too large for
+/// this one must not be mined.
 pub(in crate::template) type AnyBlockWatch = watch::Receiver<bool>;
 
-/// Serves for ever; whoever runs it drops it.
+/// Serves forever; it ends by being dropped.
 pub(super) async fn run(blvm: Blvm, outlet: Outlet, mut notices: Notices) {
     let mut node_log = NodeLog::new(Arc::clone(&blvm.node.name));
     let mut wait = WAIT_MIN;
@@ -66,7 +65,7 @@ pub(super) async fn run(blvm: Blvm, outlet: Outlet, mut notices: Notices) {
             error if is_refused_password(error) => WAIT_REFUSED,
             _ => wait,
         };
-        // A notice is a sign of life: try at once.
+        // A notice is a sign of life: retry at once.
         let _ = timeout(wait_now, notices.next()).await;
         wait = (wait * 2).min(WAIT_MAX);
     }
@@ -80,7 +79,7 @@ fn say_down(outlet: &Outlet, error: &NodeError) {
     });
 }
 
-/// The node, and those who listen to it.
+/// The node and the tasks that listen to it.
 struct Source<'a> {
     node: NodeConfig,
     outlet: &'a Outlet,
@@ -93,21 +92,21 @@ struct Source<'a> {
     hints: mpsc::Receiver<TipHint>,
     fetched: mpsc::Receiver<Result<Fetched, NodeError>>,
     requests: watch::Sender<Request>,
-    /// A template on a block that is not known to be the tip yet.
+    /// A template on a block that is not yet known to be the tip.
     held: Option<Fetched>,
-    /// When a template is asked for on a block whose header takes long.
+    /// When to request a template on a block whose header takes long.
     template_due: Option<(Instant, Hash256)>,
-    /// The block on which a template was asked for ahead of its header.
+    /// The block for which a template was requested ahead of its header.
     asked_ahead: Option<(Hash256, Request)>,
-    /// For the NodeAPI to be held against.
+    /// For comparison with the NodeAPI.
     latest: watch::Sender<Option<Arc<Expected>>>,
-    /// Counts the times that the node was reached, for its limits may have changed.
+    /// How often the node was reached again, since its limits may have changed.
     begun: watch::Sender<u64>,
     limit: watch::Receiver<RequestMax>,
     any_block: AnyBlockWatch,
     hinted_at: Option<std::time::Instant>,
     cut_said: bool,
-    /// End with the source.
+    /// They end with the source.
     _helpers: JoinSet<()>,
 }
 
@@ -176,7 +175,7 @@ impl<'a> Source<'a> {
         }
         loop {
             let step = tokio::select! {
-                // What has come in counts before what is to be asked.
+                // Answers are handled before new requests are made.
                 biased;
                 Some(fetched) = self.fetched.recv() => self.on_fetch(fetched, node_log),
                 Some(answer) = self.queries.next() => self.on_answer(answer, node_log),
@@ -215,7 +214,7 @@ impl<'a> Source<'a> {
         let learned = self.progress.take().and_then(|progress| progress.learned());
         let source = Arc::clone(&self.node.name);
         self.progress = Some(Progress::new(source, info.network, learned));
-        // What is left of the time before the failure.
+        // Left over from before the failure.
         while self.fetched.try_recv().is_ok() {}
         (self.held, self.template_due, self.asked_ahead) = (None, None, None);
         self.request_template()
@@ -231,9 +230,9 @@ impl<'a> Source<'a> {
         if hint.tip.is_some() && hint.tip == known {
             return Ok(());
         }
-        // Only the node's best block counts: its events are also of blocks beside it.
+        // Only the node's best block counts: its events also report blocks on other branches.
         self.queries.ask_tip(hint, known, hint.from != TipHintSource::SlowPoll);
-        // Whoever gave notice may know of a block before the node does.
+        // Whoever sent the notice may know of a block before the node does.
         if let Some(tip) = hint.tip.filter(|_| hint.from != TipHintSource::Notice) {
             self.template_due = Some((Instant::now() + HEAD_START, tip));
         }
@@ -248,7 +247,7 @@ impl<'a> Source<'a> {
                 match self.queries.news() {
                     Some(news) => self.on_hint(news),
                     None => {
-                        // It is of a block that has never been the tip, or is it no more.
+                        // It builds on a block that never was the tip, or is not any more.
                         self.held = None;
                         Ok(())
                     }
@@ -309,17 +308,17 @@ impl<'a> Source<'a> {
         self.hinted_at = Some(hint.at);
     }
 
-    /// Unlike others, the node gives templates on old blocks while it downloads new ones.
+    /// Unlike other nodes, it gives templates on old blocks while it is downloading new ones.
     fn see_download(&self, info: &NodeInfo) -> Result<(), NodeError> {
         self.outlet.update(|status| status.is_in_initial_download = info.is_in_initial_download);
         if info.is_in_initial_download && info.network != bitcoin::Network::Regtest {
-            let message = format!("{} of {} blocks are here", info.height, info.headers).into();
+            let message = format!("it has {} of {} blocks", info.height, info.headers).into();
             return Err(RpcError::Node { code: SYNCING, message }.into());
         }
         Ok(())
     }
 
-    #[expect(clippy::unnecessary_wraps, reason = "a step, as the others are")]
+    #[expect(clippy::unnecessary_wraps, reason = "a step like the others")]
     fn request_template(&mut self) -> Result<(), NodeError> {
         let generation = self.progress.as_ref().map_or(0, Progress::generation);
         self.requests.send_modify(|request| {
@@ -366,8 +365,8 @@ impl<'a> Source<'a> {
             let is_good = self.on_template(fetched, node_log);
             return if is_good || ahead.is_none() { Ok(()) } else { self.request_template() };
         }
-        // The first news of a tip, or the last of an old one. A new tip asks for a template, unless
-        // this was to be that.
+        // The first sign of a new tip, or the last template of an old one. A new tip requests a
+        // template, unless this was it.
         let is_old = request.generation < self.progress.as_ref().map_or(0, Progress::generation);
         if is_old && ahead.is_some_and(|(ahead, _)| Some(ahead) == tip) {
             self.request_template()?;
@@ -377,14 +376,14 @@ impl<'a> Source<'a> {
         Ok(())
     }
 
-    /// Publishes a template on the tip; false where it is none.
+    /// Publishes a template on the tip; false if it is on another block.
     fn on_template(&mut self, fetched: Fetched, node_log: &mut NodeLog) -> bool {
         let Fetched { request, parsed, .. } = fetched;
         let template = &parsed.template;
         let Some(progress) = &mut self.progress else { return false };
         if !progress.is_next(template) {
-            // The node takes the height before it makes the template, and the tip's hash after
-            // that: where a block came in between, they do not go together.
+            // The node reads the height before it makes the template, and the tip's hash after
+            // that: if a block came in between, they do not match.
             debug!(
                 node = %self.node.name, height = template.height, prevhash = %template.prevhash,
                 "template is not for the tip"
@@ -421,14 +420,14 @@ impl<'a> Source<'a> {
             warn!(
                 node = %self.node.name, cut,
                 "the last transactions of the node's template are left out: with them, a found \
-                 block could not be submitted to it, or a pool would not take it"
+                 block could not be submitted to it, or a pool would not accept it"
             );
         }
     }
 }
 
-/// Waits between tries to reach the node.
+/// Waits between attempts to reach the node.
 const WAIT_MIN: Duration = Duration::from_millis(250);
 const WAIT_MAX: Duration = Duration::from_secs(5);
-/// Other troubles may be over before the ration is back, and a notice may come.
+/// Other problems may be over before the budget is, and a notice may come.
 const WAIT_RATIONED: Duration = Duration::from_secs(10);

@@ -1,5 +1,5 @@
-//! A node that only gets found blocks: nothing is asked of it but whether it is there. Without that a
-//! wrong password would show when a block is lost.
+//! A node that only gets found blocks: it is only asked whether it is up. Without that, a wrong
+//! password would go unnoticed until a block is lost.
 
 mod task;
 

@@ -1,4 +1,4 @@
-//! Asks a node that only gets blocks how it is, now and then.
+//! Checks now and then on a node that only gets blocks.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-/// A node that blocks go to, and no templates come from.
+/// A node that gets blocks, but gives no templates.
 #[derive(Debug)]
 pub(in crate::template) struct SubmitOnly {
     node: NodeConfig,
@@ -34,13 +34,13 @@ impl SubmitOnly {
         let name = Arc::clone(&self.node.name);
         let mut client = RpcClient::new(&self.node, Purpose::Watch);
         let mut said = Said::default();
-        // Turns until it is asked which chain it goes to.
+        // Rounds until it is asked which chain it will change to.
         let mut until_fork = 0;
         loop {
             let wait = match node_info(&mut client).await {
                 Ok(info) => {
                     if said.is_up() {
-                        // It may be another one.
+                        // It may be another node.
                         until_fork = 0;
                         let version = &info.version;
                         info!(node = %name, %version, "the node answers; it only receives found blocks");
@@ -53,7 +53,7 @@ impl SubmitOnly {
                     say_up(&outlet, Some(info));
                     EACH
                 }
-                // It may be that blocks are all that this user may send.
+                // This user may only be allowed to send blocks.
                 Err(NodeError::Rpc(RpcError::Forbidden(_))) => {
                     say_up(&outlet, None);
                     EACH
@@ -68,8 +68,8 @@ impl SubmitOnly {
         }
     }
 
-    /// Whether the node is on a chain on which a found block has no place. False where it was too
-    /// busy to say.
+    /// Whether the node is on a chain where a found block is invalid. False if it was too busy to
+    /// tell.
     async fn see_fork(
         &self,
         client: &mut RpcClient,
@@ -80,7 +80,7 @@ impl SubmitOnly {
         if self.node.kind != NodeKind::Bitcoind {
             return true;
         }
-        // It answered a moment ago: what went wrong now shows at the next turn.
+        // It answered a moment ago: whatever went wrong will show in the next round.
         let told = fork(client, info.network).await.unwrap_or(Told::Later);
         let known = known_fork(info, outlet);
         let fork = if let Told::Yes(fork) = told { fork } else { known };
@@ -96,7 +96,7 @@ impl SubmitOnly {
     }
 }
 
-/// What was said of the node.
+/// What was logged about the node.
 #[derive(Default)]
 struct Said {
     is_met: bool,
@@ -105,7 +105,7 @@ struct Said {
 }
 
 impl Said {
-    /// True where it is news that the node answers.
+    /// True if it is new that the node answers.
     fn is_up(&mut self) -> bool {
         let is_over = self.down.off();
         !std::mem::replace(&mut self.is_met, true) || is_over
@@ -150,7 +150,7 @@ fn say_down(outlet: &Outlet, name: &Arc<str>, error: &NodeError, is_new: bool) {
 }
 
 const EACH: Duration = Duration::from_secs(5);
-/// Of those turns: a chain parts once.
+/// In rounds: a chain forks only once.
 const FORK_EACH: u32 = 12;
-/// A wrong password is a line in the node's log each time.
+/// Each attempt with a wrong password is a line in the node's log.
 const AGAIN: Duration = Duration::from_secs(5);

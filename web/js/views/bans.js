@@ -1,4 +1,4 @@
-// Who is shut out for crossing limits, and letting them in again.
+// Who is banned for exceeding limits, and letting them in again.
 
 import { remove } from "../api.js";
 import { div, h, p, setText, show } from "../dom.js";
@@ -20,13 +20,13 @@ const LIMITS = {
 const why = (ban) => LIMITS[ban.limit] ?? format.words(ban.limit);
 
 export const bans = {
-  title: "Shut out",
+  title: "Banned",
   mount(root) {
     const said = outcome();
     const list = table(options(said));
     const crossed = p("hint");
     const part = section(
-      { title: "Shut out", needs: ["bans"] },
+      { title: "Banned", needs: ["bans"] },
       [said.element, crossed, list.element],
       ({ bans: rows, crossed: counts }) => {
         const some = counts.filter((one) => one.times > 0);
@@ -36,8 +36,8 @@ export const bans = {
         setText(
           crossed,
           some.length
-            ? `Limits that were crossed since the start: ${words.join(", ")}.`
-            : "No limit was crossed since the start.",
+            ? `Limits exceeded since the start: ${words.join(", ")}.`
+            : "No limit has been exceeded since the start.",
         );
         list.update(rows);
       },
@@ -49,14 +49,14 @@ export const bans = {
 
 function options(said) {
   return {
-    caption: "Addresses and networks that are shut out",
+    caption: "Banned addresses and networks",
     noun: ["ban", "bans"],
     keyOf: (ban) => ban.address,
     nameOf: (ban) => ban.address,
     sort: ["since", "down"],
     searchLabel: "Search addresses",
     search: (ban) => ban.address,
-    empty: "Nobody is shut out. Who crosses a limit again and again is, for a while.",
+    empty: "Nobody is banned. Whoever exceeds a limit again and again is banned for a while.",
     columns: [
       {
         key: "address",

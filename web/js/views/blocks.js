@@ -1,10 +1,10 @@
-// Blocks found here, and what each node said to them.
+// Blocks found here, and what each node said of them.
 
 import { div, h, keyed, p, setAttribute, setText, show, span } from "../dom.js";
 import * as format from "../format.js";
 import { FATES, chip, drawWorker, long, section, stateOf } from "../parts.js";
 
-// Older ones than these are in /api/v1/blocks.
+// Older ones are in /api/v1/blocks.
 const SHOWN_MAX = 100;
 
 export const blocks = {
@@ -14,7 +14,7 @@ export const blocks = {
     const none = div(
       "empty",
       h("p", null, "No block has been found here yet."),
-      p("hint", "When one is, it goes to all your nodes at once, and their answers are here."),
+      p("hint", "When one is found, it goes to all your nodes at once, and their answers are shown here."),
     );
     const list = h("ol", { class: "blocks" });
     const part = section(
@@ -33,7 +33,7 @@ export const blocks = {
 
 function countWords({ found, found_session: session, blocks: known }) {
   const all = `${format.plural(found, "block")} found, ${format.count(session)} since the start.`;
-  return found > Math.min(known.length, SHOWN_MAX) ? `${all} The latest are shown.` : all;
+  return found > Math.min(known.length, SHOWN_MAX) ? `${all} Only the latest are shown.` : all;
 }
 
 function makeBlock(block) {

@@ -1,4 +1,4 @@
-// Signing in, as a page and as the first part of pages that need it.
+// Signing in: a page of its own, and the first part of pages that need it.
 
 import { div, h, p, setAttribute, setText } from "../dom.js";
 import { session, signIn } from "../session.js";
@@ -36,7 +36,7 @@ export function loginForm(onsuccess, words = {}) {
     "aria-describedby": "login-error",
   });
   const button = h("button", { class: "button primary" }, go);
-  // Password managers want a name beside the password.
+  // Password managers want a user name next to the password.
   const name = h("input", {
     class: "offscreen",
     type: "text",
@@ -71,7 +71,7 @@ export function loginForm(onsuccess, words = {}) {
   );
 }
 
-// No password is set: how to get one.
+// No password is set: how to set one.
 export function readingOnly() {
   return div(
     "form",
@@ -97,8 +97,8 @@ export function readingOnly() {
 
 const PASSWORD = {
   label: "Admin password",
-  why: "Looking needs no password. Settings, and disconnecting miners, do.",
-  wrong: "That is not the password.",
+  why: "Viewing needs no password. Changing settings and disconnecting miners does.",
+  wrong: "Wrong password.",
   button: "Sign in",
   isCode: false,
 };

@@ -25,7 +25,7 @@ const PROTOCOLS = {
   "sv2-standard": "Stratum V2",
   "sv2-extended": "Stratum V2, extended",
 };
-// A farm's list is long: it is fetched less often.
+// A farm's list is long, so it is fetched less often.
 const MANY = 1000;
 
 const lastName = (miner) => miner.workers.at(-1) ?? "";
@@ -97,7 +97,7 @@ function options(age, said) {
       },
       { label: "Class", all: "All classes", of: (miner) => miner.class },
     ],
-    empty: "No miner is connected. Below is what to enter in one.",
+    empty: "No miner is connected. What to enter in a miner is below.",
     columns: columns(age),
     detail: (cell, miner) => drawDetail(cell, miner, said),
   };
@@ -139,7 +139,7 @@ function columns(age) {
       up: true,
       value: (one) => one.class,
       text: (one) => one.class,
-      hint: "Which coinbase it is given, by the size it can take",
+      hint: "Which coinbase it gets, by the size it can handle",
     },
     figures(
       "connected",
@@ -150,11 +150,11 @@ function columns(age) {
   ];
 }
 
-// Shown on a phone, too: there.
+// Where it is shown on a phone.
 export const onPhone = (place) => ({ wide: false, place });
 
 export function rejectedColumn() {
-  const hint = "Part of its shares that was refused";
+  const hint = "Percentage of its shares that were rejected";
   return {
     key: "rejected",
     label: "Rejected",
@@ -228,7 +228,7 @@ async function disconnect(miner, said) {
   const name = nameOf(miner);
   if (
     !(await confirmed(
-      `Disconnect ${name} (${miner.peer})? Most miners connect again at once.`,
+      `Disconnect ${name} (${miner.peer})? Most miners reconnect at once.`,
       "Disconnect",
     ))
   )
@@ -242,5 +242,5 @@ async function disconnect(miner, said) {
   refresh("miners");
 }
 
-// From here on it is worth a look: a healthy miner loses less than one share in fifty.
+// Worth a look from here on: a healthy miner loses less than one share in fifty.
 const REJECTED_BAD = 0.02;

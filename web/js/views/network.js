@@ -30,7 +30,7 @@ export const network = {
   },
 };
 
-// A panel for each: its name, its state, what is known of it.
+// A panel for each: its name, its state, what is known about it.
 function panels(make) {
   const element = div("panels");
   const drawn = new WeakMap();
@@ -55,7 +55,7 @@ function panels(make) {
 function poolsPart() {
   const none = p(
     "lead",
-    "No pool is configured. A block that is found here pays your own address, whole.",
+    "No pool is configured. A block found here pays your own address in full.",
   );
   const list = panels(poolPanel);
   return section({ title: "Pools", needs: ["pool"] }, [none, list.element], ({ pools }) => {
@@ -99,14 +99,14 @@ function poolPanel() {
         ],
         ["Tag in the block", pool.tag],
         pool.difficulty_min !== null && [
-          "Least share difficulty",
+          "Minimum share difficulty",
           pool.difficulty_min ? format.difficulty(pool.difficulty_min) : "none",
         ],
         pool.address
           ? ["Pool's address", address(pool.address)]
           : ["Pool's script", pool.script_hex && script(pool.script_hex)],
         isKnown && ["Shares accepted", format.count(shares.accepted)],
-        shares.tentative > 0 && ["of them tentatively", format.count(shares.tentative)],
+        shares.tentative > 0 && ["of these, tentatively", format.count(shares.tentative)],
         isKnown && ["Difficulty credited", format.difficulty(shares.accepted_difficulty)],
         shares.unanswered > 0 && ["Never answered", format.count(shares.unanswered)],
         isKnown && ["Rejected", `${format.count(shares.rejected)} (${rejectedShare(shares)})`],
@@ -115,7 +115,7 @@ function poolPanel() {
           "Round trip",
           format.milliseconds(pool.round_trip_ms / 1000),
         ],
-        ["Knows this gateway as", pool.prime_id === null ? null : String(pool.prime_id)],
+        ["Prime id", pool.prime_id === null ? null : String(pool.prime_id)],
       ]);
     },
   };
@@ -125,7 +125,7 @@ function relayPart() {
   const bar = stack("thin");
   const list = h("ul", { class: "flow" });
   const more = facts();
-  const none = p("hint", "No share has gone to a pool since the start.");
+  const none = p("hint", "No share has been sent to a pool since the start.");
   return section(
     { title: "What became of the shares", needs: ["pool"] },
     [none, bar.element, list, more.element],
@@ -133,7 +133,7 @@ function relayPart() {
       show(none, relay.received === 0);
       for (const part of [bar.element, list]) show(part, relay.received > 0);
       const parts = [
-        ["accepted", relay.accepted, "good", "the pool credits them"],
+        ["accepted", relay.accepted, "good", "credited by the pool"],
         [
           "rejected",
           relay.rejected,
@@ -144,9 +144,9 @@ function relayPart() {
             .join(", "),
         ],
         ["awaiting an answer", relay.awaiting, "4", "sent just now"],
-        // Older gateways do not count these.
+        // Older versions do not count these.
         ...("unanswered" in relay
-          ? [["unanswered", relay.unanswered, "warn", "the pool never said what became of them"]]
+          ? [["unanswered", relay.unanswered, "warn", "the pool never answered"]]
           : []),
         ["held", relay.held, "warn", "sent when the pool is back"],
         ["lost", relay.lost, "bad", reasons(relay.lost_by_reason)],
@@ -179,11 +179,11 @@ function relayPart() {
         },
       );
       more.update([
-        relay.replayed > 0 && ["Sent again after a break", format.count(relay.replayed)],
-        relay.dropped > 0 && ["Dropped, the queue was full", format.count(relay.dropped)],
+        relay.replayed > 0 && ["Sent again after reconnecting", format.count(relay.replayed)],
+        relay.dropped > 0 && ["Dropped because the queue was full", format.count(relay.dropped)],
         relay.splits > 0 && ["Payout splits received", format.count(relay.splits)],
         relay.splits_refused > 0 && ["Splits refused", format.count(relay.splits_refused)],
-        relay.splits_cut > 0 && ["Splits cut to the block's value", format.count(relay.splits_cut)],
+        relay.splits_cut > 0 && ["Splits reduced to the block's value", format.count(relay.splits_cut)],
         relay.connections > 0 && ["Connections to pools", format.count(relay.connections)],
       ]);
     },
@@ -224,7 +224,7 @@ function nodePanel() {
         [
           "Use",
           node.is_active
-            ? "its templates are mined"
+            ? "its templates are in use"
             : gives
               ? "takes over when the others fail"
               : "gets found blocks",
@@ -232,7 +232,7 @@ function nodePanel() {
         ["Version", node.version],
         ["Network", node.network],
         ["Height", node.height === null ? null : format.count(node.height)],
-        node.is_in_initial_download && ["Catching up", "still downloading the chain"],
+        node.is_in_initial_download && ["Synchronising", "still downloading the chain"],
         node.template_age_s !== null && ["Last template", format.ago(node.template_age_s + age)],
         node.template_fetch_ms !== null && [
           "Took",

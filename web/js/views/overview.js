@@ -1,4 +1,4 @@
-// How it goes, in one look: warnings, whom the work pays, the hashrate, and a line of each part.
+// Everything at a glance: warnings, whom the work pays, the hashrate, and a line about each part.
 
 import { HashrateChart, LINES_MAX } from "../chart.js";
 import { div, h, keyed, p, setAttribute, setText, show, span } from "../dom.js";
@@ -64,7 +64,7 @@ function needs() {
   };
 }
 
-// The first thing seen: is it good, how much, over time, and what has been had.
+// The first thing seen: is all well, how much hashrate, its history, and the totals.
 function now(onchoice) {
   const warnings = warningList();
   const mode = h("h1", { tabindex: "-1" });
@@ -126,18 +126,18 @@ function modeWords(status) {
     const pool = look("pool").value?.pools.find((one) => one.is_active);
     const name = pool ? poolName(pool.name) : "the pool";
     if (!status.miners)
-      return [tone, "Ready for miners", `Work is here: your node's transactions, paid by ${name}.`];
+      return [tone, "Ready for miners", `Work is ready: your node chooses the transactions, ${name} pays.`];
     return [
       tone,
       `Mining with ${name}`,
-      "Your node chooses the transactions, the pool pays by your shares.",
+      "Your node chooses the transactions, the pool pays for your shares.",
     ];
   }
   if (status.mode === "solo")
     return [
       tone,
       status.miners ? "Mining solo" : "Ready for miners, solo",
-      "A block that is found here pays your own address, whole.",
+      "A block found here pays your own address in full.",
     ];
   const why = look("work").value?.waiting_for;
   return ["bad", "Waiting", why ? `Miners get no work: ${why}.` : "Miners get no work for now."];
@@ -145,7 +145,7 @@ function modeWords(status) {
 
 function drawFigures(list, status, age) {
   const best = status.best_share;
-  // Without its ledger, gatewayd knows of this run only.
+  // Without its ledger, gatewayd only knows about this run.
   const { shares: session, shares_ever: ever } = status;
   const shares = ever && ever.accepted >= session.accepted ? ever : session;
   const tipAge = status.tip_age_s === null ? null : status.tip_age_s + age;
@@ -208,7 +208,7 @@ function bestWords(best) {
     .join(", ");
 }
 
-// No miner yet: how to bring one.
+// No miner yet: how to connect one.
 function drawHelp(help, status) {
   const isNeeded = status.miners === 0 && !status.setup_needed;
   show(help, isNeeded);
@@ -374,7 +374,7 @@ function blocksPart() {
   const rows = h("ul", { class: "brief" });
   const none = p(
     "hint",
-    "None yet. When one is found, it shows here with what each node said to it.",
+    "None yet. When one is found, it is shown here with what each node said of it.",
   );
   return section(
     { title: "Blocks found", needs: ["blocks"], actions: more("blocks", "All") },

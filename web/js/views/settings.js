@@ -1,4 +1,4 @@
-// gatewayd.toml, edited where it is: checked before it is saved, applied at once where that can be.
+// Edits gatewayd.toml in place: checked before it is saved, and applied at once where possible.
 
 import { get, post, put } from "../api.js";
 import { announce, button, div, h, p, setAttribute, setText } from "../dom.js";
@@ -27,15 +27,15 @@ export const settings = {
   },
 };
 
-// What was being written when the page was left, or the session ended: { text, revision }.
+// Unsaved text from when the page was left or the session ended: { text, revision }.
 let draft = null;
-// The session ended while somebody was here.
+// The session ended while somebody was on this page.
 let hasEnded = false;
 
 function signIn(remount) {
   if (!hasEnded) return loginForm(remount);
   hasEnded = false;
-  const kept = draft ? " What you wrote is kept." : "";
+  const kept = draft ? " Your changes are kept." : "";
   return loginForm(remount, { why: `${ENDED}${kept}` });
 }
 
@@ -87,7 +87,7 @@ class SettingsPage {
       const answer = await get("/config");
       const { text, revision } = draft ?? answer;
       draft = null;
-      // Of an older file, a draft must not be saved over what others changed since.
+      // A draft of an older file must not overwrite what others have changed since.
       this.file = { text: answer.text, revision, isWritable: answer.writable };
       this.edit.set(text);
       this.edit.mark([]);
@@ -116,7 +116,7 @@ class SettingsPage {
     this.reflect();
   }
 
-  // Says what is wrong, and where: marks the lines, and offers to go there.
+  // Says what is wrong and where: marks the lines, and links to them.
   async fail(error) {
     if (error.status === 401 && (await this.isOut())) return;
     const lineOf = (problem) => lineOfProblem(problem, this.edit.text());
@@ -134,9 +134,9 @@ class SettingsPage {
     });
   }
 
-  // Whether the session has ended; asks to sign in then.
+  // Whether the session has ended; if so, asks to sign in.
   async isOut() {
-    await askSession().catch(() => {}); // then the error that led here is told
+    await askSession().catch(() => {}); // if it fails, the error that led here is shown
     if (isSignedIn()) return false;
     hasEnded = true;
     this.remount();
@@ -177,7 +177,7 @@ class SettingsPage {
       ),
       action(
         "Ask the node for a new block",
-        "What blocknotify does: it helps when the node's notifications do not arrive.",
+        "Like blocknotify: it helps when the node's notifications do not arrive.",
         "Ask now",
         notify,
       ),
@@ -216,16 +216,16 @@ function notesOf({ problems, needs_restart: waiting, from_environment: environme
     !writable &&
       box(
         "warn",
-        "gatewayd may not write this file: changes can be checked here, but not saved.",
+        "gatewayd has no permission to write this file: changes can be checked here, but not saved.",
         [],
       ),
     problems.length > 0 &&
       box(
         "bad",
-        "The file cannot be used as it is now; gatewayd keeps running with its previous settings.",
+        "The file cannot be used as it is; gatewayd keeps running with its previous settings.",
         problems,
       ),
-    waiting.length > 0 && box("warn", "Saved, and in use after the next restart:", waiting),
+    waiting.length > 0 && box("warn", "Saved, takes effect after the next restart:", waiting),
     environment.length > 0 &&
       box(null, "Set by the environment, which overrides the file:", environment),
   ].filter(Boolean);
@@ -260,4 +260,4 @@ function changedElsewhere(error) {
 }
 
 const ENDED =
-  "You are signed out: gatewayd has restarted since, or a day has passed. Sign in again.";
+  "You have been signed out: gatewayd has restarted, or a day has passed. Sign in again.";

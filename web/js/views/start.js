@@ -1,4 +1,4 @@
-// The first start: the few things that gatewayd cannot know. Saved through the same API as all
+// The set-up page: the few things that gatewayd cannot know. Saved through the same API as all
 // settings; without a password, shown as text to put into the file.
 
 import { get, put } from "../api.js";
@@ -15,7 +15,7 @@ const SECTIONS = [
     {
       key: "address",
       label: "Your Bitcoin address",
-      hint: "Pays a block that you find while no pool splits it. Of your node's network.",
+      hint: "Blocks that you find without a pool pay this address. It must belong to your node's network.",
       more: { placeholder: "bc1q…" },
     },
   ],
@@ -116,21 +116,21 @@ export const start = {
   },
 };
 
-// The node has gone over to another network than the address is of.
+// The node is now on another network than the address.
 const wrongNetwork = () =>
   look("status").value?.warnings.find(({ code }) => code === "wrong-network");
 
-// Answers of somebody whose session ended before they were saved.
+// Answers of somebody whose session ended before saving.
 let kept = {};
 
 class FirstStart {
   constructor() {
     this.answers = { ...ANSWERS, ...kept };
-    this.given = new Set(Object.keys(kept)); // keys that somebody answered here
+    this.given = new Set(Object.keys(kept)); // keys that were answered here
     kept = {};
-    this.values = null; // those in use
+    this.values = null; // the settings in use
     this.inputs = new Map(); // key -> { input, error, help }
-    this.radios = []; // of the choices: [key, radio]
+    this.radios = []; // the radio buttons: [key, radio]
     this.said = outcome();
     this.text = h("pre", { class: "toml", tabindex: "0", "aria-label": "Text for gatewayd.toml" });
     this.save = h("button", { class: "button primary" }, "Save and start");
@@ -231,13 +231,13 @@ class FirstStart {
     setText(this.text, tomlOf(this.answers));
   }
 
-  // What is in use already is not asked again. Saving asks anew, and says what is wrong.
+  // What is in use already is not requested again. Saving requests it again, and says what is wrong.
   async prefill() {
     const config = await get("/config").catch((error) => this.seeSession(error));
     if (config) this.fill(config);
   }
 
-  // Answers with what is in use where nobody has answered yet; true if that changes an answer.
+  // Fills in what is in use where nothing was answered yet; true if that changes an answer.
   fill(config) {
     this.values = config.values;
     const known = { ...ANSWERS, ...answersIn(config) };
@@ -253,7 +253,7 @@ class FirstStart {
     return changed.length > 0;
   }
 
-  // Whose session has ended, as with a restart of the gateway, signs in again and goes on.
+  // If the session has ended, for example by a restart of the gateway, sign in again and go on.
   async seeSession({ status }) {
     if (status !== 401) return;
     kept = Object.fromEntries([...this.given].map((key) => [key, this.answers[key]]));
@@ -289,14 +289,14 @@ class FirstStart {
     const problems = problemsOf(this.answers, config.values);
     this.complain(problems);
     if (Object.keys(problems).length > 0) return;
-    // Nobody may save what they have not seen.
+    // Nobody should save what they have not seen.
     if (isNews) throw new Error(NEWS);
     const changes = changesOf(this.answers, config.values);
     this.tell(await put("/config", { changes, revision: config.revision, check_only: false }));
   }
 
   tell({ needs_restart: waiting }) {
-    const overview = p("", h("a", { href: "#/" }, "To the overview"));
+    const overview = p("", h("a", { href: "#/" }, "Go to the overview"));
     if (waiting.length === 0) this.said.done("Saved. gatewayd connects now.", overview);
     else
       this.said.done(
@@ -313,9 +313,9 @@ const CODE = {
   why:
     "gatewayd wrote a code into its log when it started (journalctl -u gatewayd, docker logs, or " +
     "the terminal). It proves that this gateway is yours.",
-  wrong: "That is not the code: it is in gatewayd's log, and another after each start.",
-  button: "Go on",
+  wrong: "Wrong code. It is in gatewayd's log, and changes with each start.",
+  button: "Continue",
   isCode: true,
 };
 const PASSWORD_KEPT = "Leave it empty to keep the one in gatewayd.toml.";
-const NEWS = "Nothing was saved: the settings have changed meanwhile. Check these answers and save again.";
+const NEWS = "Nothing was saved, because the settings have changed in the meantime. Check these answers and save again.";

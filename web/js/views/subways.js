@@ -4,8 +4,8 @@ import { h } from "../dom.js";
 
 const WAYS = [
   ["miners", "Connected now"],
-  ["workers", "Workers, ever"],
-  ["bans", "Shut out"],
+  ["workers", "All workers"],
+  ["bans", "Banned"],
 ];
 
 export function subways(current) {

@@ -1,4 +1,4 @@
-// What is mined on now: the node's template, and the coinbase as who gets what.
+// What is being mined: the node's template, and who gets what from the coinbase.
 
 import { div, h, keyed, p, setAttribute, setText, show } from "../dom.js";
 import * as format from "../format.js";
@@ -8,18 +8,18 @@ import { moneyless, payoutBar, usualCoinbase } from "../payout.js";
 
 const CLASSES = {
   empty: "subsidy only, for everyone, until the node has a template",
-  tiny: "the payout script alone",
-  small: "for miners that take little",
-  default: "for miners that say nothing of themselves",
-  respectable: "for miners that take more",
-  huge: "for miners that take all",
-  s21: "for an Antminer S21's kind",
+  tiny: "only one output",
+  small: "for miners that can handle little",
+  default: "for miners that do not identify themselves",
+  respectable: "for miners that can handle more",
+  huge: "for miners that can handle everything",
+  s21: "for miners like the Antminer S21",
 };
 
 const LEAD =
-  "What your miners are working on now: chosen by your node, and whom it pays if one finds it.";
+  "What your miners are working on: the block your node has chosen, and whom it pays if one is found.";
 const LEAD_EMPTY =
-  "A new block has just been seen. Miners work on its successor at once, without transactions, " +
+  "A new block has just been seen. Miners already work on the next one, without transactions, " +
   "until the node has chosen some.";
 
 export const work = {
@@ -152,7 +152,7 @@ function tagPart() {
         "mining.unique_id: tells gateways with the same tags apart",
       ],
       [
-        "Least share difficulty",
+        "Minimum share difficulty",
         payout.pool_difficulty_min === null ? null : format.difficulty(payout.pool_difficulty_min),
       ],
       [
@@ -165,7 +165,7 @@ function tagPart() {
   });
 }
 
-// The same element for the same text, so that its button keeps the focus.
+// The same element for the same text, so that its button keeps focus.
 export function cached(make) {
   let last = null;
   let element = null;

@@ -1,4 +1,4 @@
-// Everyone who has mined here, over all connections and restarts.
+// Everyone who has ever mined here, across connections and restarts.
 
 import { get } from "../api.js";
 import { HashrateChart } from "../chart.js";
@@ -126,7 +126,7 @@ function drawDetail(cell, one) {
   ]);
 }
 
-// The worker's day. Goes on asking for as long as its row is open.
+// The worker's last day. Keeps asking while its row is open.
 function workerChart(name) {
   const chart = new HashrateChart();
   const note = p("hint");

@@ -23,7 +23,7 @@ export const setPassword = sdk.Action.withoutInput(
     return {
       version: '1',
       title: 'Success',
-      message: 'Restart gatewayd if it runs, then sign in on the dashboard with this password.',
+      message: 'Restart gatewayd if it is running, then sign in on the dashboard with this password.',
       result: {
         type: 'single',
         value: password,

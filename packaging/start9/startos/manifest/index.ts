@@ -11,7 +11,7 @@ export const manifest = setupManifest({
   description: {
     short: "Mine with your own node's blocks",
     long:
-      'gatewayd connects your Bitcoin miners to your own node. Your node chooses the transactions; a DATUM pool such as OCEAN, if you like, only says whom a block pays. Without a pool, you mine solo. Miners speak Stratum V1 or V2.',
+      'gatewayd connects your Bitcoin miners to your own node and, if you like, to a DATUM pool such as OCEAN. Your node chooses the transactions; the pool only decides whom a block pays. Without a pool, you mine solo. Works with Stratum V1 and V2 miners.',
   },
   volumes: ['main'],
   images: {
@@ -22,7 +22,7 @@ export const manifest = setupManifest({
   },
   dependencies: {
     bitcoind: {
-      description: 'Bitcoin Core: gives the blocks to mine, and takes those that are found',
+      description: 'Bitcoin Core: provides block templates, and receives the blocks you find',
       optional: false,
       metadata: { title: 'Bitcoin Core', icon: 'https://bitcoin.org/img/icons/opengraph.png' },
     },

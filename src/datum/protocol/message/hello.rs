@@ -3,7 +3,7 @@
 use super::{DecodeError, END};
 use crate::datum::protocol::{cipher::PublicIdentity, codec::Reader};
 
-/// A gateway's two identities, as HELLO says them and the response repeats them.
+/// A gateway's two identities, as in HELLO and repeated in the response.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct GatewayKeys {
     pub long_term: PublicIdentity,
@@ -75,7 +75,8 @@ impl<'a> Response<'a> {
         let mut reader = Reader::new(bytes);
         let echo = GatewayKeys::decode(&mut reader)?;
         let session = PublicIdentity::from_bytes(&reader.array("pool's session keys")?);
-        // The rest, where no NUL ends it: it is for people to read, and no reason to stay away.
+        // If no NUL ends it, everything that is left: it is for people to read, and no reason to
+        // refuse the pool.
         let rest = reader.rest();
         let end = memchr::memchr(0, rest).unwrap_or(rest.len());
         let (motd, padding) = rest.split_at(end);
@@ -84,7 +85,7 @@ impl<'a> Response<'a> {
     }
 }
 
-/// The C gateway's parts have 127 bytes at most, each.
+/// Each of the C gateway's parts has at most 127 bytes.
 const USER_AGENT_MAX: usize = 512;
-/// Cut here; far above the 511 bytes that the C gateway shows.
+/// Longer texts are cut here, far above the 511 bytes that the C gateway shows.
 const MOTD_MAX: usize = 4096;

@@ -1,6 +1,6 @@
-//! Every message of the protocol, in both directions, as gateway and pool write and read it.
+//! Every message of the protocol, in both directions, encoding and decoding.
 //!
-//! Plaintext only: signatures, seals and the channel are `link`'s.
+//! Plaintext only: signing, sealing and the channel are in `link`.
 
 mod hello;
 mod share;

@@ -17,18 +17,18 @@ pub struct ShareMessage<'a> {
     pub ntime: u32,
     pub nonce: u32,
     pub version: u32,
-    /// Of 12 bytes, or the pool refuses it.
+    /// Must have 12 bytes, or the pool refuses the share.
     pub extranonce: &'a [u8],
     pub username: &'a [u8],
     pub reserved: [u8; 4],
-    /// Only in the first share of a slot on a connection.
+    /// Only in a slot's first share on a connection.
     pub job: Option<JobContext<'a>>,
-    /// Only in the first share of a slot with this coinbase.
+    /// Only in a slot's first share with this coinbase.
     pub coinbase: Option<CoinbaseContext<'a>>,
     pub padding: &'a [u8],
 }
 
-/// What is said of a share in one byte.
+/// A share's flags, in one byte.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct ShareFlags(pub u8);
 

@@ -6,7 +6,7 @@ use crate::{datum::protocol::codec::Reader, work::PayoutOutput};
 /// A mining message that a gateway receives.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ToGateway<'a> {
-    /// Only good when signed.
+    /// Only valid if signed.
     Configuration(Configuration<'a>),
     Coinbaser(CoinbaserMessage<'a>),
     ShareResponse(ShareResponse),
@@ -19,7 +19,7 @@ pub enum ToGateway<'a> {
     },
 }
 
-/// Kind 0x99: whom to pay and under which marks.
+/// Kind 0x99: whom to pay, and the tags.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Configuration<'a> {
     pub script: &'a [u8],
@@ -32,9 +32,9 @@ pub struct Configuration<'a> {
 /// Kind 0x11: the split of a coinbase, not yet checked.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct CoinbaserMessage<'a> {
-    /// What was asked for, repeated.
+    /// The requested value, repeated.
     pub value: u64,
-    /// What the message says of its own length; a lie when it differs from `body.len()`.
+    /// The length that the message claims to have; wrong if it differs from `body.len()`.
     pub len: u32,
     pub body: &'a [u8],
     pub padding: &'a [u8],
@@ -55,7 +55,7 @@ pub enum ShareStatus {
     Accepted,
     Tentative,
     Rejected,
-    /// One that this version does not know. It is an answer all the same, and no acceptance.
+    /// One that this version does not know. It counts as an answer, but not as accepted.
     Unknown(u8),
 }
 
@@ -83,11 +83,11 @@ impl ShareStatus {
     }
 }
 
-/// Why a pool refused a share, by its number on the wire.
+/// Why a pool refused a share: its number on the wire.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ShareReason(pub u16);
 
-/// Which form of a template a pool wants to see.
+/// In which form a pool wants to see a template.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
 pub enum Wanted {
@@ -126,12 +126,12 @@ impl ShareReason {
     pub const DUPLICATE: Self = Self(29);
     pub const OTHER: Self = Self(30);
 
-    /// Numbers that mean nothing are one.
+    /// All numbers without a meaning are one.
     pub(crate) fn bounded(self) -> Self {
         Self(self.0.min(Self::OTHER.0 + 1))
     }
 
-    /// As it stands in logs and metrics.
+    /// Its name in logs and metrics.
     pub const fn name(self) -> &'static str {
         match self.0 {
             10 => "bad job id",

@@ -21,13 +21,13 @@ pub enum ToPool<'a> {
 /// The three answers to a job validation, and the errors.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Validation<'a> {
-    /// One for each transaction; no crosscheck when there are none.
+    /// One for each transaction; without transactions, there is no crosscheck.
     ShortIds { ids: Vec<[u8; 6]>, crosscheck: Option<[u8; 32]> },
-    /// Those that were asked for.
+    /// The requested ones.
     Transactions(Vec<&'a [u8]>),
-    /// All but the coinbase.
+    /// All except the coinbase.
     Block(Vec<&'a [u8]>),
-    /// Why not.
+    /// Why it cannot be answered.
     Error { wanted: Wanted, error: ValidationError },
 }
 

@@ -26,7 +26,7 @@ pub(super) struct Sv2MinerLink {
 }
 
 impl Sv2MinerLink {
-    /// Opens the conversation: appends our key to `out`. Serials begin after `serial`.
+    /// Opens the session: appends our key to `out`. Serials begin after `serial`.
     pub(super) fn open(
         options: &MinerOptions,
         serial: u64,
@@ -38,8 +38,8 @@ impl Sv2MinerLink {
         Ok(Self { sealed, session })
     }
 
-    /// Takes all whole frames from `input`. Look at `work` afterwards. `now_unix`, in seconds since
-    /// 1970, is what the server's certificate is held against.
+    /// Takes all whole frames from `input`. Check `work` afterwards. `now_unix`, in seconds since
+    /// 1970, is the time that the server's certificate is checked against.
     pub(super) fn on_input(
         &mut self,
         input: &mut BytesMut,
@@ -99,7 +99,7 @@ impl Sv2MinerLink {
     }
 }
 
-/// The longest message that a miner has a use for: a job whose every field is full.
+/// The longest useful message: a job in which every field is full.
 const PAYLOAD_LEN_MAX: usize = NewExtendedMiningJob::LEN_MAX;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! One connection of a miner over Stratum V2: messages and solved shares in, frames and work out.
-//! No encryption, socket or clock here.
+//! A miner's Stratum V2 session: messages and solved shares in, frames and work out. No encryption,
+//! socket or clock here.
 
 use std::{
     collections::VecDeque,
@@ -31,7 +31,7 @@ pub(in crate::devnet::miner) struct Sv2MinerSession {
 struct Mining {
     work: Option<Arc<HashWork>>,
     serial: u64,
-    /// The first serial since the last `SetNewPrevHash`: what is older must not be sent.
+    /// The first serial since the last `SetNewPrevHash`: older shares must not be sent.
     clean_serial: u64,
     /// Serials of work and the ids of their jobs, the oldest first.
     jobs: VecDeque<(u64, u32)>,
@@ -40,7 +40,7 @@ struct Mining {
 }
 
 impl Sv2MinerSession {
-    /// Opens the conversation. Serials begin after `serial`, so that no two connections of a miner share
+    /// Opens the session. Serials begin after `serial`, so that no two connections of a miner share
     /// one.
     pub(in crate::devnet::miner) fn open(
         options: &MinerOptions,
@@ -62,7 +62,7 @@ impl Sv2MinerSession {
         let port = port.parse().unwrap_or(0);
         let setup = Setup { host, port, vendor, hardware: "processor", firmware, flags };
         let difficulty = options.suggest_difficulty.and_then(Difficulty::new);
-        #[expect(clippy::cast_possible_truncation, reason = "a rough figure is all that is asked")]
+        #[expect(clippy::cast_possible_truncation, reason = "a rough figure is enough")]
         let wanted = Wanted {
             kind,
             users: vec![options.username.clone()],
@@ -99,7 +99,7 @@ impl Sv2MinerSession {
         self.mining.in_flight.is_settled()
     }
 
-    /// Handles a message of the server. Look at `work` afterwards.
+    /// Handles a message from the server. Check `work` afterwards.
     pub(super) fn on_message(
         &mut self,
         message: &ServerMessage<'_>,
@@ -195,7 +195,7 @@ impl Mining {
         let count = self.in_flight.on_accepted_up_to(last, now, stats);
         if count != u64::from(success.new_submits_accepted_count) {
             return violation(format!(
-                "it accepted {} shares up to number {last}, of which {count} were under way",
+                "it accepted {} shares up to number {last}, of which {count} were in flight",
                 success.new_submits_accepted_count
             ));
         }
@@ -211,7 +211,7 @@ impl Mining {
         let (number, kind) = (error.sequence_number.into(), error.error_code.to_string());
         let stale = error.error_code == codes::STALE_SHARE;
         if !self.in_flight.on_refused(number, kind, stale, now, stats) {
-            return violation(format!("it refused share {number}, which was not under way"));
+            return violation(format!("it rejected share {number}, which was not in flight"));
         }
         Ok(())
     }
@@ -220,7 +220,7 @@ impl Mining {
 fn kind_of(options: &MinerOptions) -> Kind {
     match options.protocol {
         MinerProtocol::Sv2Extended => Kind::Extended,
-        // The session of Stratum V1 is another.
+        // Stratum V1 has another session type.
         MinerProtocol::Sv2Standard | MinerProtocol::Sv1 => {
             Kind::Standard { group_jobs: options.group_jobs }
         }
@@ -233,9 +233,9 @@ fn violation(what: String) -> Result<(), Sv2ClientClose> {
 
 /// The only one.
 const CHANNEL: usize = 0;
-/// What we roll at least: room for as many coinbases as there are nonces.
+/// The least that we need to roll: as many coinbases as there are nonces.
 const EXTRANONCE_SIZE_LEAST: u16 = 4;
-/// Hashes per second, where no limit is set: what a core gives, about.
+/// Hashes per second if no limit is set: about what a core can do.
 const HASHRATE: f64 = 5e6;
 /// Jobs since the last `SetNewPrevHash` whose shares may still come out of the hasher.
 const JOBS_MAX: usize = 16;

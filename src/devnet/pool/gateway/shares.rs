@@ -1,4 +1,4 @@
-//! A share on its way through the pool: learnt from, judged, booked, answered.
+//! A share on its way through the pool: remembered, checked, booked, answered.
 
 use super::super::{
     check::{self, Paid, Slot},
@@ -18,13 +18,13 @@ use crate::{
     work::{CoinbaserRequest, Hash256, printable_bytes},
 };
 
-/// What the pool makes of a share.
+/// The pool's verdict on a share.
 struct Judged {
     hash: Hash256,
     height: u32,
     is_block: bool,
     paid: Paid,
-    /// In its coinbase, if that could be read.
+    /// The prime id in its coinbase, if that could be read.
     prime_id: Option<u32>,
     /// The difficulty that is credited.
     verdict: Result<f64, ShareReason>,
@@ -56,7 +56,7 @@ impl Gateway {
         Ok(())
     }
 
-    /// Tells the gateway what became of its share.
+    /// Answers the gateway's share.
     fn answer(
         &mut self,
         share: &ShareMessage<'_>,
@@ -82,14 +82,14 @@ impl Gateway {
         self.send(control, out, |frame| {
             let start = frame.len();
             message.encode(frame);
-            // Of statuses that nobody has named, too.
+            // Also for statuses without a name.
             if let (Some(status), Some(byte)) = (habits.status, frame.get_mut(start + 1)) {
                 *byte = status;
             }
         })
     }
 
-    /// Keeps the contexts that a share brings, whatever the share itself is worth.
+    /// Keeps the contexts that a share brings, whether or not the share itself is valid.
     fn learn(
         &mut self,
         share: &ShareMessage<'_>,
@@ -116,8 +116,8 @@ impl Gateway {
         }
     }
 
-    /// The split that a job's coinbaser id stands for. Counts ids that are used for other work
-    /// than they were given for, and minds it if that is the pool's habit.
+    /// The split of a job's coinbaser id. Counts ids that are misused, and refuses them if that is
+    /// the pool's habit.
     fn splits_of(
         &self,
         job: &JobContext<'_>,
@@ -155,7 +155,7 @@ impl Gateway {
         judged
     }
 
-    /// Finds everything out about a share, as far as it goes.
+    /// Checks everything about a share, as far as possible.
     fn judge_into(
         &mut self,
         share: &ShareMessage<'_>,

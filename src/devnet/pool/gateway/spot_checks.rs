@@ -1,4 +1,4 @@
-//! Which templates are looked at, and what follows from what is seen.
+//! Which templates are checked, and what follows from the results.
 
 use super::super::{
     inspect::{Finding, Inspection},
@@ -10,7 +10,7 @@ use super::Gateway;
 use crate::datum::message::{Validation, Wanted};
 
 impl Gateway {
-    /// Starts to look at the template of `slot`, if it is its turn.
+    /// Starts checking the template of `slot`, if it is its turn.
     pub(super) fn inspect(
         &mut self,
         slot: u8,
@@ -76,7 +76,7 @@ impl Gateway {
 }
 
 impl super::super::PoolStatsView {
-    /// Counts what came of an answer, and gives the question that follows.
+    /// Counts the result of an answer, and returns the next question.
     fn on_finding(
         &mut self,
         slot: u8,
