@@ -1,5 +1,6 @@
 //! Turns the file as written into what it means. Collects every problem before it answers.
 
+pub(super) mod address;
 mod limits;
 mod miners;
 mod mining;

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use bitcoin::Network;
 
-use super::Check;
+use super::{Check, address};
 use crate::{
     config::{PayoutAddress, raw},
     datum::DatumConfig,
@@ -92,14 +92,10 @@ impl Check {
                 );
             }
         }
-        // May come from a clipboard.
-        let text = raw.address.trim();
-        match text.parse() {
-            _ if text.is_empty() => None,
-            Ok(address) => Some(PayoutAddress { address, text: text.into() }),
-            Err(error) => self
-                .note("mining.address", &format!("\"{text}\" is not a bitcoin address ({error})")),
+        if raw.address.trim().is_empty() {
+            return None;
         }
+        address::read(&raw.address).map_or_else(|why| self.note("mining.address", &why), Some)
     }
 
     /// The configuration for turning templates into jobs. None: there is nobody to pay yet, or a
