@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use gatewayd::{
-    config::{self, Config, Module},
+    config::{self, Config, ConfigError, Module},
     daemon, devnet,
     healthcheck::healthcheck,
     logging::{self, LogConfig},
@@ -21,9 +21,9 @@ use gatewayd::{
 #[derive(Parser)]
 #[command(version, about, after_long_help = MORE, max_term_width = 100)]
 struct Args {
-    /// Where the configuration is.
-    #[arg(long, short, global = true, default_value_os_t = default_config())]
-    config: PathBuf,
+    /// Where the configuration is [default: gatewayd.toml; where there is none, `run` starts set-up].
+    #[arg(long, short, global = true)]
+    config: Option<PathBuf>,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -83,8 +83,12 @@ fn main() -> ExitCode {
 }
 
 fn dispatch(args: Args) -> anyhow::Result<ExitCode> {
+    let file = ConfigFile {
+        is_named: args.config.is_some(),
+        path: args.config.unwrap_or_else(default_config),
+    };
     match args.command.unwrap_or(Command::Run) {
-        Command::Run => with_config(&args.config, |config| {
+        Command::Run => with_config(file.or_first(), |config| {
             let logging = Arc::new(logging::init(&config.log)?);
             keep_files_private();
             match runtime()?.block_on(daemon::run(config, Arc::clone(&logging))) {
@@ -99,7 +103,7 @@ fn dispatch(args: Args) -> anyhow::Result<ExitCode> {
                 }
             }
         }),
-        Command::Check(CheckArgs { hashrate }) => with_config(&args.config, |config| {
+        Command::Check(CheckArgs { hashrate }) => with_config(file.load(), |config| {
             let _logging = logging::init(&LogConfig::text("warn"))?;
             Ok(match runtime()?.block_on(daemon::check(&config, hashrate)) {
                 0 => ExitCode::SUCCESS,
@@ -120,7 +124,7 @@ fn dispatch(args: Args) -> anyhow::Result<ExitCode> {
             let _logging = logging::init(&LogConfig::text("info"))?;
             runtime()?.block_on(devnet::run_devnet(args))
         }
-        Command::Healthcheck => with_config(&args.config, |config| {
+        Command::Healthcheck => with_config(file.or_first(), |config| {
             Ok(match healthcheck(&config, HEALTHCHECK_TIMEOUT) {
                 Ok(well) => {
                     say(&format!("{well}\n"));
@@ -175,11 +179,29 @@ fn import_datum(file: &Path) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// Where the configuration is, or would be.
+struct ConfigFile {
+    path: PathBuf,
+    /// By whoever started this: then it has to be there.
+    is_named: bool,
+}
+
+impl ConfigFile {
+    fn load(&self) -> Result<Config, ConfigError> {
+        Config::load(&self.path)
+    }
+
+    /// Whoever just starts gatewayd sets it up in a browser.
+    fn or_first(&self) -> Result<Config, ConfigError> {
+        if self.is_named { self.load() } else { Config::load_or_first(&self.path) }
+    }
+}
+
 fn with_config(
-    path: &Path,
+    config: Result<Config, ConfigError>,
     then: impl FnOnce(Config) -> anyhow::Result<ExitCode>,
 ) -> anyhow::Result<ExitCode> {
-    match Config::load(path) {
+    match config {
         Ok(config) => then(config),
         Err(error) => {
             eprintln!("{error}");

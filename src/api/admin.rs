@@ -20,7 +20,8 @@ use super::{
     peer::{Peer, guest, is_over_tls},
     shapes::{Done, ErrorBody, Login, Session, Settings, SettingsApplied, SettingsChange},
     state::State,
-    task::check,
+    task::{check, first_password, wait_for_password},
+    tries,
 };
 use crate::config::{Applied, Change, Edit, SettingsError, SettingsView};
 
@@ -232,7 +233,7 @@ pub(super) async fn config(
         (status = 409, body = ErrorBody, description = "It has changed meanwhile, or cannot be written"),
         (status = 413, body = ErrorBody),
         (status = 415, body = ErrorBody),
-        (status = 422, body = ErrorBody, description = "`problems` says what is wrong; nothing was changed"),
+        (status = 422, body = ErrorBody, description = "`problems` says what is wrong, or does not work; nothing was changed"),
         (status = 429, body = ErrorBody),
     ),
 )]
@@ -250,13 +251,31 @@ pub(super) async fn set_config(
         }
     };
     let (revision, check_only, sets_up) = (change.revision, change.check_only, owner.sets_up);
-    let change = Change { what, revision, check_only, sets_up };
-    Ok(Json(applied(state.handles.settings.change(change).await?)))
+    let try_changes = change.try_changes;
+    let first_password = match change.admin_password {
+        Some(password) => Some(first_password(password).await?),
+        None => None,
+    };
+    let sets_password = first_password.is_some() && !check_only;
+    let mut change = Change { what, revision, check_only, sets_up, first_password };
+    let mut tried = Vec::new();
+    if try_changes {
+        let outlook = state.handles.settings.look_ahead(change.clone()).await?;
+        // What was tried is what is written.
+        change.revision = Some(outlook.revision.clone());
+        tried = tries::task::run(&state, outlook).await?;
+    }
+    let done = applied(state.handles.settings.change(change).await?);
+    if sets_password {
+        // The page signs in with it at once.
+        wait_for_password(&state).await;
+    }
+    Ok(Json(SettingsApplied { tried, ..done }))
 }
 
 fn applied(applied: Applied) -> SettingsApplied {
     let Applied { applied, needs_restart, revision } = applied;
-    SettingsApplied { applied, needs_restart, revision }
+    SettingsApplied { applied, needs_restart, revision, tried: Vec::new() }
 }
 
 fn settings(view: SettingsView) -> Settings {

@@ -1,5 +1,7 @@
 //! Error answers: always JSON, with a message that says what to do.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     http::{HeaderValue, StatusCode, header},
@@ -40,6 +42,23 @@ impl ApiError {
     pub(super) fn unauthorized() -> Self {
         let message = "This needs the admin password: sign in, or send it as a bearer token.";
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
+    }
+
+    /// Of a first password.
+    pub(super) fn bad_password(what: String) -> Self {
+        SettingsError::Refused(vec![format!("admin_password {what}")]).into()
+    }
+
+    /// Settings that are understood, and name what does not work.
+    pub(super) fn try_failed(problems: Vec<String>) -> Self {
+        let message = "This was tried, and does not work; nothing was changed.";
+        Self { problems, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "try-failed", message) }
+    }
+
+    pub(super) fn too_many_tries(wait: Duration) -> Self {
+        let seconds = wait.as_secs() + 1;
+        let message = format!("Too much has been tried of late: try again in {seconds} s.");
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-tries", message).retry_after(seconds)
     }
 
     #[cfg(test)]

@@ -167,7 +167,7 @@ impl FromRequestParts<Arc<State>> for Owner {
 pub(super) fn is_setup_open(state: &State, peer: Peer, headers: &HeaderMap) -> bool {
     let handles = &state.handles;
     let has_password = handles.configs.borrow().api.admin_password_file.is_some();
-    let is_new = !handles.settings.is_set_up() && !has_password;
+    let is_new = !has_password && !state.is_set_up();
     is_new && is_local(peer, headers) && is_own_name(headers)
 }
 

@@ -1,6 +1,6 @@
 //! Everything that the API may read and act on. It has access to nothing else.
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Instant};
 
 use tokio::sync::watch;
 
@@ -8,7 +8,7 @@ use super::auth::SetupCode;
 use crate::{
     blocks::BlockStats,
     books::{Counters, Roster},
-    config::{Config, SettingsFile},
+    config::{Config, Outlook, SettingsFile},
     datum,
     ledger::Ledger,
     template::Templates,
@@ -33,6 +33,21 @@ pub(crate) struct Handles {
     pub(crate) settings: SettingsFile,
     /// The code for making the first settings.
     pub(crate) setup_code: Arc<SetupCode>,
+    pub(crate) tries: Tries,
+}
+
+/// Tries the nodes and pools of new settings: those that the settings change, or all of them.
+pub(crate) type Tries = Arc<dyn Fn(Outlook, bool) -> Trying + Send + Sync>;
+pub(crate) type Trying = Pin<Box<dyn Future<Output = Vec<Tried>> + Send>>;
+
+/// What became of trying a node or a pool.
+#[derive(Clone, Debug)]
+pub(crate) struct Tried {
+    /// What to correct, like `node.0.rpc_password`.
+    pub(crate) key: String,
+    /// Like "node 127.0.0.1:8332".
+    pub(crate) what: String,
+    pub(crate) result: Result<String, String>,
 }
 
 impl Handles {

@@ -14,10 +14,12 @@ use super::{
     compat::Notices,
     events::Hub,
     handles::Handles,
+    lan::Lan,
     shapes::{Status, Warning},
+    tries::task::TryGate,
     view,
 };
-use crate::work::LogRation;
+use crate::work::{Admission, LogRation, Work};
 
 pub(super) struct State {
     pub(super) handles: Handles,
@@ -27,6 +29,10 @@ pub(super) struct State {
     pub(super) budget: Arc<Budget>,
     /// How often anybody on the local network may have the nodes asked for a new block.
     pub(super) notices: Mutex<Notices>,
+    /// How often new settings may be tried.
+    pub(super) tries: TryGate,
+    /// What this machine is called by in its network.
+    lan: Lan,
     /// Limits log lines about failed sign-ins.
     refusals: Mutex<[LogRation; 2]>,
     /// Why there is no admin password although one is configured.
@@ -41,9 +47,22 @@ impl State {
             hub: Hub::default(),
             budget: Arc::default(),
             notices: Mutex::default(),
+            tries: TryGate::default(),
+            lan: Lan::default(),
             refusals: Mutex::default(),
             admin_problem: Mutex::default(),
         }
+    }
+
+    /// Whether the settings have brought work. Looked at here too, so that whoever is told that there
+    /// is work also finds set-up closed.
+    pub(super) fn is_set_up(&self) -> bool {
+        let settings = &self.handles.settings;
+        let is_open = |work: &Work| work.admission == Admission::Open;
+        if !settings.is_set_up() && self.handles.work.borrow().as_deref().is_some_and(is_open) {
+            settings.set_up();
+        }
+        settings.is_set_up()
     }
 
     /// Whether somebody has given the right set-up code.
@@ -85,7 +104,11 @@ impl State {
     }
 
     pub(super) fn status(&self) -> Status {
-        view::status(&self.handles, self.warnings(), &moment())
+        let (now, warnings) = (moment(), self.warnings());
+        let mut status = view::status(&self.handles, warnings, &now);
+        status.setup_unfinished = !self.is_set_up();
+        status.stratum.addresses = self.lan.addresses(&status.stratum.listen, now.now);
+        status
     }
 
     pub(super) fn warnings(&self) -> Vec<Warning> {

@@ -6,13 +6,14 @@ use std::{io, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duratio
 use sha2::{Digest, Sha256};
 use tokio::{
     task::spawn_blocking,
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, sleep},
 };
 use tracing::{error, warn};
 
 use super::{
-    auth::{Denied, Guest, Password},
+    auth::{Denied, Guest, Password, PasswordError},
     clock::moment,
+    error::ApiError,
     news::{LOOK_EACH_MS, Newsroom},
     state::State,
 };
@@ -63,6 +64,34 @@ pub(super) async fn check(
     };
     let result = spawn_blocking(run).await.unwrap_or(Err(Denied::Busy));
     result.inspect_err(|denied| state.tell_denied(guest.client, *denied))
+}
+
+/// What the file of a new admin password is to hold.
+pub(super) async fn first_password(password: String) -> Result<String, ApiError> {
+    let is_line = !password.contains(['\n', '\r']) && !password.starts_with("$argon2");
+    if !is_line || password.len() > PASSWORD_LEN_MAX {
+        return Err(ApiError::bad_password("is too long, or no line of text".into()));
+    }
+    // Hashing takes a while.
+    let hashed = spawn_blocking(move || Password::parse(&password).map(|it| it.hash())).await;
+    let hashed = hashed.map_err(|_| ApiError::bad_password("cannot be kept: try again".into()))?;
+    hashed.map_err(|error| match error {
+        PasswordError::Empty => ApiError::bad_password("is empty".into()),
+        PasswordError::Short(len) => {
+            ApiError::bad_password(format!("has {len} characters: use at least 8"))
+        }
+        PasswordError::Hash(error) => ApiError::bad_password(error),
+    })
+}
+
+/// Waits until a password that was just set lets in.
+pub(super) async fn wait_for_password(state: &State) {
+    for _ in 0..PASSWORD_LOOKS_MAX {
+        if state.keeper.has_password() {
+            return;
+        }
+        sleep(PASSWORD_LOOK_EACH).await;
+    }
 }
 
 /// Reads the password file, if there is one. An unchanged password (`known`) signs nobody out.
@@ -119,6 +148,11 @@ fn read_some(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// A hash is read in some tens of milliseconds.
+const PASSWORD_LOOK_EACH: Duration = Duration::from_millis(20);
+const PASSWORD_LOOKS_MAX: u32 = 250;
+/// What the door takes.
+const PASSWORD_LEN_MAX: usize = 1024;
 /// A password may have 1,024 bytes.
 const FILE_LEN_MAX: u64 = 4096;
 /// Only the latest blocks are checked for changes.

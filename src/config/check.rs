@@ -56,6 +56,7 @@ impl Check {
         let log = self.log(&raw.log);
         Some(Config {
             path: None,
+            draft: "".into(),
             written,
             template: TemplateConfig {
                 nodes,

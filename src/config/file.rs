@@ -52,6 +52,8 @@ pub(crate) struct Change {
     pub(crate) check_only: bool,
     /// Made by somebody who may only make the first settings.
     pub(crate) sets_up: bool,
+    /// What the file of the first admin password is to hold: a hash.
+    pub(crate) first_password: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -69,6 +71,16 @@ pub(crate) struct Applied {
     pub(crate) needs_restart: Vec<String>,
     /// None: nothing was written.
     pub(crate) revision: Option<String>,
+}
+
+/// What a change would come to.
+#[derive(Clone, Debug)]
+pub(crate) struct Outlook {
+    /// As it would be in use.
+    pub(crate) next: Arc<Config>,
+    pub(crate) now: Arc<Config>,
+    /// Of the file that would be changed.
+    pub(crate) revision: String,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -94,6 +106,12 @@ struct Inner {
     running: Mutex<Arc<Raw>>,
     /// The same, for the parts that follow it.
     configs: watch::Sender<Arc<Config>>,
+    /// What the file begins as.
+    draft: Arc<str>,
+    /// Where a first admin password is kept.
+    password_file: PathBuf,
+    /// Is there while the first settings were made on the page, and nothing has worked yet.
+    unfinished: PathBuf,
     /// Checks what the file alone cannot tell: what the nodes are, and whether other files can be
     /// used.
     trial: OnceLock<Trial>,
@@ -105,12 +123,17 @@ struct Inner {
 
 impl SettingsFile {
     pub(crate) fn new(config: &Config) -> Self {
+        let unfinished = config.ledger.data_dir.join(UNFINISHED);
+        let is_set_up = config.address.is_some() && !unfinished.exists();
         Self(Arc::new(Inner {
             path: config.path.clone(),
+            draft: Arc::clone(&config.draft),
+            unfinished,
+            password_file: config.ledger.data_dir.join(PASSWORD_FILE),
             running: Mutex::new(Arc::clone(&config.written)),
             configs: watch::Sender::new(Arc::new(config.clone())),
             trial: OnceLock::new(),
-            is_set_up: AtomicBool::new(config.address.is_some()),
+            is_set_up: AtomicBool::new(is_set_up),
             had_file: config.path.as_ref().is_some_and(|path| path.exists()),
         }))
     }
@@ -126,9 +149,13 @@ impl SettingsFile {
         let _ = self.0.trial.set(trial);
     }
 
-    /// There is an address, on the right network: from now on only an admin may change settings.
+    /// There is work for miners: from now on only an admin may change settings.
     pub(crate) fn set_up(&self) {
-        self.0.is_set_up.store(true, Ordering::Release);
+        if !self.0.is_set_up.swap(true, Ordering::AcqRel) {
+            info!("set-up is done: there is work for miners");
+            // Where it stays, the next start asks again.
+            let _ = fs::remove_file(&self.0.unfinished);
+        }
     }
 
     pub(crate) fn is_set_up(&self) -> bool {
@@ -143,6 +170,11 @@ impl SettingsFile {
     /// Checks new settings, writes them and applies what can be applied.
     pub(crate) async fn change(&self, change: Change) -> Result<Applied, SettingsError> {
         self.on_a_thread(move |inner| inner.change(&change)).await
+    }
+
+    /// Checks new settings, and shows what they would be; nothing is written.
+    pub(crate) async fn look_ahead(&self, change: Change) -> Result<Outlook, SettingsError> {
+        self.on_a_thread(move |inner| inner.look_ahead(&change)).await
     }
 
     /// Reads the file again, and applies what can be applied.
@@ -166,7 +198,7 @@ impl SettingsFile {
 impl Inner {
     fn read(&self) -> Result<SettingsView, SettingsError> {
         let path = self.path()?;
-        let text = read(path)?;
+        let text = self.text(path)?;
         let running = Arc::clone(&self.running());
         let (problems, needs_restart) = match Config::preview(&text, path) {
             Ok(file) => {
@@ -190,20 +222,12 @@ impl Inner {
     fn change(&self, change: &Change) -> Result<Applied, SettingsError> {
         let path = self.path()?;
         let mut running = self.running();
-        if change.sets_up && self.is_set_up.load(Ordering::Acquire) {
-            return Err(SettingsError::SetUpAlready);
-        }
-        let old = read(path)?;
-        if change.revision.as_ref().is_some_and(|edited| *edited != revision(&old)) {
-            return Err(SettingsError::Outdated);
-        }
-        let new = edited(&old, change).map_err(SettingsError::Refused)?;
-        let next = self.next(&new, &running).map_err(SettingsError::Refused)?;
-        if change.sets_up {
-            check_logins(path, &old, change, &next).map_err(SettingsError::Refused)?;
-        }
+        let Prepared { new, next, .. } = self.prepare(change, &running)?;
         if change.check_only {
             return Ok(next.done(None));
+        }
+        if let Some(hash) = &change.first_password {
+            self.write_password(hash)?;
         }
         write(path, &new).map_err(|error| {
             let path = path.display();
@@ -213,8 +237,71 @@ impl Inner {
             ))
         })?;
         info!(path = %path.display(), "API: wrote new settings");
+        if change.sets_up {
+            self.note_unfinished();
+        }
         self.put_into_effect(&next, &mut running);
         Ok(next.done(Some(revision(&new))))
+    }
+
+    /// Before the settings that name it.
+    fn write_password(&self, hash: &str) -> Result<(), SettingsError> {
+        let file = &self.password_file;
+        let written = file.parent().map_or(Ok(()), fs::create_dir_all);
+        written.and_then(|()| write(file, &format!("{hash}\n"))).map_err(|error| {
+            let path = file.display();
+            SettingsError::NotWritable(format!(
+                "The password cannot be kept: {path} cannot be written: {error}. Make its folder \
+                 (ledger.data_dir) writable for the user that gatewayd runs as."
+            ))
+        })
+    }
+
+    /// So that a restart does not end the set-up of what has never worked.
+    fn note_unfinished(&self) {
+        let noted = self.unfinished.parent().map_or(Ok(()), fs::create_dir_all);
+        let noted = noted.and_then(|()| fs::write(&self.unfinished, UNFINISHED_TEXT));
+        if let Err(error) = noted {
+            let path = self.unfinished.display();
+            warn!("{path} cannot be written ({error}): after a restart set-up cannot go on");
+        }
+    }
+
+    fn look_ahead(&self, change: &Change) -> Result<Outlook, SettingsError> {
+        let running = self.running();
+        let Prepared { next, revision, .. } = self.prepare(change, &running)?;
+        let now = Arc::clone(&self.configs.borrow());
+        Ok(Outlook { next: next.config, now, revision })
+    }
+
+    /// Checks a change of the file as it is now.
+    fn prepare(&self, change: &Change, running: &Raw) -> Result<Prepared, SettingsError> {
+        let path = self.path()?;
+        if change.sets_up && self.is_set_up.load(Ordering::Acquire) {
+            return Err(SettingsError::SetUpAlready);
+        }
+        let old = self.text(path)?;
+        if change.revision.as_ref().is_some_and(|edited| *edited != revision(&old)) {
+            return Err(SettingsError::Outdated);
+        }
+        let mut new = edited(&old, change).map_err(SettingsError::Refused)?;
+        if change.first_password.is_some() {
+            new = self.with_password_file(&new, running).map_err(SettingsError::Refused)?;
+        }
+        let next = self.next(&new, running).map_err(SettingsError::Refused)?;
+        if change.sets_up {
+            check_logins(path, &old, change, &next).map_err(SettingsError::Refused)?;
+        }
+        Ok(Prepared { new, next, revision: revision(&old) })
+    }
+
+    /// `text` with the file of the first password.
+    fn with_password_file(&self, text: &str, running: &Raw) -> Result<String, Vec<String>> {
+        if !running.api.admin_password_file.is_empty() {
+            return Err(vec![HAS_PASSWORD.into()]);
+        }
+        let path = Json::Text(self.password_file.display().to_string());
+        set_keys(text, &BTreeMap::from([(PASSWORD_KEY.to_owned(), path)]))
     }
 
     fn reload(&self) -> Result<Applied, SettingsError> {
@@ -224,7 +311,7 @@ impl Inner {
             let gone = format!("{} is missing; the old settings stay in use.", path.display());
             return Err(SettingsError::NotWritable(gone));
         }
-        let text = read(path)?;
+        let text = self.text(path)?;
         let next = self.next(&text, &running).map_err(|problems| {
             for problem in &problems {
                 error!("{}: {problem}", path.display());
@@ -262,6 +349,16 @@ impl Inner {
         self.configs.send_replace(Arc::clone(&next.config));
     }
 
+    /// A file that is not there yet is what it begins as: containers have their environment alone.
+    fn text(&self, path: &Path) -> Result<String, SettingsError> {
+        match fs::read_to_string(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::from(&*self.draft)),
+            read => read.map_err(|error| {
+                SettingsError::NotWritable(format!("{} cannot be read: {error}.", path.display()))
+            }),
+        }
+    }
+
     fn running(&self) -> MutexGuard<'_, Arc<Raw>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -272,6 +369,15 @@ impl Inner {
         };
         self.path.as_deref().ok_or_else(none)
     }
+}
+
+/// A change that may be made.
+struct Prepared {
+    /// The new text.
+    new: String,
+    next: Next,
+    /// Of the old one.
+    revision: String,
 }
 
 /// What a new text means for the running gateway.
@@ -330,16 +436,6 @@ fn values(raw: Raw) -> Result<Box<RawValue>, SettingsError> {
     to_raw_value(&raw.masked(MASK)).map_err(broken)
 }
 
-/// A file that does not exist yet counts as empty: containers start with only their environment.
-fn read(path: &Path) -> Result<String, SettingsError> {
-    match fs::read_to_string(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
-        read => read.map_err(|error| {
-            SettingsError::NotWritable(format!("{} cannot be read: {error}.", path.display()))
-        }),
-    }
-}
-
 fn revision(text: &str) -> String {
     faster_hex::hex_string(&Sha256::digest(text)[..8])
 }
@@ -378,5 +474,14 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
 
 const FIRST_KEYS: &str = "without an admin password, only mining, node and pool can be set; for more, set \
      api.admin_password_file";
+const PASSWORD_KEY: &str = "api.admin_password_file";
+const HAS_PASSWORD: &str =
+    "there is an admin password already: change what api.admin_password_file names";
+/// In `ledger.data_dir`.
+const PASSWORD_FILE: &str = "admin-password";
+/// In `ledger.data_dir`.
+const UNFINISHED: &str = "set-up-unfinished";
+const UNFINISHED_TEXT: &str = "The settings were made on the dashboard, and there was no work yet. gatewayd \
+                               removes this file when there is.\n";
 /// There may be passwords in it.
 const MODE_NEW: u32 = 0o600;

@@ -5,6 +5,7 @@ mod check;
 mod defaults;
 pub mod edit;
 mod file;
+mod first;
 mod import;
 mod module;
 mod problem;
@@ -26,7 +27,9 @@ use figment::{Figment, providers::Env};
 #[cfg(test)]
 pub(crate) use check::OWN_PATHS;
 pub(crate) use check::parse_duration;
-pub(crate) use file::{Applied, Change, Edit, SettingsError, SettingsFile, SettingsView, Trial};
+pub(crate) use file::{
+    Applied, Change, Edit, Outlook, SettingsError, SettingsFile, SettingsView, Trial,
+};
 pub use import::import_datum;
 pub use module::Module;
 pub(crate) use problem::Problem;
@@ -48,6 +51,8 @@ use crate::{
 pub struct Config {
     /// The file that it was read from.
     pub(crate) path: Option<PathBuf>,
+    /// What the file begins as, where there is none yet.
+    pub(crate) draft: Arc<str>,
     /// The whole file as written, overridden by the environment.
     pub(crate) written: Arc<Raw>,
     /// `mining.address`; none: not set up yet, so nothing is mined.
@@ -159,13 +164,29 @@ impl Config {
             Err(_) if !has_keys => {
                 return Err(error(vec![Problem::of_file(
                     "no such file. Write one with `gatewayd example-config > gatewayd.toml`, set \
-                     mining.address and [[node]], and name it with --config",
+                     mining.address and [[node]], and name it with --config; or leave --config out, \
+                     and `gatewayd run` sets it up in your browser",
                 )]));
             }
             Err(_) => String::new(),
         };
         let config = read::with_environment(&text).map_err(error)?;
         Ok(Self { path: Some(path.to_owned()), ..config })
+    }
+
+    /// The same; but where there is no file, the defaults, and a folder that can be written to: all
+    /// else is said on the dashboard.
+    pub fn load_or_first(path: &Path) -> Result<Self, ConfigError> {
+        // What is there is there, whether or not it can be read.
+        if std::fs::symlink_metadata(path).is_ok() {
+            return Self::load(path);
+        }
+        let draft = first::draft(path);
+        let error = |problems| ConfigError { path: path.display().to_string(), problems };
+        let config = read::with_environment(&draft).map_err(error)?;
+        // As an absolute path: it is shown to whoever saves.
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Ok(Self { path: Some(path), draft: draft.into(), ..config })
     }
 
     /// What a file with this text would mean, overridden by the environment. `mining.address` may

@@ -64,6 +64,7 @@ pub(super) fn start_api(
         tls,
         settings,
         setup_code: Arc::clone(&setup_code),
+        tries: super::tries::tries(),
     };
     let started = config.api.listen.map(|listen| api::spawn(listen, handles, stop.clone()));
     let api = started.transpose().unwrap_or_else(|error| {

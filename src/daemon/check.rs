@@ -1,7 +1,7 @@
 //! `gatewayd check`: tries out everything that the configuration names.
 
 mod hashrate;
-mod pool;
+pub(super) mod pool;
 
 use std::{
     io::{self, Write as _},
@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use bitcoin::Network;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::hashrate::parse_hashrate;
@@ -45,7 +46,8 @@ pub async fn check(config: &Config, hashrate: Option<f64>) -> usize {
         let what = format!("pool {}", HostPort(&pool.host, pool.port));
         let tried = pool::try_pool(pool, &config.datum.user_agent).await;
         let floor = tried.as_ref().ok().map(pool::floor);
-        report.tell(&what, tried.map(|terms| pool::describe(&terms)));
+        let tried = tried.map(|terms| pool::describe(&terms));
+        report.tell(&what, tried.map_err(|fault| fault.text));
         if let Some(told) = hashrate::too_rare(hashrate, floor) {
             report.notice(&what, &format!("{told}: {}", hashrate::POOL_ADVICE));
         }
@@ -193,7 +195,7 @@ async fn nodes(config: &Config, report: &mut Report) {
                 Ok(format!("takes blocks, on \"{network}\""))
             }
             (Some(_), _) if node.has_spare_threads == Some(false) => Err(FEW_THREADS.into()),
-            (Some(network), _) if is_ready(node) => Ok(format!("gives work, on \"{network}\"")),
+            (Some(network), _) if is_ready(node) => Ok(gives_work(network)),
             (Some(_), None) => Err(format!("answers, but gave no work within {CHECK_NODES:?}")),
             (_, Some(error)) => Err(error.to_string()),
             (None, None) => Err(format!("no answer within {CHECK_NODES:?}")),
@@ -248,12 +250,16 @@ fn is_ready(node: &NodeStatus) -> bool {
     node.network.is_some() && node.state == NodeState::Ready
 }
 
-fn told(fork: Fork) -> String {
+pub(super) fn gives_work(network: Network) -> String {
+    format!("gives work, on \"{network}\"")
+}
+
+pub(super) fn told(fork: Fork) -> String {
     format!("this node {}: {}", fork.what(), Fork::ADVICE)
 }
 
 /// True for a node that is currently not on the chain of SHA-256 miners.
-fn is_apart(fork: Fork) -> bool {
+pub(super) fn is_apart(fork: Fork) -> bool {
     fork.is_here() || fork == Fork::Rdts
 }
 

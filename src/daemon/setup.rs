@@ -10,6 +10,7 @@ use super::{DaemonError, api::Front, apply::LiveParts, systemd};
 use crate::{
     config::{Config, SettingsFile},
     template::{NodeStatus, Templates},
+    work::{Admission, Work},
 };
 
 /// Waits until it is known whom blocks pay, and that the nodes' chain can pay them; changes of the
@@ -32,20 +33,33 @@ pub(super) async fn set_up(
             Some(_) => "sign in with the admin password".to_owned(),
             None => format!("enter the set-up code {}", front.setup_code.shown()),
         };
-        warn!(
-            "not set up yet: mining.address is missing, so nothing is mined. Open http://{page}/ \
-             in a browser, {key} and enter the address that blocks should pay"
-        );
+        let what = match parts.config().address {
+            None => "not set up yet: mining.address is missing, so nothing is mined",
+            Some(_) => "set-up is not finished: there has been no work for miners yet",
+        };
+        warn!("{what}. Open http://{page}/ in a browser, {key} and enter the address that blocks should pay, and where your node is");
         systemd::status(&format!("waiting to be set up at http://{page}/"));
     }
     while parts.config().address.is_none() {
         parts.next().await.ok_or(DaemonError::Stopped)?;
     }
     check_network(parts, has_page).await?;
-    settings.set_up();
     let watch = watch_network(settings.configs(), parts.templates.clone());
     tasks.spawn(stop.clone().run_until_cancelled_owned(watch));
     Ok(())
+}
+
+/// Ends set-up when there is work that miners are welcome to: then the settings are good.
+pub(super) async fn end_with_work(
+    settings: SettingsFile,
+    mut work: watch::Receiver<Option<Arc<Work>>>,
+) {
+    let is_open = |work: &Option<Arc<Work>>| {
+        work.as_deref().is_some_and(|work| work.admission == Admission::Open)
+    };
+    if work.wait_for(is_open).await.is_ok() {
+        settings.set_up();
+    }
 }
 
 /// Waits until a node reports a chain that the payout address is valid on. If no node is on such a

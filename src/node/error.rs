@@ -180,4 +180,4 @@ const QUEUE_FULL: u16 = 503;
 /// HTTP's status for too many requests.
 const TOO_MANY: u16 = 429;
 const TOO_MANY_CODE: i32 = 429;
-pub(super) const COOKIE: &str = "cookie";
+pub(crate) const COOKIE: &str = "cookie";

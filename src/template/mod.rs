@@ -4,6 +4,7 @@
 //! what the chosen one provides. Not here: how jobs are made from a template, and where found
 //! blocks go.
 
+pub(crate) mod attempt;
 mod bitcoind;
 mod blvm;
 mod chain;

@@ -7,12 +7,16 @@ import { commentAt, lineOfKey, lineOfProblem } from "../../web/js/editor.js";
 import {
   ANSWERS,
   answersIn,
+  bareAddress,
   changesOf,
+  fieldsOf,
+  fixedAnswers,
   hostAndPort,
   problemsOf,
   tomlOf,
 } from "../../web/js/first.js";
 import * as format from "../../web/js/format.js";
+import { minersHost } from "../../web/js/connect.js";
 import { workerParts } from "../../web/js/parts.js";
 
 const cases = (title, run, table) =>
@@ -251,6 +255,59 @@ test("what is missing is named at its field", () => {
   assert.deepEqual(hostAndPort("pool.example.org"), { host: "pool.example.org", port: 28_915 });
   assert.deepEqual(hostAndPort("[::1]:99"), { host: "::1", port: 99 });
   assert.equal(hostAndPort("a:99999"), null);
+});
+
+cases("an address is read as wallets give it", bareAddress, [
+  [" bc1qme\n", "bc1qme"],
+  ["bitcoin:bc1qme?amount=0.1&label=x", "bc1qme"],
+  ["BITCOIN:BC1QME", "BC1QME"],
+  ["bitcoin://bc1qme#x", "bc1qme"],
+]);
+
+test("a password is asked for twice, where there is none, and not by the way", () => {
+  const answers = { ...ANSWERS, address: "bc1qme" };
+  assert.deepEqual(problemsOf(answers, {}), {});
+  assert.deepEqual(Object.keys(problemsOf(answers, {}, true)), ["admin_password"]);
+  const chosen = { ...answers, admin_password: "battery staple" };
+  assert.deepEqual(Object.keys(problemsOf(chosen, {}, true)), ["admin_password_again"]);
+  assert.deepEqual(problemsOf({ ...chosen, admin_password_again: "battery staple" }, {}, true), {});
+  assert.deepEqual(problemsOf({ ...answers, password: "none" }, {}, true), {});
+});
+
+test("what the gateway says of a key is said at its field, if that is there", () => {
+  const shown = new Set(["address", "rpc_password", "pool_host"]);
+  const problems = [
+    'mining.address "x" is not a bitcoin address: no',
+    "line 4: node.0.rpc_password: node 10.0.0.5:8332: the node refuses the user or password",
+    "GATEWAYD_POOL: pool.host and pool.port must name the pool's DATUM server",
+    "pool.0.public_key: pool a:1: answers with another key",
+    "something else",
+  ];
+  const { fields, rest } = fieldsOf(problems, (field) => shown.has(field));
+  assert.deepEqual(fields, {
+    address: '"x" is not a bitcoin address: no',
+    rpc_password: "node 10.0.0.5:8332: the node refuses the user or password",
+    pool_host: "and pool.port must name the pool's DATUM server",
+  });
+  assert.deepEqual(rest, problems.slice(3));
+});
+
+test("what the environment gives is fixed, and nothing of it is sent", () => {
+  const fixed = fixedAnswers({ from_environment: ["node", "mining.address", "log.level"] });
+  assert.equal(fixed.address, "GATEWAYD_MINING__ADDRESS");
+  assert.equal(fixed.rpc_password, "GATEWAYD_NODE");
+  assert.ok(!("pool" in fixed));
+  const answers = { ...ANSWERS, pool: "solo" };
+  assert.deepEqual(changesOf(answers, { node: [], pool: [OTHER] }, fixed), { pool: null });
+});
+
+test("a miner is told an address that it can reach", () => {
+  const status = (addresses) => ({ stratum: { addresses } });
+  const lan = ["192.168.1.10", "fd00::5"];
+  assert.deepEqual(minersHost(status(lan), "umbrel.local"), { host: "umbrel.local", others: [] });
+  for (const here of ["localhost", "127.0.0.1", "127.1.2.3", "[::1]"])
+    assert.deepEqual(minersHost(status(lan), here), { host: "192.168.1.10", others: ["[fd00::5]"] });
+  assert.deepEqual(minersHost(status([]), "localhost"), { host: null, others: [] });
 });
 
 test("the page fetches all its modules at once", () => {

@@ -247,7 +247,7 @@ function route(world, request, path, query, body) {
       world.sessions.delete(token);
       return [200, session(false)];
     }
-    if (body.password !== (isOpen ? CODE : "correct horse")) {
+    if (body.password !== (isOpen ? CODE : (world.password ?? "correct horse"))) {
       world.tries += 1;
       return world.tries > 5
         ? failure(
@@ -297,7 +297,7 @@ function admin(world, method, path, body) {
         writable: true,
         problems: [],
         needs_restart: [],
-        from_environment: ["log.level"],
+        from_environment: world.environment ?? ["log.level"],
       },
     ];
   }
@@ -322,7 +322,13 @@ function admin(world, method, path, body) {
     : [200, { done: true, message: `Miner ${found[1]} is being disconnected.` }];
 }
 
-function change(world, { text, changes, revision, check_only: isCheck }) {
+function change(world, { admin_password: password, ...rest }) {
+  const answer = changeFile(world, rest);
+  if (password && answer[0] === 200) world.password = password;
+  return answer;
+}
+
+function changeFile(world, { text, changes, revision, check_only: isCheck, try_changes: tries }) {
   if (String(revision) !== String(world.revision))
     return failure(409, "conflict", "The file was changed meanwhile.");
   const problems = [];
@@ -347,6 +353,14 @@ function change(world, { text, changes, revision, check_only: isCheck }) {
       "These settings cannot be used; nothing was changed.",
       problems,
     );
+  // What a try of the change finds: set by tests.
+  if (tries && world.fails?.length)
+    return failure(
+      422,
+      "try-failed",
+      "This was tried, and does not work; nothing was changed.",
+      world.fails,
+    );
   const isListen = /listen/.test(text ?? "");
   if (!isCheck) {
     world.text = text ?? world.text;
@@ -360,6 +374,7 @@ function change(world, { text, changes, revision, check_only: isCheck }) {
       applied: changes ? Object.keys(changes) : ["stratum.difficulty_min"],
       needs_restart: isListen ? ["api.listen"] : [],
       revision: isCheck ? null : String(world.revision),
+      tried: [],
     },
   ];
 }
@@ -398,6 +413,7 @@ function statusOf(world) {
     uptime_s: Math.floor(now() - world.started),
     mode: isIdle(world) ? "waiting" : world.state === "solo" ? "solo" : "pooled",
     setup_needed: isSetup,
+    setup_unfinished: world.unfinished ?? ["setup", "open"].includes(world.state),
     network: isSetup ? null : "bitcoin",
     tip_height: isSetup ? null : world.height,
     tip_hash: isSetup ? null : "00000000000000000000b5e5c4a2f0f0e6f9e7d5f5f2b1a0c1e2d3f4a5b6c7d8",
@@ -441,6 +457,7 @@ function statusOf(world) {
     blocks_accepted_session: world.miners.length ? 1 : 0,
     stratum: {
       listen: ["0.0.0.0:23334", "[::]:23334"],
+      addresses: ["192.168.1.10", "10.8.0.2"],
       ports: [
         {
           listen: ["0.0.0.0:23335"],

@@ -227,6 +227,11 @@ test("what miners and pools send stays text", () =>
     await page.done();
   }));
 
+async function choosePassword(page) {
+  await page.getByLabel("New admin password").fill("battery staple");
+  await page.getByLabel("The same again").fill("battery staple");
+}
+
 async function enterCode(page) {
   await page.getByLabel("Set-up code").fill(CODE);
   await page.getByRole("button", { name: "Continue" }).click();
@@ -250,6 +255,7 @@ for (const state of ["setup", "open"]) {
       await picture(page, `start-${state}-390-light`);
       await page.getByLabel("Your Bitcoin address").fill("nonsense");
       await page.getByText("Solo", { exact: true }).click();
+      if (state === "open") await choosePassword(page);
       await save.click();
       await page.getByText("is not a Bitcoin address").waitFor();
       await page.getByLabel("Your Bitcoin address").fill(ADDRESS);
@@ -273,6 +279,7 @@ test("the first start shows what the file says, and leaves it", () => {
     assert.equal(await page.getByLabel("User", { exact: true }).inputValue(), "me");
     await page.getByText("Leave it empty to keep").waitFor();
     await page.getByLabel("Your Bitcoin address").fill(ADDRESS);
+    await page.getByText("No password", { exact: true }).click();
     const save = page.getByRole("button", { name: "Save and start" });
     // Another node must not get it.
     await page.getByLabel(/RPC address/).fill("http://10.0.0.6:8332");
@@ -327,12 +334,42 @@ test("shares that a pool never answered are told, where the gateway counts them"
     await page.done();
   }));
 
+test("what the environment sets is shown as set, and not asked for", () =>
+  withMock({ state: "open" }, async (mock) => {
+    mock.world.environment = ["node", "log.level"];
+    const page = await open(browser, mock.url);
+    await enterCode(page);
+    await page.getByText("Set by the environment: GATEWAYD_NODE").first().waitFor();
+    assert.equal(await page.getByLabel(/RPC address/).isDisabled(), true);
+    assert.equal(await page.getByLabel("Your Bitcoin address").isDisabled(), false);
+    await page.getByLabel("Your Bitcoin address").fill(ADDRESS);
+    await choosePassword(page);
+    assert.deepEqual(await faintTexts(page), []);
+    await picture(page, "start-environment-1280-light");
+    await page.getByRole("button", { name: "Save and start" }).click();
+    await page.getByRole("heading", { name: "Ready for miners" }).waitFor();
+    assert.deepEqual(mock.world.changes, { "mining.address": ADDRESS });
+    await page.done();
+  }));
+
+test("a miner whose name no pool can pay is said in the table and above", () =>
+  withMock({ miners: 2 }, async (mock) => {
+    Object.assign(mock.world.miners[0], { unpayable_name: "garage", workers: [] });
+    const page = await open(browser, mock.url, { path: "#/miners" });
+    await settled(page);
+    const row = page.locator("tbody tr", { hasText: "garage" });
+    await row.getByText("no address: the pool can pay nobody").waitFor();
+    await picture(page, "unpayable-1280-light");
+    await page.done();
+  }));
+
 test("what nobody saw is not saved", () =>
   withMock({ state: "open" }, async (mock) => {
     const page = await open(browser, mock.url);
     await enterCode(page);
     const save = page.getByRole("button", { name: "Save and start" });
     await page.getByLabel("Your Bitcoin address").fill(ADDRESS);
+    await choosePassword(page);
     while (!mock.world.requests.includes("/api/v1/config")) await settled(page);
     mock.world.values = { ...mock.world.values, pool: [] };
     await save.click();

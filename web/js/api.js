@@ -23,10 +23,11 @@ tabs.addEventListener("message", ({ data }) => {
 
 // An unsuccessful answer, or no answer at all (status 0).
 export class ApiError extends Error {
-  constructor(status, message, problems = []) {
+  constructor(status, message, problems = [], code = null) {
     super(message);
     this.status = status;
     this.problems = problems;
+    this.code = code; // stays the same while the message may change
   }
 }
 
@@ -123,5 +124,6 @@ async function read(response) {
     response.status,
     answer?.message ?? `The gateway answered with HTTP status ${response.status}.`,
     answer?.problems ?? [],
+    answer?.error ?? null,
   );
 }

@@ -43,10 +43,21 @@ moves to another address.",
   );
 }
 
+const inUrl = (name) => (name.includes(":") ? `[${name.replace(/[[\]]/g, "")}]` : name);
+const isHere = (name) => name === "localhost" || name === "[::1]" || /^127\./.test(name);
+
+// What a miner finds this machine by: never by what only this machine itself can use.
+export function minersHost(status, shown = location.hostname) {
+  const addresses = status.stratum.addresses ?? [];
+  if (!isHere(shown)) return { host: inUrl(shown), others: [] };
+  const [first, ...others] = addresses.map(inUrl);
+  return { host: first ?? null, others };
+}
+
 export function connectHelp(status) {
-  const host = location.hostname.includes(":")
-    ? `[${location.hostname.replace(/[[\]]/g, "")}]`
-    : location.hostname;
+  const { host: known, others } = minersHost(status);
+  const isClosed = status.stratum.listen.every((address) => isHere(address.replace(/:\d+$/, "")));
+  const host = known ?? (isClosed ? inUrl(location.hostname) : NO_HOST);
   const ports = [
     ...new Set(status.stratum.listen.map((address) => address.slice(address.lastIndexOf(":") + 1))),
   ];
@@ -55,6 +66,9 @@ export function connectHelp(status) {
   const tls = status.stratum.tls;
   const file = h("a", { href: `${BASE}/stratum/ca.pem`, download: "gatewayd-ca.pem" }, CA_FILE);
   const rows = [
+    isClosed && ["From elsewhere", CLOSED, true],
+    !isClosed && !known && ["This machine", NO_ADDRESS, true],
+    others.length > 0 && ["Other addresses", others.join(", "), true],
     ["Stratum V1", `stratum+tcp://${host}:${port}`],
     tls && ["Stratum V1, TLS", `stratum+ssl://${host}:${port}`],
     tls?.own_authority && ["TLS certificate", file, true],
@@ -78,4 +92,9 @@ export function connectHelp(status) {
   return tls?.own_authority ? h("div", null, list, tlsHelp(tls, port)) : list;
 }
 
+const NO_HOST = "ADDRESS";
+const NO_ADDRESS =
+  "write its address in your network in place of ADDRESS: your router lists it, and this machine's network settings do";
+const CLOSED =
+  "miners on other machines cannot connect: stratum.listen has this machine's own addresses alone";
 const CA_FILE = "gatewayd-ca.pem";

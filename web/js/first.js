@@ -10,6 +10,9 @@ export const ANSWERS = {
   pool: "ocean",
   pool_host: "",
   pool_key: "",
+  password: "set", // or "none"
+  admin_password: "",
+  admin_password_again: "",
 };
 
 // OCEAN's DATUM server, as in the example configuration.
@@ -21,6 +24,61 @@ const OCEAN = {
 };
 const PORT_DEFAULT = 28915;
 const KEY_DIGITS = 128;
+const PASSWORD_MIN = 8;
+
+// What the environment sets is not asked for, and nothing in the file could change it.
+const ENVIRONMENT = {
+  address: ["mining.address", "GATEWAYD_MINING__ADDRESS"],
+  node: ["node", "GATEWAYD_NODE"],
+  pool: ["pool", "GATEWAYD_POOL"],
+};
+const GROUPS = {
+  address: ["address"],
+  node: ["rpc_url", "auth", "rpc_cookie_file", "rpc_user", "rpc_password"],
+  pool: ["pool", "pool_host", "pool_key"],
+};
+
+// Answer -> the variable that gives it.
+export function fixedAnswers({ from_environment: environment = [] }) {
+  const fixed = {};
+  for (const [group, [key, variable]] of Object.entries(ENVIRONMENT))
+    if (environment.includes(key)) for (const name of GROUPS[group]) fixed[name] = variable;
+  return fixed;
+}
+
+// As it is pasted from a wallet: spaces around it, `bitcoin:` before it, an amount behind it.
+export function bareAddress(text) {
+  return text
+    .trim()
+    .replace(/^bitcoin:\/*/i, "")
+    .replace(/[?#].*$/, "")
+    .trim();
+}
+
+// The fields that problems of the gateway are about: { field: text }, and those about none.
+export function fieldsOf(problems, isShown) {
+  const fields = {};
+  const rest = [];
+  for (const problem of problems) {
+    const [, key, text] = /^(?:line \d+: |GATEWAYD_\w+: )?([a-z_]+(?:\.\w+)*):? (.*)$/s.exec(problem) ?? [];
+    const field = FIELDS[(key ?? "").replace(/\.\d+/g, "")];
+    if (field && isShown(field)) fields[field] = fields[field] ? `${fields[field]} ${text}` : text;
+    else rest.push(problem);
+  }
+  return { fields, rest };
+}
+
+const FIELDS = {
+  "mining.address": "address",
+  "node.rpc_url": "rpc_url",
+  "node.rpc_cookie_file": "rpc_cookie_file",
+  "node.rpc_user": "rpc_user",
+  "node.rpc_password": "rpc_password",
+  "pool.host": "pool_host",
+  "pool.port": "pool_host",
+  "pool.public_key": "pool_key",
+  admin_password: "admin_password",
+};
 
 // The settings already in use, as answers; questions they do not answer are left out. `text` is
 // gatewayd.toml, `values` what is in use.
@@ -64,11 +122,12 @@ export function keepsPassword(answers, values) {
   );
 }
 
-// What is obviously missing; the gateway checks the rest.
-export function problemsOf(answers, values) {
+// What is obviously missing; the gateway checks the rest. `asksPassword`: there is none yet.
+export function problemsOf(answers, values, asksPassword = false) {
   const problems = {};
-  if (!answers.address.trim()) problems.address = "Enter one of your addresses.";
-  if (!/^https?:\/\/./.test(answers.rpc_url.trim()))
+  if (!bareAddress(answers.address)) problems.address = "Enter one of your addresses.";
+  // The gateway adds what stands before a host and its port.
+  if (!/^(https?:\/\/.|\S+:\d)/.test(answers.rpc_url.trim()))
     problems.rpc_url = "Enter it like http://127.0.0.1:8332.";
   if (answers.auth === "cookie" && !answers.rpc_cookie_file.trim())
     problems.rpc_cookie_file = "Enter the path of the node's .cookie file.";
@@ -82,18 +141,33 @@ export function problemsOf(answers, values) {
     problems.pool_host = "Enter it like pool.example.org:28915.";
   const digits = answers.pool_key.trim();
   if (answers.pool === "other" && (digits.length !== KEY_DIGITS || /[^0-9a-f]/i.test(digits)))
-    problems.pool_key = `A public key has ${KEY_DIGITS} hex digits; this has ${digits.length}.`;
+    problems.pool_key =
+      digits.length === KEY_DIGITS
+        ? "A public key has only hex digits: 0 to 9 and a to f."
+        : `A public key has ${KEY_DIGITS} hex digits; this has ${digits.length}.`;
+  if (asksPassword && answers.password === "set") {
+    if ([...answers.admin_password].length < PASSWORD_MIN)
+      problems.admin_password = `Choose one of ${PASSWORD_MIN} characters or more, or “No password”.`;
+    else if (answers.admin_password !== answers.admin_password_again)
+      problems.admin_password_again = "This is not the same password.";
+  }
   return problems;
 }
 
 // Key -> value for the settings API: null removes. `values` are those in use: what already has the
 // right value is left as it is written.
-export function changesOf(answers, values) {
+export function changesOf(answers, values, fixed = {}) {
   const changes = {};
   const set = (key, value, old) => {
     if (value !== old) changes[key] = value;
   };
-  set("mining.address", answers.address.trim(), values?.mining?.address);
+  if (!fixed.address) set("mining.address", bareAddress(answers.address), values?.mining?.address);
+  if (!fixed.rpc_url) nodeChanges(answers, values, changes, set);
+  if (!fixed.pool) poolChanges(answers, values, changes, set);
+  return changes;
+}
+
+function nodeChanges(answers, values, changes, set) {
   const node = values?.node?.[0] ?? {};
   set("node.0.rpc_url", answers.rpc_url.trim(), node.rpc_url);
   if (answers.auth === "cookie") {
@@ -104,19 +178,21 @@ export function changesOf(answers, values) {
     set("node.0.rpc_user", answers.rpc_user, node.rpc_user);
     if (!keepsPassword(answers, values)) changes["node.0.rpc_password"] = answers.rpc_password;
   }
+}
+
+function poolChanges(answers, values, changes, set) {
   const pool = poolOf(answers);
   const old = values?.pool?.[0];
   if (!pool && old) changes.pool = null;
   if (pool && !(old && isSamePool(old, pool)))
     for (const [key, value] of Object.entries(pool)) set(`pool.0.${key}`, value, old?.[key]);
-  return changes;
 }
 
 // The same, as text for gatewayd.toml.
 export function tomlOf(answers) {
   const lines = [
     "[mining]",
-    `address = ${quoted(answers.address.trim())}`,
+    `address = ${quoted(bareAddress(answers.address))}`,
     "",
     "[[node]]",
     'kind = "bitcoind"',

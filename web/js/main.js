@@ -4,7 +4,7 @@ import { BASE, ROOT } from "./api.js";
 import { announce, div, h, icon, setAttribute, setText, show, span } from "./dom.js";
 import * as format from "./format.js";
 import { lineState, look, onBlock, onChange, start as startLive, want } from "./live.js";
-import { askSession, isSignedIn, onSession } from "./session.js";
+import { askSession, isSignedIn, onSession, session } from "./session.js";
 import { workerParts } from "./parts.js";
 import { themeButton } from "./theme.js";
 import { bans } from "./views/bans.js";
@@ -41,6 +41,7 @@ const WAYS = [
 
 const main = document.getElementById("main");
 const lost = document.getElementById("lost");
+const unfinished = document.getElementById("unfinished");
 let shown = { page: null, view: null };
 
 function page() {
@@ -75,6 +76,7 @@ function draw() {
   const { value: status } = look("status");
   drawLine(status);
   drawFoot(status);
+  drawUnfinished(status);
   const name = VIEWS[shown.page].title;
   const rate = status && shown.page === "" ? format.hashrate(status.hashrate_5m_h_per_s) : name;
   document.title = `${rate} · gatewayd`;
@@ -121,6 +123,29 @@ function drawLine(status) {
   if (!lost.firstChild)
     lost.append(h("p", null, h("strong", null, "No connection to the gateway."), " ", h("span")));
   setText(lost.querySelector("span"), `${age} Trying again every 3 s.`);
+}
+
+let wasUnfinished = null;
+
+// The way back to a set-up that has brought no work yet.
+function drawUnfinished(status) {
+  const isUnfinished = status ? status.setup_unfinished : wasUnfinished;
+  // Who may do what is another matter then.
+  if (wasUnfinished !== null && isUnfinished !== wasUnfinished) askSession().catch(() => null);
+  wasUnfinished = isUnfinished;
+  const isOpen = Boolean(session()?.setup_open || session()?.admin_enabled);
+  show(unfinished, isOpen && Boolean(status?.setup_unfinished) && shown.page !== "start");
+  if (unfinished.firstChild) return;
+  const text = "Nothing has been mined by these settings yet. ";
+  unfinished.append(
+    h(
+      "p",
+      null,
+      h("strong", null, "Set-up is not finished."),
+      ` ${text}`,
+      h("a", { href: "#/start" }, "Finish the set-up"),
+    ),
+  );
 }
 
 // A found block is announced on whichever page is shown.

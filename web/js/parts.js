@@ -262,15 +262,16 @@ export function confirmed(question, action) {
 // The result of an action: what was done, or what went wrong, with every mistake.
 export function outcome() {
   const element = h("div", { class: "outcome", "aria-live": "polite" });
+  const say = (tone, title, more) => {
+    const shown = more.flat().filter(Boolean);
+    element.replaceChildren(h("div", { class: "box", "data-tone": tone }, p("box-title", title), shown));
+  };
   return {
     element,
     clear: () => element.replaceChildren(),
-    done(title, ...more) {
-      element.replaceChildren(
-        h("div", { class: "box", "data-tone": "good" }, p("box-title", title), more),
-      );
-    },
-    failed(error, lineButton = null) {
+    done: (title, ...more) => say("good", title, more),
+    warned: (title, ...more) => say("warn", title, more),
+    failed(error, lineButton = null, ...more) {
       const problems = (error.problems ?? []).map((text) => {
         const button = lineButton?.(text);
         return h("li", null, button, button ? text.replace(/^line \d+:? */, "") : text);
@@ -281,6 +282,7 @@ export function outcome() {
           { class: "box", "data-tone": "bad", role: "alert" },
           p("box-title", error.message),
           problems.length > 0 && h("ul", null, problems),
+          more.filter(Boolean),
         ),
       );
     },

@@ -48,6 +48,11 @@ impl Password {
         hash.map(Self).map_err(|error| PasswordError::Hash(error.to_string()))
     }
 
+    /// As a file has it.
+    pub(crate) fn hash(&self) -> String {
+        self.0.to_string()
+    }
+
     /// Slow by design, and equally slow for each wrong one.
     pub(super) fn is(&self, given: &str) -> bool {
         verify(&self.0, given).unwrap_or(false)

@@ -78,6 +78,14 @@ pub struct SettingsChange {
     /// Only reports what is wrong and what would need a restart.
     #[serde(default)]
     pub(crate) check_only: bool,
+    /// Tries the nodes and pools that change: each is asked once, as `gatewayd check` does it. Where
+    /// one does not work, nothing is written, and `problems` says why (`try-failed`).
+    #[serde(default)]
+    pub(crate) try_changes: bool,
+    /// Sets the first admin password, which gatewayd keeps as a hash in `ledger.data_dir`. Not where
+    /// there is one.
+    #[serde(default)]
+    pub(crate) admin_password: Option<String>,
 }
 
 /// The result of new settings.
@@ -89,6 +97,8 @@ pub(crate) struct SettingsApplied {
     pub(crate) needs_restart: Vec<String>,
     /// The file's new revision; null if nothing was written.
     pub(crate) revision: Option<String>,
+    /// With `try_changes`: what works, a line for each node and pool that was tried.
+    pub(crate) tried: Vec<String>,
 }
 
 /// An action was taken.

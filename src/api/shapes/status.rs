@@ -15,6 +15,9 @@ pub(crate) struct Status {
     /// Nothing can be mined until settings are made: there is no payout address yet, or it does not
     /// belong to the nodes' network (the warning "wrong-network" says which).
     pub(crate) setup_needed: bool,
+    /// The first settings were made here and have brought no work yet, or none were made: whoever
+    /// makes them is not done.
+    pub(crate) setup_unfinished: bool,
     /// The chain being mined: "bitcoin", "testnet", "testnet4", "signet" or "regtest".
     pub(crate) network: Option<String>,
     /// Height of the chain's last block, on which miners are working.
@@ -94,6 +97,8 @@ pub(crate) struct BestShare {
 pub(crate) struct StratumAccess {
     /// Listening addresses, like "0.0.0.0:23334".
     pub(crate) listen: Vec<String>,
+    /// Where other machines of the same network find this one, as far as it knows.
+    pub(crate) addresses: Vec<String>,
     /// Those with rules of their own.
     pub(crate) ports: Vec<StratumPort>,
     /// The key by which Stratum V2 miners can verify the gateway.

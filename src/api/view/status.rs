@@ -44,6 +44,8 @@ pub(crate) fn status(handles: &Handles, warnings: Vec<Warning>, moment: &Moment)
         uptime_s: moment.now.saturating_duration_since(began).as_secs(),
         mode: mode(work.as_deref()),
         setup_needed: config.address.is_none() || handles.templates.misfit().is_some(),
+        // These two are the caller's.
+        setup_unfinished: false,
         network: handles.templates.network().map(|network| network.to_string()),
         tip_height: template.as_ref().map(|template| template.height.saturating_sub(1)),
         tip_hash: template.as_ref().map(|template| template.prevhash.to_string()),
@@ -72,6 +74,7 @@ pub(crate) fn status(handles: &Handles, warnings: Vec<Warning>, moment: &Moment)
         }),
         stratum: StratumAccess {
             listen: handles.facts.stratum.iter().map(ToString::to_string).collect(),
+            addresses: Vec::new(),
             ports: ports(handles, &config),
             sv2_authority_key: handles.facts.sv2_authority_key.clone(),
             tls: tls(handles),

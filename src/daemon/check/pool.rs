@@ -15,18 +15,37 @@ use crate::{
     net,
 };
 
+/// What is wrong with a pool, and which of its keys most likely is.
+#[derive(Debug)]
+pub(in crate::daemon) struct PoolFault {
+    pub(in crate::daemon) key: &'static str,
+    pub(in crate::daemon) text: String,
+}
+
+fn fault(key: &'static str, text: String) -> PoolFault {
+    PoolFault { key, text }
+}
+
 /// The pool's terms, or what is wrong.
-pub(super) async fn try_pool(pool: &PoolConfig, user_agent: &str) -> Result<Configured, String> {
+pub(in crate::daemon) async fn try_pool(
+    pool: &PoolConfig,
+    user_agent: &str,
+) -> Result<Configured, PoolFault> {
+    let of_host = |text| fault("host", text);
     let until = Instant::now() + LIMIT;
     let target = (pool.host.as_str(), pool.port);
     let socket = timeout_at(until, net::connect(target)).await;
-    let socket = socket.map_err(|_| format!("no connection within {LIMIT:?}: {ADDRESS}"))?;
-    let socket = socket.map_err(|error| format!("no connection ({error}): {ADDRESS}"))?;
-    let mut greeting = Greeting::new(pool, user_agent).map_err(|error| error.to_string())?;
+    let late = |_| of_host(format!("no connection within {LIMIT:?}: {ADDRESS}"));
+    let socket = socket.map_err(late)?;
+    let socket = socket.map_err(|error| of_host(format!("no connection ({error}): {ADDRESS}")))?;
+    let greeting = Greeting::new(pool, user_agent);
+    let mut greeting = greeting.map_err(|error| fault(PUBLIC_KEY, error.to_string()))?;
     match timeout_at(until, greeting.run(socket)).await {
         Ok(result) => result,
-        Err(_) if greeting.welcome => Err(format!("has this key, but sent no terms in {LIMIT:?}")),
-        Err(_) => Err(format!("no answer within {LIMIT:?}: {ADDRESS}")),
+        Err(_) if greeting.welcome => {
+            Err(of_host(format!("has this key, but sent no terms in {LIMIT:?}")))
+        }
+        Err(_) => Err(of_host(format!("no answer within {LIMIT:?}: {ADDRESS}"))),
     }
 }
 
@@ -50,18 +69,24 @@ impl Greeting {
         Ok(Self { client, out, welcome: false })
     }
 
-    async fn run(&mut self, mut socket: TcpStream) -> Result<Configured, String> {
+    async fn run(&mut self, mut socket: TcpStream) -> Result<Configured, PoolFault> {
         let mut buffer = [0; 4096];
         let mut events = Vec::new();
         loop {
-            let broke = |error: std::io::Error| format!("the connection was lost ({error})");
+            let broke =
+                |error: std::io::Error| fault("host", format!("the connection was lost ({error})"));
             socket.write_all(&self.out).await.map_err(broke)?;
             self.out.clear();
             let len = match socket.read(&mut buffer).await {
                 Ok(len) if len > 0 => len,
                 // Closing with unread data makes this an error on some systems.
-                _ if self.welcome => return Err("has this key, but closed the connection".into()),
-                _ => return Err(format!("closed the connection during the handshake: {KEY}")),
+                _ if self.welcome => {
+                    return Err(fault("host", "has this key, but closed the connection".into()));
+                }
+                _ => {
+                    let text = format!("closed the connection during the handshake: {KEY}");
+                    return Err(fault(PUBLIC_KEY, text));
+                }
             };
             let now = now();
             let read = self.client.on_bytes(&buffer[..len], now, &mut self.out, &mut events);
@@ -74,12 +99,13 @@ impl Greeting {
             }
             read.map_err(|error| match error {
                 ClientError::Handshake(HandshakeError::Cipher(_)) => {
-                    format!("answers with another key ({error}): {KEY}")
+                    fault(PUBLIC_KEY, format!("answers with another key ({error}): {KEY}"))
                 }
                 ClientError::Link(_) if !self.welcome => {
-                    format!("is not a DATUM pool, or has another key ({error}): {KEY}")
+                    let text = format!("is not a DATUM pool, or has another key ({error}): {KEY}");
+                    fault(PUBLIC_KEY, text)
                 }
-                error => error.to_string(),
+                error => fault("host", error.to_string()),
             })?;
         }
     }
@@ -92,7 +118,7 @@ pub(super) fn floor(terms: &Configured) -> f64 {
     floor
 }
 
-pub(super) fn describe(terms: &Configured) -> String {
+pub(in crate::daemon) fn describe(terms: &Configured) -> String {
     let tag = String::from_utf8_lossy(&terms.tag).escape_debug().to_string();
     let least = terms.min_difficulty.max(1);
     format!("has this key; accepts shares of difficulty {least} or more, tag \"{tag}\"")
@@ -101,5 +127,6 @@ pub(super) fn describe(terms: &Configured) -> String {
 /// Two round trips; a pool answers in milliseconds.
 const LIMIT: Duration = Duration::from_secs(5);
 const ADDRESS: &str = "check pool.host and pool.port, and that this machine can reach it";
+const PUBLIC_KEY: &str = "public_key";
 const KEY: &str = "pool.public_key is most likely not its key: copy the key from the pool's own \
                    page";

@@ -12,7 +12,9 @@ export const login = {
         "narrow",
         h("h1", { tabindex: "-1" }, "Sign in"),
         isReading
-          ? readingOnly()
+          ? session().setup_open
+            ? h("p", null, "There is no admin password yet: ", h("a", { href: "#/start" }, "the set-up sets one"), ".")
+            : readingOnly()
           : loginForm(() => {
               location.hash = "#/settings";
             }),

@@ -22,7 +22,8 @@ export const settings = {
       page.load();
       return { ...idle, leave: () => page.leave() };
     }
-    root.append(session().admin_enabled ? div("narrow", signIn(remount)) : readingOnly());
+    if (session().admin_enabled) root.append(div("narrow", signIn(remount)));
+    else root.append(session().setup_open ? unfinished() : readingOnly());
     return idle;
   },
 };
@@ -37,6 +38,15 @@ function signIn(remount) {
   hasEnded = false;
   const kept = draft ? " Your changes are kept." : "";
   return loginForm(remount, { why: `${ENDED}${kept}` });
+}
+
+// There is no password yet, but there is a code: one place for both.
+function unfinished() {
+  return div(
+    "form",
+    p("lead", "No admin password is set yet, and set-up is not finished: it sets one."),
+    p("", h("a", { class: "button primary", href: "#/start" }, "Go on with the set-up")),
+  );
 }
 
 class SettingsPage {
@@ -100,24 +110,36 @@ class SettingsPage {
     this.reflect();
   }
 
-  async send(isCheck) {
+  // What changes is tried first; `isAnyway`: somebody wants it although it does not work.
+  async send(isCheck, isAnyway = false) {
     this.save.disabled = true;
     this.check.disabled = true;
     this.said.clear();
     this.edit.mark([]);
+    if (!isAnyway) setText(this.changed, "Trying what changes…");
     try {
-      const change = { text: this.edit.text(), revision: this.file.revision, check_only: isCheck };
+      const { revision } = this.file;
+      const options = { check_only: isCheck, try_changes: !isAnyway };
+      const change = { text: this.edit.text(), revision, ...options };
       tellApplied(this.said, await put("/config", change), isCheck);
       if (!isCheck) await this.load();
     } catch (error) {
-      await this.fail(error);
+      await this.fail(error, !isCheck && error.code === "try-failed" && this.anyway());
     }
     this.check.disabled = false;
     this.reflect();
   }
 
+  // A node that is off, or a pool that is away, may be meant.
+  anyway() {
+    return div(
+      "buttons",
+      button("Save anyway", () => this.send(false, true)),
+    );
+  }
+
   // Says what is wrong and where: marks the lines, and links to them.
-  async fail(error) {
+  async fail(error, ...more) {
     if (error.status === 401 && (await this.isOut())) return;
     const lineOf = (problem) => lineOfProblem(problem, this.edit.text());
     this.edit.mark((error.problems ?? []).map(lineOf).filter(Boolean));
@@ -131,7 +153,7 @@ class SettingsPage {
           `Line ${line}`,
         )
       );
-    });
+    }, ...more);
   }
 
   // Whether the session has ended; if so, asks to sign in.
@@ -231,18 +253,23 @@ function notesOf({ problems, needs_restart: waiting, from_environment: environme
   ].filter(Boolean);
 }
 
-function tellApplied(said, { applied, needs_restart: waiting }, isCheck) {
-  const list = (title, keys) => {
-    if (keys.length === 0) return [];
+function tellApplied(said, { applied, needs_restart: waiting, tried = [] }, isCheck) {
+  const listOf = (title, items) => {
+    if (items.length === 0) return [];
     return [
       p("", title),
       h(
         "ul",
         null,
-        keys.map((key) => h("li", null, h("code", null, key))),
+        items.map((item) => h("li", null, item)),
       ),
     ];
   };
+  const list = (title, keys) =>
+    listOf(
+      title,
+      keys.map((key) => h("code", null, key)),
+    );
   const title = isCheck ? "No errors." : "Saved.";
   const isNothing = applied.length + waiting.length === 0;
   const nothing = isCheck ? "Nothing would change." : "No setting changed its value.";
@@ -250,6 +277,7 @@ function tellApplied(said, { applied, needs_restart: waiting }, isCheck) {
     isNothing ? `${title} ${nothing}` : title,
     ...list(isCheck ? "Would apply at once:" : "In use now:", applied),
     ...list(isCheck ? "Would need a restart:" : "Needs a restart:", waiting),
+    ...listOf("Tried, and it works:", tried),
   );
   announce(title);
 }

@@ -2,11 +2,20 @@
 // settings; without a password, shown as text to put into the file.
 
 import { get, put } from "../api.js";
-import { copyButton, div, h, p, setAttribute, setText, show, span } from "../dom.js";
-import { ANSWERS, answersIn, changesOf, keepsPassword, problemsOf, tomlOf } from "../first.js";
+import { button, copyButton, div, h, p, setAttribute, setText, show, span } from "../dom.js";
+import {
+  ANSWERS,
+  answersIn,
+  changesOf,
+  fieldsOf,
+  fixedAnswers,
+  keepsPassword,
+  problemsOf,
+  tomlOf,
+} from "../first.js";
 import { look } from "../live.js";
 import { outcome } from "../parts.js";
-import { askSession, maySetUp, session } from "../session.js";
+import { askSession, maySetUp, session, signIn } from "../session.js";
 import { loginForm } from "./login.js";
 
 const SECTIONS = [
@@ -94,6 +103,40 @@ const SECTIONS = [
   ],
 ];
 
+// While there is none.
+const PASSWORD = [
+  "4. Who may change this later?",
+  {
+    key: "password",
+    label: "Password for changes",
+    options: [
+      {
+        value: "set",
+        title: "Set an admin password",
+        hint: "Looking needs none. Settings, and disconnecting miners, do.",
+        fields: [
+          {
+            key: "admin_password",
+            label: "New admin password",
+            hint: "Eight characters or more. gatewayd keeps a hash of it.",
+            more: { type: "password", autocomplete: "new-password" },
+          },
+          {
+            key: "admin_password_again",
+            label: "The same again",
+            more: { type: "password", autocomplete: "new-password" },
+          },
+        ],
+      },
+      {
+        value: "none",
+        title: "No password",
+        hint: "Once miners get work, settings can only be changed in gatewayd.toml.",
+      },
+    ],
+  },
+];
+
 export const start = {
   title: "First start",
   mount(root, { remount }) {
@@ -102,8 +145,11 @@ export const start = {
     const page = div("narrow start", title, lead);
     const explain = () => {
       const wrong = wrongNetwork();
-      setText(title, wrong ? "Which network?" : "Welcome to gatewayd");
-      setText(lead, wrong ? `${wrong.text} ${wrong.advice}` : FIRST);
+      const began = look("status").value?.setup_needed === false;
+      const heading = began ? "Finish the set-up" : "Welcome to gatewayd";
+      setText(title, wrong ? "Which network?" : heading);
+      const words = began ? [UNFINISHED, ...troubles()].join(" ") : FIRST;
+      setText(lead, wrong ? `${wrong.text} ${wrong.advice}` : words);
     };
     explain();
     root.append(page);
@@ -120,6 +166,13 @@ export const start = {
 const wrongNetwork = () =>
   look("status").value?.warnings.find(({ code }) => code === "wrong-network");
 
+// What keeps the settings that there are from working.
+const troubles = () =>
+  look("status")
+    .value.warnings.filter(({ severity }) => severity === "error")
+    .slice(0, 2)
+    .map(({ text, advice }) => `${text} ${advice}`);
+
 // Answers of somebody whose session ended before saving.
 let kept = {};
 
@@ -131,10 +184,14 @@ class FirstStart {
     this.values = null; // the settings in use
     this.inputs = new Map(); // key -> { input, error, help }
     this.radios = []; // the radio buttons: [key, radio]
+    this.fixedNotes = new Map(); // key -> where it says that the environment sets it
     this.said = outcome();
     this.text = h("pre", { class: "toml", tabindex: "0", "aria-label": "Text for gatewayd.toml" });
-    this.save = h("button", { class: "button primary" }, "Save and start");
-    const sections = SECTIONS.map(([title, ...questions]) =>
+    this.save = h("button", { class: "button primary" }, SAVE);
+    this.asksPassword = Boolean(session()?.setup_open) && maySetUp();
+    this.fixed = {}; // answers that the environment gives: key -> the variable
+    const asked = this.asksPassword ? [...SECTIONS, PASSWORD] : SECTIONS;
+    const sections = asked.map(([title, ...questions]) =>
       h(
         "section",
         null,
@@ -172,7 +229,7 @@ class FirstStart {
       oninput: () => this.answer(key, input.value),
     });
     this.inputs.set(key, { input, error, help });
-    return div("field", h("label", { for: key }, label), input, help, error);
+    return div("field", h("label", { for: key }, label), input, this.fixedNote(key), help, error);
   }
 
   choice({ key, label, options }) {
@@ -196,7 +253,14 @@ class FirstStart {
         fields.length > 0 && more,
       );
     };
-    return h("fieldset", { class: "options" }, h("legend", null, label), options.map(option));
+    const legend = h("legend", null, label);
+    return h("fieldset", { class: "options" }, legend, this.fixedNote(key), options.map(option));
+  }
+
+  fixedNote(key) {
+    const note = h("p", { class: "hint fixed", hidden: true });
+    this.fixedNotes.set(key, note);
+    return note;
   }
 
   byHand() {
@@ -249,8 +313,23 @@ class FirstStart {
       if (field) field.input.value = known[key];
     }
     for (const [key, radio] of this.radios) radio.checked = radio.value === this.answers[key];
+    this.fix(fixedAnswers(config));
     this.reflect();
     return changed.length > 0;
+  }
+
+  // Shows what the environment gives as given.
+  fix(fixed) {
+    this.fixed = fixed;
+    for (const [key, { input, error }] of this.inputs) {
+      input.disabled = key in fixed;
+      if (key in fixed) setText(error, "");
+    }
+    for (const [key, radio] of this.radios) radio.disabled = key in fixed;
+    for (const [key, note] of this.fixedNotes) {
+      show(note, key in fixed);
+      setText(note, key in fixed ? `Set by the environment: ${fixed[key]}` : "");
+    }
   }
 
   // If the session has ended, for example by a restart of the gateway, sign in again and go on.
@@ -269,44 +348,79 @@ class FirstStart {
     this.inputs.get(first)?.input.focus();
   }
 
-  async submit(event) {
-    event.preventDefault();
+  isShown(key) {
+    const field = this.inputs.get(key)?.input;
+    return Boolean(field) && !field.closest("[hidden]") && !field.disabled;
+  }
+
+  async submit(event, isAnyway = false) {
+    event?.preventDefault();
     if (!maySetUp()) return;
     this.said.clear();
     this.save.disabled = true;
+    setText(this.save, isAnyway ? "Saving…" : "Trying…");
     try {
-      await this.put();
+      await this.put(isAnyway);
     } catch (error) {
-      this.said.failed(error);
+      this.fail(error);
       await this.seeSession(error);
     }
+    setText(this.save, SAVE);
     this.save.disabled = false;
   }
 
-  async put() {
+  async put(isAnyway) {
     const config = await get("/config");
     const isNews = this.fill(config);
-    const problems = problemsOf(this.answers, config.values);
+    const problems = problemsOf(this.answers, config.values, this.asksPassword);
+    for (const key of Object.keys(this.fixed)) delete problems[key];
     this.complain(problems);
     if (Object.keys(problems).length > 0) return;
     // Nobody should save what they have not seen.
     if (isNews) throw new Error(NEWS);
-    const changes = changesOf(this.answers, config.values);
-    this.tell(await put("/config", { changes, revision: config.revision, check_only: false }));
+    const changes = changesOf(this.answers, config.values, this.fixed);
+    const options = { check_only: false, try_changes: !isAnyway };
+    const { password, admin_password: chosen } = this.answers;
+    const setsPassword = this.asksPassword && password === "set";
+    if (setsPassword) options.admin_password = chosen;
+    const done = await put("/config", { changes, revision: config.revision, ...options });
+    this.tell(done, isAnyway);
+    // With a password, set-up goes on as an admin.
+    if (setsPassword) await signIn(chosen);
+    if (done.needs_restart.length === 0) location.hash = "#/";
   }
 
-  tell({ needs_restart: waiting }) {
-    const overview = p("", h("a", { href: "#/" }, "Go to the overview"));
-    if (waiting.length === 0) this.said.done("Saved. gatewayd connects now.", overview);
-    else
-      this.said.done(
-        "Saved. Restart gatewayd to use it.",
-        p("", `Needs a restart: ${waiting.join(", ")}`),
-        overview,
+  // What is wrong with an answer is said there, in the gateway's words.
+  fail(error) {
+    const { fields, rest } = fieldsOf(error.problems ?? [], (key) => this.isShown(key));
+    this.complain(fields);
+    const isTry = error.code === "try-failed";
+    const anyway =
+      isTry &&
+      div(
+        "buttons",
+        button("Save anyway", () => this.submit(null, true)),
+        span("hint", "Set-up stays open until miners get work."),
       );
+    this.said.failed({ message: error.message, problems: rest }, null, anyway);
+  }
+
+  tell({ needs_restart: waiting, tried = [] }, isAnyway) {
+    const overview = p("", h("a", { href: "#/" }, "To the overview"));
+    const more = [
+      waiting.length > 0 && p("", `Needs a restart: ${waiting.join(", ")}`),
+      ...tried.map((line) => p("", line)),
+      overview,
+    ];
+    if (isAnyway) this.said.warned("Saved, untried. Set-up stays open until miners get work.", more);
+    else if (waiting.length > 0) this.said.done("Saved. Restart gatewayd to use it.", more);
+    else this.said.done("Saved, and it works: gatewayd uses it now.", more);
   }
 }
 
+const SAVE = "Save and start";
+const UNFINISHED =
+  "These settings have brought no work for miners yet. Correct what is wrong, and save again.";
 const FIRST = "Answer three questions and mining can begin. Everything else has a sensible default.";
 const CODE = {
   label: "Set-up code",
