@@ -2,6 +2,7 @@
 //! cannot get. The latest of each kind is kept for the operator.
 
 use std::{
+    collections::VecDeque,
     fmt,
     net::SocketAddr,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -10,7 +11,7 @@ use std::{
 
 use tracing::info;
 
-use crate::work::Difficulty;
+use crate::work::{Difficulty, Username, printable};
 
 /// What a client got wrong.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +30,8 @@ pub(crate) enum ClientMistake {
     /// A miner floods the gateway at a fixed difficulty, which was raised; `is_set`: the difficulty
     /// comes from the operator's settings, not from its password.
     Flood { fixed: Difficulty, raised: Difficulty, each_s: f64, is_set: bool },
+    /// A miner's name begins with no address, and the pool goes by it; `is_refused`: so it may not mine.
+    NoAddress { name: Username, is_refused: bool },
 }
 
 /// The latest of one kind.
@@ -45,7 +48,11 @@ pub(crate) struct MistakeRecord {
 
 /// The latest of each kind.
 #[derive(Debug, Default)]
-pub(crate) struct ClientMistakes(Mutex<[Option<MistakeRecord>; KINDS]>);
+pub(crate) struct ClientMistakes {
+    latest: Mutex<[Option<MistakeRecord>; KINDS]>,
+    /// Names without an address that are in the log already.
+    names: Mutex<VecDeque<Username>>,
+}
 
 impl ClientMistake {
     const fn kind(&self) -> usize {
@@ -56,6 +63,7 @@ impl ClientMistake {
             Self::Flood { .. } => 3,
             Self::ProxyHeader => 4,
             Self::Tls { .. } => 5,
+            Self::NoAddress { .. } => 6,
         }
     }
 
@@ -68,6 +76,7 @@ impl ClientMistake {
             Self::Flood { .. } => "difficulty-flood",
             Self::ProxyHeader => "proxy-not-trusted",
             Self::Tls { .. } => "tls-is-off",
+            Self::NoAddress { .. } => "name-without-address",
         }
     }
 
@@ -94,6 +103,10 @@ impl ClientMistake {
                 .into(),
             Self::ProxyHeader => "if that is your proxy, add its address to \
                                   stratum.trusted_proxies, else switch the header off there"
+                .into(),
+            Self::NoAddress { .. } => "give the miner a user name that begins with your address, like \
+                                       bc1q….garage; or set pooling.usernames = \"worker\", and \
+                                       mining.address stands before all names"
                 .into(),
             Self::LowWish { is_pools: true, .. } => {
                 "the pool takes no less, so a miner that is too small for it mines solo or elsewhere"
@@ -126,6 +139,15 @@ impl fmt::Display for ClientMistake {
                 f.write_str("speaks TLS, for which there is no certificate here (stratum.tls)")
             }
             Self::Tls { .. } => f.write_str("speaks TLS, which is off here (stratum.tls.enabled)"),
+            Self::NoAddress { name, is_refused } => {
+                let name = printable(&name.0, NAME_SHOWN_MAX);
+                let end = if *is_refused { ": it is refused" } else { " for its shares" };
+                write!(
+                    f,
+                    "mines as \"{name}\", which begins with no address of this network, so the pool \
+                     can pay nobody{end}"
+                )
+            }
             Self::ProxyHeader => {
                 f.write_str("sends a PROXY header from an address that is not trusted")
             }
@@ -144,6 +166,10 @@ impl fmt::Display for ClientMistake {
 impl ClientMistakes {
     /// Keeps it, and logs it unless one of its kind was logged a moment ago.
     pub(crate) fn note(&self, peer: SocketAddr, oddity: ClientMistake, now: Instant) {
+        let is_known = match &oddity {
+            ClientMistake::NoAddress { name, .. } => self.is_known(name),
+            _ => false,
+        };
         let mut all = self.all();
         let Some(slot) = all.get_mut(oddity.kind()) else { return };
         let (count, said, unsaid) = match slot {
@@ -161,9 +187,23 @@ impl ClientMistakes {
             said: said.unwrap_or(now),
             unsaid: if said.is_some() { unsaid } else { 0 },
         });
-        if said.is_none() {
+        if said.is_none() && !is_known {
             info!(%peer, similar_not_logged = unsaid, "somebody {}: {}", odd.oddity, odd.oddity.advice());
         }
+    }
+
+    /// Each name is said once, as long as there are few: a miner logs in again and again.
+    fn is_known(&self, name: &Username) -> bool {
+        // Nothing under the lock can leave it half done.
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        if names.contains(name) {
+            return true;
+        }
+        if names.len() == NAMES_MAX {
+            names.pop_front();
+        }
+        names.push_back(name.clone());
+        false
     }
 
     /// Those of the last hour.
@@ -174,11 +214,14 @@ impl ClientMistakes {
 
     fn all(&self) -> MutexGuard<'_, [Option<MistakeRecord>; KINDS]> {
         // Nothing under the lock can leave it half done.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-const KINDS: usize = 6;
+const KINDS: usize = 7;
+/// A household's miners; of a stranger's millions only the last ones.
+const NAMES_MAX: usize = 256;
+const NAME_SHOWN_MAX: usize = 60;
 /// A scanner, or a hundred small miners that keep coming back, must not fill the log.
 const SAY_EACH: Duration = Duration::from_secs(300);
 const RECENT: Duration = Duration::from_secs(3600);

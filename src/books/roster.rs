@@ -72,6 +72,8 @@ pub(crate) struct Miner {
     pub(crate) connected: Instant,
     pub(crate) score: Score,
     difficulty: AtomicU64,
+    /// The name that it logged in with, where a pool can pay nobody by it.
+    unpayable: Mutex<Option<Username>>,
     about: Mutex<MinerInfo>,
     eviction: Arc<Eviction>,
 }
@@ -157,6 +159,7 @@ impl Roster {
             connected: now,
             score: Score::default(),
             difficulty: AtomicU64::default(),
+            unpayable: Mutex::default(),
             about: Mutex::new(about),
             eviction: Arc::clone(eviction),
         });
@@ -262,6 +265,14 @@ impl Miner {
         let mut about = lock(&self.about);
         about.user_agent = user_agent.into();
         about.class = class;
+    }
+
+    pub(crate) fn set_unpayable(&self, name: Option<Username>) {
+        *lock(&self.unpayable) = name;
+    }
+
+    pub(crate) fn unpayable(&self) -> Option<Username> {
+        lock(&self.unpayable).clone()
     }
 
     /// Notes a name that the miner sends shares with.

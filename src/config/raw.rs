@@ -93,6 +93,7 @@ section! {
     pub(crate) struct Pooling {
         when_down: String = "disconnect".into(),
         usernames: String = "full".into(),
+        without_address: String = "tell".into(),
         always_pay_self: bool = true,
         hold_shares: String = "120s".into(),
         reconnect_grace: String = "10s".into(),

@@ -10,7 +10,7 @@ use crate::{
         roster::{Miner, RosterEntry},
     },
     validate::{self, Assignment, RootSource, SeenShares, ShareContext},
-    work::{CoinbaseClass, Job, Reject, Share, Submission, Work, hash_difficulty},
+    work::{CoinbaseClass, Job, Reject, Share, Submission, Username, Work, hash_difficulty},
 };
 
 /// One miner's entry in the roster and the names that it uses. Owned by its session.
@@ -71,7 +71,7 @@ impl MinerAccount {
         let own = &*config.default_username.0;
         let name = if claim.username.is_empty() { own } else { claim.username };
         let miner = self.presence.miner();
-        let is_named = self.names.intern(name).is_some();
+        let is_named = self.names.intern(name).is_some() && !self.names.is_refused(config);
         // A block without a username is a block too.
         let name = if is_named { name } else { own };
         let named = self.names.intern(name).ok_or(Reject::Unauthorized)?;
@@ -113,6 +113,23 @@ impl MinerAccount {
     /// Tells the operator what this miner gets wrong.
     pub(crate) fn tell(&self, oddity: ClientMistake, now: Instant) {
         self.roster.oddities().note(self.miner().peer, oddity, now);
+    }
+
+    /// Takes note of the name that a miner logs in with; false: it may not mine by it.
+    pub(crate) fn log_in(&self, name: &str, config: &Config, now: Instant) -> bool {
+        let Some(rule) = config.broken_by(name) else {
+            self.miner().set_unpayable(None);
+            return true;
+        };
+        let name = Username::heard(name);
+        self.miner().set_unpayable(Some(name.clone()));
+        self.tell(ClientMistake::NoAddress { name, is_refused: rule.refuses }, now);
+        !rule.refuses
+    }
+
+    /// The rules are others now: what names are worth is looked at anew.
+    pub(crate) fn forget_rules(&mut self) {
+        self.names.forget_rules();
     }
 
     /// Counts a refusal.

@@ -1,6 +1,8 @@
 //! What a session needs to know of the configuration.
 
-use std::{collections::HashMap, net::SocketAddr, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
+
+use bitcoin::{Address, Network, address::NetworkUnchecked};
 
 use super::Classes;
 use crate::work::{CoinbaseClass, Difficulty, Username};
@@ -35,9 +37,38 @@ pub struct Config {
     pub(crate) dashboard: Option<SocketAddr>,
     /// Whom shares without a username belong to: `mining.address`.
     pub(crate) default_username: Username,
+    /// None: nobody is paid by the names of miners.
+    pub(crate) names: Option<NameRule>,
+}
+
+/// What names must be that a pool pays by.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct NameRule {
+    /// Chains that addresses are to be of.
+    pub(crate) chains: Arc<[Network]>,
+    /// `pooling.without_address`: others may not mine.
+    pub(crate) refuses: bool,
+}
+
+impl NameRule {
+    /// Whether the pool finds an address in it: its beginning, to the miner's own part.
+    pub(crate) fn pays(&self, name: &str) -> bool {
+        // What has none of its own gets the operator's, and a modifier brings others.
+        if name.is_empty() || name.starts_with('.') || name.contains('~') {
+            return true;
+        }
+        let start = name.split(['.', '_', '/', '+']).next().unwrap_or_default();
+        let address = start.parse::<Address<NetworkUnchecked>>();
+        address.is_ok_and(|it| self.chains.iter().any(|chain| it.is_valid_for_network(*chain)))
+    }
 }
 
 impl Config {
+    /// The rule that a name breaks, if it does.
+    pub(crate) fn broken_by(&self, name: &str) -> Option<&NameRule> {
+        self.names.as_ref().filter(|rule| !rule.pays(name))
+    }
+
     /// How long a miner may be silent; none: for ever. `is_proven`: it has had a share accepted.
     pub(crate) fn patience(&self, is_proven: bool) -> Option<Duration> {
         let patience = if is_proven { Duration::MAX } else { FIRST_SHARE };
@@ -76,3 +107,25 @@ impl Config {
 /// firmware goes to its backup when it is cut off. Where places are short, they are taken sooner
 /// than this.
 const FIRST_SHARE: Duration = Duration::from_secs(3600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_payable_if_it_begins_with_an_address_of_the_network() {
+        let rule = NameRule { chains: [Network::Bitcoin].into(), refuses: false };
+        let own = "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4";
+        for name in ["", ".rig", own, "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2.s19", "half~split"] {
+            assert!(rule.pays(name), "{name}");
+        }
+        assert!(rule.pays(&format!("{own}.garage.left")) && rule.pays(&format!("{own}_garage")));
+        assert!(rule.pays(&format!("{}.rig", own.to_uppercase())));
+        for name in
+            ["garage", "x", "bc1q", "tb1qw508d6qejxtdg4y5r3zarvary0c5xw7kxpjzsx.rig", "рудник"]
+        {
+            assert!(!rule.pays(name), "{name}");
+        }
+        assert!(!rule.pays(&format!("{}.rig", own.replace("w508", "w50s"))));
+    }
+}

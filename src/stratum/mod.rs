@@ -25,6 +25,7 @@ mod terms;
 pub(crate) use account::{MinerAccount, ShareClaim};
 pub(crate) use classes::{ClassRule, Classes};
 pub use config::Config;
+pub(crate) use config::NameRule;
 pub use conn::Context;
 pub(crate) use conn::{BlockSink, ConnError, MinerConnection};
 pub use effects::Effects;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::Config;
 use crate::{
     books::{
         Roster,
@@ -24,6 +25,8 @@ pub(crate) struct CachedUsername {
     pub(crate) username: Username,
     /// As received, if that is not printable.
     heard: Option<Box<str>>,
+    /// Whether it may mine, once that was asked.
+    is_refused: Option<bool>,
     /// Opened with the first accepted share: names alone must not fill the roster.
     worker: Option<Arc<Worker>>,
 }
@@ -41,6 +44,18 @@ impl UsernameCache {
             };
         }
         self.known.get(self.current)
+    }
+
+    /// Whether no miner may mine by the name used last.
+    pub(super) fn is_refused(&mut self, config: &Config) -> bool {
+        let Some(named) = self.known.get_mut(self.current) else { return false };
+        *named.is_refused.get_or_insert_with(|| {
+            config.broken_by(&named.username.0).is_some_and(|rule| rule.refuses)
+        })
+    }
+
+    pub(super) fn forget_rules(&mut self) {
+        self.known.iter_mut().for_each(|named| named.is_refused = None);
     }
 
     /// The account of the name used last, opened if necessary, and listed with `miner`.
@@ -63,7 +78,7 @@ impl UsernameCache {
             return None;
         }
         let heard = (*username.0 != *name).then(|| name.into());
-        let fresh = CachedUsername { username, heard, worker: None };
+        let fresh = CachedUsername { username, heard, is_refused: None, worker: None };
         if self.known.len() < NAMES_MAX {
             self.known.push(fresh);
             return Some(self.known.len() - 1);

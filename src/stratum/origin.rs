@@ -10,10 +10,11 @@ use super::{
 use crate::{
     books::{
         Counters, MinerProtocol, Roster,
+        oddities::ClientMistake,
         roster::{Eviction, MinerInfo, RosterEntry},
     },
     validate::{SeenBudget, SeenShares},
-    work::{CoinbaseClass, Refused, limits::Limit},
+    work::{CoinbaseClass, Refused, Username, limits::Limit},
 };
 
 /// A connection's address and place, and what all connections share. Owned by its session.
@@ -47,6 +48,16 @@ impl Origin {
     /// The first four bytes of the extranonce, of the connection's own place.
     pub(crate) fn extranonce1(&self) -> [u8; 4] {
         self.extranonce1
+    }
+
+    /// Whether a miner may mine by this name; that it may not is said.
+    pub(crate) fn may_mine_as(&self, name: &str, config: &Config, now: Instant) -> bool {
+        let is_refused = config.broken_by(name).is_some_and(|rule| rule.refuses);
+        if is_refused {
+            let oddity = ClientMistake::NoAddress { name: Username::heard(name), is_refused };
+            self.roster.oddities().note(self.peer, oddity, now);
+        }
+        !is_refused
     }
 
     /// The place is earned: the connection has had a share accepted.

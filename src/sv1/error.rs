@@ -36,6 +36,10 @@ pub(super) fn write_too_many_logins(id: &[u8], out: &mut Vec<u8>) {
     write_error(id, b"[20,\"too-many-logins\",null]", out);
 }
 
+pub(super) fn write_no_address(id: &[u8], out: &mut Vec<u8>) {
+    write_error(id, b"[24,\"the user name must begin with your bitcoin address\",null]", out);
+}
+
 /// Appends a notice of why the connection ends; `why` reads on after "you".
 pub(super) fn write_notice(why: &Closing, out: &mut Vec<u8>) {
     let why = why.to_string().replace(['"', '\\'], "'");

@@ -215,6 +215,9 @@ impl Sv1Session {
         let agent = &self.user_agent;
         self.account =
             Some(MinerAccount::open(&self.origin, self.origin.v1(), agent, self.class, now));
+        if let Some(account) = self.account.as_ref().filter(|_| !self.worker.is_empty()) {
+            account.log_in(&self.worker, &self.config, now);
+        }
         self.pacing.restart_at(now);
         self.vardiff.restart_at(now);
         self.apply_rules(work, now);
@@ -416,8 +419,10 @@ impl stratum::Protocol for Sv1Session {
         self.seen.expect(config.shares_expected());
         (self.class, self.terms.class_floor) = self.config.class_of(&self.user_agent);
         self.terms.want(self.config.difficulty_of(&self.worker), self.terms.asked);
-        if let Some(account) = &self.account {
+        if let Some(account) = &mut self.account {
             account.miner().describe(&self.user_agent, self.class);
+            account.forget_rules();
+            account.log_in(&self.worker, &self.config, now);
         }
         self.apply_rules(work, now);
     }

@@ -8,6 +8,7 @@ use super::*;
 use std::time::Duration;
 
 use crate::{
+    stratum::NameRule,
     work::fixture::{CURTIME, EASY, HARD, WorkFeed, pooled, solo, template},
     work::{Admission, Announce, BuildJob, Hash256, Target, limits::LimitRules},
 };
@@ -227,6 +228,28 @@ fn subscribe_is_followed_by_difficulty_and_work() {
     assert_eq!(told(lines[1]), Some(1e-9));
     assert!(notify(lines[2]).clean);
     assert_eq!(lines.len(), 3);
+}
+
+/// The one in each submit counts: "w" is refused, whoever has logged in.
+#[test]
+fn a_share_of_a_name_that_is_refused_is_refused_until_the_rules_are_others() {
+    let refuse = Config {
+        names: Some(NameRule { chains: [bitcoin::Network::Bitcoin].into(), refuses: true }),
+        ..config()
+    };
+    let mut bench = Bench::new(refuse, WorkFeed::new(HARD, &solo()));
+    let notify = notify(&bench.say(SUBSCRIBE));
+    let login =
+        |name: &str| format!(r#"{{"id":3,"method":"mining.authorize","params":["{name}","x"]}}"#);
+    let own = "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4.rig";
+    assert!(bench.say(&login(own)).contains("\"result\":true"));
+    assert!(bench.say(&login("w")).contains("\"error\":[24,"));
+    assert!(bench.share(&notify, 1).contains("\"error\":[24,"));
+    assert!(bench.effects.shares.is_empty());
+    let rules = Arc::new(config());
+    let Bench { session, feed, now, .. } = &mut bench;
+    session.on_config(&rules, &feed.work, *now);
+    assert_eq!(bench.share(&notify, 2), TRUE_9);
 }
 
 #[test]

@@ -181,6 +181,7 @@ impl Sv2Session {
             channel.set_class(class_of(config, setup, channel.kind));
             channel.apply_rules(config, work, now);
             channel.account.miner().describe(&setup.user_agent, channel.class);
+            channel.account.forget_rules();
         }
     }
 
@@ -299,6 +300,9 @@ impl Sv2Session {
             return Err(codes::MIN_EXTRANONCE_SIZE_TOO_LARGE);
         }
         let identity = request.identity.ok_or(codes::INVALID_USER_IDENTITY)?;
+        if !self.origin.may_mine_as(identity, &self.config, now) {
+            return Err(codes::INVALID_USER_IDENTITY);
+        }
         let hashrate = hashrate(request.hashrate).ok_or(codes::INVALID_NOMINAL_HASHRATE)?;
         let own_floor = floor_of(&request.max_target).ok_or(codes::MAX_TARGET_OUT_OF_RANGE)?;
         if self.channels.len() >= CHANNELS_MAX {
@@ -327,6 +331,7 @@ impl Sv2Session {
             hashrate,
             seen: self.origin.seen(&self.config),
         };
+        opening.account.log_in(identity, &self.config, now);
         self.channels.push(MiningChannel::new(opening, &self.config, work, now));
         if self.idle_since.take().is_some() {
             self.pacing.restart_at(now);

@@ -42,6 +42,7 @@ mod healthcheck;
 mod ledger;
 mod live;
 mod miner_gateway;
+mod names;
 mod network_change;
 mod node_gateway;
 mod node_rpc;

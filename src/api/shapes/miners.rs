@@ -26,6 +26,9 @@ pub(crate) struct Miner {
     pub(crate) user_agent: String,
     /// Names that it has sent shares with, latest last.
     pub(crate) workers: Vec<String>,
+    /// The name it logged in with, where that begins with no address and the pool goes by it: then the
+    /// pool can pay nobody for its shares.
+    pub(crate) unpayable_name: Option<String>,
     /// Which coinbase it gets.
     pub(crate) class: Class,
     /// The difficulty that its shares must currently reach.

@@ -47,6 +47,7 @@ fn miner(handles: &Handles, miner: &Arc<roster::Miner>, moment: &Moment) -> shap
         protocol: protocol(miner.protocol),
         user_agent: about.user_agent.into(),
         workers: about.workers.iter().map(|name| name.0.to_string()).collect(),
+        unpayable_name: miner.unpayable().map(|name| name.0.to_string()),
         class: class(about.class),
         difficulty: miner.difficulty(),
         hashrate_h_per_s: handles.ledger.miner_hashrate(miner.id).unwrap_or_default().m5,

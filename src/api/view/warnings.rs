@@ -5,12 +5,15 @@ use crate::{
         handles::{Handles, Moment},
         shapes::{Mode, Severity, Warning},
     },
-    books::PlacesView,
+    books::{
+        PlacesView,
+        oddities::{ClientMistake, MistakeRecord},
+    },
     datum::{NextPool, PoolState},
     ledger::LedgerState,
     node::Fork,
     template::{Misfit, NodeState, NodeStatus},
-    work::Admission,
+    work::{Admission, printable},
 };
 
 /// Worst first. `admin_problem`: why there is no admin password although one is configured.
@@ -33,6 +36,7 @@ pub(crate) fn warnings(
     }
     tls(handles, &mut all);
     places(handles, &mut all);
+    names(handles, &mut all);
     oddities(handles, moment, &mut all);
     if let Some(problem) = admin_problem {
         let text = "Nothing can be changed here: the admin password cannot be used.";
@@ -256,9 +260,31 @@ fn places(handles: &Handles, all: &mut Vec<Warning>) {
     all.push(warning("places-short", Severity::Warning, text, advice));
 }
 
+/// Miners that are here now, whom no pool can pay.
+fn names(handles: &Handles, all: &mut Vec<Warning>) {
+    let unpayable = handles.roster.miners().into_iter().filter_map(|miner| miner.unpayable());
+    let mut names: Vec<_> = unpayable.map(|name| name.0).collect();
+    let count = names.len();
+    names.sort_unstable();
+    names.dedup();
+    let Some(first) = names.first() else { return };
+    let name = printable(first, NAME_SHOWN_MAX);
+    let more =
+        if names.len() > 1 { format!(" and {} more", names.len() - 1) } else { String::new() };
+    let who = if count == 1 { "A miner".to_owned() } else { format!("{count} miners") };
+    let text = format!(
+        "{who} logged in by a name that begins with no address (\"{name}\"{more}): the pool can pay \
+         nobody for its shares."
+    );
+    let advice = "Give it a user name that begins with your address, like bc1q….garage; or set \
+                  pooling.usernames = \"worker\", and mining.address stands before all names.";
+    all.push(warning("name-without-address", Severity::Warning, text, advice));
+}
+
 /// Who recently connected to the wrong port, or asks for what it cannot get.
 fn oddities(handles: &Handles, moment: &Moment, all: &mut Vec<Warning>) {
-    for odd in handles.roster.oddities().recent(moment.now) {
+    let is_other = |odd: &MistakeRecord| !matches!(odd.oddity, ClientMistake::NoAddress { .. });
+    for odd in handles.roster.oddities().recent(moment.now).into_iter().filter(is_other) {
         let text = format!("{} {}.", odd.peer.ip(), odd.oddity);
         let advice = sentence(&odd.oddity.advice());
         all.push(warning(odd.oddity.code(), Severity::Warning, text, advice));
@@ -278,6 +304,7 @@ pub(super) const SETUP_NEEDED: &str = "No payout address is set yet, so nothing 
 const REJECTED_MIN: u64 = 10;
 /// More than one in this many is too many.
 const REJECTED_PART: u64 = 20;
+const NAME_SHOWN_MAX: usize = 60;
 const STARTING_MAX_S: f64 = 15.0;
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::{Check, mining::Times};
 use crate::{
     config::{Api, PayoutAddress, Port, Stratum, Sv2, Tls, raw},
     listener,
-    stratum::{self, ClassRule, Classes},
+    stratum::{self, ClassRule, Classes, NameRule},
     work::{CoinbaseClass, Difficulty, Username},
 };
 
@@ -90,6 +90,10 @@ impl Check {
         }
         let classes = self.each("stratum.class", &stratum.class, Self::class);
         let version_mask = self.version_mask(&raw.pooling.version_mask);
+        let without_address = &raw.pooling.without_address;
+        let known = [("tell", false), ("refuse", true)];
+        let refuses = self.choice("pooling.without_address", without_address, &known);
+        let goes_by_names = !raw.pool.is_empty() && raw.pooling.usernames == "full";
         let Times { refresh, job_stale_after, .. } = times?;
         Some(stratum::Config {
             difficulty_min: difficulty_min?,
@@ -106,6 +110,8 @@ impl Check {
             class_most: None,
             dashboard: api?.listen.filter(|addr| addr.port() != 0),
             default_username: Username(address.map_or("", |address| &address.text).into()),
+            names: goes_by_names
+                .then_some(NameRule { chains: super::chains(address).into(), refuses: refuses? }),
         })
     }
 

@@ -7,7 +7,7 @@ use crate::{
     books::oddities::ClientMistake,
     stratum::{Closing, RequestedDifficulty},
     sv1::{
-        error::{write_bad_params, write_too_many_logins, write_true},
+        error::{write_bad_params, write_no_address, write_too_many_logins, write_true},
         message::RpcRequest,
         method::{authorize::AuthorizeParams, suggest_difficulty},
     },
@@ -15,7 +15,8 @@ use crate::{
 };
 
 impl Sv1Session {
-    /// Every name is accepted; the one in each submit is what counts. The password may set a
+    /// Every name is accepted, unless no pool could pay it and the operator refuses such names; the
+    /// one in each submit is what counts. The password may set a
     /// difficulty: it is the one field that a renter fills in.
     pub(super) fn on_authorize(
         &mut self,
@@ -28,8 +29,12 @@ impl Sv1Session {
             write_too_many_logins(request.id, out);
             return Err(why);
         }
-        write_true(request.id, out);
         let AuthorizeParams { name, asked } = AuthorizeParams::read(request);
+        if !self.may_mine_as(&name, now) {
+            write_no_address(request.id, out);
+            return Ok(());
+        }
+        write_true(request.id, out);
         let before = self.terms;
         self.terms.want(self.config.difficulty_of(&name), asked.or(before.asked));
         self.worker = name;
@@ -43,6 +48,15 @@ impl Sv1Session {
         }
         self.renew(work, now, out);
         Ok(())
+    }
+
+    /// A name that no pool can pay is said, and refused if it is to be.
+    fn may_mine_as(&self, name: &str, now: Instant) -> bool {
+        match &self.account {
+            Some(account) => account.log_in(name, &self.config, now),
+            // Some log in before they subscribe: then it is said there.
+            None => self.origin.may_mine_as(name, &self.config, now),
+        }
     }
 
     pub(super) fn on_suggest(

@@ -168,7 +168,9 @@ export function rejectedColumn() {
 
 function drawNames(cell, one) {
   const others = one.workers.length - 1;
-  if (others < 0) drawWho(cell, one.peer, "no share yet");
+  const unpaid = one.unpayable_name;
+  if (unpaid) drawWho(cell, unpaid, "no address: the pool can pay nobody");
+  else if (others < 0) drawWho(cell, one.peer, "no share yet");
   else drawWorker(cell, lastName(one), others > 0 ? `and ${others} more` : "");
 }
 
