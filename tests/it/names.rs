@@ -34,8 +34,8 @@ fn start(node: &NodeHandle, pool: Option<&PoolHandle>, pooling: &str) -> Gateway
     Gateway::start(&format!(
         "[[node]]\nrpc_url = \"{}\"\nrpc_user = \"{}\"\nrpc_password = \"{}\"\n{pool}\
          [mining]\naddress = \"{ADDRESS}\"\n[pooling]\n{pooling}\n\
-         [stratum]\nlisten = [\"127.0.0.1:0\"]\ndifficulty_min = 0.000244140625\n\
-         difficulty_start = 0.000244140625\n[api]\nlisten = \"127.0.0.1:0\"\n\
+         [stratum]\nlisten = [\"127.0.0.1:0\"]\ndifficulty_min = 0.00001\n\
+         difficulty_start = 0.00001\n[api]\nlisten = \"127.0.0.1:0\"\n\
          [ledger]\ndata_dir = \"{{dir}}\"\n",
         node.rpc_url(),
         node.user(),
@@ -148,7 +148,7 @@ async fn an_operator_may_refuse_names_without_an_address_in_both_protocols() {
             connect: connect.clone(),
             username: username.into(),
             user_agent: "test/1".into(),
-            hashrate_max: Some(2_000_000.0),
+            hashrate_max: Some(20_000.0),
             ..MinerOptions::default()
         })
         .unwrap()
@@ -161,7 +161,7 @@ async fn an_operator_may_refuse_names_without_an_address_in_both_protocols() {
     // Whoever ignores the refusal mines for nothing, as long as others mine for something.
     let bad = mine(MinerProtocol::Sv1, "garage");
     let good = mine(MinerProtocol::Sv1, &format!("{ADDRESS}.rig"));
-    eventually("its shares count", SOON, || (good.stats().accepted > 4).then_some(()));
+    eventually("its shares count", SOON, || (good.stats().accepted > 1).then_some(()));
     assert_eq!(bad.stop().await.accepted, 0);
     good.stop().await;
     let workers = get(gateway.addr("http"), "/api/v1/workers").json();
