@@ -8,7 +8,7 @@ use std::{
 use tokio::{sync::Semaphore, time::timeout};
 use tracing::info;
 
-use super::Allowance;
+use super::TryAllowance;
 use crate::{
     api::{clock::moment, error::ApiError, handles::Tried, state::State},
     config::Outlook,
@@ -18,7 +18,7 @@ use crate::{
 #[derive(Debug)]
 pub(in crate::api) struct TryGate {
     one: Semaphore,
-    left: Mutex<Allowance>,
+    left: Mutex<TryAllowance>,
 }
 
 impl Default for TryGate {
@@ -52,9 +52,12 @@ pub(in crate::api) async fn run(
 }
 
 impl TryGate {
+    /// Counts a try, or says how long to wait for the next.
     fn take(&self, now: Instant) -> Result<(), Duration> {
         // Nothing under the lock can leave it half done.
-        self.left.lock().unwrap_or_else(PoisonError::into_inner).take(now)
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let wait = left.pause(now).map(|until| until.saturating_duration_since(now));
+        left.take(now).then_some(()).ok_or(wait.unwrap_or_default())
     }
 }
 
