@@ -23,7 +23,7 @@ use std::{
 
 pub(crate) use self::attempts::{Guest, network};
 pub(crate) use self::code::SetupCode;
-pub(crate) use self::password::Password;
+pub(crate) use self::password::{Password, PasswordError};
 pub(crate) use self::sessions::Bound;
 use self::{attempts::Attempts, password::Recent, sessions::Sessions};
 
