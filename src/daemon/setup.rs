@@ -37,7 +37,9 @@ pub(super) async fn set_up(
             None => "not set up yet: mining.address is missing, so nothing is mined",
             Some(_) => "set-up is not finished: there has been no work for miners yet",
         };
-        warn!("{what}. Open http://{page}/ in a browser, {key} and enter the address that blocks should pay, and where your node is");
+        warn!(
+            "{what}. Open http://{page}/ in a browser, {key} and enter the address that blocks should pay, and where your node is"
+        );
         systemd::status(&format!("waiting to be set up at http://{page}/"));
     }
     while parts.config().address.is_none() {
