@@ -33,7 +33,7 @@ use self::{
     history::{note_tips, start_ledger},
     parts::{Relay, listen_all, start_blocks, start_pool, start_work},
     report::{Reporter, report},
-    setup::{end_with_work, set_up},
+    setup::set_up,
     signals::{Signals, Wanted},
     systemd::Systemd,
     threads::MinerThreads,
@@ -227,8 +227,6 @@ impl Gateway {
         let relay = start_pool(&views, &templates, work.clone(), &stop);
         parts.pool = Some(relay.pool.clone());
         parts.apply();
-        let ending = end_with_work(settings.clone(), work.clone());
-        tasks.spawn(stop.clone().run_until_cancelled_owned(ending));
         let making = start_work(&views, &templates, &relay.pool, work_sender, &stop, &tasks);
         let (miners_stop, miners) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(stop.clone().run_until_cancelled_owned(parts.follow()));

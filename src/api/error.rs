@@ -45,7 +45,7 @@ impl ApiError {
     }
 
     /// Of a first password.
-    pub(super) fn bad_password(what: String) -> Self {
+    pub(super) fn bad_password(what: &str) -> Self {
         SettingsError::Refused(vec![format!("admin_password {what}")]).into()
     }
 

@@ -70,17 +70,17 @@ pub(super) async fn check(
 pub(super) async fn first_password(password: String) -> Result<String, ApiError> {
     let is_line = !password.contains(['\n', '\r']) && !password.starts_with("$argon2");
     if !is_line || password.len() > PASSWORD_LEN_MAX {
-        return Err(ApiError::bad_password("is too long, or no line of text".into()));
+        return Err(ApiError::bad_password("is too long, or no line of text"));
     }
     // Hashing takes a while.
     let hashed = spawn_blocking(move || Password::parse(&password).map(|it| it.hash())).await;
-    let hashed = hashed.map_err(|_| ApiError::bad_password("cannot be kept: try again".into()))?;
+    let hashed = hashed.map_err(|_| ApiError::bad_password("cannot be kept: try again"))?;
     hashed.map_err(|error| match error {
-        PasswordError::Empty => ApiError::bad_password("is empty".into()),
+        PasswordError::Empty => ApiError::bad_password("is empty"),
         PasswordError::Short(len) => {
-            ApiError::bad_password(format!("has {len} characters: use at least 8"))
+            ApiError::bad_password(&format!("has {len} characters: use at least 8"))
         }
-        PasswordError::Hash(error) => ApiError::bad_password(error),
+        PasswordError::Hash(error) => ApiError::bad_password(&error),
     })
 }
 

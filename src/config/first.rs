@@ -10,7 +10,8 @@ pub(super) fn draft(path: &Path) -> String {
     if can_be_used(Path::new(&usual)) {
         return String::new();
     }
-    let beside = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let beside =
+        path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     let beside = std::path::absolute(beside).unwrap_or_else(|_| beside.to_owned());
     let folder = toml_edit::Value::from(beside.join(FOLDER).display().to_string());
     format!("[ledger]\ndata_dir = {folder} # {usual} is not for this user\n")

@@ -21,7 +21,7 @@ use crate::{
     node::{NodeConfig, empty_blocks},
     stratum,
     template::Templates,
-    work::{AssemblerConfig, Cidr},
+    work::{AssemblerConfig, Cidr, Work},
 };
 
 /// The running parts that settings are applied to. TLS and the API read the configuration
@@ -32,6 +32,8 @@ pub(super) struct LiveParts {
     networks: watch::Receiver<Option<Network>>,
     logging: Option<Arc<Logging>>,
     pub(super) templates: Templates,
+    /// What miners get, once there is some.
+    pub(super) work: watch::Receiver<Option<Arc<Work>>>,
     ledger: Ledger,
     blocks: BlockSender,
     /// Where found blocks go now, including nodes that were removed.
@@ -82,12 +84,13 @@ impl LiveParts {
         blocks: &BlockSender,
         front: &Front,
     ) -> Self {
-        let Sights { templates, ledger, roster, .. } = sights;
+        let Sights { templates, work, ledger, roster, .. } = sights;
         let mut parts = Self {
             configs: settings.configs(),
             networks: templates.networks(),
             logging,
             templates,
+            work,
             ledger,
             blocks: blocks.clone(),
             block_nodes: Vec::new(),

@@ -46,16 +46,15 @@ pub(super) async fn set_up(
         parts.next().await.ok_or(DaemonError::Stopped)?;
     }
     check_network(parts, has_page).await?;
+    let ending = end_with_work(settings.clone(), parts.work.clone());
+    tasks.spawn(stop.clone().run_until_cancelled_owned(ending));
     let watch = watch_network(settings.configs(), parts.templates.clone());
     tasks.spawn(stop.clone().run_until_cancelled_owned(watch));
     Ok(())
 }
 
 /// Ends set-up when there is work that miners are welcome to: then the settings are good.
-pub(super) async fn end_with_work(
-    settings: SettingsFile,
-    mut work: watch::Receiver<Option<Arc<Work>>>,
-) {
+async fn end_with_work(settings: SettingsFile, mut work: watch::Receiver<Option<Arc<Work>>>) {
     let is_open = |work: &Option<Arc<Work>>| {
         work.as_deref().is_some_and(|work| work.admission == Admission::Open)
     };

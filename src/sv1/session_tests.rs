@@ -8,7 +8,7 @@ use super::*;
 use std::time::Duration;
 
 use crate::{
-    stratum::NameRule,
+    stratum::{NameRule, Protocol as _},
     work::fixture::{CURTIME, EASY, HARD, WorkFeed, pooled, solo, template},
     work::{Admission, Announce, BuildJob, Hash256, Target, limits::LimitRules},
 };

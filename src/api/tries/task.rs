@@ -56,8 +56,11 @@ impl TryGate {
     fn take(&self, now: Instant) -> Result<(), Duration> {
         // Nothing under the lock can leave it half done.
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        let wait = left.pause(now).map(|until| until.saturating_duration_since(now));
-        left.take(now).then_some(()).ok_or(wait.unwrap_or_default())
+        if let Some(until) = left.pause(now) {
+            return Err(until.saturating_duration_since(now));
+        }
+        left.spend(1, now);
+        Ok(())
     }
 }
 

@@ -158,12 +158,11 @@ fn locate(prefix: &str, symbols: &[u8], checksum: u32) -> Option<Vec<usize>> {
         return Some(vec![*at]);
     }
     single.sort_unstable();
-    let found = single.iter().find_map(|(effect, at)| {
+    single.iter().find_map(|(effect, at)| {
         let other = single.binary_search_by_key(&(off ^ effect), |(effect, _)| *effect).ok()?;
         let other = single[other].1;
         (other != *at).then(|| vec![other.min(*at), other.max(*at)])
-    });
-    found
+    })
 }
 
 /// BIP 173's checksum over the prefix and the letters.
