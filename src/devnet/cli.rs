@@ -16,7 +16,7 @@ enum Part {
     Node(node::NodeArgs),
     /// A DATUM pool with payout splits, which checks every share. Prints its public key.
     Pool(pool::PoolArgs),
-    /// Miners on this machine's processor.
+    /// CPU miners.
     Miner(miner::MinerArgs),
     /// Thousands of connections that submit shares, to measure a gateway.
     Load(load::LoadArgs),

@@ -31,7 +31,7 @@ pub struct DemoArgs {
     /// Stop after this long, like 60s, and print the results. Default: until Ctrl-C.
     #[arg(long = "for", value_name = "TIME", value_parser = cli_duration)]
     run_for: Option<Duration>,
-    /// How many miners use this machine's processor: a third with Stratum V1, a third with V2's
+    /// How many CPU miners to run: a third with Stratum V1, a third with V2's
     /// standard channels, a third with its extended ones.
     #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..=64))]
     miners: u16,
@@ -132,8 +132,9 @@ impl Demo {
         let told = reports.iter().position(|report| Some(report.hash) == self.block_told);
         for report in reports.iter().skip(told.map_or(0, |told| told + 1)) {
             self.block_told = Some(report.hash);
-            let fate = if report.is_accepted() { "accepted by the node" } else { "NOT accepted" };
-            say(&format!("{at:4} s    block {} found, {fate}: {}", report.height, report.hash));
+            let outcome =
+                if report.is_accepted() { "accepted by the node" } else { "NOT accepted" };
+            say(&format!("{at:4} s    block {} found, {outcome}: {}", report.height, report.hash));
         }
         if self.told_at.elapsed() < TELL_EACH {
             return;
@@ -218,7 +219,7 @@ impl Summary {
             && self.pool_accepted == self.gateway_accepted
     }
 
-    /// What the miners of one protocol have seen.
+    /// Whether the miners of one protocol did well.
     fn is_good_for(&self, stats: &MinerStats) -> bool {
         let has_luck = stats.blocks_hint > 0 || self.blocks_found < BLOCKS_TELLING;
         stats.rejected == 0 && stats.disconnects == 0 && stats.accepted > 0 && has_luck
@@ -245,7 +246,7 @@ impl Summary {
             ));
         }
         say(&format!(
-            "pool      {} accepted, {} rejected, {} lost on the way",
+            "pool      {} accepted, {} rejected, {} lost in transit",
             self.pool_accepted, self.pool_rejected, self.lost
         ));
         say(&format!(
@@ -253,7 +254,7 @@ impl Summary {
             self.blocks_found, self.blocks
         ));
         say(&format!("payouts   {} outputs paid the pool's splits", self.splits_paid));
-        say(if self.is_good() { "all went well" } else { "NOT all went well: see above" });
+        say(if self.is_good() { "all went well" } else { "something went wrong: see above" });
     }
 }
 
@@ -397,7 +398,7 @@ fn say(line: &str) {
 
 /// What a pool has by default.
 const SPLITS: u8 = 20;
-/// Regtest's; nobody has its key.
+/// A regtest address; nobody has its key.
 const ADDRESS: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
 /// Hashes per second of all miners together: leaves room for everything else on two cores.
 const HASHRATE: f64 = 4_000_000.0;
@@ -412,6 +413,6 @@ const DIFFICULTY_REGTEST: f64 = 0.001_953_125;
 const API_PORT: u16 = 7152;
 /// The dashboard's password: not a secret, since nothing here has any value.
 const PASSWORD: &str = "demo-password";
-/// Binding takes no time; a thread has to start.
+/// Binding is instant, but a thread has to start.
 const API_WAIT: Duration = Duration::from_secs(2);
 const TELL_EACH: Duration = Duration::from_secs(10);

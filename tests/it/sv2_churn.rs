@@ -1,7 +1,8 @@
 //! Stratum V2 miners that log in without pause while new tips arrive: this broke another
 //! implementation.
 //!
-//! Node, gateway and miners are processes of their own, as with `benches/load`; this is its short form.
+//! Node, gateway and miners are processes of their own, as with `benches/load`; this is its short
+//! form.
 
 use std::{
     fs::{self, File},
@@ -86,6 +87,6 @@ fn logins_without_pause_get_valid_work_whatever_the_tip_does() {
         };
         assert!(value("logins") > 100, "{said}");
         assert!(value("new tips meanwhile") > 20, "{said}");
-        assert!(value("tips that they saw") > 20, "{said}");
+        assert!(value("tips they saw") > 20, "{said}");
     }
 }

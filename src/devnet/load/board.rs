@@ -15,10 +15,10 @@ use crate::devnet::miner::REJECT_KINDS_MAX;
 pub(super) struct Board {
     /// Just before the first connection was opened.
     pub(super) began: Instant,
-    /// Of each connection that ever got work: how long that took.
+    /// For each connection that ever got work: how long that took.
     arrivals: Mutex<Vec<Duration>>,
     tips: Mutex<Tips>,
-    /// By code and text.
+    /// By error code and text.
     rejects: Mutex<BTreeMap<String, u64>>,
     pub(super) submitted: AtomicU64,
     pub(super) accepted: AtomicU64,

@@ -35,8 +35,8 @@ pub(super) struct Churn {
     first_work: Vec<Duration>,
     /// From connecting to the end; sorted.
     whole: Vec<Duration>,
-    /// How old the tip of the first job was: the node's latest or a newer one, the one before, older
-    /// ones, and tips that the node never had.
+    /// How old the tip of the first job was: the node's latest or a newer one, the one before, an
+    /// older one, or a tip that the node never had.
     ages: [u64; 4],
     /// Shares that a new tip made stale on their way: solved once more, on the new tip.
     overtaken: u64,
@@ -70,7 +70,7 @@ struct Login {
 /// What is known about the node's tips.
 #[derive(Default)]
 struct Ground {
-    /// The oldest first.
+    /// Oldest first.
     tips: Mutex<Vec<Hash256>>,
 }
 
@@ -304,15 +304,13 @@ impl Steady {
 
     fn rows(&self, table: &mut Table) {
         let Self { miners, connected, disconnects, accepted, rejects, tips } = self;
-        table.row(
-            "miners that stayed",
-            format!("{connected} of {miners}, {disconnects} disconnects"),
-        );
+        table
+            .row("miners that stay", format!("{connected} of {miners}, {disconnects} disconnects"));
         table.row("their shares accepted", accepted);
         for (kind, count) in rejects {
             table.row(&format!("their shares rejected: {kind}"), count);
         }
-        table.row("tips that they saw", tips);
+        table.row("tips they saw", tips);
     }
 }
 
@@ -344,11 +342,11 @@ mod tests {
             churn
         };
         let good = [
-            // On a newer one than was told of, on the latest, on the one before.
+            // On a tip newer than any reported one, on the latest, on the one before.
             login(tip(3), 2),
             login(tip(3), 3),
             login(tip(2), 3),
-            // On what was there before anything was told.
+            // On the tip before any that was reported.
             login(tip(9), 0),
             login(tip(9), 1),
         ];
@@ -356,8 +354,8 @@ mod tests {
         assert_eq!(churn.ages, [3, 2, 0, 0]);
         assert!(churn.is_clean());
         assert!(!settled(&[login(tip(1), 3)]).is_clean(), "two tips late");
-        assert!(!settled(&[login(tip(9), 3)]).is_clean(), "a tip of its own");
-        assert!(!settled(&[]).is_clean(), "nobody came in");
+        assert!(!settled(&[login(tip(9), 3)]).is_clean(), "a tip the node never had");
+        assert!(!settled(&[]).is_clean(), "nobody logged in");
     }
 
     #[tokio::test]

@@ -59,9 +59,9 @@ pub(super) struct LoadConn {
     pub(super) address: SocketAddr,
     pub(super) source: Option<IpAddr>,
     pub(super) speaks: Speaks,
-    /// Whose certificates are trusted; none: anybody's.
+    /// Whose certificates are trusted; none: anyone's.
     pub(super) authority: Option<AuthorityPublicKey>,
-    /// Of its miners.
+    /// The usernames of its miners.
     pub(super) users: Vec<String>,
     pub(super) user_agent: String,
     /// How many submissions each of them keeps in flight.
@@ -83,7 +83,7 @@ pub(super) trait LoadClient: Send {
     /// What is to be sent.
     fn out(&self) -> &[u8];
 
-    /// All of that was sent.
+    /// All of `out` was sent.
     fn on_sent(&mut self);
 
     fn log(&mut self) -> &mut Log;
@@ -179,7 +179,7 @@ async fn serve(
             }
             changed = in_flight.changed() => {
                 if changed.is_err() {
-                    // Nobody is left to change it.
+                    // Nothing is left that could change it.
                     pending::<()>().await;
                 }
             }
@@ -206,7 +206,7 @@ pub(super) const LOGIN_MAX: Duration = Duration::from_secs(10);
 pub(super) const READ_AT_ONCE: usize = 4096;
 const RETRY: Duration = Duration::from_millis(200);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Far more than a job with the largest coinbase that any gateway writes.
+/// Far more than a job needs, even with the largest coinbase that any gateway writes.
 pub(super) const LEN_MAX: usize = 256 * 1024;
 /// A share at the smallest difficulty needs 4.3 hashes.
 pub(super) const HASHES_PER_SCAN: u32 = 64;

@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn notifies_are_told_apart() {
+    fn notifies_are_distinguished() {
         let prevhash = "0a0b0c0d".repeat(8);
         let line = |id: &str, clean: &str| {
             format!(
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn grants_are_read_and_all_else_is_not() {
+    fn acceptances_are_read_and_nothing_else_is() {
         assert_eq!(accepted_id(b"{\"id\":17,\"result\":true,\"error\":null}"), Some(17));
         assert_eq!(accepted_id(b"{\"id\":17,\"result\":null,\"error\":[21,\"x\",null]}"), None);
         assert_eq!(accepted_id(b"{\"id\":\"17\",\"result\":true}"), None);

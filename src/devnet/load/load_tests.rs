@@ -1,4 +1,4 @@
-//! Against a scripted server that grants everything but one share in eight.
+//! Against a scripted server that accepts everything except one share in eight.
 
 use std::path::PathBuf;
 
@@ -55,7 +55,7 @@ async fn everything_is_measured_and_rejects_are_not_hidden() {
     }
 }
 
-/// Sends work on another block, empty first, as soon as there is a file `tip`.
+/// Sends work on another block, empty first, as soon as the file `tip` exists.
 async fn serve(stream: TcpStream, tip: PathBuf) {
     let (read, mut write) = stream.into_split();
     let mut lines = BufReader::new(read).lines();

@@ -1,16 +1,16 @@
-//! What one connection has seen, in addition to what it reports to the shared board.
+//! What one connection has seen, besides what it reports to the shared board.
 
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use super::board::Board;
 use crate::{clock::now, work::Hash256};
 
-/// One connection's notes.
+/// One connection's records.
 pub(super) struct Log {
     board: Arc<Board>,
     /// Miners of this connection that have ever had work, also before a reconnection.
     pub(super) arrived: usize,
-    /// Miners that have work on this connection.
+    /// Miners that have work on the present socket.
     pub(super) working: usize,
     pub(super) accepted: u64,
     /// The kind of the latest rejection.
@@ -23,7 +23,7 @@ pub(super) struct Log {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Sight {
     tip: Option<Hash256>,
-    /// Some work on it had transactions.
+    /// Some of the work on it had transactions.
     is_full: bool,
 }
 

@@ -57,7 +57,7 @@ pub struct LoadArgs {
     /// The gateway's Stratum V2 authority key, in base58. Without it, no key is checked.
     #[arg(long, value_name = "KEY")]
     pub authority_key: Option<AuthorityPublicKey>,
-    /// How many miners: connections, or channels.
+    /// How many miners: connections, or V2 channels.
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub miners: u32,
     /// Stratum V2 miners on one connection.
@@ -80,7 +80,7 @@ pub struct LoadArgs {
     /// How long to submit.
     #[arg(long = "for", value_name = "TIME", default_value = "30s", value_parser = cli_duration)]
     pub run_for: Duration,
-    /// The gateway's process, to measure its processor time and memory.
+    /// The gateway's process id, to measure its CPU time and memory.
     #[arg(long)]
     pub pid: Option<u32>,
     /// A shell command that makes a new tip, such as `bitcoin-cli generatetoaddress 1 ...`.
@@ -89,7 +89,7 @@ pub struct LoadArgs {
     /// How many tips to make.
     #[arg(long, default_value_t = 5)]
     pub tips: u32,
-    /// Loopback addresses to come from, 127.0.0.2 and on. By default one for each 20,000 miners.
+    /// Loopback addresses to connect from, starting at 127.0.0.2. By default one per 20,000 miners.
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=200))]
     pub sources: Option<u8>,
     #[arg(long, default_value = "load")]
@@ -196,7 +196,7 @@ impl<'a> Crowd<'a> {
         Self { args, address, board, in_flight: watch::channel(0).0, shutdown }
     }
 
-    /// Connections for `count` miners, which are numbered from `first` on.
+    /// Connections for `count` miners, which are numbered from `first`.
     fn conns(&self, first: u32, count: u32) -> Vec<LoadConn> {
         let Self { args, address, .. } = *self;
         let numbers: Vec<u32> = (first..first + count).collect();
@@ -257,7 +257,7 @@ async fn submit(
     say(&format!("{} submits answered", report.submit_answered));
 }
 
-/// Runs `command` and waits until everybody has full work on the tip that it made.
+/// Runs `command` and waits until every miner has full work on the tip that it made.
 async fn make_tip(command: &str, board: &Board) -> Option<TipTimes> {
     let seen = board.tips().count();
     let command = command.to_owned();
@@ -273,7 +273,7 @@ async fn make_tip(command: &str, board: &Board) -> Option<TipTimes> {
     }
     let times = board.tips().times(seen, triggered, wanted);
     if times.is_none() {
-        say("no clean work on a new tip came");
+        say("no clean work on a new tip arrived");
     }
     times
 }

@@ -11,7 +11,7 @@ use rustix::{
     process::{Resource, Rlimit, getrlimit, setrlimit},
 };
 
-/// A process that is measured.
+/// A process being measured.
 pub(super) struct Server {
     pid: u32,
 }
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn processor_time_is_found_behind_any_name() {
+    fn cpu_time_is_found_after_any_command_name() {
         let stat = "7 (a) b (c)) S 1 7 7 0 -1 4194304 100 0 0 0 31 11 0 0 20 0 1 0 5 6 7";
         assert_eq!(cpu_ticks(stat), Some(42));
         assert_eq!(cpu_ticks(""), None);
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn few_files_are_always_allowed() {
+    fn a_few_files_are_always_allowed() {
         raise_open_files(20).unwrap();
     }
 }

@@ -13,7 +13,7 @@ pub(super) struct Report {
     miners: usize,
     channels_per_connection: usize,
     in_flight: usize,
-    /// Instead of all that follows.
+    /// Instead of everything below.
     pub(super) churn: Option<Churn>,
     /// Sorted.
     pub(super) arrivals: Vec<Duration>,
@@ -32,7 +32,7 @@ pub(super) struct Report {
     pub(super) accepted: u64,
     pub(super) rejects: BTreeMap<String, u64>,
     pub(super) tips: Vec<TipTimes>,
-    /// While all of them were made.
+    /// While all of the tips were made.
     pub(super) tips_cpu: Option<Duration>,
 }
 
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_came_late_or_never_is_counted() {
+    fn miners_that_get_work_late_or_never_are_counted() {
         let arrivals = [1, 2, 5].map(Duration::from_secs).to_vec();
         let report = Report { miners: 5, arrivals, ..Report::default() };
         assert_eq!(report.without_work_after(Duration::from_secs(2)), 3);

@@ -74,7 +74,7 @@ impl Sv1LoadClient {
 
     fn on_line(&mut self, line: &[u8]) -> Result<(), LoadError> {
         if let Some(id) = accepted_id(line).filter(|id| *id >= ID_SUBMIT_FIRST) {
-            debug_assert!(id < self.submit_id, "the server made up an answer");
+            debug_assert!(id < self.submit_id, "the server answered a request that was never sent");
             self.under_way = self.under_way.saturating_sub(1);
             self.log.on_accepted(1);
             return Ok(());
@@ -115,7 +115,7 @@ impl Sv1LoadClient {
         if self.submits {
             self.notify.clear();
             self.notify.extend_from_slice(line);
-            // Difficulty and job belong together, as they were sent.
+            // Difficulty and job belong together in the order in which they were sent.
             self.work = None;
             if head.clean {
                 self.solved.clear();
@@ -198,6 +198,6 @@ impl LoadClient for Sv1LoadClient {
     }
 
     fn state(&self) -> String {
-        format!("working={}, {} under way", self.log.working, self.under_way)
+        format!("working={}, {} in flight", self.log.working, self.under_way)
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::work::Hash256;
 
-/// Tips seen, the oldest first.
+/// Tips seen, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Tips {
     tips: Vec<Tip>,

@@ -64,7 +64,7 @@ pub(crate) async fn run_cli(args: MinerArgs) -> ExitCode {
     for stopping in stopping {
         total.add(&stopping.await.unwrap_or_default());
     }
-    say(&format!("in all: {}", line(&total, total.hashes, began.elapsed())));
+    say(&format!("total: {}", line(&total, total.hashes, began.elapsed())));
     if total.rejected == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -89,7 +89,7 @@ fn start(args: &MinerArgs) -> io::Result<Vec<MinerHandle>> {
     (1..=args.miners).map(miner).collect()
 }
 
-/// Reports until time is up or somebody presses Ctrl-C.
+/// Reports until time is up or the user presses Ctrl-C.
 async fn watch(miners: &[MinerHandle], run_for: Option<Duration>, began: Instant) {
     let mut report = interval_at(began + REPORT_INTERVAL, REPORT_INTERVAL);
     let end = sleep(run_for.unwrap_or(FOR_EVER));

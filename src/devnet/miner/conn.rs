@@ -48,9 +48,9 @@ pub(super) struct MinerConn {
     pub(super) found: mpsc::Receiver<Found>,
     pub(super) stats: Arc<Mutex<MinerStats>>,
     pub(super) shutdown: CancellationToken,
-    /// Of the last work.
+    /// The serial of the last work.
     pub(super) serial: u64,
-    /// Where the server sent us, until that fails.
+    /// Where the server redirected us, until that fails.
     pub(super) moved_to: Option<String>,
 }
 
@@ -205,7 +205,7 @@ impl OpenConn<'_> {
         Ok(())
     }
 
-    /// Takes all that is there and fits, to be written at once.
+    /// Takes all that is there and fits, to be written in one go.
     fn on_found(&mut self, first: &Found) -> Result<(), MinerConnError> {
         let now = now();
         let mut stats = self.conn.stats.lock().unwrap_or_else(PoisonError::into_inner);

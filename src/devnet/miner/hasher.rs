@@ -50,7 +50,7 @@ impl Hasher {
         Ok(Self { shared })
     }
 
-    /// Goes on with `work`, or waits when there is none.
+    /// Switches to `work`, or waits when there is none.
     pub(super) fn mine(&self, work: Option<Arc<HashWork>>) {
         self.shared.change(|slot| slot.work = work);
     }

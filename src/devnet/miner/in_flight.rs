@@ -14,7 +14,7 @@ use crate::work::Hash256;
 pub(super) struct InFlight {
     /// By the numbers under which they were sent, which are ascending.
     sent: BTreeMap<u64, Sent>,
-    /// Stale shares that a clean job on another block may yet explain, the oldest first.
+    /// Stale shares that a clean job on another block may yet explain, oldest first.
     undecided: VecDeque<Undecided>,
 }
 
@@ -121,7 +121,7 @@ impl InFlight {
 
     /// When `on_deadline` wants to be called.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        // Sent in the order of their numbers.
+        // They were sent in the order of their numbers.
         let oldest = self.sent.values().next().map(|sent| sent.at + ANSWER_TIMEOUT);
         let undecided = self.undecided.front().map(|undecided| undecided.until);
         [oldest, undecided].into_iter().flatten().min()

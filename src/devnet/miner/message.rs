@@ -23,7 +23,7 @@ pub(crate) enum ParseError {
     TooManyBranches(usize),
 }
 
-/// One line of the server.
+/// One line from the server.
 #[derive(Debug)]
 pub(crate) enum ServerMessage<'a> {
     Answer(Answer<'a>),
@@ -78,7 +78,7 @@ pub(crate) struct StratumJob {
 pub(crate) enum Root {
     /// A coinbase with room for an extranonce, and its merkle branch.
     Coinbase { coinb1: Vec<u8>, coinb2: Vec<u8>, merkle_branch: Vec<Hash256> },
-    /// The server made it: a standard channel of Stratum V2.
+    /// Computed by the server: a standard channel of Stratum V2.
     Given(Hash256),
 }
 
@@ -135,7 +135,7 @@ impl Answer<'_> {
         self.error.is_none() && self.result.is_some_and(|result| result.get() == "true")
     }
 
-    /// The extranonces that a subscription was given.
+    /// The extranonces that the answer to a subscription assigns.
     pub(crate) fn extranonce(&self) -> Result<Extranonce, ParseError> {
         let result = self.result.ok_or(ParseError::NoParams("subscribe"))?;
         let (_, extranonce1, len): (serde::de::IgnoredAny, &str, usize) =
@@ -230,7 +230,7 @@ impl StratumJob {
     }
 }
 
-/// A share in the form in which it is submitted.
+/// A share as it is submitted.
 pub(crate) struct SubmitFields<'a> {
     pub(crate) username: &'a str,
     pub(crate) job_id: &'a str,
@@ -267,7 +267,7 @@ pub(crate) fn write_answer(id: &str, result: &str, out: &mut String) {
     let _ = writeln!(out, r#"{{"id":{id},"result":{result},"error":null}}"#);
 }
 
-/// `text` between quotes, with what JSON would have to escape left out.
+/// `text` without the characters that JSON would have to escape, in quotes.
 pub(crate) fn plain(text: &str) -> String {
     text.chars().filter(|c| !c.is_control() && !matches!(c, '"' | '\\')).collect()
 }
@@ -300,7 +300,7 @@ const EXTRANONCE1_LEN_MAX: usize = 32;
 pub(crate) const EXTRANONCE2_LEN_MAX: usize = 8;
 /// 2^32 transactions.
 const MERKLE_BRANCHES_MAX: usize = 32;
-/// Enough of a foreign text to recognise it.
+/// Enough of someone else's text to recognise it.
 const TEXT_LEN_MAX: usize = 80;
 /// What the requests of a login go by, and the first share.
 pub(crate) const ID_CONFIGURE: u64 = 1;
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_an_error_and_no_panic() {
+    fn nonsense_is_an_error_not_a_panic() {
         for line in [
             "",
             "[]",

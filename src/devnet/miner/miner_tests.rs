@@ -1,4 +1,4 @@
-//! Against a scripted server on a real socket, which checks each share by itself.
+//! Against a scripted server on a real socket, which checks each share itself.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ struct Server {
     mask: u32,
 }
 
-/// A `mining.submit`, as it came.
+/// A `mining.submit`, as it arrived.
 struct Submit {
     id: u64,
     job: String,
@@ -82,7 +82,7 @@ impl Server {
         self.send(&format!(r#"{{"id":null,"method":"mining.notify","params":["{id}","{prevhash}","c0ffee","beef",["{BRANCH}"],"20000000","1d00ffff","66000000",{clean}]}}"#)).await;
     }
 
-    /// The next share, whose work has been checked, on `block`.
+    /// The next share on `block`, with its work checked.
     async fn share(&mut self, block: usize) -> Submit {
         let line = self.line().await;
         check_share(&line, PREVHASHES[block], self.mask)
@@ -132,7 +132,7 @@ async fn within<T>(future: impl Future<Output = T>) -> T {
     timeout(Duration::from_secs(30), future).await.expect("nothing happened for 30 s")
 }
 
-/// Waits until the miner's statistics are as wanted.
+/// Waits until the miner's statistics are as `wanted`.
 async fn until(miner: &MinerHandle, wanted: impl Fn(&MinerStats) -> bool) {
     let poll = async {
         while !wanted(&miner.stats()) {
@@ -145,7 +145,7 @@ async fn until(miner: &MinerHandle, wanted: impl Fn(&MinerStats) -> bool) {
 async fn start(options: MinerOptions) -> (TcpListener, MinerHandle) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let connect = listener.local_addr().unwrap().to_string();
-    // Leaves the processor to other tests: a share needs about 4,300 hashes.
+    // Leaves the processor to other tests: a share takes about 4,300 hashes.
     let miner = Miner::start(MinerOptions { connect, hashrate_max: Some(2e5), ..options });
     (listener, miner.unwrap())
 }
@@ -193,7 +193,7 @@ async fn a_clean_job_takes_over_and_old_shares_are_late() {
     server
         .send(&format!(r#"{{"id":{},"result":null,"error":[21,"stale-prevblk",null]}}"#, old.id))
         .await;
-    // What was under way when the new job came may still arrive; after the first share of the
+    // What was in flight when the new job came may still arrive; after the first share of the
     // new job, none of the old.
     let mut line = server.line().await;
     while line.contains("\"old\"") {
@@ -208,7 +208,7 @@ async fn a_clean_job_takes_over_and_old_shares_are_late() {
 }
 
 #[tokio::test]
-async fn the_miner_comes_back_when_the_server_does() {
+async fn the_miner_reconnects_when_the_server_is_back() {
     let (listener, miner) = start(MinerOptions::default()).await;
     for round in 0..3 {
         let mut server = Server::accept(&listener, 0x1fff_e000).await;
@@ -221,9 +221,9 @@ async fn the_miner_comes_back_when_the_server_does() {
     until(&miner, |stats| stats.disconnects == 3).await;
 }
 
-/// Where it is sent it goes, and comes back when nobody is there.
+/// It goes where it is redirected, and comes back when nobody is there.
 #[tokio::test]
-async fn a_stratum_v2_miner_goes_where_it_is_sent() {
+async fn a_stratum_v2_miner_follows_a_redirect() {
     let options = MinerOptions { protocol: MinerProtocol::Sv2Standard, ..MinerOptions::default() };
     let (first, _miner) = start(options).await;
     let second = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -260,7 +260,7 @@ async fn stopping_waits_for_answers() {
     let share = server.share(0).await;
     let stopping = tokio::spawn(miner.stop());
     server.accept_share(&share).await;
-    // Others may have been on their way.
+    // Others may have been in flight.
     while let Ok(Some(line)) = within(server.lines.next_line()).await {
         let share = check_share(&line, PREVHASHES[0], 0x1fff_e000);
         server.accept_share(&share).await;

@@ -43,7 +43,7 @@ pub enum MinerProtocol {
     Sv2Extended,
 }
 
-/// What to mine for whom.
+/// Where to mine, and as whom.
 #[derive(Clone, Debug)]
 pub struct MinerOptions {
     /// `host:port`.
@@ -58,9 +58,9 @@ pub struct MinerOptions {
     pub password: String,
     /// In V2: vendor and, after a slash, firmware.
     pub user_agent: String,
-    /// Roll version bits, if the server lets us.
+    /// Roll version bits, if the server allows it.
     pub version_rolling: bool,
-    /// V1 only: ask to be told when extranonce1 changes.
+    /// V1 only: subscribe to changes of extranonce1.
     pub extranonce_subscribe: bool,
     /// In V2 this becomes the maximum target requested.
     pub suggest_difficulty: Option<f64>,
@@ -90,7 +90,7 @@ impl Default for MinerOptions {
 pub struct Miner;
 
 impl Miner {
-    /// Connects, and keeps connecting, and mines until the handle is stopped or dropped.
+    /// Connects and reconnects, and mines until the handle is stopped or dropped.
     ///
     /// Must be called within a tokio runtime. Fails if no more threads can be started.
     pub fn start(options: MinerOptions) -> io::Result<MinerHandle> {

@@ -182,7 +182,7 @@ impl Cursor {
     }
 }
 
-/// SHA-256 after a header's first 64 bytes, and the rest of it.
+/// The SHA-256 state after a header's first 64 bytes, and the rest of the header.
 #[derive(Debug)]
 pub(crate) struct Midstate {
     state: [u32; 8],
@@ -247,7 +247,7 @@ impl Midstate {
     }
 }
 
-/// A last block with `len` bytes of message, of `message_bits` in all.
+/// A last block with `len` bytes of a message of `message_bits` bits in all.
 fn padded(len: usize, message_bits: u16) -> Block {
     let mut block = Block::default();
     block[len] = 0x80;

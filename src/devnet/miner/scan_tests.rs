@@ -108,7 +108,7 @@ fn without_version_rolling_the_version_stays() {
 }
 
 #[test]
-fn where_extranonce2_is_short_nonces_roll_on() {
+fn when_extranonce2_is_short_nonces_go_further() {
     for len in [0, 1] {
         let work = work(len, None, 1e-7);
         let found = scan_all(&work, &mut Cursor::default(), 3 << 20);
@@ -135,7 +135,7 @@ fn a_given_root_is_mined_with_nonce_and_version_alone() {
 }
 
 #[test]
-fn ntime_ends_what_can_be_tried() {
+fn the_ntime_limit_ends_the_scan() {
     let work = work(0, None, 1.0);
     let mut cursor = Cursor { ntime_ahead: NTIME_AHEAD_S_MAX, ..Cursor::default() };
     cursor.nonce_high = u32::MAX >> 12;

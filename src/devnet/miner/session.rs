@@ -149,5 +149,5 @@ fn drain(text: &mut String, out: &mut Vec<u8>) {
     text.clear();
 }
 
-/// Far more than a notify with the largest coinbase that any gateway writes.
+/// Far more than a notify needs, even with the largest coinbase that any gateway writes.
 const LINE_LEN_MAX: usize = 256 * 1024;

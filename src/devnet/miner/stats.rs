@@ -13,17 +13,17 @@ pub struct MinerStats {
     pub(crate) accepted_difficulty: f64,
     /// Without the late ones.
     pub rejected: u64,
-    /// How often for each code and text, like `23 high-hash`. At most `REJECT_KINDS_MAX` of them.
+    /// Counts by code and text, like `23 high-hash`. At most `REJECT_KINDS_MAX` of them.
     pub rejects: BTreeMap<String, u64>,
     /// Stale, but nobody is to blame. A share is late if all of this holds:
     /// - the server refused it with code 21 and a text that does not begin with `time-`;
     /// - it was sent before the miner had read, from the same connection, a job with `clean_jobs`
     ///   and another prevhash than the share's;
-    /// - such a job was read afterwards, at most `LATE_WAIT` after the refusal.
+    /// - such a job was read afterwards, at most `LATE_WAIT` after the rejection.
     ///
-    /// Any other refusal is in `rejected`.
+    /// Any other rejection is in `rejected`.
     pub late: u64,
-    /// Solved, but not sent: a clean job had come in the meantime, or the connection had gone.
+    /// Solved, but not sent: a clean job had arrived in the meantime, or the connection was gone.
     pub(crate) discarded: u64,
     /// Sent on a connection that ended before the answer.
     pub(crate) unanswered: u64,
@@ -32,7 +32,7 @@ pub struct MinerStats {
     pub connect_failures: u64,
     pub jobs: u64,
     pub clean_jobs: u64,
-    /// What the server asked for last; 0 before it has.
+    /// The difficulty that the server set last; 0 before it has.
     pub difficulty: f64,
     pub(crate) hashes: u64,
     /// Shares sent whose hash met the nbits of their job.

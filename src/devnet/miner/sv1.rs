@@ -50,7 +50,8 @@ pub(super) struct Sv1MinerSession {
 impl Sv1MinerSession {
     /// Opens the session: appends everything up to the authorization to `out`.
     ///
-    /// Serials begin after `serial`, so that no two connections of a miner share one.
+    /// Work is numbered from the serial after `serial`, so that no two connections of a miner share
+    /// one.
     pub(super) fn open(options: &MinerOptions, serial: u64, out: &mut String) -> Self {
         let (user_agent, username) = (plain(&options.user_agent), plain(&options.username));
         if options.version_rolling {
@@ -220,7 +221,7 @@ impl Sv1MinerSession {
             self.clean_serial = self.serial + 1;
             self.in_flight.on_clean(&job.prevhash, stats);
         }
-        // Work that comes before the answer to the subscription cannot be hashed.
+        // Work that arrives before the answer to the subscription cannot be hashed.
         if let Some(extranonce) = self.extranonce.clone() {
             self.begin(Arc::new(job), extranonce, self.difficulty_next);
         }

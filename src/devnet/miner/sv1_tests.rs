@@ -112,7 +112,7 @@ fn a_stale_answer_that_nothing_explains_is_a_reject() {
         let found = bench.solve();
         bench.submit(&found);
         bench.stale(10);
-        // Neither a job that is not clean nor one on the same block is an explanation.
+        // Neither a job that is not clean nor one on the same block explains it.
         if let Some((prevhash, clean)) = explanation {
             bench.job("2", prevhash, clean);
         }
@@ -150,7 +150,7 @@ fn nothing_is_sent_for_work_that_a_clean_job_replaced() {
 }
 
 #[test]
-fn difficulty_and_extranonce_hold_from_the_next_job_and_the_mask_at_once() {
+fn difficulty_and_extranonce_apply_from_the_next_job_and_the_mask_at_once() {
     let mut bench = Bench::new();
     bench.job("1", '1', true);
     bench.hear(r#"{"id":null,"method":"mining.set_difficulty","params":[2.5]}"#);

@@ -50,7 +50,7 @@ pub(super) struct Body {
 pub(super) struct Chain {
     nbits: Nbits,
     active: Vec<Entry>,
-    /// Of the last blocks of `active`, newest last.
+    /// The bodies of the last blocks of `active`, newest last.
     bodies: VecDeque<Body>,
     heights: FxHashMap<Hash256, u32>,
     off_chain: VecDeque<(Entry, Standing)>,

@@ -240,7 +240,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn heights_are_pushed_as_consensus_wants() {
+    fn heights_are_pushed_as_consensus_demands() {
         for height in [0, 1, 16, 17, 127, 128, 255, 256, 32_767, 32_768, 840_000, 8_388_608] {
             let theirs = Builder::new().push_int(height.into()).into_script();
             assert_eq!(height_push(height), theirs.as_bytes(), "{height}");

@@ -1,4 +1,4 @@
-//! `getblocktemplate`'s answer. Pure.
+//! The answer to `getblocktemplate`. Pure.
 
 use bitcoin::{CompactTarget, Target};
 use rustc_hash::FxHashMap;

@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn heads() {
+    fn heads_are_read() {
         let read = |text: &str| read_head(text.as_bytes());
         assert_eq!(read("POST / HTTP/1.1\r\nContent-Length: 5\r\n"), Ok(None));
         let text = "POST / HTTP/1.1\r\ncontent-LENGTH: 5\r\nAuthorization: Basic x\r\n\r\nabcde";
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn old_and_closing_clients_are_not_kept() {
+    fn connections_of_old_and_closing_clients_are_not_kept() {
         let keeps = |text: &str| read_head(text.as_bytes()).unwrap().unwrap().0.keeps;
         assert!(!keeps("POST / HTTP/1.0\r\nContent-Length: 0\r\n\r\n"));
         assert!(!keeps("POST / HTTP/1.1\r\nConnection: Close\r\nContent-Length: 0\r\n\r\n"));

@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn transactions_are_what_they_say() {
+    fn transactions_have_the_ids_weights_and_fees_they_claim() {
         let mut pool = Mempool::new(1);
         pool.grow(300);
         let picked = pool.pick();
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pick_fits_a_block() {
+    fn what_is_picked_fits_into_a_block() {
         let mut pool = Mempool::new(3);
         pool.grow(9000);
         let picked = pool.pick();

@@ -123,7 +123,7 @@ fn block(chain: &Chain, request: &Request<'_>) -> Answer {
     if request.optional(1)?.unwrap_or(1) == 0 {
         return json(&faster_hex::hex_string(&bytes));
     }
-    // Of a transaction's bytes, those outside of the witness weigh four, the others one.
+    // Of a transaction's bytes, those outside the witness weigh four, the others one.
     let heavier: u64 = body.transactions.iter().map(|tx| tx.weight - tx.raw.len() as u64).sum();
     let head_len = bytes.len()
         - body.transactions.iter().map(|tx| tx.raw.len()).sum::<usize>()

@@ -33,7 +33,7 @@ pub struct NodeOptions {
     /// Transactions in the mempool at the start.
     pub transactions: usize,
     pub transactions_per_second: usize,
-    /// The mempool holds no more.
+    /// The mempool holds no more than this.
     pub transactions_max: usize,
     pub user: String,
     pub password: String,

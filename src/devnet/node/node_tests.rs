@@ -1,4 +1,5 @@
-//! Blocks built from the node's own templates, as gatewayd builds them, and what it says of them.
+//! Blocks built from the node's own templates, as gatewayd builds them, and what the node says of
+//! them.
 
 use std::sync::Arc;
 
@@ -93,7 +94,7 @@ fn good(state: &State) -> Vec<u8> {
     found(&template(state), BuildJob::Classes, CoinbaseClass::Huge)
 }
 
-/// `block` with a fitting merkle root and work again.
+/// `block` with a correct merkle root and new work.
 fn solved(mut block: Block) -> Vec<u8> {
     block.header.merkle_root = block.compute_merkle_root().unwrap();
     rehashed(block)
@@ -111,7 +112,7 @@ fn submit(state: &mut State, block: &[u8]) -> Result<(), Refused> {
     state.submit(block, NOW, None).unwrap()
 }
 
-/// A good block, spoilt by `spoil` and solved anew, is refused for `reason`.
+/// A good block, broken by `spoil` and solved anew, is rejected for `reason`.
 #[track_caller]
 fn refused(reason: &str, spoil: impl FnOnce(&mut Block)) {
     let mut state = state(20, 12);
@@ -123,7 +124,7 @@ fn refused(reason: &str, spoil: impl FnOnce(&mut Block)) {
     assert_eq!(state.rejected().get(reason), Some(&1));
 }
 
-/// Brings the witness commitment up to date.
+/// Updates the witness commitment.
 fn commit(block: &mut Block) {
     let root = block.witness_root().unwrap();
     let hash = Block::compute_witness_commitment(&root, &[0; 32]);
@@ -168,7 +169,7 @@ fn headers_are_checked() {
 }
 
 #[test]
-fn times_at_the_limits_are_good() {
+fn times_at_the_limits_are_valid() {
     for time in [NOW - 1000 + 15, NOW + 7200] {
         let mut state = state(20, 3);
         let mut block: Block = deserialize(&good(&state)).unwrap();
@@ -293,7 +294,7 @@ fn blocks_off_the_tip_are_inconclusive() {
 }
 
 #[test]
-fn what_is_no_block_is_undecodable() {
+fn bytes_that_are_no_block_are_undecodable() {
     let mut state = state(1, 1);
     let good = good(&state);
     for bytes in [&[][..], &good[..100], &[&good[..], &[0]].concat()] {
@@ -317,7 +318,7 @@ fn a_forgotten_tip_gives_its_transactions_back() {
 }
 
 #[test]
-fn the_nodes_own_blocks_are_good_but_for_work() {
+fn the_nodes_own_blocks_are_valid_except_for_their_work() {
     let mut state = state(160, 30);
     state.mine_one(NOW);
     let last = state.blocks().pop().unwrap();
@@ -327,7 +328,7 @@ fn the_nodes_own_blocks_are_good_but_for_work() {
 }
 
 #[test]
-fn templates_name_parents() {
+fn templates_name_the_parents_of_transactions() {
     let state = state(1, 200);
     let json = serde_json::to_string(&gbt::Template::new(&state.ingredients(), NOW)).unwrap();
     let raw: GetBlockTemplateResult = serde_json::from_str(&json).unwrap();

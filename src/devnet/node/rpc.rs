@@ -83,7 +83,7 @@ fn reply(id: Option<&RawValue>, is_version_2: bool, answer: &Answer) -> (u16, Ve
         error: Option<Error<'a>>,
         id: Option<&'a RawValue>,
     }
-    /// Exactly one of result and error is there; a null result is one.
+    /// Exactly one of result and error is present; a null result counts as present.
     #[derive(Serialize)]
     struct Two<'a> {
         jsonrpc: &'static str,
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn envelopes() {
+    fn envelopes_are_as_each_version_demands() {
         let one = r#"{"jsonrpc":"1.0","method":"m","params":[],"id":"a"}"#;
         let two = r#"{"jsonrpc":"2.0","method":"m","id":7}"#;
         let fault = || Err(Fault::new(METHOD_NOT_FOUND, "Method not found"));

@@ -30,7 +30,7 @@ pub struct BlockSummary {
     pub(crate) hash: Hash256,
     /// Sats and scriptPubKey of each coinbase output, including the witness commitment.
     pub(crate) coinbase_outputs: Vec<(u64, Box<[u8]>)>,
-    /// With the coinbase.
+    /// Including the coinbase.
     pub transactions: usize,
     /// None for blocks that the node made itself.
     pub submitted_by: Option<IpAddr>,

@@ -44,7 +44,7 @@ pub(super) struct Parts {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Paid {
     pub(super) outputs: usize,
-    /// How many of the pool's splits.
+    /// How many of the pool's splits are paid.
     pub(super) splits: usize,
 }
 
@@ -76,7 +76,8 @@ impl Slot {
         }
     }
 
-    /// Remembers a coinbase of this job; `configs` are those that may have made it, newest first.
+    /// Remembers a coinbase of this job; `configs` are those that may have produced it, newest
+    /// first.
     pub(super) fn add(&mut self, parts: &CoinbaseContext<'_>, configs: &[&PoolConfig]) {
         let Some(at) = coinbase_index(parts.coinbase_id) else {
             return;
@@ -294,7 +295,7 @@ fn check_outputs(
     }
 }
 
-/// Length of the merkle path of the coinbase in a block with this many other transactions.
+/// Length of the coinbase's merkle path in a block with this many other transactions.
 fn branch_count(tx_count: u32) -> usize {
     (u64::from(tx_count) + 1).next_power_of_two().trailing_zeros() as usize
 }

@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn habits_are_what_the_arguments_say() {
+    fn habits_are_as_the_arguments_say() {
         let kind = Habits::default();
         let after = Coinbasers::After(Duration::from_secs(3));
         let prime_ids = PrimeIds::PerConnection;
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_file_is_made_once_and_read_again() {
+    fn a_key_file_is_created_once_and_then_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pool.key");
         let made = read_or_make_keys(&path).unwrap();

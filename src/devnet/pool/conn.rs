@@ -33,7 +33,7 @@ use crate::{clock, datum::Identity};
 /// A DATUM pool in this process.
 pub struct Pool;
 
-/// A running pool's controls. It stops when the last copy is dropped.
+/// The controls of a running pool, which stops when the last copy is dropped.
 #[derive(Clone)]
 pub struct PoolHandle {
     /// Where it listens, with the actual port.
@@ -83,12 +83,12 @@ impl PoolHandle {
         self.shared.ledger().stats.clone()
     }
 
-    /// The last shares, oldest first.
+    /// The latest shares, oldest first.
     pub fn recent_shares(&self) -> Vec<ShareRecord> {
         self.shared.ledger().recent().cloned().collect()
     }
 
-    /// The last blocks, oldest first.
+    /// The latest blocks, oldest first.
     pub(crate) fn recent_blocks(&self) -> Vec<ShareRecord> {
         self.shared.ledger().blocks().cloned().collect()
     }
@@ -116,7 +116,7 @@ impl PoolHandle {
         self.shared.control.borrow().habits
     }
 
-    /// Changes how the pool treats its gateways; nobody is told.
+    /// Changes how the pool treats its gateways, without telling them.
     pub fn set_habits(&self, habits: Habits) {
         self.shared.control.send_modify(|control| control.habits = habits);
     }
@@ -209,7 +209,7 @@ async fn accept(
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                warn!(%error, "a gateway could not be accepted");
+                warn!(%error, "cannot accept a gateway");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
@@ -291,7 +291,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How a connection ends badly.
+/// Why a connection ends badly.
 #[derive(Debug, thiserror::Error)]
 enum ConnError {
     #[error(transparent)]

@@ -33,7 +33,7 @@ pub(super) struct Gateway {
     session: Identity,
     keys: GatewayKeys,
     short_ids: ShortIds,
-    /// Which of the pool's connections this is, counted from 1.
+    /// The number of this connection among the pool's, from 1.
     number: u64,
     prime_ids: PrimeIds,
     /// The owner's terms, and the same with this connection's prime id.
@@ -56,7 +56,7 @@ pub(super) struct Gateway {
 }
 
 impl Gateway {
-    /// `number`: which of the pool's connections this is, counted from 1.
+    /// `number`: the number of this connection among the pool's, from 1.
     pub(super) fn new(
         link: Link,
         session: Identity,

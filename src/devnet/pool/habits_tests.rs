@@ -34,7 +34,7 @@ impl Rig {
         job
     }
 
-    /// The messages in what the pool sent, as they are.
+    /// The messages in what the pool sent, decrypted but not parsed.
     fn plain(&mut self, bytes: &[u8]) -> Vec<Vec<u8>> {
         let (handshake, link) = self.gateway.as_mut().unwrap();
         link.push(bytes);
@@ -53,7 +53,7 @@ impl Rig {
 }
 
 #[test]
-fn each_connection_has_a_prime_id_of_its_own_and_work_with_an_earlier_one_is_refused() {
+fn each_connection_has_a_prime_id_of_its_own_and_work_with_an_earlier_one_is_rejected() {
     let mut rig = Rig::with(Habits { prime_ids: PrimeIds::PerConnection, ..KIND });
     let template = template(1, 200, 3);
     let mut seen = vec![rig.prime_id];
@@ -72,7 +72,7 @@ fn each_connection_has_a_prime_id_of_its_own_and_work_with_an_earlier_one_is_ref
         let share = rig.mine(&new, new.coinbase(CoinbaseClass::Huge));
         assert_eq!(rig.answer(share), Ok(()));
     }
-    // Other terms do not change whose connection it is.
+    // Other terms do not change the connection's prime id.
     rig.control.config = PoolConfig { tag: b"renamed".to_vec(), ..quiet() }.into();
     rig.control().unwrap();
     assert_eq!(Some(&rig.prime_id), seen.last());
@@ -82,7 +82,7 @@ fn each_connection_has_a_prime_id_of_its_own_and_work_with_an_earlier_one_is_ref
 }
 
 #[test]
-fn a_kept_prime_id_is_good_on_every_connection() {
+fn a_kept_prime_id_is_valid_on_every_connection() {
     let mut rig = Rig::with(KIND);
     let job = rig.own_job(BuildJob::Classes, &template(1, 200, 3));
     let first = rig.prime_id;
@@ -122,7 +122,7 @@ fn rejections_can_come_with_target_byte_ff() {
 }
 
 #[test]
-fn answers_can_have_a_status_that_nobody_knows() {
+fn answers_can_have_an_unknown_status() {
     let mut rig = Rig::with(Habits { status: Some(0x77), ..KIND });
     let job = rig.own_job(BuildJob::Classes, &template(1, 200, 0));
     let share = rig.mine(&job, job.coinbase(CoinbaseClass::Tiny));
@@ -138,8 +138,8 @@ fn answers_can_have_a_status_that_nobody_knows() {
     assert_eq!((rig.ledger.stats().accepted, rig.ledger.stats().rejected), (1, 1));
 }
 
-/// A share on `template` whose job says that its split is that of another request. Gives the
-/// pool's verdict and what it counts.
+/// A share on `template` whose job claims the split of another request. Returns the
+/// pool's verdict and its counts.
 fn share_with_split_of(
     bound_splits: bool,
     template: &Arc<Template>,
@@ -173,7 +173,7 @@ fn a_split_can_be_bound_to_its_connection_its_tip_and_its_value() {
         (right, false, Ok(()), Ok(()), none),
         (right, true, Err(ShareReason::BAD_COINBASER_ID), Ok(()), connection),
         (other_tip, false, mismatch, Ok(()), tip),
-        // Whoever looks at the outputs alone sees that they are others.
+        // From the outputs alone, too, they are seen to be others.
         (other_value, false, mismatch, outputs, value),
     ] {
         for (bound_splits, verdict) in [(true, bound), (false, kind)] {
@@ -184,7 +184,7 @@ fn a_split_can_be_bound_to_its_connection_its_tip_and_its_value() {
 }
 
 #[test]
-fn the_pools_single_output_is_right_for_every_value() {
+fn the_pools_single_output_is_valid_for_every_value() {
     let mut rig = Rig::with(Habits::like_ocean());
     for (prevhash, transactions) in [(1, 3), (1, 5), (2, 0)] {
         let template = template(prevhash, 199 + u32::from(prevhash), transactions);
@@ -200,7 +200,7 @@ fn the_pools_single_output_is_right_for_every_value() {
 }
 
 #[test]
-fn splits_can_come_late() {
+fn splits_can_arrive_late() {
     let delay = Duration::from_secs(3);
     let mut rig = Rig::with(Habits { coinbasers: Coinbasers::After(delay), ..KIND });
     let fetch = |value| {
@@ -226,14 +226,14 @@ fn splits_can_come_late() {
 }
 
 #[test]
-fn splits_can_fail_to_come() {
+fn splits_can_fail_to_arrive() {
     let mut rig = Rig::with(Habits { coinbasers: Coinbasers::Never, ..KIND });
     let request = CoinbaserRequest { prevhash: Hash256::ZERO, value: 1000 };
     assert_eq!(rig.say(&ToPool::FetchCoinbaser { request, padding: &[1] }), []);
     assert_eq!(rig.session.deadline(), None);
 }
 
-/// Mines `shares` on a new template and answers the pool's first question, truly or not.
+/// Mines `shares` on a new template and answers the pool's first question, truthfully or not.
 fn mine_and_answer(rig: &mut Rig, told: &Arc<Template>, shares: usize, truly: bool) {
     let ids = ShortIds::new(rig.long_term.public(), rig.pool.public());
     let job = rig.own_job(BuildJob::Classes, told);
@@ -246,7 +246,7 @@ fn mine_and_answer(rig: &mut Rig, told: &Arc<Template>, shares: usize, truly: bo
         let question = rig.say(&ToPool::Share(share)).into_iter().nth(1);
         asked = asked.or(question);
     }
-    let mut question = asked.expect("each template is looked at");
+    let mut question = asked.expect("each template is checked");
     let none = template(1, 200, 0);
     let shown = if truly { told } else { &none };
     loop {
@@ -259,7 +259,7 @@ fn mine_and_answer(rig: &mut Rig, told: &Arc<Template>, shares: usize, truly: bo
 }
 
 #[test]
-fn a_failed_check_takes_back_what_was_accepted_since_the_last_good_one() {
+fn a_failed_check_voids_what_was_accepted_since_the_last_good_one() {
     for (voids_unchecked, voided) in [(true, [0, 5, 5, 8]), (false, [0; 4])] {
         let mut rig = Rig::with(Habits { voids_unchecked, ..KIND });
         rig.control.config = PoolConfig { validation: ValidationPlan::default(), ..quiet() }.into();
@@ -269,18 +269,19 @@ fn a_failed_check_takes_back_what_was_accepted_since_the_last_good_one() {
             let template = template(1, 200, 3 + u32::try_from(at).unwrap());
             mine_and_answer(&mut rig, &template, shares, truly);
             let stats = rig.ledger.stats();
-            // The good check was asked for at the first of its shares, and vouches for no later one.
+            // The good check was asked for at the first of its shares, and vouches for no later
+            // one.
             let expected = Unchecked { shares: voided[at], difficulty: 0.0 };
             assert_eq!(stats.voided, expected, "step {at}: {:?}", stats.last_validation_failure);
         }
-        // What was accepted stays told as accepted.
+        // Shares already answered as accepted stay so.
         assert_eq!(rig.ledger.stats().accepted, 10);
         assert_eq!(rig.ledger.stats().validations_failed, 2);
     }
 }
 
 #[test]
-fn a_probe_that_cannot_be_answered_takes_nothing_back() {
+fn a_probe_that_cannot_be_answered_voids_nothing() {
     let mut rig = Rig::with(Habits { voids_unchecked: true, ..KIND });
     let job = rig.own_job(BuildJob::Classes, &template(1, 200, 3));
     let share = rig.mine(&job, job.coinbase(CoinbaseClass::Huge));
@@ -292,7 +293,7 @@ fn a_probe_that_cannot_be_answered_takes_nothing_back() {
 }
 
 #[test]
-fn what_a_gateway_says_is_kept_as_it_was_if_that_is_wanted() {
+fn raw_messages_of_gateways_are_kept_on_request() {
     let say = |ledger: Ledger| {
         let mut rig = Rig::new(quiet());
         rig.ledger = ledger;
@@ -313,14 +314,14 @@ fn what_a_gateway_says_is_kept_as_it_was_if_that_is_wanted() {
 }
 
 #[test]
-fn shares_are_counted_by_their_flags_whatever_they_are_worth() {
+fn shares_are_counted_by_their_flags_valid_or_not() {
     let mut rig = Rig::with(KIND);
     let template = template(1, 200, 3);
     let full = rig.own_job(BuildJob::Classes, &template);
     let empty = rig.own_job(BuildJob::SubsidyOnly, &template);
     let share = rig.mine(&full, full.coinbase(CoinbaseClass::Huge));
     let _ = rig.answer(share.clone());
-    // Again, so refused.
+    // Sent again, so rejected.
     let _ = rig.answer(share.clone());
     let _ = rig.answer(ShareMessage { flags: ShareFlags(4), ..share });
     let share = rig.mine(&empty, &empty.coinbases()[0]);

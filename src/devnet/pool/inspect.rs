@@ -39,7 +39,7 @@ pub(super) enum Finding {
     /// The gateway says that it cannot answer.
     Refused(ValidationError),
     Bad(Flaw),
-    /// Nobody asked.
+    /// An answer to no question.
     Unasked,
 }
 
@@ -140,7 +140,7 @@ impl Inspection {
         Ok(())
     }
 
-    /// Some indexes, from the first to the last.
+    /// Some indexes, always with the first and the last.
     fn sample(&self) -> Vec<u16> {
         let count = usize::from(self.plan.sample).min(self.ids.len());
         let spread = |i: usize| i * (self.ids.len() - 1) / (count - 1).max(1);

@@ -81,7 +81,7 @@ pub(crate) enum Misuse {
 }
 
 impl Misuse {
-    /// Of a share, where it matters.
+    /// The reason given for a share, where it matters.
     pub(super) fn reason(self) -> ShareReason {
         match self {
             // No coinbaser on this connection has the id.
@@ -175,7 +175,7 @@ pub struct ShareRecord {
 /// A gateway's message, decrypted and without its signature, before decoding.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Heard {
-    /// Of the pool's connections, counted from 1.
+    /// The number of the connection among the pool's, from 1.
     pub(crate) connection: u64,
     pub is_hello: bool,
     pub plain: Box<[u8]>,
@@ -244,7 +244,7 @@ impl Ledger {
         self.recent.iter()
     }
 
-    /// The last shares that were blocks, oldest first.
+    /// The latest shares that were blocks, oldest first.
     pub(crate) fn blocks(&self) -> impl Iterator<Item = &ShareRecord> {
         self.blocks.iter()
     }
@@ -267,7 +267,7 @@ impl Ledger {
         self.seen.insert(hash)
     }
 
-    /// Books one share.
+    /// Records one share.
     pub(super) fn record(&mut self, record: ShareRecord, difficulty: f64) {
         let stats = &mut self.stats;
         match record.verdict {
@@ -297,7 +297,7 @@ impl Ledger {
 /// What the pool knows about one gateway.
 #[derive(Debug, Default)]
 pub(super) struct Gateway {
-    /// The last id given to a coinbaser; 0 is nobody's.
+    /// The last id given to a coinbaser; 0 is never given.
     last_id: u8,
     issued: VecDeque<Issued>,
     /// Accepted since the last successful check of a template.
@@ -456,7 +456,8 @@ mod tests {
         let later = start + 2 * STALE_GRACE;
         assert!(gateway.is_stale(&old, later));
         assert!(!gateway.is_stale(&tip, later));
-        // A reorganisation to a lower height is one when the gateway asks for a split there.
+        // A reorganisation to a lower height becomes the tip when the gateway asks for a split
+        // there.
         gateway.on_job(tip, 200, later);
         gateway.on_request(old, later);
         assert!(!gateway.is_stale(&old, later + 2 * STALE_GRACE));

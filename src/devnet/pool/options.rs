@@ -88,7 +88,7 @@ pub enum Fault {
     SilentShares,
     /// The connection ends when a share arrives, which is counted but not answered.
     DisconnectOnShare,
-    /// Every share is refused.
+    /// Every share is rejected.
     RejectShares,
     /// Shares are accepted "tentatively".
     Tentative,

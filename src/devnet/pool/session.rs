@@ -173,7 +173,7 @@ pub enum PoolClose {
 
 /// A gateway sends HELLO as soon as it is connected.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
-/// What the C gateway shows.
+/// What the C gateway displays.
 const MOTD_MAX: usize = 511;
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ use crate::{
 #[path = "habits_tests.rs"]
 mod habits;
 
-/// A pool's session with a gateway's end to talk to it.
+/// A pool's session and a gateway to talk to it.
 struct Rig {
     pool: Arc<Identity>,
     session: PoolSession,
@@ -38,14 +38,14 @@ struct Rig {
     long_term: Identity,
     gateway: Option<(Handshake, Link)>,
     signer: Option<PublicIdentity>,
-    /// As the last configuration had it.
+    /// As in the latest configuration.
     prime_id: u32,
     rng: StdRng,
     jobs: JobBuilder,
     next_nonce: u32,
 }
 
-/// What a gateway heard, in few words.
+/// What a gateway heard, summarised.
 #[derive(Clone, Debug, PartialEq)]
 enum Heard {
     Configuration { min_difficulty: u64, tag: Vec<u8>, signed: bool },
@@ -326,7 +326,7 @@ fn a_gateway_is_welcomed_and_configured() {
     let tag = rig.control.config.tag.clone();
     let configuration = Heard::Configuration { min_difficulty: 4, tag, signed: true };
     assert_eq!(rig.hello(), [configuration]);
-    // Anew, when the terms change.
+    // Again, when the terms change.
     let changed = PoolConfig { min_difficulty: 8, tag: b"other".to_vec(), ..quiet() };
     rig.control.config = changed.into();
     let tag = b"other".to_vec();
@@ -336,7 +336,7 @@ fn a_gateway_is_welcomed_and_configured() {
 }
 
 #[test]
-fn every_coinbaser_is_checked_good_and_has_an_id_of_its_own() {
+fn every_coinbaser_is_valid_and_has_an_id_of_its_own() {
     let mut rig = Rig::open(quiet());
     let mut ids = Vec::new();
     for value in [0, 1, 5_000_000_000, u64::MAX] {
@@ -378,7 +378,7 @@ fn quickdiff_work_and_shares_without_contexts_are_accepted() {
     assert_eq!(rig.answer(share), Ok(()));
     let share = ShareMessage { job: None, coinbase: None, ..rig.mine(&job, coinbase) };
     assert_eq!(rig.answer(share.clone()), Ok(()));
-    // The other coinbase hashes to something else: no duplicate, and perhaps no block.
+    // The other coinbase gives another hash: not a duplicate, and perhaps not a block.
     let share = ShareMessage { flags: ShareFlags(ShareFlags::QUICKDIFF), ..share };
     assert_eq!(rig.answer(share.clone()), Ok(()));
     // On a new connection nothing is known, and everything is still counted.
@@ -390,7 +390,7 @@ fn quickdiff_work_and_shares_without_contexts_are_accepted() {
 }
 
 #[test]
-fn each_wrong_share_is_refused_for_its_own_reason() {
+fn each_wrong_share_is_rejected_for_its_own_reason() {
     let template = template(1, 200, 5);
     let case = |reason: ShareReason, spoil: fn(&mut ShareMessage<'_>)| {
         let mut rig = Rig::open(quiet());
@@ -455,7 +455,7 @@ fn the_pool_insists_on_its_tag_prime_id_script_and_order() {
 }
 
 #[test]
-fn splits_in_another_order_are_refused() {
+fn splits_in_another_order_are_rejected() {
     let mut rig = Rig::open(quiet());
     let job = rig.job(BuildJob::Classes, &template(1, 200, 0));
     let mut payout = Payout::clone(&job.payout);
@@ -469,7 +469,7 @@ fn splits_in_another_order_are_refused() {
 }
 
 #[test]
-fn a_minimum_difficulty_is_demanded_after_a_grace() {
+fn a_minimum_difficulty_is_demanded_after_a_grace_period() {
     let mut rig = Rig::open(quiet());
     let template = template(1, 200, 0);
     let job = rig.job(BuildJob::Classes, &template);
@@ -558,7 +558,7 @@ fn templates_are_validated_in_all_three_forms() {
 }
 
 #[test]
-fn another_template_than_the_shares_is_found_out() {
+fn a_template_other_than_the_shares_is_detected() {
     let told = template(1, 200, 4);
     let case = |flaw: &str, spoil: fn(&mut Vec<TemplateTx>)| {
         let mut shown = template(1, 200, 4);
@@ -581,7 +581,7 @@ fn another_template_than_the_shares_is_found_out() {
 }
 
 #[test]
-fn errors_and_unasked_answers_are_counted() {
+fn errors_and_unsolicited_answers_are_counted() {
     let mut rig = Rig::open(quiet());
     rig.control.probe = Some((1, Probe { slot: 200, wanted: Wanted::ShortIds, indexes: vec![] }));
     assert_eq!(rig.control().unwrap(), [Heard::Validate(200, Wanted::ShortIds, vec![])]);
@@ -661,7 +661,7 @@ fn faults_show_in_share_responses() {
 }
 
 #[test]
-fn the_pool_shows_that_it_lives_and_tells_of_blocks() {
+fn the_pool_sends_keep_alives_and_announces_blocks() {
     let mut rig = Rig::open(PoolConfig { keepalive: Duration::from_secs(5), ..quiet() });
     let mut heard = Vec::new();
     for _ in 0..6 {
@@ -677,7 +677,7 @@ fn the_pool_shows_that_it_lives_and_tells_of_blocks() {
 }
 
 #[test]
-fn who_says_no_hello_is_cut_off() {
+fn a_connection_without_hello_is_cut_off() {
     let mut rig = Rig::new(quiet());
     rig.now.instant += HELLO_TIMEOUT;
     let end = rig.session.on_deadline(rig.now, &rig.control, &mut Vec::new());
@@ -685,7 +685,7 @@ fn who_says_no_hello_is_cut_off() {
     for garbage in [vec![0; 4], vec![0xFF; 5000], vec![0x29, 0x18, 0x87, 0xDC]] {
         let mut rig = Rig::new(quiet());
         let mut out = Vec::new();
-        // An empty body may be all that a header promises; it is still no HELLO.
+        // An empty body may be all that a header promises; it is still not a HELLO.
         assert!(rig.feed(&garbage, &mut out).is_err());
         assert!(out.is_empty());
     }
@@ -737,7 +737,7 @@ mod hostile {
     }
 }
 
-/// Everything that the C gateway said in the recorded session, said again to this pool.
+/// Everything that the C gateway said in the recorded session, replayed to this pool.
 mod reference {
     use std::collections::HashMap;
 
@@ -825,12 +825,13 @@ mod reference {
     }
 
     #[test]
-    fn the_c_gateways_shares_pass_every_check_but_that_of_their_work() {
+    fn the_c_gateways_shares_pass_every_check_except_that_of_their_work() {
         let (stats, mut refused) = replay();
-        // The recording was made without share targets: what claims a difficulty does not meet it.
+        // The recording was made without share targets: shares that claim a difficulty do not meet
+        // it.
         let unworked = refused.remove(&ShareReason::HASH_NOT_ZERO).unwrap_or_default();
         assert!(unworked.iter().all(|target_byte| *target_byte > 0));
-        // Its subsidy-only work halves as mainnet does, and so claims too much.
+        // Its subsidy-only work halves as on mainnet, and so claims too much.
         let overpaid = refused.remove(&ShareReason::BAD_COINBASE).unwrap_or_default();
         assert_eq!(refused, HashMap::new(), "{overpaid:?}");
         assert!(stats.accepted > 20, "{stats:?}");

@@ -232,7 +232,7 @@ impl Gateway {
     }
 }
 
-/// Instead of the target byte that a share had.
+/// Instead of the share's own target byte.
 const TARGET_BYTE_NONE: u8 = 0xFF;
 /// Bytes of a username that the log keeps.
 const USERNAME_SHOWN_MAX: usize = 128;

@@ -108,5 +108,5 @@ impl super::super::PoolStatsView {
     }
 }
 
-/// Transactions that fit one frame with some thousand lengths of three bytes.
+/// As many transactions as fit into one frame with some thousand lengths of three bytes.
 const FULL_SIZE_MAX: u32 = 3_900_000;
