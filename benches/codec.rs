@@ -1,4 +1,4 @@
-//! What Stratum V2's bytes cost, compared with the reference implementation's codec.
+//! What Stratum V2's encoding costs, compared with the reference implementation's codec.
 //!
 //! `cargo bench --bench codec`. The reference decodes from a mutable buffer, so it gets one; it
 //! does not have to copy.

@@ -172,7 +172,7 @@ fn bench_session(b: &mut criterion::Bencher<'_>, agent: &str, branches: usize) {
     assert!(nonce < 100 || agent.starts_with("Nice") || effects.tally.accepted() > 0);
 }
 
-/// Sealed frames in, sealed answers and shares out; what the client does for them is not counted.
+/// Sealed frames in, sealed answers and shares out; the client's own work is not counted.
 fn link(c: &mut Criterion) {
     let mut group = c.benchmark_group("link");
     group.throughput(Throughput::Elements(1));
@@ -205,7 +205,7 @@ struct Peer {
     sequence: u32,
     /// What to try next: the nonce in the low bits, the extranonce in the high ones.
     place: u64,
-    /// What the server's side has taken.
+    /// The shares that the server's side has accepted.
     time: Duration,
 }
 
@@ -293,7 +293,7 @@ impl Peer {
         assert_eq!(read.unwrap(), frames.len());
     }
 
-    /// How long the server takes for `count` shares, which come `at_once` in a read.
+    /// How long the server takes for `count` shares, which arrive `at_once` per read.
     fn submit(&mut self, count: u64, at_once: u64) -> Duration {
         let (mut out, mut frames, mut left) = (Vec::new(), Vec::new(), count);
         let (before, accepted) = (self.time, self.effects.tally.accepted());
@@ -351,7 +351,7 @@ impl Peer {
     }
 }
 
-/// The job that a client got.
+/// The job that the client got.
 struct Given {
     target: Target,
     job_id: u32,
@@ -425,7 +425,7 @@ const EACH: Duration = Duration::from_micros(1);
 /// Fewer shares than a miner may send for one job.
 const SUBMITS_A_JOB: u32 = 16_384;
 const SUBMITS_A_PEER: u64 = 8192;
-/// The first that a connection opens.
+/// The first one that a connection opens.
 const CHANNEL: u32 = 1;
 const EXTRANONCE1: [u8; 4] = [0, 0, 0, 1];
 const NTIME: u32 = 1_700_000_000;

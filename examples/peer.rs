@@ -38,7 +38,7 @@ fn main() -> io::Result<()> {
         Some("bitcoind") => bitcoind(),
         Some("blvm") => blvm(),
         Some("pool") => pool(),
-        _ => Err(io::Error::other("say which: bitcoind, blvm or pool")),
+        _ => Err(io::Error::other("name one of: bitcoind, blvm, pool")),
     }
 }
 

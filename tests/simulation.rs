@@ -102,21 +102,21 @@ fn a_late_split_is_not_used_on_the_next_tip() {
 /// Blocks every second or two, with a pool 20 s away: the splits of some tips were once taken for
 /// those of others when a seventeenth was requested.
 #[test]
-fn splits_are_told_apart_however_far_the_pool_is() {
+fn splits_are_not_confused_however_far_away_the_pool_is() {
     run_all(82..83, 0.005);
 }
 
 /// The machine slept for hours, and a template in flight still had the time from before.
 #[test]
-fn a_template_that_was_slept_over_may_be_too_old_for_the_pool() {
+fn a_template_received_before_sleep_may_be_too_old_for_the_pool() {
     run_plans(794..795, 0.25, Plan::of_days);
 }
 
 #[test]
-#[ignore = "as long as one likes: benches/simulation"]
-fn promises_hold_for_as_long_as_one_likes() {
+#[ignore = "as long as you like: benches/simulation"]
+fn promises_hold_for_as_long_as_you_like() {
     let seeds = std::env::var("SIMULATE_SEEDS").unwrap();
-    let (first, last) = seeds.split_once("..").expect("as in 0..1000");
+    let (first, last) = seeds.split_once("..").expect("like 0..1000");
     let days = std::env::var("SIMULATE_DAYS").unwrap().parse().unwrap();
     let is_busy = std::env::var("SIMULATE_BUSY").is_ok();
     let plan = if is_busy { Plan::of } else { Plan::of_days };

@@ -29,7 +29,7 @@ pub fn datum_frames(data: &[u8]) {
         while let Ok(Some((header, body))) = inbox.next(&mut key) {
             assert_eq!(header.len as usize, body.len());
             assert_eq!(Header::decode(header.encode()), header);
-            assert!(Visitor::read(&header, &body, &POOL).is_err(), "nobody's signature");
+            assert!(Visitor::read(&header, &body, &POOL).is_err(), "a signature that nobody made");
         }
     }
     let mut link = Link::new(HeaderKey::to_pool(1), HeaderKey::to_gateway(1), BODY_MAX);
@@ -143,7 +143,7 @@ fn welcome(out: &mut Vec<u8>, relay: &mut Relay) -> Option<Link> {
     Response { echo: visitor.keys, session, motd: b"fuzz", padding: &[] }.encode(&mut message);
     let (to, mut rng) = (visitor.keys.session, StdRng::seed_from_u64(7));
     link.write_sealed(command::RESPONSE, message, &POOL, &to, &mut rng, &mut bytes).ok()?;
-    relay.on_bytes(&bytes, start(), out).expect("a good response");
+    relay.on_bytes(&bytes, start(), out).expect("a valid response");
     Some(link)
 }
 

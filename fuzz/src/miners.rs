@@ -69,7 +69,7 @@ pub fn sv2_session(data: &[u8]) {
         let told = if msg_type == 0xFF {
             talk.news(payload)
         } else {
-            // Bit 15 says "to a channel"; the extensions that are known are 0 and 2.
+            // Bit 15 means "to a channel"; the known extensions are 0 and 2.
             let extension = u16::from(extension & 0x7F) | u16::from(extension >> 7) << 15;
             let mut frame = extension.to_le_bytes().to_vec();
             frame.push(msg_type);

@@ -52,10 +52,10 @@ struct House {
 }
 
 impl House {
-    /// None where this user may have no namespaces.
+    /// None where this user may not create namespaces.
     async fn build() -> Option<Self> {
         if !Command::new("unshare").args(["-rm", "true"]).status().is_ok_and(|it| it.success()) {
-            println!("left out: `unshare -rm` is not allowed here");
+            println!("skipped: `unshare -rm` is not allowed here");
             return None;
         }
         // By default it would listen on ::1 as well.

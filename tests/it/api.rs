@@ -24,7 +24,7 @@ use gatewayd::work::Nbits;
 use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 
-/// Regtest's; nobody has its key.
+/// A regtest address; nobody has its key.
 const ADDRESS: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
 const PASSWORD: &str = "correct horse";
 const BEARER: (&str, &str) = ("Authorization", "Bearer correct horse");
@@ -229,7 +229,7 @@ fn agreed_metrics() -> Vec<(String, Vec<String>, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_agreed_metric_is_there_with_its_labels() {
+async fn every_agreed_metric_is_present_with_its_labels() {
     let house = House::open().await;
     let miner = house.miner("a");
     house.eventually("/api/v1/blocks", |blocks| blocks["accepted_session"].as_u64() > Some(0));
@@ -337,7 +337,7 @@ fn figures(house: &House) -> BTreeMap<String, f64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn metrics_are_the_apis_own_figures() {
+async fn metrics_and_api_agree() {
     let house = House::open().await;
     let miner = house.miner("a");
     house.eventually("/api/v1/blocks", |blocks| blocks["accepted_session"].as_u64() > Some(0));
@@ -389,7 +389,7 @@ async fn metrics_are_the_apis_own_figures() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn signing_in_and_what_it_takes() {
+async fn signing_in_takes_the_password_and_changes_take_a_token() {
     let house = House::open().await;
     let login = |password: &str| {
         let body = json!({ "password": password }).to_string();
@@ -475,7 +475,7 @@ fn knock_with(door: SocketAddr, more: &str) -> bool {
     say().is_ok_and(|said| said > 0)
 }
 
-/// Three crossings lead to a ban, ten seconds apart.
+/// Exceeding the limit three times, ten seconds apart, leads to a ban.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_logs_in_too_often_is_banned_listed_and_let_in_again() {
     let house = House::open().await;
@@ -541,7 +541,7 @@ async fn settings_change_with_their_comments() {
     let text = config["text"].as_str().unwrap();
     assert!(text.contains("rpc_password = \"<secret>\" # the node's"), "{text}");
     assert_eq!(config["values"]["node"][0]["rpc_password"], "<secret>");
-    assert_eq!(config["values"]["template"]["refresh"], "40s", "defaults are there too");
+    assert_eq!(config["values"]["template"]["refresh"], "40s", "defaults are included");
     let put = |body: &Value| house.admin("PUT", "/api/v1/config", Some(&body.to_string()));
     let bad = put(&json!({ "changes": { "mining.address": "bc1x", "api.listen": "here" } }));
     assert_eq!((bad.status, bad.json()["problems"].as_array().unwrap().len()), (422, 2));
@@ -659,7 +659,7 @@ fn a_waiting_gateway_says_what_for() {
     assert_eq!(get(api, "/metrics").status, 200);
 }
 
-/// A taken port is no reason not to mine.
+/// A port in use does not stop mining.
 #[test]
 fn a_taken_port_is_reported_and_retried() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

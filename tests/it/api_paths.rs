@@ -96,7 +96,7 @@ fn everything_is_served_below_a_proxys_path_and_without_it() {
 }
 
 #[test]
-fn a_session_is_for_the_path_that_the_page_is_at() {
+fn a_session_is_for_the_path_of_the_page() {
     let (gateway, api) =
         start("base_path = \"/gatewayd\"\nadmin_password_file = \"{dir}/password\"");
     fs::write(gateway.dir().join("password"), PASSWORD).unwrap();
@@ -200,7 +200,7 @@ fn a_range_request_gets_the_whole_file() {
 }
 
 #[test]
-fn a_body_may_come_in_pieces_or_wait_to_be_asked_for() {
+fn a_body_may_come_in_chunks_or_wait_for_100_continue() {
     let (_gateway, api) = start("");
     let head = "PUT /api/v1/config HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
                 Content-Type: application/json\r\n";
@@ -263,7 +263,7 @@ fn odd_requests_harm_nobody() {
     }
 }
 
-/// A pipe takes 64 kB; whoever started gatewayd may have stopped reading it.
+/// A pipe holds 64 kB; whoever started gatewayd may have stopped reading it.
 #[test]
 fn a_log_that_nobody_reads_stops_nothing() {
     let dir = tempfile::tempdir().unwrap();
@@ -297,7 +297,7 @@ file = "{}"
         let line = log.lines().find(|line| line.contains("protocol=http"))?;
         line.split("addr=").nth(1)?.trim().parse().ok()
     });
-    // Each is a line in the log.
+    // Each of these is a line in the log.
     for n in 0..1500 {
         let answer = say(addr, b"no HTTP\r\n\r\n");
         assert_eq!(status_of(&answer), Some(400), "after {n} lines");

@@ -18,9 +18,9 @@ use gatewayd::{
 };
 
 const ADDRESS: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
-/// The first block with another proof of work, where there is one.
+/// The first block with the other proof of work, where there is one.
 const FORK: u64 = 20;
-/// A busy machine finds a block in half a minute.
+/// Even a busy machine finds a block in half a minute.
 const SOON: Duration = Duration::from_secs(300);
 
 fn forks() -> Bitcoind {
@@ -132,7 +132,7 @@ fn check(toml: &str) -> (Option<i32>, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn miners_stay_on_the_sha256_side_and_their_block_of_that_second_is_accepted() {
+async fn miners_stay_on_the_sha256_side_and_their_block_at_the_fork_is_accepted() {
     let (forks, stays) = (forks(), Bitcoind::regtest());
     if !has_fork(&forks) {
         return;
@@ -172,7 +172,7 @@ async fn miners_stay_on_the_sha256_side_and_their_block_of_that_second_is_accept
     assert_eq!(states(&gateway), [("wrong-chain".to_owned(), false), ("ready".to_owned(), true)]);
     let alarms: Vec<_> =
         gateway.lines().into_iter().filter(|line| line.contains("ERROR")).collect();
-    assert!(alarms.is_empty(), "a node of another chain refuses each block: {alarms:#?}");
+    assert!(alarms.is_empty(), "a node on another chain rejects each block: {alarms:#?}");
     assert!(warning(&gateway, "block-refused").is_none());
 
     let (code, told) = check(&toml);
@@ -218,7 +218,7 @@ fn a_lone_node_that_forks_is_named_and_gives_no_more_work() {
 
 /// Where nothing else tells.
 #[test]
-fn a_template_refused_by_its_rule_names_the_chain() {
+fn a_template_refused_for_its_rule_names_the_chain() {
     let allowed = "getblocktemplate,getblockchaininfo,getnetworkinfo,getbestblockhash,\
                    getblockheader,generatetoaddress,getblockcount,stop,uptime,waitforblockheight";
     let allowed = format!("-rpcwhitelist=u:{allowed}");
@@ -313,7 +313,7 @@ fn the_two_sides_are_never_mixed() {
     // More work on the other side, then less.
     for (node, blocks) in [(&forks, 30), (&stays, 3), (&forks, 1), (&stays, 40)] {
         node.generate(blocks);
-        eventually("work of the SHA-256 side", SOON, || {
+        eventually("work on the SHA-256 side", SOON, || {
             let template = side.templates.templates.borrow().clone()?;
             let is_tip = template.prevhash.to_string() == stays.best_hash().to_string();
             (is_tip && &*template.source == "stays").then_some(())

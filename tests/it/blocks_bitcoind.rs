@@ -1,4 +1,4 @@
-//! Found blocks on their way to real nodes that are down, frozen, or know them already.
+//! Found blocks and real nodes that are down, frozen, or have the block already.
 
 use std::{
     fs,
@@ -18,12 +18,12 @@ use gatewayd::{
 use tokio::{runtime::Runtime, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// The blocks side of a gateway.
+/// The block submission of a gateway.
 struct Side {
     runtime: Option<Runtime>,
     sender: BlockSender,
     stats: Arc<BlockStats>,
-    /// Hashes that `on_accepted` was told.
+    /// Hashes that `on_accepted` was called with.
     told: Arc<Mutex<Vec<Hash256>>>,
 }
 
@@ -126,7 +126,7 @@ fn solve(template: &Arc<Template>, unique_id: u16) -> FoundBlock {
 }
 
 fn files(data_dir: &Path) -> Vec<String> {
-    // The folder may not be there yet.
+    // The folder may not exist yet.
     let entries = fs::read_dir(data_dir.join("blocks")).into_iter().flatten();
     let mut names: Vec<_> =
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -209,7 +209,7 @@ fn new_nodes_also_get_blocks_already_under_way() {
 }
 
 #[test]
-fn a_corrected_password_brings_the_block_through() {
+fn a_corrected_password_gets_the_block_through() {
     let node = Bitcoind::regtest();
     let dir = tempfile::tempdir().unwrap();
     let block = solve(&template(&node), 1);
@@ -218,7 +218,7 @@ fn a_corrected_password_brings_the_block_through() {
     wrong[0].auth = Auth::UserPass("miner".into(), "wrong".into());
     side.sender.set_nodes(wrong);
     side.submit(&block);
-    eventually("the node does not let it in", Duration::from_secs(20), || {
+    eventually("the node refuses the login", Duration::from_secs(20), || {
         let mut news = side.stats.take_news().into_iter();
         let unanswered = |it: News| matches!(it.event, Event::Answered(_, Answer::Unanswered(_)));
         news.any(unanswered).then_some(())
@@ -262,7 +262,7 @@ fn a_block_that_the_node_has_already_is_a_success() {
 }
 
 #[test]
-fn a_block_that_is_wrong_is_refused_once() {
+fn an_invalid_block_is_submitted_once() {
     let node = Bitcoind::regtest();
     let dir = tempfile::tempdir().unwrap();
     let mut block = solve(&template(&node), 1);
@@ -292,7 +292,7 @@ fn a_block_that_lost_the_race_to_one_of_ours_is_not_accepted() {
 }
 
 #[test]
-fn a_block_that_comes_second_is_preferred_to_a_strangers_and_not_to_one_that_was_built_on() {
+fn a_block_that_comes_second_is_preferred_to_a_strangers_but_not_to_one_built_on() {
     let node = Bitcoind::regtest();
     let dir = tempfile::tempdir().unwrap();
     let side = Side::start(dir.path(), &[&node]);
@@ -368,7 +368,7 @@ fn a_node_that_is_down_gets_the_block_when_it_returns() {
 }
 
 #[test]
-fn a_node_that_lacks_the_parent_is_asked_again() {
+fn a_node_that_lacks_the_parent_gets_the_block_again() {
     let (late, up) = (Bitcoind::regtest(), Bitcoind::regtest());
     let dir = tempfile::tempdir().unwrap();
     up.generate(1);

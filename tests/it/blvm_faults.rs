@@ -1,4 +1,4 @@
-//! blvm-node's dialect and faults, from a stand-in: it has more bad days than the real one.
+//! blvm-node's dialect and faults, from a stand-in that fails in more ways than the real one.
 
 use std::{
     sync::{Arc, atomic::Ordering::SeqCst},
@@ -100,7 +100,7 @@ impl Side {
         self.blocks.submit(Box::new(block));
         drop(guard);
         eventually("the node's answer", PATIENCE, || {
-            // An earlier block may still be answered.
+            // An earlier block may still be unanswered.
             let news = self.stats.take_news().into_iter().filter(|news| news.hash == hash);
             let answers = news.filter_map(|news| match news.event {
                 gatewayd::blocks::Event::Answered(_, answer) => Some(answer),
@@ -179,7 +179,7 @@ fn the_missing_witness_commitment_is_computed() {
     let commitment = Hash256::sha256d(&[root.0, [0; 32]].concat());
     let script = [&[0x6A, 0x24, 0xAA, 0x21, 0xA9, 0xED][..], &commitment.0].concat();
     assert_eq!(template.witness_commitment.as_deref(), Some(&script[..]));
-    // Without transactions too: the rules say segwit.
+    // Without transactions too: the segwit rule is in force.
     node.set(|script| (script.transactions.clear(), script.tip = Hash256([2; 32])));
     let empty =
         side.template(|it| it.prevhash == Hash256([2; 32]) && it.kind == TemplateKind::Full);
@@ -243,7 +243,7 @@ fn full_work_is_not_delayed_by_slow_answers() {
     }
 }
 
-/// blvm-node reads the height when it begins a template and the tip's hash when it ends it.
+/// blvm-node reads the height when it starts a template and the tip's hash when it finishes it.
 #[test]
 fn a_template_interrupted_by_a_block_is_not_mined_on() {
     let node = FakeBlvm::start();
@@ -327,7 +327,7 @@ fn a_stale_block_that_it_does_not_object_to_is_stale() {
 }
 
 #[test]
-fn a_block_that_it_has_already_is_looked_for_in_its_chain() {
+fn a_block_that_it_already_has_is_looked_up_in_its_chain() {
     let node = FakeBlvm::start();
     let side = Side::start(&node);
     let template = side.full(11);
@@ -340,7 +340,7 @@ fn a_block_that_it_has_already_is_looked_for_in_its_chain() {
 }
 
 #[test]
-fn a_parent_that_it_does_not_have_yet_is_waited_for() {
+fn a_parent_that_it_lacks_is_waited_for() {
     let node = FakeBlvm::start();
     let side = Side::start(&node);
     let template = side.full(11);
@@ -437,11 +437,11 @@ fn templates_are_cut_only_while_no_other_node_accepts_blocks() {
 
 /// A node that was fixed and restarted gives full templates again.
 #[test]
-fn the_longest_request_is_tried_again_when_the_node_was_away() {
+fn the_longest_request_is_retried_after_the_node_was_away() {
     let node = with_a_full_mempool();
     let side = Side::start(&node);
     side.template(|it| it.transactions.len() == 5);
-    // Every connection breaks, as at a restart.
+    // Every connection breaks, as on a restart.
     node.set(|script| script.hangs_up_on = "getbestblockhash");
     side.status(|status| status.state == NodeState::Down);
     node.set(|script| (script.hangs_up_on, script.request_max) = ("", usize::MAX));
@@ -474,7 +474,7 @@ fn a_new_cookie_is_read_and_no_work_is_taken_while_it_downloads() {
 }
 
 #[test]
-fn tips_and_events_come_over_the_nodeapi_in_both_layouts() {
+fn tips_and_events_arrive_over_the_nodeapi_in_both_layouts() {
     for (version, numeric) in
         [("0.1.50", true), ("0.1.55", false), ("0.1.56", true), ("0.1.83", false)]
     {
@@ -500,14 +500,14 @@ fn tips_and_events_come_over_the_nodeapi_in_both_layouts() {
             quick += u32::from(start.elapsed() < Duration::from_millis(500));
             side.full(height + 1);
         }
-        assert_eq!(quick, 3, "{version}: tips are only asked for over RPC");
+        assert_eq!(quick, 3, "{version}: tips are only noticed by polling over RPC");
         assert_eq!(api.nonsense.load(SeqCst), 0, "{version}");
         assert!(api.is_connected());
     }
 }
 
 #[test]
-fn a_broken_nodeapi_costs_nothing() {
+fn a_broken_nodeapi_does_no_harm() {
     let node = FakeBlvm::start();
     let api = FakeApi::start(&node.socket(), Hash256([1; 32]), "0.1.83");
     // A template in neither layout: the connection goes on without it.

@@ -31,7 +31,7 @@ async fn pool() -> PoolHandle {
     Pool::start(PoolOptions::default(), SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.unwrap()
 }
 
-/// A `[[node]]` of the devnet's.
+/// A `[[node]]` section for a devnet node.
 fn node_toml(node: &NodeHandle) -> String {
     let (url, user, password) = (node.rpc_url(), node.user(), node.password());
     format!("[[node]]\nrpc_url = \"{url}\"\nrpc_user = \"{user}\"\nrpc_password = \"{password}\"\n")
@@ -251,7 +251,7 @@ fn the_environment_overrides_the_file() {
 
 /// Containers have no file: nodes and pools, which are lists of tables, have to work too.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_environment_may_be_all_there_is() {
+async fn the_environment_alone_is_enough() {
     let node =
         Bitcoind::start_with(bitcoin::Network::Regtest, &["-rpcuser=me", "-rpcpassword=p=a,s}s]"]);
     let pool = pool().await;
@@ -344,7 +344,7 @@ fn import(json: &str) -> (Option<i32>, String, String) {
 }
 
 #[test]
-fn bad_arguments_and_missing_files_have_their_exit_codes() {
+fn bad_arguments_and_missing_files_have_their_own_exit_codes() {
     let code = |args: &[&str]| Gateway::command().args(args).output().unwrap().status.code();
     assert_eq!(code(&["--nonsense"]), Some(64));
     assert_eq!(code(&["--config", "/nowhere/gatewayd.toml", "run"]), Some(78));

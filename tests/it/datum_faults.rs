@@ -1,4 +1,4 @@
-//! One connection against a pool that breaks every rule: each fault leads to an error or an event
+//! One connection to a pool that breaks every rule: each fault leads to an error or an event
 //! that says what the pool did, and none to a panic.
 
 use std::{collections::HashMap, sync::Arc, time::Instant};
@@ -62,7 +62,7 @@ impl Rig {
         rig
     }
 
-    /// A coinbaser of 10,000 sats has been asked for.
+    /// A coinbaser of 10,000 sats has been requested.
     fn asking() -> Self {
         let mut rig = Self::configured();
         let template = template(1, 10_000);
@@ -185,7 +185,7 @@ fn mining_messages_before_the_handshake_or_in_the_clear_end_the_connection() {
 }
 
 #[test]
-fn an_unsigned_configuration_counts_for_nothing() {
+fn an_unsigned_configuration_is_ignored() {
     let plain = encoded(&configuration(&SCRIPT, TAG, 0));
     let mut rig = Rig::welcomed();
     let unsigned = rig.pool.mining(&plain, false);
@@ -208,7 +208,7 @@ fn a_configuration_with_a_forged_signature_ends_the_connection() {
 }
 
 #[test]
-fn a_configuration_cut_off_anywhere_counts_for_nothing() {
+fn a_configuration_truncated_anywhere_is_ignored() {
     let plain = encoded(&configuration(&SCRIPT, TAG, 0));
     for len in 1..plain.len() {
         let mut rig = Rig::welcomed();
@@ -294,7 +294,7 @@ fn coinbasers_with_a_wrong_echo_lying_lengths_or_impossible_scripts_are_refused(
 }
 
 #[test]
-fn a_coinbaser_of_another_value_leaves_the_request_outstanding() {
+fn a_coinbaser_for_another_value_leaves_the_request_outstanding() {
     let mut rig = Rig::asking();
     let stray = rig.pool.coinbaser(9_999, 2, &[output(9_999, 1)]);
     rig.hear(&stray).unwrap();
@@ -309,7 +309,7 @@ fn a_coinbaser_of_another_value_leaves_the_request_outstanding() {
 }
 
 #[test]
-fn a_coinbaser_that_does_not_come_is_given_up_after_five_seconds() {
+fn a_coinbaser_that_does_not_arrive_is_given_up_after_five_seconds() {
     let mut rig = Rig::asking();
     assert_eq!(rig.client.deadline(), rig.now + 5 * SECOND);
     rig.now += 5 * SECOND;
@@ -318,7 +318,7 @@ fn a_coinbaser_that_does_not_come_is_given_up_after_five_seconds() {
     assert_eq!(request.value, 10_000);
 }
 
-/// Two blocks without fees have the same value, and an answer names no more than that.
+/// Two blocks without fees have the same value, and the value is all that an answer names.
 #[test]
 fn a_late_coinbaser_is_not_taken_for_the_next_tip_of_the_same_value() {
     let mut rig = Rig::asking();
@@ -517,7 +517,7 @@ fn jobs_with_shares_take_slots_and_a_late_share_takes_one_again() {
     let mut rig = Rig::configured();
     let mut jobs = Jobs::new();
     let all: Vec<_> = (0..30).map(|_| jobs.add(&template(1, 10_000), &payout())).collect();
-    // Shares on every third job only; then one that is late, and the latest again.
+    // Shares on every third job only; then a late one, and the latest job again.
     let mined: Vec<_> = all.iter().step_by(3).chain([&all[0], &all[27], &all[27]]).collect();
     for (nonce, job) in (0..).zip(&mined) {
         rig.client.submit(share(job, nonce), "me", false, rig.now, &mut rig.out).unwrap();
@@ -577,8 +577,8 @@ fn the_subsidy_only_and_the_blank_job_of_a_tip_share_a_slot() {
     );
 }
 
-/// A reorganisation that goes back to a tip makes a second job of the same kind on it, with a coinbase
-/// of its own; the pool rebuilt its shares with that of the first, and refused them.
+/// A reorganisation that returns to a tip makes a second job of the same kind on it, with a
+/// coinbase of its own; the pool rebuilt its shares with that of the first, and rejected them.
 #[test]
 fn each_subsidy_only_job_of_a_tip_is_sent_with_its_own_coinbase() {
     let mut rig = Rig::configured();

@@ -27,7 +27,7 @@ use gatewayd::{
     work::{CoinbaseClass, Hash256, Nbits},
 };
 
-/// In base58, because the C gateway knows mainnet's and testnet's addresses only.
+/// In base58, because the C gateway knows only mainnet's and testnet's addresses.
 const ADDRESS: &str = "mubjhfBwzd3UBjRSepb14wLDT2bKPeWmen";
 /// Both choose the respectable class for it.
 const AGENT: &str = "bitaxe/BM1368/v2.9.0";
@@ -44,7 +44,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("padding's content", "sealed, and skipped by its reader: only its length has to be random"),
 ];
 
-/// Field -> value, in words.
+/// Field -> value, as text.
 type Fields = BTreeMap<String, String>;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,7 +87,7 @@ async fn with_the_c_gateway(node: &NodeHandle, pool: &PoolHandle) -> Fields {
         (pool.stats().coinbasers > coinbasers).then_some(())
     });
     let connect = format!("127.0.0.1:{stratum}");
-    // One for each core.
+    // One per core.
     let miners = [miner(&connect, None), miner(&connect, None)];
     let fields = said(pool, before, &gateway);
     for miner in miners {
@@ -161,7 +161,7 @@ fn said(pool: &PoolHandle, skip: usize, gateway: &Gateway) -> Fields {
     fields
 }
 
-/// The first share of full work that was accepted and says all about its job.
+/// The first accepted share of full work that includes everything about its job.
 fn full_share(heard: &[Heard]) -> Option<ShareMessage<'_>> {
     heard.iter().find_map(|heard| match ToPool::decode(&heard.plain) {
         Ok(ToPool::Share(share)) => {
@@ -268,7 +268,7 @@ fn coinbase_fields(job: &JobContext<'_>, coinbase: &CoinbaseContext<'_>, fields:
     let input = &coinbase.input[0];
     put(fields, "coinbase.sequence", input.sequence);
     let mut pushes: Vec<String> = input.script_sig.instructions().map(push).collect();
-    // The extranonce, which is blank here, and before it what keeps jobs apart.
+    // The extranonce, which is blank here, and before it the bytes that keep jobs apart.
     if let Some(last) = pushes.pop() {
         let (prefix, extranonce) = last.split_at(4.min(last.len()));
         put(fields, "coinbase.extranonce prefix", prefix);
@@ -307,7 +307,7 @@ fn validation_fields(answer: &Validation<'_>, bytes: &[u8], fields: &mut Fields)
     }
 }
 
-/// What is left of padding when its random length and its content are taken away.
+/// What is left of padding without its random length and content.
 fn padding(bytes: &[u8]) -> &'static str {
     if bytes.is_empty() { "no padding" } else { "padding" }
 }
@@ -333,7 +333,7 @@ fn assert_no_difference_but_those_allowed(theirs: &Fields, ours: &Fields) {
     say(&format!("{same} fields are the same"));
     assert!(
         unlisted.is_empty(),
-        "what gatewayd says is not what the C gateway says:\n{}",
+        "gatewayd and the C gateway say different things:\n{}",
         unlisted.join("\n")
     );
 }
@@ -423,5 +423,5 @@ fn free_port() -> u16 {
 }
 
 /// Two cores with SHA-NI find difficulty 1 in five minutes on average, and one time in two hundred
-/// in more than this.
+/// take longer than this.
 const SHARE_WAIT: Duration = Duration::from_secs(1560);

@@ -1,4 +1,4 @@
-//! The client's task against the devnet pool, which checks every byte, with shares that are mined.
+//! The client's task against the devnet pool, which checks every byte, with mined shares.
 
 use std::{
     collections::BTreeMap,
@@ -165,7 +165,7 @@ impl Rig {
                 let view = self.gateway.stats.view();
                 let answered = view.accepted + view.rejected_total() + view.unanswered;
                 let ended = answered + view.lost_total();
-                // The counters are read one by one: the last answers may come in between.
+                // The counters are read one by one: the last answers may arrive in between.
                 if (view.received, ended, view.held + view.awaiting) == (self.mined, self.mined, 0)
                 {
                     return view;
@@ -415,7 +415,7 @@ async fn the_gateway_survives_any_fault_of_the_pool_and_recovers() {
                 | Fault::UnaskedCoinbaser
         );
         if coinbaser {
-            // The last good split was for the same value, and is good again.
+            // The last good split was for the same value, and is valid again.
             let (_, payout) = rig.template(1).await;
             assert!(payout.pooled.as_ref().unwrap().coinbaser.is_some(), "{fault:?}");
         } else {

@@ -100,7 +100,7 @@ fn matches(header: &Header, recorded: &RecordedHeader) {
     assert_eq!(header.reserved, 0);
 }
 
-/// Calls `visit` with each mining message in order: from the pool or not, and its plaintext.
+/// Calls `visit` with each mining message in order: whether it is from the pool, and its plaintext.
 fn each_message(mut visit: impl FnMut(bool, &[u8])) -> (PublicIdentity, PublicIdentity) {
     let secrets = secrets();
     let pool_box = Identity::from_secrets(&[0; 32], key(&secrets.pool_x25519_sk));
@@ -231,7 +231,7 @@ fn check_share(share: &ShareMessage<'_>, slots: &mut [Slot; 8]) {
     let block = bitcoin::consensus::deserialize::<bitcoin::block::Header>(&rebuilt.header).unwrap();
     let bits = bitcoin::CompactTarget::from_consensus(job.nbits);
     assert_eq!((block.bits, block.time, block.nonce), (bits, share.ntime, share.nonce));
-    // The strongest proof that every byte is right: exactly the shares that the gateway called
+    // The strongest proof that every byte is right: exactly the shares that the gateway flagged as
     // blocks meet the block target.
     let target = Nbits::new(job.nbits).unwrap().target();
     assert_eq!(target.is_met_by(&rebuilt.hash), share.flags.has(ShareFlags::BLOCK));

@@ -140,7 +140,7 @@ fn a_configuration_makes_a_payout_and_a_coinbaser_completes_it() {
     assert_eq!((*prime_id, *epoch, *settled), (PRIME_ID, 1, None));
     assert_eq!(rig.relay.status().state, PoolState::Up);
 
-    assert_eq!(rig.sent().len(), 1, "the template's coinbaser is asked for");
+    assert_eq!(rig.sent().len(), 1, "the template's coinbaser is requested");
     let bytes = rig.pool.as_mut().unwrap().coinbaser(10_000, 3, &[output(9000, 1)]);
     rig.hear(&bytes).unwrap();
     let payout = rig.relay.payout().unwrap();
@@ -188,7 +188,7 @@ fn a_configuration_may_come_again_at_any_time() {
     rig.configure(b"other");
     let payout = rig.relay.payout().unwrap();
     assert_eq!((&payout.tag_primary[..], terms(payout).epoch), (&b"other"[..], 1));
-    assert_eq!(rig.sent().len(), 1, "the split under the new terms is asked for");
+    assert_eq!(rig.sent().len(), 1, "the split under the new terms is requested");
 }
 
 #[test]
@@ -303,7 +303,7 @@ fn nothing_is_held_when_the_operator_says_so() {
 }
 
 #[test]
-fn shares_queue_for_a_pool_that_is_there_even_when_nothing_is_held() {
+fn shares_queue_for_a_connected_pool_even_when_nothing_is_held() {
     let mut rig = Rig::new(Duration::ZERO);
     rig.connect("pool:1");
     rig.configure(TAG);
@@ -357,7 +357,7 @@ fn work_is_void_as_soon_as_a_pool_of_unknown_habits_goes() {
 }
 
 #[test]
-fn shares_of_void_work_can_be_refused_before_new_work_is_made() {
+fn shares_of_void_work_can_be_rejected_before_new_work_is_made() {
     let mut rig = Rig::up();
     rig.drop_connection();
     rig.connect("pool:1");
@@ -377,7 +377,7 @@ fn shares_of_void_work_can_be_refused_before_new_work_is_made() {
 }
 
 #[test]
-fn nothing_waits_for_a_pool_that_gives_each_connection_an_id_of_its_own() {
+fn nothing_is_held_for_a_pool_that_gives_each_connection_an_id_of_its_own() {
     let mut rig = Rig::up();
     let job = rig.job(1);
     rig.mine(vec![share(&job, 1)]);
@@ -702,7 +702,7 @@ proptest! {
             if rig.pool.is_some() {
                 for plain in rig.sent() {
                     if let ToPool::Share(sent) = ToPool::decode(&plain).unwrap() {
-                        // Enough to answer it by.
+                        // Enough to answer it.
                         heard.push(share(&job, sent.nonce));
                     }
                 }

@@ -8,7 +8,7 @@ use std::{net::SocketAddr, time::Duration};
 use crate::common::{eventually, gateway::Gateway, http::get};
 use gatewayd::devnet::node::{Node, NodeHandle, NodeOptions};
 
-/// Regtest's; nobody has its key.
+/// A regtest address; nobody has its key.
 const ADDRESS: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
 const SOON: Duration = Duration::from_secs(60);
 const SUBSCRIBE: &[u8] = b"{\"id\":1,\"method\":\"mining.subscribe\",\"params\":[\"test/1\"]}\n";

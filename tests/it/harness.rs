@@ -48,7 +48,7 @@ fn waiting_in_vain_fails_and_says_what_for() {
 }
 
 #[test]
-fn a_killed_one_is_gone() {
+fn a_killed_process_is_gone() {
     let mut gateway = shell("echo ready; exec sleep 60");
     gateway.wait_for_line("ready", SOON);
     gateway.kill9();

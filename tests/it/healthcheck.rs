@@ -53,7 +53,7 @@ fn file_of(gateway: &Gateway) -> std::path::PathBuf {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_with_work_is_well_wherever_its_api_listens() {
+async fn a_gateway_with_work_is_healthy_wherever_its_api_listens() {
     let node = node().await;
     let api = free_port();
     let gateway = Gateway::start(&config(&node.rpc_url(), free_port(), &format!("0.0.0.0:{api}")));
@@ -71,7 +71,7 @@ fn one_without_work_says_what_it_waits_for() {
     gateway.addr("http");
     let expected =
         format!("not ready: node 127.0.0.1:{nobody}: nothing answers at 127.0.0.1:{nobody}");
-    // Until the node has been tried, another reason is given.
+    // Until the node has been tried, there is another reason.
     eventually(&expected, SOON, || {
         let (code, told) = healthcheck(&file_of(&gateway));
         assert_eq!(code, Some(1), "{told}");
@@ -90,7 +90,7 @@ async fn without_an_api_it_asks_for_work() {
 }
 
 #[test]
-fn a_gateway_that_does_not_run_is_not_well() {
+fn a_gateway_that_does_not_run_is_unhealthy() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("gatewayd.toml");
     for (api, key) in
@@ -105,7 +105,7 @@ fn a_gateway_that_does_not_run_is_not_well() {
 }
 
 #[test]
-fn another_program_on_its_port_is_not_taken_for_it() {
+fn another_program_on_its_port_is_not_mistaken_for_it() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let addr = listener.local_addr().unwrap();
     let dir = tempfile::tempdir().unwrap();

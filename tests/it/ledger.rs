@@ -71,7 +71,7 @@ impl Side {
         self.counters.add_rejected(MinerProtocol::Sv1, Reject::Duplicate, 1);
     }
 
-    /// What is wrong, once something is.
+    /// What is wrong, as soon as something is.
     fn wait_degraded(&self) -> String {
         eventually("a warning", SOON, || match self.ledger.state() {
             LedgerState::Degraded { reason } => Some(reason),
@@ -168,7 +168,7 @@ async fn a_restart_continues_where_it_stopped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_of_junk_is_set_aside() {
+async fn a_junk_file_is_set_aside() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("gatewayd.db"), "not a database ".repeat(1000)).unwrap();
     let side = Side::start(dir.path());
@@ -186,7 +186,7 @@ async fn a_file_of_junk_is_set_aside() {
 
 /// Damage that only shows when a minute is written: what is in memory goes into the new file.
 #[tokio::test(flavor = "multi_thread")]
-async fn damage_that_shows_late_costs_the_charts_alone() {
+async fn damage_found_late_costs_only_the_charts() {
     let dir = tempfile::tempdir().unwrap();
     let side = Side::start(dir.path());
     side.mine("a", 7, 5_000.0);
@@ -247,7 +247,7 @@ async fn a_folder_in_the_files_place_is_reported_and_waited_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_is_taken_away_is_made_again() {
+async fn a_deleted_file_is_created_again() {
     let dir = tempfile::tempdir().unwrap();
     let side = Side::start(dir.path());
     side.mine("a", 4, 5_000.0);
@@ -279,7 +279,7 @@ async fn a_newer_gatewayds_file_is_left_alone() {
     assert_eq!(fs::read(&file).unwrap(), before);
 }
 
-/// A disk of two megabytes, unmounted when dropped; None without the right to mount.
+/// A disk of two megabytes, unmounted when dropped; None without permission to mount.
 struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
@@ -288,7 +288,7 @@ impl SmallDisk {
         let disk = Self(dir);
         let mounted = disk.run("mount -t tmpfs -o size=2m tmpfs").then_some(());
         if mounted.is_none() {
-            eprintln!("skipped: no right to mount a small disk");
+            eprintln!("skipped: no permission to mount a small disk");
         }
         mounted.map(|()| disk)
     }
@@ -314,7 +314,7 @@ async fn a_full_disk_is_waited_out() {
     side.wait_ok();
     eventually("the file", SOON, || dir.join("gatewayd.db").exists().then_some(()));
     let filler = dir.join("filler");
-    // Stops by itself when nothing fits any more.
+    // Stops by itself when nothing more fits.
     fs::write(&filler, vec![1; 4 << 20]).unwrap_err();
     for n in 0..2_000 {
         side.mine(&format!("worker{n}"), 1, 100.0);

@@ -19,7 +19,7 @@ use gatewayd::devnet::{
 };
 use serde_json::{Value, json};
 
-/// Regtest's; nobody has its key.
+/// A regtest address; nobody has its key.
 const ADDRESS: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
 const SOON: Duration = Duration::from_secs(120);
 
@@ -122,7 +122,7 @@ fn goes_on(miner: &MinerHandle) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_signal_applies_what_miners_need_not_notice() {
+async fn a_signal_applies_settings_that_miners_need_not_notice() {
     let node = node().await;
     let gateway = Gateway::start(&toml(&node, &[], &paid(), EASY));
     let api = gateway.addr("http");
@@ -156,7 +156,7 @@ async fn a_signal_applies_what_miners_need_not_notice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broken_file_is_refused_whole() {
+async fn a_broken_file_is_refused_as_a_whole() {
     let node = node().await;
     let good = toml(&node, &[], &paid(), EASY);
     let gateway = Gateway::start(&good);
@@ -297,7 +297,7 @@ async fn another_node_takes_over_when_the_file_says_so() {
     goes_on(&miner);
     let stats = miner.stop().await;
     assert_eq!((stats.disconnects, stats.rejected), (0, 0), "{stats:?}");
-    // Blocks go to the new one.
+    // Blocks go to the new node.
     let height = new.height();
     eventually("a block", SOON, || (new.height() >= height).then_some(()));
 }
@@ -480,7 +480,7 @@ async fn a_first_start_gives_the_nodes_login_to_nobody() {
     eventually("ready", SOON, || (get(api, "/readyz").status == 200).then_some(()));
 }
 
-/// As in a container: the environment names the node, there is no file yet.
+/// As in a container: the environment names the node, and there is no file yet.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_start_from_the_environment_writes_its_file() {
     let node = node().await;
@@ -519,7 +519,7 @@ async fn a_first_start_from_the_environment_writes_its_file() {
 }
 
 #[test]
-fn without_an_address_and_without_a_page_it_ends() {
+fn without_an_address_and_without_a_page_it_exits() {
     let mut gateway = Gateway::start(
         "[[node]]\nrpc_user = \"a\"\nrpc_password = \"b\"\n[stratum]\nlisten = [\"127.0.0.1:0\"]\n\
          [api]\nlisten = \"\"\n[ledger]\ndata_dir = \"{dir}\"\n",

@@ -1,5 +1,5 @@
-//! The integration tests, a module each: what a gateway does for miners, nodes, pools and its owner,
-//! seen from outside. One binary, so that SQLite, axum and ring are linked once.
+//! The integration tests, one module each: what a gateway does for miners, nodes, pools and its
+//! owner, seen from outside. One binary, so that SQLite, axum and ring are linked once.
 //!
 //! `cargo test --test it solo::` runs the tests of one module. All tests share a process, a thread
 //! each: they change neither its environment, its working directory nor its limits.

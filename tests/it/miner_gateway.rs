@@ -18,7 +18,7 @@ use gatewayd::{
 use tokio::time::{sleep, timeout};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn blocks_come_fast_and_nothing_but_late_shares_is_refused() {
+async fn blocks_come_fast_and_only_late_shares_are_rejected() {
     let folder = tempfile::tempdir().unwrap();
     // 2^16 hashes on average: several blocks per second.
     let (node, gateway) = start(0x1f00_ffff, 1e-6, 60_000, folder.path()).await;
@@ -38,7 +38,7 @@ async fn blocks_come_fast_and_nothing_but_late_shares_is_refused() {
 
 /// Every kind of Stratum V2 miner, with the gateway's key and with versions rolled or not.
 #[tokio::test(flavor = "multi_thread")]
-async fn stratum_v2_miners_find_blocks_and_nothing_but_late_shares_is_refused() {
+async fn stratum_v2_miners_find_blocks_and_only_late_shares_are_rejected() {
     let folder = tempfile::tempdir().unwrap();
     let (node, gateway) = start(0x1f00_ffff, 1e-6, 60_000, folder.path()).await;
     let kinds = [

@@ -189,7 +189,7 @@ async fn mines(gateway: &Gateway, node: &Bitcoind) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_is_moved_back_is_all_that_a_waiting_gateway_needs() {
+async fn moving_the_node_back_is_all_that_a_waiting_gateway_needs() {
     let mut node = node(Network::Signet);
     let gateway = Gateway::start(&toml(&node, REGTEST, OPEN_PAGE));
     let api = gateway.addr("http");
@@ -214,7 +214,7 @@ async fn the_file_and_a_signal_are_enough_too() {
     mines(&gateway, &node).await;
 }
 
-/// One change of the page names another node and another address.
+/// One change on the page names another node and another address.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_alone_can_switch_to_another_node_on_another_network() {
     let (old, new) = (node(Network::Regtest), node(Network::Signet));

@@ -191,7 +191,7 @@ fn id_of(template: &str) -> String {
 }
 
 #[tokio::test]
-async fn knobs_make_trouble() {
+async fn knobs_inject_faults() {
     let node = node().await;
     let mut wire = Wire::open(&node).await;
     node.set_initial_block_download(true);

@@ -16,7 +16,7 @@ use gatewayd::{
     template::{NodeState, NodeStatus},
 };
 
-/// Of test networks; nobody has its key.
+/// Addresses of test networks; nobody has their keys.
 const SIGNET: &str = "tb1qw508d6qejxtdg4y5r3zarvary0c5xw7kxpjzsx";
 const REGTEST: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
 const SOON: Duration = Duration::from_secs(60);
@@ -163,7 +163,7 @@ async fn a_frozen_node_costs_no_miner_and_no_share() {
 }
 
 #[test]
-fn without_nodes_miners_go_and_with_the_first_they_may_come_back() {
+fn without_nodes_miners_are_sent_away_and_with_the_first_they_may_return() {
     let (mut first, mut second) = (Bitcoind::regtest(), Bitcoind::regtest());
     let toml = config(&[&first, &second], REGTEST)
         .replace("[stratum]", "[stratum]\nstale_after = \"40s\"");
@@ -184,7 +184,7 @@ fn without_nodes_miners_go_and_with_the_first_they_may_come_back() {
     eventually("the miner is sent away", SOON, || listener.is_gone().then_some(()));
     let after = killed_at.elapsed();
     println!("with no node left, miners were sent away after {after:?}");
-    // The last template was at most a refresh old.
+    // The last template was at most one refresh interval old.
     assert!((Duration::from_secs(3)..Duration::from_secs(12)).contains(&after), "{after:?}");
     let answer = get(api, "/readyz");
     assert_eq!(answer.status, 503, "{}", answer.text());
@@ -233,7 +233,7 @@ impl RunningTemplates {
         });
     }
 
-    /// Heights of all work, each time that they changed.
+    /// Heights of all work, each time that it changed.
     fn heights(&self) -> Vec<u32> {
         let mut heights: Vec<u32> = self.seen.lock().unwrap().iter().map(|it| it.height).collect();
         heights.dedup();

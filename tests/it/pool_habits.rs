@@ -20,7 +20,7 @@ use gatewayd::{
 };
 
 const ADDRESS: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
-/// The script of that address, as it stands in coinbases.
+/// The script of that address, as it appears in coinbases.
 const OWN_SCRIPT: &str = "0014751e76e8199196d454941c45d1b3a323f1433bd6";
 /// These miners find a share at it within half a second or so.
 const DIFFICULTY: f64 = 0.000_01;
@@ -127,7 +127,7 @@ fn watch(stratum: SocketAddr) -> mpsc::Receiver<Notify> {
     receiver
 }
 
-/// The next notify that is (or is not) for the operator.
+/// The next notify that pays (or does not pay) the operator.
 fn next(heard: &mpsc::Receiver<Notify>, pays_operator: bool) -> Notify {
     loop {
         let notify = heard.recv_timeout(Duration::from_secs(60)).expect("a notify");
@@ -163,7 +163,7 @@ async fn outage(habits: Habits, is_kept: bool, count: usize, absence: Duration) 
     let grace = format!("reconnect_grace = \"{}s\"", absence.as_secs() + 30);
     let mut gateway = Gateway::start(&config(&node, &pool, "10s", &grace));
     gateway.wait_for_line(" is up", Duration::from_secs(20));
-    // The second connection tells whether ids are kept.
+    // The second connection shows whether ids are kept.
     pool.disconnect_all();
     let learnt =
         if is_kept { "keeps its prime id" } else { "gives each connection a new prime id" };

@@ -154,7 +154,7 @@ async fn habits_change_while_a_pool_runs() {
 }
 
 #[tokio::test]
-async fn a_pool_stops_and_comes_back_with_port_and_keys() {
+async fn a_pool_stops_and_comes_back_with_the_same_port_and_keys() {
     let pool = start().await;
     let key = pool.public_key_hex();
     let mut gateway = Gateway::connect(&pool).await.unwrap();

@@ -23,7 +23,7 @@ async fn pool(splits: u8) -> PoolHandle {
     Pool::start(options, "127.0.0.1:0".parse().unwrap()).await.unwrap()
 }
 
-/// A gateway on `node`, a `[[node]]` section, and `pool`. `pooling` are lines of that section.
+/// A gateway on `node`, a `[[node]]` section, and `pool`. `pooling` holds lines of that section.
 fn config(node: &str, pool: &PoolHandle, difficulty: f64, pooling: &str) -> String {
     let classes: String = [(0, 1), (1, 500), (2, 755), (3, 6500), (4, 16000), (5, 2250)]
         .map(|(class, bytes)| {
@@ -160,7 +160,8 @@ async fn blocks_of_every_class(protocol: MinerProtocol) {
     pool_knows(&pool, accepted);
     let stats = pool.stats();
     assert!(stats.validations_ok > 0 && stats.validations_failed == 0, "{stats:?}");
-    // From the class's least to its most: tiny, small, default, S21, respectable, huge.
+    // From the class with the fewest to that with the most: tiny, small, default, S21, respectable,
+    // huge.
     let by_room = [0, 1, 2, 5, 3, 4].map(|class| outputs[class].unwrap());
     assert!(by_room.is_sorted() && by_room[0] < by_room[1], "{by_room:?}");
     assert!(by_room[5] > 200, "all splits, the pool and the commitment: {by_room:?}");
@@ -302,9 +303,9 @@ async fn miners_are_sent_away_when_a_pool_that_keeps_its_ids_stays_away() {
     miner.stop().await;
 }
 
-/// A pool whose splits make blocks that the node would refuse: nobody ever mines on them.
+/// A pool whose splits make blocks that the node would reject: nobody ever mines on them.
 #[tokio::test(flavor = "multi_thread")]
-async fn splits_that_the_node_would_refuse_are_never_mined_on() {
+async fn splits_that_the_node_would_reject_are_never_mined_on() {
     let node = Node::start(NodeOptions::default(), "127.0.0.1:0".parse().unwrap()).await.unwrap();
     node.set_refuse_outputs(Some((8, "bad-splits-for-a-test")));
     let pool = pool(50).await;

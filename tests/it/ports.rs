@@ -18,7 +18,7 @@ use gatewayd::{
 };
 use serde_json::Value;
 
-/// Regtest's; nobody has its key.
+/// A regtest address; nobody has its key.
 const ADDRESS: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
 const SOON: Duration = Duration::from_secs(120);
 
@@ -132,7 +132,7 @@ fn miner(addr: SocketAddr, key: &str) -> MinerHandle {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn miners_are_moved_to_a_new_authority_key_while_the_old_one_holds() {
+async fn miners_move_to_a_new_authority_key_while_the_old_one_stays_valid() {
     let node = node().await;
     let port =
         "[[stratum.port]]\nlisten = [\"127.0.0.1:0\"]\nauthority_key_file = \"{dir}/new.key\"\n";
@@ -147,7 +147,7 @@ async fn miners_are_moved_to_a_new_authority_key_while_the_old_one_holds() {
     let miners = [miner(old, old_key), miner(new, new_key), miner(new, old_key)];
     eventually("two of them mine, and one hangs up", SOON, || {
         let [old, new, wrong] = miners.each_ref().map(MinerHandle::stats);
-        assert_eq!(wrong.jobs, 0, "it is shown a key that it does not know");
+        assert_eq!(wrong.jobs, 0, "it is shown an unknown key");
         (old.jobs > 0 && new.jobs > 0 && wrong.disconnects > 0).then_some(())
     });
     for miner in miners {

@@ -68,7 +68,7 @@ impl Nginx {
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        // Its master ends its workers.
+        // The master ends its workers.
         crate::common::gateway::signal(self.child.id(), "TERM");
         let _ = self.child.wait();
     }

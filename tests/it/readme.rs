@@ -8,9 +8,9 @@ use tempfile::TempDir;
 
 /// How we know that a command works.
 enum Check {
-    /// `.ci/run` or `.ci/packaging` has this very line.
+    /// `.ci/run` or `.ci/packaging` has this exact line.
     Ci,
-    /// The test below runs it, in the order of README, in a directory of its own.
+    /// The test below runs it, in README's order, in a directory of its own.
     Here,
     /// A test runs it against a gateway.
     Api,
@@ -63,7 +63,10 @@ const COMMANDS: &[(&str, Check)] = &[
         "docker build -t gatewayd .",
         Check::Not("needs Docker; .ci/packaging checks the file and runs what the image would run"),
     ),
-    ("cp packaging/docker/env.example packaging/docker/.env", Check::Not("goes with the next one")),
+    (
+        "cp packaging/docker/env.example packaging/docker/.env",
+        Check::Not("belongs to the next one"),
+    ),
     (
         "docker compose -f packaging/docker/compose.yml up -d",
         Check::Not("needs Docker; .ci/packaging has gatewayd check the environment that it sets"),
@@ -145,7 +148,7 @@ async fn the_api_answers_readmes_commands() {
         eventually(command, Duration::from_secs(30), || {
             let output = Command::new("sh").args(["-ec", &script]).current_dir(dir.path()).output();
             let output = output.unwrap();
-            // The password is read a moment after the start.
+            // The password is read a moment after startup.
             let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&output.stdout).is_ok();
             assert!(is_json, "{command}: {output:?}");
             output.status.success().then_some(())

@@ -110,7 +110,7 @@ impl Parts {
         self.dir.path().join(name).display().to_string()
     }
 
-    /// `auth` are the lines of `[[node]]` that say how to log in.
+    /// `auth` is the lines of `[[node]]` that say how to log in.
     fn toml(&self, auth: &str, admin: &str, key: &str, format: &str) -> String {
         let (node, pool) = (self.node.rpc_url(), self.pool.addr);
         let admin = self.path(admin);
@@ -155,7 +155,7 @@ fn addr(gateway: &Gateway, protocol: &str, format: &str) -> SocketAddr {
     line["fields"]["addr"].as_str().unwrap().parse().unwrap()
 }
 
-/// Everything that a gateway has written, wherever.
+/// Everything that a gateway has written, anywhere.
 fn said(gateway: &Gateway) -> String {
     let mut said = gateway.lines().join("\n");
     for file in fs::read_dir(gateway.dir()).unwrap() {
@@ -238,7 +238,7 @@ async fn a_gateway_at_work_keeps_its_secrets() {
         gateway.signal("TERM");
         assert!(gateway.wait_exit(SOON).success());
         let said = said(&gateway);
-        assert!(said.contains("DEBUG"), "this is as much as it ever says");
+        assert!(said.contains("DEBUG"), "this is as much as it ever logs");
         search.through("its log", &said);
     }
 }
@@ -319,7 +319,7 @@ async fn commands_keep_secrets() {
     }
 }
 
-/// What is imported goes to the new file, and to nothing else.
+/// What is imported goes to the new file, and nowhere else.
 #[test]
 fn notes_on_an_import_keep_secrets() {
     let dir = tempfile::tempdir().unwrap();

@@ -124,7 +124,7 @@ async fn systemd_is_notified_of_the_state() {
     assert!(!lines.iter().any(|line| line.contains("own Stratum port")), "{lines:#?}");
 }
 
-/// A node may need hours until it gives work: whoever waits for the service must not.
+/// A node may take hours until it gives work: whoever waits for the service must not.
 #[test]
 fn a_gateway_without_work_is_ready_after_a_while() {
     let ear = Ear::new();

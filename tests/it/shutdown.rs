@@ -56,7 +56,7 @@ fn pending(gateway: &Gateway) -> Vec<String> {
 async fn a_block_survives_kill_9() {
     let node = node().await;
     let mut gateway = gateway(&node);
-    // Longer than the gateway will live: the submission breaks off with its connection.
+    // Longer than the gateway will live: the submission ends with its connection.
     node.set_unavailable(false);
     node.set_reject_blocks(None);
     let miner = miner(&gateway);

@@ -79,7 +79,7 @@ async fn a_node_with_one_rpc_thread_gets_blocks_at_once() {
     for has_zmq in [false, true] {
         let node = Bitcoind::start_with(Network::Regtest, &["-rpcthreads=1"]);
         if has_zmq && node.zmq_url().is_none() {
-            println!("left out: this bitcoind was built without ZeroMQ");
+            println!("skipped: this bitcoind was built without ZeroMQ");
             continue;
         }
         node.generate(1);
@@ -107,7 +107,7 @@ async fn a_node_whose_threads_others_hold_gets_blocks_at_once() {
     let node = Bitcoind::start_with(Network::Regtest, &["-rpcthreads=4"]);
     node.generate(1);
     for _ in 0..3 {
-        // A client of its own each, for ever.
+        // A client of its own for each, for ever.
         let rpc = node.rpc();
         thread::spawn(move || {
             let params = [1_000_000.into(), 0.into()];
@@ -142,7 +142,7 @@ fn check_reports_a_node_without_a_thread_to_spare() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_with_threads_to_spare_is_waited_for() {
+async fn a_node_with_threads_to_spare_is_long_polled() {
     let node = Bitcoind::start_with(Network::Regtest, &["-rpcthreads=2"]);
     node.generate(1);
     let gateway = gateway(&without_zmq(&node.node_toml()));
@@ -192,7 +192,7 @@ fn pass(mut from: TcpStream, mut to: TcpStream, by: Duration) {
     });
 }
 
-/// A `[[node]]` section whose answers take `by`.
+/// A `[[node]]` section whose answers are delayed by `by`.
 fn delayed(node: &Bitcoind, by: Duration) -> String {
     let address = node.rpc_url().strip_prefix("http://").unwrap().to_owned();
     let proxy = delay(address.parse().unwrap(), by);

@@ -92,7 +92,7 @@ async fn a_signet_of_ones_own_has_shares_and_blocks() {
 /// p2pool/p2pool#339, #430: software that reads old blocks stops where a node has pruned them, as
 /// most home nodes have.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pruned_node_is_as_good_as_another() {
+async fn a_pruned_node_works_as_well_as_any() {
     let node = Bitcoind::start_with(bitcoin::Network::Regtest, &["-prune=1", "-fastprune"]);
     node.generate(900);
     let pruned: i64 = node.rpc().call("pruneblockchain", &[550.into()]).unwrap();

@@ -1,7 +1,7 @@
 //! Stratum V2 miners that log in without pause while new tips arrive: this broke another
 //! implementation.
 //!
-//! Node, gateway and miners are processes of their own, as with `benches/load`; this is its short
+//! Node, gateway and miners are processes of their own, as in `benches/load`; this is its short
 //! form.
 
 use std::{

@@ -18,7 +18,7 @@ use gatewayd::devnet::{
 
 /// Blocks pay it, and the pool is sent it.
 const ADDRESS: &str = "tb1qw508d6qejxtdg4y5r3zarvary0c5xw7kxpjzsx";
-/// A valid authority key, but nobody's here.
+/// A valid authority key, but not of any gateway here.
 const OTHER_KEY: &str = "9auqWEzQDVyd2oe1JVGFLMLHZtCo2FFqZwtKA5gd9xbuEu7PH72";
 
 /// A signet on which the last blocks have proper times: the device uses a minute from now, whatever
@@ -70,7 +70,7 @@ fn device(gateway: &Gateway, key: &str, user: &str, handicap_micros: u32) -> Gat
         .args(["--cores", "1", "--nominal-hashrate-multiplier", "0.001"])
         .args(["--handicap", &handicap_micros.to_string()])
         .env("NO_COLOR", "1");
-    // The harness follows any program.
+    // The harness can follow any program.
     Gateway::start_command(command)
 }
 
@@ -92,7 +92,7 @@ fn count(process: &Gateway, pattern: &str) -> u64 {
     process.lines().iter().filter(|line| line.contains(pattern)).count() as u64
 }
 
-/// The device's refusals by code.
+/// The device's rejected shares by code.
 ///
 /// It restarts its header at nonce 0 with each message about jobs or targets, and learns about a
 /// tip only when told, so it repeats itself and is late now and then. Anything else is a fault.

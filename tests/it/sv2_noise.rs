@@ -18,7 +18,7 @@ const SECRET: [u8; 32] = [0x42; 32];
 /// Empty, tiny, within a byte of a chunk's limit, and several chunks.
 const PAYLOADS: [usize; 8] = [0, 1, 16, 50, 65_518, 65_519, 65_520, 200_000];
 
-/// The reference implementation reads the clock by itself.
+/// The reference implementation reads the clock itself.
 #[expect(clippy::disallowed_methods, reason = "a test is no session")]
 fn clock() -> u32 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
@@ -183,7 +183,8 @@ fn a_certificate_outside_its_validity_is_refused() {
         let (act2, _) = their_responder().step_1(act1).unwrap();
         initiator.on_act2(&act2, now).map(drop)
     };
-    // Theirs starts when it is issued, some moments after `issued`; our leeway is 10 seconds.
+    // Theirs is valid from when it is issued, some moments after `issued`; our leeway is 10
+    // seconds.
     connect(issued).unwrap();
     connect(issued + 3600).unwrap();
     let early = connect(issued - 11).unwrap_err();
@@ -198,7 +199,7 @@ fn a_certificate_outside_its_validity_is_refused() {
 }
 
 #[test]
-fn every_changed_byte_of_act_2_is_noticed() {
+fn every_changed_byte_of_act_2_is_detected() {
     let identity = Arc::new(Identity::issue(&authority(), NOW, HOUR));
     for at in 0..ACT2_LEN {
         let (act1, initiator) = start(Some(authority().public()));
@@ -210,7 +211,7 @@ fn every_changed_byte_of_act_2_is_noticed() {
 }
 
 #[test]
-fn every_changed_bit_of_act_1_is_noticed() {
+fn every_changed_bit_of_act_1_is_detected() {
     let identity = Arc::new(Identity::issue(&authority(), NOW, HOUR));
     for at in 0..ACT1_LEN {
         let (mut act1, initiator) = start(Some(authority().public()));
@@ -247,7 +248,7 @@ fn a_frame_cut_short_does_not_open() {
 }
 
 #[test]
-fn nobody_opens_what_they_sealed() {
+fn neither_side_can_open_what_it_sealed() {
     let (mut server, mut client) = ours();
     for transport in [&mut server, &mut client] {
         let sealed = seal(transport, &frame(50));
@@ -265,7 +266,7 @@ proptest! {
     }
 
     #[test]
-    fn no_act_2_of_a_stranger_is_believed(bytes in prop::collection::vec(any::<u8>(), ACT2_LEN)) {
+    fn no_act_2_of_a_stranger_is_accepted(bytes in prop::collection::vec(any::<u8>(), ACT2_LEN)) {
         let (_, initiator) = start(None);
         prop_assert!(initiator.on_act2(&bytes.try_into().unwrap(), NOW).is_err());
     }

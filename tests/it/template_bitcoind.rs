@@ -18,7 +18,7 @@ use tokio::{runtime::Runtime, sync::watch, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing_subscriber::fmt::MakeWriter;
 
-/// The template side of a gateway, and what it says.
+/// The template side of a gateway, and its log.
 struct Side {
     runtime: Runtime,
     token: CancellationToken,
@@ -44,7 +44,7 @@ impl Side {
         Self { runtime, token, tracker, templates, log }
     }
 
-    /// Waits for a template that `is_it`.
+    /// Waits for a template for which `is_it` holds.
     #[track_caller]
     fn template(&self, what: &str, is_it: impl Fn(&Template) -> bool) -> Arc<Template> {
         let mut templates = self.templates.templates.clone();
@@ -272,7 +272,7 @@ fn a_notification_makes_it_look() {
 }
 
 #[test]
-fn a_node_that_starts_late_or_again_gives_work_within_two_seconds() {
+fn a_node_that_starts_late_or_restarts_gives_work_within_two_seconds() {
     let mut bitcoind = Bitcoind::prepare(Network::Regtest, &[]);
     let side = Side::start(vec![node("late", &bitcoind)]);
     side.said("no work from the node; retrying until it gives some node=late");
@@ -440,7 +440,7 @@ fn nodes_come_and_go_while_it_runs() {
 }
 
 #[test]
-fn a_full_mempool_does_not_hold_up_a_tip() {
+fn a_full_mempool_does_not_delay_a_tip() {
     let mut bitcoind = Bitcoind::regtest();
     // Twice a block's worth would change nothing: the template is full.
     bitcoind.make_segwit_mempool(4_000);
@@ -479,7 +479,7 @@ fn times(log: &str, what: &str) -> Vec<u64> {
 }
 
 #[test]
-fn a_signet_of_one_s_own_gives_work() {
+fn a_custom_signet_gives_work() {
     let bitcoind = Bitcoind::signet();
     let side = Side::start(vec![node("signet", &bitcoind)]);
     let full = side.full_on(tip(&bitcoind));
@@ -535,7 +535,7 @@ fn a_proposal_is_judged() {
     side.status("both", |status| status.iter().all(|it| it.state == NodeState::Ready));
     let block = bitcoind.rpc().get_block_hex(&bitcoind.best_hash()).unwrap();
     let verdict = side.runtime.block_on(side.templates.propose(&block));
-    assert_eq!(verdict, Ok(()), "a block that it has already");
+    assert_eq!(verdict, Ok(()), "a block that it already has");
     let wrong = block.replacen(&block[8..72], &"0".repeat(64), 1);
     let verdict = side.runtime.block_on(side.templates.propose(&wrong));
     assert!(matches!(verdict, Err(ProposeError::Refused(_) | ProposeError::Stale)), "{verdict:?}");

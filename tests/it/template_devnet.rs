@@ -155,7 +155,7 @@ async fn a_long_poll_detects_tips_and_reorganisations() {
         template_on(&templates, hash, TemplateKind::Full).await;
         quick += u32::from(start.elapsed() < Duration::from_millis(500));
     }
-    assert_eq!(quick, 3, "tips are only asked for");
+    assert_eq!(quick, 3, "tips are only noticed by polling");
     assert!(node.forget_tip());
     let back = template_on(&templates, node.best_hash(), TemplateKind::Full).await;
     assert_eq!(back.height, 145 + mined);

@@ -30,7 +30,7 @@ struct Script {
     tip: u8,
     height: u32,
     password: String,
-    /// Answers instead of a template.
+    /// Answered instead of a template.
     template_error: Option<(i32, &'static str)>,
     /// As in a template.
     rule: &'static str,
@@ -41,7 +41,7 @@ struct Script {
     time: u64,
     /// Its headers, lowest first, if it shows whole headers; otherwise there is only a tip.
     blocks: Vec<Mined>,
-    /// What the tip's header says besides.
+    /// What the tip's header says in addition.
     chainwork: &'static str,
     /// As in a template, with what is added to its height.
     mintime: u64,
@@ -53,7 +53,7 @@ struct Script {
     fork: Option<&'static str>,
     /// It says that it publishes blocks; otherwise it does not know the call.
     publishes: bool,
-    /// A method, and the HTTP status that it is answered with.
+    /// A method, and the HTTP status of its answers.
     refused: Option<(&'static str, u16)>,
     /// Its templates support long polling; this many polls are open, because nodes do not notice
     /// that a client has hung up.
@@ -392,7 +392,7 @@ fn a_node_that_catches_up_is_waited_for() {
 }
 
 #[test]
-fn a_demanded_rule_is_named_and_may_be_allowed() {
+fn a_required_rule_is_named_and_may_be_allowed() {
     let node = FakeNode::start();
     node.set(|script| script.rule = "!future");
     let side = Side::start(&[node.config("future")]);
@@ -401,7 +401,7 @@ fn a_demanded_rule_is_named_and_may_be_allowed() {
     for word in ["\"future\"", "template.allow_rules"] {
         assert!(error.contains(word), "{word} is not in {error}");
     }
-    // No header is made into work that the node would refuse.
+    // No header is turned into work that the node would reject.
     node.set(|script| (script.tip, script.height) = (2, 11));
     side.templates.notify.notify();
     assert!(side.templates.templates.borrow().is_none());
@@ -456,7 +456,7 @@ fn a_new_cookie_is_read_when_the_old_one_is_refused() {
     config.auth = Auth::CookieFile(cookie.clone());
     let side = Side::start(&[config]);
     side.template(|template| template.height == 11);
-    // Another cookie while connections stay: each is refused once, and a new one is good.
+    // Another cookie while connections stay: each is refused once, and a new one works.
     std::fs::write(&cookie, "u:q").unwrap();
     node.set(|script| (script.password, script.tip, script.height) = ("q".into(), 2, 11));
     side.template(|template| template.height == 12 && template.kind == TemplateKind::Full);
@@ -529,7 +529,7 @@ fn on_a_test_network_a_tip_waits_for_its_template() {
 }
 
 #[test]
-fn on_a_test_network_easy_blocks_are_asked_for_when_they_begin() {
+fn on_a_test_network_easy_blocks_are_requested_when_they_begin() {
     let node = FakeNode::start();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     node.set(|script| {
@@ -545,7 +545,7 @@ fn on_a_test_network_easy_blocks_are_asked_for_when_they_begin() {
 }
 
 #[test]
-fn on_regtest_a_tip_is_worked_on_while_its_template_does_not_come() {
+fn on_regtest_a_tip_is_worked_on_while_its_template_is_late() {
     let node = FakeNode::start();
     let side = Side::start(&[node.config("quick")]);
     side.template(|template| template.height == 11);

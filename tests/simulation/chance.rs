@@ -30,7 +30,7 @@ impl Chance {
         u32::try_from(self.next() >> 32).unwrap()
     }
 
-    /// Once in `every` times.
+    /// True once in `every` times.
     pub fn one_in(&mut self, every: u64) -> bool {
         self.below(every) == 0
     }

@@ -24,7 +24,7 @@ pub struct Rig {
     hashrate: f64,
     client: Client,
     conn: Option<Conn>,
-    /// Scores of connections that are over.
+    /// The counts of connections that are over.
     accepted: u64,
     refused: u64,
 }

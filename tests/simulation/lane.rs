@@ -35,7 +35,7 @@ pub enum Root {
     Parts { coinb1: Arc<[u8]>, coinb2: Arc<[u8]>, branches: Arc<[Hash256]> },
 }
 
-/// What a miner says that it has found.
+/// What a miner claims to have found.
 #[derive(Clone, Debug)]
 pub struct Claim {
     pub wire: Arc<str>,
@@ -44,7 +44,7 @@ pub struct Claim {
     pub nonce: u32,
     pub version: u32,
     pub hash: Hash256,
-    /// Something that no share may have.
+    /// Something that is invalid in any share.
     pub is_broken: bool,
 }
 
@@ -75,12 +75,12 @@ pub struct Lives {
 /// A miner: an SV1 connection or an SV2 channel.
 #[derive(Debug, Default)]
 pub struct Lane {
-    /// As the gateway remembers them: oldest first, 32 at the most.
+    /// As the gateway remembers them: oldest first, 32 at most.
     pub jobs: Vec<RigJob>,
     /// The part of the twelve bytes that the gateway gave.
     pub prefix: Vec<u8>,
     raised_at: Option<u64>,
-    /// Hashes that count as sent.
+    /// Hashes that count as already sent.
     counted: HashSet<[u8; 32]>,
     /// Sent, by number, and not judged yet.
     pub sent: HashMap<u32, Claim>,
@@ -157,7 +157,7 @@ impl Lane {
         let given = self.jobs.iter().rev().find(|job| job.wire == claim.wire);
         let job = given.and_then(|given| work.job(given.job).map(|job| (given, job)));
         let Some((given, job)) = job.filter(|_| !claim.is_broken) else {
-            let expected = Expected::Refused("broken, or of a job that is forgotten");
+            let expected = Expected::Refused("broken, or of a forgotten job");
             let due = Due { expected, block: None, is_pooled: false, is_new_block: false };
             self.due.insert(number, due);
             return;
@@ -189,7 +189,7 @@ impl Lane {
         let check = |holds: bool, why| if holds { Ok(()) } else { Err(why) };
         check(job.prevhash() == work.tip(), "on another tip")?;
         check(now - given.given_at <= lives.job, "too old")?;
-        check(!work.is_void(job), "of work that nobody pays")?;
+        check(!work.is_void(job), "of work that nobody pays for")?;
         check(claim.ntime >= job.template.mintime, "of a time too old")?;
         check(claim.ntime <= job.template.curtime.saturating_add(7200), "of a time too new")?;
         check(given.target.is_met_by(&claim.hash), "too easy")?;

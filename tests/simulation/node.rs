@@ -13,7 +13,7 @@ pub struct Node {
     height: u32,
     tip: Hash256,
     tips_made: u32,
-    /// What it was before, for a reorganisation that goes back.
+    /// The previous tips, for a reorganisation that goes back.
     former: Option<(u32, Hash256)>,
     nbits: Nbits,
     /// How wrong its clock is, in seconds.
@@ -27,7 +27,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// `hardness`: one hash in 2^`hardness` or so is a block.
+    /// `hardness`: about one hash in 2^`hardness` is a block.
     pub fn new(hardness: u32) -> Self {
         let nbits = Nbits::new(0x2000_0000 | 0x00FF_FFFF >> (hardness + 1)).unwrap();
         Self {
@@ -51,7 +51,7 @@ impl Node {
         self.move_to(new);
     }
 
-    /// Another block of the same height, or the block before last, is the tip.
+    /// Another block of the same height, or the block before last, becomes the tip.
     pub fn reorganise(&mut self, chance: &mut Chance) {
         let sibling = (self.height, self.new_hash());
         let back = self.former.filter(|_| chance.one_in(2));
@@ -129,7 +129,7 @@ impl Node {
         })
     }
 
-    /// Judges a block; true when it is a new tip.
+    /// Judges a block; true when it becomes the tip.
     pub fn submit(&mut self, block: &FoundBlock) -> bool {
         check_block(block);
         let is_new = self.brought.insert(block.hash.0);
@@ -155,7 +155,11 @@ fn check_block(block: &FoundBlock) {
     assert!(coinbase.input[0].script_sig.as_bytes().starts_with(height.as_bytes()));
     let paid: u64 = coinbase.output.iter().map(|output| output.value.to_sat()).sum();
     let fees = if job.is_empty() { job.template.fees } else { 0 };
-    assert_eq!(paid + fees, job.template.coinbase_value, "the coinbase pays all, and no more");
+    assert_eq!(
+        paid + fees,
+        job.template.coinbase_value,
+        "the coinbase pays everything, and no more"
+    );
 }
 
 fn transaction(byte: u8) -> TemplateTx {

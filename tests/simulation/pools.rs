@@ -1,5 +1,5 @@
-//! Pools: gatewayd's own devnet pool, which checks each share as strictly as the real one does, with
-//! faults; and the connection between it and the gateway.
+//! Pools: gatewayd's own devnet pool, which checks each share as strictly as the real one does,
+//! with faults; and the connection between it and the gateway.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub struct SimPool {
     pub ledger: Ledger,
     pub session: Option<PoolSession>,
     pub is_away: bool,
-    /// Everything that it has ever accepted, over its restarts.
+    /// Everything that it has ever accepted, across restarts.
     accepted_before: u64,
     pub has_forgotten: bool,
     /// The reasons for which it may refuse, given its faults and changes.
@@ -62,7 +62,7 @@ impl SimPool {
         self.session = Some(PoolSession::new(Arc::clone(&self.identity), seed, now, &self.control));
     }
 
-    /// What it accepted, all in all.
+    /// What it accepted in all.
     pub fn accepted(&self) -> u64 {
         self.accepted_before + self.ledger.stats().accepted
     }
@@ -94,7 +94,7 @@ impl SimPool {
             (Fault::Silence, "a pool falls silent"),
             (Fault::SilentShares, "a pool leaves shares unanswered"),
             (Fault::DisconnectOnShare, "a pool hangs up at a share"),
-            (Fault::RejectShares, "a pool refuses all shares"),
+            (Fault::RejectShares, "a pool rejects all shares"),
             (Fault::Tentative, "a pool accepts shares tentatively"),
             (Fault::RefuseConnections, "a pool refuses connections"),
             (Fault::BadMac, "a pool's frames are forged"),

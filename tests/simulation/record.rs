@@ -76,18 +76,18 @@ impl Promise {
                  never changes (each publication)"
             }
             Self::Splits => {
-                "no split is used for another tip or value, and no open door gives work that nobody \
-                 pays (each publication)"
+                "no split is used for another tip or value, and open admission never gives \
+                 work that nobody pays for (each publication)"
             }
             Self::Pool => {
-                "a strict pool refuses nothing but for faults of its own, and no spot check fails \
-                 (each message to it)"
+                "a strict pool rejects nothing except through faults of its own, and no spot check \
+                 fails (each message to it)"
             }
             Self::Bounds => "jobs alive, shares held and awaited stay bounded (each 64th step)",
             Self::Deadlines => "every deadline passes (each deadline)",
             Self::Honest => "no honest miner is sent away (each close)",
             Self::Calm => {
-                "when mishaps end, the door is open, all miners are served and the pool has its \
+                "when mishaps end, admission is open, all miners are served and the pool has its \
                  shares (end of each run)"
             }
         }

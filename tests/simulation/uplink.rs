@@ -19,7 +19,7 @@ pub struct Uplink {
     main: Option<Wire>,
     trial: Option<(Wire, Trial)>,
     leaving: Option<Wire>,
-    /// Which pool is tried or used.
+    /// The pool being tried or used.
     at: usize,
     out: Vec<u8>,
     news_due: bool,
@@ -129,7 +129,7 @@ impl World {
         self.flush();
     }
 
-    /// Shares on their way from a miner's connection, of this run or of one that is over.
+    /// Shares on their way from a miner's connection, from this run or an earlier one.
     pub fn on_batch(&mut self, run: u64, shares: Vec<Share>) {
         if run != self.uplink.run {
             return;

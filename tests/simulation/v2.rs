@@ -121,9 +121,9 @@ impl V2 {
         self.seal(&frame)
     }
 
-    /// Leaves a channel, or asks for another difficulty.
+    /// Closes a channel, or asks for another difficulty.
     ///
-    /// The frame, and the channel that it closes.
+    /// Returns the frame, and the channel that it closes.
     pub fn fidget(&mut self, chance: &mut Chance) -> Option<(Vec<u8>, Option<u32>)> {
         let ids = self.ids();
         let channel_id = *ids.get(chance.index(ids.len().max(1)))?;
@@ -289,7 +289,7 @@ impl V2 {
 
     fn on_job(&mut self, job: &NewMiningJob, scene: Scene<'_>) {
         let NewMiningJob { channel_id, job_id: id, min_ntime, version, merkle_root } = *job;
-        // It may be of a channel that has just been closed.
+        // It may be for a channel that has just been closed.
         let Some(channel) = self.channels.get_mut(&channel_id) else { return };
         channel.take(Told { id, version, root: Root::Given(merkle_root) }, min_ntime, scene);
     }

@@ -333,7 +333,7 @@ impl World {
         self.publish(work);
     }
 
-    /// Brings new work to everybody, if there is any.
+    /// Hands new work to everybody, if there is any.
     pub fn publish(&mut self, work: Option<Work>) {
         if let Some(job) = self.assembler.take_proposal() {
             let wait = self.chance.below(3000);
@@ -386,7 +386,7 @@ impl World {
             // The pool may have gone this instant: then the next work follows.
             let terms = job.payout.pooled.as_ref();
             let is_void = terms.is_some_and(|terms| terms.series <= work.void_series);
-            assert!(!is_void, "work that nobody pays");
+            assert!(!is_void, "work that nobody pays for");
         }
     }
 
@@ -484,6 +484,6 @@ pub fn gateway_keys() -> Identity {
     Identity::from_secrets(&[55; 32], [66; 32])
 }
 
-/// Longer than any patience: a miner's, a pool's, a template's.
+/// Longer than any timeout: a miner's, a pool's, a template's.
 const CALM: Duration = Duration::from_secs(40 * 60);
 pub const UNIX_START: u32 = 1_700_000_000;

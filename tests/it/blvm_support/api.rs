@@ -33,7 +33,7 @@ pub struct FakeApi {
     pub tips: Arc<AtomicUsize>,
     /// Requests in neither layout.
     pub nonsense: Arc<AtomicUsize>,
-    /// The connection that is served.
+    /// The connection being served.
     stream: Arc<Mutex<Option<UnixStream>>>,
 }
 
@@ -75,7 +75,7 @@ impl FakeApi {
         change(&mut self.script.lock().unwrap());
     }
 
-    /// Sends a frame unasked.
+    /// Sends an unsolicited frame.
     pub fn send(&self, message: &[u8]) {
         let stream = self.stream.lock().unwrap();
         write_frame(stream.as_ref().unwrap(), message).unwrap();

@@ -1,4 +1,5 @@
-//! A stand-in for blvm-node, with its dialect and its faults: JSON-RPC, and the NodeAPI on a socket.
+//! A stand-in for blvm-node, with its dialect and its faults: JSON-RPC, and the NodeAPI on a
+//! socket.
 
 pub mod api;
 
@@ -34,13 +35,13 @@ pub struct Script {
     pub transactions: Vec<(String, String, String)>,
     /// What `submitblock` answers: null, or error -32602 with this message.
     pub refusal: Option<&'static str>,
-    /// A block that is accepted becomes the tip.
+    /// An accepted block becomes the tip.
     pub connects: bool,
     /// A block that it stored for the next height and then failed to connect.
     pub stranded: Option<Hash256>,
-    /// Hangs up instead of answering these.
+    /// Hangs up instead of answering these methods.
     pub hangs_up_on: &'static str,
-    /// Takes the height for its templates from before the tip.
+    /// Takes the height of its templates from before the tip.
     pub lags_in_height: bool,
     /// Each answer takes this long.
     pub delay: Duration,
@@ -194,7 +195,7 @@ fn write_answer(mut stream: &TcpStream, status: u16, answer: &str) -> std::io::R
     stream.write_all((head + answer).as_bytes())
 }
 
-/// Until there is another tip, or as many seconds as it says.
+/// Until there is another tip, or for as many seconds as the request says.
 fn wait(script: &Mutex<Script>, params: &str) {
     let seconds: u32 = params.trim_matches(['[', ']', '}']).parse().unwrap();
     let tip = script.lock().unwrap().tip;

@@ -27,7 +27,7 @@ use tempfile::TempDir;
 
 use super::eventually;
 
-/// A node process with its data directory and ports, which outlive restarts.
+/// A node process with its data directory and ports, which survive restarts.
 pub struct Bitcoind {
     program: PathBuf,
     network: Network,
@@ -46,13 +46,14 @@ impl Bitcoind {
         Self::start_with(Network::Regtest, &[])
     }
 
-    /// Starts a node on a signet of its own, whose challenge anyone meets: a block costs some
-    /// five million hashes.
+    /// Starts a node on a signet of its own, whose challenge anyone can satisfy: a block costs
+    /// about five million hashes.
     pub fn signet() -> Self {
         Self::start_with(Network::Signet, &[])
     }
 
-    /// Starts a node with more arguments, such as `-rpcuser=a`, `-rpcpassword=b`, `-blocknotify=…`.
+    /// Starts a node with additional arguments, such as `-rpcuser=a`, `-rpcpassword=b`,
+    /// `-blocknotify=…`.
     pub fn start_with(network: Network, extra_args: &[&str]) -> Self {
         let mut node = Self::prepare(network, extra_args);
         node.start();
@@ -85,7 +86,7 @@ impl Bitcoind {
 
     /// Starts the node without waiting for it.
     pub fn spawn(&mut self) {
-        assert!(self.child.is_none(), "bitcoind runs already");
+        assert!(self.child.is_none(), "bitcoind is already running");
         let mut command = Command::new(&self.program);
         command
             .arg(format!("-datadir={}", self.dir.path().display()))
@@ -127,13 +128,13 @@ impl Bitcoind {
         self.child = None;
     }
 
-    /// Stops and starts, on the same directory and ports.
+    /// Stops and starts, with the same directory and ports.
     pub fn restart(&mut self) {
         self.stop();
         self.start();
     }
 
-    /// Switches to another network, on the same directory and ports.
+    /// Switches to another network, with the same directory and ports.
     pub fn move_to(&mut self, network: Network) {
         self.stop();
         self.network = network;
@@ -148,7 +149,7 @@ impl Bitcoind {
         }
     }
 
-    /// Freezes the node: its ports stay open, and it says nothing until `thaw`.
+    /// Freezes the node: its ports stay open, and it answers nothing until `thaw`.
     pub fn freeze(&self) {
         self.signal("STOP");
     }
@@ -157,7 +158,7 @@ impl Bitcoind {
         self.signal("CONT");
     }
 
-    /// A new RPC client, which waits long enough for slow calls.
+    /// A new RPC client, with a timeout long enough for slow calls.
     pub fn rpc(&self) -> Client {
         self.try_rpc().unwrap()
     }
@@ -226,10 +227,11 @@ impl Bitcoind {
         self.rpc().get_best_block_hash().unwrap()
     }
 
-    /// Mines `count` blocks, whose coinbases anyone can spend.
+    /// Mines `count` blocks whose coinbases anyone can spend.
     pub fn generate(&self, count: u64) -> Vec<BlockHash> {
         let address = Address::from_script(&anyone_can_spend(), self.network).unwrap();
-        // The node gives up after a million hashes unless told otherwise; a signet block needs more.
+        // The node gives up after a million hashes unless told otherwise; a signet block needs
+        // more.
         let args = [count.into(), address.to_string().into(), HASHES_MAX.into()];
         self.rpc().call("generatetoaddress", &args).unwrap()
     }
@@ -299,7 +301,7 @@ impl Bitcoind {
         self.rpc().reconsider_block(hash).unwrap();
     }
 
-    /// The end of the node's own log, and what it said on standard error.
+    /// The end of the node's own log, and of its standard error.
     pub fn log_tail(&self) -> String {
         let log = fs::read_to_string(self.chain_dir().join("debug.log")).unwrap_or_default();
         let skipped = log.lines().count().saturating_sub(LOG_TAIL_LINES);
@@ -427,5 +429,5 @@ const FEE_SATS_MIN: u64 = 500;
 const LOG_TAIL_LINES: usize = 40;
 const PORT_FIRST: u16 = 12_000;
 const PORT_BLOCKS: u16 = 20;
-/// Two for each node of each test: nothing is handed out twice in a run.
+/// Two for each node of each test: none is handed out twice in a run.
 const PORTS_PER_BLOCK: u16 = 1_000;

@@ -63,7 +63,7 @@ impl BlvmNode {
                 let log = fs::read_to_string(dir.path().join("log")).unwrap_or_default();
                 panic!("blvm-node ended with {status}:\n{log}");
             }
-            // Asking whether it listens would cost a connection.
+            // Checking whether it listens would cost a connection.
             let log = fs::read_to_string(dir.path().join("log")).ok()?;
             log.contains("RPC server listening").then(|| fs::read_to_string(&cookie).ok())?
         });

@@ -22,7 +22,7 @@ pub struct Gateway {
     dir: Arc<TempDir>,
 }
 
-/// Lines of standard output and standard error, in the order of arrival.
+/// Lines of standard output and standard error, in the order in which they arrived.
 #[derive(Default)]
 struct Log {
     lines: Mutex<Vec<String>>,
@@ -39,7 +39,7 @@ impl Gateway {
         Self::run_in(dir)
     }
 
-    /// The binary, with none of the caller's environment that would change what it does.
+    /// The binary, without those parts of the caller's environment that would change what it does.
     pub fn command() -> Command {
         let mut command = Command::new(option_env!("CARGO_BIN_EXE_gatewayd").unwrap_or("gatewayd"));
         for (name, _) in env::vars_os() {
@@ -133,7 +133,7 @@ impl Gateway {
 
     /// Ends the gateway as a power cut would.
     pub fn kill9(&mut self) {
-        // An error means that it has exited already.
+        // An error means that it has already exited.
         let _ = self.child.kill();
         self.child.wait().unwrap();
     }
@@ -190,7 +190,7 @@ impl Log {
     }
 }
 
-/// The value of `name=value` in a log line, without quotation marks.
+/// The value of `name=value` in a log line, without quotes.
 fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {
     line.split_whitespace().find_map(|word| {
         let (key, value) = word.split_once('=')?;

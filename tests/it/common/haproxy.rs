@@ -13,7 +13,7 @@ use super::{eventually, http::get};
 /// One entry: where it listens, what it is in front of, and the HAProxy options that say how.
 pub struct ProxyEntry<'a> {
     pub to: SocketAddr,
-    /// Of `server`, like `send-proxy-v2 check inter 100ms`.
+    /// Options of `server`, like `send-proxy-v2 check inter 100ms`.
     pub server: &'a str,
 }
 

@@ -39,7 +39,7 @@ pub fn get(addr: SocketAddr, path: &str) -> Answer {
     ask(addr, "GET", path, &[], None)
 }
 
-/// Asks once, on a connection of its own.
+/// Sends one request, on a connection of its own.
 #[track_caller]
 pub fn ask(
     addr: SocketAddr,
@@ -62,7 +62,7 @@ pub fn ask(
     Answer { status, headers, body }
 }
 
-/// Asks for server-sent events: reads them one at a time.
+/// Requests server-sent events: reads them one at a time.
 pub struct Events {
     socket: BufReader<TcpStream>,
     pending: String,

@@ -26,7 +26,7 @@ fn check(api: &Value, schema: &Value, value: &Value, at: &str, complaints: &mut 
             none.is_empty()
         };
         if choices.iter().filter(fits).count() != 1 {
-            complaints.push(format!("{at}: {value} fits not just one of {choices:?}"));
+            complaints.push(format!("{at}: {value} does not match exactly one of {choices:?}"));
         }
         return;
     }
@@ -42,7 +42,7 @@ fn check(api: &Value, schema: &Value, value: &Value, at: &str, complaints: &mut 
         _ => return,
     };
     if !types.iter().any(|kind| is_a(kind, value)) {
-        complaints.push(format!("{at}: {value} is no {types:?}"));
+        complaints.push(format!("{at}: {value} is not of type {types:?}"));
     }
     if let Some(items) = value.as_array() {
         for (n, item) in items.iter().enumerate() {
@@ -57,7 +57,7 @@ fn check(api: &Value, schema: &Value, value: &Value, at: &str, complaints: &mut 
             match (property.is_null(), other.is_null()) {
                 (false, _) => check(api, property, field, &below, complaints),
                 (true, false) => check(api, other, field, &below, complaints),
-                // An object of anything.
+                // An object with any members.
                 (true, true) if schema["properties"].is_null() => {}
                 (true, true) => complaints.push(format!("{below} is not described")),
             }

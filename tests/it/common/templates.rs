@@ -1,4 +1,4 @@
-//! The source of templates over real nodes, without the rest of the gateway.
+//! The source of templates from real nodes, without the rest of the gateway.
 
 use std::{
     sync::{Arc, Mutex},
@@ -59,7 +59,7 @@ impl RunningTemplates {
 impl Drop for RunningTemplates {
     fn drop(&mut self) {
         self.token.cancel();
-        // Nothing is waited for.
+        // Without waiting for anything.
         let runtime = std::mem::replace(&mut self.runtime, Runtime::new().unwrap());
         runtime.shutdown_background();
     }

@@ -29,7 +29,7 @@ use crate::common::{
 const CA: &str = "/api/v1/stratum/ca.pem";
 const ENABLED: &str = "[stratum.tls]\nenabled = true\n";
 
-/// Trusts this authority and nobody else.
+/// Trusts this authority and no other.
 fn trusting(pem: &str) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).unwrap();
@@ -157,7 +157,7 @@ async fn miners_mine_over_tls_next_to_others_and_through_haproxy() {
     }
 }
 
-/// What mbedTLS of ESP-IDF offers, as a Bitaxe has it: it sends even an address as the server's name.
+/// What ESP-IDF's mbedTLS offers, as on a Bitaxe: it sends even an address as the server's name.
 const ESP: [&str; 3] = [
     "-tls1_2 -cipher ECDHE-ECDSA-AES128-GCM-SHA256 -groups P-256 -sigalgs ECDSA+SHA256:RSA+SHA256 \
      -servername 127.0.0.1 -verify_ip 127.0.0.1",
@@ -167,7 +167,7 @@ const ESP: [&str; 3] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn openssl_gets_in_with_what_a_bitaxe_offers() {
+async fn openssl_connects_with_what_a_bitaxe_offers() {
     let node = node().await;
     let dir = tempfile::tempdir().unwrap();
     let gateway = Gateway::start(&toml(&node, ENABLED));
@@ -293,7 +293,7 @@ async fn the_log_says_why_a_client_cannot_use_tls() {
     let line = gateway.wait_for_line("/none.crt", SOON);
     assert!(line.contains("stratum.tls.certificate_file) cannot be read"), "{line}");
 
-    // Switched on while it runs, for whoever knows the authority.
+    // Switched on while it runs, for clients that trust the authority.
     change(ENABLED);
     let ca = eventually("the authority", SOON, || Some(get(api, CA)).filter(|it| it.status == 200));
     assert!(answer(&mut connect(door, "localhost", &stranger), SUBSCRIBE).is_err());
