@@ -13,7 +13,7 @@ pub struct Node {
     height: u32,
     tip: Hash256,
     tips_made: u32,
-    /// The previous tips, for a reorganisation that goes back.
+    /// The previous tip, for a reorganisation that goes back.
     former: Option<(u32, Hash256)>,
     nbits: Nbits,
     /// How wrong its clock is, in seconds.
