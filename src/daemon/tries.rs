@@ -64,7 +64,7 @@ async fn try_node(config: &Config, at: usize, node: &NodeConfig) -> Tried {
         return own("rpc_url", told(fork));
     }
     if !config.fits_network(network) {
-        let why = format!("is on \"{network}\", mining.address is of another network");
+        let why = format!("is on \"{network}\", but mining.address belongs to another network");
         return tried("mining.address", Err(why));
     }
     match trouble {

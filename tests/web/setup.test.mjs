@@ -84,7 +84,7 @@ async function saidAt(page, key, text) {
 
 async function enterCode(page, code) {
   await field(page, "Set-up code").fill(code);
-  await page.getByRole("button", { name: "Go on" }).click();
+  await page.getByRole("button", { name: "Continue" }).click();
   await field(page, "Your Bitcoin address").waitFor();
 }
 
@@ -98,8 +98,8 @@ test("every mistake of a first start is said where it is made, and locks nobody 
   const page = await open(browser, gateway.url, { allowed });
   await page.getByText("Welcome to gatewayd").waitFor();
   await field(page, "Set-up code").fill("0000-0000");
-  await page.getByRole("button", { name: "Go on" }).click();
-  await page.getByText("That is not the code").waitFor();
+  await page.getByRole("button", { name: "Continue" }).click();
+  await page.getByText("Wrong code.").waitFor();
   await enterCode(page, gateway.code.toLowerCase().replace("-", " "));
 
   // An address with a letter that is wrong, and one of another network.
@@ -134,7 +134,7 @@ test("every mistake of a first start is said where it is made, and locks nobody 
   await picture(page, "setup-password-1280-light");
   await field(page, "Password").fill(LOGIN.password);
   await save(page).click();
-  await saidAt(page, "address", 'is on "regtest", mining.address is of another network');
+  await saidAt(page, "address", 'is on "regtest", but mining.address belongs to another network');
   await address.fill(` bitcoin:${REGTEST}?amount=1 `);
   await page.getByText("Cookie file", { exact: true }).click();
   await field(page, "Path of the cookie file").fill("/nowhere/.cookie");

@@ -65,7 +65,7 @@ test("a gateway that goes away is seen, and seen to come back", () =>
     const port = Number(new URL(mock.url).port);
     await mock.stop();
     await page.getByText("No connection to the gateway.").waitFor({ timeout: 15_000 });
-    await page.getByText(/What you see is \d+ s old/).waitFor();
+    await page.getByText(/The figures shown are \d+ s old/).waitFor();
     assert.ok(
       (await page.locator(".hero-number").textContent()).length > 0,
       "the old figures stay",
@@ -131,7 +131,7 @@ test("whose session has ended signs in again, and goes on", () =>
     mock.world.sessions.clear(); // as a restart does
     mock.world.requests.length = 0;
     await page.getByRole("button", { name: "Save and apply" }).click();
-    await page.getByText("You are signed out").waitFor();
+    await page.getByText("You have been signed out").waitFor();
     await page.getByText("What you wrote is kept.").waitFor();
     await settled(page);
     const asked = mock.world.requests.filter((path) => path === "/api/v1/config");
@@ -145,7 +145,7 @@ test("whose session has ended signs in again, and goes on", () =>
     mock.world.sessions.clear();
     await page.getByRole("button", { name: "Sign out" }).click();
     await password.waitFor();
-    assert.equal(await page.getByText("You are signed out").count(), 0);
+    assert.equal(await page.getByText("You have been signed out").count(), 0);
     await page.done();
   }));
 
@@ -284,7 +284,7 @@ test("the first start shows what the file says, and leaves it", () => {
     // Another node must not get it.
     await page.getByLabel(/RPC address/).fill("http://10.0.0.6:8332");
     await save.click();
-    await page.getByText("the stored one is for another").waitFor();
+    await page.getByText("the stored one is for a different node or user").waitFor();
     await picture(page, "start-stored-1280-light");
     await page.getByLabel(/RPC address/).fill(node.rpc_url);
     await save.click();

@@ -421,7 +421,7 @@ class FirstStart {
 const SAVE = "Save and start";
 const UNFINISHED =
   "These settings have brought no work for miners yet. Correct what is wrong, and save again.";
-const FIRST = "Answer three questions and mining can begin. Everything else has a sensible default.";
+const FIRST = "Answer these questions and mining can begin. Everything else has a sensible default.";
 const CODE = {
   label: "Set-up code",
   why:
