@@ -132,7 +132,7 @@ test("whose session has ended signs in again, and goes on", () =>
     mock.world.requests.length = 0;
     await page.getByRole("button", { name: "Save and apply" }).click();
     await page.getByText("You have been signed out").waitFor();
-    await page.getByText("What you wrote is kept.").waitFor();
+    await page.getByText("Your changes are kept.").waitFor();
     await settled(page);
     const asked = mock.world.requests.filter((path) => path === "/api/v1/config");
     assert.equal(asked.length, 1, "it asks once");
