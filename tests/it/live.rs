@@ -436,21 +436,21 @@ async fn a_first_start_gives_the_nodes_login_to_nobody() {
     };
     let thief = "http://192.0.2.7:8332";
     for (theft, advice) in [
-        (json!({ "node.0.rpc_url": thief }), "enter the password anew"),
+        (json!({ "node.0.rpc_url": thief }), "enter the password again"),
         // There are others on this machine too.
-        (json!({ "node.0.rpc_url": "http://127.0.0.1:1" }), "enter the password anew"),
+        (json!({ "node.0.rpc_url": "http://127.0.0.1:1" }), "enter the password again"),
         (
             json!({ "node.0.rpc_url": thief, "node.0.rpc_password": "<secret>" }),
-            "enter the password anew",
+            "enter the password again",
         ),
         (
             json!({ "node.0": { "rpc_url": thief, "rpc_user": "x", "rpc_password": "<secret>" } }),
-            "enter the password anew",
+            "enter the password again",
         ),
         (json!({ "node.1.rpc_url": thief }), "node.1: as long as no admin password is set"),
         (
             json!({ "node.1.rpc_url": thief, "node.1.rpc_cookie_file": "/etc/passwd" }),
-            "a cookie file is only for a node on this machine",
+            "a cookie file may only be used for a node on this machine",
         ),
         (
             json!({
@@ -458,7 +458,7 @@ async fn a_first_start_gives_the_nodes_login_to_nobody() {
                 "node.0.rpc_user": null,
                 "node.0.rpc_password": null,
             }),
-            "a cookie file is only for a node on this machine",
+            "a cookie file may only be used for a node on this machine",
         ),
     ] {
         let answer = put(&theft);
