@@ -51,7 +51,7 @@ impl ApiError {
 
     /// Settings that are understood, and name what does not work.
     pub(super) fn try_failed(problems: Vec<String>) -> Self {
-        let message = "This was tried, and does not work; nothing was changed.";
+        let message = "This was tried and does not work. Nothing was changed.";
         Self { problems, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "try-failed", message) }
     }
 

@@ -358,7 +358,7 @@ function changeFile(world, { text, changes, revision, check_only: isCheck, try_c
     return failure(
       422,
       "try-failed",
-      "This was tried, and does not work; nothing was changed.",
+      "This was tried and does not work. Nothing was changed.",
       world.fails,
     );
   const isListen = /listen/.test(text ?? "");

@@ -136,7 +136,7 @@ function drawUnfinished(status) {
   const isOpen = Boolean(session()?.setup_open || session()?.admin_enabled);
   show(unfinished, isOpen && Boolean(status?.setup_unfinished) && shown.page !== "start");
   if (unfinished.firstChild) return;
-  const text = "Nothing has been mined by these settings yet. ";
+  const text = "These settings have given miners no work yet. ";
   unfinished.append(
     h(
       "p",

@@ -113,7 +113,7 @@ const PASSWORD = [
       {
         value: "set",
         title: "Set an admin password",
-        hint: "Looking needs none. Settings, and disconnecting miners, do.",
+        hint: "Viewing needs no password. Changing settings and disconnecting miners does.",
         fields: [
           {
             key: "admin_password",
@@ -420,7 +420,7 @@ class FirstStart {
 
 const SAVE = "Save and start";
 const UNFINISHED =
-  "These settings have brought no work for miners yet. Correct what is wrong, and save again.";
+  "These settings have given miners no work yet. Correct what is wrong and save again.";
 const FIRST = "Answer these questions and mining can begin. Everything else has a sensible default.";
 const CODE = {
   label: "Set-up code",
