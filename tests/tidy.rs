@@ -74,7 +74,7 @@ const FILE_LINES_MAX: usize = 500;
 /// so that it can neither start a log line nor control a terminal.
 const HEARS_STRANGERS: &[&str] =
     &["api", "blocks", "datum", "listener", "net", "node", "stratum", "sv1", "sv2", "template"];
-/// Ways to turn bytes into text, and text into a name, that leave everything in it.
+/// Ways to turn bytes into text, and text into a name, that keep everything in it.
 const RAW_TEXT: &[&str] =
     &["from_utf8_lossy", "utf8_chunks", "to_str_lossy", "String::from_utf8(", " Username("];
 /// Where that is done with text that is not a stranger's, or is made printable later.

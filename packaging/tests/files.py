@@ -44,7 +44,7 @@ def main():
 
 
 def docker_context(depfile):
-    """Whatever the binary is made of must be let into the build's context."""
+    """Whatever the binary is made of must be allowed into the build's context."""
     lines = (REPO / ".dockerignore").read_text().splitlines()
     let_in = [line[1:] for line in lines if line.startswith("!")]
     words = pathlib.Path(depfile).read_text().replace("\\ ", "\0").split()[1:]
@@ -68,7 +68,7 @@ def dockerfile():
     last = text[text.rindex("\nFROM ") :]
     check(re.search(r"^USER 1000:1000$", last, re.M), "the image does not run as 1000:1000")
     check(re.search(r'^HEALTHCHECK [^\n]*\\\n +CMD \["gatewayd",[^\n]*"healthcheck"\]$', last, re.M),
-          "the image is not asked by `gatewayd healthcheck`")
+          "the image's health is not checked by `gatewayd healthcheck`")
     check(re.search(r'^ENTRYPOINT \["gatewayd"', last, re.M), "signals would not reach gatewayd")
     check("RUN " not in last, "the last stage runs something: an emulated build would be slow")
     check("cargo build --locked --no-default-features " in text, "the image would carry a CPU miner")
@@ -139,7 +139,7 @@ def umbrel_app(binary, folder):
               "APP_BITCOIN_RPC_USER": "umbrel", "APP_BITCOIN_RPC_PASS": "x0_-=",
               "APP_BITCOIN_ZMQ_HASHBLOCK_PORT": "28334", "APP_DATA_DIR": "/data"}
     env = expand(service["environment"], values)
-    # Its owner gives the address on the first page.
+    # The owner enters the address on the first page.
     understood(binary, "Umbrel's compose file", {**env, "GATEWAYD_MINING__ADDRESS": ADDRESS})
 
 
@@ -176,7 +176,7 @@ def understood(binary, what, environment, pools=0):
     with tempfile.TemporaryDirectory() as folder:
         environment = dict(environment, GATEWAYD_LEDGER__DATA_DIR=folder,
                            GATEWAYD_STRATUM__LISTEN='["127.0.0.1:0"]')
-        # No packet leaves this machine for a test.
+        # No test sends a packet beyond this machine.
         for name in ["GATEWAYD_NODE", "GATEWAYD_POOL"]:
             if name in environment:
                 environment[name] = re.sub(r'(host=|http://|tcp://)("?)[^":,]+', r"\1\g<2>127.0.0.1",

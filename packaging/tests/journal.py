@@ -32,7 +32,7 @@ format = "journald"
 
 def main():
     if SOCKET.exists():
-        print("packaging: this machine has a journal, so ours is not tried")
+        print("packaging: this machine has a journal, so ours is not tested")
         return
     with tempfile.TemporaryDirectory() as folder:
         config = pathlib.Path(folder) / "gatewayd.toml"

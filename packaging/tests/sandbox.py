@@ -43,7 +43,7 @@ def main():
 
 
 class Unit:
-    """The settings of a service unit, the last of each, or all where they add up."""
+    """The settings of a service unit, the last of each, or all where they accumulate."""
 
     def __init__(self, path):
         lines = pathlib.Path(path).read_text().splitlines()
@@ -79,7 +79,7 @@ def run_unit(unit):
             writable.append(folder)
     writable += [path.removeprefix("-") for path in unit.all("ReadWritePaths")]
     with Outside() as outside:
-        # As its owner would: the address, the node, and for the test ports that are free.
+        # As its owner would set it: the address, the node, and for the test free ports.
         text = config.read_text()
         for old, new in outside.settings().items():
             assert re.search(old, text, re.M), f"{config} has no {old}"
@@ -115,7 +115,7 @@ def run_image(binary):
     command = json.loads(re.search(r"^ENTRYPOINT (.*)$", text, re.M).group(1))
     check = json.loads(re.search(r"^    CMD (\[.*healthcheck.*\])$", text, re.M).group(1))
     place = pathlib.Path(tempfile.mkdtemp(prefix="gatewayd-image-"))
-    # Others must get at it, wherever it was built.
+    # Other users must be able to reach it, wherever it was built.
     os.chmod(place, 0o755)
     binary = shutil.copy(binary, place / "gatewayd")
     data = place / "data"
@@ -135,7 +135,7 @@ def run_image(binary):
 
 
 class Outside:
-    """The devnet's node and miner, and an ear for notifications."""
+    """The devnet's node and miner, and a socket for notifications."""
 
     def __enter__(self):
         self.folder = tempfile.mkdtemp(prefix="gatewayd-outside-", dir="/run")
@@ -186,7 +186,7 @@ class Outside:
         }
 
     def hear(self, wanted, seconds=30):
-        """The notification that begins with `wanted`; others before it are forgotten."""
+        """The notification that begins with `wanted`; earlier ones are dropped."""
         heard = []
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -225,7 +225,7 @@ def exercise(plan, outside, stop_s, health=None):
         began = time.monotonic()
         os.kill(started.pid, signal.SIGTERM)
         outside.hear("STOPPING=1")
-        assert started.wait(stop_s) == 0, "it did not end well"
+        assert started.wait(stop_s) == 0, "it did not exit cleanly"
         print(f"packaging: ended within {time.monotonic() - began:.1f} s")
         for word in ["not permitted", "ermission denied", "Read-only", "panicked"]:
             assert word not in log(), f"its log says {word!r}"
@@ -241,7 +241,7 @@ def exercise(plan, outside, stop_s, health=None):
 
 
 def confined(pid, plan):
-    """The kernel's own word that the sandbox is one."""
+    """The kernel's own confirmation of the sandbox."""
     status = dict(line.split(":\t", 1) for line in open(f"/proc/{pid}/status") if ":\t" in line)
     assert "0" not in status["Uid"].split(), status["Uid"]
     assert int(status["CapBnd"], 16) == 0 and int(status["NoNewPrivs"]) == 1, status
@@ -251,7 +251,7 @@ def confined(pid, plan):
 
 
 def metrics(port):
-    """What dashboard and alerts ask for must be there."""
+    """Every metric that the dashboard and the alerts use must exist."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
         page = answer.read().decode()
     families = re.findall(r"^# TYPE (\w+) (\w+)$", page, re.M)
@@ -277,7 +277,7 @@ def inside(plan):
     user, group = plan["user"], plan["group"]
     uid = user if isinstance(user, int) else pwd.getpwnam(user).pw_uid
     gid = group if isinstance(group, int) else grp.getgrnam(group).gr_gid
-    # Where root may not raise limits, what there is has to do.
+    # Where root may not raise limits, the present ones have to do.
     most = min(plan["nofile"], resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 1024), most))
     rules = seccomp_filter(plan) if plan["calls"] else None
@@ -291,7 +291,7 @@ def inside(plan):
     os.umask(plan["umask"])
     assert libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
     if plan["mdwe"] and libc.prctl(PR_SET_MDWE, 1, 0, 0, 0) != 0:
-        print("no PR_SET_MDWE in this kernel: not tried", file=sys.stderr)
+        print("no PR_SET_MDWE in this kernel: not tested", file=sys.stderr)
     os.chdir("/")
     env = {"PATH": "/usr/bin:/bin", **plan["env"]}
     if rules:
@@ -357,7 +357,7 @@ def seccomp_filter(plan):
             rules.add_rule(seccomp.ALLOW, call)
         except (ValueError, OSError, RuntimeError):
             pass  # of another architecture
-    # As RestrictNamespaces= does: what is refused here, libc does with clone.
+    # As RestrictNamespaces= does: libc does with clone what is refused here.
     rules.add_rule(seccomp.ERRNO(38), "clone3")
     for family in plan["families"]:
         number = int(getattr(socket, family))

@@ -1,5 +1,5 @@
-//! The first start: without any file, with settings that do not work yet, with a first password. Nobody
-//! is locked out on the way, and nobody but its owner gets in.
+//! The first start: without any file, with settings that do not work yet, with a first password.
+//! Nobody is locked out on the way, and only the owner gets in.
 
 use std::{
     fs,
@@ -19,7 +19,7 @@ use crate::common::{
     http::{Answer, ask, get},
 };
 
-/// Regtest's; nobody has its key.
+/// A regtest address; nobody has its key.
 const ADDRESS: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
 const PASSWORD: &str = "correct horse battery";
 const SOON: Duration = Duration::from_secs(120);
@@ -28,7 +28,7 @@ async fn node() -> NodeHandle {
     Node::start(NodeOptions::default(), SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.unwrap()
 }
 
-/// As somebody starts it who has nothing but the program; ports are the test's.
+/// As started by somebody who has nothing but the program; the ports are the test's.
 fn bare(folder: &Path) -> Command {
     let mut command = Gateway::command();
     command
@@ -101,7 +101,7 @@ async fn a_start_without_any_file_is_set_up_and_a_named_file_has_to_be_there() {
     assert!(text.contains(ADDRESS), "{text}");
 }
 
-/// A wrong password of the node, saved all the same, over two starts.
+/// A wrong password for the node, saved all the same, across two starts.
 #[tokio::test(flavor = "multi_thread")]
 async fn set_up_stays_open_until_there_is_work_over_restarts_too() {
     let node = node().await;
@@ -123,14 +123,14 @@ async fn set_up_stays_open_until_there_is_work_over_restarts_too() {
     let (again, api) = (code_of(&gateway), gateway.addr("http"));
     assert_ne!(again, code);
     assert!(is_open(api) && is_unfinished(api));
-    assert_eq!(put(api, &code, &tried).status, 401, "the code of before");
+    assert_eq!(put(api, &code, &tried).status, 401, "the earlier code");
     good(&put(api, &again, &json!({ "changes": of(&node, node.password()) })));
     ready(api);
     assert!(!is_open(api) && !is_unfinished(api));
     assert_eq!(put(api, &again, &json!({ "changes": {} })).status, 403);
     drop(gateway);
 
-    // What has worked once stays closed, with or without its node.
+    // Once it has worked, set-up stays closed, with or without its node.
     drop(node);
     let gateway = Gateway::start_command(bare(folder.path()));
     let api = gateway.addr("http");
@@ -153,15 +153,15 @@ async fn set_up_gives_a_first_password_and_ends_with_it() {
         assert_eq!(answer.status, 422, "{}", answer.text());
         assert!(answer.text().contains("admin_password ") && answer.text().contains(why));
     }
-    // Where it is kept is not for whoever only has the code to say.
+    // Where it is kept is not shown to whoever only has the code.
     let elsewhere = json!({ "changes": { "api.admin_password_file": "/etc/passwd" } });
     assert_eq!(put(api, &code, &elsewhere).status, 422);
     assert!(is_open(api));
 
-    // With a node that does not work: the password goes on with it.
+    // With a node that does not work, set-up continues with the password.
     good(&put(api, &code, &with(PASSWORD, "wrong")));
     assert!(!is_open(api) && is_unfinished(api));
-    assert_eq!(put(api, &code, &json!({ "changes": {} })).status, 401, "the code is over");
+    assert_eq!(put(api, &code, &json!({ "changes": {} })).status, 401, "the code has expired");
     let file = folder.path().join("data/admin-password");
     let text = fs::read_to_string(&file).unwrap();
     assert!(text.starts_with("$argon2id$") && !text.contains(PASSWORD), "{text}");
@@ -169,7 +169,7 @@ async fn set_up_gives_a_first_password_and_ends_with_it() {
     good(&put(api, PASSWORD, &json!({ "changes": of(&node, node.password()) })));
     ready(api);
     assert!(!is_unfinished(api));
-    // A second one is no first one.
+    // A second password is not a first one.
     let answer = put(api, PASSWORD, &with("another password", node.password()));
     assert_eq!(answer.status, 422, "{}", answer.text());
     let lines = gateway.lines().join("\n");

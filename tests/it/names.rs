@@ -1,4 +1,4 @@
-//! Names of miners that no pool can pay: said at the login, once each, and refused where they are to be.
+//! Miners' names that no pool can pay: reported at login, once each, and rejected where configured.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::common::{eventually, gateway::Gateway, http::get};
 
-/// Regtest's; nobody has its key.
+/// A regtest address; nobody has its key.
 const ADDRESS: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
 const SOON: Duration = Duration::from_secs(120);
 
@@ -43,7 +43,7 @@ fn start(node: &NodeHandle, pool: Option<&PoolHandle>, pooling: &str) -> Gateway
     ))
 }
 
-/// A miner that has logged in by this name, and what it was told.
+/// A miner that has logged in with this name, and what it was told.
 fn login(gateway: &Gateway, name: &str, is_early: bool) -> (TcpStream, Value) {
     let mut socket = TcpStream::connect(gateway.addr("stratum")).unwrap();
     socket.set_read_timeout(Some(SOON)).unwrap();
@@ -70,7 +70,7 @@ fn warned(gateway: &Gateway) -> Option<String> {
     found.map(|it| it["text"].as_str().unwrap().to_owned())
 }
 
-/// How often it was said, once it was.
+/// How often it was logged, once it was.
 #[track_caller]
 fn said_in_the_end(gateway: &Gateway, name: &str) -> usize {
     gateway.wait_for_line(&format!("mines as \"{name}\""), SOON);
@@ -101,7 +101,7 @@ async fn a_name_without_an_address_is_said_in_log_table_and_warnings_while_poole
         assert!(text.contains("\"garage\"") && text.contains("the pool can pay nobody"), "{text}");
     }
     assert_eq!(said_in_the_end(&gateway, "garage"), 1, "once, however often it comes back");
-    // Not for ever: whom nobody pays any more is said no longer.
+    // Not for ever: names that nobody uses any more are no longer reported.
     eventually("it is over", SOON, || warned(&gateway).is_none().then_some(()));
     // A forger writes no lines of his own.
     let (_socket, _) = login(&gateway, "x\nERROR \u{202e}forged", false);
@@ -158,7 +158,7 @@ async fn an_operator_may_refuse_names_without_an_address_in_both_protocols() {
         eventually("its shares count", SOON, || (good.stats().accepted > 0).then_some(()));
         good.stop().await;
     }
-    // Whoever ignores the refusal mines for nothing, as long as others mine for something.
+    // Whoever ignores the rejection mines for nothing, as long as others mine for something.
     let bad = mine(MinerProtocol::Sv1, "garage");
     let good = mine(MinerProtocol::Sv1, &format!("{ADDRESS}.rig"));
     eventually("its shares count", SOON, || (good.stats().accepted > 1).then_some(()));

@@ -1,5 +1,5 @@
-//! New settings are tried before they are written: each node and pool that changes, once, and not more
-//! often than a person needs.
+//! New settings are tried before they are written: each node and pool that changes, once, and no
+//! more often than a person needs.
 
 use std::{
     fs,
@@ -25,7 +25,7 @@ use crate::common::{
     http::{Answer, ask, get},
 };
 
-/// Regtest's; nobody has its key.
+/// A regtest address; nobody has its key.
 const ADDRESS: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
 const PASSWORD: &str = "correct horse battery";
 const SOON: Duration = Duration::from_secs(120);
@@ -137,7 +137,7 @@ async fn a_node_that_does_not_let_in_is_not_saved_and_the_problem_names_the_key(
     let tried = answer.json()["tried"].clone();
     assert_eq!(tried.as_array().unwrap().len(), 1, "only what changes: {tried}");
     assert!(tried[0].as_str().unwrap().ends_with("gives work, on \"regtest\""), "{tried}");
-    // Whoever wants it all the same says so, and scripts are asked nothing.
+    // Saving it all the same takes a flag, and scripts are not asked.
     let body = json!({ "changes": { "node.1.rpc_password": "wrong" } });
     assert_eq!(put_as(api, PASSWORD, &body).status, 200);
 }
@@ -165,7 +165,7 @@ async fn a_pool_with_another_key_is_not_saved_and_one_that_answers_is() {
     eventually("pooled", SOON, || (status()["mode"] == "pooled").then_some(()));
 }
 
-/// A stranger's port, and how often somebody came to it.
+/// A stranger's port, and how often it was connected to.
 fn counter() -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind(any()).unwrap();
     let (addr, count) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
@@ -200,16 +200,16 @@ async fn a_page_in_sixty_four_tabs_knocks_at_no_door_more_often_than_one() {
     let answers: Vec<_> = tabs.into_iter().map(|tab| tab.join().unwrap()).collect();
     let refused = answers.iter().filter(|answer| answer.status == 429);
     assert!(refused.clone().all(|answer| answer.header("retry-after").is_some()));
-    // Twelve at once, and one each five seconds of a slow machine.
+    // Twelve at once, and one every five seconds of a slow machine.
     assert!(refused.count() >= 32, "{:?}", answers.iter().map(|it| it.status).collect::<Vec<_>>());
     let knocks = count.load(Ordering::Relaxed);
     assert!(knocks <= one * 32, "{knocks} connections, {one} for one try");
-    // Settings that try nothing are saved meanwhile.
+    // Settings that need no try are saved meanwhile.
     let answer = put_as(api, PASSWORD, &json!({ "changes": { "mining.coinbase_tag": "x" } }));
     assert_eq!(answer.status, 200, "{}", answer.text());
 }
 
-/// Whoever only makes the first settings learns of nothing by tries, and sends nothing elsewhere.
+/// Whoever only makes the first settings learns nothing from tries, and sends nothing elsewhere.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_try_sends_the_stored_login_to_nobody() {
     let node = node().await;

@@ -191,7 +191,7 @@ const STORED = {
 };
 const OTHER = { host: "fd00::1", port: 99, public_key: "AB".repeat(64) };
 
-test("what the file says is answered, and not sent again", () => {
+test("what the file says counts as answered, and is not sent again", () => {
   const shown = (config) => ({ ...ANSWERS, ...answersIn(config), address: "bc1qme" });
   const text = '[[node]]\nrpc_user = "me"';
   const answers = shown({ values: STORED, text });
@@ -212,14 +212,14 @@ test("what the file says is answered, and not sent again", () => {
   });
 });
 
-test("with no file yet, nothing is answered", () => {
+test("without a file, nothing counts as answered", () => {
   const values = { ...STORED, node: [] };
   assert.deepEqual(answersIn({ values, text: "" }), {});
   assert.deepEqual(answersIn({ values, text: " # a note\n\n" }), {});
   assert.equal(answersIn({ values, text: "", from_environment: ["pool"] }).pool, "solo");
 });
 
-test("a stored password stays until its user, its node or it is another", () => {
+test("a stored password stays until it, its user or its node changes", () => {
   const answers = { ...ANSWERS, ...answersIn({ values: STORED }), address: "bc1qme" };
   for (const other of [{ rpc_url: "http://10.0.0.6:8332" }, { rpc_user: "you" }]) {
     const changed = { ...answers, ...other };
@@ -231,14 +231,14 @@ test("a stored password stays until its user, its node or it is another", () => 
   assert.deepEqual([cookie["node.0.rpc_user"], cookie["node.0.rpc_password"]], [null, null]);
 });
 
-test("solo takes the pools away, if there are any", () => {
+test("solo removes the pools, if there are any", () => {
   const answers = { ...ANSWERS, address: "bc1qme", pool: "solo" };
   assert.equal(changesOf(answers, { pool: [OTHER] }).pool, null);
   assert.ok(!("pool" in changesOf(answers, { pool: [] })));
   assert.doesNotMatch(tomlOf(answers), /\[\[pool\]\]\nhost/);
 });
 
-test("what is missing is named at its field", () => {
+test("what is missing is reported at its field", () => {
   assert.deepEqual(
     Object.keys(
       problemsOf({
@@ -264,7 +264,7 @@ cases("an address is read as wallets give it", bareAddress, [
   ["bitcoin://bc1qme#x", "bc1qme"],
 ]);
 
-test("a password is asked for twice, where there is none, and not by the way", () => {
+test("a password is asked for twice where there is none, and only then", () => {
   const answers = { ...ANSWERS, address: "bc1qme" };
   assert.deepEqual(problemsOf(answers, {}), {});
   assert.deepEqual(Object.keys(problemsOf(answers, {}, true)), ["admin_password"]);
@@ -274,7 +274,7 @@ test("a password is asked for twice, where there is none, and not by the way", (
   assert.deepEqual(problemsOf({ ...answers, password: "none" }, {}, true), {});
 });
 
-test("what the gateway says of a key is said at its field, if that is there", () => {
+test("what the gateway says about a key is shown at its field, if there is one", () => {
   const shown = new Set(["address", "rpc_password", "pool_host"]);
   const problems = [
     'mining.address "x" is not a bitcoin address: no',
@@ -292,7 +292,7 @@ test("what the gateway says of a key is said at its field, if that is there", ()
   assert.deepEqual(rest, problems.slice(3));
 });
 
-test("what the environment gives is fixed, and nothing of it is sent", () => {
+test("what the environment sets is fixed, and none of it is sent", () => {
   const fixed = fixedAnswers({ from_environment: ["node", "mining.address", "log.level"] });
   assert.equal(fixed.address, "GATEWAYD_MINING__ADDRESS");
   assert.equal(fixed.rpc_password, "GATEWAYD_NODE");

@@ -1,5 +1,5 @@
-// The node goes over to another network, under a running gatewayd and before it starts again: the
-// page alone sets it right. With a real bitcoind. Run by .ci/browser.
+// The node switches to another network, under a running gatewayd and before it starts again: the
+// page alone is enough to set it right. With a real bitcoind. Run by .ci/browser.
 
 import assert from "node:assert/strict";
 import { mkdirSync, writeFileSync } from "node:fs";
@@ -23,7 +23,7 @@ after(async () => {
   await stopAll();
 });
 
-// Starts a node on the port of the one before.
+// Starts a node on the previous one's port.
 async function node(port, ...network) {
   const own = join(folder, "node");
   mkdirSync(own, { recursive: true });
@@ -51,7 +51,7 @@ async function ended(child) {
 const gateway = () =>
   part("gatewayd", GATEWAYD, ["--config", join(folder, "gatewayd.toml"), "run"], "http");
 
-// What anybody does who is told: reads, signs in, enters another address, saves.
+// What anyone does who follows the page: reads, signs in, enters another address, saves.
 async function setRight(page, network, address) {
   await page.getByRole("heading", { name: "Which network?" }).waitFor({ timeout: 30_000 });
   await page.getByText(`is on the network "${network}"`).waitFor();
@@ -93,7 +93,7 @@ data_dir = "${folder}"
   );
   let bitcoind = await node(port, "-regtest");
   const { addr, child } = await gateway();
-  // What is cut while a gateway restarts is no fault.
+  // Connections cut while a gateway restarts are not a fault.
   const allowed = [/net::ERR/, /Failed to load resource/];
   const page = await open(browser, `http://${addr}`, { allowed });
   await page.getByRole("heading", { name: "Ready for miners" }).waitFor();

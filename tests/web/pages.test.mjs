@@ -1,4 +1,4 @@
-// The dashboard of a gateway that runs: `gatewayd demo`, started by .ci/browser. Without
+// The dashboard of a running gateway: `gatewayd demo`, started by .ci/browser. Without
 // GATEWAYD_URL, the mock's.
 
 import assert from "node:assert/strict";
@@ -135,10 +135,10 @@ test("miners are sorted and filtered", async () => {
   await page.done();
 });
 
-test("a miner's details open, stay open, and hold no button for strangers", async () => {
+test("a miner's details open, stay open, and have no button for strangers", async () => {
   const page = await open(browser, url, { path: "#/miners" });
   await settled(page);
-  // Rows change their order: this one, wherever it goes.
+  // Rows change their order: this one, wherever it moves.
   const toggle = await page
     .getByRole("button", { name: /^Details of/ })
     .first()
@@ -286,8 +286,8 @@ test("the chosen colours outlive a reload", async () => {
   await page.done();
 });
 
-// Last, since a gateway's first minute must be over before it is drawn.
-test("the chart has a line, of each of its times", async () => {
+// Last, since a gateway's first minute must be over before the line is drawn.
+test("the chart has a line for each of its periods", async () => {
   const page = await open(browser, url);
   await settled(page);
   const chart = page.getByRole("img", { name: /Hashrate over/ });

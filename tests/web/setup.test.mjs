@@ -1,4 +1,4 @@
-// The first start as somebody clumsy makes it, and settings that do not work: in a browser, with a real
+// The first start as made by somebody clumsy, and settings that do not work: in a browser, with a real
 // bitcoind, a pool and a miner. Every mistake is made on the way; the page alone gets out of it. Run by
 // .ci/browser.
 
@@ -14,7 +14,7 @@ const REGTEST = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
 const MAINNET = "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4";
 const LOGIN = { user: "box", password: "secret" };
 const PASSWORD = "correct horse battery";
-const SLOW = 60_000; // of a machine that compiles besides
+const SLOW = 60_000; // for a machine that is also compiling
 const allowed = [/net::ERR/, /Failed to load resource/];
 let browser;
 
@@ -77,7 +77,7 @@ async function firstStart(name) {
 const field = (page, label) => page.getByLabel(label, { exact: true });
 const save = (page) => page.getByRole("button", { name: "Save and start" });
 
-// What is said at a field.
+// What is shown at a field.
 async function saidAt(page, key, text) {
   await page.locator(`#${key}-error`, { hasText: text }).waitFor({ timeout: SLOW });
 }
@@ -88,7 +88,7 @@ async function enterCode(page, code) {
   await field(page, "Your Bitcoin address").waitFor();
 }
 
-test("every mistake of a first start is said where it is made, and locks nobody out", async () => {
+test("every mistake of a first start is shown where it is made, and locks nobody out", async () => {
   const [node, hashpool, gateway] = await Promise.all([
     bitcoind("first-node"),
     pool(),
@@ -102,7 +102,7 @@ test("every mistake of a first start is said where it is made, and locks nobody 
   await page.getByText("Wrong code.").waitFor();
   await enterCode(page, gateway.code.toLowerCase().replace("-", " "));
 
-  // An address with a letter that is wrong, and one of another network.
+  // An address with a wrong letter, and one of another network.
   const address = field(page, "Your Bitcoin address");
   await page.getByText("User and password", { exact: true }).click();
   await field(page, "User").fill(LOGIN.user);
@@ -143,10 +143,10 @@ test("every mistake of a first start is said where it is made, and locks nobody 
   assert.deepEqual(await faintTexts(page), []);
   assert.deepEqual(await nameless(page), []);
   await picture(page, "setup-cookie-1280-light");
-  // Nothing was written by all of this.
+  // None of this wrote anything.
   assert.throws(() => readFileSync(join(gateway.cwd, "gatewayd.toml")));
 
-  // Whoever insists is not locked out: a banner, and the settings, lead back.
+  // Insisting locks nobody out: a banner, and the settings, lead back.
   await page.getByRole("button", { name: "Save anyway" }).click();
   await page.getByText("Set-up is not finished.").waitFor({ timeout: SLOW });
   await picture(page, "setup-banner-1280-light");
@@ -156,7 +156,7 @@ test("every mistake of a first start is said where it is made, and locks nobody 
   await page.getByRole("heading", { name: "Finish the set-up" }).waitFor();
   await page.waitForFunction(() => document.querySelector("#address")?.value.startsWith("bcrt1"));
 
-  // The pool: one digit of its key, its port, a key that is cut.
+  // The pool: one digit of its key, its port, a truncated key.
   await page.getByText("User and password", { exact: true }).click();
   await field(page, "User").fill(LOGIN.user);
   await field(page, "Password").fill(LOGIN.password);
@@ -202,7 +202,7 @@ test("every mistake of a first start is said where it is made, and locks nobody 
   await page.done();
 });
 
-test("a restart in the middle of set-up goes on with it, on a phone, and without a password", async () => {
+test("set-up continues after a restart, on a phone, and without a password", async () => {
   const [node, gateway] = await Promise.all([bitcoind("again-node"), firstStart("again")]);
   const page = await open(browser, gateway.url, { size: PHONE, allowed });
   await enterCode(page, gateway.code);
@@ -293,7 +293,7 @@ data_dir = "${join(folder, "settings-data")}"
   await page.getByRole("button", { name: "Save and apply" }).click();
   await page.locator(".outcome").getByText("Saved.", { exact: false }).waitFor({ timeout: SLOW });
 
-  // Whoever wants it all the same.
+  // Saving it all the same.
   const saved = await editor.inputValue();
   await editor.fill(saved.replace(hashpool.key, hashpool.wrong));
   await page.getByRole("button", { name: "Save and apply" }).click();

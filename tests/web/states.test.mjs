@@ -1,5 +1,5 @@
 // States that a demo does not reach: thousands of miners, a first start, a gateway that goes away,
-// texts that would like to be code. Against the mock.
+// texts that try to be code. Against the mock.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -57,7 +57,7 @@ test("4,000 miners: one page of rows, sorted and searched at once", () =>
     await page.done();
   }));
 
-test("a gateway that goes away is seen, and seen to come back", () =>
+test("the page shows that a gateway goes away and comes back", () =>
   withMock({ miners: 3 }, async (mock) => {
     const page = await open(browser, mock.url, { allowed: CUT });
     await settled(page);
@@ -79,7 +79,7 @@ test("a gateway that goes away is seen, and seen to come back", () =>
     await again.stop();
   }));
 
-test("a found block is told on whichever page one is", () =>
+test("a found block is announced on every page", () =>
   withMock({ miners: 3 }, async (mock) => {
     const page = await open(browser, mock.url, { path: "#/network" });
     await settled(page);
@@ -97,7 +97,7 @@ test("a found block is told on whichever page one is", () =>
     await page.done();
   }));
 
-test("what was being written in the settings is there again", () =>
+test("unsaved text in the settings is restored", () =>
   withMock({ miners: 1 }, async (mock) => {
     const page = await open(browser, mock.url, { path: "#/settings" });
     await page.getByLabel("Admin password").fill("correct horse");
@@ -115,7 +115,7 @@ test("what was being written in the settings is there again", () =>
     await page.done();
   }));
 
-test("whose session has ended signs in again, and goes on", () =>
+test("after a session has ended, signing in again continues where it was", () =>
   withMock({ miners: 1 }, async (mock) => {
     const page = await open(browser, mock.url, { path: "#/settings", allowed: [/status of 401/] });
     const password = page.getByLabel("Admin password");
@@ -141,7 +141,7 @@ test("whose session has ended signs in again, and goes on", () =>
     assert.match(await editor.inputValue(), /# half a thought$/);
     await page.getByRole("button", { name: "Save and apply" }).click();
     await page.locator(".outcome").getByText("Saved.", { exact: false }).waitFor();
-    // Who leaves then leaves all the same.
+    // Leaving then works all the same.
     mock.world.sessions.clear();
     await page.getByRole("button", { name: "Sign out" }).click();
     await password.waitFor();
@@ -170,7 +170,7 @@ test("a reload and another tab stay signed in, a cookie alone does not", () =>
     await page.done();
   }));
 
-test("without events the page asks instead", () =>
+test("without events the page polls instead", () =>
   withMock({ miners: 3 }, async ({ url }) => {
     const page = await open(browser, `${url}`, { allowed: CUT, path: "#/login" });
     await page.route("**/api/v1/events", (route) => route.abort());
@@ -184,7 +184,7 @@ test("without events the page asks instead", () =>
     await page.done();
   }));
 
-test("one part's error leaves the others", () =>
+test("an error in one part leaves the others alone", () =>
   withMock({ miners: 3 }, async ({ url }) => {
     const page = await open(browser, url, { allowed: CUT, path: "#/login" });
     await page.route("**/api/v1/blocks", (route) =>
@@ -318,7 +318,7 @@ test("a node on another network is asked about as on the first start", () =>
     await page.done();
   }));
 
-test("shares that a pool never answered are told, where the gateway counts them", () =>
+test("shares that a pool never answered are shown where the gateway counts them", () =>
   withMock({ miners: 2 }, async (mock) => {
     const page = await open(browser, mock.url, { path: "#/network", allowed: CUT });
     await page.getByText("the pool never said what became of them").waitFor();
@@ -352,7 +352,7 @@ test("what the environment sets is shown as set, and not asked for", () =>
     await page.done();
   }));
 
-test("a miner whose name no pool can pay is said in the table and above", () =>
+test("a miner whose name no pool can pay is reported in the table and above it", () =>
   withMock({ miners: 2 }, async (mock) => {
     Object.assign(mock.world.miners[0], { unpayable_name: "garage", workers: [] });
     const page = await open(browser, mock.url, { path: "#/miners" });
@@ -381,7 +381,7 @@ test("what nobody saw is not saved", () =>
     await page.done();
   }));
 
-test("without a password it can be looked at, and says how to get one", () =>
+test("without a password the page can be viewed, and says how to set one", () =>
   withMock({ state: "read-only", miners: 2 }, async ({ url }) => {
     const page = await open(browser, url, { path: "#/settings" });
     await page.getByText("no admin password is set").waitFor();

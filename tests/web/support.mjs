@@ -91,7 +91,7 @@ export async function picture(page, name) {
   await page.screenshot({ path: join(artifacts, `${name}.png`), fullPage: true });
 }
 
-// Where text and the ground under it are too alike (WCAG AA), in the page as it is shown now.
+// Where text and its background are too alike (WCAG AA), in the page as it is shown now.
 export async function faintTexts(page) {
   return page.evaluate(() => {
     const channel = (value) =>
@@ -147,7 +147,7 @@ export async function faintTexts(page) {
   });
 }
 
-// Controls that say nothing to those who cannot see them, and ids that are there twice.
+// Controls that are silent to those who cannot see them, and duplicate ids.
 export async function nameless(page) {
   return page.evaluate(() => {
     const nameOf = (element) =>
