@@ -25,10 +25,10 @@ use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, error, info, warn};
 
-pub(crate) use self::api::Front;
+pub(crate) use self::api::ApiShared;
 pub use self::check::{check, parse_hashrate};
 use self::{
-    api::{Sights, facts, start_api},
+    api::{ApiInputs, facts, start_api},
     apply::{LiveParts, Views},
     history::{note_tips, start_ledger},
     parts::{Relay, listen_all, start_blocks, start_pool, start_work},
@@ -42,14 +42,14 @@ use crate::{
     blocks::{BlockSender, BlockStats},
     books::{Counters, Roster},
     clock::now,
-    config::{Config, Raw, SettingsFile, Trial},
+    config::{Config, Raw, SettingsFile, SettingsTrial},
     datum,
     ledger::Ledger,
     listener,
     logging::Logging,
     stratum,
     sv2::noise::{AuthorityPublicKey, Identity},
-    template::{self, Misfit, Templates},
+    template::{self, Templates, WrongNetwork},
     work::{FoundBlock, Work},
 };
 
@@ -98,7 +98,7 @@ pub struct Gateway {
     /// The key by which Stratum V2 miners may recognise this gateway.
     pub authority: AuthorityPublicKey,
     /// The dashboard, and what tells it of changes.
-    pub(crate) front: Front,
+    pub(crate) front: ApiShared,
     /// Who mines here.
     pub(crate) roster: Arc<Roster>,
     /// None while no pool is configured.
@@ -210,7 +210,7 @@ impl Gateway {
         let ledger = start_ledger(config, &roster, &counters, &blocks);
         note_tips(&templates, &counters, &stop, &tasks);
         let (work_sender, work) = watch::channel(None);
-        let sights = Sights {
+        let sights = ApiInputs {
             counters: Arc::clone(&counters),
             roster: Arc::clone(&roster),
             ledger: ledger.clone(),
@@ -292,7 +292,7 @@ impl Gateway {
         let view = self.counters.view();
         let stats = self.relay.pool.stats.view();
         if self.pool.borrow().is_some() || stats.received > 0 {
-            tell_shares(&stats, view.relay_dropped);
+            log_shares(&stats, view.relay_dropped);
         }
         info!(
             accepted = view.accepted,
@@ -330,7 +330,7 @@ fn serve_miners(
 }
 
 /// Every share that a miner saw accepted is in one of these.
-fn tell_shares(stats: &datum::PoolStatsView, dropped: u64) {
+fn log_shares(stats: &datum::PoolStatsView, dropped: u64) {
     info!(
         dropped,
         received = stats.received,
@@ -362,13 +362,13 @@ fn listener_config(
 }
 
 /// What only the running gateway can say about new settings.
-fn trial(nodes: Templates) -> Trial {
+fn trial(nodes: Templates) -> SettingsTrial {
     Box::new(move |new, running| try_settings(&nodes, new, running))
 }
 
 fn try_settings(nodes: &Templates, new: &Config, running: &Raw) -> Result<(), Vec<String>> {
     if new.written.mining.address != running.mining.address
-        && let Err(Misfit { node, network }) = nodes.try_config(&new.template)
+        && let Err(WrongNetwork { node, network }) = nodes.try_config(&new.template)
     {
         return Err(vec![format!(
             "mining.address does not belong to the network \"{network}\" that node {node} is on: \

@@ -17,7 +17,7 @@ use crate::config::Config;
 
 /// Why a gateway is not ready; each line is for its owner.
 #[derive(Debug, thiserror::Error)]
-pub enum Unwell {
+pub enum NotReady {
     #[error("not ready: {}", .0.join("\nnot ready: "))]
     NotReady(Vec<String>),
     #[error(
@@ -38,17 +38,17 @@ pub enum Unwell {
 }
 
 /// Says which address is ready. Port 0 does not tell where the gateway is, so it counts as none.
-pub fn healthcheck(config: &Config, limit: Duration) -> Result<String, Unwell> {
+pub fn healthcheck(config: &Config, limit: Duration) -> Result<String, NotReady> {
     let Some(api) = config.api.listen.filter(|addr| addr.port() != 0) else {
         return by_stratum(&config.stratum.listen, limit);
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(Unwell::Runtime)?.block_on(by_api(local(api), limit))
+    runtime.map_err(NotReady::Runtime)?.block_on(by_api(local(api), limit))
 }
 
 /// Whether a gatewayd answers there, ready or not.
 pub(crate) async fn is_gatewayd(api: SocketAddr, limit: Duration) -> bool {
-    matches!(by_api(local(api), limit).await, Ok(_) | Err(Unwell::NotReady(_)))
+    matches!(by_api(local(api), limit).await, Ok(_) | Err(NotReady::NotReady(_)))
 }
 
 /// The part of `/readyz` that matters here.
@@ -58,13 +58,13 @@ struct Readiness {
     reasons: Vec<String>,
 }
 
-async fn by_api(addr: SocketAddr, limit: Duration) -> Result<String, Unwell> {
+async fn by_api(addr: SocketAddr, limit: Duration) -> Result<String, NotReady> {
     let no_answer =
-        |why: &dyn Display| Unwell::NoAnswer { addr, key: "api.listen", why: why.to_string() };
+        |why: &dyn Display| NotReady::NoAnswer { addr, key: "api.listen", why: why.to_string() };
     let answer = tokio::time::timeout(limit, readyz(addr)).await;
     let answer = answer.map_err(|_| no_answer(&format_args!("no answer within {limit:?}")))?;
     let (status, body) = answer.map_err(|error| no_answer(&error))?;
-    let stranger = |why: &dyn Display| Unwell::Stranger { addr, why: why.to_string() };
+    let stranger = |why: &dyn Display| NotReady::Stranger { addr, why: why.to_string() };
     if status != StatusCode::OK && status != StatusCode::SERVICE_UNAVAILABLE {
         return Err(stranger(&format_args!("HTTP status {status}")));
     }
@@ -73,7 +73,7 @@ async fn by_api(addr: SocketAddr, limit: Duration) -> Result<String, Unwell> {
     if ready {
         Ok(format!("{addr} is ready: miners get work"))
     } else {
-        Err(Unwell::NotReady(reasons))
+        Err(NotReady::NotReady(reasons))
     }
 }
 
@@ -89,20 +89,20 @@ async fn readyz(addr: SocketAddr) -> Result<(StatusCode, bytes::Bytes), axum::Bo
 }
 
 /// Subscribes at the first of `listen` that answers and waits for a job.
-fn by_stratum(listen: &[SocketAddr], limit: Duration) -> Result<String, Unwell> {
-    let mut last = Unwell::NobodyToAsk;
+fn by_stratum(listen: &[SocketAddr], limit: Duration) -> Result<String, NotReady> {
+    let mut last = NotReady::NobodyToAsk;
     for addr in listen {
         let addr = local(*addr);
         let why = match TcpStream::connect_timeout(&addr, limit) {
             Err(error) => {
-                last = Unwell::NoAnswer { addr, key: "stratum.listen", why: error.to_string() };
+                last = NotReady::NoAnswer { addr, key: "stratum.listen", why: error.to_string() };
                 continue;
             }
             Ok(socket) => gets_work(socket, limit).map_err(|error| error.to_string()),
         };
         match why {
             Ok(()) => return Ok(format!("{addr} hands out work")),
-            Err(why) => last = Unwell::NoWork { addr, why },
+            Err(why) => last = NotReady::NoWork { addr, why },
         }
     }
     Err(last)

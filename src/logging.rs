@@ -88,12 +88,12 @@ pub fn init(log: &LogConfig) -> Result<Logging, LoggingError> {
         queue
     };
     let standard_error =
-        start(queue::spawn(Sink::StandardError, is_terminal, std::io::stderr(), tell_dropped)?);
+        start(queue::spawn(Sink::StandardError, is_terminal, std::io::stderr(), log_dropped)?);
     let (socket, no_journal) = match log.format {
         LogFormat::Journald => split(Socket::open()),
         LogFormat::Text | LogFormat::Json => (None, None),
     };
-    let journal = socket.map(|it| queue::spawn(Sink::Journal, false, it, tell_dropped));
+    let journal = socket.map(|it| queue::spawn(Sink::Journal, false, it, log_dropped));
     let journal = journal.transpose()?.map(&mut start).map(Journal);
     let (file, no_file) = split(log.file.as_ref().map_or(Ok(None), |path| {
         open(path, &standard_error).map(Some).map_err(|error| (path.display(), error))
@@ -123,11 +123,11 @@ pub fn init(log: &LogConfig) -> Result<Logging, LoggingError> {
 fn open(path: &Path, standard_error: &Queue) -> std::io::Result<(Queue, Flush)> {
     let other = standard_error.clone();
     let file = DailyFile::open(path, move |line| other.put(line.into_bytes()))?;
-    queue::spawn(Sink::File, false, file, tell_dropped)
+    queue::spawn(Sink::File, false, file, log_dropped)
 }
 
 /// Called on the thread of a sink that flows again.
-fn tell_dropped(sink: Sink, lines: u64) {
+fn log_dropped(sink: Sink, lines: u64) {
     let sink = sink.name();
     warn!(sink, lines, "log lines were dropped: nobody read them, or the disk was too slow");
 }

@@ -7,7 +7,7 @@ use std::{
 
 use gatewayd::{
     datum::{
-        BODY_MAX, HELLO_MAX, Header, HeaderKey, Identity, Inbox, Link, PoolStats, Relay,
+        BODY_MAX, FrameBuffer, FrameHeader, HELLO_MAX, HeaderKey, Identity, Link, PoolStats, Relay,
         RelayOptions, UsernameMode, Usernames, Visitor, check_coinbaser, command,
         message::{Hello, Response, ToGateway, ToPool},
     },
@@ -22,13 +22,13 @@ use crate::{
 
 /// Frames: scrambled headers, lying lengths, forged seals and signatures.
 pub fn datum_frames(data: &[u8]) {
-    let mut inbox = Inbox::new(HELLO_MAX);
+    let mut inbox = FrameBuffer::new(HELLO_MAX);
     let mut key = HeaderKey::HELLO.clone();
     for piece in pieces(data) {
         inbox.push(piece);
         while let Ok(Some((header, body))) = inbox.next(&mut key) {
             assert_eq!(header.len as usize, body.len());
-            assert_eq!(Header::decode(header.encode()), header);
+            assert_eq!(FrameHeader::decode(header.encode()), header);
             assert!(Visitor::read(&header, &body, &POOL).is_err(), "a signature that nobody made");
         }
     }
@@ -133,7 +133,7 @@ fn check(stats: &PoolStats) {
 
 /// The pool's answer to HELLO.
 fn welcome(out: &mut Vec<u8>, relay: &mut Relay) -> Option<Link> {
-    let mut inbox = Inbox::new(BODY_MAX);
+    let mut inbox = FrameBuffer::new(BODY_MAX);
     inbox.push(&std::mem::take(out));
     let (header, body) = inbox.next(&mut HeaderKey::HELLO.clone()).ok()??;
     let visitor = Visitor::read(&header, &body, &POOL).ok()?;

@@ -14,8 +14,8 @@ use super::{
     clock::moment,
     error::ApiError,
     extract::{
-        Admin, Body, Browser, COOKIE, HOST_COOKIE, Owner, Way, cookies, has_token, is_setup_open,
-        origin, session as session_of,
+        Admin, Body, Browser, COOKIE, CookiePath, HOST_COOKIE, Owner, cookies, has_token,
+        is_setup_open, origin, session as session_of,
     },
     peer::{Peer, guest, is_over_tls},
     shapes::{Done, ErrorBody, Login, Session, Settings, SettingsApplied, SettingsChange},
@@ -25,14 +25,14 @@ use super::{
 };
 use crate::config::{Applied, Change, Edit, SettingsError, SettingsView};
 
-type Shared = extract::State<Arc<State>>;
+type SharedState = extract::State<Arc<State>>;
 
 /// Whether this client may change things: with its cookie and its token.
 #[utoipa::path(
     get, path = "/api/v1/session", tag = "signing in", responses((status = 200, body = Session)),
 )]
 pub(super) async fn session(
-    extract::State(state): Shared,
+    extract::State(state): SharedState,
     peer: Peer,
     headers: HeaderMap,
 ) -> Json<Session> {
@@ -67,9 +67,9 @@ pub(super) async fn session(
     ),
 )]
 pub(super) async fn sign_in(
-    extract::State(state): Shared,
+    extract::State(state): SharedState,
     peer: Peer,
-    way: Way,
+    way: CookiePath,
     headers: HeaderMap,
     Body(login): Body<Login>,
 ) -> Result<Response, ApiError> {
@@ -107,7 +107,7 @@ pub(super) async fn sign_in(
     ),
 )]
 pub(super) async fn sign_out(
-    extract::State(state): Shared,
+    extract::State(state): SharedState,
     _: Browser,
     headers: HeaderMap,
 ) -> Response {
@@ -149,7 +149,7 @@ fn set_cookie(value: &str, path: &str, seconds: u64, headers: &HeaderMap) -> Hea
     ),
 )]
 pub(super) async fn disconnect(
-    extract::State(state): Shared,
+    extract::State(state): SharedState,
     _: Admin,
     Path(id): Path<String>,
 ) -> Result<Json<Done>, ApiError> {
@@ -176,7 +176,7 @@ pub(super) async fn disconnect(
         (status = 429, body = ErrorBody),
     ),
 )]
-pub(super) async fn notify(extract::State(state): Shared, _: Admin) -> Json<Done> {
+pub(super) async fn notify(extract::State(state): SharedState, _: Admin) -> Json<Done> {
     state.handles.templates.notify.notify();
     Json(Done { done: true, message: "Asking the nodes for a new block.".into() })
 }
@@ -195,7 +195,7 @@ pub(super) async fn notify(extract::State(state): Shared, _: Admin) -> Json<Done
     ),
 )]
 pub(super) async fn reload(
-    extract::State(state): Shared,
+    extract::State(state): SharedState,
     _: Admin,
 ) -> Result<Json<SettingsApplied>, ApiError> {
     Ok(Json(applied(state.handles.settings.reload().await?)))
@@ -214,7 +214,7 @@ pub(super) async fn reload(
     ),
 )]
 pub(super) async fn config(
-    extract::State(state): Shared,
+    extract::State(state): SharedState,
     _: Owner,
 ) -> Result<Json<Settings>, ApiError> {
     let view = state.handles.settings.read().await?;
@@ -238,7 +238,7 @@ pub(super) async fn config(
     ),
 )]
 pub(super) async fn set_config(
-    extract::State(state): Shared,
+    extract::State(state): SharedState,
     owner: Owner,
     Body(change): Body<SettingsChange>,
 ) -> Result<Json<SettingsApplied>, ApiError> {

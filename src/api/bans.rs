@@ -17,14 +17,14 @@ use super::{
 };
 use crate::work::{Cidr, networks::Network};
 
-type Shared = extract::State<Arc<State>>;
+type SharedState = extract::State<Arc<State>>;
 
 /// Addresses and networks that are banned for exceeding `[limits]` again and again, the latest
 /// first.
 #[utoipa::path(
     get, path = "/api/v1/bans", tag = "reading", responses((status = 200, body = Bans)),
 )]
-pub(super) async fn bans(extract::State(state): Shared) -> Json<Bans> {
+pub(super) async fn bans(extract::State(state): SharedState) -> Json<Bans> {
     Json(view::bans(&state.handles, &moment()))
 }
 
@@ -46,7 +46,7 @@ pub(super) async fn bans(extract::State(state): Shared) -> Json<Bans> {
     ),
 )]
 pub(super) async fn lift(
-    extract::State(state): Shared,
+    extract::State(state): SharedState,
     _: Admin,
     Path(address): Path<String>,
 ) -> Result<Json<Done>, ApiError> {

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::work::Allowance;
 
-type Shared = extract::State<Arc<State>>;
+type SharedState = extract::State<Arc<State>>;
 
 /// Reports a new block (`blocknotify=curl -s http://127.0.0.1:7152/NOTIFY`): the nodes are asked at
 /// once.
@@ -32,7 +32,7 @@ type Shared = extract::State<Arc<State>>;
     ),
 )]
 pub(super) async fn notify(
-    extract::State(state): Shared,
+    extract::State(state): SharedState,
     peer: Peer,
     headers: HeaderMap,
 ) -> Result<&'static str, ApiError> {
@@ -59,7 +59,7 @@ pub(super) async fn notify(
     ),
 )]
 pub(super) async fn notify_post(
-    state: Shared,
+    state: SharedState,
     peer: Peer,
     headers: HeaderMap,
 ) -> Result<&'static str, ApiError> {
@@ -91,7 +91,7 @@ struct WidgetItem {
     ),
 )]
 pub(super) async fn umbrel(
-    extract::State(state): Shared,
+    extract::State(state): SharedState,
     peer: Peer,
     headers: HeaderMap,
 ) -> Result<Json<Widget>, ApiError> {

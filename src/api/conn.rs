@@ -43,10 +43,10 @@ use super::{
     paced::Paced,
     peer::Peer,
     places::Places,
-    prefix::{self, Prefixed, Way},
+    prefix::{self, Prefixed, RequestPath},
     router,
     state::State,
-    stranger, task,
+    task, wrong_port,
 };
 use crate::books::oddities::ClientMistake;
 
@@ -118,7 +118,7 @@ async fn run(
                                                                    refused"
             ),
             Ok((socket, peer)) => {
-                let (seat, places) = (Arc::<Seat>::default(), Arc::clone(&places));
+                let (seat, places) = (Arc::<ConnectionPlace>::default(), Arc::clone(&places));
                 let (id, evicted) =
                     lock(&places).enter(network(peer.ip()), Arc::clone(&seat), |it| it.is_idle());
                 if let Some(evicted) = evicted {
@@ -169,19 +169,21 @@ async fn bind(listen: SocketAddr) -> TcpListener {
 /// A connection's place. When places run out, the address with the most loses one that is idle, so
 /// unfinished requests cannot keep others out.
 #[derive(Debug, Default)]
-struct Seat {
+struct ConnectionPlace {
     leave: CancellationToken,
     /// Whether a request is being answered.
     busy: AtomicBool,
 }
 
-impl Seat {
+impl ConnectionPlace {
     fn is_idle(&self) -> bool {
         !self.busy.load(Relaxed)
     }
 }
 
-fn lock(places: &Mutex<Places<Arc<Seat>>>) -> MutexGuard<'_, Places<Arc<Seat>>> {
+fn lock(
+    places: &Mutex<Places<Arc<ConnectionPlace>>>,
+) -> MutexGuard<'_, Places<Arc<ConnectionPlace>>> {
     // Nothing under the lock can leave it half done.
     places.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -221,9 +223,9 @@ async fn serve(mut socket: TcpStream, service: Front, stop: CancellationToken) {
 
 /// The protocol of a miner that connected here; none for everybody else.
 async fn miner(socket: &TcpStream) -> Option<&'static str> {
-    let mut first = [0; stranger::KEY_LEN];
+    let mut first = [0; wrong_port::KEY_LEN];
     let len = socket.peek(&mut first).await.ok()?;
-    stranger::tell(first.get(..len)?)
+    wrong_port::protocol_of(first.get(..len)?)
 }
 
 /// Tells a miner and its owner where to connect instead.
@@ -231,7 +233,7 @@ async fn send_on(socket: &mut TcpStream, peer: SocketAddr, protocol: &'static st
     let port = state.handles.facts.stratum.first().map(SocketAddr::port);
     let oddity = ClientMistake::MinerAtDashboard { protocol, port };
     state.handles.roster.oddities().note(peer, oddity, moment().now);
-    let Some(answer) = stranger::answer(protocol, port) else { return };
+    let Some(answer) = wrong_port::answer(protocol, port) else { return };
     let said = timeout(LAST_WRITE_TIMEOUT, async {
         // Unread data would turn the close into a reset, which would discard the answer.
         let mut unread = [0; 4096];
@@ -268,7 +270,7 @@ struct Front {
     inner: TowerToHyperService<Router>,
     peer: Peer,
     state: Arc<State>,
-    seat: Arc<Seat>,
+    seat: Arc<ConnectionPlace>,
 }
 
 impl Service<hyper::Request<Incoming>> for Front {
@@ -279,14 +281,14 @@ impl Service<hyper::Request<Incoming>> for Front {
     fn call(&self, mut request: hyper::Request<Incoming>) -> Self::Future {
         request.extensions_mut().insert(self.peer);
         let base = Arc::clone(&self.state.handles.configs.borrow().api.base_path);
-        match prefix::way(&base, request.uri()) {
-            Way::Plain => {}
-            Way::Below(uri) => {
+        match prefix::request_path(&base, request.uri()) {
+            RequestPath::Plain => {}
+            RequestPath::Below(uri) => {
                 *request.uri_mut() = uri;
                 request.extensions_mut().insert(Prefixed);
             }
-            Way::Door(location) => {
-                return Box::pin(async move { Ok(prefix::to_door(&location)) });
+            RequestPath::Root(location) => {
+                return Box::pin(async move { Ok(prefix::to_root(&location)) });
             }
         }
         let (answer, seat) = (self.inner.call(request), Arc::clone(&self.seat));

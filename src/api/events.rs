@@ -33,13 +33,13 @@ type Item = Result<Event, Infallible>;
 
 /// An event in the form in which it is sent.
 #[derive(Clone, Debug)]
-pub(super) struct News {
+pub(super) struct ApiEvent {
     name: &'static str,
     /// JSON on one line.
     data: Arc<str>,
 }
 
-impl News {
+impl ApiEvent {
     /// None if it cannot be written as JSON, which does not happen here.
     pub(super) fn new(name: &'static str, data: &impl Serialize) -> Option<Self> {
         Some(Self { name, data: serde_json::to_string(data).ok()?.into() })
@@ -53,7 +53,7 @@ impl News {
 impl Hub {
     /// Adds a listener at `ip`, whose first events are `first`. When places run out, one listener
     /// of the address with the most is cut off.
-    pub(super) fn listen(&self, ip: IpAddr, first: &[News]) -> mpsc::Receiver<Item> {
+    pub(super) fn listen(&self, ip: IpAddr, first: &[ApiEvent]) -> mpsc::Receiver<Item> {
         let mut listeners = self.lock();
         let gone = listeners.things().filter(|(_, it)| it.is_closed()).map(|(id, _)| id);
         for id in gone.collect::<Vec<_>>() {
@@ -69,7 +69,7 @@ impl Hub {
     }
 
     /// Tells everybody. Who does not keep up is cut off, and connects again if it still wants to.
-    pub(super) fn tell(&self, news: &News) {
+    pub(super) fn tell(&self, news: &ApiEvent) {
         let mut listeners = self.lock();
         let fails = |listener: &mpsc::Sender<Item>| match listener.try_send(news.event()) {
             Ok(()) => false,
@@ -115,8 +115,8 @@ mod tests {
 
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
-    fn news() -> News {
-        News::new("status", &1).unwrap()
+    fn news() -> ApiEvent {
+        ApiEvent::new("status", &1).unwrap()
     }
 
     #[test]

@@ -81,9 +81,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Peer {
 }
 
 /// Whether the request came under `api.base_path`.
-pub(super) struct Way(bool);
+pub(super) struct CookiePath(bool);
 
-impl Way {
+impl CookiePath {
     /// The path for which this browser should send its session.
     pub(super) fn cookie_path(&self, state: &State, headers: &HeaderMap) -> String {
         let base = Arc::clone(&state.handles.configs.borrow().api.base_path);
@@ -91,7 +91,7 @@ impl Way {
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Way {
+impl<S: Send + Sync> FromRequestParts<S> for CookiePath {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {

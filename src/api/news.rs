@@ -2,7 +2,7 @@
 
 use super::{
     clock::moment,
-    events::News,
+    events::ApiEvent,
     shapes::{Nodes, Pools, Template, Warnings},
     state::State,
     view,
@@ -11,7 +11,7 @@ use crate::{ledger::BlockRecord, work::JobId};
 
 /// Remembers what was sent. What exists at the start is not sent.
 #[derive(Debug, Default)]
-pub(super) struct Newsroom {
+pub(super) struct ChangeTracker {
     turns: u64,
     /// None: not checked yet.
     job: Option<Option<JobId>>,
@@ -24,14 +24,18 @@ pub(super) struct Newsroom {
     blocks_since: u64,
 }
 
-impl Newsroom {
+impl ChangeTracker {
     /// Whether it is time to check for new blocks.
     pub(super) fn wants_blocks(&self) -> bool {
         self.turns.is_multiple_of(BLOCKS_EACH)
     }
 
     /// Everything that is new. `blocks`, if checked: the latest, newest first.
-    pub(super) fn collect(&mut self, state: &State, blocks: Option<Vec<BlockRecord>>) -> Vec<News> {
+    pub(super) fn collect(
+        &mut self,
+        state: &State,
+        blocks: Option<Vec<BlockRecord>>,
+    ) -> Vec<ApiEvent> {
         let (handles, moment) = (&state.handles, moment());
         let mut all = Vec::new();
         let job = handles.work.borrow().as_ref().map(|work| work.latest().id);
@@ -40,26 +44,26 @@ impl Newsroom {
         }
         let pools = view::pools(handles, &moment);
         if is_new(&mut self.pool, pool_key(&pools)) {
-            all.extend(News::new("pool", &pools));
+            all.extend(ApiEvent::new("pool", &pools));
         }
         let nodes = view::nodes(handles, &moment);
         if is_new(&mut self.nodes, node_key(&nodes)) {
-            all.extend(News::new("nodes", &nodes));
+            all.extend(ApiEvent::new("nodes", &nodes));
         }
         let warnings = Warnings { warnings: state.warnings() };
         if is_new(&mut self.warnings, warning_key(&warnings)) {
-            all.extend(News::new("warnings", &warnings));
+            all.extend(ApiEvent::new("warnings", &warnings));
         }
         all.extend(blocks.into_iter().flat_map(|blocks| self.new_blocks(blocks, moment.unix_s)));
         self.turns += 1;
         if self.turns.is_multiple_of(STATUS_EACH) {
-            all.extend(News::new("status", &state.status()));
+            all.extend(ApiEvent::new("status", &state.status()));
         }
         all
     }
 
     /// Having no blocks yet is a starting point, too.
-    fn new_blocks(&mut self, records: Vec<BlockRecord>, unix_s: u64) -> Vec<News> {
+    fn new_blocks(&mut self, records: Vec<BlockRecord>, unix_s: u64) -> Vec<ApiEvent> {
         let key = |record: &BlockRecord| (record.hash.clone(), format!("{:?}", record.submissions));
         let keys: Vec<_> = records.iter().map(key).collect();
         let known = self.blocks.replace(keys);
@@ -76,26 +80,26 @@ impl Newsroom {
         let new = records.into_iter().filter(|record| !is_told(record) && is_of_now(record));
         // Oldest first, as they happened.
         let new: Vec<_> = new.map(view::block).collect();
-        new.iter().rev().filter_map(|block| News::new("block", block)).collect()
+        new.iter().rev().filter_map(|block| ApiEvent::new("block", block)).collect()
     }
 }
 
 /// A listener's first events: the current state of everything.
-pub(super) fn greeting(state: &State) -> Vec<News> {
+pub(super) fn greeting(state: &State) -> Vec<ApiEvent> {
     let (handles, moment) = (&state.handles, moment());
     let all = [
-        News::new("status", &state.status()),
+        ApiEvent::new("status", &state.status()),
         template(state),
-        News::new("pool", &view::pools(handles, &moment)),
-        News::new("nodes", &view::nodes(handles, &moment)),
-        News::new("warnings", &Warnings { warnings: state.warnings() }),
+        ApiEvent::new("pool", &view::pools(handles, &moment)),
+        ApiEvent::new("nodes", &view::nodes(handles, &moment)),
+        ApiEvent::new("warnings", &Warnings { warnings: state.warnings() }),
     ];
     all.into_iter().flatten().collect()
 }
 
-fn template(state: &State) -> Option<News> {
+fn template(state: &State) -> Option<ApiEvent> {
     let template: Template = view::template(&state.handles, &moment())?;
-    News::new("template", &template)
+    ApiEvent::new("template", &template)
 }
 
 fn is_new(known: &mut Option<String>, key: String) -> bool {
@@ -155,7 +159,7 @@ mod tests {
 
     #[test]
     fn the_first_block_ever_is_news_and_so_is_what_nodes_say() {
-        let mut newsroom = Newsroom::default();
+        let mut newsroom = ChangeTracker::default();
         assert_eq!(newsroom.new_blocks(Vec::new(), NOW).len(), 0);
         assert_eq!(newsroom.new_blocks(Vec::new(), NOW + 1).len(), 0);
         assert_eq!(newsroom.new_blocks(vec![block(1, NOW + 2, 0)], NOW + 2).len(), 1);
@@ -167,11 +171,11 @@ mod tests {
 
     #[test]
     fn blocks_of_before_are_no_news_however_late_they_are_read() {
-        let mut newsroom = Newsroom::default();
+        let mut newsroom = ChangeTracker::default();
         let old = block(1, NOW - 1000, 0);
         assert_eq!(newsroom.new_blocks(vec![old.clone()], NOW).len(), 0);
         assert_eq!(newsroom.new_blocks(vec![block(1, NOW - 1000, 1)], NOW + 1).len(), 1);
-        let mut early = Newsroom::default();
+        let mut early = ChangeTracker::default();
         assert_eq!(early.new_blocks(Vec::new(), NOW).len(), 0);
         assert_eq!(early.new_blocks(vec![old.clone()], NOW + 1).len(), 0);
         let new = block(2, NOW + 2, 0);

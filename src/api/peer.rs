@@ -30,11 +30,9 @@ pub(super) fn is_over_tls(headers: &HeaderMap) -> bool {
 pub(super) fn is_own_name(headers: &HeaderMap) -> bool {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let origins = values(headers, &["origin"]);
-    host.is_some_and(is_of_the_house)
-        && values(headers, &["x-forwarded-host"]).all(|host| is_of_the_house(host.trim()))
-        && origins
-            .map(|it| it.split_once("://"))
-            .all(|it| it.is_some_and(|it| is_of_the_house(it.1)))
+    host.is_some_and(is_local_name)
+        && values(headers, &["x-forwarded-host"]).all(|host| is_local_name(host.trim()))
+        && origins.map(|it| it.split_once("://")).all(|it| it.is_some_and(|it| is_local_name(it.1)))
 }
 
 /// Whose request it is: the peer's, or that of whom a proxy on this machine or in a private network
@@ -74,7 +72,7 @@ pub(super) fn name_of(host: &str) -> String {
 }
 
 /// `host` may have a port.
-pub(super) fn is_of_the_house(host: &str) -> bool {
+pub(super) fn is_local_name(host: &str) -> bool {
     let name = name_of(host);
     match name.parse::<IpAddr>() {
         Ok(ip) => is_private(ip),

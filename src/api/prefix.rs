@@ -14,33 +14,33 @@ pub(super) struct Prefixed;
 
 /// What a request for `uri` is for.
 #[derive(Debug, PartialEq)]
-pub(super) enum Way {
+pub(super) enum RequestPath {
     /// Unchanged.
     Plain,
     /// This path, under the prefix.
     Below(Uri),
     /// The prefix itself: the page's links need the slash after it.
-    Door(String),
+    Root(String),
 }
 
-pub(super) fn way(base: &str, uri: &Uri) -> Way {
+pub(super) fn request_path(base: &str, uri: &Uri) -> RequestPath {
     let Some(rest) = uri.path().strip_prefix(base).filter(|_| !base.is_empty()) else {
-        return Way::Plain;
+        return RequestPath::Plain;
     };
     let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
     if rest.is_empty() {
-        return Way::Door(format!("{base}/{query}"));
+        return RequestPath::Root(format!("{base}/{query}"));
     }
     if !rest.starts_with('/') {
-        return Way::Plain;
+        return RequestPath::Plain;
     }
     // Never an error: it is part of a URI that was parsed.
     format!("{rest}{query}")
         .parse::<PathAndQuery>()
-        .map_or(Way::Plain, |path| Way::Below(path.into()))
+        .map_or(RequestPath::Plain, |path| RequestPath::Below(path.into()))
 }
 
-pub(super) fn to_door(location: &str) -> Response {
+pub(super) fn to_root(location: &str) -> Response {
     let location =
         HeaderValue::from_str(location).unwrap_or_else(|_| HeaderValue::from_static("/"));
     (StatusCode::PERMANENT_REDIRECT, [(header::LOCATION, location)]).into_response()
@@ -77,8 +77,8 @@ mod tests {
     #[track_caller]
     fn below(base: &str, asked: &str, meant: &str) {
         assert_eq!(
-            way(base, &asked.parse().unwrap()),
-            Way::Below(meant.parse().unwrap()),
+            request_path(base, &asked.parse().unwrap()),
+            RequestPath::Below(meant.parse().unwrap()),
             "{asked}"
         );
     }
@@ -92,15 +92,22 @@ mod tests {
         below("/gatewayd", "/gatewayd//evil.example/", "//evil.example/");
         below("/gatewayd", "http://home/gatewayd/x", "/x");
         for plain in ["/", "/metrics", "/gatewayd2/x", "/GATEWAYD/", "/a/gatewayd/", "*"] {
-            assert_eq!(way("/gatewayd", &plain.parse().unwrap()), Way::Plain, "{plain}");
+            assert_eq!(
+                request_path("/gatewayd", &plain.parse().unwrap()),
+                RequestPath::Plain,
+                "{plain}"
+            );
         }
-        assert_eq!(way("", &"/gatewayd/".parse().unwrap()), Way::Plain);
+        assert_eq!(request_path("", &"/gatewayd/".parse().unwrap()), RequestPath::Plain);
     }
 
     #[test]
     fn the_prefix_alone_gets_its_slash() {
         for (asked, door) in [("/gatewayd", "/gatewayd/"), ("/gatewayd?x=1", "/gatewayd/?x=1")] {
-            assert_eq!(way("/gatewayd", &asked.parse().unwrap()), Way::Door(door.into()));
+            assert_eq!(
+                request_path("/gatewayd", &asked.parse().unwrap()),
+                RequestPath::Root(door.into())
+            );
         }
     }
 

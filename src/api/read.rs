@@ -27,11 +27,11 @@ use super::{
 };
 use crate::config::parse_duration;
 
-type Shared = extract::State<Arc<State>>;
+type SharedState = extract::State<Arc<State>>;
 
 /// This process is alive.
 #[utoipa::path(get, path = "/healthz", tag = "health", responses((status = 200, body = Health)))]
-pub(super) async fn healthz(extract::State(state): Shared) -> Json<Health> {
+pub(super) async fn healthz(extract::State(state): SharedState) -> Json<Health> {
     let began = state.handles.roster.began();
     let uptime = moment().now.saturating_duration_since(began);
     Json(Health { alive: true, version: env!("CARGO_PKG_VERSION"), uptime_s: uptime.as_secs() })
@@ -46,7 +46,7 @@ pub(super) async fn healthz(extract::State(state): Shared) -> Json<Health> {
         (status = 503, body = Readiness, description = "Not now; `reasons` says why"),
     ),
 )]
-pub(super) async fn readyz(extract::State(state): Shared) -> (StatusCode, Json<Readiness>) {
+pub(super) async fn readyz(extract::State(state): SharedState) -> (StatusCode, Json<Readiness>) {
     let readiness = view::readiness(&state.handles, &moment());
     let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(readiness))
@@ -62,7 +62,7 @@ pub(super) async fn readyz(extract::State(state): Shared) -> (StatusCode, Json<R
                                                         another authority"),
     ),
 )]
-pub(super) async fn stratum_ca(extract::State(state): Shared) -> Result<Response, ApiError> {
+pub(super) async fn stratum_ca(extract::State(state): SharedState) -> Result<Response, ApiError> {
     let Some(certificate) = state.handles.tls.borrow().authority.clone() else {
         return Err(ApiError::not_found(
             "There is no authority: stratum.tls.enabled is false, or certificate_file is set.",
@@ -83,7 +83,7 @@ pub(super) async fn stratum_ca(extract::State(state): Shared) -> Result<Response
         (status = 404, body = ErrorBody, description = "`api.metrics` is off"),
     ),
 )]
-pub(super) async fn metrics(extract::State(state): Shared) -> Result<Response, ApiError> {
+pub(super) async fn metrics(extract::State(state): SharedState) -> Result<Response, ApiError> {
     if !state.handles.configs.borrow().api.metrics {
         return Err(ApiError::not_found("api.metrics is false in gatewayd.toml."));
     }
@@ -95,7 +95,7 @@ pub(super) async fn metrics(extract::State(state): Shared) -> Result<Response, A
 #[utoipa::path(
     get, path = "/api/v1/status", tag = "reading", responses((status = 200, body = Status)),
 )]
-pub(super) async fn status(extract::State(state): Shared) -> Json<Status> {
+pub(super) async fn status(extract::State(state): SharedState) -> Json<Status> {
     Json(state.status())
 }
 
@@ -119,7 +119,7 @@ pub(super) struct MinersQuery {
     responses((status = 200, body = Miners), (status = 400, body = ErrorBody)),
 )]
 pub(super) async fn miners(
-    extract::State(state): Shared,
+    extract::State(state): SharedState,
     Params(query): Params<MinersQuery>,
 ) -> Result<Json<Miners>, ApiError> {
     let limit = within("limit", query.limit, miners_max())?;
@@ -146,7 +146,7 @@ pub(super) struct WorkersQuery {
     responses((status = 200, body = Workers), (status = 400, body = ErrorBody)),
 )]
 pub(super) async fn workers(
-    extract::State(state): Shared,
+    extract::State(state): SharedState,
     Params(query): Params<WorkersQuery>,
 ) -> Result<Json<Workers>, ApiError> {
     let limit = within("limit", query.limit, workers_max())?;
@@ -184,7 +184,7 @@ pub(super) struct HistoryQuery {
     ),
 )]
 pub(super) async fn history(
-    extract::State(state): Shared,
+    extract::State(state): SharedState,
     Params(query): Params<HistoryQuery>,
 ) -> Result<Json<History>, ApiError> {
     let (window, worker) = (parse_window(&query.window)?, known_length(query.worker)?);
@@ -218,7 +218,7 @@ pub(super) struct RejectsQuery {
     ),
 )]
 pub(super) async fn rejects(
-    extract::State(state): Shared,
+    extract::State(state): SharedState,
     Params(query): Params<RejectsQuery>,
 ) -> Result<Json<Rejects>, ApiError> {
     let (window, worker) = (parse_window(&query.window)?, known_length(query.worker)?);
@@ -231,7 +231,7 @@ pub(super) async fn rejects(
 #[utoipa::path(
     get, path = "/api/v1/work", tag = "reading", responses((status = 200, body = Work)),
 )]
-pub(super) async fn work(extract::State(state): Shared) -> Json<Work> {
+pub(super) async fn work(extract::State(state): SharedState) -> Json<Work> {
     Json(view::work(&state.handles, &moment()))
 }
 
@@ -239,7 +239,7 @@ pub(super) async fn work(extract::State(state): Shared) -> Json<Work> {
 #[utoipa::path(
     get, path = "/api/v1/pool", tag = "reading", responses((status = 200, body = Pools)),
 )]
-pub(super) async fn pool(extract::State(state): Shared) -> Json<Pools> {
+pub(super) async fn pool(extract::State(state): SharedState) -> Json<Pools> {
     Json(view::pools(&state.handles, &moment()))
 }
 
@@ -247,7 +247,7 @@ pub(super) async fn pool(extract::State(state): Shared) -> Json<Pools> {
 #[utoipa::path(
     get, path = "/api/v1/nodes", tag = "reading", responses((status = 200, body = Nodes)),
 )]
-pub(super) async fn nodes(extract::State(state): Shared) -> Json<Nodes> {
+pub(super) async fn nodes(extract::State(state): SharedState) -> Json<Nodes> {
     Json(view::nodes(&state.handles, &moment()))
 }
 
@@ -267,7 +267,7 @@ pub(super) struct BlocksQuery {
     responses((status = 200, body = Blocks), (status = 400, body = ErrorBody)),
 )]
 pub(super) async fn blocks(
-    extract::State(state): Shared,
+    extract::State(state): SharedState,
     Params(query): Params<BlocksQuery>,
 ) -> Result<Json<Blocks>, ApiError> {
     let limit = within("limit", query.limit, BLOCKS_MAX)?;
@@ -287,7 +287,7 @@ pub(super) async fn blocks(
     responses((status = 200, body = String, content_type = "text/event-stream")),
 )]
 pub(super) async fn events(
-    extract::State(state): Shared,
+    extract::State(state): SharedState,
     peer: Peer,
     headers: HeaderMap,
 ) -> Response {

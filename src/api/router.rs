@@ -21,7 +21,7 @@ use utoipa::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{admin, assets, bans, budget, compat, door, extract, prefix, read, state::State};
+use super::{admin, assets, bans, budget, compat, extract, host_check, prefix, read, state::State};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -57,13 +57,13 @@ pub(super) fn router(state: &Arc<State>) -> Router {
     router
         .route(
             "/api/v1/openapi.json",
-            get(async move |state: Shared| describe(&state, &description)),
+            get(async move |state: SharedState| describe(&state, &description)),
         )
         .fallback(assets::serve)
         .method_not_allowed_fallback(assets::not_allowed)
         .layer(DefaultBodyLimit::max(BODY_LEN_MAX))
         .layer(from_fn_with_state(Arc::clone(state), budget::hold))
-        .layer(from_fn_with_state(Arc::clone(state), door::guard))
+        .layer(from_fn_with_state(Arc::clone(state), host_check::guard))
         .layer(CompressionLayer::new())
         .layer(unless(header::CACHE_CONTROL, "no-store"))
         .layer(always(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY))
@@ -102,9 +102,9 @@ fn endpoints() -> OpenApiRouter<Arc<State>> {
         .routes(routes!(compat::umbrel))
 }
 
-type Shared = axum::extract::State<Arc<State>>;
+type SharedState = axum::extract::State<Arc<State>>;
 
-fn describe(state: &Shared, description: &Bytes) -> Response {
+fn describe(state: &SharedState, description: &Bytes) -> Response {
     let base = Arc::clone(&state.handles.configs.borrow().api.base_path);
     let body = match &*base {
         "" => description.clone(),

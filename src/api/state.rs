@@ -68,11 +68,11 @@ impl State {
     /// Whether somebody has given the right set-up code.
     pub(super) fn check_code(&self, guest: Guest, code: &str) -> Result<(), Denied> {
         let checked = self.keeper.check_code(guest, code, moment().now);
-        checked.inspect_err(|denied| self.tell_denied(guest.client, *denied))
+        checked.inspect_err(|denied| self.log_denied(guest.client, *denied))
     }
 
     /// Logs now and then that somebody failed to sign in.
-    pub(super) fn tell_denied(&self, ip: IpAddr, denied: Denied) {
+    pub(super) fn log_denied(&self, ip: IpAddr, denied: Denied) {
         let mut rations = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
         let [wrong, early] = &mut *rations;
         let now = moment().now;

@@ -14,7 +14,7 @@ use super::{
     auth::{Denied, Guest, Password, PasswordError},
     clock::moment,
     error::ApiError,
-    news::{LOOK_EACH_MS, Newsroom},
+    news::{ChangeTracker, LOOK_EACH_MS},
     state::State,
 };
 
@@ -22,7 +22,7 @@ use super::{
 /// until it is dropped.
 pub(super) async fn run(state: Arc<State>) {
     let mut configs = state.handles.configs.clone();
-    let mut newsroom = Newsroom::default();
+    let mut newsroom = ChangeTracker::default();
     let mut tick = interval(Duration::from_millis(LOOK_EACH_MS));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut password = None;
@@ -37,7 +37,7 @@ pub(super) async fn run(state: Arc<State>) {
             }
         }
         if !state.hub.has_listeners() {
-            newsroom = Newsroom::default();
+            newsroom = ChangeTracker::default();
             continue;
         }
         let blocks = if newsroom.wants_blocks() {
@@ -63,7 +63,7 @@ pub(super) async fn check(
         None => Ok(()),
     };
     let result = spawn_blocking(run).await.unwrap_or(Err(Denied::Busy));
-    result.inspect_err(|denied| state.tell_denied(guest.client, *denied))
+    result.inspect_err(|denied| state.log_denied(guest.client, *denied))
 }
 
 /// What the file of a new admin password is to hold.

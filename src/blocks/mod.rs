@@ -16,7 +16,7 @@ mod verdict;
 use std::{path::PathBuf, sync::Arc};
 
 pub(crate) use outcome::BlockReport;
-pub use outcome::{Answer, BlockStats, Event, News};
+pub use outcome::{BlockOutcome, BlockStats, BlockUpdate, BlockUpdateKind};
 pub use task::{BlockSender, spawn};
 
 use crate::{node::NodeConfig, work::Hash256};

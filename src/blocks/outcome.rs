@@ -9,13 +9,13 @@ use std::{
     time::SystemTime,
 };
 
-pub use crate::work::BlockOutcome as Answer;
+pub use crate::work::BlockOutcome;
 use crate::{
     node::error::{DESERIALIZATION, INVALID_PARAMS, VERIFY_REJECTED},
     work::{Hash256, Username, printable},
 };
 
-impl Answer {
+impl BlockOutcome {
     /// The answer of `submitblock` (BIP 22): null means accepted. A block that the node already
     /// has, or has not connected yet, is not refused; nor is one whose parent has not reached this
     /// node yet, or that is ahead of its clock.
@@ -64,7 +64,7 @@ pub struct BlockReport {
     pub(crate) height: u32,
     pub(crate) hash: Hash256,
     /// Node names and their final answers.
-    pub answers: Vec<(Arc<str>, Answer)>,
+    pub answers: Vec<(Arc<str>, BlockOutcome)>,
 }
 
 /// A node's words, made safe for the log and the dashboard.
@@ -74,24 +74,24 @@ fn shown(words: &str) -> String {
 
 impl BlockReport {
     pub(crate) fn is_accepted(&self) -> bool {
-        self.answers.iter().any(|(_, answer)| *answer == Answer::Accepted)
+        self.answers.iter().any(|(_, answer)| *answer == BlockOutcome::Accepted)
     }
 }
 
 /// Something that happened to a block.
 #[derive(Clone, Debug)]
-pub struct News {
+pub struct BlockUpdate {
     pub height: u32,
     pub hash: Hash256,
     pub(crate) at: SystemTime,
-    pub event: Event,
+    pub event: BlockUpdateKind,
 }
 
 #[derive(Clone, Debug)]
-pub enum Event {
+pub enum BlockUpdateKind {
     Found(Username),
     /// By the node of this name.
-    Answered(Arc<str>, Answer),
+    Answered(Arc<str>, BlockOutcome),
 }
 
 /// Counts and recent reports, for logs and dashboards.
@@ -104,7 +104,7 @@ pub struct BlockStats {
     refused: AtomicU64,
     recent: Mutex<VecDeque<BlockReport>>,
     answers: Mutex<BTreeMap<(Arc<str>, &'static str), u64>>,
-    news: Mutex<VecDeque<News>>,
+    news: Mutex<VecDeque<BlockUpdate>>,
 }
 
 impl BlockStats {
@@ -133,17 +133,17 @@ impl BlockStats {
     }
 
     /// Counts a node's final answer to a block.
-    pub(super) fn add_answer(&self, node: &Arc<str>, answer: &Answer) {
+    pub(super) fn add_answer(&self, node: &Arc<str>, answer: &BlockOutcome) {
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         *answers.entry((Arc::clone(node), answer.name())).or_default() += 1;
     }
 
     /// What has happened since the last call; for a single caller who records it.
-    pub fn take_news(&self) -> Vec<News> {
+    pub fn take_news(&self) -> Vec<BlockUpdate> {
         self.news.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect()
     }
 
-    pub(super) fn add_news(&self, news: News) {
+    pub(super) fn add_news(&self, news: BlockUpdate) {
         let mut all = self.news.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() == NEWS_MAX {
             all.pop_front();
@@ -206,15 +206,15 @@ mod tests {
 
     #[test]
     fn blvm_says_in_words_what_others_say_in_codes() {
-        let of = |message| Answer::of_blvm_error(-32602, message);
-        assert_eq!(of("submitblock: block header is already stored"), Answer::Accepted);
+        let of = |message| BlockOutcome::of_blvm_error(-32602, message);
+        assert_eq!(of("submitblock: block header is already stored"), BlockOutcome::Accepted);
         assert!(!of("submitblock: prev_block_hash is not a stored header").is_final());
         let refused = "submitblock: block was not connected";
-        assert_eq!(of(refused), Answer::Rejected(refused.to_owned()));
+        assert_eq!(of(refused), BlockOutcome::Rejected(refused.to_owned()));
         let heavy =
             "submitblock: Protocol validation failed: Block weight exceeds maximum: 4000004 WU";
-        assert_eq!(of(heavy), Answer::Rejected(heavy.to_owned()));
-        assert!(!Answer::of_blvm_error(-32603, refused).is_final());
+        assert_eq!(of(heavy), BlockOutcome::Rejected(heavy.to_owned()));
+        assert!(!BlockOutcome::of_blvm_error(-32603, refused).is_final());
     }
 
     #[test]
@@ -224,25 +224,28 @@ mod tests {
             "submitblock: IO error: No space left on device (os error 28)",
             "submitblock: chain not initialized (no tip)",
         ] {
-            let answer = Answer::of_blvm_error(-32602, trouble);
-            assert_eq!(answer, Answer::Unanswered(trouble.to_owned()));
+            let answer = BlockOutcome::of_blvm_error(-32602, trouble);
+            assert_eq!(answer, BlockOutcome::Unanswered(trouble.to_owned()));
         }
         // As Bitcoin Core ends when it cannot write; then what it says of a block.
-        assert!(!Answer::of_error(-25, "System error while saving block to disk").is_final());
-        assert!(!Answer::of_error(-28, "Loading block index").is_final());
-        assert!(Answer::of_error(-22, "Block decode failed").is_final());
-        assert!(Answer::of_error(-26, "bad-txns").is_final());
+        assert!(!BlockOutcome::of_error(-25, "System error while saving block to disk").is_final());
+        assert!(!BlockOutcome::of_error(-28, "Loading block index").is_final());
+        assert!(BlockOutcome::of_error(-22, "Block decode failed").is_final());
+        assert!(BlockOutcome::of_error(-26, "bad-txns").is_final());
     }
 
     #[test]
     fn duplicates_are_success_and_inconclusive_is_no_refusal() {
-        assert_eq!(Answer::of_submitblock(None), Answer::Accepted);
-        assert_eq!(Answer::of_submitblock(Some("duplicate")), Answer::Accepted);
+        assert_eq!(BlockOutcome::of_submitblock(None), BlockOutcome::Accepted);
+        assert_eq!(BlockOutcome::of_submitblock(Some("duplicate")), BlockOutcome::Accepted);
         for later in ["inconclusive", "duplicate-inconclusive", "prev-blk-not-found"] {
-            assert!(!Answer::of_submitblock(Some(later)).is_final());
+            assert!(!BlockOutcome::of_submitblock(Some(later)).is_final());
         }
         for refused in ["high-hash", "duplicate-invalid", "bad-cb-amount", "rejected"] {
-            assert_eq!(Answer::of_submitblock(Some(refused)), Answer::Rejected(refused.to_owned()));
+            assert_eq!(
+                BlockOutcome::of_submitblock(Some(refused)),
+                BlockOutcome::Rejected(refused.to_owned())
+            );
         }
     }
 }

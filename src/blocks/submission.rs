@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::{
-    Answer, BlockReport, Event,
+    BlockOutcome, BlockReport, BlockUpdateKind,
     store::{Pending, Store},
     task::{Destination, Submitter},
 };
@@ -112,25 +112,27 @@ impl Submitter {
     }
 
     /// Submits to one node until it gives a verdict or the time is up.
-    async fn submit_to(self, to: Destination, block: Arc<Outgoing>) -> (NodeConfig, Answer) {
+    async fn submit_to(self, to: Destination, block: Arc<Outgoing>) -> (NodeConfig, BlockOutcome) {
         let (mut pause, mut waited) = (RETRY_FIRST, Duration::ZERO);
         let (mut told, mut asked) = (None, false);
         loop {
             let mut answer = to.submit(&block).await;
             // A tie, unless the rival is a block of ours as well, which was already submitted.
-            if answer == Answer::Stale && !asked && !self.stats.has_rival(block.height, &block.hash)
+            if answer == BlockOutcome::Stale
+                && !asked
+                && !self.stats.has_rival(block.height, &block.hash)
             {
                 asked = true;
                 to.prefer(&block).await;
                 answer = to.submit(&block).await;
             }
             if told.as_ref() != Some(&answer) {
-                let event = Event::Answered(Arc::clone(&to.node.name), answer.clone());
+                let event = BlockUpdateKind::Answered(Arc::clone(&to.node.name), answer.clone());
                 self.tell(block.height, block.hash, event);
                 log_answer(&block, &to.node.name, &answer);
                 told = Some(answer.clone());
             }
-            if answer == Answer::Accepted {
+            if answer == BlockOutcome::Accepted {
                 (self.on_accepted)(block.hash);
             }
             if answer.is_final() || waited >= PATIENCE {
@@ -144,18 +146,18 @@ impl Submitter {
     }
 }
 
-fn log_answer(block: &Outgoing, node: &str, answer: &Answer) {
+fn log_answer(block: &Outgoing, node: &str, answer: &BlockOutcome) {
     let Outgoing { height, hash, .. } = block;
     match answer {
-        Answer::Accepted => info!(height, %hash, node, "block accepted"),
-        Answer::Stale => warn!(height, %hash, node, "block is valid, but another one won"),
-        Answer::Rejected(reason) if reason == OTHER_CHAIN => {
+        BlockOutcome::Accepted => info!(height, %hash, node, "block accepted"),
+        BlockOutcome::Stale => warn!(height, %hash, node, "block is valid, but another one won"),
+        BlockOutcome::Rejected(reason) if reason == OTHER_CHAIN => {
             info!(
                 height, %hash, node,
                 "this node cannot accept the block, because it follows the BLAKE2b chain ({reason})"
             );
         }
-        Answer::Rejected(reason) if reason == TOO_EASY && block.has_its_work() => {
+        BlockOutcome::Rejected(reason) if reason == TOO_EASY && block.has_its_work() => {
             warn!(
                 height, %hash, node,
                 "this node cannot accept the block, because it was mined for an easier network \
@@ -164,10 +166,10 @@ fn log_answer(block: &Outgoing, node: &str, answer: &Answer) {
                  is worth nothing"
             );
         }
-        Answer::Rejected(reason) => {
+        BlockOutcome::Rejected(reason) => {
             error!(height, %hash, node, "block REJECTED by the node: {reason}");
         }
-        Answer::Unanswered(reason) => {
+        BlockOutcome::Unanswered(reason) => {
             warn!(height, %hash, node, "no verdict on the block yet, retrying: {reason}");
         }
     }
@@ -207,7 +209,7 @@ struct Submission {
     submitter: Submitter,
     block: Arc<Outgoing>,
     bound: Vec<NodeSubmission>,
-    running: JoinSet<(NodeConfig, Answer)>,
+    running: JoinSet<(NodeConfig, BlockOutcome)>,
 }
 
 /// A node that the block is, or was, submitted to.
@@ -215,12 +217,12 @@ struct NodeSubmission {
     node: NodeConfig,
     task: AbortHandle,
     /// When it gave its final answer, or its time was up.
-    answer: Option<Answer>,
+    answer: Option<BlockOutcome>,
 }
 
 impl NodeSubmission {
     fn is_final(&self) -> bool {
-        self.answer.as_ref().is_some_and(Answer::is_final)
+        self.answer.as_ref().is_some_and(BlockOutcome::is_final)
     }
 }
 
@@ -260,10 +262,10 @@ impl Submission {
         }
     }
 
-    fn note(&mut self, answer: Result<(NodeConfig, Answer), JoinError>) {
+    fn note(&mut self, answer: Result<(NodeConfig, BlockOutcome), JoinError>) {
         // One that was replaced gives no answer.
         let Ok((node, answer)) = answer else { return };
-        let is_first = answer == Answer::Accepted && !self.is_accepted();
+        let is_first = answer == BlockOutcome::Accepted && !self.is_accepted();
         if let Some(bound) = self.bound.iter_mut().find(|bound| bound.node.has_same_rpc(&node)) {
             bound.answer = Some(answer);
         }
@@ -276,7 +278,7 @@ impl Submission {
     }
 
     fn is_accepted(&self) -> bool {
-        self.bound.iter().any(|bound| bound.answer == Some(Answer::Accepted))
+        self.bound.iter().any(|bound| bound.answer == Some(BlockOutcome::Accepted))
     }
 
     /// Accepted, or refused by all.

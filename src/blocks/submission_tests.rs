@@ -169,7 +169,7 @@ fn a_block_of_the_network_that_the_node_left_is_told_in_plain_words() {
     let said = |header: &[u8; 80]| {
         let hash = Hash256::of_header(header);
         let block = Outgoing::found(7, hash, &faster_hex::hex_string(header)).unwrap();
-        log_answer(&block, "node", &Answer::Rejected("high-hash".into()));
+        log_answer(&block, "node", &BlockOutcome::Rejected("high-hash".into()));
         target.is_met_by(&hash)
     };
     while !said(&header) {
@@ -180,7 +180,7 @@ fn a_block_of_the_network_that_the_node_left_is_told_in_plain_words() {
     assert_eq!(house.said("mined for an easier network"), 1);
     for odd in ["", "c0ffee", "zz"] {
         let block = Outgoing::found(7, HASH, odd).unwrap();
-        log_answer(&block, "node", &Answer::Rejected("high-hash".into()));
+        log_answer(&block, "node", &BlockOutcome::Rejected("high-hash".into()));
     }
     assert_eq!(house.said("REJECTED"), refused + 3);
 }

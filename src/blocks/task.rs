@@ -20,7 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, error, info, warn};
 
 use super::{
-    Answer, BlockStats, BlocksConfig, Event, News,
+    BlockOutcome, BlockStats, BlockUpdate, BlockUpdateKind, BlocksConfig,
     queue::{BlockQueue, Rank},
     store::Store,
     submission::Outgoing,
@@ -138,7 +138,7 @@ impl Destination {
     }
 
     /// Dropping the future ends the call.
-    pub(super) async fn submit(&self, block: &Outgoing) -> Answer {
+    pub(super) async fn submit(&self, block: &Outgoing) -> BlockOutcome {
         // Never closed, so never an error.
         let _turn = self.turns.acquire().await;
         if !self.node.is_blvm() {
@@ -171,14 +171,14 @@ impl Destination {
 }
 
 /// A block that has not been submitted yet.
-enum Waiting {
+enum WaitingBlock {
     Found(Box<FoundBlock>),
     /// From an earlier run.
     Resumed(Box<Outgoing>),
 }
 
 /// A block being submitted, as seen by the task.
-struct InFlight {
+struct RunningSubmission {
     /// It was displaced, or gatewayd is stopping.
     stop: CancellationToken,
     /// A node has it.
@@ -188,7 +188,7 @@ struct InFlight {
 /// Blocks being submitted and blocks that wait.
 struct Scheduler {
     submitter: Submitter,
-    queue: BlockQueue<Waiting, InFlight>,
+    queue: BlockQueue<WaitingBlock, RunningSubmission>,
     running: JoinSet<()>,
     /// Handles of the running ones.
     ranks: HashMap<Id, Rank>,
@@ -196,7 +196,7 @@ struct Scheduler {
 }
 
 impl Scheduler {
-    fn add(&mut self, bits: Nbits, height: u32, block: Waiting) {
+    fn add(&mut self, bits: Nbits, height: u32, block: WaitingBlock) {
         if self.queue.add(bits, height, block).is_some() {
             self.dropped += 1;
             if self.dropped.is_power_of_two() {
@@ -225,14 +225,14 @@ impl Scheduler {
         }
     }
 
-    fn start(&mut self, rank: Rank, block: Waiting) -> InFlight {
+    fn start(&mut self, rank: Rank, block: WaitingBlock) -> RunningSubmission {
         let (stop, is_taken) = (self.submitter.stop.child_token(), Arc::default());
-        let flight = InFlight { stop: stop.clone(), is_taken: Arc::clone(&is_taken) };
+        let flight = RunningSubmission { stop: stop.clone(), is_taken: Arc::clone(&is_taken) };
         let submitter = Submitter { flight: stop, is_taken, ..self.submitter.clone() };
         let task = self.running.spawn(async move {
             match block {
-                Waiting::Found(block) => submitter.begin(block).await,
-                Waiting::Resumed(block) => submitter.submit(*block).await,
+                WaitingBlock::Found(block) => submitter.begin(block).await,
+                WaitingBlock::Resumed(block) => submitter.submit(*block).await,
             }
         });
         self.ranks.insert(task.id(), rank);
@@ -272,7 +272,7 @@ async fn run(submitter: Submitter, mut incoming: mpsc::Receiver<Box<FoundBlock>>
     for block in resumed {
         scheduler.submitter.pending.send_modify(|pending| *pending += 1);
         let (bits, height) = (block.bits(), block.height);
-        scheduler.add(bits, height, Waiting::Resumed(Box::new(block)));
+        scheduler.add(bits, height, WaitingBlock::Resumed(Box::new(block)));
     }
     let stop = scheduler.submitter.stop.clone();
     let mut recent = VecDeque::new();
@@ -293,7 +293,7 @@ async fn run(submitter: Submitter, mut incoming: mpsc::Receiver<Box<FoundBlock>>
                 recent.push_back(block.hash);
                 let template = &block.job.template;
                 let (bits, height) = (template.nbits, template.height);
-                scheduler.add(bits, height, Waiting::Found(block));
+                scheduler.add(bits, height, WaitingBlock::Found(block));
             }
             Some(()) = scheduler.arrived() => {}
             () = stop.cancelled(), if is_open => {
@@ -342,7 +342,7 @@ impl Submitter {
         let height = block.job.template.height;
         info!(height, hash = %block.hash, worker = %block.username, "block found");
         let hash = block.hash;
-        self.tell(height, hash, Event::Found(block.username.clone()));
+        self.tell(height, hash, BlockUpdateKind::Found(block.username.clone()));
         // Off the runtime: a full block is megabytes of hex.
         let outgoing = spawn_blocking(move || {
             Outgoing::found(height, hash, &faster_hex::hex_string(&block.serialize()))
@@ -360,8 +360,8 @@ impl Submitter {
         self.settle();
     }
 
-    pub(super) fn tell(&self, height: u32, hash: Hash256, event: Event) {
-        self.stats.add_news(News { height, hash, at: UNIX_EPOCH + unix_now(), event });
+    pub(super) fn tell(&self, height: u32, hash: Hash256, event: BlockUpdateKind) {
+        self.stats.add_news(BlockUpdate { height, hash, at: UNIX_EPOCH + unix_now(), event });
     }
 
     pub(super) fn settle(&self) {
@@ -406,11 +406,12 @@ mod tests {
         let mut scheduler = scheduler(folder.path());
         let bits = Nbits::new(EASY).unwrap();
         let block =
-            || Waiting::Resumed(Box::new(Outgoing::found(7, Hash256([7; 32]), "c0").unwrap()));
+            || WaitingBlock::Resumed(Box::new(Outgoing::found(7, Hash256([7; 32]), "c0").unwrap()));
         for _ in 0..8 {
             scheduler.queue.add(bits, 7, block());
             let (rank, _, _) = scheduler.queue.next(|_| false).unwrap();
-            let flight = InFlight { stop: CancellationToken::new(), is_taken: Arc::default() };
+            let flight =
+                RunningSubmission { stop: CancellationToken::new(), is_taken: Arc::default() };
             scheduler.queue.set_out(rank, flight);
             let task = scheduler.running.spawn(async { panic!("a fault of ours") });
             scheduler.ranks.insert(task.id(), rank);

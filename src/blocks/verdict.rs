@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use tokio::time::sleep;
 
-use super::Answer;
+use super::BlockOutcome;
 use crate::{
     node::{
         RpcError,
@@ -19,32 +19,36 @@ use crate::{
 
 /// Submits the block, and requests its header to know what really became of it: some nodes answer
 /// null to a stale block. `params` is the block's hex in a list.
-pub(super) async fn submit(client: &mut RpcClient, hash: Hash256, params: &RawValue) -> Answer {
+pub(super) async fn submit(
+    client: &mut RpcClient,
+    hash: Hash256,
+    params: &RawValue,
+) -> BlockOutcome {
     let said = submit_block(client, params).await;
     let answer = match &said {
-        Ok(said) => Answer::of_submitblock(said.as_deref()),
+        Ok(said) => BlockOutcome::of_submitblock(said.as_deref()),
         // Some nodes refuse with an error: only what the node itself said can be final.
-        Err(RpcError::Node { code, message }) => Answer::of_error(*code, message),
-        Err(error) => Answer::Unanswered(error.to_string()),
+        Err(RpcError::Node { code, message }) => BlockOutcome::of_error(*code, message),
+        Err(error) => BlockOutcome::Unanswered(error.to_string()),
     };
     let is_reached = !matches!(said, Err(RpcError::Connect { .. } | RpcError::Cookie { .. }));
-    if matches!(answer, Answer::Rejected(_)) || !is_reached {
+    if matches!(answer, BlockOutcome::Rejected(_)) || !is_reached {
         return answer;
     }
     settle(answer, said.is_ok(), confirm(client, hash).await)
 }
 
 /// The block's position in the node's chain, if the node knows it.
-async fn confirm(client: &mut RpcClient, hash: Hash256) -> Option<Answer> {
+async fn confirm(client: &mut RpcClient, hash: Hash256) -> Option<BlockOutcome> {
     let confirmations = confirmations(client, hash).await.ok()?;
-    Some(if confirmations > 0 { Answer::Accepted } else { Answer::Stale })
+    Some(if confirmations > 0 { BlockOutcome::Accepted } else { BlockOutcome::Stale })
 }
 
 /// Combines the node's answer to the submission with where it has the block now.
-fn settle(answer: Answer, was_answered: bool, known: Option<Answer>) -> Answer {
+fn settle(answer: BlockOutcome, was_answered: bool, known: Option<BlockOutcome>) -> BlockOutcome {
     match known {
         // It may still be connecting the block: only an answered submission was judged.
-        Some(Answer::Stale) if !was_answered => answer,
+        Some(BlockOutcome::Stale) if !was_answered => answer,
         Some(known) => known,
         None => answer,
     }
@@ -56,9 +60,9 @@ pub(super) async fn submit_to_blvm(
     client: &mut RpcClient,
     hash: Hash256,
     params: &RawValue,
-) -> Answer {
+) -> BlockOutcome {
     let said = match submit_block(client, params).await {
-        Ok(said) => Answer::of_submitblock(said.as_deref()),
+        Ok(said) => BlockOutcome::of_submitblock(said.as_deref()),
         Err(error) => {
             if error.is_too_much() {
                 // By default it allows 5 calls a second: the next one would be refused as well.
@@ -70,16 +74,16 @@ pub(super) async fn submit_to_blvm(
     settle_by_chain(client, hash, params, said).await
 }
 
-fn of_blvm_error(error: &RpcError) -> Answer {
+fn of_blvm_error(error: &RpcError) -> BlockOutcome {
     match error {
-        RpcError::Node { code, message } => Answer::of_blvm_error(*code, message),
-        RpcError::Http { status: TOO_LONG, .. } => Answer::Unanswered(
+        RpcError::Node { code, message } => BlockOutcome::of_blvm_error(*code, message),
+        RpcError::Http { status: TOO_LONG, .. } => BlockOutcome::Unanswered(
             "its RPC refuses requests as long as this block (HTTP 413): raise \
              max_request_size_bytes in its [rpc] if its version supports that, or add a bitcoind \
              as another [[node]]"
                 .into(),
         ),
-        error => Answer::Unanswered(error.to_string()),
+        error => BlockOutcome::Unanswered(error.to_string()),
     }
 }
 
@@ -88,49 +92,51 @@ async fn settle_by_chain(
     client: &mut RpcClient,
     hash: Hash256,
     params: &RawValue,
-    said: Answer,
-) -> Answer {
+    said: BlockOutcome,
+) -> BlockOutcome {
     if !said.is_final() {
         return said;
     }
     let Ok(tip) = tip_hash(client).await else {
-        return Answer::Unanswered("it does not say whether the block is in its chain".into());
+        return BlockOutcome::Unanswered(
+            "it does not say whether the block is in its chain".into(),
+        );
     };
     if tip == hash.to_string() {
-        return Answer::Accepted;
+        return BlockOutcome::Accepted;
     }
     match said {
         // It says the same about an invalid block and about one whose parent is no longer its tip.
-        Answer::Rejected(_) if parent(params).is_some_and(|it| it.to_string() != tip) => {
-            Answer::Stale
+        BlockOutcome::Rejected(_) if parent(params).is_some_and(|it| it.to_string() != tip) => {
+            BlockOutcome::Stale
         }
-        Answer::Accepted => buried(client, hash).await,
+        BlockOutcome::Accepted => buried(client, hash).await,
         said => said,
     }
 }
 
 /// Where a block is that is not the tip: below it, on another branch, or not connected yet.
-async fn buried(client: &mut RpcClient, hash: Hash256) -> Answer {
+async fn buried(client: &mut RpcClient, hash: Hash256) -> BlockOutcome {
     let height = match block_height(client, hash).await {
         Ok(height) => height,
         Err(RpcError::Node { message, .. }) if message.contains("no height index") => {
-            return Answer::Stale;
+            return BlockOutcome::Stale;
         }
-        Err(_) => return Answer::Unanswered(NOT_CONNECTED.into()),
+        Err(_) => return BlockOutcome::Unanswered(NOT_CONNECTED.into()),
     };
     match block_at(client, height).await {
         Ok(there) if there == hash.to_string() => is_below_tip(client, height).await,
-        Ok(_) => Answer::Stale,
-        Err(error) => Answer::Unanswered(error.to_string()),
+        Ok(_) => BlockOutcome::Stale,
+        Err(error) => BlockOutcome::Unanswered(error.to_string()),
     }
 }
 
 /// A block that it stored but failed to connect is already in its height index.
-async fn is_below_tip(client: &mut RpcClient, height: u32) -> Answer {
+async fn is_below_tip(client: &mut RpcClient, height: u32) -> BlockOutcome {
     match tip_height(client).await {
-        Ok(tip) if tip > height => Answer::Accepted,
-        Ok(_) => Answer::Unanswered(NOT_CONNECTED.into()),
-        Err(error) => Answer::Unanswered(error.to_string()),
+        Ok(tip) if tip > height => BlockOutcome::Accepted,
+        Ok(_) => BlockOutcome::Unanswered(NOT_CONNECTED.into()),
+        Err(error) => BlockOutcome::Unanswered(error.to_string()),
     }
 }
 
@@ -161,12 +167,18 @@ mod tests {
 
     #[test]
     fn a_submission_without_an_answer_is_not_stale() {
-        let unanswered = || Answer::Unanswered("timed out".into());
-        assert_eq!(settle(unanswered(), false, Some(Answer::Stale)), unanswered());
-        assert_eq!(settle(unanswered(), false, Some(Answer::Accepted)), Answer::Accepted);
+        let unanswered = || BlockOutcome::Unanswered("timed out".into());
+        assert_eq!(settle(unanswered(), false, Some(BlockOutcome::Stale)), unanswered());
+        assert_eq!(
+            settle(unanswered(), false, Some(BlockOutcome::Accepted)),
+            BlockOutcome::Accepted
+        );
         assert_eq!(settle(unanswered(), false, None), unanswered());
-        assert_eq!(settle(Answer::Accepted, true, Some(Answer::Stale)), Answer::Stale);
-        assert_eq!(settle(Answer::Accepted, true, None), Answer::Accepted);
+        assert_eq!(
+            settle(BlockOutcome::Accepted, true, Some(BlockOutcome::Stale)),
+            BlockOutcome::Stale
+        );
+        assert_eq!(settle(BlockOutcome::Accepted, true, None), BlockOutcome::Accepted);
     }
 
     #[test]

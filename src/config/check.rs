@@ -14,12 +14,12 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use self::mining::chains;
 #[cfg(test)]
 pub(crate) use self::service::OWN_PATHS;
-use super::{Config, problem::Fault, raw};
+use super::{Config, problem::KeyProblem, raw};
 use crate::{template::TemplateConfig, work::Difficulty};
 
 /// Checks all of `raw`; the error lists all problems. Without `mining.address` nothing can be
 /// mined, but everything else can be started: `complete` says whether it is required.
-pub(super) fn config(raw: raw::Raw, complete: bool) -> Result<Config, Vec<Fault>> {
+pub(super) fn config(raw: raw::Raw, complete: bool) -> Result<Config, Vec<KeyProblem>> {
     let mut check = Check { problems: Vec::new(), entry: None };
     let raw = Arc::new(raw);
     let config = check.config(&raw, Arc::clone(&raw));
@@ -34,7 +34,7 @@ pub(super) fn config(raw: raw::Raw, complete: bool) -> Result<Config, Vec<Fault>
 
 /// Collects problems. Each method returns None only after it has noted one.
 struct Check {
-    problems: Vec<Fault>,
+    problems: Vec<KeyProblem>,
     /// The list and the index of the entry being checked.
     entry: Option<(&'static str, usize)>,
 }
@@ -139,7 +139,7 @@ impl Check {
         let entry = self.entry.and_then(|(list, at)| Some((list, at, key.strip_prefix(list)?)));
         let path =
             entry.map_or_else(|| key.into(), |(list, at, rest)| format!("{list}.{at}{rest}"));
-        self.problems.push(Fault { path, text: format!("{key} {what}") });
+        self.problems.push(KeyProblem { path, text: format!("{key} {what}") });
         None
     }
 }

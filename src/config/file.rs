@@ -96,7 +96,7 @@ pub(crate) enum SettingsError {
 }
 
 /// Checks new settings against the running gateway; the error has a line for each problem.
-pub(crate) type Trial = Box<dyn Fn(&Config, &Raw) -> Result<(), Vec<String>> + Send + Sync>;
+pub(crate) type SettingsTrial = Box<dyn Fn(&Config, &Raw) -> Result<(), Vec<String>> + Send + Sync>;
 
 struct Inner {
     /// None: there is no file.
@@ -114,7 +114,7 @@ struct Inner {
     unfinished: PathBuf,
     /// Checks what the file alone cannot tell: what the nodes are, and whether other files can be
     /// used.
-    trial: OnceLock<Trial>,
+    trial: OnceLock<SettingsTrial>,
     /// The first settings have been made, and work.
     is_set_up: AtomicBool,
     /// There was a file at the start: if it is missing later, something is wrong.
@@ -144,7 +144,7 @@ impl SettingsFile {
     }
 
     /// From now on, new settings have to pass this check too.
-    pub(crate) fn try_with(&self, trial: Trial) {
+    pub(crate) fn try_with(&self, trial: SettingsTrial) {
         // The first one stays: there is only one gateway.
         let _ = self.0.trial.set(trial);
     }

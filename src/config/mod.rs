@@ -28,7 +28,7 @@ use figment::{Figment, providers::Env};
 pub(crate) use check::OWN_PATHS;
 pub(crate) use check::parse_duration;
 pub(crate) use file::{
-    Applied, Change, Edit, Outlook, SettingsError, SettingsFile, SettingsView, Trial,
+    Applied, Change, Edit, Outlook, SettingsError, SettingsFile, SettingsTrial, SettingsView,
 };
 pub use import::import_datum;
 pub use module::Module;

@@ -7,14 +7,14 @@ use toml_edit::{Document, Item, TableLike, TomlError};
 /// A problem, for the person who wrote the settings.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Problem {
-    place: Place,
+    place: ProblemLocation,
     /// Begins with the key, then says what is wrong and what to do about it.
     text: String,
 }
 
 /// Where a setting is written.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-enum Place {
+enum ProblemLocation {
     /// Not on any line: it is missing, or a default does not go with something else.
     File,
     Line(usize),
@@ -24,7 +24,7 @@ enum Place {
 
 /// A problem whose line is not known yet.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Fault {
+pub(super) struct KeyProblem {
     /// The key, with the index of each list entry: `node.0.rpc_url`.
     pub(super) path: String,
     pub(super) text: String,
@@ -33,7 +33,7 @@ pub(super) struct Fault {
 impl Problem {
     /// A problem with the file as a whole.
     pub(super) fn of_file(text: impl Into<String>) -> Self {
-        Self { place: Place::File, text: text.into() }
+        Self { place: ProblemLocation::File, text: text.into() }
     }
 
     pub(crate) fn text(&self) -> &str {
@@ -43,9 +43,9 @@ impl Problem {
     /// In the format of compilers, so that editors find the line: `gatewayd.toml:12: …`.
     pub(super) fn in_file(&self, path: &str) -> String {
         match &self.place {
-            Place::File => format!("{path}: {}", self.text),
-            Place::Line(line) => format!("{path}:{line}: {}", self.text),
-            Place::Variable(_) => self.to_string(),
+            ProblemLocation::File => format!("{path}: {}", self.text),
+            ProblemLocation::Line(line) => format!("{path}:{line}: {}", self.text),
+            ProblemLocation::Variable(_) => self.to_string(),
         }
     }
 }
@@ -54,22 +54,22 @@ impl Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
-            Place::File => f.write_str(&self.text),
-            Place::Line(line) => write!(f, "line {line}: {}", self.text),
-            Place::Variable(name) => write!(f, "{name}: {}", self.text),
+            ProblemLocation::File => f.write_str(&self.text),
+            ProblemLocation::Line(line) => write!(f, "line {line}: {}", self.text),
+            ProblemLocation::Variable(name) => write!(f, "{name}: {}", self.text),
         }
     }
 }
 
 /// Finds where each key is written.
-pub(super) struct Places<'a> {
+pub(super) struct KeyLocations<'a> {
     text: &'a str,
     document: Result<Document<&'a str>, TomlError>,
     /// The keys that the environment sets, with the names of the variables.
     environment: Vec<(String, String)>,
 }
 
-impl<'a> Places<'a> {
+impl<'a> KeyLocations<'a> {
     pub(super) fn new(text: &'a str, environment: Vec<(String, String)>) -> Self {
         Self { text, document: Document::parse(text), environment }
     }
@@ -82,26 +82,27 @@ impl<'a> Places<'a> {
         let key = line.and_then(|line| key_of(self.text.lines().nth(line - 1)?));
         let key = key.map_or_else(String::new, |key| format!("{key}: "));
         let text = format!("{key}invalid TOML: {}", error.message().trim());
-        Some(Problem { place: line.map_or(Place::File, Place::Line), text })
+        Some(Problem { place: line.map_or(ProblemLocation::File, ProblemLocation::Line), text })
     }
 
     /// Sorts problems in the order of the file.
-    pub(super) fn locate(&self, faults: Vec<Fault>) -> Vec<Problem> {
-        let place = |fault: Fault| Problem { place: self.place(&fault.path), text: fault.text };
+    pub(super) fn locate(&self, faults: Vec<KeyProblem>) -> Vec<Problem> {
+        let place =
+            |fault: KeyProblem| Problem { place: self.place(&fault.path), text: fault.text };
         let mut problems: Vec<_> = faults.into_iter().map(place).collect();
         problems.sort_by(|a, b| a.place.cmp(&b.place));
         problems
     }
 
-    fn place(&self, path: &str) -> Place {
+    fn place(&self, path: &str) -> ProblemLocation {
         let mut variables = self.environment.iter().filter(|(key, _)| is_at_or_below(path, key));
         if let Some((_, name)) = variables.next() {
-            return Place::Variable(name.clone());
+            return ProblemLocation::Variable(name.clone());
         }
         let parts: Vec<_> = path.split('.').collect();
         let document = self.document.as_ref().ok();
         let offset = document.and_then(|document| in_table(document.as_table(), &parts));
-        offset.map_or(Place::File, |offset| Place::Line(self.line(offset)))
+        offset.map_or(ProblemLocation::File, |offset| ProblemLocation::Line(self.line(offset)))
     }
 
     fn line(&self, offset: usize) -> usize {

@@ -8,7 +8,7 @@ use figment::{
 
 use super::{
     Config, Module, Raw, Written, check, environment, merged,
-    problem::{Fault, Places, Problem, is_at_or_below},
+    problem::{KeyLocations, KeyProblem, Problem, is_at_or_below},
     without_secrets,
 };
 
@@ -25,24 +25,24 @@ pub(super) fn with_environment(text: &str) -> Result<Config, Vec<Problem>> {
         let node = Module::keys();
         keys.extend(node.iter().map(|(key, _)| variable(key.as_str(), "MODULE_CONFIG_", ".")));
     }
-    settings(&merged(text), &Places::new(text, keys), false)
+    settings(&merged(text), &KeyLocations::new(text, keys), false)
 }
 
 /// What `text` means on its own.
 pub(super) fn alone(text: &str) -> Result<Config, Vec<Problem>> {
-    let places = Places::new(text, Vec::new());
+    let places = KeyLocations::new(text, Vec::new());
     settings(&Figment::new().merge(Written(text)), &places, true)
 }
 
 fn settings(
     figment: &Figment,
-    places: &Places<'_>,
+    places: &KeyLocations<'_>,
     complete: bool,
 ) -> Result<Config, Vec<Problem>> {
     let data = figment.data().map_err(|error| {
         let fault = |error: Error| {
             let text = without_secrets(&error.to_string());
-            Fault { path: String::new(), text }
+            KeyProblem { path: String::new(), text }
         };
         let syntax = places.syntax().map(|problem| vec![problem]);
         syntax.unwrap_or_else(|| places.locate(error.into_iter().map(fault).collect()))
@@ -56,10 +56,11 @@ fn settings(
             // What could not be read was left out, so that the rest can be checked; that it is
             // missing now is not another problem.
             let known = faults.clone();
-            let is_new = |fault: &Fault| {
+            let is_new = |fault: &KeyProblem| {
                 let path = &fault.path;
-                let is_same =
-                    |it: &Fault| is_at_or_below(path, &it.path) || is_at_or_below(&it.path, path);
+                let is_same = |it: &KeyProblem| {
+                    is_at_or_below(path, &it.path) || is_at_or_below(&it.path, path)
+                };
                 !known.iter().any(is_same)
             };
             faults.extend(more.into_iter().filter(is_new));
@@ -71,8 +72,8 @@ fn settings(
 /// Reads everything that can be read. None: nothing can.
 ///
 /// Reading ends at the first error; so what is wrong is removed, and the rest read again.
-fn raw(mut settings: Dict) -> (Option<Raw>, Vec<Fault>) {
-    let mut faults: Vec<Fault> = Vec::new();
+fn raw(mut settings: Dict) -> (Option<Raw>, Vec<KeyProblem>) {
+    let mut faults: Vec<KeyProblem> = Vec::new();
     while faults.len() < FAULTS_MAX {
         let error = match Value::from(settings.clone()).deserialize::<Raw>() {
             Ok(raw) => return (Some(raw), faults),
@@ -120,7 +121,7 @@ fn take_out_below(value: &mut Value, path: &[String]) -> bool {
 }
 
 /// In our own words: serde's are for programmers.
-fn fault(error: &Error) -> Fault {
+fn fault(error: &Error) -> KeyProblem {
     let path = error.path.join(".");
     let named = error.path.iter().filter(|part| part.parse::<usize>().is_err());
     let key = named.map(String::as_str).collect::<Vec<_>>().join(".");
@@ -133,7 +134,7 @@ fn fault(error: &Error) -> Fault {
         Kind::Message(message) => format!("{key}: {}", without_secrets(message)),
         other => format!("{key}: {}", without_secrets(&other.to_string())),
     };
-    Fault { path, text }
+    KeyProblem { path, text }
 }
 
 fn unknown(field: &str, known: &[&str]) -> String {

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// What the API shares with the daemon while it runs.
-pub(crate) struct Front {
+pub(crate) struct ApiShared {
     /// None: `api.listen` is empty.
     pub(crate) api: Option<Api>,
     /// Lets in whoever makes the first settings.
@@ -30,7 +30,7 @@ pub(crate) struct Front {
 
 /// What the API shows.
 #[derive(Clone)]
-pub(super) struct Sights {
+pub(super) struct ApiInputs {
     pub(super) counters: Arc<Counters>,
     pub(super) roster: Arc<Roster>,
     pub(super) ledger: Ledger,
@@ -44,13 +44,13 @@ pub(super) struct Sights {
 pub(super) fn start_api(
     config: &Config,
     facts: Facts,
-    sights: Sights,
+    sights: ApiInputs,
     settings: SettingsFile,
     stop: &CancellationToken,
-) -> Front {
+) -> ApiShared {
     let (pool, pool_watch) = watch::channel(None);
     let setup_code = Arc::new(SetupCode::make());
-    let Sights { counters, roster, ledger, templates, blocks, work, tls } = sights;
+    let ApiInputs { counters, roster, ledger, templates, blocks, work, tls } = sights;
     let handles = Handles {
         counters,
         roster,
@@ -74,7 +74,7 @@ pub(super) fn start_api(
         );
         None
     });
-    Front { api, setup_code, pool }
+    ApiShared { api, setup_code, pool }
 }
 
 pub(super) fn facts(

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use super::{
-    api::{Front, Sights},
+    api::{ApiInputs, ApiShared},
     files, limits,
 };
 use crate::{
@@ -80,11 +80,11 @@ impl LiveParts {
         settings: &SettingsFile,
         logging: Option<Arc<Logging>>,
         views: &Arc<Views>,
-        sights: Sights,
+        sights: ApiInputs,
         blocks: &BlockSender,
-        front: &Front,
+        front: &ApiShared,
     ) -> Self {
-        let Sights { templates, work, ledger, roster, .. } = sights;
+        let ApiInputs { templates, work, ledger, roster, .. } = sights;
         let mut parts = Self {
             configs: settings.configs(),
             networks: templates.networks(),
@@ -165,7 +165,7 @@ impl LiveParts {
         // Logged once, not at each change of something else.
         if self.max_connections != wanted.connections {
             self.max_connections = wanted.connections;
-            files::tell_room_for(wanted.connections);
+            files::log_room_for(wanted.connections);
         }
         self.views.limits.send_replace(files::held(wanted));
     }

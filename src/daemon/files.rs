@@ -27,7 +27,7 @@ fn room_for(wanted: usize) -> usize {
 }
 
 /// Logs when there is no room for as many as wanted.
-pub(super) fn tell_room_for(wanted: usize) {
+pub(super) fn log_room_for(wanted: usize) {
     let room = room_for(wanted);
     if room < wanted {
         let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::SystemTime};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    blocks::{BlockStats, Event, News},
+    blocks::{BlockStats, BlockUpdate, BlockUpdateKind},
     books::{Counters, Roster},
     config::Config,
     ledger::{self, BlockEvent, BlockNews, Ledger},
@@ -44,11 +44,11 @@ pub(super) fn note_tips(
     }));
 }
 
-fn block_news(news: News) -> BlockNews {
-    let News { height, hash, at, event } = news;
+fn block_news(news: BlockUpdate) -> BlockNews {
+    let BlockUpdate { height, hash, at, event } = news;
     let what = match event {
-        Event::Found(worker) => BlockEvent::Found(Some(worker.0.as_ref().into())),
-        Event::Answered(node, outcome) => {
+        BlockUpdateKind::Found(worker) => BlockEvent::Found(Some(worker.0.as_ref().into())),
+        BlockUpdateKind::Answered(node, outcome) => {
             BlockEvent::Answered { node: node.as_ref().into(), outcome }
         }
     };

@@ -13,7 +13,7 @@ use super::{
     DaemonError,
     apply::Views,
     identity,
-    propose::{Questions, propose},
+    propose::{ProposalInputs, propose},
 };
 use crate::{
     blocks::{self, BlockSender, BlockStats, BlocksConfig},
@@ -63,7 +63,7 @@ pub(super) fn start_work(
     let work = latest.subscribe();
     let (outputs, first) = WorkOutputs::new(latest);
     let run = crate::work::task::run(inputs, outputs, stop.clone());
-    let asked = Questions { trials, work, configs: views.work.subscribe() };
+    let asked = ProposalInputs { trials, work, configs: views.work.subscribe() };
     tasks.spawn(propose(templates.clone(), asked, verdict_sender));
     WorkTask { first, ended: spawn_essential(run, tasks) }
 }

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// What is proposed to the node.
-pub(super) struct Questions {
+pub(super) struct ProposalInputs {
     /// Jobs that are held back until the answer.
     pub(super) trials: watch::Receiver<Option<Arc<Job>>>,
     /// Jobs that are already being mined on.
@@ -34,7 +34,7 @@ type Proposals = Allowance<PROPOSAL_US, { PROPOSALS_AT_ONCE - 1 }>;
 /// time, since each proposal costs it a block validation.
 pub(super) async fn propose(
     templates: Templates,
-    mut questions: Questions,
+    mut questions: ProposalInputs,
     verdicts: mpsc::Sender<ProposalVerdict>,
 ) {
     let mut asked: Option<(Hash256, Arc<Payout>)> = None;
@@ -61,7 +61,7 @@ pub(super) async fn propose(
     }
 }
 
-impl Questions {
+impl ProposalInputs {
     /// The next job, and whether it is held back until the answer. None: there will be no more.
     async fn next(&mut self) -> Option<(Arc<Job>, bool)> {
         loop {

@@ -11,7 +11,7 @@ use crate::{
         MinerProtocol,
         roster::{MinerInfo, RosterEntry},
     },
-    datum::{PoolStats, PoolStatus, Verdict},
+    datum::{PoolStats, PoolStatus, PoolVerdict},
     template::NodeState,
     work::fixture::{HARD, WorkFeed, pooled, solo},
     work::{CoinbaseClass, Hash256, Payout, PoolHealth},
@@ -151,7 +151,7 @@ async fn a_good_minute_has_what_matters_and_nothing_else() {
         house.counters.add_accepted(MinerProtocol::Sv1, 40, difficulty / 2.0);
         house.counters.add_accepted(MinerProtocol::Sv2Extended, 2, difficulty / 2.0);
         let round_trip = Duration::from_millis(43);
-        house.stats.add_answer(&"pool:1".into(), Verdict::default(), round_trip);
+        house.stats.add_answer(&"pool:1".into(), PoolVerdict::default(), round_trip);
         assert_eq!(
             house.after(1).await,
             [" INFO the last minute hashrate=10.00 TH/s miners=2 accepted=42 rejected=0 \

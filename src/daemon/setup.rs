@@ -6,7 +6,7 @@ use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
 
-use super::{DaemonError, api::Front, apply::LiveParts, systemd};
+use super::{DaemonError, api::ApiShared, apply::LiveParts, systemd};
 use crate::{
     config::{Config, SettingsFile},
     template::{NodeStatus, Templates},
@@ -19,7 +19,7 @@ use crate::{
 pub(super) async fn set_up(
     parts: &mut LiveParts,
     settings: &SettingsFile,
-    front: &Front,
+    front: &ApiShared,
     stop: &CancellationToken,
     tasks: &TaskTracker,
 ) -> Result<(), DaemonError> {
@@ -68,7 +68,7 @@ async fn end_with_work(settings: SettingsFile, mut work: watch::Receiver<Option<
 /// logged, and gatewayd waits for other settings or for the node to change chains.
 async fn check_network(parts: &mut LiveParts, has_page: bool) -> Result<(), DaemonError> {
     let templates = parts.templates.clone();
-    let mut told = Told::default();
+    let mut told = LastLogged::default();
     let mut status = templates.status.clone();
     while templates.network().is_none() {
         match wrong_network(&parts.config(), &templates) {
@@ -88,7 +88,7 @@ async fn check_network(parts: &mut LiveParts, has_page: bool) -> Result<(), Daem
 /// Logs when nodes change to a chain that the payout address does not belong to, while gatewayd
 /// runs.
 async fn watch_network(mut configs: watch::Receiver<Arc<Config>>, templates: Templates) {
-    let mut told = Told::default();
+    let mut told = LastLogged::default();
     let (mut status, mut networks) = (templates.status.clone(), templates.networks());
     loop {
         let config = Arc::clone(&configs.borrow_and_update());
@@ -106,9 +106,9 @@ async fn watch_network(mut configs: watch::Receiver<Arc<Config>>, templates: Tem
 
 /// What was logged last, so that it is logged once.
 #[derive(Default)]
-struct Told(Option<String>);
+struct LastLogged(Option<String>);
 
-impl Told {
+impl LastLogged {
     fn tell(&mut self, config: &Config, wrong: Option<DaemonError>) {
         let wrong = wrong.map(|wrong| wrong.to_string());
         if wrong == self.0 {

@@ -38,8 +38,8 @@ impl Systemd {
         Self { phase }
     }
 
-    pub(super) fn serving(&self, door: SocketAddr, work: watch::Receiver<Option<Arc<Work>>>) {
-        self.phase.send_replace(Phase::Serving(door, work));
+    pub(super) fn serving(&self, addr: SocketAddr, work: watch::Receiver<Option<Arc<Work>>>) {
+        self.phase.send_replace(Phase::Serving(addr, work));
     }
 
     pub(super) fn stopping(&self) {
@@ -108,14 +108,14 @@ async fn speak(mut phases: watch::Receiver<Phase>, watchdog: Option<Duration>) {
 /// That this runs shows that the runtime works. That miners are served is shown by connecting as
 /// one: it connects, closes its side, and must see the connection end.
 async fn is_alive(phase: Phase) -> bool {
-    let Phase::Serving(door, work) = phase else { return true };
+    let Phase::Serving(addr, work) = phase else { return true };
     let is_open = work.borrow().as_ref().is_some_and(|work| work.admission == Admission::Open);
-    !is_open || lets_out(door, DOOR_PATIENCE).await
+    !is_open || is_served(addr, DOOR_PATIENCE).await
 }
 
-async fn lets_out(door: SocketAddr, patience: Duration) -> bool {
+async fn is_served(addr: SocketAddr, patience: Duration) -> bool {
     let visit = async {
-        let mut socket = TcpStream::connect(crate::healthcheck::local(door)).await?;
+        let mut socket = TcpStream::connect(crate::healthcheck::local(addr)).await?;
         socket.shutdown().await?;
         // To the end, whatever is sent before it.
         while socket.read(&mut [0; 512]).await? > 0 {}
@@ -154,7 +154,7 @@ mod tests {
     #[tokio::test]
     async fn a_door_that_lets_visitors_out_is_alive() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let door = listener.local_addr().unwrap();
+        let addr = listener.local_addr().unwrap();
         tokio::spawn(async move {
             loop {
                 let (mut socket, _) = listener.accept().await.unwrap();
@@ -162,19 +162,19 @@ mod tests {
                 while socket.read(&mut [0; 64]).await.is_ok_and(|len| len > 0) {}
             }
         });
-        assert!(lets_out(door, DOOR_PATIENCE).await);
+        assert!(is_served(addr, DOOR_PATIENCE).await);
         // As if it listened everywhere.
-        let everywhere = SocketAddr::from(([0, 0, 0, 0], door.port()));
-        assert!(lets_out(everywhere, DOOR_PATIENCE).await);
+        let everywhere = SocketAddr::from(([0, 0, 0, 0], addr.port()));
+        assert!(is_served(everywhere, DOOR_PATIENCE).await);
     }
 
     #[tokio::test]
     async fn a_door_that_nobody_opens_is_not() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let door = listener.local_addr().unwrap();
+        let addr = listener.local_addr().unwrap();
         // The kernel takes the connection, but nobody in here.
-        assert!(!lets_out(door, SOON).await);
+        assert!(!is_served(addr, SOON).await);
         drop(listener);
-        assert!(!lets_out(door, SOON).await);
+        assert!(!is_served(addr, SOON).await);
     }
 }

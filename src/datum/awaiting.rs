@@ -32,7 +32,7 @@ type Key = (u8, u32);
 #[derive(Debug, Default)]
 pub(super) struct Awaiting {
     /// Answered ones leave a gap, which is removed when it reaches the front.
-    queue: VecDeque<Option<Waiting>>,
+    queue: VecDeque<Option<AwaitingShare>>,
     /// The number of the front; the next ones count up from it.
     first: u64,
     len: usize,
@@ -41,7 +41,7 @@ pub(super) struct Awaiting {
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct AwaitingShare {
     sent: Sent,
     /// The next younger one with the same key.
     next: Option<u64>,
@@ -71,7 +71,7 @@ impl Awaiting {
                 }
             }
         }
-        self.queue.push_back(Some(Waiting { sent, next: None }));
+        self.queue.push_back(Some(AwaitingShare { sent, next: None }));
         self.len += 1;
         given_up
     }
@@ -124,7 +124,7 @@ impl Awaiting {
     }
 
     /// `waiting` was the oldest of its key, and was removed.
-    fn unlink(&mut self, waiting: &Waiting) {
+    fn unlink(&mut self, waiting: &AwaitingShare) {
         let key = key(&waiting.sent);
         match (waiting.next, self.by_key.get_mut(&key)) {
             (Some(next), Some((oldest, _))) => *oldest = next,
@@ -137,7 +137,11 @@ fn key(sent: &Sent) -> Key {
     (sent.slot, sent.share.nonce)
 }
 
-fn slot_of(queue: &mut VecDeque<Option<Waiting>>, first: u64, number: u64) -> Option<&mut Waiting> {
+fn slot_of(
+    queue: &mut VecDeque<Option<AwaitingShare>>,
+    first: u64,
+    number: u64,
+) -> Option<&mut AwaitingShare> {
     let at = usize::try_from(number.checked_sub(first)?).ok()?;
     queue.get_mut(at)?.as_mut()
 }

@@ -11,9 +11,9 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use super::{
     awaiting::{Awaiting, Sent},
     coinbaser::{self, CoinbaserFault},
-    event::{Configured, Event, Fault, Unsent},
-    liveness::{Dead, Liveness, Trust},
-    owed::{Answered, Owed},
+    event::{Configured, PoolEvent, PoolFault, Unsent},
+    liveness::{Liveness, LivenessError, Trust},
+    owed::{Answered, PendingCoinbasers},
     protocol::{
         cipher::{CipherError, Identity, PublicIdentity},
         codec::DecodeError,
@@ -26,7 +26,7 @@ use super::{
         },
         proof::ShortIds,
     },
-    slots::Slots,
+    slots::JobSlots,
     validation,
 };
 use crate::work::{CoinbaserRequest, Share, Template, TemplateKind, printable_bytes};
@@ -42,8 +42,8 @@ pub struct Client {
     configured: bool,
     short_ids: ShortIds,
     rng: StdRng,
-    slots: Slots,
-    owed: Owed,
+    slots: JobSlots,
+    owed: PendingCoinbasers,
     awaiting: Awaiting,
     /// Shares given up since the last [`Self::take_unanswered`].
     unanswered: usize,
@@ -73,8 +73,8 @@ impl Client {
             configured: false,
             short_ids: ShortIds::new(keys.public(), &pool),
             rng,
-            slots: Slots::default(),
-            owed: Owed::default(),
+            slots: JobSlots::default(),
+            owed: PendingCoinbasers::default(),
             awaiting: Awaiting::default(),
             unanswered: 0,
             liveness: Liveness::new(timeout, now),
@@ -89,7 +89,7 @@ impl Client {
         bytes: &[u8],
         now: Instant,
         out: &mut Vec<u8>,
-        events: &mut Vec<Event>,
+        events: &mut Vec<PoolEvent>,
     ) -> Result<(), ClientError> {
         self.link.push(bytes);
         while let Some(frame) = self.link.next(self.handshake.session())? {
@@ -199,16 +199,16 @@ impl Client {
     pub fn on_deadline(
         &mut self,
         now: Instant,
-        events: &mut Vec<Event>,
+        events: &mut Vec<PoolEvent>,
     ) -> Result<(), ClientError> {
         while let Some(request) = self.owed.give_up(now) {
-            events.push(Event::CoinbaserLate { request });
+            events.push(PoolEvent::CoinbaserLate { request });
         }
         self.unanswered += self.awaiting.expire(now);
         self.liveness.on_deadline(now).map_err(|dead| match dead {
-            Dead::Unready(limit) => ClientError::Unready(limit),
-            Dead::Silent(limit) => ClientError::Silent(limit),
-            Dead::NoAcceptance(limit) => ClientError::NoAcceptance(limit),
+            LivenessError::Unready(limit) => ClientError::Unready(limit),
+            LivenessError::Silent(limit) => ClientError::Silent(limit),
+            LivenessError::NoAcceptance(limit) => ClientError::NoAcceptance(limit),
         })
     }
 
@@ -217,14 +217,14 @@ impl Client {
         frame: &Frame,
         now: Instant,
         out: &mut Vec<u8>,
-        events: &mut Vec<Event>,
+        events: &mut Vec<PoolEvent>,
     ) -> Result<(), ClientError> {
         match (frame.header.command, self.pool_session) {
             (command::RESPONSE, None) => {
                 let welcome = self.handshake.finish(frame, &mut self.link)?;
                 self.pool_session = Some(welcome.pool_session);
                 self.session_is_secret = frame.header.sealed;
-                events.push(Event::Welcome { motd: welcome.motd });
+                events.push(PoolEvent::Welcome { motd: welcome.motd });
                 Ok(())
             }
             (command::RESPONSE, Some(_)) => Err(ClientError::SecondResponse),
@@ -240,13 +240,13 @@ impl Client {
             (command::INFO, _) => {
                 let text = frame.unchecked();
                 let end = memchr::memchr(0, text).unwrap_or(text.len());
-                events.push(Event::Info { text: printable_bytes(&text[..end], INFO_MAX) });
+                events.push(PoolEvent::Info { text: printable_bytes(&text[..end], INFO_MAX) });
                 Ok(())
             }
             (command::PING, _) => Ok(()),
             (command, _) => {
                 if self.unknown_seen.first(command.into()) {
-                    events.push(Event::Fault(Fault::UnknownCommand(command)));
+                    events.push(PoolEvent::Fault(PoolFault::UnknownCommand(command)));
                 }
                 Ok(())
             }
@@ -266,7 +266,7 @@ impl Client {
         signed: bool,
         now: Instant,
         out: &mut Vec<u8>,
-        events: &mut Vec<Event>,
+        events: &mut Vec<PoolEvent>,
     ) -> Result<(), ClientError> {
         let is_configuration = message.first() == Some(&0x99);
         match ToGateway::decode(message) {
@@ -275,22 +275,22 @@ impl Client {
             }
             Ok(ToGateway::Coinbaser(answer)) => self.on_coinbaser(&answer, now, events),
             Ok(ToGateway::ShareResponse(response)) => self.on_response(response, now, events),
-            Ok(ToGateway::NewBlock) => events.push(Event::NewBlock),
+            Ok(ToGateway::NewBlock) => events.push(PoolEvent::NewBlock),
             Ok(ToGateway::Validate { slot, wanted, indexes }) => {
                 self.on_validate(slot, wanted, &indexes, out, events)?;
             }
             Err(error) if is_configuration && !self.configured => {
-                return Err(ClientError::Configuration(Fault::Configuration(error)));
+                return Err(ClientError::Configuration(PoolFault::Configuration(error)));
             }
             Err(error) if is_configuration => {
-                events.push(Event::Fault(Fault::Configuration(error)));
+                events.push(PoolEvent::Fault(PoolFault::Configuration(error)));
             }
             Err(DecodeError::Kind(kind)) => {
                 if self.unknown_seen.first(32 + usize::from(kind)) {
-                    events.push(Event::Fault(Fault::UnknownKind(kind)));
+                    events.push(PoolEvent::Fault(PoolFault::UnknownKind(kind)));
                 }
             }
-            Err(error) => events.push(Event::Fault(Fault::Decode(error))),
+            Err(error) => events.push(PoolEvent::Fault(PoolFault::Decode(error))),
         }
         Ok(())
     }
@@ -301,11 +301,11 @@ impl Client {
         signed: bool,
         now: Instant,
         out: &mut Vec<u8>,
-        events: &mut Vec<Event>,
+        events: &mut Vec<PoolEvent>,
     ) -> Result<(), ClientError> {
         match Configured::check(configuration, signed) {
             Ok(configured) => {
-                events.push(Event::Configured(configured));
+                events.push(PoolEvent::Configured(configured));
                 self.configured = true;
                 self.liveness.on_configured();
                 // New terms need a new split.
@@ -313,7 +313,7 @@ impl Client {
             }
             // An earlier one stays valid, if there was one.
             Err(fault) if self.configured => {
-                events.push(Event::Fault(fault));
+                events.push(PoolEvent::Fault(fault));
                 Ok(())
             }
             Err(fault) => Err(ClientError::Configuration(fault)),
@@ -336,7 +336,7 @@ impl Client {
         &mut self,
         answer: &CoinbaserMessage<'_>,
         now: Instant,
-        events: &mut Vec<Event>,
+        events: &mut Vec<PoolEvent>,
     ) {
         let got = answer.value;
         let current = self.template.as_deref().map(CoinbaserRequest::of);
@@ -349,7 +349,7 @@ impl Client {
                 match coinbaser::check(answer, request) {
                     Ok(checked) => {
                         let (coinbaser, cut_at) = (Arc::new(checked.coinbaser), checked.cut_at);
-                        return events.push(Event::Coinbaser { coinbaser, cut_at });
+                        return events.push(PoolEvent::Coinbaser { coinbaser, cut_at });
                     }
                     Err(fault) => (Some(request), fault),
                 }
@@ -360,13 +360,13 @@ impl Client {
             }
             Answered::Unasked(None) => (None, CoinbaserFault::Unasked { got }),
         };
-        events.push(Event::CoinbaserRefused { request, fault });
+        events.push(PoolEvent::CoinbaserRefused { request, fault });
     }
 
-    fn on_response(&mut self, response: ShareResponse, now: Instant, events: &mut Vec<Event>) {
+    fn on_response(&mut self, response: ShareResponse, now: Instant, events: &mut Vec<PoolEvent>) {
         // The target byte is not compared: pools send 0xFF with some rejections.
         let Some(sent) = self.awaiting.take(response.slot, response.nonce) else {
-            events.push(Event::Fault(Fault::UnaskedResponse(response)));
+            events.push(PoolEvent::Fault(PoolFault::UnaskedResponse(response)));
             return;
         };
         let known = sent.replay && response.reason == ShareReason::DUPLICATE;
@@ -376,7 +376,7 @@ impl Client {
             false => self.liveness.on_refusal(name, response.reason, now),
         }
         let round_trip = now.saturating_duration_since(sent.at);
-        events.push(Event::Answered { sent, response, round_trip });
+        events.push(PoolEvent::Answered { sent, response, round_trip });
     }
 
     fn on_validate(
@@ -385,7 +385,7 @@ impl Client {
         wanted: Wanted,
         indexes: &[u16],
         out: &mut Vec<u8>,
-        events: &mut Vec<Event>,
+        events: &mut Vec<PoolEvent>,
     ) -> Result<(), ClientError> {
         let padding = self.padding();
         let job = self.slots.told(slot).map(Arc::as_ref);
@@ -394,7 +394,7 @@ impl Client {
         let padding = if matches!(answer, Validation::Block(_)) { &[] } else { padding };
         let message = ToPool::Validation { slot, answer, padding };
         self.link.write_channel(None, out, |out| message.encode(out))?;
-        events.push(Event::Validated { slot, wanted });
+        events.push(PoolEvent::Validated { slot, wanted });
         Ok(())
     }
 
@@ -434,7 +434,7 @@ pub enum ClientError {
     #[error("it sent a mining message that is neither signed nor encrypted")]
     Unencrypted,
     #[error("it sent {0}, and there is no earlier one to fall back on")]
-    Configuration(Fault),
+    Configuration(PoolFault),
     #[error("it sent no configuration within {0:?}")]
     Unready(Duration),
     #[error("it does not read what it is sent")]

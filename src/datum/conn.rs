@@ -16,16 +16,16 @@ use super::options::PoolConfig;
 use crate::net;
 
 /// The state of the task's connection to its pools.
-pub(super) enum Phase {
+pub(super) enum ConnPhase {
     Connecting(JoinHandle<io::Result<TcpStream>>),
-    Connected(Box<Conn>),
+    Connected(Box<PoolConn>),
     Waiting(Instant),
     /// There is no pool to talk to.
     Idle,
 }
 
 /// An open socket.
-pub(super) struct Conn {
+pub(super) struct PoolConn {
     reader: OwnedReadHalf,
     writer: OwnedWriteHalf,
     buffer: Box<[u8; READ_LEN]>,
@@ -33,7 +33,7 @@ pub(super) struct Conn {
 }
 
 /// What happened to a phase.
-pub(super) enum Turn {
+pub(super) enum ConnEvent {
     Connected(io::Result<TcpStream>),
     /// Bytes arrived, in the connection's buffer.
     Read(io::Result<usize>),
@@ -43,7 +43,7 @@ pub(super) enum Turn {
     Retry,
 }
 
-impl Phase {
+impl ConnPhase {
     /// Starts to connect.
     pub(super) fn connect(pool: &PoolConfig, limit: std::time::Duration) -> Self {
         let target = (pool.host.clone(), pool.port);
@@ -55,23 +55,23 @@ impl Phase {
     }
 
     /// Waits for the next thing to happen; cancel-safe.
-    pub(super) async fn turn(&mut self, out: &[u8]) -> Turn {
+    pub(super) async fn turn(&mut self, out: &[u8]) -> ConnEvent {
         match self {
-            Self::Connecting(task) => Turn::Connected(task.await.unwrap_or_else(|error| {
+            Self::Connecting(task) => ConnEvent::Connected(task.await.unwrap_or_else(|error| {
                 // Only when the runtime shuts down.
                 Err(io::Error::other(error))
             })),
             Self::Connected(conn) => conn.turn(out).await,
             Self::Waiting(until) => {
                 tokio::time::sleep_until((*until).into()).await;
-                Turn::Retry
+                ConnEvent::Retry
             }
             Self::Idle => std::future::pending().await,
         }
     }
 }
 
-impl Conn {
+impl PoolConn {
     pub(super) fn new(stream: TcpStream, since: Instant) -> Self {
         let (reader, writer) = stream.into_split();
         Self { reader, writer, buffer: Box::new([0; READ_LEN]), since }
@@ -81,19 +81,19 @@ impl Conn {
         &self.buffer[..len]
     }
 
-    async fn turn(&mut self, out: &[u8]) -> Turn {
+    async fn turn(&mut self, out: &[u8]) -> ConnEvent {
         if out.is_empty() {
-            return Turn::Read(self.reader.read(self.buffer.as_mut_slice()).await);
+            return ConnEvent::Read(self.reader.read(self.buffer.as_mut_slice()).await);
         }
         tokio::select! {
             biased;
-            written = self.writer.write(out) => Turn::Written(written),
-            read = self.reader.read(self.buffer.as_mut_slice()) => Turn::Read(read),
+            written = self.writer.write(out) => ConnEvent::Written(written),
+            read = self.reader.read(self.buffer.as_mut_slice()) => ConnEvent::Read(read),
         }
     }
 }
 
-impl Drop for Phase {
+impl Drop for ConnPhase {
     fn drop(&mut self) {
         if let Self::Connecting(task) = self {
             task.abort();

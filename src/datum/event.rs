@@ -14,7 +14,7 @@ use crate::work::{Coinbaser, CoinbaserRequest};
 
 /// Something that the pool said, checked.
 #[derive(Clone, Debug)]
-pub enum Event {
+pub enum PoolEvent {
     /// The handshake is complete.
     Welcome {
         motd: String,
@@ -50,7 +50,7 @@ pub enum Event {
         wanted: Wanted,
     },
     /// The pool did something wrong that is harmless.
-    Fault(Fault),
+    Fault(PoolFault),
 }
 
 /// Why a share cannot be sent.
@@ -74,13 +74,16 @@ pub struct Configured {
 }
 
 impl Configured {
-    pub(super) fn check(configuration: &Configuration<'_>, signed: bool) -> Result<Self, Fault> {
+    pub(super) fn check(
+        configuration: &Configuration<'_>,
+        signed: bool,
+    ) -> Result<Self, PoolFault> {
         if !signed {
-            return Err(Fault::UnsignedConfiguration);
+            return Err(PoolFault::UnsignedConfiguration);
         }
         // With an empty one, whoever mines next could spend the pool's part.
         if configuration.script.len() < SCRIPT_MIN {
-            return Err(Fault::PayoutScript(configuration.script.len()));
+            return Err(PoolFault::PayoutScript(configuration.script.len()));
         }
         let asked = configuration.min_difficulty;
         let min_difficulty = match asked {
@@ -99,7 +102,7 @@ impl Configured {
 
 /// Something wrong that a pool did.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum Fault {
+pub enum PoolFault {
     #[error("an unsigned configuration")]
     UnsignedConfiguration,
     #[error("a configuration that {0}")]

@@ -85,7 +85,7 @@ impl Trouble {
 
 /// Why a connection is given up.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Dead {
+pub(super) enum LivenessError {
     /// Connected, but not configured.
     Unready(Duration),
     Silent(Duration),
@@ -164,16 +164,16 @@ impl Liveness {
         self.timeout.saturating_mul(UNREADY_TIMEOUTS)
     }
 
-    pub(super) fn on_deadline(&mut self, now: Instant) -> Result<(), Dead> {
+    pub(super) fn on_deadline(&mut self, now: Instant) -> Result<(), LivenessError> {
         let unready_after = self.unready_after();
         if !self.configured && now >= self.started + unready_after {
-            return Err(Dead::Unready(unready_after));
+            return Err(LivenessError::Unready(unready_after));
         }
         if now >= self.heard + self.timeout {
-            return Err(Dead::Silent(self.timeout));
+            return Err(LivenessError::Silent(self.timeout));
         }
         if self.unanswered.on_deadline(now) || self.refused.on_deadline(now) {
-            return Err(Dead::NoAcceptance(ACCEPTANCE_LIMIT));
+            return Err(LivenessError::NoAcceptance(ACCEPTANCE_LIMIT));
         }
         Ok(())
     }
@@ -214,7 +214,10 @@ mod tests {
         liveness.on_message(start + 5 * SECOND);
         assert_eq!(liveness.deadline(), start + 65 * SECOND);
         assert_eq!(liveness.on_deadline(start + 64 * SECOND), Ok(()));
-        assert_eq!(liveness.on_deadline(start + 65 * SECOND), Err(Dead::Silent(60 * SECOND)));
+        assert_eq!(
+            liveness.on_deadline(start + 65 * SECOND),
+            Err(LivenessError::Silent(60 * SECOND))
+        );
     }
 
     #[test]
@@ -227,7 +230,10 @@ mod tests {
             assert_eq!(liveness.on_deadline(start + (at * 30 + 29) * SECOND), Ok(()));
         }
         assert_eq!(liveness.deadline(), start + 300 * SECOND);
-        assert_eq!(liveness.on_deadline(start + 300 * SECOND), Err(Dead::Unready(300 * SECOND)));
+        assert_eq!(
+            liveness.on_deadline(start + 300 * SECOND),
+            Err(LivenessError::Unready(300 * SECOND))
+        );
     }
 
     #[test]
@@ -236,7 +242,7 @@ mod tests {
         let mut busy = ready(start);
         (0..30).for_each(|at| busy.on_share(start + at * SECOND));
         assert_eq!(busy.deadline(), start + 30 * SECOND);
-        let dead = Err(Dead::NoAcceptance(30 * SECOND));
+        let dead = Err(LivenessError::NoAcceptance(30 * SECOND));
         assert_eq!(busy.on_deadline(start + 30 * SECOND), dead);
 
         let mut rare = ready(start);

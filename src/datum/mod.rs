@@ -2,7 +2,7 @@
 //! them.
 //!
 //! ```text
-//!  bytes -> frame -> link (cipher) -> message -> client --Event--> relay --watch<Payout>--> work
+//!  bytes -> frame -> link (cipher) -> message -> client --PoolEvent--> relay --watch<Payout>--> work
 //!                                                  ^                 |
 //!                                  shares ---------+----- hold <-----+ while the pool is away
 //! ```
@@ -41,7 +41,7 @@ mod validation;
 pub use client::{Client, ClientError};
 pub use coinbaser::{CoinbaserFault, check as check_coinbaser};
 pub(crate) use event::Configured;
-pub use event::{Event, Fault};
+pub use event::{PoolEvent, PoolFault};
 pub use memory::PoolMemory;
 pub(crate) use options::default_user_agent;
 pub use options::{Backoff, DatumConfig, PoolConfig};
@@ -49,18 +49,19 @@ pub use protocol::HELLO_MAX;
 #[cfg(feature = "devnet")]
 pub(crate) use protocol::SIGNATURE_LEN;
 pub use protocol::{
-    BODY_MAX, Channel, Frame, Handshake, HandshakeError, Header, HeaderKey, Identity, Inbox, Link,
-    MAC_LEN, Nonces, PublicIdentity, ShortIds, Visitor, command, crosscheck, message, rebuild,
+    BODY_MAX, Frame, FrameBuffer, FrameHeader, Handshake, HandshakeError, HeaderKey, Identity,
+    Link, MAC_LEN, Nonces, PublicIdentity, SecureChannel, ShortIds, Visitor, command, crosscheck,
+    message, rebuild,
 };
 pub(crate) use protocol::{CipherError, HEADER_LEN, LinkError};
 pub use relay::{Relay, RelayOptions};
 pub(crate) use stats::PoolTally;
 #[cfg(test)]
-pub(crate) use stats::Verdict;
+pub(crate) use stats::PoolVerdict;
 pub use stats::{Lost, PoolStats, PoolStatsView};
 pub(crate) use status::NextPool;
 pub use status::{PoolState, PoolStatus};
 pub use task::{Inputs, Pool, spawn};
-pub use trial::Trial;
+pub use trial::PoolTrial;
 pub(crate) use usernames::Modifier;
 pub use usernames::{UsernameMode, Usernames};

@@ -14,7 +14,7 @@ use crate::work::CoinbaserRequest;
 
 /// The requests that a pool has not answered yet.
 #[derive(Debug, Default)]
-pub(super) struct Owed {
+pub(super) struct PendingCoinbasers {
     /// Oldest first, like all of these.
     asked: VecDeque<Asked>,
     /// Those that were given up, and until when their answers may still come, which will be before
@@ -38,7 +38,7 @@ pub(super) enum Answered {
     Unasked(Option<CoinbaserRequest>),
 }
 
-impl Owed {
+impl PendingCoinbasers {
     /// False: so many requests are unanswered that with one more, answers could not be told apart.
     pub(super) fn may_ask(&mut self, now: Instant) -> bool {
         self.forget_late(now);
@@ -119,7 +119,7 @@ mod tests {
     /// answer taken for the next one's, and the pool refused the shares.
     #[test]
     fn answers_are_told_apart_however_many_are_on_their_way() {
-        let (mut owed, mut now) = (Owed::default(), start());
+        let (mut owed, mut now) = (PendingCoinbasers::default(), start());
         for tip in 0..60 {
             while owed.give_up(now).is_some() {}
             assert!(owed.may_ask(now));
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_may_be_another_tips_is_doubtful() {
-        let (mut owed, now) = (Owed::default(), start());
+        let (mut owed, now) = (PendingCoinbasers::default(), start());
         // The first is never answered. The node goes back to its tip.
         for tip in [1, 2, 1] {
             owed.ask(of(tip, 50), now);
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn who_owes_too_much_is_asked_for_no_more_until_it_is_forgotten() {
-        let (mut owed, mut now) = (Owed::default(), start());
+        let (mut owed, mut now) = (PendingCoinbasers::default(), start());
         let asked = (0..2000).filter(|_| {
             let may = owed.may_ask(now);
             if may {

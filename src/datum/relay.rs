@@ -15,7 +15,7 @@ use tracing::warn;
 use self::change::Leaving;
 use super::{
     client::{Client, ClientError},
-    event::{Event, Unsent},
+    event::{PoolEvent, Unsent},
     hold::{Held, Hold},
     liveness::Trust,
     memory::PoolMemory,
@@ -54,8 +54,8 @@ pub struct Relay {
     status: PoolStatus,
     template: Option<Arc<Template>>,
     work: Option<Arc<Work>>,
-    news: News,
-    events: Vec<Event>,
+    updates: RelayUpdates,
+    events: Vec<PoolEvent>,
     last_info: String,
     talk: LogAllowance,
     /// There is no pool any more that shares could be sent to.
@@ -76,7 +76,7 @@ pub struct RelayOptions {
 
 /// What has to be published; cleared by whoever publishes it.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct News {
+pub struct RelayUpdates {
     pub payout: bool,
     pub status: bool,
     /// The pool says that there is a new block.
@@ -107,7 +107,7 @@ impl Relay {
             status: PoolStatus::default(),
             template: None,
             work: None,
-            news: News::default(),
+            updates: RelayUpdates::default(),
             events: Vec::new(),
             last_info: String::new(),
             talk: LogAllowance::default(),
@@ -155,8 +155,8 @@ impl Relay {
         &self.status
     }
 
-    pub fn take_news(&mut self) -> News {
-        std::mem::take(&mut self.news)
+    pub fn take_news(&mut self) -> RelayUpdates {
+        std::mem::take(&mut self.updates)
     }
 
     pub fn is_up(&self) -> bool {
@@ -202,7 +202,7 @@ impl Relay {
     fn set_key(&mut self, key: PublicIdentity) {
         self.prime_ids.set_pool(key);
         self.status.keeps_prime_id = self.prime_ids.are_kept();
-        self.news.status = true;
+        self.updates.status = true;
     }
 
     /// Which pool is tried now.
@@ -211,7 +211,7 @@ impl Relay {
             self.trust = Trust::default();
             self.pool = Arc::clone(pool);
             self.status.pool = Arc::clone(pool);
-            self.news.status = true;
+            self.updates.status = true;
         }
     }
 

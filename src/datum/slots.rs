@@ -12,14 +12,14 @@ use crate::work::{Coinbase, CoinbaseClass, Job};
 
 /// Which jobs have which slots.
 #[derive(Debug, Default)]
-pub(super) struct Slots {
-    slots: [Option<Slot>; SLOTS],
+pub(super) struct JobSlots {
+    slots: [Option<JobSlot>; SLOTS],
     /// The slot for the next job.
     next: usize,
 }
 
 #[derive(Debug)]
-struct Slot {
+struct JobSlot {
     /// The job that the pool was last told of: spot checks are about it.
     told: Arc<Job>,
     /// The subsidy-only job, if `told` is the blank job of the same tip. At most one: another one
@@ -36,7 +36,7 @@ pub(super) struct Contexts<'a> {
     pub(super) coinbase: Option<CoinbaseContext<'a>>,
 }
 
-impl Slots {
+impl JobSlots {
     /// The job that the pool was last told of in `slot`, if any.
     pub(super) fn told(&self, slot: u8) -> Option<&Arc<Job>> {
         self.slots.get(usize::from(slot))?.as_ref().map(|slot| &slot.told)
@@ -76,7 +76,7 @@ impl Slots {
 
     /// Assigns `job` a slot: that of the tip's other job without a split, or else the next.
     fn tell(&mut self, job: &Arc<Job>) -> usize {
-        let sharing = |slot: &Slot| slot.told.is_empty() && is_blank(job, &slot.told);
+        let sharing = |slot: &JobSlot| slot.told.is_empty() && is_blank(job, &slot.told);
         if let Some(at) = self.slots.iter().position(|slot| is_of(slot, sharing))
             && let Some(slot) = self.slots.get_mut(at).and_then(Option::as_mut)
         {
@@ -87,12 +87,12 @@ impl Slots {
         }
         let at = self.next;
         self.next = (at + 1) % SLOTS;
-        self.slots[at] = Some(Slot { told: Arc::clone(job), shared: None, coinbases_sent: 0 });
+        self.slots[at] = Some(JobSlot { told: Arc::clone(job), shared: None, coinbases_sent: 0 });
         at
     }
 }
 
-impl Slot {
+impl JobSlot {
     /// The pool can rebuild shares of `job` from what it was told in this slot.
     fn has(&self, job: &Arc<Job>) -> bool {
         if self.told.id == job.id {
@@ -106,7 +106,7 @@ impl Slot {
     }
 }
 
-fn is_of(slot: &Option<Slot>, is_it: impl Fn(&Slot) -> bool) -> bool {
+fn is_of(slot: &Option<JobSlot>, is_it: impl Fn(&JobSlot) -> bool) -> bool {
     slot.as_ref().is_some_and(is_it)
 }
 

@@ -48,7 +48,7 @@ pub struct PoolTally {
 
 /// A pool's verdict on a share.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Verdict {
+pub(crate) struct PoolVerdict {
     pub(crate) target_byte: u8,
     pub(crate) tentative: bool,
     pub(crate) rejected: Option<ShareReason>,
@@ -167,7 +167,7 @@ impl PoolStats {
     pub(crate) fn add_answer(
         &self,
         pool: &Arc<str>,
-        verdict: Verdict,
+        verdict: PoolVerdict,
         round_trip: Duration,
     ) -> u64 {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);

@@ -20,10 +20,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use self::change::{Change, Drain};
+use self::change::{Drain, PoolChange};
 use super::{
     client::{ClientError, OUT_MAX},
-    conn::{Conn, Phase, Turn},
+    conn::{ConnEvent, ConnPhase, PoolConn},
     hints::Hints,
     memory::{FILE_LEN_MAX, PoolMemory},
     options::DatumConfig,
@@ -77,8 +77,8 @@ pub fn spawn(
     let (status, status_watch) = watch::channel(relay.status().clone());
     let (health, health_watch) = watch::channel(relay.status().health());
     let (shares_in, shares) = mpsc::channel(SHARE_BATCHES_MAX);
-    let phase = if config.pools.is_empty() { Phase::Idle } else { Phase::Waiting(now()) };
-    let task = Task {
+    let phase = if config.pools.is_empty() { ConnPhase::Idle } else { ConnPhase::Waiting(now()) };
+    let task = PoolTask {
         config,
         configs,
         inputs,
@@ -93,7 +93,7 @@ pub fn spawn(
         change: None,
         without_pool: now(),
         phase,
-        leaving: Phase::Idle,
+        leaving: ConnPhase::Idle,
         hints: Hints::default(),
     };
     let pool = Pool {
@@ -106,7 +106,7 @@ pub fn spawn(
     (pool, tokio::spawn(task.run()))
 }
 
-struct Task {
+struct PoolTask {
     config: Arc<DatumConfig>,
     configs: watch::Receiver<Arc<DatumConfig>>,
     inputs: Inputs,
@@ -120,16 +120,16 @@ struct Task {
     out: Vec<u8>,
     /// Which pool is tried or used.
     at: usize,
-    change: Option<Change>,
+    change: Option<PoolChange>,
     /// Since when there is no pool, or when there last was none.
     without_pool: Instant,
-    phase: Phase,
+    phase: ConnPhase,
     /// The connection to the pool that was in use before, while it has its last shares to answer.
-    leaving: Phase,
+    leaving: ConnPhase,
     hints: Hints,
 }
 
-impl Task {
+impl PoolTask {
     async fn run(mut self) {
         self.on_template();
         self.on_work();
@@ -144,7 +144,7 @@ impl Task {
 
     /// Waits for one thing to happen and deals with it.
     async fn turn(&mut self) -> ControlFlow<()> {
-        let change = self.change.as_ref().and_then(Change::deadline);
+        let change = self.change.as_ref().and_then(PoolChange::deadline);
         let deadlines = [self.relay.deadline(), self.hints.deadline(), change];
         let deadline = deadlines.into_iter().flatten().min().unwrap_or_else(|| now() + IDLE);
         // Unbiased: no pool may starve another pool or a change.
@@ -155,7 +155,7 @@ impl Task {
             turn = self.phase.turn(&self.out) => self.on_turn(turn),
             Some(batch) = self.shares.recv() => self.on_batch(batch),
             Ok(()) = self.configs.changed() => self.on_config().await,
-            turn = Change::turn(&mut self.change) => self.on_change(turn),
+            turn = PoolChange::turn(&mut self.change) => self.on_change(turn),
             turn = self.leaving.turn(self.relay.leaving_out()) => self.on_leaving(turn),
             () = sleep_until(deadline.into()) => {}
         }
@@ -171,7 +171,7 @@ impl Task {
         }
         self.relay.on_leaving_deadline(now, &mut self.out);
         if !self.relay.is_leaving() {
-            self.leaving = Phase::Idle;
+            self.leaving = ConnPhase::Idle;
         }
         self.on_change_due(now);
     }
@@ -205,12 +205,12 @@ impl Task {
         }
     }
 
-    fn on_turn(&mut self, turn: Turn) {
+    fn on_turn(&mut self, turn: ConnEvent) {
         match turn {
-            Turn::Retry => self.connect(),
-            Turn::Connected(Ok(stream)) => {
+            ConnEvent::Retry => self.connect(),
+            ConnEvent::Connected(Ok(stream)) => {
                 let now = now();
-                self.phase = Phase::Connected(Box::new(Conn::new(stream, now)));
+                self.phase = ConnPhase::Connected(Box::new(PoolConn::new(stream, now)));
                 let Some(pool) = self.config.pools.get(self.at) else { return };
                 let mut seed = [0; 32];
                 self.rng.fill_bytes(&mut seed);
@@ -219,16 +219,16 @@ impl Task {
                     self.end(Ended::Failed, &error.to_string());
                 }
             }
-            Turn::Connected(Err(error)) => {
+            ConnEvent::Connected(Err(error)) => {
                 self.end(Ended::Unreached, &format!("no connection: {error}"));
             }
-            Turn::Read(Ok(0)) => self.end(Ended::Closed, "it closed the connection"),
-            Turn::Read(Ok(len)) => self.on_bytes(len),
-            Turn::Written(Ok(len)) => {
+            ConnEvent::Read(Ok(0)) => self.end(Ended::Closed, "it closed the connection"),
+            ConnEvent::Read(Ok(len)) => self.on_bytes(len),
+            ConnEvent::Written(Ok(len)) => {
                 self.out.drain(..len);
                 self.relay.send_held(now(), &mut self.out);
             }
-            Turn::Read(Err(error)) | Turn::Written(Err(error)) => {
+            ConnEvent::Read(Err(error)) | ConnEvent::Written(Err(error)) => {
                 self.end(Ended::Closed, &format!("the connection was lost: {error}"));
             }
         }
@@ -238,7 +238,7 @@ impl Task {
     }
 
     fn on_bytes(&mut self, len: usize) {
-        let Phase::Connected(conn) = &self.phase else { return };
+        let ConnPhase::Connected(conn) = &self.phase else { return };
         if let Err(error) = self.relay.on_bytes(conn.received(len), now(), &mut self.out) {
             self.end(Ended::Failed, &error.to_string());
         }
@@ -248,7 +248,7 @@ impl Task {
         let Some(pool) = self.config.pools.get(self.at) else { return };
         debug!(%pool, "connecting");
         self.relay.name_pool(&pool.name());
-        self.phase = Phase::connect(pool, self.config.backoff.connect_timeout);
+        self.phase = ConnPhase::connect(pool, self.config.backoff.connect_timeout);
     }
 
     /// The current attempt or connection is over: moves on to the next.
@@ -260,7 +260,9 @@ impl Task {
         self.out.clear();
         let backoff = self.config.backoff;
         let lasted = match &self.phase {
-            Phase::Connected(conn) => now.saturating_duration_since(conn.since) >= backoff.lasted,
+            ConnPhase::Connected(conn) => {
+                now.saturating_duration_since(conn.since) >= backoff.lasted
+            }
             _ => false,
         };
         let past = Past { lasted: lasted && self.relay.is_up(), served: self.relay.served() };
@@ -287,7 +289,7 @@ impl Task {
         self.at = at;
         let Some(pool) = self.config.pools.get(at) else { return };
         self.relay.disconnected(why, &format!("trying {pool} in {wait:.1?}"), now);
-        self.phase = Phase::Waiting(now + wait);
+        self.phase = ConnPhase::Waiting(now + wait);
     }
 
     fn random(&mut self, least: Duration, most: Duration) -> Duration {
@@ -296,24 +298,24 @@ impl Task {
 
     /// Publishes what has changed.
     fn tell(&mut self) {
-        let news = self.relay.take_news();
-        if news.payout {
+        let updates = self.relay.take_news();
+        if updates.payout {
             self.payout.send_replace(self.relay.payout().cloned());
         }
-        if news.status {
+        if updates.status {
             let status = self.relay.status();
             let health = status.health();
             self.health.send_if_modified(|old| std::mem::replace(old, health) != health);
             self.status.send_replace(status.clone());
         }
-        if news.memory
+        if updates.memory
             && let Some(path) = self.config.memory_file.clone()
         {
             let text = self.relay.memory().render();
             // Not awaited: if it fails, it can be learnt again.
             drop(spawn_blocking(move || write_memory(&path, &text)));
         }
-        if news.new_block {
+        if updates.new_block {
             self.hints.offer();
         }
         if self.hints.take(now()) {

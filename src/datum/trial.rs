@@ -7,23 +7,23 @@ use std::{
 
 use super::{
     client::{Client, ClientError},
-    event::Event,
+    event::PoolEvent,
     protocol::cipher::{Identity, PublicIdentity},
 };
 use crate::work::Template;
 
 /// From HELLO to the pool's configuration; then the relay takes it over.
-pub struct Trial {
+pub struct PoolTrial {
     pub(super) pool: Arc<str>,
     pub(super) key: PublicIdentity,
     pub(super) client: Box<Client>,
     /// Bytes for the pool.
     pub out: Vec<u8>,
     /// Events to be handled once the pool is in use.
-    pub(super) events: Vec<Event>,
+    pub(super) events: Vec<PoolEvent>,
 }
 
-impl Trial {
+impl PoolTrial {
     /// Says HELLO.
     pub(super) fn new(
         pool: &Arc<str>,
@@ -43,11 +43,11 @@ impl Trial {
     /// True once the pool has proven itself: it has the right key, and has said whom to pay.
     pub fn on_bytes(&mut self, bytes: &[u8], now: Instant) -> Result<bool, ClientError> {
         self.client.on_bytes(bytes, now, &mut self.out, &mut self.events)?;
-        if self.events.iter().any(|event| matches!(event, Event::Configured(_))) {
+        if self.events.iter().any(|event| matches!(event, PoolEvent::Configured(_))) {
             return Ok(true);
         }
         // Everything else that a pool sends before is ignored.
-        self.events.retain(|event| matches!(event, Event::Welcome { .. }));
+        self.events.retain(|event| matches!(event, PoolEvent::Welcome { .. }));
         Ok(false)
     }
 

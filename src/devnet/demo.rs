@@ -18,7 +18,7 @@ use super::{
     real_node::RealNode,
 };
 use crate::{
-    blocks::{Answer, BlockReport},
+    blocks::{BlockOutcome, BlockReport},
     clock::now,
     config::Config,
     daemon::Gateway,
@@ -172,7 +172,7 @@ impl Demo {
         summary.blocks_found = blocks.found();
         // One that lost against another block of this network is not a failure.
         let refused = |report: &&BlockReport| {
-            report.answers.iter().any(|(_, answer)| matches!(answer, Answer::Rejected(_)))
+            report.answers.iter().any(|(_, answer)| matches!(answer, BlockOutcome::Rejected(_)))
         };
         summary.blocks_refused = blocks.recent().iter().filter(refused).count() as u64;
         summary.gateway_accepted = counters.view().accepted;

@@ -15,7 +15,7 @@ use super::{
     BestShare, BlockNews, BlockRecord, Hashrates, Totals, WorkerRecord,
     found::Found,
     meter::{Decay, Meter},
-    minute::{ClockWatch, Minute, Row, Waiting},
+    minute::{ClockWatch, Minute, PendingMinutes, Row},
     sum::Sum,
 };
 use crate::books::{
@@ -94,7 +94,7 @@ pub(super) struct Book {
     earlier: StoredTotals,
     workers: FxHashMap<Arc<str>, Entry>,
     forgotten: Vec<Arc<str>>,
-    waiting: Waiting,
+    waiting: PendingMinutes,
     found: Found,
     totals_changed: bool,
     totals_taken: Instant,
@@ -148,7 +148,7 @@ impl Book {
             earlier: StoredTotals { since: at.unix.as_secs(), ..StoredTotals::default() },
             workers: FxHashMap::default(),
             forgotten: Vec::new(),
-            waiting: Waiting::default(),
+            waiting: PendingMinutes::default(),
             found: Found::default(),
             totals_changed: true,
             totals_taken: at.now,
@@ -189,7 +189,7 @@ impl Book {
         self.all.sample(self.live.difficulty, &decay);
         self.sample_miners(&seen.miners, at.now, &decay);
         self.sample_workers(&seen.workers, unix, &decay);
-        self.sample_gone(&decay);
+        self.sample_departed(&decay);
         self.minute_seconds += time.as_secs_f64();
         self.sampled = at.now;
         if unix / 60 != self.minute {
@@ -247,7 +247,7 @@ impl Book {
     }
 
     /// Workers that the roster has no room for any more: their rates fall.
-    fn sample_gone(&mut self, decay: &Decay) {
+    fn sample_departed(&mut self, decay: &Decay) {
         let samples = self.samples;
         for live in self.workers.values_mut().filter_map(|entry| entry.live.as_mut()) {
             if live.seen != samples {

@@ -6,14 +6,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::trouble::Trouble;
+use super::trouble::StoreError;
 
 pub(super) const FILE: &str = "gatewayd.db";
 
 /// Distinguishes a file from another of the same name.
-pub(super) type Identity = (u64, u64);
+pub(super) type FileId = (u64, u64);
 
-pub(super) fn identity(path: &Path) -> Option<Identity> {
+pub(super) fn identity(path: &Path) -> Option<FileId> {
     let metadata = fs::metadata(path).ok()?;
     Some((metadata.dev(), metadata.ino()))
 }
@@ -64,13 +64,13 @@ pub(super) fn keep_private(dir: &Path) {
 }
 
 /// Two processes writing one file would overwrite each other's counts.
-pub(super) fn lock(path: &Path) -> Result<Option<File>, Trouble> {
+pub(super) fn lock(path: &Path) -> Result<Option<File>, StoreError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     // If it cannot be created, opening the database will say why.
     let Ok(file) = File::create(&name) else { return Ok(None) };
     match file.try_lock() {
-        Err(TryLockError::WouldBlock) => Err(Trouble::InUse { path: path.to_owned() }),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse { path: path.to_owned() }),
         // Some network drives cannot lock.
         Ok(()) | Err(TryLockError::Error(_)) => Ok(Some(file)),
     }

@@ -13,7 +13,7 @@ use super::{
     book::{Book, Moment},
     file::set_aside,
     store::Store,
-    trouble::Trouble,
+    trouble::StoreError,
 };
 
 /// Owns the database file. Everything here may wait for the disk; the book is never locked
@@ -26,14 +26,14 @@ pub(super) struct Keeper {
     is_loaded: bool,
     next_try: Instant,
     pruned: Instant,
-    trouble: Option<Told>,
+    trouble: Option<ReportedProblem>,
     /// What the operator should know for a while, although all is well again.
     notice: Option<(String, Instant)>,
 }
 
 /// A problem and when it was logged.
 #[derive(Debug)]
-struct Told {
+struct ReportedProblem {
     text: String,
     at: Instant,
 }
@@ -54,7 +54,7 @@ impl Keeper {
     /// Does one round of work.
     pub(super) fn turn(&mut self, book: &Mutex<Book>, at: Moment, keep: Duration) {
         if at.now < self.next_try {
-            return self.tell_lost(book);
+            return self.log_lost(book);
         }
         let mut done = self.write(book, at, false);
         if done.is_ok() && at.now.saturating_duration_since(self.pruned) >= PRUNE_EACH {
@@ -85,7 +85,7 @@ impl Keeper {
     }
 
     pub(super) fn state(&self, now: Instant) -> LedgerState {
-        if let Some(Told { text, .. }) = &self.trouble {
+        if let Some(ReportedProblem { text, .. }) = &self.trouble {
             return LedgerState::Degraded { reason: format!("{text}. {MEANWHILE}") };
         }
         match &self.notice {
@@ -96,7 +96,7 @@ impl Keeper {
         }
     }
 
-    fn write(&mut self, book: &Mutex<Book>, at: Moment, last: bool) -> Result<(), Trouble> {
+    fn write(&mut self, book: &Mutex<Book>, at: Moment, last: bool) -> Result<(), StoreError> {
         loop {
             if self.store.as_ref().is_none_or(|store| !store.is_in_place()) {
                 self.open(book)?;
@@ -113,7 +113,7 @@ impl Keeper {
         }
     }
 
-    fn open(&mut self, book: &Mutex<Book>) -> Result<(), Trouble> {
+    fn open(&mut self, book: &Mutex<Book>) -> Result<(), StoreError> {
         // Including its lock.
         self.store = None;
         let (store, stored) = Store::open(&self.dir)?;
@@ -131,14 +131,14 @@ impl Keeper {
         Ok(())
     }
 
-    fn prune(&mut self, book: &Mutex<Book>, at: Moment, keep: Duration) -> Result<(), Trouble> {
+    fn prune(&mut self, book: &Mutex<Book>, at: Moment, keep: Duration) -> Result<(), StoreError> {
         let Some(store) = &mut self.store else { return Ok(()) };
         let clock = lock(book).clock_is_steady().then_some(at.unix.as_secs());
         store.prune(clock, keep)
     }
 
     /// Logs the result if it has changed.
-    fn settle(&mut self, done: Result<(), Trouble>, book: &Mutex<Book>, at: Moment) {
+    fn settle(&mut self, done: Result<(), StoreError>, book: &Mutex<Book>, at: Moment) {
         match done {
             Ok(()) => {
                 if self.trouble.take().is_some() {
@@ -148,10 +148,10 @@ impl Keeper {
             Err(trouble) if trouble.is_damage() => self.begin_anew(&trouble, at),
             Err(trouble) => self.give_up(&trouble, at.now),
         }
-        self.tell_lost(book);
+        self.log_lost(book);
     }
 
-    fn begin_anew(&mut self, trouble: &Trouble, at: Moment) {
+    fn begin_anew(&mut self, trouble: &StoreError, at: Moment) {
         self.store = None;
         match set_aside(&self.dir, at.unix.as_secs()) {
             Ok(aside) => {
@@ -171,12 +171,12 @@ impl Keeper {
             }
             Err(error) => {
                 let (path, why) = (self.dir.clone(), format!("{trouble}; {error}"));
-                self.give_up(&Trouble::ReadOnly { path, why }, at.now);
+                self.give_up(&StoreError::ReadOnly { path, why }, at.now);
             }
         }
     }
 
-    fn give_up(&mut self, trouble: &Trouble, now: Instant) {
+    fn give_up(&mut self, trouble: &StoreError, now: Instant) {
         // After a failed write, the connection cannot be trusted.
         self.store = None;
         self.next_try = now + RETRY_EACH;
@@ -186,11 +186,11 @@ impl Keeper {
             told.is_none_or(|it| it.text != text || now.saturating_duration_since(it.at) >= RETELL);
         if is_news {
             warn!("the ledger cannot be written: {text}. {MEANWHILE}");
-            self.trouble = Some(Told { text, at: now });
+            self.trouble = Some(ReportedProblem { text, at: now });
         }
     }
 
-    fn tell_lost(&self, book: &Mutex<Book>) {
+    fn log_lost(&self, book: &Mutex<Book>) {
         let lost = lock(book).take_lost();
         if lost > 0 && self.trouble.is_some() {
             debug!(

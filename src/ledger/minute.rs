@@ -48,14 +48,14 @@ impl From<&Sum> for Row {
 
 /// Minutes that are over, oldest first, waiting for the disk.
 #[derive(Debug, Default)]
-pub(super) struct Waiting {
+pub(super) struct PendingMinutes {
     minutes: VecDeque<Minute>,
     rows: usize,
     /// Minutes that were dropped while there was no disk.
     lost: u64,
 }
 
-impl Waiting {
+impl PendingMinutes {
     pub(super) fn push(&mut self, minute: Minute) {
         self.rows += minute.workers.len() + 1;
         self.minutes.push_back(minute);
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn the_oldest_minutes_go_when_the_disk_is_away_for_long() {
-        let mut waiting = Waiting::default();
+        let mut waiting = PendingMinutes::default();
         for t in 0..30 {
             waiting.push(minute(t, 9_999));
         }
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn one_minute_of_too_many_is_kept() {
-        let mut waiting = Waiting::default();
+        let mut waiting = PendingMinutes::default();
         waiting.push(minute(0, 2 * WAITING_MAX));
         assert_eq!(waiting.len(), 1);
         assert_eq!(waiting.take().len(), 1);

@@ -9,9 +9,9 @@ use rusqlite::{Connection, Error, ErrorCode, OpenFlags};
 
 use super::{
     HistoryQuery, ReadError, Series,
-    file::{FILE, Identity, identity},
+    file::{FILE, FileId, identity},
     series::{Plan, Point, Step, plan, resample},
-    trouble::Trouble,
+    trouble::StoreError,
 };
 use crate::clock::now;
 
@@ -26,7 +26,7 @@ pub(super) struct Unread {
 #[derive(Debug)]
 pub(super) struct Reader {
     path: PathBuf,
-    open: Option<(Connection, Identity)>,
+    open: Option<(Connection, FileId)>,
 }
 
 impl Reader {
@@ -64,7 +64,7 @@ impl Reader {
             }
             // The writer has the same problem, and says what to do about it.
             let why = format!("{}: {error}", self.path.display());
-            let is_damage = Trouble::of(&error, self.path.clone()).is_damage();
+            let is_damage = StoreError::of(&error, self.path.clone()).is_damage();
             Unread { error: ReadError::Unavailable(why), is_damage }
         })
     }

@@ -13,13 +13,13 @@ use rustc_hash::FxHashMap;
 use super::{
     BestShare, BlockRecord, NodeAnswer,
     book::{Batch, Stored, StoredTotals, StoredWorker, WORKERS_MAX},
-    file::{FILE, Identity, identity, keep_private, lock},
+    file::{FILE, FileId, identity, keep_private, lock},
     found::BLOCKS_MAX,
     minute::{Minute, Row},
-    schema::{self, Form},
+    schema::{self, SchemaState},
     series::Step,
     sum::Sum,
-    trouble::Trouble,
+    trouble::StoreError,
 };
 use crate::work::{BlockOutcome, Reject};
 
@@ -32,28 +32,28 @@ pub(super) struct Store {
     ids: FxHashMap<Arc<str>, i64>,
     /// In the order of `Reject::ALL`.
     reasons: [i64; Reject::ALL.len()],
-    identity: Option<Identity>,
+    identity: Option<FileId>,
     /// Only held, never read.
     _lock: Option<File>,
 }
 
 impl Store {
     /// Opens the file in `dir`, creating it if necessary, and reads its contents.
-    pub(super) fn open(dir: &Path) -> Result<(Self, Stored), Trouble> {
+    pub(super) fn open(dir: &Path) -> Result<(Self, Stored), StoreError> {
         let path = dir.join(FILE);
         fs::create_dir_all(dir)
-            .map_err(|error| Trouble::NoFolder { path: dir.to_owned(), error })?;
+            .map_err(|error| StoreError::NoFolder { path: dir.to_owned(), error })?;
         keep_private(dir);
         let lock = lock(&path)?;
-        let trouble = |error: Error| Trouble::of(&error, path.clone());
+        let trouble = |error: Error| StoreError::of(&error, path.clone());
         let mut connection = connect(&path).map_err(trouble)?;
         // A file is not touched before it is known to be ours.
         match schema::migrate(&mut connection).map_err(trouble)? {
-            Form::Ours => {}
-            Form::Newer(version) => {
-                return Err(Trouble::Newer { path, version, known: schema::VERSION });
+            SchemaState::Ours => {}
+            SchemaState::Newer(version) => {
+                return Err(StoreError::Newer { path, version, known: schema::VERSION });
             }
-            Form::Foreign => return Err(Trouble::Foreign { path }),
+            SchemaState::Foreign => return Err(StoreError::Foreign { path }),
         }
         tune(&connection).map_err(trouble)?;
         let reasons = reasons(&connection).map_err(trouble)?;
@@ -73,8 +73,8 @@ impl Store {
     }
 
     /// Writes all of a batch, or nothing.
-    pub(super) fn write(&mut self, batch: &Batch) -> Result<(), Trouble> {
-        self.try_write(batch).map_err(|error| Trouble::of(&error, self.path.clone()))
+    pub(super) fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        self.try_write(batch).map_err(|error| StoreError::of(&error, self.path.clone()))
     }
 
     fn try_write(&mut self, batch: &Batch) -> Result<(), Error> {
@@ -100,9 +100,9 @@ impl Store {
 
     /// Deletes what is too old at `now` (unix seconds; None: the clock cannot be trusted), and
     /// whatever exceeds the size limits in any case.
-    pub(super) fn prune(&mut self, now: Option<u64>, keep: Duration) -> Result<(), Trouble> {
+    pub(super) fn prune(&mut self, now: Option<u64>, keep: Duration) -> Result<(), StoreError> {
         self.try_prune(now, keep, WORKER_ROWS_MAX)
-            .map_err(|error| Trouble::of(&error, self.path.clone()))
+            .map_err(|error| StoreError::of(&error, self.path.clone()))
     }
 
     fn try_prune(&self, now: Option<u64>, keep: Duration, rows_max: i64) -> Result<(), Error> {
@@ -179,12 +179,12 @@ impl Store {
     }
 
     /// Reads the whole file, and reports what is wrong with it.
-    pub(super) fn check(&self) -> Result<(), Trouble> {
+    pub(super) fn check(&self) -> Result<(), StoreError> {
         let found = self.connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0));
         match found {
             Ok(text) if text == "ok" => Ok(()),
-            Ok(why) => Err(Trouble::Damaged { path: self.path.clone(), why }),
-            Err(error) => Err(Trouble::of(&error, self.path.clone())),
+            Ok(why) => Err(StoreError::Damaged { path: self.path.clone(), why }),
+            Err(error) => Err(StoreError::of(&error, self.path.clone())),
         }
     }
 }

@@ -161,7 +161,7 @@ fn only_one_writes_a_file() {
     let dir = tempfile::tempdir().unwrap();
     let first = Store::open(dir.path()).unwrap();
     let second = Store::open(dir.path());
-    assert!(matches!(&second, Err(Trouble::InUse { .. })), "{second:?}");
+    assert!(matches!(&second, Err(StoreError::InUse { .. })), "{second:?}");
     drop(first);
     Store::open(dir.path()).unwrap();
 }

@@ -57,14 +57,14 @@ impl fmt::Debug for Inputs {
 /// A handle to the ledger. Cheap to clone; the threads end with the last handle.
 #[derive(Clone, Debug)]
 pub struct Ledger {
-    desk: Arc<Desk>,
+    shared: Arc<LedgerShared>,
     samples: SyncSender<Stop>,
-    questions: SyncSender<Question>,
+    questions: SyncSender<HistoryRequest>,
 }
 
 /// Shared by the threads and the handles.
 #[derive(Debug)]
-struct Desk {
+struct LedgerShared {
     book: Mutex<Book>,
     counters: Arc<Counters>,
     state: Mutex<LedgerState>,
@@ -76,14 +76,14 @@ struct Desk {
 /// Asks a thread to end, and to report back.
 struct Stop(oneshot::Sender<()>);
 
-enum Question {
+enum HistoryRequest {
     History(HistoryQuery, oneshot::Sender<Result<Series, ReadError>>),
     Rejects(Option<String>, Duration, oneshot::Sender<Result<Vec<(String, u64)>, ReadError>>),
 }
 
 /// Starts the ledger. Never fails: without a disk it counts in memory, and says so.
 pub fn spawn(config: LedgerConfig, inputs: Inputs) -> Ledger {
-    let desk = Arc::new(Desk {
+    let shared = Arc::new(LedgerShared {
         book: Mutex::new(Book::new(moment())),
         counters: Arc::clone(&inputs.counters),
         state: Mutex::new(LedgerState::Ok),
@@ -93,37 +93,37 @@ pub fn spawn(config: LedgerConfig, inputs: Inputs) -> Ledger {
     let (samples, stop_sampling) = sync_channel(1);
     let (writes, stop_writing) = sync_channel(1);
     let (questions, asked) = sync_channel(QUESTIONS_MAX);
-    let (sampled, written, read) = (Arc::clone(&desk), Arc::clone(&desk), Arc::clone(&desk));
+    let (sampled, written, read) = (Arc::clone(&shared), Arc::clone(&shared), Arc::clone(&shared));
     let dir = config.data_dir;
     let reader = Reader::new(&dir);
     let keeper = Keeper::new(&dir, moment().now);
-    start("ledger-sample", &desk, move || sample(&sampled, &inputs, &stop_sampling, &writes));
-    start("ledger-write", &desk, move || write(&written, keeper, &stop_writing));
-    start("ledger-read", &desk, move || answer(&read, reader, &asked));
-    Ledger { desk, samples, questions }
+    start("ledger-sample", &shared, move || sample(&sampled, &inputs, &stop_sampling, &writes));
+    start("ledger-write", &shared, move || write(&written, keeper, &stop_writing));
+    start("ledger-read", &shared, move || answer(&read, reader, &asked));
+    Ledger { shared, samples, questions }
 }
 
 impl Ledger {
     /// All miners together.
     pub fn hashrate(&self) -> Hashrates {
-        lock(&self.desk.book).hashrate()
+        lock(&self.shared.book).hashrate()
     }
 
     /// One live connection or channel, by its id in the roster. None before its first sample.
     pub(crate) fn miner_hashrate(&self, id: u64) -> Option<Hashrates> {
-        lock(&self.desk.book).miner_hashrate(id)
+        lock(&self.shared.book).miner_hashrate(id)
     }
 
     /// Everything since the counting began, to the last share.
     pub fn totals(&self) -> Totals {
-        let live = self.desk.counters.view();
-        lock(&self.desk.book).totals(&live)
+        let live = self.shared.counters.view();
+        lock(&self.shared.book).totals(&live)
     }
 
     /// Shares over time, at most some 1,500 points.
     pub async fn history(&self, query: HistoryQuery) -> Result<Series, ReadError> {
         let (sender, answer) = oneshot::channel();
-        self.ask(Question::History(query, sender), answer).await
+        self.ask(HistoryRequest::History(query, sender), answer).await
     }
 
     /// Rejections by reason, the most frequent first.
@@ -133,28 +133,28 @@ impl Ledger {
         window: Duration,
     ) -> Result<Vec<(String, u64)>, ReadError> {
         let (sender, answer) = oneshot::channel();
-        self.ask(Question::Rejects(worker, window, sender), answer).await
+        self.ask(HistoryRequest::Rejects(worker, window, sender), answer).await
     }
 
     /// The workers seen last, latest first.
     #[expect(clippy::unused_async, reason = "callers need not know that the disk is not used")]
     pub async fn workers(&self, limit: usize) -> Vec<WorkerRecord> {
-        lock(&self.desk.book).workers(limit)
+        lock(&self.shared.book).workers(limit)
     }
 
     /// The blocks found last, latest first.
     #[expect(clippy::unused_async, reason = "callers need not know that the disk is not used")]
     pub async fn blocks(&self, limit: usize) -> Vec<BlockRecord> {
-        lock(&self.desk.book).blocks(limit)
+        lock(&self.shared.book).blocks(limit)
     }
 
     pub fn state(&self) -> LedgerState {
-        lock(&self.desk.state).clone()
+        lock(&self.shared.state).clone()
     }
 
     /// Changes `ledger.keep_history`.
     pub(crate) fn set_keep_history(&self, keep: Duration) {
-        self.desk.keep_history_s.store(keep.as_secs(), Relaxed);
+        self.shared.keep_history_s.store(keep.as_secs(), Relaxed);
     }
 
     /// Writes everything to disk and ends the ledger's threads.
@@ -170,7 +170,7 @@ impl Ledger {
 
     async fn ask<T>(
         &self,
-        question: Question,
+        question: HistoryRequest,
         answer: oneshot::Receiver<Result<T, ReadError>>,
     ) -> Result<T, ReadError> {
         let gone = || ReadError::Unavailable("gatewayd is stopping".into());
@@ -186,8 +186,8 @@ impl Ledger {
 }
 
 /// Runs a thread, and makes a crash of it visible.
-fn start(name: &str, desk: &Arc<Desk>, run: impl FnOnce() + Send + 'static) {
-    let alarm = Alarm { desk: Arc::clone(desk) };
+fn start(name: &str, shared: &Arc<LedgerShared>, run: impl FnOnce() + Send + 'static) {
+    let alarm = CrashGuard { shared: Arc::clone(shared) };
     let run = move || {
         run();
         std::mem::forget(alarm);
@@ -201,20 +201,25 @@ fn start(name: &str, desk: &Arc<Desk>, run: impl FnOnce() + Send + 'static) {
 }
 
 /// Dropped only by a panic, or if there is no thread at all.
-struct Alarm {
-    desk: Arc<Desk>,
+struct CrashGuard {
+    shared: Arc<LedgerShared>,
 }
 
-impl Drop for Alarm {
+impl Drop for CrashGuard {
     fn drop(&mut self) {
         let reason = "a ledger thread crashed, which is a bug in gatewayd: mining goes on, but \
                       history is not recorded. Restart gatewayd, and please report its log";
         error!("{reason}");
-        *lock(&self.desk.state) = LedgerState::Degraded { reason: reason.into() };
+        *lock(&self.shared.state) = LedgerState::Degraded { reason: reason.into() };
     }
 }
 
-fn sample(desk: &Desk, inputs: &Inputs, stop: &Receiver<Stop>, writes: &SyncSender<Stop>) {
+fn sample(
+    shared: &LedgerShared,
+    inputs: &Inputs,
+    stop: &Receiver<Stop>,
+    writes: &SyncSender<Stop>,
+) {
     loop {
         let wanted = stop.recv_timeout(until_next_sample());
         let seen = Seen {
@@ -223,7 +228,7 @@ fn sample(desk: &Desk, inputs: &Inputs, stop: &Receiver<Stop>, writes: &SyncSend
             workers: inputs.roster.workers(),
         };
         let news = (inputs.blocks)();
-        let mut book = lock(&desk.book);
+        let mut book = lock(&shared.book);
         book.sample(moment(), &seen);
         news.into_iter().for_each(|news| book.hear(news));
         match wanted {
@@ -239,19 +244,23 @@ fn sample(desk: &Desk, inputs: &Inputs, stop: &Receiver<Stop>, writes: &SyncSend
     }
 }
 
-fn write(desk: &Desk, mut keeper: Keeper, stop: &Receiver<Stop>) {
+fn write(shared: &LedgerShared, mut keeper: Keeper, stop: &Receiver<Stop>) {
     loop {
-        keeper.turn(&desk.book, moment(), Duration::from_secs(desk.keep_history_s.load(Relaxed)));
-        if desk.is_suspect.swap(false, Relaxed) {
-            keeper.inspect(&desk.book, moment());
+        keeper.turn(
+            &shared.book,
+            moment(),
+            Duration::from_secs(shared.keep_history_s.load(Relaxed)),
+        );
+        if shared.is_suspect.swap(false, Relaxed) {
+            keeper.inspect(&shared.book, moment());
         }
         let at = moment();
-        *lock(&desk.state) = keeper.state(at.now);
+        *lock(&shared.state) = keeper.state(at.now);
         match stop.recv_timeout(WRITE_EACH) {
             Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return keeper.end(&desk.book, moment()),
+            Err(RecvTimeoutError::Disconnected) => return keeper.end(&shared.book, moment()),
             Ok(Stop(done)) => {
-                keeper.end(&desk.book, moment());
+                keeper.end(&shared.book, moment());
                 // Closes the file first.
                 drop(keeper);
                 let _ = done.send(());
@@ -261,10 +270,10 @@ fn write(desk: &Desk, mut keeper: Keeper, stop: &Receiver<Stop>) {
     }
 }
 
-fn answer(desk: &Desk, mut reader: Reader, asked: &Receiver<Question>) {
+fn answer(shared: &LedgerShared, mut reader: Reader, asked: &Receiver<HistoryRequest>) {
     let failed = |unread: Unread| {
         if unread.is_damage {
-            desk.is_suspect.store(true, Relaxed);
+            shared.is_suspect.store(true, Relaxed);
         }
         unread.error
     };
@@ -273,12 +282,12 @@ fn answer(desk: &Desk, mut reader: Reader, asked: &Receiver<Question>) {
         let now = moment().unix.as_secs();
         match question {
             // Nobody needs the answer if the caller has given up.
-            Question::History(_, to) if to.is_closed() => {}
-            Question::Rejects(_, _, to) if to.is_closed() => {}
-            Question::History(query, to) => {
+            HistoryRequest::History(_, to) if to.is_closed() => {}
+            HistoryRequest::Rejects(_, _, to) if to.is_closed() => {}
+            HistoryRequest::History(query, to) => {
                 let _ = to.send(reader.history(&query, now).map_err(failed));
             }
-            Question::Rejects(worker, window, to) => {
+            HistoryRequest::Rejects(worker, window, to) => {
                 let _ = to.send(reader.rejects(worker.as_deref(), window, now).map_err(failed));
             }
         }

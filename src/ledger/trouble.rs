@@ -5,7 +5,7 @@ use std::{io, path::PathBuf};
 use rusqlite::{Error, ErrorCode};
 
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Trouble {
+pub(super) enum StoreError {
     #[error(
         "{} cannot be created: {error}. Set ledger.data_dir to a folder that gatewayd may write to",
         path.display()
@@ -48,7 +48,7 @@ pub(super) enum Trouble {
     Other { path: PathBuf, why: String },
 }
 
-impl Trouble {
+impl StoreError {
     /// What a database's error means for the file at `path`.
     pub(super) fn of(error: &Error, path: PathBuf) -> Self {
         let why = error.to_string();

@@ -75,7 +75,7 @@ impl RpcAnswer {
 
 /// A call's limits.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
+pub(crate) struct CallLimits {
     /// For the whole call, even if the node keeps sending a little.
     pub(crate) call: Duration,
     /// Between two pieces sent or read.
@@ -83,7 +83,7 @@ pub(crate) struct Limits {
     pub(crate) answer_len: usize,
 }
 
-impl From<Duration> for Limits {
+impl From<Duration> for CallLimits {
     /// For a call that may take this long, with an answer as large as a template.
     fn from(call: Duration) -> Self {
         Self { call, silence: call, answer_len: ANSWER_LEN_MAX }
@@ -93,14 +93,14 @@ impl From<Duration> for Limits {
 /// A node's address and key, and at most one connection to it.
 #[derive(Debug)]
 pub(crate) struct RpcClient {
-    target: Target,
+    target: NodeTarget,
     connection: Option<Connection>,
     connections: u32,
 }
 
 /// A node's address and credentials.
 #[derive(Debug)]
-struct Target {
+struct NodeTarget {
     url: RpcUrl,
     auth: Auth,
     purpose: Purpose,
@@ -119,7 +119,7 @@ struct Connection {
 struct Call {
     method: &'static str,
     body: Bytes,
-    limits: Limits,
+    limits: CallLimits,
 }
 
 impl RpcClient {
@@ -127,7 +127,7 @@ impl RpcClient {
         let (url, auth) = (node.rpc_url.clone(), node.auth.clone());
         let is_counted = matches!(node.kind, NodeKind::Blvm(_));
         let budget = is_counted.then(|| ConnectionBudget::of(url.address()));
-        let target = Target { url, auth, purpose, budget };
+        let target = NodeTarget { url, auth, purpose, budget };
         Self { target, connection: None, connections: 0 }
     }
 
@@ -142,7 +142,7 @@ impl RpcClient {
         &mut self,
         method: &'static str,
         params: impl Serialize,
-        limits: impl Into<Limits>,
+        limits: impl Into<CallLimits>,
     ) -> Result<RpcAnswer, RpcError> {
         let wrong =
             |error: serde_json::Error| RpcError::Params { method, why: error.to_string().into() };
@@ -200,7 +200,7 @@ fn body(method: &str, params: impl Serialize) -> Result<Vec<u8>, serde_json::Err
     serde_json::to_vec(&Body { jsonrpc: "1.0", id: 0, method, params })
 }
 
-impl Target {
+impl NodeTarget {
     /// The Authorization header's value. Cookies are read each time: they change.
     async fn authorization(&self) -> Result<Option<HeaderValue>, RpcError> {
         let secret = match &self.auth {
@@ -261,7 +261,7 @@ async fn read_cookie(path: &Path) -> Result<String, RpcError> {
 }
 
 impl Connection {
-    async fn open(target: &Target) -> Result<Self, RpcError> {
+    async fn open(target: &NodeTarget) -> Result<Self, RpcError> {
         let authorization = target.authorization().await?;
         if let Some(budget) = &target.budget {
             budget.take(target.purpose, target.url.address())?;
@@ -284,12 +284,12 @@ impl Connection {
     /// connection.
     async fn exchange(
         self,
-        target: &Target,
+        target: &NodeTarget,
         call: &Call,
     ) -> Result<(RpcAnswer, Option<Self>), RpcError> {
         let Self { http, authorization } = self;
         let request = target.request(authorization.as_ref(), call.body.clone())?;
-        let Limits { silence, answer_len, .. } = call.limits;
+        let CallLimits { silence, answer_len, .. } = call.limits;
         let done = http.exchange(request, silence, answer_len).await;
         let (Reply { status, body }, http) = done.map_err(|error| target.io(&error))?;
         let is_json = body.first() == Some(&b'{');
@@ -340,7 +340,7 @@ mod tests {
     }
 
     /// A node that answers this to whatever it is asked, and then that, again and again.
-    async fn who_says(first: &'static [u8], again: &'static [u8]) -> RpcClient {
+    async fn server_answering(first: &'static [u8], again: &'static [u8]) -> RpcClient {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         // Only 127.0.0.1 listens; ::1 may come first.
         let url = format!("http://localhost:{}/wallet/x", listener.local_addr().unwrap().port());
@@ -391,8 +391,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_node_that_trickles_its_answer_does_not_hold_a_call_for_ever() {
-        let mut client = who_says(b"HTTP/1.1 200 OK\r\nX: ", b"x").await;
-        let limits = Limits {
+        let mut client = server_answering(b"HTTP/1.1 200 OK\r\nX: ", b"x").await;
+        let limits = CallLimits {
             call: Duration::from_millis(300),
             silence: Duration::from_secs(20),
             answer_len: 100,
@@ -403,8 +403,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_node_that_falls_silent_does_not_hold_a_call_for_long() {
-        let mut client = who_says(b"", b"").await;
-        let limits = Limits {
+        let mut client = server_answering(b"", b"").await;
+        let limits = CallLimits {
             call: Duration::from_secs(300),
             silence: Duration::from_millis(300),
             answer_len: 100,
@@ -415,9 +415,10 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_beyond_its_limit_is_none() {
-        let mut client = who_says(b"HTTP/1.1 200 OK\r\nContent-Length: 101\r\n\r\n", b"{}").await;
+        let mut client =
+            server_answering(b"HTTP/1.1 200 OK\r\nContent-Length: 101\r\n\r\n", b"{}").await;
         let second = Duration::from_secs(20);
-        let limits = Limits { call: second, silence: second, answer_len: 100 };
+        let limits = CallLimits { call: second, silence: second, answer_len: 100 };
         let called = client.call("m", NO_PARAMS, limits).await;
         assert!(
             matches!(&called, Err(RpcError::Io { why, .. }) if why.contains("longer")),

@@ -11,7 +11,7 @@ use tracing::debug;
 use super::{
     AllowedRules, Fork, NodeConfig,
     budget::Purpose,
-    conn::{Limits, NO_PARAMS, RpcAnswer, RpcClient},
+    conn::{CallLimits, NO_PARAMS, RpcAnswer, RpcClient},
     error::{INVALID_PARAMETER, METHOD_NOT_FOUND, NOT_FOUND, NodeError, RpcError, is_busy},
     fork::{BLAKE2B, RawDeployments, refused_rule},
     gbt::{GbtError, Parsed, RawTemplate},
@@ -60,7 +60,7 @@ pub(crate) async fn node_info(client: &mut RpcClient) -> Result<NodeInfo, NodeEr
 
 /// What a node says about something, if it does.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Told<T> {
+pub(crate) enum Reported<T> {
     Yes(T),
     /// It does not know the call.
     Unknown,
@@ -70,13 +70,13 @@ pub(crate) enum Told<T> {
     Later,
 }
 
-impl<T> Told<T> {
-    fn map<U>(self, map: impl FnOnce(T) -> U) -> Told<U> {
+impl<T> Reported<T> {
+    fn map<U>(self, map: impl FnOnce(T) -> U) -> Reported<U> {
         match self {
-            Self::Yes(told) => Told::Yes(map(told)),
-            Self::Unknown => Told::Unknown,
-            Self::Forbidden => Told::Forbidden,
-            Self::Later => Told::Later,
+            Self::Yes(told) => Reported::Yes(map(told)),
+            Self::Unknown => Reported::Unknown,
+            Self::Forbidden => Reported::Forbidden,
+            Self::Later => Reported::Later,
         }
     }
 }
@@ -84,19 +84,19 @@ impl<T> Told<T> {
 async fn told<T: DeserializeOwned>(
     client: &mut RpcClient,
     method: &'static str,
-) -> Result<Told<T>, RpcError> {
+) -> Result<Reported<T>, RpcError> {
     let parsed = match client.call(method, NO_PARAMS, QUICK_MAX).await {
         Ok(answer) => answer.parse::<T>(),
         Err(error) => Err(error),
     };
     match parsed {
-        Ok(told) => Ok(Told::Yes(told)),
+        Ok(told) => Ok(Reported::Yes(told)),
         Err(RpcError::Node { code: METHOD_NOT_FOUND, .. } | RpcError::Parse { .. }) => {
-            Ok(Told::Unknown)
+            Ok(Reported::Unknown)
         }
-        Err(RpcError::Forbidden(_)) => Ok(Told::Forbidden),
-        Err(RpcError::Http { status, .. }) if is_busy(status) => Ok(Told::Later),
-        Err(RpcError::Http { .. }) => Ok(Told::Forbidden),
+        Err(RpcError::Forbidden(_)) => Ok(Reported::Forbidden),
+        Err(RpcError::Http { status, .. }) if is_busy(status) => Ok(Reported::Later),
+        Err(RpcError::Http { .. }) => Ok(Reported::Forbidden),
         Err(error) => Err(error),
     }
 }
@@ -105,14 +105,14 @@ async fn told<T: DeserializeOwned>(
 pub(crate) async fn fork(
     client: &mut RpcClient,
     network: Network,
-) -> Result<Told<Option<Fork>>, NodeError> {
+) -> Result<Reported<Option<Fork>>, NodeError> {
     let told = told::<RawDeployments>(client, "getdeploymentinfo").await?;
     Ok(told.map(|deployments| deployments.fork(network)))
 }
 
 /// Whether the node publishes the hashes of new blocks. One built without ZeroMQ does not know the
 /// call.
-pub(crate) async fn publishes_blocks(client: &mut RpcClient) -> Result<Told<bool>, NodeError> {
+pub(crate) async fn publishes_blocks(client: &mut RpcClient) -> Result<Reported<bool>, NodeError> {
     #[derive(Deserialize)]
     struct Publisher {
         #[serde(rename = "type")]
@@ -254,11 +254,11 @@ pub(crate) async fn submit_block(
 /// On the node's best chain: 1 for the tip, more below it, -1 off it.
 pub(crate) async fn confirmations(client: &mut RpcClient, hash: Hash256) -> Result<i64, RpcError> {
     #[derive(Deserialize)]
-    struct Place {
+    struct BlockPosition {
         confirmations: i64,
     }
     let answer = client.call("getblockheader", [hash.to_string()], BLOCK_LIMITS).await?;
-    Ok(answer.parse::<Place>()?.confirmations)
+    Ok(answer.parse::<BlockPosition>()?.confirmations)
 }
 
 /// Asks the node to build on this block rather than on another of the same height that it saw
@@ -278,7 +278,7 @@ pub(crate) const LONG_POLL_MAX: Duration = Duration::from_secs(3600);
 /// A whole block's validation on a slow machine.
 const PROPOSE_MAX: Duration = Duration::from_secs(60);
 /// For calls about a found block.
-pub(crate) const BLOCK_LIMITS: Limits = Limits {
+pub(crate) const BLOCK_LIMITS: CallLimits = CallLimits {
     // 8 MB of hex take four minutes at 256 kbit/s.
     call: Duration::from_secs(300),
     // A node on a slow disk may take long to connect a block.

@@ -32,7 +32,7 @@ impl TipHint {
 }
 
 /// A failed wait or connection may be the only sign of a dead node: makes the receiver check.
-pub(crate) fn look_soon(hints: &mpsc::Sender<TipHint>, from: TipHintSource) {
+pub(crate) fn send_hint(hints: &mpsc::Sender<TipHint>, from: TipHintSource) {
     // A full queue makes it check as well.
     let _ = hints.try_send(TipHint::new(from, None));
 }

@@ -10,7 +10,7 @@ use crate::node::{
     blvm::rpc::full_template,
     budget::Purpose,
     conn::RpcClient,
-    rpc::{self, Told},
+    rpc::{self, Reported},
 };
 
 /// What a node said that answers.
@@ -34,12 +34,12 @@ pub(crate) async fn ask_once(
     let network = rpc::node_info(&mut client).await?.network;
     let (name, is_blvm) = (Arc::clone(&node.name), node.is_blvm());
     let mut answered = Answered { network, fork: None, is_without_zmq: false, trouble: None };
-    if !is_blvm && let Told::Yes(fork) = rpc::fork(&mut client, network).await? {
+    if !is_blvm && let Reported::Yes(fork) = rpc::fork(&mut client, network).await? {
         answered.fork = fork;
     }
     if node.zmq_hashblock.is_some() {
         let told = rpc::publishes_blocks(&mut client).await?;
-        answered.is_without_zmq = matches!(told, Told::Yes(false) | Told::Unknown);
+        answered.is_without_zmq = matches!(told, Reported::Yes(false) | Reported::Unknown);
     }
     let given = if is_blvm {
         full_template(&mut client, name, None, allowed).await

@@ -6,7 +6,7 @@ use crate::node::gbt::Parsed;
 
 /// A request for a template.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) struct Request {
+pub(super) struct FetchRequest {
     /// Who fetches it.
     pub(super) lane: usize,
     /// This request's number within its lane.
@@ -19,7 +19,7 @@ pub(super) struct Request {
 #[derive(Debug)]
 pub(super) struct Fetched {
     /// The request that it answers.
-    pub(super) request: Request,
+    pub(super) request: FetchRequest,
     pub(super) parsed: Box<Parsed>,
     pub(super) took: Duration,
 }

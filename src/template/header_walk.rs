@@ -5,7 +5,7 @@ use std::time::Duration;
 use bitcoin::Network;
 use tokio::{sync::mpsc, time::sleep};
 
-use super::Outlet;
+use super::SourceOutput;
 use crate::node::{HeaderFault, NodeError, RpcError, conn::RpcClient, error::is_busy, rpc};
 
 /// Follows the node's chain down whenever that is needed; an error, sent through `answers`, ends
@@ -13,10 +13,10 @@ use crate::node::{HeaderFault, NodeError, RpcError, conn::RpcClient, error::is_b
 pub(super) async fn run<T>(
     mut client: RpcClient,
     network: Network,
-    outlet: Outlet,
+    output: SourceOutput,
     answers: mpsc::Sender<Result<T, NodeError>>,
 ) {
-    let (mut wanted, mut chain) = (outlet.walk.subscribe(), outlet.chain.subscribe());
+    let (mut wanted, mut chain) = (output.walk.subscribe(), output.chain.subscribe());
     loop {
         if wanted.wait_for(|wanted| *wanted).await.is_err() {
             return;
@@ -39,7 +39,7 @@ pub(super) async fn run<T>(
         let missing = || NodeError::Header(next, HeaderFault::Missing);
         // A header that is not shown whole is as good as none.
         let shown = answer.and_then(|header| header.and_then(|it| it.shown).ok_or_else(missing));
-        if let Err(error) = shown.and_then(|shown| outlet.lengthen(shown, network)) {
+        if let Err(error) = shown.and_then(|shown| output.lengthen(shown, network)) {
             // The node's session ends with that.
             let _ = answers.send(Err(error)).await;
             return;

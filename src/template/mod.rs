@@ -30,7 +30,7 @@ pub(crate) use self::bitcoind::Bitcoind;
 pub(crate) use self::blvm::Blvm;
 pub use self::status::{NodeState, NodeStatus};
 use self::task::RulesWatch;
-pub(crate) use self::task::{Misfit, Notices, NotifyHandle, Outlet, Refresh};
+pub(crate) use self::task::{Notices, NotifyHandle, Refresh, SourceOutput, WrongNetwork};
 pub use self::task::{Templates, spawn};
 use crate::node::{AllowedRules, NodeConfig};
 
@@ -56,11 +56,11 @@ impl TemplateConfig {
 
 /// Something that provides templates.
 pub(crate) trait TemplateSource: Send + 'static {
-    /// Runs until it is dropped. Publishes everything through `outlet`, and checks for a new tip
+    /// Runs until it is dropped. Publishes everything through `output`, and checks for a new tip
     /// whenever `notices` changes.
     fn run(
         self: Box<Self>,
-        outlet: Outlet,
+        output: SourceOutput,
         notices: Notices,
     ) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 }

@@ -9,7 +9,7 @@ use crate::{
     clock::now,
     node::{Fork, NodeConfig, NodeError, rpc::NodeInfo},
     template::{
-        Outlet,
+        SourceOutput,
         notice_limit::{NoticeLimit, OFTEN, QUIET_OFTEN},
     },
     work::Template,
@@ -18,7 +18,7 @@ use crate::{
 /// Logs each problem once, and again when it comes back or persists.
 pub(super) struct NodeLog {
     node: Arc<str>,
-    said: Vec<Trouble>,
+    said: Vec<LoggedProblem>,
     down_since: Option<Instant>,
     /// This outage was logged.
     is_outage_said: bool,
@@ -30,7 +30,7 @@ pub(super) struct NodeLog {
 }
 
 /// A problem that was logged.
-struct Trouble {
+struct LoggedProblem {
     error: NodeError,
     at: Instant,
     /// How often recently, counted in outages.
@@ -39,7 +39,7 @@ struct Trouble {
     is_over: bool,
 }
 
-impl Trouble {
+impl LoggedProblem {
     /// When to log it again.
     fn is_due(&self) -> bool {
         let quiet = match (self.is_over, self.times) {
@@ -84,7 +84,7 @@ impl NodeLog {
             self.said.remove(0);
         }
         let (error, at) = (error.clone(), Instant::now());
-        self.said.push(Trouble { error, at, times, is_over: false });
+        self.said.push(LoggedProblem { error, at, times, is_over: false });
     }
 
     pub(super) fn wants_mempool(&self) -> bool {
@@ -137,7 +137,7 @@ impl NodeLog {
     }
 
     /// ZeroMQ will not announce blocks.
-    pub(super) fn deaf(&mut self, why: &'static str) {
+    pub(super) fn zmq_silent(&mut self, why: &'static str) {
         if self.deaf.on(why, now()) {
             let node = &self.node;
             warn!(%node, "ZeroMQ announces no blocks, so they are noticed a little later by other \
@@ -146,7 +146,7 @@ impl NodeLog {
     }
 
     /// ZeroMQ does announce blocks after all.
-    pub(super) fn hears(&mut self) {
+    pub(super) fn zmq_works(&mut self) {
         if self.deaf.off() {
             info!(node = %self.node, "ZeroMQ announces new blocks now");
         }
@@ -177,8 +177,8 @@ impl NodeLog {
 }
 
 /// Logs what kind of node answered.
-pub(super) fn introduce(node: &NodeConfig, info: &NodeInfo, outlet: &Outlet) {
-    let was_known = outlet.status().version.is_some();
+pub(super) fn introduce(node: &NodeConfig, info: &NodeInfo, output: &SourceOutput) {
+    let was_known = output.status().version.is_some();
     let (name, chain, version) = (&node.name, info.network.to_core_arg(), &info.version);
     if !was_known {
         info!(node = %name, chain, version = %version, height = info.height, "the node answers");
@@ -190,7 +190,7 @@ pub(super) fn introduce(node: &NodeConfig, info: &NodeInfo, outlet: &Outlet) {
              done"
         );
     }
-    outlet.update(|status| {
+    output.update(|status| {
         status.version = Some(Arc::clone(&info.version));
         status.network = Some(info.network);
         status.height = Some(info.height);

@@ -12,15 +12,19 @@ use tokio::{
 };
 use tracing::debug;
 
-use super::Outlet;
+use super::SourceOutput;
 use crate::node::{
     RpcError, TipHint, TipHintSource,
     conn::{NO_PARAMS, RpcClient},
-    tip_hint::look_soon,
+    tip_hint::send_hint,
 };
 
 /// Keeps [`NodeStatus::late_since`](super::NodeStatus::late_since) up to date.
-pub(super) async fn watch(mut client: RpcClient, outlet: Outlet, hints: mpsc::Sender<TipHint>) {
+pub(super) async fn watch(
+    mut client: RpcClient,
+    output: SourceOutput,
+    hints: mpsc::Sender<TipHint>,
+) {
     let mut pace = interval(EVERY);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut recent = Recent::default();
@@ -32,7 +36,7 @@ pub(super) async fn watch(mut client: RpcClient, outlet: Outlet, hints: mpsc::Se
         let answer = match timeout(recent.late_after(), &mut call).await {
             Ok(answer) => answer,
             Err(_) => {
-                set_late(&outlet, Some(asked_at));
+                set_late(&output, Some(asked_at));
                 // Its answer is awaited: it tells when the node is back.
                 call.await
             }
@@ -41,27 +45,27 @@ pub(super) async fn watch(mut client: RpcClient, outlet: Outlet, hints: mpsc::Se
         match answer {
             Err(RpcError::Forbidden(method)) => {
                 // Each refused call would be a line in the node's log.
-                debug!(node = %outlet.status().name, "{method} is not allowed, so a node that \
+                debug!(node = %output.status().name, "{method} is not allowed, so a node that \
                                                       hangs is noticed late");
-                set_late(&outlet, None);
+                set_late(&output, None);
                 return;
             }
             Err(
                 error @ (RpcError::Io { .. } | RpcError::Connect { .. } | RpcError::Timeout { .. }),
             ) => {
-                debug!(node = %outlet.status().name, %error, "the node does not answer");
-                set_late(&outlet, Some(asked_at));
-                look_soon(&hints, TipHintSource::SlowPoll);
+                debug!(node = %output.status().name, %error, "the node does not answer");
+                set_late(&output, Some(asked_at));
+                send_hint(&hints, TipHintSource::SlowPoll);
             }
             // Any answer is a sign of life.
-            Ok(_) | Err(_) => set_late(&outlet, None),
+            Ok(_) | Err(_) => set_late(&output, None),
         }
     }
 }
 
-fn set_late(outlet: &Outlet, since: Option<Instant>) {
-    if outlet.status().late_since.is_some() != since.is_some() {
-        outlet.update(|status| status.late_since = since.map(Instant::into_std));
+fn set_late(output: &SourceOutput, since: Option<Instant>) {
+    if output.status().late_since.is_some() != since.is_some() {
+        output.update(|status| status.late_since = since.map(Instant::into_std));
     }
 }
 

@@ -493,17 +493,17 @@ mod tests {
         rng: StdRng,
         proven: ProvenWork,
         blocks: Vec<ProvenHeader>,
-        sources: Vec<Source>,
+        sources: Vec<SourceStanding>,
     }
 
-    struct Source {
+    struct SourceStanding {
         is_ready: bool,
         chain: Option<Arc<HeaderChain>>,
-        lie: Option<Lie>,
+        lie: Option<Disproof>,
     }
 
     #[derive(Clone, Copy)]
-    enum Lie {
+    enum Disproof {
         /// That there is a block more, whose header it does not show.
         Tip,
         /// That its tip is higher than it is.
@@ -514,12 +514,13 @@ mod tests {
         fn new(seed: u64) -> Self {
             let mut rng = StdRng::seed_from_u64(seed);
             let blocks = vec![mined(Hash256::ZERO, 0, EASY, 0)];
-            let lies = [None, None, Some(Lie::Tip), Some(Lie::Height)];
+            let lies = [None, None, Some(Disproof::Tip), Some(Disproof::Height)];
             let last = lies[rng.gen_range(0..4)];
             let honest = rng.gen_range(2..5);
             let mut lies = vec![None; honest];
             lies.push(last);
-            let sources = lies.into_iter().map(|lie| Source { is_ready: true, chain: None, lie });
+            let sources =
+                lies.into_iter().map(|lie| SourceStanding { is_ready: true, chain: None, lie });
             let sources = sources.collect();
             let mut walk = Self { rng, proven: ProvenWork::default(), blocks, sources };
             // Counting begins at an honest one.
@@ -538,7 +539,7 @@ mod tests {
         fn go_to(&mut self, source: usize, block: usize) {
             let mut tip = self.blocks[block].clone();
             let source = &mut self.sources[source];
-            if matches!(source.lie, Some(Lie::Height)) {
+            if matches!(source.lie, Some(Disproof::Height)) {
                 tip.height += 500;
                 source.chain = None;
             }
@@ -576,7 +577,7 @@ mod tests {
                 let parent = chain.wanted().and_then(|hash| self.block(hash).cloned());
                 let Some(parent) = parent.filter(|_| self.sources[at].is_ready) else { continue };
                 let shown = chain.lengthen(parent, NETWORK);
-                let is_lie = matches!(self.sources[at].lie, Some(Lie::Height));
+                let is_lie = matches!(self.sources[at].lie, Some(Disproof::Height));
                 assert_eq!(shown.is_err(), is_lie);
                 if shown.is_ok() {
                     self.sources[at].chain = Some(Arc::new(chain));
@@ -586,10 +587,13 @@ mod tests {
 
         /// What is believed; whether more is wanted.
         fn judge(&mut self) -> (Vec<Standing>, bool) {
-            let claim = |source: &Source| {
+            let claim = |source: &SourceStanding| {
                 let shown = source.chain.as_ref().map_or(Hash256::ZERO, |it| it.tip().hash);
-                let tip =
-                    if matches!(source.lie, Some(Lie::Tip)) { Hash256([9; 32]) } else { shown };
+                let tip = if matches!(source.lie, Some(Disproof::Tip)) {
+                    Hash256([9; 32])
+                } else {
+                    shown
+                };
                 let (is_ready, chain) = (source.is_ready, source.chain.clone());
                 SourceClaim { is_ready: is_ready && chain.is_some(), tip, chain, can_walk: true }
             };
@@ -603,12 +607,12 @@ mod tests {
                         placed.push((chain.tip().height, *work));
                     }
                     // Its block is known, so what it says of the height does not count.
-                    (Some(Lie::Tip), Standing::Placed { work, is_tip: false })
-                    | (Some(Lie::Height), Standing::Placed { work, is_tip: true }) => {
+                    (Some(Disproof::Tip), Standing::Placed { work, is_tip: false })
+                    | (Some(Disproof::Height), Standing::Placed { work, is_tip: true }) => {
                         assert_eq!(Some(*work), self.proven.work(&chain.tip().hash));
                     }
                     (_, Standing::Apart) => {}
-                    (Some(Lie::Height), Standing::False(HeaderFault::Height)) => {}
+                    (Some(Disproof::Height), Standing::False(HeaderFault::Height)) => {}
                     other => panic!("{:?}", other.1),
                 }
             }

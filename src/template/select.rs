@@ -14,12 +14,12 @@ use crate::{node::ChainWork, work::Hash256};
 pub(super) struct Candidate {
     /// Answers and gives templates, on the right chain.
     pub(super) is_ready: bool,
-    pub(super) place: Place,
+    pub(super) place: WorkPosition,
 }
 
 /// What the latest template of a source builds on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Place {
+pub(super) struct WorkPosition {
     /// The block that it builds.
     pub(super) height: u32,
     pub(super) tip: Hash256,
@@ -29,7 +29,7 @@ pub(super) struct Place {
     pub(super) is_full: bool,
 }
 
-impl Place {
+impl WorkPosition {
     pub(super) const NOWHERE: Self =
         Self { height: 0, tip: Hash256::ZERO, work: None, is_full: false };
 
@@ -53,7 +53,7 @@ impl Place {
 pub(super) struct Chooser {
     active: Option<usize>,
     /// The position of the work in use; stays when its source goes away.
-    in_use: Place,
+    in_use: WorkPosition,
     records: Vec<Record>,
 }
 
@@ -75,7 +75,7 @@ struct Record {
 
 impl Default for Chooser {
     fn default() -> Self {
-        Self { active: None, in_use: Place::NOWHERE, records: Vec::new() }
+        Self { active: None, in_use: WorkPosition::NOWHERE, records: Vec::new() }
     }
 }
 

@@ -29,7 +29,7 @@ impl Case {
 
 fn candidate((is_ready, height, mark): At) -> Candidate {
     let tip = Hash256([mark; 32]);
-    Candidate { is_ready, place: Place { height, tip, work: None, is_full: true } }
+    Candidate { is_ready, place: WorkPosition { height, tip, work: None, is_full: true } }
 }
 
 /// Up and down, all on one chain.
@@ -92,7 +92,7 @@ fn full_work_of_another_is_better_than_none_for_long() {
     let mut case = Case::new(2);
     let thin = |at: At| {
         let Candidate { is_ready, place } = candidate(at);
-        Candidate { is_ready, place: Place { is_full: false, ..place } }
+        Candidate { is_ready, place: WorkPosition { is_full: false, ..place } }
     };
     let full = candidate;
     let mut choose = |seconds, list: [Candidate; 2]| {
@@ -128,7 +128,7 @@ fn work_counts_before_height_where_it_is_known() {
     let with = |at: At, work| {
         let candidate = candidate(at);
         Candidate {
-            place: Place { work: Some(ChainWork::of(work)), ..candidate.place },
+            place: WorkPosition { work: Some(ChainWork::of(work)), ..candidate.place },
             ..candidate
         }
     };
@@ -174,7 +174,7 @@ fn a_template_in_full_is_not_given_up_for_a_header() {
     let mut case = Case::new(2);
     let header = |height| {
         let candidate = candidate(up(height));
-        Candidate { place: Place { is_full: false, ..candidate.place }, ..candidate }
+        Candidate { place: WorkPosition { is_full: false, ..candidate.place }, ..candidate }
     };
     let mut choose = |seconds, list: [Candidate; 2]| {
         let now = case.at(seconds);

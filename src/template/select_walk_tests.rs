@@ -101,7 +101,7 @@ impl Walk {
             let (height, work) = self.blocks[node.at];
             let tip = Hash256([u8::try_from(node.at).unwrap(); 32]);
             let work = self.by_work.then(|| ChainWork::of(work));
-            let place = Place { height, tip, work, is_full: node.is_full };
+            let place = WorkPosition { height, tip, work, is_full: node.is_full };
             Candidate { is_ready: node.is_ready, place }
         };
         self.nodes.iter().map(of).collect()

@@ -17,11 +17,12 @@ use tokio_util::{
 use tracing::{debug, error, info, warn};
 
 use super::{
-    Bitcoind, Blvm, NodeState, NodeStatus, NotifyHandle, Outlet, TemplateConfig, TemplateSource,
+    Bitcoind, Blvm, NodeState, NodeStatus, NotifyHandle, SourceOutput, TemplateConfig,
+    TemplateSource,
     chain::ChainChoice,
     probe::LATE_AFTER,
     proven_work::{ProvenWork, SourceClaim, Standing, doubt, unshown},
-    select::{BEHIND_MAX, Candidate, Chooser, Place},
+    select::{BEHIND_MAX, Candidate, Chooser, WorkPosition},
     submit_only::SubmitOnly,
 };
 use crate::{
@@ -72,7 +73,7 @@ type Outputs = (
 /// A running source, until this is dropped.
 struct RunningSource {
     node: NodeConfig,
-    outlet: Outlet,
+    output: SourceOutput,
     /// Since when it has not shown the header that its work builds on, while others have.
     unshown_since: Option<Instant>,
     /// The last block of its chain whose position relative to the others is known.
@@ -189,7 +190,7 @@ impl SourceSupervisor {
     }
 
     fn start(&self, node: &NodeConfig) -> RunningSource {
-        let outlet = Outlet::new(Arc::clone(&node.name), Arc::clone(&self.changed));
+        let output = SourceOutput::new(Arc::clone(&node.name), Arc::clone(&self.changed));
         let (refresh, allowed) = (self.refresh.subscribe(), self.allowed.subscribe());
         let source: Box<dyn TemplateSource> = match &node.kind {
             _ if node.submit_only => Box::new(SubmitOnly::new(node.clone())),
@@ -199,13 +200,13 @@ impl SourceSupervisor {
                 Box::new(Blvm::new(node.clone(), blvm.clone(), (refresh, allowed), any_block))
             }
         };
-        let run = source.run(outlet.clone(), self.notify.subscribe());
+        let run = source.run(output.clone(), self.notify.subscribe());
         let token = self.token.child_token();
         let running = token.clone().drop_guard();
         self.tracker.spawn(async move { token.run_until_cancelled(run).await });
         RunningSource {
             node: node.clone(),
-            outlet,
+            output,
             unshown_since: None,
             placed_at: None,
             _running: running,
@@ -224,13 +225,13 @@ impl SourceSupervisor {
             .zip(&self.sources)
             .zip(works)
             .map(|((status, source), work)| {
-                candidate(status, source.outlet.templates.borrow().as_deref(), work)
+                candidate(status, source.output.templates.borrow().as_deref(), work)
             })
             .collect();
         self.active = self.chooser.choose(&candidates, now);
         self.mark_behind(&mut status, &candidates, now);
         if let Some(active) = self.active {
-            self.say_change(active, &status);
+            self.log_change(active, &status);
             status[active].is_active = true;
             self.pass_on(active);
         }
@@ -256,7 +257,7 @@ impl SourceSupervisor {
     }
 
     fn pass_on(&self, active: usize) {
-        let Some(template) = self.sources[active].outlet.templates.borrow().clone() else {
+        let Some(template) = self.sources[active].output.templates.borrow().clone() else {
             return;
         };
         self.templates.send_if_modified(|old| {
@@ -333,13 +334,13 @@ impl SourceSupervisor {
         for (at, source) in self.sources.iter_mut().enumerate() {
             let (claim, standing) = (&claims[at], standings[at]);
             let walk = is_walk && claim.is_ready;
-            source.outlet.walk.send_if_modified(|old| std::mem::replace(old, walk) != walk);
+            source.output.walk.send_if_modified(|old| std::mem::replace(old, walk) != walk);
             let is_alone = shown > 0 && claim.is_ready && !standing.is_shown();
             source.unshown_since = is_alone.then(|| source.unshown_since.unwrap_or(now));
         }
         for (at, node) in status.iter_mut().enumerate() {
             let source = &self.sources[at];
-            let template = source.outlet.templates.borrow().clone();
+            let template = source.output.templates.borrow().clone();
             let since = source.unshown_since;
             let doubt = doubt(&claims[at], standings[at], template.as_deref(), network)
                 .or_else(|| unshown(&claims[at], standings[at], since, now));
@@ -401,7 +402,7 @@ impl SourceSupervisor {
 
     /// Logs whose templates are used now, if that has changed for more than a moment: a node that
     /// hears of a block first leads for some seconds, which is not worth logging.
-    fn say_change(&mut self, active: usize, status: &[NodeStatus]) {
+    fn log_change(&mut self, active: usize, status: &[NodeStatus]) {
         let find = |name: &Arc<str>| status.iter().position(|node| node.name == *name);
         let to = Arc::clone(&self.sources[active].node.name);
         let before = self.active_name.replace(Arc::clone(&to));
@@ -430,12 +431,12 @@ impl SourceSupervisor {
 }
 
 fn claim((status, source): (&NodeStatus, &RunningSource)) -> SourceClaim {
-    let template = source.outlet.templates.borrow().clone();
+    let template = source.output.templates.borrow().clone();
     SourceClaim {
         is_ready: status.state == NodeState::Ready && template.is_some(),
         tip: template.map_or(Hash256::ZERO, |template| template.prevhash),
-        chain: source.outlet.chain.borrow().clone(),
-        can_walk: source.outlet.walk.receiver_count() > 0,
+        chain: source.output.chain.borrow().clone(),
+        can_walk: source.output.walk.receiver_count() > 0,
     }
 }
 
@@ -445,11 +446,11 @@ fn candidate(
     work: Option<ChainWork>,
 ) -> Candidate {
     let Some(template) = template else {
-        return Candidate { is_ready: false, place: Place::NOWHERE };
+        return Candidate { is_ready: false, place: WorkPosition::NOWHERE };
     };
     Candidate {
         is_ready: status.state == NodeState::Ready,
-        place: Place {
+        place: WorkPosition {
             height: template.height,
             tip: template.prevhash,
             work,
@@ -459,7 +460,7 @@ fn candidate(
 }
 
 fn statuses(sources: &[RunningSource]) -> Vec<NodeStatus> {
-    sources.iter().map(|source| source.outlet.status()).collect()
+    sources.iter().map(|source| source.output.status()).collect()
 }
 
 /// A node that leaves a call unanswered cannot be relied on now, whatever it said before.

@@ -27,7 +27,7 @@ use crate::{
 
 /// A node on a chain that the payout address does not belong to.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Misfit {
+pub(crate) struct WrongNetwork {
     pub(crate) node: Arc<str>,
     pub(crate) network: Network,
 }
@@ -60,19 +60,19 @@ impl Templates {
 
     /// Why nothing can be mined at all: every node has reported its chain, and the payout address
     /// belongs to none of these.
-    pub(crate) fn misfit(&self) -> Option<Misfit> {
+    pub(crate) fn wrong_network(&self) -> Option<WrongNetwork> {
         let chains = self.config.borrow().chains.clone();
-        let misfit = |node: &NodeStatus| {
+        let wrong_network = |node: &NodeStatus| {
             let network = node.network.filter(|chain| !chains.contains(chain))?;
-            Some(Misfit { node: Arc::clone(&node.name), network })
+            Some(WrongNetwork { node: Arc::clone(&node.name), network })
         };
-        let all: Option<Vec<_>> = self.status.borrow().iter().map(misfit).collect();
+        let all: Option<Vec<_>> = self.status.borrow().iter().map(wrong_network).collect();
         all?.into_iter().next().filter(|_| !chains.is_empty())
     }
 
     /// Refuses a configuration whose payout address belongs to no chain that its nodes are on.
     /// Nothing is known about a new node, so it may be on any.
-    pub(crate) fn try_config(&self, new: &TemplateConfig) -> Result<(), Misfit> {
+    pub(crate) fn try_config(&self, new: &TemplateConfig) -> Result<(), WrongNetwork> {
         // In the same order as `judge`: otherwise two callers could deadlock.
         let (status, old) = (self.status.borrow(), self.config.borrow());
         let is_new = |node: &NodeConfig| !old.sources().any(|known| known == node);
@@ -81,7 +81,7 @@ impl Templates {
         }
         let known = new.sources().filter_map(|node| {
             let network = status.iter().find(|it| it.name == node.name)?.network?;
-            Some(Misfit { node: Arc::clone(&node.name), network })
+            Some(WrongNetwork { node: Arc::clone(&node.name), network })
         });
         let is_fine = known.clone().any(|it| new.chains.contains(&it.network));
         let wrong = known.clone().next().filter(|_| !is_fine);
@@ -209,7 +209,7 @@ impl Notices {
 
 /// What a source publishes through.
 #[derive(Clone, Debug)]
-pub(crate) struct Outlet {
+pub(crate) struct SourceOutput {
     pub(super) templates: watch::Sender<Option<Arc<Template>>>,
     pub(super) status: watch::Sender<NodeStatus>,
     /// What the node has shown of its chain.
@@ -221,7 +221,7 @@ pub(crate) struct Outlet {
     changed: Arc<Notify>,
 }
 
-impl Outlet {
+impl SourceOutput {
     pub(super) fn new(name: Arc<str>, changed: Arc<Notify>) -> Self {
         let status = watch::Sender::new(NodeStatus::new(name));
         let (templates, chain) = (watch::Sender::new(None), watch::Sender::new(None));

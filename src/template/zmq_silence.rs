@@ -25,7 +25,7 @@ impl ZmqSilence {
     }
 
     /// True once it is clear that nothing is announced.
-    pub(super) fn is_deaf(&mut self, now: Instant) -> bool {
+    pub(super) fn is_silent(&mut self, now: Instant) -> bool {
         let is_over = |since: &Instant| now.saturating_duration_since(*since) >= WAIT;
         if self.waiting_since.take_if(|since| is_over(since)).is_some() {
             self.missed = self.missed.saturating_add(1);
@@ -51,14 +51,14 @@ mod tests {
     #[test]
     fn two_blocks_without_a_word_are_enough() {
         let (mut silence, start) = (ZmqSilence::default(), start());
-        for (second, is_deaf) in [(0, false), (100, true)] {
+        for (second, is_silent) in [(0, false), (100, true)] {
             silence.block(start + Duration::from_secs(second));
-            assert!(!silence.is_deaf(start + Duration::from_secs(second + 4)));
-            assert_eq!(silence.is_deaf(start + Duration::from_secs(second + 5)), is_deaf);
+            assert!(!silence.is_silent(start + Duration::from_secs(second + 4)));
+            assert_eq!(silence.is_silent(start + Duration::from_secs(second + 5)), is_silent);
         }
-        assert!(silence.is_deaf(start + Duration::from_secs(1000)));
+        assert!(silence.is_silent(start + Duration::from_secs(1000)));
         silence.heard();
-        assert!(!silence.is_deaf(start + Duration::from_secs(1000)));
+        assert!(!silence.is_silent(start + Duration::from_secs(1000)));
     }
 
     #[test]
@@ -68,10 +68,10 @@ mod tests {
             let at = start + Duration::from_secs(second);
             silence.block(at);
             silence.heard();
-            assert!(!silence.is_deaf(at + Duration::from_secs(9)));
+            assert!(!silence.is_silent(at + Duration::from_secs(9)));
         }
         // Many blocks at once are one silence.
         (0..10).for_each(|_| silence.block(start));
-        assert!(!silence.is_deaf(start + Duration::from_secs(5)));
+        assert!(!silence.is_silent(start + Duration::from_secs(5)));
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use crate::common::{bitcoind::Bitcoind, eventually};
 use bitcoincore_rpc::RpcApi;
 use gatewayd::{
-    blocks::{Answer, BlockSender, BlockStats, BlocksConfig, Event, News},
+    blocks::{BlockOutcome, BlockSender, BlockStats, BlockUpdate, BlockUpdateKind, BlocksConfig},
     node::{Auth, NodeConfig},
     template::TemplateConfig,
     work::{BuildJob, FoundBlock, Hash256, JobBuilder, Payout, Template, TemplateKind, Username},
@@ -163,8 +163,12 @@ fn a_block_reaches_every_node_and_is_reported() {
     assert_eq!(*side.told.lock().unwrap(), [block.hash; 2]);
     let news = side.stats.take_news();
     assert!(news.iter().all(|it| it.hash == block.hash && it.height == template.height));
-    assert!(matches!(&news[0].event, Event::Found(worker) if &*worker.0 == "bob.rig"), "{news:?}");
-    let accepted = |it: &News| matches!(it.event, Event::Answered(_, Answer::Accepted));
+    assert!(
+        matches!(&news[0].event, BlockUpdateKind::Found(worker) if &*worker.0 == "bob.rig"),
+        "{news:?}"
+    );
+    let accepted =
+        |it: &BlockUpdate| matches!(it.event, BlockUpdateKind::Answered(_, BlockOutcome::Accepted));
     assert_eq!(news[1..].iter().filter(|it| accepted(it)).count(), 2, "{news:?}");
     assert!(side.stats.take_news().is_empty());
 }
@@ -220,7 +224,9 @@ fn a_corrected_password_gets_the_block_through() {
     side.submit(&block);
     eventually("the node refuses the login", Duration::from_secs(20), || {
         let mut news = side.stats.take_news().into_iter();
-        let unanswered = |it: News| matches!(it.event, Event::Answered(_, Answer::Unanswered(_)));
+        let unanswered = |it: BlockUpdate| {
+            matches!(it.event, BlockUpdateKind::Answered(_, BlockOutcome::Unanswered(_)))
+        };
         news.any(unanswered).then_some(())
     });
     side.sender.set_nodes(block_nodes(&[&node]));

@@ -15,7 +15,7 @@ use bitcoin::{
     consensus::encode::serialize_hex, hashes::Hash, transaction::Version,
 };
 use gatewayd::{
-    blocks::{Answer, BlockSender, BlockStats, BlocksConfig},
+    blocks::{BlockOutcome, BlockSender, BlockStats, BlocksConfig},
     devnet::node::{Node, NodeOptions},
     node::{Auth, NodeConfig, NodeKind, ProposeError},
     template::{NodeState, NodeStatus, TemplateConfig, Templates},
@@ -89,12 +89,20 @@ impl Side {
     /// Submits a block on the template, and returns the last answer to it for which `is_it` is
     /// true.
     #[track_caller]
-    fn submit(&self, template: &Arc<Template>, is_it: impl Fn(&Answer) -> bool) -> Answer {
+    fn submit(
+        &self,
+        template: &Arc<Template>,
+        is_it: impl Fn(&BlockOutcome) -> bool,
+    ) -> BlockOutcome {
         self.submit_block(solve(template, 1), is_it)
     }
 
     #[track_caller]
-    fn submit_block(&self, block: FoundBlock, is_it: impl Fn(&Answer) -> bool) -> Answer {
+    fn submit_block(
+        &self,
+        block: FoundBlock,
+        is_it: impl Fn(&BlockOutcome) -> bool,
+    ) -> BlockOutcome {
         let guard = self.runtime.enter();
         let hash = block.hash;
         self.blocks.submit(Box::new(block));
@@ -103,8 +111,8 @@ impl Side {
             // An earlier block may still be unanswered.
             let news = self.stats.take_news().into_iter().filter(|news| news.hash == hash);
             let answers = news.filter_map(|news| match news.event {
-                gatewayd::blocks::Event::Answered(_, answer) => Some(answer),
-                gatewayd::blocks::Event::Found(_) => None,
+                gatewayd::blocks::BlockUpdateKind::Answered(_, answer) => Some(answer),
+                gatewayd::blocks::BlockUpdateKind::Found(_) => None,
             });
             answers.filter(|answer| is_it(answer)).last()
         })
@@ -118,8 +126,8 @@ impl Drop for Side {
 }
 
 /// Whether this is the final verdict on the block.
-fn is_last(answer: &Answer) -> bool {
-    !matches!(answer, Answer::Unanswered(_))
+fn is_last(answer: &BlockOutcome) -> bool {
+    !matches!(answer, BlockOutcome::Unanswered(_))
 }
 
 /// Half of all nonces solve it.
@@ -210,7 +218,7 @@ fn many_tips_and_blocks_take_few_connections() {
     let side = Side::start(&node);
     for height in 11..31 {
         let template = side.full(height);
-        assert_eq!(side.submit(&template, is_last), Answer::Accepted);
+        assert_eq!(side.submit(&template, is_last), BlockOutcome::Accepted);
     }
     side.full(31);
     assert!(node.connections() <= 6, "{} connections", node.connections());
@@ -302,7 +310,7 @@ fn broken_connections_are_not_replaced_endlessly() {
     // A found block still gets through: it has connections of its own.
     node.set(|script| script.hangs_up_on = "");
     let template = side.templates.templates.borrow().clone().unwrap();
-    assert_eq!(side.submit(&template, is_last), Answer::Accepted);
+    assert_eq!(side.submit(&template, is_last), BlockOutcome::Accepted);
 }
 
 #[test]
@@ -315,15 +323,17 @@ fn a_stale_block_that_it_does_not_object_to_is_stale() {
         (script.tip, script.height) = (Hash256([2; 32]), 11);
     });
     // Null, but the block is neither its tip nor known to it.
-    let answer = side.submit(&template, |answer| matches!(answer, Answer::Unanswered(_)));
-    assert!(matches!(answer, Answer::Unanswered(words) if words.contains("not in its chain")));
+    let answer = side.submit(&template, |answer| matches!(answer, BlockOutcome::Unanswered(_)));
+    assert!(
+        matches!(answer, BlockOutcome::Unanswered(words) if words.contains("not in its chain"))
+    );
     node.set(|script| script.refusal = Some("block was not connected"));
     let answer = side.submit(&side.full(12), is_last);
-    assert!(matches!(&answer, Answer::Rejected(words) if words.contains("not connected")));
+    assert!(matches!(&answer, BlockOutcome::Rejected(words) if words.contains("not connected")));
     // The same message for a block whose parent is no longer the tip.
     let late = side.full(12);
     node.set(|script| (script.tip, script.height) = (Hash256([3; 32]), 12));
-    assert_eq!(side.submit_block(solve(&late, 2), is_last), Answer::Stale);
+    assert_eq!(side.submit_block(solve(&late, 2), is_last), BlockOutcome::Stale);
 }
 
 #[test]
@@ -336,7 +346,7 @@ fn a_block_that_it_already_has_is_looked_up_in_its_chain() {
         script.refusal = Some("block header is already stored");
         (script.tip, script.height) = (block.hash, 11);
     });
-    assert_eq!(side.submit(&template, is_last), Answer::Accepted);
+    assert_eq!(side.submit(&template, is_last), BlockOutcome::Accepted);
 }
 
 #[test]
@@ -346,7 +356,7 @@ fn a_parent_that_it_lacks_is_waited_for() {
     let template = side.full(11);
     node.set(|script| script.refusal = Some("prev_block_hash is not a stored header"));
     let answer = side.submit(&template, |_| true);
-    assert!(matches!(answer, Answer::Unanswered(_)), "{answer:?}");
+    assert!(matches!(answer, BlockOutcome::Unanswered(_)), "{answer:?}");
     node.set(|script| script.refusal = None);
     eventually("it is accepted", PATIENCE, || (side.stats.accepted() == 1).then_some(()));
 }
@@ -359,7 +369,10 @@ fn a_block_that_failed_on_its_disk_is_neither_refused_nor_accepted() {
     let trouble = "connect refused: IBD UTXO snapshot is empty";
     node.set(|script| script.refusal = Some(trouble));
     let answer = side.submit_block(block.clone(), |_| true);
-    assert!(matches!(&answer, Answer::Unanswered(words) if words.contains(trouble)), "{answer:?}");
+    assert!(
+        matches!(&answer, BlockOutcome::Unanswered(words) if words.contains(trouble)),
+        "{answer:?}"
+    );
     // From then on it has the block and its height, but never connects it.
     node.set(|script| {
         script.refusal = Some("block header is already stored");
@@ -367,11 +380,13 @@ fn a_block_that_failed_on_its_disk_is_neither_refused_nor_accepted() {
     });
     let answer = eventually("another answer", PATIENCE, || {
         side.stats.take_news().into_iter().find_map(|news| match news.event {
-            gatewayd::blocks::Event::Answered(_, answer) => Some(answer),
-            gatewayd::blocks::Event::Found(_) => None,
+            gatewayd::blocks::BlockUpdateKind::Answered(_, answer) => Some(answer),
+            gatewayd::blocks::BlockUpdateKind::Found(_) => None,
         })
     });
-    assert!(matches!(answer, Answer::Unanswered(words) if words.contains("not in its chain")));
+    assert!(
+        matches!(answer, BlockOutcome::Unanswered(words) if words.contains("not in its chain"))
+    );
     // Until it does connect it, after a restart.
     node.set(|script| {
         script.tip = block.hash;
@@ -396,7 +411,7 @@ fn templates_are_cut_to_what_can_be_submitted() {
     let side = Side::start(&node);
     let template = side.template(|it| it.transactions.len() == 5);
     assert_eq!(template.subsidy(), 5_000_000_000);
-    assert_eq!(side.submit(&template, is_last), Answer::Accepted);
+    assert_eq!(side.submit(&template, is_last), BlockOutcome::Accepted);
     let sent = node.calls("submitblock").pop().unwrap().len();
     assert!((1_000_000..1 << 20).contains(&sent), "{sent}");
 }
@@ -427,7 +442,7 @@ fn templates_are_cut_only_while_no_other_node_accepts_blocks() {
     };
     assert_eq!(state(NodeState::Ready).network, Some(bitcoin::Network::Regtest));
     let answer = side.submit(&template, |_| true);
-    let Answer::Unanswered(words) = answer else { panic!("{answer:?}") };
+    let BlockOutcome::Unanswered(words) = answer else { panic!("{answer:?}") };
     assert!(words.contains("max_request_size_bytes"), "{words}");
     drop(other);
     runtime.shutdown_background();

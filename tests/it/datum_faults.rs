@@ -9,7 +9,8 @@ use crate::datum_support::{
 };
 use gatewayd::{
     datum::{
-        BODY_MAX, Client, ClientError, CoinbaserFault, Event, Fault, HandshakeError, Identity,
+        BODY_MAX, Client, ClientError, CoinbaserFault, HandshakeError, Identity, PoolEvent,
+        PoolFault,
         message::{
             CoinbaseContext, CoinbaserMessage, JobContext, Response, ShareFlags, ShareMessage,
             ShareReason, ShareStatus, ToGateway, ToPool, Validation, ValidationError, Wanted,
@@ -25,7 +26,7 @@ struct Rig {
     pool: ScriptedPool,
     now: Instant,
     out: Vec<u8>,
-    events: Vec<Event>,
+    events: Vec<PoolEvent>,
 }
 
 impl Rig {
@@ -46,7 +47,7 @@ impl Rig {
         let mut rig = Self::new();
         let response = rig.pool.response("welcome");
         rig.hear(&response).unwrap();
-        assert!(matches!(&rig.events[..], [Event::Welcome { motd }] if motd == "welcome"));
+        assert!(matches!(&rig.events[..], [PoolEvent::Welcome { motd }] if motd == "welcome"));
         rig.events.clear();
         rig
     }
@@ -56,7 +57,7 @@ impl Rig {
         let mut rig = Self::welcomed();
         let configuration = rig.pool.configuration();
         rig.hear(&configuration).unwrap();
-        let [Event::Configured(configured)] = &rig.events[..] else { panic!() };
+        let [PoolEvent::Configured(configured)] = &rig.events[..] else { panic!() };
         assert_eq!((&configured.script[..], &configured.tag[..]), (&SCRIPT[..], TAG));
         rig.events.clear();
         rig
@@ -89,7 +90,7 @@ impl Rig {
         let bytes = self.pool.say(&ToGateway::Coinbaser(*message));
         self.hear(&bytes).unwrap();
         match self.events.remove(0) {
-            Event::CoinbaserRefused { fault, .. } => fault,
+            PoolEvent::CoinbaserRefused { fault, .. } => fault,
             other => panic!("{other:?}"),
         }
     }
@@ -190,13 +191,13 @@ fn an_unsigned_configuration_is_ignored() {
     let mut rig = Rig::welcomed();
     let unsigned = rig.pool.mining(&plain, false);
     let error = rig.hear(&unsigned).unwrap_err();
-    assert_eq!(error, ClientError::Configuration(Fault::UnsignedConfiguration));
+    assert_eq!(error, ClientError::Configuration(PoolFault::UnsignedConfiguration));
 
     // Once there is a good one, it stays in force.
     let mut rig = Rig::configured();
     let unsigned = rig.pool.mining(&plain, false);
     rig.hear(&unsigned).unwrap();
-    assert!(matches!(rig.events[..], [Event::Fault(Fault::UnsignedConfiguration)]));
+    assert!(matches!(rig.events[..], [PoolEvent::Fault(PoolFault::UnsignedConfiguration)]));
 }
 
 #[test]
@@ -215,13 +216,13 @@ fn a_configuration_truncated_anywhere_is_ignored() {
         let cut = rig.pool.mining(&plain[..len], true);
         let error = rig.hear(&cut).unwrap_err();
         assert!(
-            matches!(error, ClientError::Configuration(Fault::Configuration(_))),
+            matches!(error, ClientError::Configuration(PoolFault::Configuration(_))),
             "{len}: {error}"
         );
         let mut rig = Rig::configured();
         let cut = rig.pool.mining(&plain[..len], true);
         rig.hear(&cut).unwrap();
-        assert!(matches!(rig.events[..], [Event::Fault(Fault::Configuration(_))]), "{len}");
+        assert!(matches!(rig.events[..], [PoolEvent::Fault(PoolFault::Configuration(_))]), "{len}");
     }
 }
 
@@ -230,7 +231,7 @@ fn a_configuration_that_pays_nobody_is_refused() {
     let mut rig = Rig::welcomed();
     let empty = rig.pool.say(&configuration(&[], TAG, 0));
     let error = rig.hear(&empty).unwrap_err();
-    assert_eq!(error, ClientError::Configuration(Fault::PayoutScript(0)));
+    assert_eq!(error, ClientError::Configuration(PoolFault::PayoutScript(0)));
 }
 
 #[test]
@@ -241,7 +242,7 @@ fn minimum_difficulties_are_rounded_up_to_powers_of_two() {
         let mut rig = Rig::welcomed();
         let bytes = rig.pool.say(&configuration(&SCRIPT, TAG, sent));
         rig.hear(&bytes).unwrap();
-        let [Event::Configured(configured)] = &rig.events[..] else { panic!() };
+        let [PoolEvent::Configured(configured)] = &rig.events[..] else { panic!() };
         assert_eq!((configured.min_difficulty, configured.rounded), (used, used != sent));
     }
 }
@@ -252,7 +253,7 @@ fn a_good_coinbaser_is_used() {
     let outputs = [output(6000, 1), output(3000, 2)];
     let bytes = rig.pool.coinbaser(10_000, 3, &outputs);
     rig.hear(&bytes).unwrap();
-    let [Event::Coinbaser { coinbaser, cut_at: None }] = &rig.events[..] else { panic!() };
+    let [PoolEvent::Coinbaser { coinbaser, cut_at: None }] = &rig.events[..] else { panic!() };
     assert_eq!((coinbaser.id, &coinbaser.outputs[..]), (3, &outputs[..]));
 }
 
@@ -261,7 +262,7 @@ fn coinbasers_that_overpay_are_cut_or_refused() {
     let mut rig = Rig::asking();
     let bytes = rig.pool.coinbaser(10_000, 3, &[output(6000, 1), output(4001, 2)]);
     rig.hear(&bytes).unwrap();
-    let [Event::Coinbaser { coinbaser, cut_at: Some(1) }] = &rig.events[..] else { panic!() };
+    let [PoolEvent::Coinbaser { coinbaser, cut_at: Some(1) }] = &rig.events[..] else { panic!() };
     assert_eq!(coinbaser.outputs.len(), 1);
 
     let mut rig = Rig::asking();
@@ -300,11 +301,11 @@ fn a_coinbaser_for_another_value_leaves_the_request_outstanding() {
     rig.hear(&stray).unwrap();
     let fault = CoinbaserFault::Value { asked: 10_000, got: 9_999 };
     let refused = rig.events.remove(0);
-    let Event::CoinbaserRefused { request: None, fault: found } = refused else { panic!() };
+    let PoolEvent::CoinbaserRefused { request: None, fault: found } = refused else { panic!() };
     assert_eq!(found, fault);
     let bytes = rig.pool.coinbaser(10_000, 3, &[output(10_000, 1)]);
     rig.hear(&bytes).unwrap();
-    let [Event::Coinbaser { coinbaser, .. }] = &rig.events[..] else { panic!() };
+    let [PoolEvent::Coinbaser { coinbaser, .. }] = &rig.events[..] else { panic!() };
     assert_eq!(coinbaser.id, 3);
 }
 
@@ -314,7 +315,7 @@ fn a_coinbaser_that_does_not_arrive_is_given_up_after_five_seconds() {
     assert_eq!(rig.client.deadline(), rig.now + 5 * SECOND);
     rig.now += 5 * SECOND;
     rig.client.on_deadline(rig.now, &mut rig.events).unwrap();
-    let [Event::CoinbaserLate { request }] = rig.events[..] else { panic!() };
+    let [PoolEvent::CoinbaserLate { request }] = rig.events[..] else { panic!() };
     assert_eq!(request.value, 10_000);
 }
 
@@ -324,13 +325,13 @@ fn a_late_coinbaser_is_not_taken_for_the_next_tip_of_the_same_value() {
     let mut rig = Rig::asking();
     rig.now += 5 * SECOND;
     rig.client.on_deadline(rig.now, &mut rig.events).unwrap();
-    assert!(matches!(rig.events[..], [Event::CoinbaserLate { .. }]));
+    assert!(matches!(rig.events[..], [PoolEvent::CoinbaserLate { .. }]));
     rig.client.on_template(&template(2, 10_000), rig.now, &mut rig.out).unwrap();
     for (id, tip) in [(3, 1), (4, 2)] {
         rig.events.clear();
         let bytes = rig.pool.coinbaser(10_000, id, &[output(10_000, 1)]);
         rig.hear(&bytes).unwrap();
-        let [Event::Coinbaser { coinbaser, .. }] = &rig.events[..] else { panic!() };
+        let [PoolEvent::Coinbaser { coinbaser, .. }] = &rig.events[..] else { panic!() };
         assert_eq!((coinbaser.id, coinbaser.request.prevhash), (id, Hash256([tip; 32])));
     }
     // One that never comes is awaited for no longer than a minute.
@@ -342,7 +343,7 @@ fn a_late_coinbaser_is_not_taken_for_the_next_tip_of_the_same_value() {
     rig.events.clear();
     let bytes = rig.pool.coinbaser(10_000, 5, &[output(10_000, 1)]);
     rig.hear(&bytes).unwrap();
-    let [Event::Coinbaser { coinbaser, .. }] = &rig.events[..] else { panic!() };
+    let [PoolEvent::Coinbaser { coinbaser, .. }] = &rig.events[..] else { panic!() };
     assert_eq!(coinbaser.request.prevhash, Hash256([4; 32]));
 }
 
@@ -352,7 +353,9 @@ fn silence_ends_the_connection_and_keep_alives_keep_it() {
     rig.now += 59 * SECOND;
     let info = rig.pool.info("still here\x1b[31m");
     rig.hear(&info).unwrap();
-    assert!(matches!(&rig.events[..], [Event::Info { text }] if text == "still here\u{fffd}[31m"));
+    assert!(
+        matches!(&rig.events[..], [PoolEvent::Info { text }] if text == "still here\u{fffd}[31m")
+    );
     rig.now += 59 * SECOND;
     rig.client.on_deadline(rig.now, &mut rig.events).unwrap();
     rig.now += SECOND;
@@ -406,11 +409,11 @@ fn a_response_may_be_only_signed_and_of_any_length() {
         let mut rig = Rig::new();
         let response = clear_response(&mut rig, &motd);
         rig.hear(&response).unwrap();
-        let Event::Welcome { motd } = rig.events.remove(0) else { panic!() };
+        let PoolEvent::Welcome { motd } = rig.events.remove(0) else { panic!() };
         assert_eq!(motd.len(), len);
         let configuration = rig.pool.configuration();
         rig.hear(&configuration).unwrap();
-        assert!(matches!(&rig.events[..], [Event::Configured(_)]));
+        assert!(matches!(&rig.events[..], [PoolEvent::Configured(_)]));
     }
     // Signed by somebody else, it is worthless.
     let mut rig = Rig::new();
@@ -430,7 +433,7 @@ fn a_mining_message_may_be_sealed_to_the_session_key_or_signed_in_the_clear() {
     // A configuration must be signed in any case.
     let mut rig = Rig::welcomed();
     let bytes = sealed(&mut rig, &configuration);
-    let refused = Err(ClientError::Configuration(Fault::UnsignedConfiguration));
+    let refused = Err(ClientError::Configuration(PoolFault::UnsignedConfiguration));
     assert_eq!(rig.hear(&bytes), refused);
 
     let mut rig = Rig::welcomed();
@@ -446,7 +449,8 @@ fn a_mining_message_may_be_sealed_to_the_session_key_or_signed_in_the_clear() {
     rig.pool.session.sign(&mut news);
     let bytes = flagged(&mut rig.pool, 5, &news, SIGNED);
     rig.hear(&bytes).unwrap();
-    let [Event::Configured(_), Event::NewBlock, Event::NewBlock] = &rig.events[..] else {
+    let [PoolEvent::Configured(_), PoolEvent::NewBlock, PoolEvent::NewBlock] = &rig.events[..]
+    else {
         panic!("{:?}", rig.events)
     };
 
@@ -472,7 +476,7 @@ fn frames_may_be_as_long_as_their_header_allows() {
     for piece in bytes.chunks(100_000) {
         rig.hear(piece).unwrap();
     }
-    assert!(matches!(rig.events[..], [Event::Validated { .. }]), "{:?}", rig.events);
+    assert!(matches!(rig.events[..], [PoolEvent::Validated { .. }]), "{:?}", rig.events);
 }
 
 #[test]
@@ -484,8 +488,8 @@ fn unknown_commands_and_kinds_are_reported_once() {
         let ping = rig.pool.plain(1, b"");
         rig.hear(&ping).unwrap();
     }
-    let faults = (Fault::UnknownCommand(9), Fault::UnknownKind(0x42));
-    let [Event::Fault(command), Event::Fault(kind)] = rig.events[..] else {
+    let faults = (PoolFault::UnknownCommand(9), PoolFault::UnknownKind(0x42));
+    let [PoolEvent::Fault(command), PoolEvent::Fault(kind)] = rig.events[..] else {
         panic!("{:?}", rig.events)
     };
     assert_eq!((command, kind), faults);
@@ -625,10 +629,10 @@ fn answers_are_matched_oldest_first_and_stray_ones_reported() {
         let answer = rig.pool.answer(&share(&job, nonce), ShareStatus::Accepted, ShareReason::NONE);
         rig.hear(&answer).unwrap();
         match (rig.events.remove(0), ntime) {
-            (Event::Answered { sent, .. }, Some(at)) => {
+            (PoolEvent::Answered { sent, .. }, Some(at)) => {
                 assert_eq!(sent.share.ntime, share(&job, 0).ntime + at);
             }
-            (Event::Fault(Fault::UnaskedResponse(_)), None) => {}
+            (PoolEvent::Fault(PoolFault::UnaskedResponse(_)), None) => {}
             other => panic!("{other:?}"),
         }
     }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use gatewayd::{
     datum::{
-        Channel, Header, HeaderKey, Identity, MAC_LEN, Nonces, PublicIdentity, ShortIds,
+        FrameHeader, HeaderKey, Identity, MAC_LEN, Nonces, PublicIdentity, SecureChannel, ShortIds,
         check_coinbaser, crosscheck,
         message::{
             CoinbaseContext, Hello, JobContext, Response, ShareFlags, ShareMessage, ToGateway,
@@ -69,15 +69,15 @@ fn secrets() -> Secrets {
 /// One direction of the recorded connection.
 struct Direction {
     mask: HeaderKey,
-    reader: Channel,
-    writer: Channel,
+    reader: SecureChannel,
+    writer: SecureChannel,
 }
 
 impl Direction {
     /// Unmasks, opens and rewrites; returns the header.
-    fn follow(&mut self, wire: &[u8], plain: &[u8]) -> Header {
+    fn follow(&mut self, wire: &[u8], plain: &[u8]) -> FrameHeader {
         let word = u32::from_le_bytes(wire[..4].try_into().unwrap());
-        let header = Header::decode(self.mask.apply(word));
+        let header = FrameHeader::decode(self.mask.apply(word));
         let mut body = wire[4..].to_vec();
         assert_eq!(header.len as usize, body.len());
         if header.channel {
@@ -93,7 +93,7 @@ impl Direction {
     }
 }
 
-fn matches(header: &Header, recorded: &RecordedHeader) {
+fn matches(header: &FrameHeader, recorded: &RecordedHeader) {
     let flags = (header.signed.into(), header.sealed.into(), header.channel.into());
     assert_eq!(flags, (recorded.signed, recorded.sealed, recorded.channel));
     assert_eq!((header.len, header.command), (recorded.len, recorded.cmd));
@@ -116,7 +116,10 @@ fn each_message(mut visit: impl FnMut(bool, &[u8])) -> (PublicIdentity, PublicId
         let Some((to_pool, to_gateway)) = &mut directions else {
             // HELLO: opens with the pool's key, and seeds the rest.
             let word = u32::from_le_bytes(wire[..4].try_into().unwrap());
-            matches(&Header::decode(HeaderKey::HELLO.clone().apply(word)), &line.header.unwrap());
+            matches(
+                &FrameHeader::decode(HeaderKey::HELLO.clone().apply(word)),
+                &line.header.unwrap(),
+            );
             assert_eq!(pool_box.unseal(&wire[4..]).unwrap(), plain);
             let hello = Hello::decode(&plain[..plain.len() - 64]).unwrap();
             hello.keys.long_term.verify(&plain).unwrap();
@@ -126,8 +129,8 @@ fn each_message(mut visit: impl FnMut(bool, &[u8])) -> (PublicIdentity, PublicId
             gateway = Some(hello.keys);
             let nonces = Nonces::derive(hello.nk, &hello.keys.session.ed25519);
             let theirs = hello.keys.session.x25519;
-            let pool_end = || Channel::of_pool(&session_box, &theirs, nonces);
-            let gateway_end = || Channel::of_gateway(&session_box, &theirs, nonces);
+            let pool_end = || SecureChannel::of_pool(&session_box, &theirs, nonces);
+            let gateway_end = || SecureChannel::of_gateway(&session_box, &theirs, nonces);
             directions = Some((
                 Direction {
                     mask: HeaderKey::to_pool(hello.nk),

@@ -4,7 +4,7 @@ use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 use crate::common::until;
 use gatewayd::{
-    blocks::{self, Answer, BlocksConfig},
+    blocks::{self, BlockOutcome, BlocksConfig},
     devnet::node::{Node, NodeOptions},
     node::{Auth, NodeConfig},
     template::{self, TemplateConfig, Templates},
@@ -50,7 +50,7 @@ async fn templates_arrive_and_blocks_are_accepted() {
     sender.submit(Box::new(solve(&late)));
     until("the late block's outcome is known", SOON, || stats.recent().len() >= 21).await;
     let report = stats.recent().pop().unwrap();
-    assert!(matches!(report.answers[0].1, Answer::Stale), "{report:?}");
+    assert!(matches!(report.answers[0].1, BlockOutcome::Stale), "{report:?}");
     assert_eq!(stats.accepted(), 20);
     stop.cancel();
 }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use gatewayd::{
-    datum::{Trial, message::ShareReason},
+    datum::{PoolTrial, message::ShareReason},
     devnet::pool::Fault,
     work::{Share, Template},
 };
@@ -17,7 +17,7 @@ use crate::{
 pub struct Uplink {
     wires: u64,
     main: Option<Wire>,
-    trial: Option<(Wire, Trial)>,
+    trial: Option<(Wire, PoolTrial)>,
     leaving: Option<Wire>,
     /// The pool being tried or used.
     at: usize,
@@ -259,7 +259,7 @@ impl World {
         self.flush();
     }
 
-    fn hand_over(&mut self, wire: Wire, trial: Trial) {
+    fn hand_over(&mut self, wire: Wire, trial: PoolTrial) {
         self.tally.takeovers += 1;
         let now = self.instant();
         self.uplink.at = wire.pool;

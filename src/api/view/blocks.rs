@@ -31,7 +31,7 @@ pub(crate) fn block(record: BlockRecord) -> shapes::Block {
             .into_iter()
             .map(|answer| BlockSubmission {
                 node: answer.node,
-                result: fate(&answer.outcome),
+                result: block_fate(&answer.outcome),
                 detail: Some(answer.outcome.reason().to_owned()).filter(|it| !it.is_empty()),
             })
             .collect(),
@@ -40,13 +40,13 @@ pub(crate) fn block(record: BlockRecord) -> shapes::Block {
 
 /// One node's acceptance is enough; an undecided node leaves it open.
 fn overall<'a>(outcomes: impl Iterator<Item = &'a BlockOutcome>) -> BlockFate {
-    let fates: Vec<_> = outcomes.map(fate).collect();
+    let fates: Vec<_> = outcomes.map(block_fate).collect();
     let order = [BlockFate::Accepted, BlockFate::Pending, BlockFate::Stale, BlockFate::Rejected];
     let first = order.into_iter().find(|fate| fates.contains(fate));
     first.unwrap_or(BlockFate::Pending)
 }
 
-fn fate(outcome: &BlockOutcome) -> BlockFate {
+fn block_fate(outcome: &BlockOutcome) -> BlockFate {
     match outcome {
         BlockOutcome::Accepted => BlockFate::Accepted,
         BlockOutcome::Stale => BlockFate::Stale,

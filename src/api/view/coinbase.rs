@@ -10,7 +10,7 @@ use crate::{
 
 /// Classifies the outputs.
 #[derive(Clone, Copy)]
-pub(super) struct Parties<'a> {
+pub(super) struct Payees<'a> {
     pub(super) payout: &'a Payout,
     /// `mining.address`.
     pub(super) own_script: Option<&'a [u8]>,
@@ -21,7 +21,7 @@ pub(super) struct Parties<'a> {
 pub(super) fn decode(
     coinbase: &Coinbase,
     miners: u64,
-    parties: Parties<'_>,
+    parties: Payees<'_>,
 ) -> Option<shapes::Coinbase> {
     let mut bytes = Vec::with_capacity(coinbase.len());
     coinbase.write(Variant { target_byte: 0, quickdiff: false }, &[0; 12], &mut bytes);
@@ -43,7 +43,7 @@ pub(super) fn decode(
     })
 }
 
-fn output(output: &TxOut, parties: Parties<'_>) -> Output {
+fn output(output: &TxOut, parties: Payees<'_>) -> Output {
     let script = &output.script_pubkey;
     Output {
         kind: kind(output, parties),
@@ -53,7 +53,7 @@ fn output(output: &TxOut, parties: Parties<'_>) -> Output {
     }
 }
 
-fn kind(output: &TxOut, parties: Parties<'_>) -> OutputKind {
+fn kind(output: &TxOut, parties: Payees<'_>) -> OutputKind {
     let script = output.script_pubkey.as_bytes();
     let is_data = output.value.to_sat() == 0 && output.script_pubkey.is_op_return();
     if is_data && script.starts_with(&COMMITMENT) {

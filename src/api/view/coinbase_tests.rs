@@ -79,7 +79,7 @@ fn pooled() -> Payout {
 
 fn decoded(id: CoinbaseClass, payout: &Payout) -> shapes::Coinbase {
     let own = p2wpkh(2);
-    let parties = Parties { payout, own_script: Some(&own), network: Some(Network::Bitcoin) };
+    let parties = Payees { payout, own_script: Some(&own), network: Some(Network::Bitcoin) };
     decode(&Coinbase::build(id, &template(), payout, 5), 3, parties).unwrap()
 }
 

@@ -43,7 +43,7 @@ pub(crate) fn status(handles: &Handles, warnings: Vec<Warning>, moment: &Moment)
         started_at_unix_s: moment.unix_s_of(began),
         uptime_s: moment.now.saturating_duration_since(began).as_secs(),
         mode: mode(work.as_deref()),
-        setup_needed: config.address.is_none() || handles.templates.misfit().is_some(),
+        setup_needed: config.address.is_none() || handles.templates.wrong_network().is_some(),
         // These two are the caller's.
         setup_unfinished: false,
         network: handles.templates.network().map(|network| network.to_string()),
@@ -152,7 +152,7 @@ pub(crate) fn readiness(handles: &Handles, moment: &Moment) -> Readiness {
         Some(Admission::Open) => off_chain(handles),
         Some(Admission::Closed(reason)) => {
             let mut reasons = vec![reason.to_string()];
-            reasons.extend(troubled_nodes(handles));
+            reasons.extend(failing_nodes(handles));
             reasons
         }
         None => not_started(handles),
@@ -164,10 +164,10 @@ pub(crate) fn readiness(handles: &Handles, moment: &Moment) -> Readiness {
 fn off_chain(handles: &Handles) -> Vec<String> {
     let is_off = |node: &NodeStatus| node.state == NodeState::WrongChain;
     let is_all = handles.templates.status.borrow().iter().all(is_off);
-    if is_all { troubled_nodes(handles) } else { Vec::new() }
+    if is_all { failing_nodes(handles) } else { Vec::new() }
 }
 
-fn troubled_nodes(handles: &Handles) -> Vec<String> {
+fn failing_nodes(handles: &Handles) -> Vec<String> {
     let nodes = handles.templates.status.borrow();
     let troubled = nodes.iter().filter(|node| node.state != NodeState::Ready);
     let why = |node: &NodeStatus| {
@@ -182,7 +182,7 @@ fn not_started(handles: &Handles) -> Vec<String> {
     if handles.configs.borrow().address.is_none() {
         return vec![super::warnings::SETUP_NEEDED.into()];
     }
-    let mut reasons = troubled_nodes(handles);
+    let mut reasons = failing_nodes(handles);
     if reasons.is_empty() {
         let pool = handles.pool.borrow().as_ref().map(|pool| pool.status.borrow().clone());
         let why =

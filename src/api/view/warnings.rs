@@ -12,7 +12,7 @@ use crate::{
     datum::{NextPool, PoolState},
     ledger::LedgerState,
     node::Fork,
-    template::{Misfit, NodeState, NodeStatus},
+    template::{NodeState, NodeStatus, WrongNetwork},
     work::{Admission, printable},
 };
 
@@ -96,7 +96,7 @@ fn work(handles: &Handles, all: &mut Vec<Warning>) {
 /// Why nothing can be mined for the payout address, and what to do.
 pub(super) fn wrong_network(handles: &Handles) -> Option<(String, String)> {
     let address = handles.configs.borrow().address.as_ref()?.text.clone();
-    let Misfit { node, network } = handles.templates.misfit()?;
+    let WrongNetwork { node, network } = handles.templates.wrong_network()?;
     let text = format!(
         "Nothing can be mined: node {node} is on the network \"{network}\", but mining.address \
          {address} belongs to another."

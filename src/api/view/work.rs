@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::{
-    coinbase::{Parties, decode},
+    coinbase::{Payees, decode},
     finite, mode,
 };
 use crate::{
@@ -33,7 +33,7 @@ fn job(handles: &Handles, job: &Arc<work::Job>, moment: &Moment) -> shapes::Job 
         *miners.entry(job.coinbase(miner.class()).id).or_default() += 1;
     }
     let config = handles.config();
-    let parties = Parties {
+    let parties = Payees {
         payout: &job.payout,
         own_script: config.own_script(),
         network: handles.templates.network(),

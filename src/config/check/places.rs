@@ -10,7 +10,7 @@ use crate::{config::raw, node::RpcUrl, work::Cidr};
 
 /// A host with an optional port.
 #[derive(Debug, Eq, PartialEq)]
-struct Place<'a> {
+struct HostAndPort<'a> {
     /// Without brackets.
     host: &'a str,
     port: Option<u16>,
@@ -37,7 +37,7 @@ impl Unclear {
     }
 }
 
-impl<'a> Place<'a> {
+impl<'a> HostAndPort<'a> {
     fn parse(text: &'a str) -> Result<Self, Unclear> {
         if text.parse::<Ipv6Addr>().is_ok() {
             return Ok(Self { host: text, port: None });
@@ -99,9 +99,9 @@ impl Check {
         }
         let (scheme, rest) = split_scheme(text);
         let (place, path) = split_path(rest);
-        let place = match Place::parse(place) {
+        let place = match HostAndPort::parse(place) {
             _ if scheme.is_some() || !path.is_empty() => {
-                let host = Place::parse(place).map_or("pool.example", |place| place.host);
+                let host = HostAndPort::parse(place).map_or("pool.example", |place| place.host);
                 return self
                     .note(KEY, &format!("\"{text}\" {} (host = \"{host}\")", no_url(scheme)));
             }
@@ -148,14 +148,14 @@ impl Check {
         let (place, path) = split_path(rest);
         let is_clean =
             !text.contains(|c: char| c.is_whitespace() || c.is_control() || "?#".contains(c));
-        let why = match Place::parse(place) {
-            Ok(Place { port: Some(_), .. }) if is_clean => {
+        let why = match HostAndPort::parse(place) {
+            Ok(HostAndPort { port: Some(_), .. }) if is_clean => {
                 return Some((RpcUrl::of(place, path), format!("{place}{path}")));
             }
-            Ok(Place { host, port: None }) if place == host && has_port(host) => {
+            Ok(HostAndPort { host, port: None }) if place == host && has_port(host) => {
                 Unclear::Bare.told()
             }
-            Ok(Place { port: None, .. }) if is_clean => {
+            Ok(HostAndPort { port: None, .. }) if is_clean => {
                 "it has no port: bitcoind's is 8332 (testnet4 48332, signet 38332, regtest 18443)"
             }
             Ok(_) => "it contains something that does not belong in a URL",
@@ -175,9 +175,9 @@ impl Check {
             Some("tcp") | None => rest.trim_end_matches('/'),
             Some(_) => "",
         };
-        let why = match Place::parse(rest) {
-            Ok(Place { port: Some(_), .. }) => return Some(format!("tcp://{rest}")),
-            Ok(Place { host, .. }) if rest == host && has_port(host) => Unclear::Bare.told(),
+        let why = match HostAndPort::parse(rest) {
+            Ok(HostAndPort { port: Some(_), .. }) => return Some(format!("tcp://{rest}")),
+            Ok(HostAndPort { host, .. }) if rest == host && has_port(host) => Unclear::Bare.told(),
             Ok(_) => "it has no port",
             Err(_) if rest.starts_with("*:") => {
                 "'*' is for the node to listen on: write the address of its machine"
@@ -207,20 +207,22 @@ impl Check {
         if let Some(addr) = rest.parse().ok().filter(|_| is_plain) {
             return Some(addr);
         }
-        let why = match Place::parse(rest) {
+        let why = match HostAndPort::parse(rest) {
             _ if !is_plain => "it contains a scheme that is not served here".into(),
-            Ok(Place { host: "localhost", port: Some(port) }) => {
+            Ok(HostAndPort { host: "localhost", port: Some(port) }) => {
                 return Some((Ipv4Addr::LOCALHOST, port).into());
             }
-            Ok(Place { host, port: None }) if host.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Ok(HostAndPort { host, port: None })
+                if host.bytes().all(|byte| byte.is_ascii_digit()) =>
+            {
                 which_addresses(host)
             }
-            Ok(Place { host, port: None })
+            Ok(HostAndPort { host, port: None })
                 if host.parse::<Ipv6Addr>().is_ok() && has_port(host) =>
             {
                 Unclear::Bare.told().into()
             }
-            Ok(Place { port: None, .. }) => "it has no port".into(),
+            Ok(HostAndPort { port: None, .. }) => "it has no port".into(),
             Ok(_) => "it contains a name: write an IP address of this machine, or 0.0.0.0 for \
                       all"
             .into(),

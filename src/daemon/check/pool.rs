@@ -11,7 +11,7 @@ use tokio::{
 
 use crate::{
     clock::now,
-    datum::{Client, ClientError, Configured, Event, HandshakeError, Identity, PoolConfig},
+    datum::{Client, ClientError, Configured, HandshakeError, Identity, PoolConfig, PoolEvent},
     net,
 };
 
@@ -92,8 +92,8 @@ impl Greeting {
             let read = self.client.on_bytes(&buffer[..len], now, &mut self.out, &mut events);
             for event in events.drain(..) {
                 match event {
-                    Event::Welcome { .. } => self.welcome = true,
-                    Event::Configured(terms) => return Ok(terms),
+                    PoolEvent::Welcome { .. } => self.welcome = true,
+                    PoolEvent::Configured(terms) => return Ok(terms),
                     _ => {}
                 }
             }

@@ -164,13 +164,13 @@ impl Nonce {
 }
 
 /// An encrypted channel, seen from one of its ends.
-pub struct Channel {
+pub struct SecureChannel {
     cipher: SalsaBox,
     send: Nonce,
     receive: Nonce,
 }
 
-impl Channel {
+impl SecureChannel {
     /// The gateway's end.
     pub fn of_gateway(ours: &Identity, theirs: &PublicKey, nonces: Nonces) -> Self {
         let cipher = SalsaBox::new(&box_public(theirs), &ours.box_secret());

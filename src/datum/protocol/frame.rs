@@ -4,7 +4,7 @@ use bytes::{Buf, BytesMut};
 
 /// A frame's header.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Header {
+pub struct FrameHeader {
     /// Bytes of body that follow, encryption overhead included.
     pub len: u32,
     /// Two bits that the protocol reserves as 0. Kept, but not checked.
@@ -31,7 +31,7 @@ pub mod command {
     pub const INFO: u8 = 7;
 }
 
-impl Header {
+impl FrameHeader {
     pub fn encode(self) -> u32 {
         self.len & LEN_MASK
             | u32::from(self.reserved & 3) << 22
@@ -91,13 +91,13 @@ pub(crate) fn mix(i: u32) -> u32 {
 
 /// Collects bytes into frames.
 #[derive(Debug)]
-pub struct Inbox {
+pub struct FrameBuffer {
     buffer: BytesMut,
-    header: Option<Header>,
+    header: Option<FrameHeader>,
     body_max: usize,
 }
 
-impl Inbox {
+impl FrameBuffer {
     /// Refuses bodies longer than `body_max`.
     pub fn new(body_max: usize) -> Self {
         Self { buffer: BytesMut::new(), header: None, body_max }
@@ -108,14 +108,17 @@ impl Inbox {
     }
 
     /// The next whole frame, if it has arrived. `key` unmasks its header.
-    pub fn next(&mut self, key: &mut HeaderKey) -> Result<Option<(Header, BytesMut)>, FrameError> {
+    pub fn next(
+        &mut self,
+        key: &mut HeaderKey,
+    ) -> Result<Option<(FrameHeader, BytesMut)>, FrameError> {
         let header = match self.header {
             Some(header) => header,
             None => {
                 if self.buffer.len() < HEADER_LEN {
                     return Ok(None);
                 }
-                let header = Header::decode(key.apply(self.buffer.get_u32_le()));
+                let header = FrameHeader::decode(key.apply(self.buffer.get_u32_le()));
                 self.header = Some(header);
                 header
             }
@@ -154,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_frame_that_promises_too_much_is_refused_before_its_body_comes() {
-        let mut inbox = Inbox::new(100);
+        let mut inbox = FrameBuffer::new(100);
         inbox.push(&(101 ^ 0xDC87_1829_u32).to_le_bytes());
         let refused = inbox.next(&mut HeaderKey::HELLO.clone());
         assert_eq!(refused.unwrap_err(), FrameError { len: 101, max: 100 });
@@ -163,7 +166,7 @@ mod tests {
     proptest! {
         #[test]
         fn headers_round_trip(word: u32) {
-            prop_assert_eq!(Header::decode(word).encode(), word);
+            prop_assert_eq!(FrameHeader::decode(word).encode(), word);
         }
 
         #[test]
@@ -176,11 +179,11 @@ mod tests {
             let mut wire = Vec::new();
             for body in &bodies {
                 let len = u32::try_from(body.len()).unwrap();
-                let header = Header { len, command: 5, ..Header::default() };
+                let header = FrameHeader { len, command: 5, ..FrameHeader::default() };
                 wire.extend_from_slice(&send.apply(header.encode()).to_le_bytes());
                 wire.extend_from_slice(body);
             }
-            let mut inbox = Inbox::new(BODY_MAX);
+            let mut inbox = FrameBuffer::new(BODY_MAX);
             let mut found = Vec::new();
             for piece in wire.chunks(cut) {
                 inbox.push(piece);

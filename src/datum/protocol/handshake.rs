@@ -4,9 +4,11 @@ use bytes::BytesMut;
 use rand::{CryptoRng, Rng, RngCore};
 
 use super::{
-    cipher::{Channel, CipherError, Identity, Nonces, PublicIdentity, SEAL_LEN, SIGNATURE_LEN},
+    cipher::{
+        CipherError, Identity, Nonces, PublicIdentity, SEAL_LEN, SIGNATURE_LEN, SecureChannel,
+    },
     codec::DecodeError,
-    frame::{BODY_MAX, HEADER_LEN, Header, HeaderKey, command},
+    frame::{BODY_MAX, FrameHeader, HEADER_LEN, HeaderKey, command},
     link::{Frame, Link, LinkError},
     message::{GatewayKeys, Hello, Response},
 };
@@ -71,7 +73,11 @@ impl Handshake {
             return Err(HandshakeError::Echo);
         }
         let nonces = Nonces::derive(self.nk, &self.keys.session.ed25519);
-        link.set_channel(Channel::of_gateway(&self.session, &response.session.x25519, nonces));
+        link.set_channel(SecureChannel::of_gateway(
+            &self.session,
+            &response.session.x25519,
+            nonces,
+        ));
         Ok(Welcome {
             pool_session: response.session,
             motd: printable_bytes(response.motd, MOTD_MAX),
@@ -89,7 +95,11 @@ pub struct Visitor {
 
 impl Visitor {
     /// Opens and checks a HELLO.
-    pub fn read(header: &Header, body: &BytesMut, pool: &Identity) -> Result<Self, HandshakeError> {
+    pub fn read(
+        header: &FrameHeader,
+        body: &BytesMut,
+        pool: &Identity,
+    ) -> Result<Self, HandshakeError> {
         if header.command != command::HELLO || !header.sealed || !header.signed {
             return Err(HandshakeError::Unsigned);
         }
@@ -107,7 +117,7 @@ impl Visitor {
         let (send, receive) = (HeaderKey::to_gateway(self.nk), HeaderKey::to_pool(self.nk));
         let mut link = Link::new(send, receive, BODY_MAX);
         let nonces = Nonces::derive(self.nk, &self.keys.session.ed25519);
-        link.set_channel(Channel::of_pool(session, &self.keys.session.x25519, nonces));
+        link.set_channel(SecureChannel::of_pool(session, &self.keys.session.x25519, nonces));
         link
     }
 }

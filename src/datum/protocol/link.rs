@@ -3,29 +3,29 @@
 use bytes::BytesMut;
 
 use super::{
-    cipher::{Channel, CipherError, Identity, MAC_LEN, PublicIdentity, SIGNATURE_LEN},
-    frame::{BODY_MAX, FrameError, HEADER_LEN, Header, HeaderKey, Inbox, command},
+    cipher::{CipherError, Identity, MAC_LEN, PublicIdentity, SIGNATURE_LEN, SecureChannel},
+    frame::{BODY_MAX, FrameBuffer, FrameError, FrameHeader, HEADER_LEN, HeaderKey, command},
 };
 
 /// Framing and encryption of one connection, either end.
 pub struct Link {
-    inbox: Inbox,
+    inbox: FrameBuffer,
     send: HeaderKey,
     receive: HeaderKey,
-    channel: Option<Channel>,
+    channel: Option<SecureChannel>,
 }
 
 /// A frame that has been opened. `plain` still has its signature.
 #[derive(Debug)]
 pub struct Frame {
-    pub header: Header,
+    pub header: FrameHeader,
     pub plain: BytesMut,
 }
 
 impl Link {
     /// `body_max`: the longest frame that the other side may send.
     pub fn new(send: HeaderKey, receive: HeaderKey, body_max: usize) -> Self {
-        Self { inbox: Inbox::new(body_max), send, receive, channel: None }
+        Self { inbox: FrameBuffer::new(body_max), send, receive, channel: None }
     }
 
     /// Sets the masks of both directions, after HELLO.
@@ -35,7 +35,7 @@ impl Link {
     }
 
     /// Starts using the channel.
-    pub(crate) fn set_channel(&mut self, channel: Channel) {
+    pub(crate) fn set_channel(&mut self, channel: SecureChannel) {
         self.channel = Some(channel);
     }
 
@@ -97,12 +97,12 @@ impl Link {
             return Err(LinkError::Frame(FrameError { len, max: BODY_MAX }));
         }
         channel.encrypt(out, start + HEADER_LEN)?;
-        let header = Header {
+        let header = FrameHeader {
             len: u32::try_from(len).unwrap_or(u32::MAX),
             signed: signer.is_some(),
             channel: true,
             command: command::MINING,
-            ..Header::default()
+            ..FrameHeader::default()
         };
         let header = self.send.apply(header.encode()).to_le_bytes();
         out[start..start + HEADER_LEN].copy_from_slice(&header);
@@ -112,7 +112,7 @@ impl Link {
     /// Writes a message unencrypted.
     pub fn write_plain(&mut self, command: u8, message: &[u8], out: &mut Vec<u8>) {
         let message = &message[..message.len().min(BODY_MAX)];
-        self.write_body(Header { command, ..Header::default() }, message, out);
+        self.write_body(FrameHeader { command, ..FrameHeader::default() }, message, out);
     }
 
     /// Writes a signed message, sealed to `to`.
@@ -127,13 +127,13 @@ impl Link {
     ) -> Result<(), LinkError> {
         signer.sign(&mut message);
         let body = to.seal(&message, rng)?;
-        let header = Header { signed: true, sealed: true, command, ..Header::default() };
+        let header = FrameHeader { signed: true, sealed: true, command, ..FrameHeader::default() };
         self.write_body(header, &body, out);
         Ok(())
     }
 
-    fn write_body(&mut self, header: Header, body: &[u8], out: &mut Vec<u8>) {
-        let header = Header { len: u32::try_from(body.len()).unwrap_or(0), ..header };
+    fn write_body(&mut self, header: FrameHeader, body: &[u8], out: &mut Vec<u8>) {
+        let header = FrameHeader { len: u32::try_from(body.len()).unwrap_or(0), ..header };
         out.extend_from_slice(&self.send.apply(header.encode()).to_le_bytes());
         out.extend_from_slice(body);
     }

@@ -15,9 +15,9 @@ mod rebuild;
 pub(crate) use cipher::CipherError;
 #[cfg(feature = "devnet")]
 pub(crate) use cipher::SIGNATURE_LEN;
-pub use cipher::{Channel, Identity, MAC_LEN, Nonces, PublicIdentity};
+pub use cipher::{Identity, MAC_LEN, Nonces, PublicIdentity, SecureChannel};
 pub(crate) use frame::HEADER_LEN;
-pub use frame::{BODY_MAX, Header, HeaderKey, Inbox, command};
+pub use frame::{BODY_MAX, FrameBuffer, FrameHeader, HeaderKey, command};
 pub use handshake::HELLO_MAX;
 pub use handshake::{Handshake, HandshakeError, Visitor};
 pub(crate) use link::LinkError;

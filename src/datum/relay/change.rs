@@ -12,10 +12,10 @@ use super::{OUT_LEN_MAX, Relay};
 use crate::{
     datum::{
         client::{Client, ClientError},
-        event::Event,
+        event::PoolEvent,
         protocol::cipher::PublicIdentity,
         status::{LogAllowance, NextPool},
-        trial::Trial,
+        trial::PoolTrial,
     },
     work::Share,
 };
@@ -49,7 +49,7 @@ impl Relay {
     /// The pools that should replace the one in use as soon as one of them works.
     pub fn set_next(&mut self, pools: impl IntoIterator<Item = Arc<str>>) {
         let next: Vec<_> = pools.into_iter().map(|pool| NextPool { pool, failing: None }).collect();
-        self.news.status |= self.status.next != next;
+        self.updates.status |= self.status.next != next;
         self.status.next = next;
     }
 
@@ -60,10 +60,11 @@ impl Relay {
         key: PublicIdentity,
         seed: [u8; 32],
         now: Instant,
-    ) -> Result<Trial, ClientError> {
+    ) -> Result<PoolTrial, ClientError> {
         let options = &self.options;
         let keys = (&self.keys, key);
-        let mut trial = Trial::new(pool, keys, &options.user_agent, options.timeout, seed, now)?;
+        let mut trial =
+            PoolTrial::new(pool, keys, &options.user_agent, options.timeout, seed, now)?;
         if let Some(template) = &self.template {
             trial.on_template(template, now)?;
         }
@@ -81,15 +82,15 @@ impl Relay {
         } else {
             warn!(%pool, "cannot change to this pool: {why}; {kept} is kept for now; retrying in \
                           {wait:.1?}. Check the new pool's host, port and public_key");
-            self.news.status = true;
+            self.updates.status = true;
         }
         *failing = Some((since.unwrap_or(now), why.into()));
     }
 
     /// The next pool has proven itself: it is in use from now on. `out` was for the old one.
-    pub fn take_over(&mut self, trial: Trial, now: Instant, out: &mut Vec<u8>) {
+    pub fn take_over(&mut self, trial: PoolTrial, now: Instant, out: &mut Vec<u8>) {
         self.end_leaving();
-        let Trial { pool, key, client, out: unsent, events } = trial;
+        let PoolTrial { pool, key, client, out: unsent, events } = trial;
         let unsent = std::mem::replace(out, unsent);
         let old = self.client.replace(client);
         if let Some(client) = old.filter(|_| self.up) {
@@ -133,7 +134,7 @@ impl Relay {
         let (pool, mut events) = (Arc::clone(&leaving.pool), Vec::new());
         let result = leaving.client.on_bytes(bytes, now, &mut leaving.out, &mut events);
         for event in events {
-            if let Event::Answered { sent, response, round_trip } = event {
+            if let PoolEvent::Answered { sent, response, round_trip } = event {
                 self.on_answer(&pool, &sent, response, round_trip);
             }
         }

@@ -44,7 +44,7 @@ impl Relay {
             self.void_up_to(self.series);
             self.payout = None;
             self.is_left = true;
-            self.news.payout = true;
+            self.updates.payout = true;
             self.count_waiting();
         }
     }
@@ -54,7 +54,7 @@ impl Relay {
         if let Some(client) = self.client.take() {
             self.trust = self.put_back(*client);
         }
-        self.news.status = true;
+        self.updates.status = true;
         let was_up = std::mem::replace(&mut self.up, false);
         let holds = !self.options.hold_shares.is_zero();
         if was_up {
@@ -110,7 +110,7 @@ impl Relay {
     pub fn none_left(&mut self, now: Instant) {
         if self.status.state == PoolState::Connecting {
             self.status.state = PoolState::Down { since: now };
-            self.news.status = true;
+            self.updates.status = true;
         }
     }
 

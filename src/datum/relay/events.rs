@@ -8,33 +8,33 @@ use super::Relay;
 use crate::{
     datum::{
         awaiting::Sent,
-        event::{Configured, Event},
+        event::{Configured, PoolEvent},
         protocol::message::{ShareReason, ShareResponse, ShareStatus},
-        stats::Verdict,
+        stats::PoolVerdict,
         status::PoolState,
     },
     work::{Coinbaser, CoinbaserRequest, Payout, PoolTerms, printable_bytes},
 };
 
 impl Relay {
-    pub(super) fn on_events(&mut self, events: &mut Vec<Event>) {
+    pub(super) fn on_events(&mut self, events: &mut Vec<PoolEvent>) {
         for event in events.drain(..) {
             self.on_event(event);
         }
         self.count_waiting();
     }
 
-    pub(super) fn on_event(&mut self, event: Event) {
+    pub(super) fn on_event(&mut self, event: PoolEvent) {
         let pool = Arc::clone(&self.pool);
         match event {
-            Event::Welcome { motd } => {
+            PoolEvent::Welcome { motd } => {
                 info!(%pool, "message from the pool: {motd}");
                 self.status.motd = motd.into();
-                self.news.status = true;
+                self.updates.status = true;
             }
-            Event::Configured(configured) => self.on_configured(configured),
-            Event::Coinbaser { coinbaser, cut_at } => self.on_coinbaser(coinbaser, cut_at),
-            Event::CoinbaserRefused { request, fault } => {
+            PoolEvent::Configured(configured) => self.on_configured(configured),
+            PoolEvent::Coinbaser { coinbaser, cut_at } => self.on_coinbaser(coinbaser, cut_at),
+            PoolEvent::CoinbaserRefused { request, fault } => {
                 if self.talk.may_log() {
                     error!(%pool, "the pool sent {fault}, which is not used; {FALLBACK}");
                 }
@@ -43,30 +43,30 @@ impl Relay {
                     self.settle(request, None);
                 }
             }
-            Event::CoinbaserLate { request } => {
+            PoolEvent::CoinbaserLate { request } => {
                 if self.talk.may_log() {
                     warn!(%pool, "the pool did not send a coinbaser in time; {FALLBACK}");
                 }
                 self.settle(request, None);
             }
-            Event::Answered { sent, response, round_trip } => {
+            PoolEvent::Answered { sent, response, round_trip } => {
                 self.on_answer(&pool, &sent, response, round_trip);
             }
-            Event::NewBlock => self.news.new_block = true,
+            PoolEvent::NewBlock => self.updates.new_block = true,
             // Keep-alives are sent as such texts too.
-            Event::Info { text } if text == self.last_info => debug!(%pool, text, "the pool \
+            PoolEvent::Info { text } if text == self.last_info => debug!(%pool, text, "the pool \
                                                                                    repeated its \
                                                                                    message"),
-            Event::Info { text } => {
+            PoolEvent::Info { text } => {
                 if self.talk.may_log() {
                     info!(%pool, "message from the pool: {text}");
                 }
                 self.last_info = text;
             }
-            Event::Validated { slot, wanted } => {
+            PoolEvent::Validated { slot, wanted } => {
                 debug!(%pool, slot, ?wanted, "showed the pool a job's transactions");
             }
-            Event::Fault(fault) => {
+            PoolEvent::Fault(fault) => {
                 if self.talk.may_log() {
                     error!(%pool, "the pool sent {fault}, which is ignored");
                 }
@@ -132,7 +132,7 @@ impl Relay {
         self.status.last_error = None;
         self.stats.add_connection();
         if self.prime_ids.note(prime_id) {
-            self.news.memory = true;
+            self.updates.memory = true;
             let (pool, keeps) = (&self.pool, self.prime_ids.are_kept());
             let what = match keeps {
                 Some(true) => {
@@ -148,7 +148,7 @@ impl Relay {
         }
         self.keeps_ids = self.prime_ids.are_kept();
         self.status.keeps_prime_id = self.keeps_ids;
-        self.news.status = true;
+        self.updates.status = true;
     }
 
     /// From now on, work belongs to a new series. That of earlier ones is void, except what a
@@ -184,7 +184,7 @@ impl Relay {
         // It accepted the share the first time; only its answer was lost.
         let is_known = sent.replay && response.reason == ShareReason::DUPLICATE;
         let rejected = !response.status.is_accepted() && !is_known;
-        let verdict = Verdict {
+        let verdict = PoolVerdict {
             target_byte: sent.share.target_byte,
             tentative: response.status == ShareStatus::Tentative,
             rejected: rejected.then_some(response.reason),
@@ -235,7 +235,7 @@ impl Relay {
     pub(super) fn publish(&mut self, payout: Payout) {
         if self.payout.as_deref() != Some(&payout) {
             self.payout = Some(Arc::new(payout));
-            self.news.payout = true;
+            self.updates.payout = true;
         }
     }
 }

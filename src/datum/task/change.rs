@@ -10,22 +10,22 @@ use rand::RngCore;
 use tokio::time::sleep_until;
 use tracing::info;
 
-use super::{Conn, Phase, Task, Turn};
+use super::{ConnEvent, ConnPhase, PoolConn, PoolTask};
 use crate::{
     clock::now,
-    datum::{options::DatumConfig, trial::Trial},
+    datum::{options::DatumConfig, trial::PoolTrial},
     work::Template,
 };
 
 /// Pools that should replace the one in use, which is kept until one of them works.
-pub(super) struct Change {
+pub(super) struct PoolChange {
     config: Arc<DatumConfig>,
     /// How many of its pools come before the one in use.
     count: usize,
     /// Which of them is being tried.
     at: usize,
-    phase: Phase,
-    trial: Option<Trial>,
+    phase: ConnPhase,
+    trial: Option<PoolTrial>,
 }
 
 /// How long to keep listening to a pool that is being left.
@@ -37,14 +37,14 @@ pub(super) enum Drain {
     Stragglers,
 }
 
-impl Change {
-    pub(super) async fn turn(change: &mut Option<Self>) -> Turn {
+impl PoolChange {
+    pub(super) async fn turn(change: &mut Option<Self>) -> ConnEvent {
         let Some(Self { phase, trial, .. }) = change else { return std::future::pending().await };
         phase.turn(trial.as_ref().map_or(&[], |trial| &trial.out)).await
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.trial.as_ref().map(Trial::deadline)
+        self.trial.as_ref().map(PoolTrial::deadline)
     }
 
     /// The pool in use is one of the same configuration.
@@ -53,7 +53,7 @@ impl Change {
     }
 }
 
-impl Task {
+impl PoolTask {
     /// Applies changed settings: the pool in use stays unless another comes before it.
     pub(super) async fn on_config(&mut self) {
         let config = Arc::clone(&self.configs.borrow_and_update());
@@ -91,8 +91,8 @@ impl Task {
             info!(%pool, "this pool now comes first: shares go there once it accepts them");
         }
         self.relay.set_next(next.iter().map(|pool| pool.name()));
-        let phase = Phase::Waiting(now());
-        self.change = Some(Change { config, count, at: 0, phase, trial: None });
+        let phase = ConnPhase::Waiting(now());
+        self.change = Some(PoolChange { config, count, at: 0, phase, trial: None });
     }
 
     /// True if there was one.
@@ -101,7 +101,7 @@ impl Task {
         self.change.take().is_some()
     }
 
-    pub(super) fn on_change(&mut self, turn: Turn) {
+    pub(super) fn on_change(&mut self, turn: ConnEvent) {
         let Some(mut change) = self.change.take() else { return };
         match self.step(&mut change, turn) {
             Ok(false) => self.change = Some(change),
@@ -111,28 +111,28 @@ impl Task {
     }
 
     /// True once the next pool has proven itself; the error says why it cannot be used.
-    fn step(&mut self, change: &mut Change, turn: Turn) -> Result<bool, String> {
+    fn step(&mut self, change: &mut PoolChange, turn: ConnEvent) -> Result<bool, String> {
         let Some(pool) = change.config.pools.get(change.at) else { return Ok(false) };
         let now = now();
         match (turn, &mut change.trial, &change.phase) {
-            (Turn::Retry, ..) => {
-                change.phase = Phase::connect(pool, change.config.backoff.connect_timeout);
+            (ConnEvent::Retry, ..) => {
+                change.phase = ConnPhase::connect(pool, change.config.backoff.connect_timeout);
             }
-            (Turn::Connected(stream), ..) => {
+            (ConnEvent::Connected(stream), ..) => {
                 let stream = stream.map_err(|error| format!("no connection: {error}"))?;
                 let mut seed = [0; 32];
                 self.rng.fill_bytes(&mut seed);
                 let trial = self.relay.try_next(&pool.name(), pool.public_key, seed, now);
                 change.trial = Some(trial.map_err(|error| error.to_string())?);
-                change.phase = Phase::Connected(Box::new(Conn::new(stream, now)));
+                change.phase = ConnPhase::Connected(Box::new(PoolConn::new(stream, now)));
             }
-            (Turn::Read(Ok(0)), ..) => return Err("it closed the connection".into()),
-            (Turn::Read(Ok(len)), Some(trial), Phase::Connected(conn)) => {
+            (ConnEvent::Read(Ok(0)), ..) => return Err("it closed the connection".into()),
+            (ConnEvent::Read(Ok(len)), Some(trial), ConnPhase::Connected(conn)) => {
                 let done = trial.on_bytes(conn.received(len), now);
                 return done.map_err(|error| error.to_string());
             }
-            (Turn::Written(Ok(len)), Some(trial), _) => drop(trial.out.drain(..len)),
-            (Turn::Read(Err(error)) | Turn::Written(Err(error)), ..) => {
+            (ConnEvent::Written(Ok(len)), Some(trial), _) => drop(trial.out.drain(..len)),
+            (ConnEvent::Read(Err(error)) | ConnEvent::Written(Err(error)), ..) => {
                 return Err(format!("the connection was lost: {error}"));
             }
             _ => {}
@@ -141,7 +141,7 @@ impl Task {
     }
 
     pub(super) fn on_change_due(&mut self, now: Instant) {
-        let is_due = |change: &mut Change| change.deadline().is_some_and(|due| now >= due);
+        let is_due = |change: &mut PoolChange| change.deadline().is_some_and(|due| now >= due);
         let Some(mut change) = self.change.take_if(is_due) else { return };
         match change.trial.as_mut().map(|trial| trial.on_deadline(now)) {
             Some(Err(error)) => self.try_another(change, &error.to_string()),
@@ -158,18 +158,18 @@ impl Task {
         }
     }
 
-    fn try_another(&mut self, mut change: Change, why: &str) {
+    fn try_another(&mut self, mut change: PoolChange, why: &str) {
         let (failed, now, backoff) = (change.at, now(), change.config.backoff);
         change.at = (failed + 1) % change.count.max(1);
         let all = change.at == 0;
         let wait = if all { self.random(backoff.least, backoff.most) } else { Duration::ZERO };
-        (change.trial, change.phase) = (None, Phase::Waiting(now + wait));
+        (change.trial, change.phase) = (None, ConnPhase::Waiting(now + wait));
         self.relay.next_failed(failed, why, wait, now);
         self.change = Some(change);
     }
 
     /// Uses the next pool from now on.
-    fn hand_over(&mut self, mut change: Change) {
+    fn hand_over(&mut self, mut change: PoolChange) {
         let Some(trial) = change.trial else { return };
         std::mem::swap(&mut self.phase, &mut change.phase);
         self.leaving = change.phase;
@@ -177,13 +177,13 @@ impl Task {
         self.relay.take_over(trial, now(), &mut self.out);
     }
 
-    pub(super) fn on_leaving(&mut self, turn: Turn) {
+    pub(super) fn on_leaving(&mut self, turn: ConnEvent) {
         let (now, out) = (now(), &mut self.out);
         match (turn, &self.leaving) {
-            (Turn::Read(Ok(len @ 1..)), Phase::Connected(conn)) => {
+            (ConnEvent::Read(Ok(len @ 1..)), ConnPhase::Connected(conn)) => {
                 self.relay.on_leaving_bytes(conn.received(len), now, out);
             }
-            (Turn::Written(Ok(len)), _) => self.relay.on_leaving_written(len, now, out),
+            (ConnEvent::Written(Ok(len)), _) => self.relay.on_leaving_written(len, now, out),
             _ => self.relay.on_leaving_end(now, out),
         }
     }
@@ -193,11 +193,11 @@ impl Task {
         let is_last = config.pools.is_empty();
         self.drain(if is_last { Drain::Stragglers } else { Drain::Answers }).await;
         (self.config, self.at) = (config, 0);
-        if !matches!(self.phase, Phase::Idle) {
+        if !matches!(self.phase, ConnPhase::Idle) {
             self.relay.left(is_last, now());
         }
         self.out.clear();
-        self.phase = if is_last { Phase::Idle } else { Phase::Waiting(now()) };
+        self.phase = if is_last { ConnPhase::Idle } else { ConnPhase::Waiting(now()) };
     }
 
     /// Sends the remaining shares and waits for answers, but not for long.
@@ -220,7 +220,7 @@ impl Task {
     }
 
     fn is_talking(&self) -> bool {
-        matches!(self.phase, Phase::Connected(_)) || self.relay.is_leaving()
+        matches!(self.phase, ConnPhase::Connected(_)) || self.relay.is_leaving()
     }
 
     fn is_owed(&self) -> bool {

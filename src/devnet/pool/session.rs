@@ -13,8 +13,8 @@ use super::{
     options::{Control, Fault},
 };
 use crate::datum::{
-    CipherError, HELLO_MAX, HandshakeError, HeaderKey, Identity, Inbox, LinkError, SIGNATURE_LEN,
-    Visitor, command,
+    CipherError, FrameBuffer, HELLO_MAX, HandshakeError, HeaderKey, Identity, LinkError,
+    SIGNATURE_LEN, Visitor, command,
     message::{DecodeError, Response},
 };
 
@@ -30,7 +30,7 @@ pub struct PoolSession {
 }
 
 enum Stage {
-    Hello(Inbox),
+    Hello(FrameBuffer),
     Open(Box<Gateway>),
     /// After HELLO, without answering it: a fault.
     Mute,
@@ -42,7 +42,7 @@ impl PoolSession {
         Self {
             identity,
             rng: StdRng::seed_from_u64(seed),
-            stage: Stage::Hello(Inbox::new(HELLO_MAX)),
+            stage: Stage::Hello(FrameBuffer::new(HELLO_MAX)),
             hello_by: now.instant + HELLO_TIMEOUT,
             cuts: control.cuts,
         }

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     clock::now,
-    node::{BlvmConfig, TipHint, TipHintSource, tip_hint::look_soon},
+    node::{BlvmConfig, TipHint, TipHintSource, tip_hint::send_hint},
 };
 
 /// The NodeAPI and its listeners.
@@ -75,7 +75,7 @@ impl NodeApi {
             is_said = true;
             // The template task is told of a lost connection, and may notice that the node has
             // stopped.
-            look_soon(&self.hints, TipHintSource::NodeApi);
+            send_hint(&self.hints, TipHintSource::NodeApi);
             sleep(RETRY).await;
         }
     }

@@ -83,11 +83,11 @@ pub(crate) async fn wait_for_new_block(client: &mut RpcClient) -> Result<Hash256
 /// The height of a block that is in the node's chain; the error says if it is not.
 pub(crate) async fn block_height(client: &mut RpcClient, hash: Hash256) -> Result<u32, RpcError> {
     #[derive(Deserialize)]
-    struct Place {
+    struct BlockPosition {
         height: u32,
     }
     let answer = client.call("getblockheader", [hash.to_string()], BLOCK_LIMITS).await?;
-    Ok(answer.parse::<Place>()?.height)
+    Ok(answer.parse::<BlockPosition>()?.height)
 }
 
 /// The node's block at this height.

@@ -12,7 +12,7 @@ use crate::{
     node::{NodeError, conn::RpcClient, rpc},
     template::{
         RulesWatch,
-        fetch::{Fetched, Request},
+        fetch::{FetchRequest, Fetched},
     },
 };
 
@@ -22,9 +22,9 @@ pub(super) struct Fetchers([Fetcher; 2]);
 
 #[derive(Debug, Default)]
 struct Fetcher {
-    requests: watch::Sender<Request>,
+    requests: watch::Sender<FetchRequest>,
     /// The last request that was answered.
-    done: Request,
+    done: FetchRequest,
 }
 
 impl Fetcher {
@@ -35,7 +35,7 @@ impl Fetcher {
 
 impl Fetchers {
     /// Each fetcher's channel for requests.
-    pub(super) fn subscribe(&self) -> impl Iterator<Item = watch::Receiver<Request>> {
+    pub(super) fn subscribe(&self) -> impl Iterator<Item = watch::Receiver<FetchRequest>> {
         self.0.iter().map(|fetcher| fetcher.requests.subscribe())
     }
 
@@ -45,16 +45,16 @@ impl Fetchers {
     }
 
     /// Asks the idle fetcher, or else the second one, which then does it next.
-    pub(super) fn request(&self, generation: u64) -> Request {
+    pub(super) fn request(&self, generation: u64) -> FetchRequest {
         let lane = usize::from(!self.0[0].is_idle());
         let requests = &self.0[lane].requests;
         let id = requests.borrow().id + 1;
-        let request = Request { lane, id, generation };
+        let request = FetchRequest { lane, id, generation };
         requests.send_replace(request);
         request
     }
 
-    pub(super) fn on_fetched(&mut self, request: Request) {
+    pub(super) fn on_fetched(&mut self, request: FetchRequest) {
         if let Some(fetcher) = self.0.get_mut(request.lane) {
             fetcher.done = request;
         }
@@ -66,7 +66,7 @@ pub(super) async fn fetch_on_request(
     mut client: RpcClient,
     source: Arc<str>,
     (network, allowed): (Network, RulesWatch),
-    mut requests: watch::Receiver<Request>,
+    mut requests: watch::Receiver<FetchRequest>,
     fetched: mpsc::Sender<Result<Fetched, NodeError>>,
 ) {
     while requests.changed().await.is_ok() {
@@ -102,7 +102,7 @@ mod tests {
         fetchers.on_fetched(first);
         assert_eq!(fetchers.request(6).lane, 0);
         let receivers: Vec<_> = fetchers.subscribe().collect();
-        let last: Vec<Request> = receivers.iter().map(|requests| *requests.borrow()).collect();
+        let last: Vec<FetchRequest> = receivers.iter().map(|requests| *requests.borrow()).collect();
         assert_eq!((last[0].generation, last[1].generation), (6, 5));
         for request in last {
             fetchers.on_fetched(request);

@@ -13,10 +13,10 @@ use crate::{
         conn::RpcClient,
         error::{NOT_CONNECTED, SYNCING, WARMING_UP},
         header::{self, Header},
-        rpc::{self, NodeInfo, Told},
+        rpc::{self, NodeInfo, Reported},
     },
     template::{
-        NodeState, Outlet,
+        NodeState, SourceOutput,
         node_log::{NodeLog, introduce},
         zmq_silence::ZmqSilence,
     },
@@ -27,23 +27,23 @@ use crate::{
 pub(super) async fn meet(
     client: &mut RpcClient,
     node: &NodeConfig,
-    outlet: &Outlet,
+    output: &SourceOutput,
     node_log: &mut NodeLog,
-) -> Result<(NodeInfo, Told<Option<Fork>>), NodeError> {
+) -> Result<(NodeInfo, Reported<Option<Fork>>), NodeError> {
     let info = rpc::node_info(client).await?;
-    let known = known_fork(&info, outlet);
-    introduce(node, &info, outlet);
+    let known = known_fork(&info, output);
+    introduce(node, &info, output);
     let fork = rpc::fork(client, info.network).await?;
-    see_fork(fork, known, outlet, node_log)?;
+    see_fork(fork, known, output, node_log)?;
     if node.zmq_hashblock.is_some() {
-        see_publisher(client, outlet, node_log).await?;
+        see_publisher(client, output, node_log).await?;
     }
     Ok((info, fork))
 }
 
 /// What the node said about its fork before; none if it may be another node now.
-pub(in crate::template) fn known_fork(info: &NodeInfo, outlet: &Outlet) -> Option<Fork> {
-    let before = outlet.status();
+pub(in crate::template) fn known_fork(info: &NodeInfo, output: &SourceOutput) -> Option<Fork> {
+    let before = output.status();
     let is_same =
         before.network == Some(info.network) && before.version.as_deref() == Some(&*info.version);
     before.fork.filter(|_| is_same)
@@ -67,35 +67,39 @@ pub(super) async fn see_move(
 /// Records which other chain the node will change to; an error if it already has. If the node does
 /// not tell, its last answer is kept.
 pub(super) fn see_fork(
-    fork: Told<Option<Fork>>,
+    fork: Reported<Option<Fork>>,
     known: Option<Fork>,
-    outlet: &Outlet,
+    output: &SourceOutput,
     node_log: &mut NodeLog,
 ) -> Result<(), NodeError> {
-    let fork = if let Told::Yes(fork) = fork { fork } else { known };
+    let fork = if let Reported::Yes(fork) = fork { fork } else { known };
     if let Some(fork) = fork.filter(|fork| fork.is_here()) {
         return Err(NodeError::Fork(fork));
     }
     node_log.fork(fork);
-    if outlet.status().fork != fork {
-        outlet.update(|status| status.fork = fork);
+    if output.status().fork != fork {
+        output.update(|status| status.fork = fork);
     }
     Ok(())
 }
 
 /// An error if the tip, or the block after it, is not on the chain of SHA-256 miners.
-pub(super) fn see_side(fork: Option<Fork>, tip: &Header, outlet: &Outlet) -> Result<(), NodeError> {
+pub(super) fn see_side(
+    fork: Option<Fork>,
+    tip: &Header,
+    output: &SourceOutput,
+) -> Result<(), NodeError> {
     let is_over = tip.is_foreign || fork.is_some_and(|fork| fork.takes(tip.height + 1));
     if tip.confirmations != 1 || !is_over {
         return Ok(());
     }
-    outlet.update(|status| status.height = Some(tip.height));
+    output.update(|status| status.height = Some(tip.height));
     let from = fork.and_then(Fork::height);
     Err(NodeError::Fork(Fork::Blake2b { from, is_here: true }))
 }
 
-pub(super) fn say_down(outlet: &Outlet, error: &NodeError) {
-    outlet.update(|status| {
+pub(super) fn report_down(output: &SourceOutput, error: &NodeError) {
+    output.update(|status| {
         status.state = state_after(error);
         status.late_since = None;
         status.last_error = Some(format!("{error}: {}", error.advice()).into());
@@ -125,19 +129,19 @@ pub(in crate::template) fn is_refused_password(error: &NodeError) -> bool {
 /// Checks whether the node publishes what we subscribe to.
 async fn see_publisher(
     client: &mut RpcClient,
-    outlet: &Outlet,
+    output: &SourceOutput,
     node_log: &mut NodeLog,
 ) -> Result<(), NodeError> {
     match rpc::publishes_blocks(client).await? {
-        Told::Yes(false) => say_deaf(NO_PUBLISHER, outlet, node_log),
-        Told::Unknown => say_deaf(NO_ZMQ, outlet, node_log),
+        Reported::Yes(false) => report_zmq_silence(NO_PUBLISHER, output, node_log),
+        Reported::Unknown => report_zmq_silence(NO_ZMQ, output, node_log),
         // What was observed before still counts.
-        Told::Forbidden | Told::Later => {}
-        Told::Yes(true) => {
+        Reported::Forbidden | Reported::Later => {}
+        Reported::Yes(true) => {
             let is_over = |why: &&str| [NO_PUBLISHER, NO_ZMQ].contains(why);
-            if outlet.status().zmq_trouble.as_deref().filter(is_over).is_some() {
-                outlet.update(|status| status.zmq_trouble = None);
-                node_log.hears();
+            if output.status().zmq_trouble.as_deref().filter(is_over).is_some() {
+                output.update(|status| status.zmq_trouble = None);
+                node_log.zmq_works();
             }
         }
     }
@@ -145,10 +149,10 @@ async fn see_publisher(
 }
 
 /// Records that ZeroMQ will not announce blocks, and why.
-fn say_deaf(why: &'static str, outlet: &Outlet, node_log: &mut NodeLog) {
-    node_log.deaf(why);
-    if outlet.status().zmq_trouble.as_deref() != Some(why) {
-        outlet.update(|status| status.zmq_trouble = Some(why.into()));
+fn report_zmq_silence(why: &'static str, output: &SourceOutput, node_log: &mut NodeLog) {
+    node_log.zmq_silent(why);
+    if output.status().zmq_trouble.as_deref() != Some(why) {
+        output.update(|status| status.zmq_trouble = Some(why.into()));
     }
 }
 
@@ -162,24 +166,28 @@ pub(super) fn told_of_block(silence: Option<&mut ZmqSilence>, by: TipHintSource)
 /// Logs it if blocks arrive but ZeroMQ announces none.
 pub(super) fn see_silence(
     silence: Option<&mut ZmqSilence>,
-    outlet: &Outlet,
+    output: &SourceOutput,
     node_log: &mut NodeLog,
 ) {
     // If a more precise reason is known, its silence adds nothing.
-    let is_known = outlet.status().zmq_trouble.is_some_and(|why| *why != *SILENT);
-    if !is_known && silence.is_some_and(|silence| silence.is_deaf(now())) {
-        say_deaf(SILENT, outlet, node_log);
+    let is_known = output.status().zmq_trouble.is_some_and(|why| *why != *SILENT);
+    if !is_known && silence.is_some_and(|silence| silence.is_silent(now())) {
+        report_zmq_silence(SILENT, output, node_log);
     }
 }
 
 /// Records an announcement by ZeroMQ; logs that it works after all.
-pub(super) fn heard(silence: Option<&mut ZmqSilence>, outlet: &Outlet, node_log: &mut NodeLog) {
+pub(super) fn heard(
+    silence: Option<&mut ZmqSilence>,
+    output: &SourceOutput,
+    node_log: &mut NodeLog,
+) {
     if let Some(silence) = silence {
         silence.heard();
     }
-    if outlet.status().zmq_trouble.is_some() {
-        outlet.update(|status| status.zmq_trouble = None);
-        node_log.hears();
+    if output.status().zmq_trouble.is_some() {
+        output.update(|status| status.zmq_trouble = None);
+        node_log.zmq_works();
     }
 }
 

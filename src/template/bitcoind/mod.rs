@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  zmq ---------.
-//!  waits (long   >-- hints --> task --look: getblockheader--> tip's template --> outlet
+//!  waits (long   >-- hints --> task --look: getblockheader--> tip's template --> output
 //!   poll) ------'               |  ^                                               ^
 //!  notices, slow poll ----------'  '---- fetchers: getblocktemplate ---------------'
 //! ```
@@ -18,7 +18,7 @@ mod wait;
 use std::pin::Pin;
 
 pub(super) use self::wait::AbandonedPoll;
-use super::{Notices, Outlet, Refresh, RulesWatch, TemplateSource};
+use super::{Notices, Refresh, RulesWatch, SourceOutput, TemplateSource};
 use crate::node::NodeConfig;
 
 /// One node as a source of templates.
@@ -38,9 +38,9 @@ impl Bitcoind {
 impl TemplateSource for Bitcoind {
     fn run(
         self: Box<Self>,
-        outlet: Outlet,
+        output: SourceOutput,
         notices: Notices,
     ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(task::run(self.node, (self.refresh, self.allowed), outlet, notices))
+        Box::pin(task::run(self.node, (self.refresh, self.allowed), output, notices))
     }
 }

@@ -10,7 +10,7 @@ use crate::{
         Fork, NodeError, TipHint, TipHintSource,
         conn::RpcClient,
         header::Header,
-        rpc::{self, NodeInfo, Told},
+        rpc::{self, NodeInfo, Reported},
     },
     work::Hash256,
 };
@@ -50,7 +50,7 @@ pub(super) enum QueryResult {
     Header(Hash256, Option<Header>, TipQuery),
     Mempool(u32, Result<u64, NodeError>),
     Info(NodeInfo),
-    Fork(Told<Option<Fork>>),
+    Fork(Reported<Option<Fork>>),
 }
 
 /// Where queries go.

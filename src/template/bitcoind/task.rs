@@ -13,7 +13,7 @@ use tracing::debug;
 use super::{
     fetch::{Fetchers, fetch_on_request},
     meet::{
-        easy_at, heard, is_light, is_refused_password, meet, say_down, see_fork, see_side,
+        easy_at, heard, is_light, is_refused_password, meet, report_down, see_fork, see_side,
         see_silence, told_of_block,
     },
     queries::{Query, QueryResult, QueryTasks, TipQuery},
@@ -26,12 +26,12 @@ use crate::{
         budget::Purpose,
         conn::RpcClient,
         header::{Header, Learned},
-        rpc::Told,
+        rpc::Reported,
         zmq::{self, ZmqWatch},
     },
     template::{
-        Notices, Outlet, Refresh, RulesWatch,
-        fetch::{Fetched, Request},
+        Notices, Refresh, RulesWatch, SourceOutput,
+        fetch::{FetchRequest, Fetched},
         header_walk,
         node_log::NodeLog,
         probe,
@@ -45,7 +45,7 @@ use crate::{
 pub(super) async fn run(
     node: NodeConfig,
     (mut refresh, allowed): (Refresh, RulesWatch),
-    outlet: Outlet,
+    output: SourceOutput,
     mut notices: Notices,
 ) {
     let mut node_log = NodeLog::new(Arc::clone(&node.name));
@@ -55,7 +55,7 @@ pub(super) async fn run(
     loop {
         let news = (&mut refresh, &allowed);
         let said = (&zmq_said, &mut node_log);
-        let opened = Session::open(&node, news, &outlet, learned, said).await;
+        let opened = BitcoindSession::open(&node, news, &output, learned, said).await;
         let error = match opened {
             Ok(mut session) => {
                 let error = session.serve(&mut notices, &mut node_log).await;
@@ -71,7 +71,7 @@ pub(super) async fn run(
             // From the next header we would make work that the node refuses.
             learned = None;
         }
-        say_down(&outlet, &error);
+        report_down(&output, &error);
         node_log.lost(&error);
         let is_lasting = is_refused_password(&error) || error.forbids_work();
         let wait_now = if is_lasting { WAIT_REFUSED } else { wait };
@@ -82,12 +82,12 @@ pub(super) async fn run(
 }
 
 /// A period in which the node answers. It only waits for events, never for an answer.
-struct Session<'a> {
-    outlet: &'a Outlet,
+struct BitcoindSession<'a> {
+    output: &'a SourceOutput,
     node: Arc<str>,
     network: Network,
     /// What the node said about the chain that it will change to.
-    fork: Told<Option<Fork>>,
+    fork: Reported<Option<Fork>>,
     /// Watches ZeroMQ, if it is subscribed to.
     silence: Option<ZmqSilence>,
     progress: Progress,
@@ -109,7 +109,7 @@ struct Session<'a> {
     /// When to request a template on a block whose header takes long.
     template_due: Option<(Instant, Hash256)>,
     /// The block for which a template was requested ahead of its header.
-    asked_ahead: Option<(Hash256, Request)>,
+    asked_ahead: Option<(Hash256, FetchRequest)>,
     /// When the next block may have minimum difficulty, on a test network.
     easy_at: Option<Instant>,
     /// The hint that led to the pending template request.
@@ -120,17 +120,17 @@ struct Session<'a> {
     _helpers: JoinSet<()>,
 }
 
-impl<'a> Session<'a> {
+impl<'a> BitcoindSession<'a> {
     async fn open(
         node: &NodeConfig,
         (refresh, allowed): (&'a mut Refresh, &RulesWatch),
-        outlet: &'a Outlet,
+        output: &'a SourceOutput,
         learned: Option<(Network, Learned)>,
         (zmq_said, node_log): (&zmq::ZmqReport, &mut NodeLog),
     ) -> Result<Self, NodeError> {
         let connect = || RpcClient::new(node, Purpose::Templates);
         let mut client = connect();
-        let (info, fork) = meet(&mut client, node, outlet, node_log).await?;
+        let (info, fork) = meet(&mut client, node, output, node_log).await?;
         let (hint_sender, hints) = mpsc::channel(HINTS_MAX);
         let (fetched_sender, fetched) = mpsc::channel(FETCHED_MAX);
         let (answer_sender, answers) = mpsc::channel(ANSWERS_MAX);
@@ -139,7 +139,7 @@ impl<'a> Session<'a> {
         let (name, network) = (&node.name, info.network);
         let period = *refresh.borrow_and_update();
         let mut helpers = JoinSet::new();
-        helpers.spawn(header_walk::run(connect(), network, outlet.clone(), answer_sender.clone()));
+        helpers.spawn(header_walk::run(connect(), network, output.clone(), answer_sender.clone()));
         let queries = QueryTasks::spawn((client, connect()), network, &mut helpers, answer_sender);
         let fetchers = Fetchers::default();
         for requests in fetchers.subscribe() {
@@ -158,18 +158,18 @@ impl<'a> Session<'a> {
             is_told: zmq.is_telling.subscribe(),
             is_waiting: waiting_sender,
             hints: hint_sender.clone(),
-            outlet: outlet.clone(),
+            output: output.clone(),
         };
         helpers.spawn(waiter.run());
-        helpers.spawn(probe::watch(connect(), outlet.clone(), hint_sender.clone()));
+        helpers.spawn(probe::watch(connect(), output.clone(), hint_sender.clone()));
         helpers.spawn(zmq::listen(
             node.clone(),
             hint_sender,
             zmq.is_telling.clone(),
-            (zmq_said.clone(), on_zmq_fault(outlet.clone())),
+            (zmq_said.clone(), on_zmq_fault(output.clone())),
         ));
         Ok(Self {
-            outlet,
+            output,
             node: Arc::clone(name),
             network,
             fork,
@@ -240,10 +240,10 @@ impl<'a> Session<'a> {
             let _ = self.request_template();
         }
         // Checks whether the initial block download has ended.
-        if self.has_published && self.outlet.status().is_in_initial_download {
+        if self.has_published && self.output.status().is_in_initial_download {
             self.queries.ask_aside(Query::Info);
         }
-        if self.fork == Told::Later {
+        if self.fork == Reported::Later {
             self.queries.ask_aside(Query::Fork);
         }
     }
@@ -254,7 +254,7 @@ impl<'a> Session<'a> {
             return;
         }
         self.polled_at = Instant::now();
-        see_silence(self.silence.as_mut(), self.outlet, node_log);
+        see_silence(self.silence.as_mut(), self.output, node_log);
         self.look(TipQuery::new(TipHint::new(TipHintSource::SlowPoll, None)), true);
         if let Some(weight) = self.thin.take().filter(|_| node_log.wants_mempool()) {
             self.queries.ask_aside(Query::Mempool(weight));
@@ -265,7 +265,7 @@ impl<'a> Session<'a> {
         debug!(node = %self.node, from = ?hint.from, tip = ?hint.tip, "there may be a new tip");
         if hint.from == TipHintSource::Zmq {
             self.zmq.on_hint(hint.tip);
-            heard(self.silence.as_mut(), self.outlet, node_log);
+            heard(self.silence.as_mut(), self.output, node_log);
         }
         // Whoever sent the notice may know of a block before the node does.
         self.look(TipQuery::new(hint), hint.from != TipHintSource::Notice);
@@ -303,12 +303,12 @@ impl<'a> Session<'a> {
                 self.queries.on_header(self.progress.generation());
             }
             QueryResult::Mempool(weight, waiting) => node_log.mempool(weight, waiting),
-            QueryResult::Info(info) => self.outlet.update(|status| {
+            QueryResult::Info(info) => self.output.update(|status| {
                 status.is_in_initial_download = info.is_in_initial_download;
             }),
             QueryResult::Fork(fork) => {
                 self.fork = fork;
-                see_fork(fork, self.outlet.status().fork, self.outlet, node_log)?;
+                see_fork(fork, self.output.status().fork, self.output, node_log)?;
             }
         }
         Ok(())
@@ -330,15 +330,15 @@ impl<'a> Session<'a> {
             self.look_again(look);
             return Ok(());
         };
-        see_side(self.outlet.status().fork, &header, self.outlet)?;
-        self.outlet.show(&header, self.network)?;
+        see_side(self.output.status().fork, &header, self.output)?;
+        self.output.show(&header, self.network)?;
         match self.progress.on_header(&header, unix_seconds()) {
             HeaderNews::NotTip => self.look_again(look),
             HeaderNews::NewTip(template) => self.on_new_tip(&header, look.hint, template),
             HeaderNews::Known => {
                 self.header_wanted = false;
                 self.easy_at = easy_at(&header, self.network);
-                self.outlet.update(|status| status.work = header.work);
+                self.output.update(|status| status.work = header.work);
             }
         }
         Ok(())
@@ -357,13 +357,13 @@ impl<'a> Session<'a> {
         self.header_wanted = false;
         self.easy_at = easy_at(header, self.network);
         if let Some(template) = template {
-            self.outlet.publish(Arc::new(template));
+            self.output.publish(Arc::new(template));
             let after_us = micros(hint.at);
             debug!(%node, height, %tip, ?from, after_us, "new tip: empty work sent");
         } else {
             debug!(%node, height, %tip, ?from, "new tip: waiting for its template");
         }
-        self.outlet.update(|status| {
+        self.output.update(|status| {
             status.height = Some(height);
             status.tip = Some((tip, hint.at));
             status.work = header.work;
@@ -384,7 +384,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn request_template(&mut self) -> Request {
+    fn request_template(&mut self) -> FetchRequest {
         self.refresh.reset();
         self.fetchers.request(self.progress.generation())
     }
@@ -393,7 +393,7 @@ impl<'a> Session<'a> {
         let Fetched { request, parsed, took } = fetched;
         self.fetchers.on_fetched(request);
         self.answered();
-        self.outlet.update(|status| status.template_fetch = Some(took));
+        self.output.update(|status| status.template_fetch = Some(took));
         let prevhash = parsed.template.prevhash;
         // If the node did not know that block yet, its header will request another template.
         self.asked_ahead =
@@ -434,7 +434,7 @@ impl<'a> Session<'a> {
             node = %self.node, height = template.height, prevhash = %template.prevhash, is_new_tip,
             transactions = template.transactions.len(), after_us, "template: full work sent"
         );
-        self.outlet.publish_full(template, is_new_tip, now());
+        self.output.publish_full(template, is_new_tip, now());
         if is_new_tip {
             self.header_wanted = true;
             self.zmq.on_tip(tip);
@@ -449,13 +449,13 @@ impl<'a> Session<'a> {
     }
 
     fn answered(&self) {
-        self.outlet.update(|status| status.answered_at = Some(now()));
+        self.output.update(|status| status.answered_at = Some(now()));
     }
 }
 
 /// Puts what is wrong with the node's ZeroMQ into its status.
-fn on_zmq_fault(outlet: Outlet) -> impl Fn(Arc<str>) {
-    move |why| outlet.update(|status| status.zmq_trouble = Some(why))
+fn on_zmq_fault(output: SourceOutput) -> impl Fn(Arc<str>) {
+    move |why| output.update(|status| status.zmq_trouble = Some(why))
 }
 
 pub(in crate::template) async fn until(moment: Option<Instant>) {

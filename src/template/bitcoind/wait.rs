@@ -27,9 +27,9 @@ use crate::{
         conn::{NO_PARAMS, RpcClient},
         error::METHOD_NOT_FOUND,
         rpc::{self, LONG_POLL_MAX, QUICK_MAX},
-        tip_hint::look_soon,
+        tip_hint::send_hint,
     },
-    template::{Outlet, RulesWatch},
+    template::{RulesWatch, SourceOutput},
     work::Hash256,
 };
 
@@ -55,7 +55,7 @@ pub(super) struct Waiter {
     /// True while waits are in use.
     pub(super) is_waiting: watch::Sender<bool>,
     pub(super) hints: mpsc::Sender<TipHint>,
-    pub(super) outlet: Outlet,
+    pub(super) output: SourceOutput,
 }
 
 /// A long poll that the node has not answered: it occupies one of its RPC threads until there is a
@@ -94,7 +94,7 @@ impl Waiter {
         }
         let mut threads = Threads::default();
         while !self.hints.is_closed() {
-            self.until_wanted().await;
+            self.until_needed().await;
             if threads.usual.is_none() {
                 threads.usual = Some(self.answers_in().await);
             }
@@ -120,7 +120,7 @@ impl Waiter {
                 }
                 Err(error) => {
                     debug!(node = %self.node, %error, "waiting for a block failed");
-                    look_soon(&self.hints, TipHintSource::SlowPoll);
+                    send_hint(&self.hints, TipHintSource::SlowPoll);
                     sleep(PAUSE).await;
                 }
             }
@@ -128,7 +128,7 @@ impl Waiter {
     }
 
     /// Returns when nothing else announces tips.
-    async fn until_wanted(&mut self) {
+    async fn until_needed(&mut self) {
         while *self.is_told.borrow_and_update() {
             self.set_waiting(false);
             if self.is_told.changed().await.is_err() {
@@ -172,12 +172,12 @@ impl Waiter {
     /// Leaves the node alone for a while if it has no thread to spare.
     async fn heed(&mut self, threads: &Threads) {
         if threads.short == 0 {
-            let known = self.outlet.status().has_spare_threads;
+            let known = self.output.status().has_spare_threads;
             if known == Some(false) {
                 info!(node = %self.node, "the node has RPC threads to spare again");
             }
             if known != Some(true) {
-                self.outlet.update(|status| status.has_spare_threads = Some(true));
+                self.output.update(|status| status.has_spare_threads = Some(true));
             }
             return;
         }
@@ -185,20 +185,20 @@ impl Waiter {
         debug!(node = %self.node, times = threads.short, "the node has no RPC thread left besides \
                                                           the one that waits");
         if threads.short >= SHORT_MIN {
-            self.say_short();
+            self.log_short_of_threads();
         }
         sleep(threads.pause()).await;
     }
 
-    fn say_short(&self) {
-        if self.outlet.status().has_spare_threads != Some(false) {
+    fn log_short_of_threads(&self) {
+        if self.output.status().has_spare_threads != Some(false) {
             warn!(
                 node = %self.node,
                 "the node has no RPC thread to spare, so it is polled for new blocks four times a \
                  second, and other programs' requests can delay a found block: set rpcthreads=16 \
                  and zmqpubhashblock in its bitcoin.conf, and zmq_hashblock in gatewayd.toml"
             );
-            self.outlet.update(|status| status.has_spare_threads = Some(false));
+            self.output.update(|status| status.has_spare_threads = Some(false));
         }
     }
 
@@ -213,13 +213,13 @@ impl Waiter {
     /// `usual`: how long the node takes to answer.
     async fn long_poll(mut self, usual: Duration) {
         // Assumed until it turns out to have none.
-        self.outlet.update(|status| status.has_spare_threads = Some(true));
+        self.output.update(|status| status.has_spare_threads = Some(true));
         let mut last = None;
         while !self.hints.is_closed() {
-            self.until_wanted().await;
+            self.until_needed().await;
             let from = self.from.wait_for(|from| from.longpollid.is_some()).await;
             let Ok(WaitFrom { longpollid, height }) = from.map(|from| from.clone()) else { return };
-            if self.outlet.abandoned_poll.height() == height {
+            if self.output.abandoned_poll.height() == height {
                 debug!(node = %self.node, height, "the node still holds an abandoned long poll: polling it instead");
                 self.set_waiting(false);
                 if self.from.wait_for(|from| from.height != height).await.is_err() {
@@ -228,7 +228,7 @@ impl Waiter {
                 continue;
             }
             let id = longpollid.unwrap_or_default();
-            self.outlet.abandoned_poll.set(height);
+            self.output.abandoned_poll.set(height);
             self.set_waiting(true);
             let started = Instant::now();
             let rules = (self.network, Arc::clone(&self.allowed.borrow()));
@@ -238,11 +238,11 @@ impl Waiter {
                 Ok(()) = self.is_told.changed() => continue,
                 () = starved(&mut self.second, STARVED + usual * 2) => {
                     self.set_waiting(false);
-                    return self.say_short();
+                    return self.log_short_of_threads();
                 }
             };
             if polled.as_ref().is_some_and(is_answer) {
-                self.outlet.abandoned_poll.set(0);
+                self.output.abandoned_poll.set(0);
             }
             let mut is_news = false;
             match polled {
@@ -263,7 +263,7 @@ impl Waiter {
                 }
                 Some(Err(error)) => {
                     debug!(node = %self.node, %error, "the long poll failed");
-                    look_soon(&self.hints, TipHintSource::SlowPoll);
+                    send_hint(&self.hints, TipHintSource::SlowPoll);
                 }
                 None => {}
             }

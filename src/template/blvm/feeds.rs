@@ -24,11 +24,11 @@ use crate::{
         blvm::rpc::{RequestMax, WAIT, full_template, longest_request, wait_for_new_block},
         budget::Purpose,
         conn::RpcClient,
-        tip_hint::look_soon,
+        tip_hint::send_hint,
     },
     template::{
         RulesWatch,
-        fetch::{Fetched, Request},
+        fetch::{FetchRequest, Fetched},
     },
 };
 
@@ -36,7 +36,7 @@ use crate::{
 pub(super) async fn fetch_on_request(
     node: NodeConfig,
     (limit, any_block, allowed): (watch::Receiver<RequestMax>, AnyBlockWatch, RulesWatch),
-    mut requests: watch::Receiver<Request>,
+    mut requests: watch::Receiver<FetchRequest>,
     fetched: mpsc::Sender<Result<Fetched, NodeError>>,
 ) {
     let mut client = RpcClient::new(&node, Purpose::Templates);
@@ -83,7 +83,7 @@ pub(super) async fn wait_for_tips(
             Ok(_) => {}
             Err(error) => {
                 debug!(node = %node.name, %error, "waiting for a block failed");
-                look_soon(&hints, TipHintSource::SlowPoll);
+                send_hint(&hints, TipHintSource::SlowPoll);
                 sleep(WAIT).await;
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  NodeAPI ---------. tips, events            .-- getblocktemplate ----------------.
-//!  waitfornewblock --+-> hints --> task ------+                                     +-> outlet
+//!  waitfornewblock --+-> hints --> task ------+                                     +-> output
 //!  notices, polls --'                         '-- getblockheader: tip's template ---'
 //! ```
 //! The NodeAPI announces tips and is a second opinion; JSON-RPC, in blvm-node's dialect, provides
@@ -15,7 +15,7 @@ mod task;
 use std::pin::Pin;
 
 use self::task::AnyBlockWatch;
-use super::{Notices, Outlet, Refresh, RulesWatch, TemplateSource};
+use super::{Notices, Refresh, RulesWatch, SourceOutput, TemplateSource};
 use crate::node::{BlvmConfig, NodeConfig};
 
 /// One blvm-node as a source of templates.
@@ -42,9 +42,9 @@ impl Blvm {
 impl TemplateSource for Blvm {
     fn run(
         self: Box<Self>,
-        outlet: Outlet,
+        output: SourceOutput,
         notices: Notices,
     ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(task::run(*self, outlet, notices))
+        Box::pin(task::run(*self, output, notices))
     }
 }

@@ -20,7 +20,7 @@ use crate::{
         header::Header,
         rpc::{NodeInfo, best_hash, node_info},
     },
-    template::{Outlet, bitcoind::queries::QUESTIONS_MAX, probe::LATE_AFTER},
+    template::{SourceOutput, bitcoind::queries::QUESTIONS_MAX, probe::LATE_AFTER},
     work::Hash256,
 };
 
@@ -59,10 +59,14 @@ pub(super) struct QueryTask {
 }
 
 impl QueryTask {
-    pub(super) fn spawn(node: &NodeConfig, outlet: Outlet, helpers: &mut JoinSet<()>) -> Self {
+    pub(super) fn spawn(
+        node: &NodeConfig,
+        output: SourceOutput,
+        helpers: &mut JoinSet<()>,
+    ) -> Self {
         let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
         let (said, answers) = mpsc::channel(QUESTIONS_MAX + 1);
-        helpers.spawn(answer(RpcClient::new(node, Purpose::Templates), outlet, asked, said));
+        helpers.spawn(answer(RpcClient::new(node, Purpose::Templates), output, asked, said));
         Self { questions, answers, is_tip_asked: false, again: None }
     }
 
@@ -111,14 +115,14 @@ impl QueryTask {
 /// Answers one query after another, for as long as somebody asks.
 async fn answer(
     mut client: RpcClient,
-    outlet: Outlet,
+    output: SourceOutput,
     mut questions: mpsc::Receiver<Query>,
     answers: mpsc::Sender<QueryResult>,
 ) {
     while let Some(question) = questions.recv().await {
         let (answer, is_too_much) = match question {
             Query::Tip { hint, known } => {
-                let tip = look(&mut client, known, &outlet).await;
+                let tip = look(&mut client, known, &output).await;
                 let is_too_much = tip.as_ref().is_err_and(is_too_much);
                 (QueryResult::Tip(hint, tip), is_too_much)
             }
@@ -140,27 +144,27 @@ async fn answer(
 async fn look(
     client: &mut RpcClient,
     known: Option<Hash256>,
-    outlet: &Outlet,
+    output: &SourceOutput,
 ) -> Result<Tip, NodeError> {
-    let hash = ask_hash(client, outlet).await?;
+    let hash = ask_hash(client, output).await?;
     let header = if known == Some(hash) { None } else { tip_header(client, hash).await? };
     let header = header.map(Box::new);
     Ok(Tip { hash, header })
 }
 
 /// Asks for the tip, and reports when the answer is late, so that other nodes may take over.
-async fn ask_hash(client: &mut RpcClient, outlet: &Outlet) -> Result<Hash256, NodeError> {
+async fn ask_hash(client: &mut RpcClient, output: &SourceOutput) -> Result<Hash256, NodeError> {
     let asked_at = now();
     let call = best_hash(client);
     pin!(call);
     let tip = match timeout(LATE_AFTER, &mut call).await {
         Ok(tip) => tip,
         Err(_) => {
-            outlet.update(|status| status.late_since = Some(asked_at));
+            output.update(|status| status.late_since = Some(asked_at));
             call.await
         }
     }?;
-    outlet.update(|status| {
+    output.update(|status| {
         status.answered_at = Some(now());
         status.late_since = None;
     });

@@ -30,12 +30,12 @@ use crate::{
         rpc::NodeInfo,
     },
     template::{
-        Notices, Outlet, Refresh,
+        Notices, Refresh, SourceOutput,
         bitcoind::{
             meet::{is_refused_password, state_after},
             task::{FETCHED_MAX, HEAD_START, HINTS_MAX, POLL, WAIT_REFUSED, micros, ticks, until},
         },
-        fetch::{Fetched, Request},
+        fetch::{FetchRequest, Fetched},
         node_log::{NodeLog, introduce},
         progress::{FullNews, HeaderNews, Progress},
     },
@@ -47,16 +47,16 @@ use crate::{
 pub(in crate::template) type AnyBlockWatch = watch::Receiver<bool>;
 
 /// Serves forever; it ends by being dropped.
-pub(super) async fn run(blvm: Blvm, outlet: Outlet, mut notices: Notices) {
+pub(super) async fn run(blvm: Blvm, output: SourceOutput, mut notices: Notices) {
     let mut node_log = NodeLog::new(Arc::clone(&blvm.node.name));
     let mut wait = WAIT_MIN;
-    let mut source = Source::new(blvm, &outlet);
+    let mut source = BlvmSession::new(blvm, &output);
     loop {
         let error = source.serve(&mut notices, &mut node_log).await;
         if std::mem::take(&mut source.has_published) {
             wait = WAIT_MIN;
         }
-        say_down(&outlet, &error);
+        report_down(&output, &error);
         node_log.lost(&error);
         let wait_now = match &error {
             NodeError::Rpc(RpcError::Rationed { wait, .. } | RpcError::TurnedAway { wait, .. }) => {
@@ -71,8 +71,8 @@ pub(super) async fn run(blvm: Blvm, outlet: Outlet, mut notices: Notices) {
     }
 }
 
-fn say_down(outlet: &Outlet, error: &NodeError) {
-    outlet.update(|status| {
+fn report_down(output: &SourceOutput, error: &NodeError) {
+    output.update(|status| {
         status.state = state_after(error);
         status.late_since = None;
         status.last_error = Some(format!("{error}: {}", error.advice()).into());
@@ -80,9 +80,9 @@ fn say_down(outlet: &Outlet, error: &NodeError) {
 }
 
 /// The node and the tasks that listen to it.
-struct Source<'a> {
+struct BlvmSession<'a> {
     node: NodeConfig,
-    outlet: &'a Outlet,
+    output: &'a SourceOutput,
     queries: QueryTask,
     progress: Option<Progress>,
     has_published: bool,
@@ -91,13 +91,13 @@ struct Source<'a> {
     poll: Interval,
     hints: mpsc::Receiver<TipHint>,
     fetched: mpsc::Receiver<Result<Fetched, NodeError>>,
-    requests: watch::Sender<Request>,
+    requests: watch::Sender<FetchRequest>,
     /// A template on a block that is not yet known to be the tip.
     held: Option<Fetched>,
     /// When to request a template on a block whose header takes long.
     template_due: Option<(Instant, Hash256)>,
     /// The block for which a template was requested ahead of its header.
-    asked_ahead: Option<(Hash256, Request)>,
+    asked_ahead: Option<(Hash256, FetchRequest)>,
     /// For comparison with the NodeAPI.
     latest: watch::Sender<Option<Arc<Expected>>>,
     /// How often the node was reached again, since its limits may have changed.
@@ -110,18 +110,19 @@ struct Source<'a> {
     _helpers: JoinSet<()>,
 }
 
-impl<'a> Source<'a> {
-    fn new(blvm: Blvm, outlet: &'a Outlet) -> Self {
+impl<'a> BlvmSession<'a> {
+    fn new(blvm: Blvm, output: &'a SourceOutput) -> Self {
         let Blvm { node, blvm, mut refresh, allowed, any_block } = blvm;
         let period = *refresh.borrow_and_update();
         let (hint_sender, hints) = mpsc::channel(HINTS_MAX);
         let (fetched_sender, fetched) = mpsc::channel(FETCHED_MAX);
         let (limit_sender, limit) = watch::channel(RequestMax::DEFAULT);
-        let (requests, latest) = (watch::Sender::new(Request::default()), watch::Sender::new(None));
+        let (requests, latest) =
+            (watch::Sender::new(FetchRequest::default()), watch::Sender::new(None));
         let begun = watch::Sender::new(0);
         let is_connected = Arc::new(AtomicBool::new(false));
         let mut helpers = JoinSet::new();
-        let queries = QueryTask::spawn(&node, outlet.clone(), &mut helpers);
+        let queries = QueryTask::spawn(&node, output.clone(), &mut helpers);
         helpers.spawn(probe_limit(
             node.clone(),
             begun.subscribe(),
@@ -145,7 +146,7 @@ impl<'a> Source<'a> {
         helpers.spawn(wait_for_tips(node.clone(), is_connected, hint_sender));
         Self {
             node,
-            outlet,
+            output,
             queries,
             progress: None,
             has_published: false,
@@ -190,7 +191,7 @@ impl<'a> Source<'a> {
                 }
                 () = until(self.template_due.map(|due| due.0)) => self.ask_ahead(),
                 _ = self.refresh.tick() => {
-                    if self.outlet.status().is_in_initial_download {
+                    if self.output.status().is_in_initial_download {
                         self.queries.ask_info();
                     }
                     self.request_template()
@@ -206,11 +207,11 @@ impl<'a> Source<'a> {
     /// Asks who the node is, and for its first template.
     async fn begin(&mut self) -> Result<(), NodeError> {
         let info = self.queries.meet().await?;
-        introduce(&self.node, &info, self.outlet);
+        introduce(&self.node, &info, self.output);
         // It has tasks instead.
-        self.outlet.update(|status| status.has_spare_threads = Some(true));
+        self.output.update(|status| status.has_spare_threads = Some(true));
         self.begun.send_modify(|count| *count += 1);
-        self.see_download(&info)?;
+        self.check_download(&info)?;
         let learned = self.progress.take().and_then(|progress| progress.learned());
         let source = Arc::clone(&self.node.name);
         self.progress = Some(Progress::new(source, info.network, learned));
@@ -241,7 +242,7 @@ impl<'a> Source<'a> {
 
     fn on_answer(&mut self, answer: QueryResult, node_log: &mut NodeLog) -> Result<(), NodeError> {
         match answer {
-            QueryResult::Info(Ok(info)) => self.see_download(&info),
+            QueryResult::Info(Ok(info)) => self.check_download(&info),
             QueryResult::Tip(hint, Ok(tip)) => {
                 self.on_tip(hint, &tip, node_log)?;
                 match self.queries.news() {
@@ -279,10 +280,10 @@ impl<'a> Source<'a> {
         let HeaderNews::NewTip(template) = progress.on_header(header, unix_seconds()) else {
             return Ok(());
         };
-        if let Some(network) = self.outlet.status().network {
-            self.outlet.show(header, network)?;
+        if let Some(network) = self.output.status().network {
+            self.output.show(header, network)?;
         }
-        self.say_tip(header, hint, template);
+        self.publish_tip(header, hint, template);
         let is_held = |held: &mut Fetched| held.parsed.template.prevhash == header.hash;
         let is_served = match self.held.take_if(is_held) {
             Some(held) => self.on_template(held, node_log),
@@ -291,16 +292,16 @@ impl<'a> Source<'a> {
         if is_served { Ok(()) } else { self.request_template() }
     }
 
-    fn say_tip(&mut self, header: &Header, hint: TipHint, template: Option<Template>) {
+    fn publish_tip(&mut self, header: &Header, hint: TipHint, template: Option<Template>) {
         let (node, height, tip, from) = (&self.node.name, header.height, header.hash, hint.from);
         if let Some(template) = template {
-            self.outlet.publish(Arc::new(template));
+            self.output.publish(Arc::new(template));
             let after_us = micros(hint.at);
             debug!(%node, height, %tip, ?from, after_us, "new tip: empty work sent");
         } else {
             debug!(%node, height, %tip, ?from, "new tip: waiting for its template");
         }
-        self.outlet.update(|status| {
+        self.output.update(|status| {
             status.height = Some(height);
             status.tip = Some((tip, hint.at));
             status.work = header.work;
@@ -309,8 +310,8 @@ impl<'a> Source<'a> {
     }
 
     /// Unlike other nodes, it gives templates on old blocks while it is downloading new ones.
-    fn see_download(&self, info: &NodeInfo) -> Result<(), NodeError> {
-        self.outlet.update(|status| status.is_in_initial_download = info.is_in_initial_download);
+    fn check_download(&self, info: &NodeInfo) -> Result<(), NodeError> {
+        self.output.update(|status| status.is_in_initial_download = info.is_in_initial_download);
         if info.is_in_initial_download && info.network != bitcoin::Network::Regtest {
             let message = format!("it has {} of {} blocks", info.height, info.headers).into();
             return Err(RpcError::Node { code: SYNCING, message }.into());
@@ -322,7 +323,7 @@ impl<'a> Source<'a> {
     fn request_template(&mut self) -> Result<(), NodeError> {
         let generation = self.progress.as_ref().map_or(0, Progress::generation);
         self.requests.send_modify(|request| {
-            *request = Request { id: request.id + 1, generation, ..*request };
+            *request = FetchRequest { id: request.id + 1, generation, ..*request };
         });
         self.asked_ahead = None;
         self.refresh.reset();
@@ -354,7 +355,7 @@ impl<'a> Source<'a> {
 
     fn on_fetched(&mut self, fetched: Fetched, node_log: &mut NodeLog) -> Result<(), NodeError> {
         let now = now();
-        self.outlet.update(|status| {
+        self.output.update(|status| {
             status.answered_at = Some(now);
             status.template_fetch = Some(fetched.took);
         });
@@ -394,7 +395,7 @@ impl<'a> Source<'a> {
             return false;
         };
         self.held = None;
-        self.say_cut(parsed.cut);
+        self.log_cut(parsed.cut);
         let template = parsed.template;
         self.latest.send_replace(Some(Arc::new(Expected::of(&template))));
         self.publish(template, is_new_tip, node_log);
@@ -411,10 +412,10 @@ impl<'a> Source<'a> {
             node = %self.node.name, height = template.height, prevhash = %template.prevhash, is_new_tip,
             transactions = template.transactions.len(), after_us, "template: full work sent"
         );
-        self.outlet.publish_full(template, is_new_tip, now());
+        self.output.publish_full(template, is_new_tip, now());
     }
 
-    fn say_cut(&mut self, cut: usize) {
+    fn log_cut(&mut self, cut: usize) {
         if cut > 0 && !self.cut_said {
             self.cut_said = true;
             warn!(

@@ -11,10 +11,10 @@ use crate::{
         Fork, NodeConfig, NodeError, NodeKind, RpcError,
         budget::Purpose,
         conn::RpcClient,
-        rpc::{NodeInfo, Told, fork, node_info},
+        rpc::{NodeInfo, Reported, fork, node_info},
     },
     template::{
-        NodeState, Notices, Outlet, TemplateSource, bitcoind::meet::known_fork,
+        NodeState, Notices, SourceOutput, TemplateSource, bitcoind::meet::known_fork,
         notice_limit::NoticeLimit,
     },
 };
@@ -30,10 +30,10 @@ impl SubmitOnly {
         Self { node }
     }
 
-    async fn watch(self, outlet: Outlet) {
+    async fn watch(self, output: SourceOutput) {
         let name = Arc::clone(&self.node.name);
         let mut client = RpcClient::new(&self.node, Purpose::Watch);
-        let mut said = Said::default();
+        let mut said = LoggedState::default();
         // Rounds until it is asked which chain it will change to.
         let mut until_fork = 0;
         loop {
@@ -46,21 +46,21 @@ impl SubmitOnly {
                         info!(node = %name, %version, "the node answers; it only receives found blocks");
                     }
                     if until_fork == 0 {
-                        let is_done = self.see_fork(&mut client, &info, &outlet, &mut said).await;
+                        let is_done = self.see_fork(&mut client, &info, &output, &mut said).await;
                         until_fork = if is_done { FORK_EACH } else { 1 };
                     }
                     until_fork -= 1;
-                    say_up(&outlet, Some(info));
+                    report_up(&output, Some(info));
                     EACH
                 }
                 // This user may only be allowed to send blocks.
                 Err(NodeError::Rpc(RpcError::Forbidden(_))) => {
-                    say_up(&outlet, None);
+                    report_up(&output, None);
                     EACH
                 }
                 Err(error) => {
                     let is_news = said.down.on((), now());
-                    say_down(&outlet, &name, &error, is_news);
+                    report_down(&output, &name, &error, is_news);
                     AGAIN
                 }
             };
@@ -74,16 +74,16 @@ impl SubmitOnly {
         &self,
         client: &mut RpcClient,
         info: &NodeInfo,
-        outlet: &Outlet,
-        said: &mut Said,
+        output: &SourceOutput,
+        said: &mut LoggedState,
     ) -> bool {
         if self.node.kind != NodeKind::Bitcoind {
             return true;
         }
         // It answered a moment ago: whatever went wrong will show in the next round.
-        let told = fork(client, info.network).await.unwrap_or(Told::Later);
-        let known = known_fork(info, outlet);
-        let fork = if let Told::Yes(fork) = told { fork } else { known };
+        let told = fork(client, info.network).await.unwrap_or(Reported::Later);
+        let known = known_fork(info, output);
+        let fork = if let Reported::Yes(fork) = told { fork } else { known };
         match fork {
             Some(fork) if said.fork.on(fork, now()) => {
                 warn!(node = %self.node.name, "this node {}: {}", fork.what(), Fork::ADVICE);
@@ -91,20 +91,20 @@ impl SubmitOnly {
             Some(_) => {}
             None => drop(said.fork.off()),
         }
-        outlet.update(|status| status.fork = fork);
-        told != Told::Later
+        output.update(|status| status.fork = fork);
+        told != Reported::Later
     }
 }
 
 /// What was logged about the node.
 #[derive(Default)]
-struct Said {
+struct LoggedState {
     is_met: bool,
     down: NoticeLimit<()>,
     fork: NoticeLimit<Fork>,
 }
 
-impl Said {
+impl LoggedState {
     /// True if it is new that the node answers.
     fn is_up(&mut self) -> bool {
         let is_over = self.down.off();
@@ -115,15 +115,15 @@ impl Said {
 impl TemplateSource for SubmitOnly {
     fn run(
         self: Box<Self>,
-        outlet: Outlet,
+        output: SourceOutput,
         _notices: Notices,
     ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(self.watch(outlet))
+        Box::pin(self.watch(output))
     }
 }
 
-fn say_up(outlet: &Outlet, info: Option<NodeInfo>) {
-    outlet.update(|status| {
+fn report_up(output: &SourceOutput, info: Option<NodeInfo>) {
+    output.update(|status| {
         let fork = status.fork.filter(|fork| fork.is_here());
         status.state = if fork.is_some() { NodeState::WrongChain } else { NodeState::Ready };
         status.answered_at = Some(now());
@@ -138,12 +138,12 @@ fn say_up(outlet: &Outlet, info: Option<NodeInfo>) {
     });
 }
 
-fn say_down(outlet: &Outlet, name: &Arc<str>, error: &NodeError, is_new: bool) {
+fn report_down(output: &SourceOutput, name: &Arc<str>, error: &NodeError, is_new: bool) {
     let advice = error.advice();
     if is_new {
         warn!(node = %name, %error, advice, "a found block would not reach this node");
     }
-    outlet.update(|status| {
+    output.update(|status| {
         status.state = NodeState::Down;
         status.last_error = Some(format!("{error}: {advice}").into());
     });

@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use gatewayd::{
     datum::{
-        BODY_MAX, Frame, HeaderKey, Identity, Inbox, Link, PublicIdentity, Visitor, command,
+        BODY_MAX, Frame, FrameBuffer, HeaderKey, Identity, Link, PublicIdentity, Visitor, command,
         message::{
             CoinbaserMessage, Configuration, Response, ShareReason, ShareResponse, ShareStatus,
             ToGateway, ToPool,
@@ -54,7 +54,7 @@ impl ScriptedPool {
     /// Reads HELLO.
     pub fn meet(hello: &[u8]) -> Self {
         let identity = pool_identity();
-        let mut inbox = Inbox::new(BODY_MAX);
+        let mut inbox = FrameBuffer::new(BODY_MAX);
         inbox.push(hello);
         let (header, body) = inbox.next(&mut HeaderKey::HELLO.clone()).unwrap().unwrap();
         let visitor = Visitor::read(&header, &body, &identity).unwrap();

@@ -17,7 +17,7 @@ use axum::{
 
 use super::{
     error::ApiError,
-    peer::{is_of_the_house, name_of, values},
+    peer::{is_local_name, name_of, values},
     state::State,
 };
 use crate::work::printable;
@@ -65,7 +65,7 @@ fn is_ours(host: &str, allowed: &[Box<str>]) -> bool {
         name.strip_suffix(end).is_some_and(|rest| rest.ends_with('.') && rest.len() > 1)
     };
     name.parse::<IpAddr>().is_ok()
-        || is_of_the_house(host)
+        || is_local_name(host)
         || OWN_ENDS.iter().any(|end| is_below(end))
         || *name == **NODE_NAME
         || allowed.iter().any(|own| match own.strip_prefix("*.") {

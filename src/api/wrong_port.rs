@@ -3,7 +3,7 @@
 
 /// The protocol of a miner that sends these first bytes; none for a browser, or anything else that
 /// the HTTP code can answer.
-pub(super) fn tell(first: &[u8]) -> Option<&'static str> {
+pub(super) fn protocol_of(first: &[u8]) -> Option<&'static str> {
     if first.trim_ascii_start().starts_with(b"{") {
         return Some(SV1);
     }
@@ -52,7 +52,7 @@ mod tests {
             (&noise[..40], None),
             (&tls, None),
         ] {
-            assert_eq!(tell(first), wanted, "{first:x?}");
+            assert_eq!(protocol_of(first), wanted, "{first:x?}");
         }
     }
 
