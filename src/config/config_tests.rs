@@ -456,7 +456,7 @@ fn addresses_of_every_kind_are_taken_and_pay_what_they_say() {
         }
     }
     for wrong in [
-        "bitcoin:bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4",
+        "litecoin:bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4",
         "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t5",
         "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3T4",
         "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4.rig",

@@ -13,11 +13,8 @@ pub(crate) fn read(written: &str) -> Result<PayoutAddress, String> {
         return Err(what);
     }
     match text.parse::<Address<NetworkUnchecked>>() {
-        // Shops and QR codes write them in capitals; pools pay them as they are usual.
-        Ok(address) => {
-            let text = address.assume_checked_ref().to_string();
-            Ok(PayoutAddress { address, text })
-        }
+        // As it is written, but for what is around it: a pool knows miners by this text.
+        Ok(address) => Ok(PayoutAddress { address, text: text.into() }),
         Err(_) => Err(format!("\"{text}\" is not a bitcoin address: {}", explain(text))),
     }
 }
@@ -39,7 +36,7 @@ fn no_address(text: &str) -> Option<String> {
     if is_private_key(text) || begins(&["xprv", "yprv", "zprv", "tprv"]) || is_seed {
         return Some(
             "holds a wallet's secret (it is not shown here): anybody who has seen it can take the \
-             coins. Never enter it anywhere but in a wallet; here belongs an address to receive at"
+             coins. Never enter it anywhere but in a wallet; here belongs a bitcoin address to receive at"
                 .into(),
         );
     }
@@ -53,7 +50,7 @@ fn no_address(text: &str) -> Option<String> {
         return None;
     };
     let shown = crate::work::printable(text, SHOWN_MAX);
-    Some(format!("\"{shown}\" is {what}: enter one address of your wallet, like bc1q…"))
+    Some(format!("\"{shown}\" is {what}: enter a bitcoin address of your wallet, like bc1q…"))
 }
 
 fn is_private_key(text: &str) -> bool {
@@ -272,13 +269,15 @@ mod tests {
             SEGWIT.to_owned(),
             format!("  {SEGWIT}\n"),
             format!("bitcoin:{SEGWIT}"),
-            format!("BITCOIN:{}?amount=0.1&label=my%20pool", SEGWIT.to_uppercase()),
+            format!("BITCOIN:{SEGWIT}?amount=0.1&label=my%20pool"),
             format!("bitcoin://{SEGWIT}#x"),
             format!("\"{SEGWIT}\""),
             format!("\u{a0}{SEGWIT}\u{a0}"),
         ] {
             assert_eq!(read(&written).map(|it| it.text), Ok(SEGWIT.to_owned()), "{written}");
         }
+        let capitals = SEGWIT.to_uppercase();
+        assert_eq!(read(&format!("bitcoin:{capitals}")).map(|it| it.text), Ok(capitals));
         assert_eq!(read(LEGACY).map(|it| it.text), Ok(LEGACY.to_owned()));
         assert_eq!(read(TAPROOT).map(|it| it.text), Ok(TAPROOT.to_owned()));
     }
@@ -300,7 +299,7 @@ mod tests {
         let mut swapped = SEGWIT.as_bytes().to_vec();
         swapped.swap(at, at + 1);
         let said = fault(&String::from_utf8(swapped).unwrap());
-        assert!(said.contains("letter 11 ('j') and letter 12 ('e')"), "{said}");
+        assert!(said.contains("letter 11 ('e') and letter 12 ('q')"), "{said}");
         let said = fault(&LEGACY.replace("Wetq", "Wexq"));
         assert!(said.contains("letter 13 ('x')"), "{said}");
     }
@@ -313,8 +312,8 @@ mod tests {
             (&format!("{SEGWIT}q") as &str, "it has 43 letters"),
             (&SEGWIT.replace("w508", "wS08"), "are mixed"),
             (&SEGWIT.replace("w508", "wb08"), "letter 6 ('b') is wrong"),
-            (&SEGWIT.replace("w508", "w5 08"), "a space in it, after 7 letters"),
-            (&SEGWIT.replace("w508", "w5ö8"), "letter 8 ('ö')"),
+            (&SEGWIT.replace("w508", "w5 08"), "a space in it, after 6 letters"),
+            (&SEGWIT.replace("w508", "w5ö8"), "letter 7 ('ö')"),
             (&LEGACY.replace("BMS", "B0S"), "letter 5 ('0') is wrong: no such address has 0"),
             ("1BvBMSEYst", "it has 10 letters"),
             ("garage", "one begins with bc1, 1 or 3"),
