@@ -144,7 +144,7 @@ fn bench_session(b: &mut criterion::Bencher<'_>, agent: &str, branches: usize) {
     let works = [FIRST_JOB, FIRST_JOB + 1].map(|id| work(id, branches));
     let mut now = now();
     let (mut out, mut effects) = (Vec::new(), Effects::default());
-    let origin = Origin::alone([0, 0, 0, 1], now);
+    let origin = Origin::standalone([0, 0, 0, 1], now);
     let mut session = Sv1Session::new(Arc::new(unhurried()), origin, &works[0], now);
     let subscribe = format!(r#"{{"id":1,"method":"mining.subscribe","params":["{agent}"]}}"#);
     session.on_line(subscribe.as_bytes(), &works[0], now, &mut out, &mut effects).unwrap();
@@ -218,7 +218,7 @@ impl Peer {
     fn connect(agent: Option<&str>, identity: &Arc<Identity>, work: &Work) -> Self {
         let now = now();
         let config = unhurried();
-        let origin = Origin::alone(EXTRANONCE1, now);
+        let origin = Origin::standalone(EXTRANONCE1, now);
         let (mut effects, mut hello, mut answer) = (Effects::default(), Vec::new(), Vec::new());
         let initiator = Initiator::start(None, &mut hello).unwrap();
         let began = self::now();

@@ -27,7 +27,7 @@ pub fn sv1_session(data: &[u8]) {
     for line in data.split_inclusive(|byte| *byte == b'\n') {
         let told = match line.split_first() {
             Some((0, news)) => talk.news(news),
-            _ => talk.hear(line),
+            _ => talk.receive(line),
         };
         let out = std::mem::take(&mut talk.out);
         for line in out.split_inclusive(|byte| *byte == b'\n') {
@@ -77,7 +77,7 @@ pub fn sv2_session(data: &[u8]) {
             frame.extend_from_slice(payload);
             let mut sealed = Vec::new();
             transport.writer.seal_frame(&frame, &mut sealed).expect("short enough");
-            talk.hear(&sealed)
+            talk.receive(&sealed)
         };
         open_all(&mut transport, &mut talk.out);
         if told.is_err() {
@@ -133,7 +133,7 @@ impl<P: Protocol> Talk<P> {
     }
 
     /// Like a connection: what is not used up is passed again, and a turn that was cut continues.
-    fn hear(&mut self, bytes: &[u8]) -> Result<(), ()> {
+    fn receive(&mut self, bytes: &[u8]) -> Result<(), ()> {
         self.inbox.extend_from_slice(bytes);
         loop {
             let (work, effects) = (&self.desk.work, &mut self.effects);
@@ -181,7 +181,7 @@ impl<P: Protocol> Talk<P> {
 fn shake_hands(talk: &mut Talk<Sv2Link>) -> Option<Transport> {
     let mut act1 = Vec::new();
     let initiator = Initiator::start(None, &mut act1).ok()?;
-    talk.hear(&act1).ok()?;
+    talk.receive(&act1).ok()?;
     let act2 = std::mem::take(&mut talk.out);
     initiator.on_act2(act2.first_chunk()?, CURTIME).ok()
 }

@@ -144,7 +144,7 @@ pub fn config() -> Arc<Config> {
 /// An origin with room for some channels.
 pub fn origin() -> Origin {
     let limits = Limits { connections: CHANNELS, ..Limits::NONE };
-    Origin::alone_within(limits, &Arc::default(), [1, 2, 3, 4], start())
+    Origin::standalone_within(limits, &Arc::default(), [1, 2, 3, 4], start())
 }
 
 const CHANNELS: usize = 40;

@@ -48,7 +48,7 @@ use super::{
     state::State,
     task, wrong_port,
 };
-use crate::books::oddities::ClientMistake;
+use crate::books::client_mistakes::ClientMistake;
 
 /// The running API.
 #[derive(Clone, Debug)]
@@ -231,8 +231,8 @@ async fn miner(socket: &TcpStream) -> Option<&'static str> {
 /// Tells a miner and its owner where to connect instead.
 async fn send_on(socket: &mut TcpStream, peer: SocketAddr, protocol: &'static str, state: &State) {
     let port = state.handles.facts.stratum.first().map(SocketAddr::port);
-    let oddity = ClientMistake::MinerAtDashboard { protocol, port };
-    state.handles.roster.oddities().note(peer, oddity, moment().now);
+    let mistake = ClientMistake::MinerAtDashboard { protocol, port };
+    state.handles.roster.client_mistakes().note(peer, mistake, moment().now);
     let Some(answer) = wrong_port::answer(protocol, port) else { return };
     let said = timeout(LAST_WRITE_TIMEOUT, async {
         // Unread data would turn the close into a reset, which would discard the answer.

@@ -4,8 +4,8 @@
 //!
 //! Not here: what outlives the process (`ledger`), and who may come in (`work::limits`).
 
+pub(crate) mod client_mistakes;
 mod counters;
-pub(crate) mod oddities;
 mod pulse;
 pub mod roster;
 mod score;

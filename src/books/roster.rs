@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Score, oddities::ClientMistakes};
+use super::{Score, client_mistakes::ClientMistakes};
 use crate::work::{
     CoinbaseClass, Difficulty, Reject, Username,
     limits::{LimitRules, Limiter},
@@ -58,7 +58,7 @@ pub struct Roster {
     workers: Mutex<HashMap<Arc<str>, Arc<Worker>>>,
     /// Counts the shares of names beyond [`WORKERS_MAX`].
     others: Arc<Worker>,
-    oddities: ClientMistakes,
+    client_mistakes: ClientMistakes,
     limiter: Limiter,
 }
 
@@ -124,7 +124,7 @@ impl Roster {
             miners: Mutex::default(),
             workers: Mutex::default(),
             others: Arc::new(others),
-            oddities: ClientMistakes::default(),
+            client_mistakes: ClientMistakes::default(),
             limiter: Limiter::new(LimitRules::none(), now),
         })
     }
@@ -134,8 +134,8 @@ impl Roster {
     }
 
     /// Who connected to the wrong port, or asked for too much.
-    pub(crate) fn oddities(&self) -> &ClientMistakes {
-        &self.oddities
+    pub(crate) fn client_mistakes(&self) -> &ClientMistakes {
+        &self.client_mistakes
     }
 
     /// Who may come in, and how much they may ask for.
@@ -287,7 +287,7 @@ impl Miner {
 
     /// Sends the miner away, with everything else on its connection.
     pub(crate) fn evict(&self) {
-        self.eviction.want();
+        self.eviction.request();
     }
 }
 
@@ -298,23 +298,23 @@ impl Eviction {
     }
 
     /// Whether both belong to the same connection.
-    pub(crate) fn is_beside(self: &Arc<Self>, other: &Arc<Self>) -> bool {
+    pub(crate) fn shares_connection_with(self: &Arc<Self>, other: &Arc<Self>) -> bool {
         let [own, others] = [self, other].map(|it| it.connection.as_ref().unwrap_or(it));
         Arc::ptr_eq(own, others)
     }
 
-    pub(crate) fn want(&self) {
+    pub(crate) fn request(&self) {
         self.wanted.store(true, Relaxed);
         match &self.connection {
             Some(connection) => {
-                connection.want_channels();
+                connection.request_channels();
             }
             None => self.wake(),
         }
     }
 
     /// Channels of this connection are to be closed.
-    pub(crate) fn want_channels(&self) {
+    pub(crate) fn request_channels(&self) {
         // Whoever sees this must also see which ones.
         self.has_channel.store(true, Release);
         self.wake();
@@ -344,13 +344,13 @@ impl Eviction {
     }
 
     /// Notes when the connection came in.
-    pub(crate) fn come(&self, now: Instant) {
+    pub(crate) fn note_connected(&self, now: Instant) {
         // Once is enough.
         let _ = self.came.set(now);
     }
 
     /// Notes that something was received from it.
-    pub(crate) fn hear(&self, now: Instant) {
+    pub(crate) fn note_activity(&self, now: Instant) {
         if let Some(came) = self.came.get() {
             let after = now.saturating_duration_since(*came).as_millis();
             self.heard.store(after.try_into().unwrap_or(u64::MAX), Relaxed);
@@ -367,11 +367,11 @@ impl Eviction {
         now.saturating_duration_since(*came).saturating_sub(heard)
     }
 
-    pub(crate) fn is_wanted(&self) -> bool {
+    pub(crate) fn is_requested(&self) -> bool {
         self.wanted.load(Relaxed)
     }
 
-    /// Whom [`Self::want`] wakes: the task that serves the connection.
+    /// Whom [`Self::request`] wakes: the task that serves the connection.
     pub(crate) fn set_waker(&self, waker: &Waker) {
         *lock(&self.waker) = Some(waker.clone());
     }

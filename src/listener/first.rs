@@ -7,7 +7,7 @@ use std::{borrow::Cow, sync::Arc, time::Instant};
 
 use super::{browser, tls::TlsAvailability};
 use crate::{
-    books::oddities::ClientMistake,
+    books::client_mistakes::ClientMistake,
     stratum::{Closing, Config, Effects, Origin, Protocol},
     sv1,
     sv2::{self, noise::Identity},
@@ -59,14 +59,14 @@ impl AnySession {
 
 impl UndecidedSession {
     /// The session for what `inbox` begins with; none while that is undecided.
-    fn meet(
+    fn start_session(
         &mut self,
         inbox: &[u8],
         work: &Work,
         now: Instant,
         out: &mut Vec<u8>,
     ) -> Result<Option<AnySession>, Closing> {
-        let Some(speaks) = tell(inbox) else { return Ok(None) };
+        let Some(speaks) = detect_protocol(inbox) else { return Ok(None) };
         let Some(mut origin) = self.origin.take() else { return Ok(None) };
         let config = Arc::clone(&self.config);
         origin.is_secured = self.tls.is_secured();
@@ -88,7 +88,7 @@ impl UndecidedSession {
                 let dashboard = config.dashboard;
                 let shown = browser::Dashboard::for_peer(dashboard, origin.peer.ip());
                 browser::answer(inbox, shown, out);
-                origin.roster.oddities().note(
+                origin.roster.client_mistakes().note(
                     origin.peer,
                     ClientMistake::Browser { dashboard },
                     now,
@@ -97,12 +97,16 @@ impl UndecidedSession {
             }
             DetectedProtocol::Tls => {
                 let is_enabled = !matches!(self.tls, TlsAvailability::Off);
-                origin.roster.oddities().note(origin.peer, ClientMistake::Tls { is_enabled }, now);
+                origin.roster.client_mistakes().note(
+                    origin.peer,
+                    ClientMistake::Tls { is_enabled },
+                    now,
+                );
                 let why = if is_enabled { NO_CERTIFICATE } else { NO_TLS };
                 Err(Closing::Violation(Cow::Borrowed(why)))
             }
             DetectedProtocol::Proxy => {
-                origin.roster.oddities().note(origin.peer, ClientMistake::ProxyHeader, now);
+                origin.roster.client_mistakes().note(origin.peer, ClientMistake::ProxyHeader, now);
                 Err(Closing::Violation(Cow::Borrowed(NO_PROXY)))
             }
         }
@@ -110,7 +114,7 @@ impl UndecidedSession {
 }
 
 /// Which protocol `first` is the beginning of; none when more bytes are needed to tell.
-fn tell(first: &[u8]) -> Option<DetectedProtocol> {
+fn detect_protocol(first: &[u8]) -> Option<DetectedProtocol> {
     if is_client_hello(first) {
         return Some(DetectedProtocol::Tls);
     }
@@ -230,7 +234,7 @@ impl Protocol for AnySession {
         match self {
             Self::Sv1(session) => session.on_bytes(inbox, work, now, out, effects),
             Self::Sv2(link) => link.on_bytes(inbox, work, now, out, effects),
-            Self::Unknown(undecided) => match undecided.meet(inbox, work, now, out)? {
+            Self::Unknown(undecided) => match undecided.start_session(inbox, work, now, out)? {
                 Some(session) => {
                     *self = session;
                     self.on_bytes(inbox, work, now, out, effects)
@@ -335,7 +339,7 @@ mod tests {
     /// Feeds ever longer prefixes of `bytes`: what they are recognized as, and after how many
     /// bytes.
     fn case(bytes: &[u8]) -> Option<(usize, DetectedProtocol)> {
-        (1..=bytes.len()).find_map(|len| Some((len, tell(&bytes[..len])?)))
+        (1..=bytes.len()).find_map(|len| Some((len, detect_protocol(&bytes[..len])?)))
     }
 
     fn key(begin: &[u8]) -> [u8; 64] {
@@ -383,7 +387,7 @@ mod tests {
             );
         }
         // All at once, as keys usually arrive.
-        assert_eq!(tell(&key(b"a line that greets us\n")), Some(DetectedProtocol::Sv2));
+        assert_eq!(detect_protocol(&key(b"a line that greets us\n")), Some(DetectedProtocol::Sv2));
     }
 
     #[test]

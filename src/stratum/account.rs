@@ -6,7 +6,7 @@ use super::{Config, Effects, Origin, UsernameCache};
 use crate::{
     books::{
         MinerProtocol, Roster,
-        oddities::ClientMistake,
+        client_mistakes::ClientMistake,
         roster::{Miner, RosterEntry},
     },
     validate::{self, Assignment, RootSource, SeenShares, ShareContext},
@@ -111,8 +111,8 @@ impl MinerAccount {
     }
 
     /// Tells the operator what this miner gets wrong.
-    pub(crate) fn tell(&self, oddity: ClientMistake, now: Instant) {
-        self.roster.oddities().note(self.miner().peer, oddity, now);
+    pub(crate) fn report_mistake(&self, mistake: ClientMistake, now: Instant) {
+        self.roster.client_mistakes().note(self.miner().peer, mistake, now);
     }
 
     /// Takes note of the name that a miner logs in with; false: it may not mine by it.
@@ -123,7 +123,7 @@ impl MinerAccount {
         };
         let name = Username::heard(name);
         self.miner().set_unpayable(Some(name.clone()));
-        self.tell(ClientMistake::NoAddress { name, is_refused: rule.refuses }, now);
+        self.report_mistake(ClientMistake::NoAddress { name, is_refused: rule.refuses }, now);
         !rule.refuses
     }
 

@@ -176,7 +176,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> MinerConnection<S, P> {
             let (Ok(changed), Ok(_)) = (changed, self.stop.has_changed()) else {
                 return Poll::Ready(Ok(ControlFlow::Break(())));
             };
-            if self.eviction.is_wanted() {
+            if self.eviction.is_requested() {
                 return Poll::Ready(Ok(ControlFlow::Break(())));
             }
             let reads = self.unsent.is_empty();
@@ -189,7 +189,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> MinerConnection<S, P> {
                     Poll::Ready(ControlFlow::Continue(())) => {
                         // A miner that sends without pause must not hold up the timers.
                         if now() >= self.session.deadline() {
-                            self.speak(cx, |session, work, out| {
+                            self.send_unasked(cx, |session, work, out| {
                                 session.on_deadline(work, now(), out)
                             })?;
                         }
@@ -212,7 +212,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> MinerConnection<S, P> {
             let (rang, is_new) = alarm.poll(cx);
             if is_new {
                 self.eviction.set_waker(cx.waker());
-                if self.eviction.is_wanted() {
+                if self.eviction.is_requested() {
                     continue;
                 }
             }
@@ -238,7 +238,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> MinerConnection<S, P> {
         is_read: bool,
     ) -> Result<bool, ConnError> {
         let is_due = self.eviction.take_channels(is_read);
-        Ok(is_due && self.speak(cx, |session, _, out| session.on_eviction(now(), out))?)
+        Ok(is_due && self.send_unasked(cx, |session, _, out| session.on_eviction(now(), out))?)
     }
 
     /// `reads`: the miner is reading what it is sent.
@@ -254,7 +254,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> MinerConnection<S, P> {
             let config = Arc::clone(&self.config.borrow_and_update());
             self.session.on_config(&config, &self.work, now());
         }
-        let told = self.speak(cx, |session, work, out| session.on_work(work, now(), out))?;
+        let told = self.send_unasked(cx, |session, work, out| session.on_work(work, now(), out))?;
         if told && reads && tip != *self.work.tip() {
             self.context.counters.tip.told(&self.work, now());
         }
@@ -262,7 +262,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> MinerConnection<S, P> {
     }
 
     /// Lets the session send something unasked. True if it did.
-    fn speak(
+    fn send_unasked(
         &mut self,
         cx: &mut TaskContext<'_>,
         say: impl FnOnce(&mut P, &Work, &mut Vec<u8>) -> Result<(), Closing>,
@@ -327,7 +327,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> MinerConnection<S, P> {
     }
 
     fn pay(&mut self, bytes: [usize; 2], tally: &Tally, now: Instant) -> Result<(), Closing> {
-        self.eviction.hear(now);
+        self.eviction.note_activity(now);
         let paid = self.meter.record(bytes, tally, self.session.is_proven(), now);
         paid.inspect_err(|why| self.session.on_limit(why, &mut self.unsent))
     }
@@ -434,7 +434,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Protocol> MinerConnection<S, P> {
             return Poll::Ready(Err(ConnError::WriteStalled));
         }
         if now >= self.session.deadline() {
-            self.speak(cx, |session, work, out| session.on_deadline(work, now, out))?;
+            self.send_unasked(cx, |session, work, out| session.on_deadline(work, now, out))?;
         }
         timer.as_mut().reset(self.deadline().into());
         Poll::Ready(Ok(()))

@@ -137,7 +137,7 @@ impl ConnectionGate {
         if self.roster.limiter().exempts(ip) {
             limits.unproven = 0;
         }
-        eviction.come(now);
+        eviction.note_connected(now);
         let mut guests = self.guests();
         let number = guests.places[kind as usize].enter(ip, limits, eviction, now)?;
         // Far fewer are taken than exist; a freed one is not reused for 2^32 arrivals.
@@ -215,7 +215,7 @@ impl MinerPlace {
 
     /// Somebody else needs it: its channel must end.
     pub(crate) fn is_evicted(&self) -> bool {
-        self.eviction.is_wanted()
+        self.eviction.is_requested()
     }
 
     /// The place is earned: its miner has had a share accepted.
@@ -347,7 +347,7 @@ mod tests {
         all[0].prove();
         assert!(channel().is_none(), "none gives way to its own connection's next");
         let _place = stranger.channel(SocketAddr::new(THERE, 1), &other, now()).unwrap();
-        assert!(!own.is_wanted());
+        assert!(!own.is_requested());
         // What it has sent may be a block and is read first, but not for ever.
         let waited = (0..1000).take_while(|_| !own.take_channels(false)).count();
         assert!((1..100).contains(&waited), "{waited} turns");

@@ -13,7 +13,7 @@ mod effects;
 #[cfg(test)]
 pub(crate) mod firmware;
 pub(crate) mod gate;
-mod given;
+mod issued_jobs;
 mod meter;
 mod names;
 mod origin;
@@ -32,7 +32,7 @@ pub use effects::Effects;
 pub(crate) use effects::{Tally, TurnBudget};
 pub use gate::ConnectionLimits;
 pub(crate) use gate::MinerPlace;
-pub(crate) use given::{IssuedJob, IssuedJobs};
+pub(crate) use issued_jobs::{IssuedJob, IssuedJobs};
 pub(crate) use meter::UsageMeter;
 pub(crate) use names::UsernameCache;
 pub use origin::Origin;

@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn cache_is_bounded_and_right() {
         #[expect(clippy::disallowed_methods, reason = "any origin will do")]
-        let origin = Origin::alone([0; 4], std::time::Instant::now());
+        let origin = Origin::standalone([0; 4], std::time::Instant::now());
         let presence = origin.enter(
             MinerProtocol::Sv1,
             "test/1",

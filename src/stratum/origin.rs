@@ -10,7 +10,7 @@ use super::{
 use crate::{
     books::{
         Counters, MinerProtocol, Roster,
-        oddities::ClientMistake,
+        client_mistakes::ClientMistake,
         roster::{Eviction, MinerInfo, RosterEntry},
     },
     validate::{SeenBudget, SeenShares},
@@ -54,8 +54,8 @@ impl Origin {
     pub(crate) fn may_mine_as(&self, name: &str, config: &Config, now: Instant) -> bool {
         let is_refused = config.broken_by(name).is_some_and(|rule| rule.refuses);
         if is_refused {
-            let oddity = ClientMistake::NoAddress { name: Username::heard(name), is_refused };
-            self.roster.oddities().note(self.peer, oddity, now);
+            let mistake = ClientMistake::NoAddress { name: Username::heard(name), is_refused };
+            self.roster.client_mistakes().note(self.peer, mistake, now);
         }
         !is_refused
     }
@@ -96,17 +96,17 @@ impl Origin {
     }
 
     /// The protocol that a Stratum V1 miner speaks here.
-    pub(crate) fn v1(&self) -> MinerProtocol {
+    pub(crate) fn sv1_protocol(&self) -> MinerProtocol {
         if self.is_secured { MinerProtocol::Sv1Tls } else { MinerProtocol::Sv1 }
     }
 
     /// For a session that no listener accepted.
-    pub fn alone(extranonce1: [u8; 4], now: Instant) -> Self {
-        Self::alone_within(ConnectionLimits::NONE, &Arc::default(), extranonce1, now)
+    pub fn standalone(extranonce1: [u8; 4], now: Instant) -> Self {
+        Self::standalone_within(ConnectionLimits::NONE, &Arc::default(), extranonce1, now)
     }
 
     /// The same with limited places.
-    pub fn alone_within(
+    pub fn standalone_within(
         limits: ConnectionLimits,
         counters: &Arc<Counters>,
         extranonce1: [u8; 4],

@@ -195,7 +195,7 @@ impl PlaceTable {
             let is_unproven = unproven.is_some_and(|all| all.contains_key(number));
             let least = if is_unproven { SILENT } else { GONE };
             let is_asked = is_unproven || whose == Whose::Anybodys;
-            if eviction.is_beside(own) || silence < least || !is_asked {
+            if eviction.shares_connection_with(own) || silence < least || !is_asked {
                 continue;
             }
             if silent.is_none_or(|(longest, _)| silence > longest) {
@@ -210,7 +210,7 @@ impl PlaceTable {
             return false;
         };
         if let Some(eviction) = from_there.all.get(&number) {
-            eviction.want();
+            eviction.request();
         }
         self.take_out(number, ip);
         self.leaving.insert(number);
@@ -231,7 +231,7 @@ impl PlaceTable {
     /// channel of the newcomer's connection, nor that connection itself: the newcomer may be one
     /// more channel of a proxy.
     fn make_room(&mut self, newcomer: PlaceNetwork, own: &Arc<Eviction>, now: Instant) -> bool {
-        let is_own = |it: &Unproven| it.eviction.is_beside(own);
+        let is_own = |it: &Unproven| it.eviction.shares_connection_with(own);
         if self.leaving.len() >= LEAVING_MAX {
             return false;
         }
@@ -250,7 +250,7 @@ impl PlaceTable {
             return false;
         }
         if let Some(sent) = self.take_out_of(number, network) {
-            sent.eviction.want();
+            sent.eviction.request();
             self.leaving.insert(number);
             self.note_proven(sent.ip);
             self.give_up(number, sent.ip);
@@ -313,14 +313,14 @@ mod walk;
 mod tests {
     use super::*;
 
-    struct Bench {
+    struct PlaceTableHarness {
         places: PlaceTable,
         limits: ConnectionLimits,
         now: Instant,
         all: Vec<(u64, IpAddr, Arc<Eviction>)>,
     }
 
-    impl Bench {
+    impl PlaceTableHarness {
         fn new(connections: usize, connections_per_ip: usize) -> Self {
             #[expect(clippy::disallowed_methods, reason = "any origin will do")]
             let now = Instant::now();
@@ -330,7 +330,7 @@ mod tests {
 
         fn enter(&mut self, ip: &str) -> Result<u64, Refused> {
             let (ip, eviction) = (ip.parse().unwrap(), Arc::<Eviction>::default());
-            eviction.come(self.now);
+            eviction.note_connected(self.now);
             let number = self.places.enter(ip, self.limits, &eviction, self.now)?;
             self.all.push((number, ip, eviction));
             Ok(number)
@@ -344,7 +344,7 @@ mod tests {
         /// Lets those that were sent away leave, and returns how many of `network` there were.
         fn clear(&mut self, network: &str) -> usize {
             let (sent, stay): (Vec<_>, Vec<_>) =
-                self.all.drain(..).partition(|(_, _, eviction)| eviction.is_wanted());
+                self.all.drain(..).partition(|(_, _, eviction)| eviction.is_requested());
             self.all = stay;
             sent.iter().for_each(|(number, ip, _)| self.places.leave(*number, *ip));
             sent.iter().filter(|(_, ip, _)| ip.to_string().starts_with(network)).count()
@@ -354,7 +354,7 @@ mod tests {
     /// Four addresses held all places for two hours.
     #[test]
     fn a_crowd_without_shares_makes_room_for_everybody_else() {
-        let mut bench = Bench::new(200, 100);
+        let mut bench = PlaceTableHarness::new(200, 100);
         for at in 0..200 {
             bench.enter(&format!("10.0.0.{}", at % 4)).unwrap();
         }
@@ -373,7 +373,7 @@ mod tests {
 
     #[test]
     fn a_miner_that_has_had_a_share_accepted_keeps_its_place() {
-        let mut bench = Bench::new(3, 3);
+        let mut bench = PlaceTableHarness::new(3, 3);
         for ip in ["10.0.0.1", "10.0.0.1", "2001:db8::1"] {
             let number = bench.enter(ip).unwrap();
             bench.prove(number);
@@ -385,7 +385,7 @@ mod tests {
 
     #[test]
     fn among_equals_the_oldest_goes_once_it_has_had_its_chance() {
-        let mut bench = Bench::new(3, 3);
+        let mut bench = PlaceTableHarness::new(3, 3);
         let first = bench.enter("10.0.0.1").unwrap();
         bench.now += Duration::from_secs(30);
         bench.enter("10.0.1.1").unwrap();
@@ -393,7 +393,7 @@ mod tests {
         assert_eq!(bench.enter("192.0.2.1"), Err(Refused::Full));
         bench.now += Duration::from_secs(30);
         bench.enter("192.0.2.1").unwrap();
-        let sent = bench.all.iter().find(|(_, _, eviction)| eviction.is_wanted()).unwrap();
+        let sent = bench.all.iter().find(|(_, _, eviction)| eviction.is_requested()).unwrap();
         assert_eq!(sent.0, first);
         assert_eq!(bench.enter("192.0.3.1"), Err(Refused::Full));
     }
@@ -401,7 +401,7 @@ mod tests {
     /// 4,000 miners behind a restarted router: their old connections are not known to be gone.
     #[test]
     fn silent_connections_give_way_to_reconnecting_ones_of_the_same_address() {
-        let mut bench = Bench::new(50_000, 5000);
+        let mut bench = PlaceTableHarness::new(50_000, 5000);
         for _ in 0..4000 {
             let number = bench.enter("203.0.113.7").unwrap();
             bench.prove(number);
@@ -415,7 +415,7 @@ mod tests {
             .iter()
             .take(900)
             .map(|(number, _, it)| {
-                it.hear(bench.now);
+                it.note_activity(bench.now);
                 *number
             })
             .collect();
@@ -424,7 +424,7 @@ mod tests {
         let sent: Vec<_> = bench
             .all
             .iter()
-            .filter(|(_, _, it)| it.is_wanted())
+            .filter(|(_, _, it)| it.is_requested())
             .map(|(number, ..)| *number)
             .collect();
         assert_eq!(sent.len(), 3000, "as many as there was no room for");
@@ -433,7 +433,7 @@ mod tests {
         bench.clear("");
         assert_eq!((bench.places.taken(), bench.places.leaving.len()), (5001, 0));
         // All that are here have just been heard, so there is no more room.
-        bench.all.iter().for_each(|(_, _, it)| it.hear(bench.now));
+        bench.all.iter().for_each(|(_, _, it)| it.note_activity(bench.now));
         while bench.enter("203.0.113.7").is_ok() {}
         bench.now += Duration::from_secs(20);
         assert_eq!(bench.enter("203.0.113.7"), Err(Refused::FullForIp));
@@ -441,7 +441,7 @@ mod tests {
 
     #[test]
     fn strangers_give_way_before_a_farms_own_live_miners() {
-        let mut bench = Bench::new(100, 100);
+        let mut bench = PlaceTableHarness::new(100, 100);
         for _ in 0..40 {
             let number = bench.enter("203.0.113.7").unwrap();
             bench.prove(number);
@@ -454,7 +454,7 @@ mod tests {
         }
         let sent = |from: &str| {
             let from: IpAddr = from.parse().unwrap();
-            bench.all.iter().filter(|(_, ip, it)| *ip == from && it.is_wanted()).count()
+            bench.all.iter().filter(|(_, ip, it)| *ip == from && it.is_requested()).count()
         };
         assert_eq!((sent("203.0.113.7"), sent("198.51.100.1")), (0, 20));
         // Those that may be gone do not go first either.
@@ -464,14 +464,14 @@ mod tests {
         }
         let sent = |from: &str| {
             let from: IpAddr = from.parse().unwrap();
-            bench.all.iter().filter(|(_, ip, it)| *ip == from && it.is_wanted()).count()
+            bench.all.iter().filter(|(_, ip, it)| *ip == from && it.is_requested()).count()
         };
         assert_eq!((sent("203.0.113.7"), sent("198.51.100.1")), (0, 40));
     }
 
     #[test]
     fn a_miner_is_not_taken_for_gone_after_half_a_minute() {
-        let mut bench = Bench::new(50, 40);
+        let mut bench = PlaceTableHarness::new(50, 40);
         for _ in 0..40 {
             let number = bench.enter("203.0.113.7").unwrap();
             bench.prove(number);
@@ -484,7 +484,7 @@ mod tests {
 
     #[test]
     fn an_address_and_its_network_have_only_so_many_without_a_share() {
-        let mut bench = Bench::new(1000, 1000);
+        let mut bench = PlaceTableHarness::new(1000, 1000);
         bench.limits.unproven = 10;
         let mut first = None;
         for _ in 0..10 {
@@ -507,17 +507,17 @@ mod tests {
     /// A farm whose miners have sent no share yet, behind a restarted router.
     #[test]
     fn connections_gone_without_a_share_give_way_to_those_that_reconnect() {
-        let mut bench = Bench::new(1000, 1000);
+        let mut bench = PlaceTableHarness::new(1000, 1000);
         bench.limits.unproven = 10;
         let number = bench.enter("203.0.113.7").unwrap();
         bench.prove(number);
         while bench.enter("203.0.113.7").is_ok() {}
         bench.now += SILENT;
         let heard = Arc::clone(&bench.all[1].2);
-        heard.hear(bench.now);
+        heard.note_activity(bench.now);
         let came = (0..20).filter(|_| bench.enter("203.0.113.7").is_ok()).count();
         assert_eq!(came, 9);
-        assert!(!heard.is_wanted() && !bench.all[0].2.is_wanted());
+        assert!(!heard.is_requested() && !bench.all[0].2.is_requested());
         assert_eq!(bench.clear("203.0.113.7"), 9);
         assert_eq!((bench.places.taken(), bench.places.unproven()), (11, 10));
     }
@@ -535,7 +535,7 @@ mod tests {
 
     #[test]
     fn nothing_is_left_behind() {
-        let mut bench = Bench::new(9, 9);
+        let mut bench = PlaceTableHarness::new(9, 9);
         for at in 0..9 {
             let number = bench.enter(&format!("10.0.{}.1", at % 3)).unwrap();
             if at % 2 == 0 {

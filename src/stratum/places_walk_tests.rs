@@ -74,7 +74,7 @@ impl Walk {
 
     fn enter(&mut self) {
         let (ip, eviction) = (self.address(), Arc::<Eviction>::default());
-        eviction.come(self.now);
+        eviction.note_connected(self.now);
         let entered = self.places.enter(ip, self.limits, &eviction, self.now);
         let (sent, is_in) = (self.see_sent_away(ip), entered.is_ok());
         assert!(sent <= usize::from(is_in), "{sent} gave way to {entered:?}");
@@ -93,7 +93,7 @@ impl Walk {
         let now = self.now;
         let mut sent = 0;
         for guest in &mut self.guests {
-            if guest.eviction.is_wanted() && !guest.was_wanted {
+            if guest.eviction.is_requested() && !guest.was_wanted {
                 guest.was_wanted = true;
                 sent += 1;
                 let silence = guest.eviction.silence(now);
@@ -142,12 +142,12 @@ impl Walk {
         // One that is sent away may still have a share in flight.
         self.places.prove(guest.number, guest.ip);
         guest.is_proven |= !guest.was_wanted;
-        guest.eviction.hear(self.now);
+        guest.eviction.note_activity(self.now);
     }
 
     fn hear(&mut self) {
         if let Some(at) = self.any() {
-            self.guests[at].eviction.hear(self.now);
+            self.guests[at].eviction.note_activity(self.now);
         }
     }
 

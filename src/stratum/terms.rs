@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::Config;
 use crate::{
-    books::oddities::ClientMistake,
+    books::client_mistakes::ClientMistake,
     work::{
         Difficulty, Work,
         vardiff::{Vardiff, VardiffConfig},

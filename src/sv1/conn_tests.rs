@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// A connection over a pipe, and everything around it.
-struct Bench {
+struct Sv1ConnectionHarness {
     feed: WorkFeed,
     work: watch::Sender<Arc<Work>>,
     stop: Option<watch::Sender<()>>,
@@ -48,7 +48,7 @@ fn submits(range: std::ops::Range<u32>) -> String {
         .collect()
 }
 
-impl Bench {
+impl Sv1ConnectionHarness {
     fn new(nbits: u32, payout: &Arc<Payout>, pipe: usize) -> Self {
         let feed = WorkFeed::new(nbits, payout);
         let (work, work_out) = watch::channel(Arc::new(feed.work.clone()));
@@ -74,7 +74,7 @@ impl Bench {
             Arc::default(),
             stop_out,
             |config, work, now| {
-                Sv1Session::new(config, Origin::alone([1, 2, 3, 4], now), work, now)
+                Sv1Session::new(config, Origin::standalone([1, 2, 3, 4], now), work, now)
             },
         );
         let served = tokio::spawn(conn.serve());
@@ -132,7 +132,7 @@ impl Bench {
 
 #[tokio::test]
 async fn pipelined_shares_reach_the_relay_in_batches() {
-    let mut bench = Bench::new(HARD, &pooled(0), 65_536);
+    let mut bench = Sv1ConnectionHarness::new(HARD, &pooled(0), 65_536);
     bench.subscribe().await;
     bench.say(&submits(0..64)).await;
     let mut accepted = 0;
@@ -156,7 +156,7 @@ async fn pipelined_shares_reach_the_relay_in_batches() {
 
 #[tokio::test]
 async fn a_full_relay_is_counted_and_nobody_waits() {
-    let mut bench = Bench::new(HARD, &pooled(0), 65_536);
+    let mut bench = Sv1ConnectionHarness::new(HARD, &pooled(0), 65_536);
     bench.subscribe().await;
     for round in 0..8 {
         let range = round * 32..round * 32 + 32;
@@ -176,7 +176,7 @@ async fn a_full_relay_is_counted_and_nobody_waits() {
 
 #[tokio::test]
 async fn solo_shares_are_not_relayed() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv1ConnectionHarness::solo();
     bench.subscribe().await;
     bench.say(&submits(0..64)).await;
     for _ in 0..64 {
@@ -188,7 +188,7 @@ async fn solo_shares_are_not_relayed() {
 
 #[tokio::test]
 async fn lines_may_come_in_pieces() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv1ConnectionHarness::solo();
     for byte in SUBSCRIBE.bytes() {
         bench.miner.write_all(&[byte]).await.unwrap();
         tokio::task::yield_now().await;
@@ -200,7 +200,7 @@ async fn lines_may_come_in_pieces() {
 
 #[tokio::test]
 async fn last_reply_is_sent_before_closing() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv1ConnectionHarness::solo();
     bench.say("{\"id\":1,\"method\":\"mining.ping\"}\ngarbage\n").await;
     let (rest, ended) = bench.end().await;
     assert!(rest.contains("pong"));
@@ -210,7 +210,7 @@ async fn last_reply_is_sent_before_closing() {
 /// One connection held its thread for 127 reads; 64 such connections held up a new tip for seconds.
 #[tokio::test]
 async fn a_flood_of_lines_lets_others_go_first() {
-    let mut bench = Bench::new(HARD, &solo(), 1 << 20);
+    let mut bench = Sv1ConnectionHarness::new(HARD, &solo(), 1 << 20);
     let lines = vec![b'\n'; 1 << 19];
     bench.miner.write_all(&lines).await.unwrap();
     bench.miner.write_all(b"{\"id\":1,\"method\":\"mining.ping\"}\n").await.unwrap();
@@ -231,7 +231,7 @@ async fn a_flood_of_lines_lets_others_go_first() {
 #[tokio::test]
 async fn lines_are_limited() {
     for text in ["x".repeat(LINE_LEN_MAX + 1), format!("{}\n", "x".repeat(LINE_LEN_MAX + 1))] {
-        let mut bench = Bench::solo();
+        let mut bench = Sv1ConnectionHarness::solo();
         bench.say(&text).await;
         assert!(matches!(bench.end().await.1, Err(ConnError::Close(Closing::Violation(_)))));
     }
@@ -239,7 +239,7 @@ async fn lines_are_limited() {
 
 #[tokio::test]
 async fn new_work_reaches_a_silent_miner() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv1ConnectionHarness::solo();
     bench.subscribe().await;
     for tip in 2..6 {
         bench.publish(tip);
@@ -251,7 +251,7 @@ async fn new_work_reaches_a_silent_miner() {
 
 #[tokio::test]
 async fn closed_admission_ends_the_connection() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv1ConnectionHarness::solo();
     bench.subscribe().await;
     bench.feed.work.admission = Admission::Closed("no node".into());
     bench.work.send_replace(Arc::new(bench.feed.work.clone()));
@@ -261,7 +261,7 @@ async fn closed_admission_ends_the_connection() {
 
 #[tokio::test]
 async fn a_block_in_the_last_read_still_goes_out() {
-    let mut bench = Bench::new(EASY, &solo(), 65_536);
+    let mut bench = Sv1ConnectionHarness::new(EASY, &solo(), 65_536);
     bench.subscribe().await;
     // Both at once, before the connection's task can run.
     bench.say(&submits(0..32)).await;
@@ -275,7 +275,7 @@ async fn a_block_in_the_last_read_still_goes_out() {
 
 #[tokio::test]
 async fn a_block_goes_out_before_the_reply() {
-    let mut bench = Bench::new(EASY, &solo(), 65_536);
+    let mut bench = Sv1ConnectionHarness::new(EASY, &solo(), 65_536);
     bench.subscribe().await;
     for nonce in 0..32 {
         bench.say(&submits(nonce..nonce + 1)).await;
@@ -288,7 +288,7 @@ async fn a_block_goes_out_before_the_reply() {
 
 #[tokio::test(start_paused = true)]
 async fn a_miner_that_does_not_read_is_closed_and_its_shares_count() {
-    let mut bench = Bench::new(HARD, &pooled(0), 4096);
+    let mut bench = Sv1ConnectionHarness::new(HARD, &pooled(0), 4096);
     bench.say(SUBSCRIBE).await;
     // Replies to these do not fit into the pipe, so not all of them are read.
     let flood = submits(0..500);
@@ -300,7 +300,7 @@ async fn a_miner_that_does_not_read_is_closed_and_its_shares_count() {
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_reader_gets_everything_and_the_latest_work() {
-    let mut bench = Bench::new(HARD, &solo(), 600);
+    let mut bench = Sv1ConnectionHarness::new(HARD, &solo(), 600);
     bench.say(SUBSCRIBE).await;
     bench.publish(2);
     tokio::time::sleep(Duration::from_secs(5)).await;
@@ -314,7 +314,7 @@ async fn a_slow_reader_gets_everything_and_the_latest_work() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_does_not_subscribe_is_disconnected() {
-    let bench = Bench::solo();
+    let bench = Sv1ConnectionHarness::solo();
     let start = now();
     let ended = bench.end().await.1;
     assert!(matches!(ended, Err(ConnError::Close(Closing::LoginTimeout(_)))));
@@ -323,7 +323,7 @@ async fn a_client_that_does_not_subscribe_is_disconnected() {
 
 #[tokio::test(start_paused = true)]
 async fn paced_work_arrives_in_time() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv1ConnectionHarness::solo();
     bench.subscribe().await;
     let (start, interval) = (now(), Duration::from_secs(40));
     let payout = Arc::clone(&bench.feed.work.latest().payout);
@@ -337,7 +337,7 @@ async fn paced_work_arrives_in_time() {
 
 #[tokio::test]
 async fn a_connection_is_small() {
-    let bench = Bench::solo();
+    let bench = Sv1ConnectionHarness::solo();
     let (_stop, stop) = watch::channel(());
     let (_miner, socket) = tokio::io::duplex(1);
     let conn = MinerConnection::new(
@@ -345,7 +345,7 @@ async fn a_connection_is_small() {
         socket,
         Arc::default(),
         stop,
-        |config, work, now| Sv1Session::new(config, Origin::alone([0; 4], now), work, now),
+        |config, work, now| Sv1Session::new(config, Origin::standalone([0; 4], now), work, now),
     );
     let size = size_of_val(&conn.serve());
     assert!(size <= 2048, "{size}");
@@ -353,7 +353,7 @@ async fn a_connection_is_small() {
 
 #[tokio::test]
 async fn the_end_of_work_ends_the_connection() {
-    let bench = Bench::solo();
+    let bench = Sv1ConnectionHarness::solo();
     drop(bench.work);
     bench.served.await.unwrap().unwrap();
     let mut rest = Vec::new();

@@ -163,7 +163,7 @@ impl Program {
         }
     }
 
-    fn ask(&mut self, bench: &mut Bench, line: &str) {
+    fn ask(&mut self, bench: &mut Sv1SessionHarness, line: &str) {
         let said = bench.say(line);
         self.comes(&said);
     }
@@ -223,7 +223,7 @@ impl Program {
         }
     }
 
-    fn log_in(&mut self, bench: &mut Bench) {
+    fn log_in(&mut self, bench: &mut Sv1SessionHarness) {
         let kind = self.kind;
         let agent = kind.agent();
         if kind == Kind::Bfgminer {
@@ -332,7 +332,7 @@ impl Program {
     }
 
     /// A share of the work at hand, submitted.
-    fn share(&mut self, bench: &mut Bench) -> String {
+    fn share(&mut self, bench: &mut Sv1SessionHarness) -> String {
         let Job { notify, mut coinbase, gap, difficulty } = self.work.clone().unwrap();
         let extranonce2 = self.extranonce2.to_le_bytes();
         self.extranonce2 += 1;
@@ -384,12 +384,12 @@ fn notify_height(coinbase: &[u8]) -> u32 {
     script[1..=usize::from(script[0])].iter().rev().fold(0, |sum, byte| sum << 8 | u32::from(*byte))
 }
 
-fn bench_of(kind: Kind, bytes: usize, splits: usize, most: f64) -> Bench {
+fn bench_of(kind: Kind, bytes: usize, splits: usize, most: f64) -> Sv1SessionHarness {
     let mut config = config();
     config.difficulty_max = Difficulty::new(most);
     let own = stratum::ClassRule::within(&format!("^{}", kind.agent()), bytes, None);
     config.classes = stratum::Classes::new(true, vec![own]);
-    let mut bench = Bench::new(config, WorkFeed::new(HARD, &pooled(1, splits)));
+    let mut bench = Sv1SessionHarness::new(config, WorkFeed::new(HARD, &pooled(1, splits)));
     bench.feed.publish(BuildJob::Classes, &template(1), &pooled(1, splits), Announce::Now);
     bench
 }
@@ -469,7 +469,7 @@ fn the_same_job_on_a_new_connection_is_mined_in_its_own_space() {
         program.log_in(&mut bench);
         let (id, space) = (program.job.clone().unwrap().notify.id, program.extranonce1.clone());
         for round in 2..5 {
-            let origin = Origin::alone([0xab, 0xcd, 0, round], bench.now);
+            let origin = Origin::standalone([0xab, 0xcd, 0, round], bench.now);
             let config = Arc::clone(&bench.session.config);
             bench.session = Sv1Session::new(config, origin, &bench.feed.work, bench.now);
             program.log_in(&mut bench);

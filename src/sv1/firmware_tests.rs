@@ -10,15 +10,15 @@ use crate::stratum::firmware::{
 };
 
 /// Connects as `agent`, and returns the session with the answer.
-fn arrives(agent: &str, config: Config, splits: usize) -> (Bench, String) {
+fn arrives(agent: &str, config: Config, splits: usize) -> (Sv1SessionHarness, String) {
     let payout = pooled(1, splits);
-    let mut bench = Bench::new(config, WorkFeed::new(HARD, &payout));
+    let mut bench = Sv1SessionHarness::new(config, WorkFeed::new(HARD, &payout));
     bench.feed.publish(BuildJob::Classes, &template(1), &payout, Announce::Now);
     let said = bench.say(&SUBSCRIBE.replace("test/1", agent));
     (bench, said)
 }
 
-fn publish(bench: &mut Bench, tip: u8, splits: usize, what: BuildJob) -> String {
+fn publish(bench: &mut Sv1SessionHarness, tip: u8, splits: usize, what: BuildJob) -> String {
     bench.feed.publish(what, &template(tip), &pooled(tip, splits), Announce::Now);
     bench.on_work()
 }
@@ -160,7 +160,7 @@ fn every_class_but_the_default_can_be_read() {
 fn difficulties_of_one_and_more_are_whole_numbers() {
     let mut config = config();
     config.difficulty_min = Difficulty::new(0.001).unwrap();
-    let mut bench = Bench::new(config, WorkFeed::new(FAR, &solo()));
+    let mut bench = Sv1SessionHarness::new(config, WorkFeed::new(FAR, &solo()));
     bench.say(SUBSCRIBE);
     for (wanted, given) in [(1746.23, 1746.0), (1.5, 1.0), (0.75, 0.75), (7.999, 7.0)] {
         let said = bench.say(&format!(
@@ -176,7 +176,7 @@ fn difficulties_of_one_and_more_are_whole_numbers() {
 /// BFGMiner keeps asking if it is told that there is no such method.
 #[test]
 fn a_bfgminer_that_asks_for_transactions_gets_none() {
-    let said = Bench::subscribed()
+    let said = Sv1SessionHarness::subscribed()
         .say(r#"{"id":"txlist1f","method":"mining.get_transactions","params":["1f"]}"#);
     assert_eq!(said, "{\"id\":\"txlist1f\",\"result\":[],\"error\":null}\n");
 }

@@ -9,7 +9,7 @@ fn suggest(difficulty: f64) -> String {
 /// NerdMiner and others repeat theirs to keep the connection alive.
 #[test]
 fn a_suggestion_that_is_repeated_changes_nothing() {
-    let mut bench = Bench::subscribed();
+    let mut bench = Sv1SessionHarness::subscribed();
     assert_eq!(told(&bench.say(&suggest(1e-8))), Some(1e-8));
     for _ in 0..12 {
         bench.later(5);
@@ -51,7 +51,7 @@ fn version_rolling_is_granted_only_with_enough_bits() {
         ),
         ("", Some("1fffe000")),
     ] {
-        let mut bench = Bench::solo();
+        let mut bench = Sv1SessionHarness::solo();
         let line = format!(
             r#"{{"id":2,"method":"mining.configure","params":[["version-rolling"],{{{values}}}]}}"#
         );
@@ -66,7 +66,7 @@ fn version_rolling_is_granted_only_with_enough_bits() {
     }
 }
 
-impl Bench {
+impl Sv1SessionHarness {
     fn say_bytes(&mut self, bytes: &[u8]) -> Result<String, Closing> {
         self.out.clear();
         let Self { session, feed, now, out, effects } = self;
@@ -79,7 +79,7 @@ impl Bench {
 /// `strlen() + 1` bytes are sent, or a name is typed on a machine that knows no UTF-8.
 #[test]
 fn nuls_around_a_line_and_latin_1_within_it_are_tolerated() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv1SessionHarness::solo();
     let subscribed = bench.say_bytes(&[SUBSCRIBE.as_bytes(), b"\0\r\n\0"].concat()).unwrap();
     let plain = notify(&subscribed);
     let authorize =
@@ -104,7 +104,7 @@ fn nuls_around_a_line_and_latin_1_within_it_are_tolerated() {
 
 #[test]
 fn a_null_in_a_submit_moves_no_other_field() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv1SessionHarness::solo();
     let plain = notify(&bench.say(SUBSCRIBE));
     let line = |extranonce2| {
         submit_line(&plain, extranonce2, plain.mine(extranonce2, Difficulty::new(1e-9).unwrap()))
@@ -121,7 +121,7 @@ fn a_null_in_a_submit_moves_no_other_field() {
 
 #[test]
 fn an_extranonce2_is_called_too_long_only_when_it_is() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv1SessionHarness::solo();
     let plain = notify(&bench.say(SUBSCRIBE));
     let good = submit_line(&plain, 0, 0);
     for (extranonce2, answer) in [
@@ -140,7 +140,7 @@ fn an_extranonce2_is_called_too_long_only_when_it_is() {
 #[test]
 fn no_miner_is_asked_for_more_than_a_block_takes() {
     let with = |nbits, payout: &Arc<crate::work::Payout>| {
-        Bench::new(Config::with_address("bc1qnobody"), WorkFeed::new(nbits, payout))
+        Sv1SessionHarness::new(Config::with_address("bc1qnobody"), WorkFeed::new(nbits, payout))
     };
     let mut bench = with(HARD, &solo());
     assert_eq!(told(&bench.say(SUBSCRIBE)), Some(1.0));
@@ -162,7 +162,7 @@ fn no_miner_is_asked_for_more_than_a_block_takes() {
 fn a_job_is_repeated_before_firmware_hangs_up() {
     let mut slow = config();
     slow.refresh = Duration::from_secs(900);
-    let mut bench = Bench::new(slow, WorkFeed::new(HARD, &solo()));
+    let mut bench = Sv1SessionHarness::new(slow, WorkFeed::new(HARD, &solo()));
     let first = notify(&bench.say(SUBSCRIBE));
     let begun = bench.now;
     let mut heard = bench.now;
@@ -190,8 +190,8 @@ fn login(password: &str) -> String {
 }
 
 /// Solo, on a chain where blocks are hard to find.
-fn roomy(config: Config) -> Bench {
-    Bench::new(config, WorkFeed::new(FAR, &solo()))
+fn roomy(config: Config) -> Sv1SessionHarness {
+    Sv1SessionHarness::new(config, WorkFeed::new(FAR, &solo()))
 }
 
 #[test]
@@ -259,17 +259,18 @@ fn a_request_below_the_floor_is_reported_to_the_operator() {
     let mut bench = roomy(Config::with_address("bc1qnobody"));
     bench.say(SUBSCRIBE);
     bench.say(&suggest(20_000.0));
-    let recent = |bench: &Bench| bench.session.origin.roster.oddities().recent(bench.now);
+    let recent =
+        |bench: &Sv1SessionHarness| bench.session.origin.roster.client_mistakes().recent(bench.now);
     assert_eq!(recent(&bench), []);
     bench.say(&suggest(1000.0));
     let odd = recent(&bench).remove(0);
-    assert_eq!(odd.oddity.code(), "difficulty-wish");
-    let text = format!("{}: {}", odd.oddity, odd.oddity.advice());
+    assert_eq!(odd.mistake.code(), "difficulty-wish");
+    let text = format!("{}: {}", odd.mistake, odd.mistake.advice());
     assert!(text.contains("1000") && text.contains("16384") && text.contains("[[stratum.port]]"));
-    let mut bench = Bench::new(config(), WorkFeed::new(FAR, &pooled(64)));
+    let mut bench = Sv1SessionHarness::new(config(), WorkFeed::new(FAR, &pooled(64)));
     bench.say(SUBSCRIBE);
     bench.say(&login("d=2"));
-    assert!(recent(&bench).remove(0).oddity.advice().contains("the pool takes no less"));
+    assert!(recent(&bench).remove(0).mistake.advice().contains("the pool takes no less"));
 }
 
 /// `fd=1` on a rented farm, or a missing zero in the settings.
@@ -281,12 +282,12 @@ fn a_flood_at_a_fixed_difficulty_is_ended_and_reported() {
         if is_set {
             config.worker_difficulty.insert("bc1qme.rig".into(), fixed);
         }
-        let mut bench = Bench::new(config, WorkFeed::new(FAR, &solo()));
+        let mut bench = Sv1SessionHarness::new(config, WorkFeed::new(FAR, &solo()));
         let job = notify(&bench.say(SUBSCRIBE));
         let password = if is_set { "x" } else { "fd=1e-9" };
         bench.say(&login(password));
         let mut extranonce2 = 0;
-        let mut sends = |bench: &mut Bench, shares: u32, each_ms| {
+        let mut sends = |bench: &mut Sv1SessionHarness, shares: u32, each_ms| {
             for _ in 0..shares {
                 bench.now += Duration::from_millis(each_ms);
                 extranonce2 += 1;
@@ -306,10 +307,10 @@ fn a_flood_at_a_fixed_difficulty_is_ended_and_reported() {
         assert!((told(&said).unwrap() / 4e-8 - 1.0).abs() < 1e-9, "one a second: {said}");
         assert!(notify(&said).id.starts_with('Q'), "{said}");
         assert_eq!(sends(&mut bench, 700, 25), "", "what was in flight counts, and no more");
-        let odd = bench.session.origin.roster.oddities().recent(bench.now).remove(0);
-        assert_eq!(odd.oddity.code(), "difficulty-flood");
-        assert!(odd.oddity.to_string().contains("sends 40 shares a second"), "{}", odd.oddity);
-        assert!(odd.oddity.advice().contains(advice), "{}", odd.oddity.advice());
+        let odd = bench.session.origin.roster.client_mistakes().recent(bench.now).remove(0);
+        assert_eq!(odd.mistake.code(), "difficulty-flood");
+        assert!(odd.mistake.to_string().contains("sends 40 shares a second"), "{}", odd.mistake);
+        assert!(odd.mistake.advice().contains(advice), "{}", odd.mistake.advice());
         // As long as the request is the same; a different one gets its own chance.
         bench.say(&login(password));
         assert!(bench.session.difficulty() > fixed);
@@ -335,7 +336,7 @@ fn no_more_bits_are_granted_than_the_pool_accepts() {
     {
         let mut config = config();
         config.pooled_version_mask = pools;
-        let mut bench = Bench::new(config, WorkFeed::new(HARD, &pooled(0)));
+        let mut bench = Sv1SessionHarness::new(config, WorkFeed::new(HARD, &pooled(0)));
         let said = bench.say(
             r#"{"id":2,"method":"mining.configure","params":[["version-rolling"],{"version-rolling.mask":"ffffffff"}]}"#,
         );

@@ -21,7 +21,7 @@ fn answer(said: &str) -> Answer<'_> {
     serde_json::from_str(said.lines().next().unwrap()).expect(said)
 }
 
-impl Bench {
+impl Sv1SessionHarness {
     /// Whose difficulty never changes.
     fn steady() -> Self {
         let mut config = config();
@@ -73,7 +73,7 @@ fn suggest(difficulty: f64) -> String {
 /// turns a miner's one hardware error into an outage.
 #[test]
 fn refused_shares_never_end_a_session() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv1SessionHarness::solo();
     let first = notify(&bench.say(SUBSCRIBE));
     let good = submit_line(&first, 0, first.mine(0, bench.session.difficulty()));
     let high = (0..)
@@ -108,7 +108,7 @@ fn refused_shares_never_end_a_session() {
 /// bitaxeorg/ESP-Miner#916: it waits for ever when an answer has no `error`.
 #[test]
 fn every_answer_has_an_id_a_result_and_an_error_that_firmware_can_read() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv1SessionHarness::solo();
     for (line, is_granted) in [
         (SUBSCRIBE, true),
         (r#"{"id":1,"method":"mining.authorize","params":["a","x"]}"#, true),
@@ -144,7 +144,7 @@ fn every_answer_has_an_id_a_result_and_an_error_that_firmware_can_read() {
 /// is mined at a guessed one.
 #[test]
 fn a_difficulty_is_only_told_together_with_its_job() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv1SessionHarness::solo();
     let mut told = 0;
     let mut hear = |said: &str| {
         let lines: Vec<&str> = said.lines().collect();
@@ -169,7 +169,7 @@ fn a_difficulty_is_only_told_together_with_its_job() {
 /// notify, clean or not, sends everything twice if a job is repeated for a new difficulty.
 #[test]
 fn firmware_that_starts_over_with_each_job_never_repeats_itself() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv1SessionHarness::solo();
     let mut headers = std::collections::HashSet::new();
     assert!(headers.insert(notify(&bench.say(SUBSCRIBE)).header(0, 0)));
     let mut again = 0;
@@ -189,7 +189,7 @@ fn firmware_that_starts_over_with_each_job_never_repeats_itself() {
 /// job, however often that has changed since.
 #[test]
 fn shares_in_flight_over_many_changes_count_at_their_own_difficulty() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv1SessionHarness::solo();
     let mut given = vec![(notify(&bench.say(SUBSCRIBE)), bench.session.difficulty())];
     for (at, wanted) in [4e-9, 1e-9, 9e-9, 2e-9].into_iter().enumerate() {
         bench.say(&suggest(wanted));
@@ -208,9 +208,9 @@ fn shares_in_flight_over_many_changes_count_at_their_own_difficulty() {
 fn a_session_that_is_asked_for_again_is_a_new_one_and_says_so() {
     for resume in ["\"deadbeefcafebabe0400000000000000\"", "\"abcd0001\"", "null", "7", "{}"] {
         let line = SUBSCRIBE.replace("\"test/1\",null", &format!("\"cgminer/4.12.1\",{resume}"));
-        let mut bench = Bench::solo();
+        let mut bench = Sv1SessionHarness::solo();
         let said = bench.say(&line);
-        assert_eq!(said, Bench::solo().say(SUBSCRIBE), "{resume}");
+        assert_eq!(said, Sv1SessionHarness::solo().say(SUBSCRIBE), "{resume}");
         assert_eq!(bench.session.user_agent(), "cgminer/4.12.1");
         let job = notify(&said);
         assert_eq!(bench.share(&job, 1), TRUE_9);
@@ -218,14 +218,18 @@ fn a_session_that_is_asked_for_again_is_a_new_one_and_says_so() {
     // If that does not help, it asks without parameters.
     for params in ["[]", "null", "{}", "\"cgminer\""] {
         let line = format!(r#"{{"id":1,"method":"mining.subscribe","params":{params}}}"#);
-        assert_eq!(Bench::solo().say(&line), Bench::solo().say(SUBSCRIBE), "{params}");
+        assert_eq!(
+            Sv1SessionHarness::solo().say(&line),
+            Sv1SessionHarness::solo().say(SUBSCRIBE),
+            "{params}"
+        );
     }
 }
 
 /// benjamin-wilson/public-pool#152: NerdMiner sends its difficulty every 30 s, without an id.
 #[test]
 fn a_suggestion_without_an_id_is_honoured() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv1SessionHarness::solo();
     bench.say(SUBSCRIBE);
     let line = r#"{"method":"mining.suggest_difficulty","params":[0.00000005]}"#;
     assert_eq!(told(&bench.say(line)), Some(5e-8));
@@ -236,7 +240,7 @@ fn a_suggestion_without_an_id_is_honoured() {
 #[test]
 fn a_suggestion_may_stand_without_its_list() {
     for wanted in ["0.00000005", "\"0.00000005\"", "[0.00000005]", "[\"0.00000005\",\"x\"]"] {
-        let mut bench = Bench::subscribed();
+        let mut bench = Sv1SessionHarness::subscribed();
         let line = format!(r#"{{"id":4,"method":"mining.suggest_difficulty","params":{wanted}}}"#);
         let said = bench.say(&line);
         assert!(said.starts_with("{\"id\":4,\"result\":true"), "{wanted}: {said}");
@@ -245,7 +249,10 @@ fn a_suggestion_may_stand_without_its_list() {
     for nonsense in ["{}", "null", "[]", "[[1]]", "\"much\"", "-1", "0", "[null]"] {
         let line =
             format!(r#"{{"id":4,"method":"mining.suggest_difficulty","params":{nonsense}}}"#);
-        assert!(Bench::subscribed().say(&line).contains("Invalid parameters"), "{nonsense}");
+        assert!(
+            Sv1SessionHarness::subscribed().say(&line).contains("Invalid parameters"),
+            "{nonsense}"
+        );
     }
 }
 
@@ -266,12 +273,12 @@ fn what_bfgminer_sends_before_its_subscribe_gets_no_line_before_its_answer() {
         )
     };
     for before in [target(1e-7), capabilities(""), capabilities(",\"suggested_target\":\"00ff\"")] {
-        let mut bench = Bench::solo();
+        let mut bench = Sv1SessionHarness::solo();
         assert_eq!(bench.say(&before), "", "{before}");
         let said = bench.say(SUBSCRIBE);
         assert!(said.starts_with("{\"id\":1,\"result\":[[["), "{said}");
     }
-    let mut bench = Bench::solo();
+    let mut bench = Sv1SessionHarness::solo();
     bench.say(&target(1e-7));
     let difficulty = told(&bench.say(SUBSCRIBE)).unwrap();
     assert!((difficulty / 1e-7 - 1.0).abs() < 1e-9, "{difficulty}");
@@ -292,7 +299,7 @@ fn what_bfgminer_sends_before_its_subscribe_gets_no_line_before_its_answer() {
 /// exist.
 #[test]
 fn methods_that_nobody_knows_are_refused_and_mining_goes_on() {
-    let mut bench = Bench::steady();
+    let mut bench = Sv1SessionHarness::steady();
     let job = notify(&bench.say(SUBSCRIBE));
     for (at, method) in [
         "mining.multi_version",
@@ -322,7 +329,7 @@ fn methods_that_nobody_knows_are_refused_and_mining_goes_on() {
 /// stay connected), oliverw/miningcore#164: a proxy logs all its workers in on one connection.
 #[test]
 fn many_names_may_log_in_on_one_connection_again_and_again() {
-    let mut bench = Bench::steady();
+    let mut bench = Sv1SessionHarness::steady();
     let job = notify(&bench.say(SUBSCRIBE));
     let names =
         ["bc1q.a", "bc1q.b", ".A01", "bc1q.a/b c", "bc1q_a", "J\u{fc}rgen.\u{26cf}", "bc1q.a.b"];
@@ -343,10 +350,10 @@ fn many_names_may_log_in_on_one_connection_again_and_again() {
 /// and without one.
 #[test]
 fn work_waits_for_no_login() {
-    let mut never = Bench::solo();
+    let mut never = Sv1SessionHarness::solo();
     let job = notify(&never.say(SUBSCRIBE));
     assert_eq!(never.share(&job, 0), TRUE_9);
-    let mut first = Bench::solo();
+    let mut first = Sv1SessionHarness::solo();
     let login = r#"{"id":2,"method":"mining.authorize","params":["u","x"]}"#;
     assert_eq!(first.say(login), "{\"id\":2,\"result\":true,\"error\":null}\n");
     let job = notify(&first.say(SUBSCRIBE));
@@ -358,7 +365,7 @@ fn work_waits_for_no_login() {
 /// at all (`VersionTemplate::new` in job_source/version.rs).
 #[test]
 fn bits_that_a_node_signals_with_are_kept_apart_from_those_that_roll() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv1SessionHarness::solo();
     bench.say(SUBSCRIBE);
     let mut signalling = template(2, HARD, 5);
     Arc::get_mut(&mut signalling).unwrap().version = 0x3080_2001;
@@ -383,7 +390,7 @@ fn bits_that_a_node_signals_with_are_kept_apart_from_those_that_roll() {
 /// by hours; a node accepts two.
 #[test]
 fn the_time_may_be_rolled_as_far_as_a_node_accepts() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv1SessionHarness::solo();
     let job = notify(&bench.say(SUBSCRIBE));
     for (extranonce2, (ntime, said)) in [
         (CURTIME + 7200, "true"),
@@ -407,7 +414,7 @@ fn the_time_may_be_rolled_as_far_as_a_node_accepts() {
 /// its protocol_coordinator.c).
 #[test]
 fn a_bitaxe_on_its_backup_learns_at_once_that_there_is_work() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv1SessionHarness::solo();
     let said = bench.say(r#"{"id": 1, "method": "mining.subscribe", "params": ["BM1370"]}"#);
     assert!(said[..said.len().min(1023)].contains("mining.notify"), "{said}");
     assert!(said.lines().next().unwrap().contains("mining.notify"), "in whatever packet is first");
@@ -417,7 +424,7 @@ fn a_bitaxe_on_its_backup_learns_at_once_that_there_is_work() {
 /// `client.reconnect`, or drops its backup pools because of it.
 #[test]
 fn nothing_is_sent_at_the_end() {
-    let mut bench = Bench::subscribed();
+    let mut bench = Sv1SessionHarness::subscribed();
     bench.out.clear();
     stratum::Protocol::on_stop(&mut bench.session, &mut bench.out);
     assert_eq!(bench.heard(), "");
@@ -428,7 +435,7 @@ fn nothing_is_sent_at_the_end() {
 /// utils.cpp).
 #[test]
 fn zeros_may_be_missing_or_spaces() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv1SessionHarness::solo();
     let job = notify(&bench.say(SUBSCRIBE));
     let nonce = job.mine(0xb, bench.session.difficulty());
     assert!(nonce < 0x1000_0000);
@@ -449,7 +456,7 @@ fn zeros_may_be_missing_or_spaces() {
 /// Some firmware sends hex digits in capitals.
 #[test]
 fn capital_digits_are_digits() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv1SessionHarness::solo();
     let job = notify(&bench.say(SUBSCRIBE));
     let extranonce2 = 0xabcd_ef01_2345_6789;
     let nonce = (0..)

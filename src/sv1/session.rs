@@ -213,8 +213,13 @@ impl Sv1Session {
         self.user_agent = subscribe::user_agent(request);
         (self.class, self.terms.class_floor) = self.config.class_of(&self.user_agent);
         let agent = &self.user_agent;
-        self.account =
-            Some(MinerAccount::open(&self.origin, self.origin.v1(), agent, self.class, now));
+        self.account = Some(MinerAccount::open(
+            &self.origin,
+            self.origin.sv1_protocol(),
+            agent,
+            self.class,
+            now,
+        ));
         if let Some(account) = self.account.as_ref().filter(|_| !self.worker.is_empty()) {
             account.log_in(&self.worker, &self.config, now);
         }
@@ -270,7 +275,7 @@ impl Sv1Session {
                 write_reject(id, reject, out);
                 match &self.account {
                     Some(account) => account.refuse(reject, effects),
-                    None => effects.tally.reject(self.origin.v1(), reject, 0.0),
+                    None => effects.tally.reject(self.origin.sv1_protocol(), reject, 0.0),
                 }
                 let is_told = self.told == Some(self.vardiff.difficulty());
                 if reject == Reject::TooMany && is_told && self.vardiff.on_excess(now).is_some() {

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// A session, and a miner that takes it at its word.
-struct Bench {
+struct Sv1SessionHarness {
     feed: WorkFeed,
     session: Sv1Session,
     now: Instant,
@@ -55,11 +55,11 @@ fn config() -> Config {
     config
 }
 
-impl Bench {
+impl Sv1SessionHarness {
     fn new(config: Config, feed: WorkFeed) -> Self {
         #[expect(clippy::disallowed_methods, reason = "any origin will do")]
         let now = Instant::now();
-        let origin = Origin::alone(EXTRANONCE1, now);
+        let origin = Origin::standalone(EXTRANONCE1, now);
         let session = Sv1Session::new(Arc::new(config), origin, &feed.work, now);
         Self { feed, session, now, out: Vec::new(), effects: Effects::default() }
     }
@@ -219,7 +219,7 @@ const TRUE_9: &str = "{\"id\":9,\"result\":true,\"error\":null}\n";
 
 #[test]
 fn subscribe_is_followed_by_difficulty_and_work() {
-    let said = Bench::solo().say(SUBSCRIBE);
+    let said = Sv1SessionHarness::solo().say(SUBSCRIBE);
     let lines: Vec<&str> = said.lines().collect();
     assert_eq!(
         lines[0],
@@ -237,7 +237,7 @@ fn a_share_of_a_name_that_is_refused_is_refused_until_the_rules_are_others() {
         names: Some(NameRule { chains: [bitcoin::Network::Bitcoin].into(), refuses: true }),
         ..config()
     };
-    let mut bench = Bench::new(refuse, WorkFeed::new(HARD, &solo()));
+    let mut bench = Sv1SessionHarness::new(refuse, WorkFeed::new(HARD, &solo()));
     let notify = notify(&bench.say(SUBSCRIBE));
     let login =
         |name: &str| format!(r#"{{"id":3,"method":"mining.authorize","params":["{name}","x"]}}"#);
@@ -247,14 +247,14 @@ fn a_share_of_a_name_that_is_refused_is_refused_until_the_rules_are_others() {
     assert!(bench.share(&notify, 1).contains("\"error\":[24,"));
     assert!(bench.effects.shares.is_empty());
     let rules = Arc::new(config());
-    let Bench { session, feed, now, .. } = &mut bench;
+    let Sv1SessionHarness { session, feed, now, .. } = &mut bench;
     session.on_config(&rules, &feed.work, *now);
     assert_eq!(bench.share(&notify, 2), TRUE_9);
 }
 
 #[test]
 fn a_second_subscribe_gets_the_same_answer_and_changes_nothing() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv1SessionHarness::solo();
     let first = bench.say(SUBSCRIBE);
     let notify = notify(&first);
     let second = bench.say(SUBSCRIBE);
@@ -268,7 +268,7 @@ fn mined_shares_are_accepted_on_every_kind_of_work() {
     for (config, feed) in
         [(config(), WorkFeed::new(HARD, &solo())), (config(), WorkFeed::new(HARD, &pooled(0)))]
     {
-        let mut bench = Bench::new(config, feed);
+        let mut bench = Sv1SessionHarness::new(config, feed);
         let notify_1 = notify(&bench.say(SUBSCRIBE));
         assert_eq!(bench.share(&notify_1, 0), TRUE_9);
         let notify_2 = notify(&bench.publish(2, BuildJob::SubsidyOnly, Announce::Now));
@@ -292,7 +292,7 @@ fn each_class_gets_its_own_coinbase() {
     for (agent, limit) in [("NiceHash/1", 500), ("bitaxe/BM1370", 6500), ("xminer-1.0", 16000)] {
         let mut config = config();
         config.classes = stratum::Classes::new(true, Vec::new());
-        let mut bench = Bench::new(config, WorkFeed::new(FAR, &solo()));
+        let mut bench = Sv1SessionHarness::new(config, WorkFeed::new(FAR, &solo()));
         let said = bench.say(&SUBSCRIBE.replace("test/1", agent));
         assert!(notify(&said).coinbase(0).len() <= limit);
         assert_eq!(bench.session.user_agent(), agent);
@@ -303,8 +303,8 @@ fn each_class_gets_its_own_coinbase() {
 
 #[test]
 fn illegal_orders_are_answered() {
-    let mut bench = Bench::solo();
-    let notify = notify(&Bench::solo().say(SUBSCRIBE));
+    let mut bench = Sv1SessionHarness::solo();
+    let notify = notify(&Sv1SessionHarness::solo().say(SUBSCRIBE));
     assert!(bench.submit(&notify, 0, 0).contains("[25,\"not-subscribed\",null]"));
     // Nobody was given this job yet, and there is no work before the subscribe.
     assert_eq!(bench.publish(2, BuildJob::Classes, Announce::Now), "");
@@ -333,7 +333,7 @@ fn any_order_of_requests_is_survived() {
     for a in lines {
         for b in lines {
             for c in lines {
-                let mut bench = Bench::solo();
+                let mut bench = Sv1SessionHarness::solo();
                 for line in [a, b, c] {
                     let said = bench.say(line);
                     assert_eq!(said.contains("\"id\":"), !line.contains("result"), "{line}");
@@ -349,28 +349,29 @@ fn any_order_of_requests_is_survived() {
 fn ids_of_any_type_are_echoed() {
     for id in ["7", "-1.5e3", "\"seven\"", "null", "[1,{\"a\":2}]", "{\"x\":[]}", "true"] {
         for method in ["mining.ping", "mining.submit", "no.such"] {
-            let said =
-                Bench::solo().say(&format!(r#"{{"id":{id},"method":"{method}","params":["a"]}}"#));
+            let said = Sv1SessionHarness::solo()
+                .say(&format!(r#"{{"id":{id},"method":"{method}","params":["a"]}}"#));
             assert!(said.starts_with(&format!("{{\"id\":{id},\"result\":")), "{said}");
         }
     }
-    let said = Bench::solo().say(r#"{"method":"mining.ping"}"#);
+    let said = Sv1SessionHarness::solo().say(r#"{"method":"mining.ping"}"#);
     assert_eq!(said, "{\"id\":null,\"result\":\"pong\",\"error\":null}\n");
 }
 
 #[test]
 fn unknown_methods_are_answered_minus_3() {
-    let said = Bench::solo().say(r#"{"id":3,"method":"client.get_version","params":[]}"#);
+    let said =
+        Sv1SessionHarness::solo().say(r#"{"id":3,"method":"client.get_version","params":[]}"#);
     assert_eq!(said, "{\"id\":3,\"result\":null,\"error\":[-3,\"Method not found\",null]}\n");
 }
 
 #[test]
 fn what_is_not_json_ends_the_session() {
     for line in ["GET / HTTP/1.1", "{", "[]", "7", "\u{16}\u{3}\u{1}", "{\"id\":1}}"] {
-        assert_eq!(Bench::solo().try_say(line), Err(NOT_JSON), "{line}");
+        assert_eq!(Sv1SessionHarness::solo().try_say(line), Err(NOT_JSON), "{line}");
     }
     for line in ["", " \r", "{}"] {
-        assert_eq!(Bench::solo().say(line), "", "{line:?}");
+        assert_eq!(Sv1SessionHarness::solo().say(line), "", "{line:?}");
     }
 }
 
@@ -378,7 +379,7 @@ fn what_is_not_json_ends_the_session() {
 fn the_mask_is_told_with_the_next_job_and_never_to_an_s21_plus() {
     const CONFIGURE: &str = r#"{"id":2,"method":"mining.configure","params":[["version-rolling"],{"version-rolling.mask":"00ffffff"}]}"#;
     for (agent, wanted) in [("cgminer/4", true), ("Antminer S21+/1", false)] {
-        let mut bench = Bench::solo();
+        let mut bench = Sv1SessionHarness::solo();
         let answer = bench.say(CONFIGURE);
         assert_eq!(
             answer,
@@ -392,7 +393,7 @@ fn the_mask_is_told_with_the_next_job_and_never_to_an_s21_plus() {
 
 #[test]
 fn version_bits_are_accepted_without_negotiation() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv1SessionHarness::solo();
     let mut notify = notify(&bench.say(SUBSCRIBE));
     notify.version = "20202000".into();
     let nonce = notify.mine(5, bench.session.difficulty());
@@ -405,7 +406,7 @@ fn version_bits_are_accepted_without_negotiation() {
 
 #[test]
 fn a_block_is_an_effect_even_when_the_share_is_stale() {
-    let mut bench = Bench::new(config(), WorkFeed::new(EASY, &solo()));
+    let mut bench = Sv1SessionHarness::new(config(), WorkFeed::new(EASY, &solo()));
     let old = notify(&bench.say(SUBSCRIBE));
     bench.publish(2, BuildJob::Classes, Announce::Now);
     bench.later(1000);
@@ -422,7 +423,7 @@ fn a_block_is_an_effect_even_when_the_share_is_stale() {
 #[test]
 fn subsidy_only_work_has_no_twin() {
     let suggest = r#"{"id":4,"method":"mining.suggest_difficulty","params":[1e-3]}"#;
-    let mut bench = Bench::new(config(), WorkFeed::new(HARD, &pooled(0)));
+    let mut bench = Sv1SessionHarness::new(config(), WorkFeed::new(HARD, &pooled(0)));
     bench.say(SUBSCRIBE);
     // On full work the suggestion takes effect at once.
     assert!(bench.say(&suggest.replace("1e-3", "1e-6")).contains("mining.notify"));
@@ -435,7 +436,7 @@ fn subsidy_only_work_has_no_twin() {
 /// As a valid share, as its duplicate, and when its own success has made it stale.
 #[test]
 fn a_block_that_is_submitted_again_goes_out_again_and_counts_once() {
-    let mut bench = Bench::new(config(), WorkFeed::new(EASY, &solo()));
+    let mut bench = Sv1SessionHarness::new(config(), WorkFeed::new(EASY, &solo()));
     let job = notify(&bench.say(SUBSCRIBE));
     for nonce in 0..32 {
         bench.submit(&job, 0, nonce);
@@ -456,7 +457,7 @@ fn a_block_that_is_submitted_again_goes_out_again_and_counts_once() {
 
 #[test]
 fn jobs_expire_when_their_successor_is_long_due() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv1SessionHarness::solo();
     let old = notify(&bench.say(SUBSCRIBE));
     assert_eq!(bench.later(160).share(&old, 1), TRUE_9);
     assert!(bench.later(1).share(&old, 2).contains("[21,\"stale-work\",null]"));
@@ -464,7 +465,7 @@ fn jobs_expire_when_their_successor_is_long_due() {
 
 #[test]
 fn duplicates_are_refused_across_quickdiff_and_plain_work() {
-    let mut bench = Bench::subscribed();
+    let mut bench = Sv1SessionHarness::subscribed();
     let said = bench.publish(2, BuildJob::Classes, Announce::Now);
     let plain = notify(&said);
     assert_eq!(bench.share(&plain, 1), TRUE_9);
@@ -473,7 +474,7 @@ fn duplicates_are_refused_across_quickdiff_and_plain_work() {
 
 #[test]
 fn a_suggestion_takes_effect_at_once_on_work_that_repeats_nothing() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv1SessionHarness::solo();
     let plain = notify(&bench.say(SUBSCRIBE));
     let said = bench.say(r#"{"id":4,"method":"mining.suggest_difficulty","params":[1e-8]}"#);
     assert!(said.starts_with("{\"id\":4,\"result\":true"));
@@ -497,14 +498,14 @@ fn a_suggestion_takes_effect_at_once_on_work_that_repeats_nothing() {
 
 #[test]
 fn a_suggestion_before_the_subscribe_starts_there() {
-    let mut bench = Bench::new(config(), WorkFeed::new(FAR, &solo()));
+    let mut bench = Sv1SessionHarness::new(config(), WorkFeed::new(FAR, &solo()));
     bench.say(r#"{"id":4,"method":"mining.suggest_difficulty","params":[1000]}"#);
     assert_eq!(told(&bench.say(SUBSCRIBE)), Some(1000.0));
 }
 
 #[test]
 fn the_pools_minimum_rules() {
-    let mut bench = Bench::new(config(), WorkFeed::new(HARD, &pooled(0)));
+    let mut bench = Sv1SessionHarness::new(config(), WorkFeed::new(HARD, &pooled(0)));
     let said = bench.say(SUBSCRIBE);
     // A power of two not below the floor.
     assert_eq!(told(&said), Some(2f64.powi(-29)));
@@ -521,7 +522,7 @@ fn the_pools_minimum_rules() {
 fn a_much_too_fast_miner_is_moved_by_quickdiff() {
     let mut config = config();
     config.shares_per_minute = 8;
-    let mut bench = Bench::new(config, WorkFeed::new(HARD, &solo()));
+    let mut bench = Sv1SessionHarness::new(config, WorkFeed::new(HARD, &solo()));
     let plain = notify(&bench.say(SUBSCRIBE));
     let mut said = String::new();
     for extranonce2 in 0..8 {
@@ -542,7 +543,7 @@ fn a_much_too_fast_miner_is_moved_by_quickdiff() {
 /// 105,000 shares once came in three seconds at the previous difficulty.
 #[test]
 fn easy_terms_last_for_a_grace_after_a_raise() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv1SessionHarness::solo();
     let plain = notify(&bench.say(SUBSCRIBE));
     bench.say(r#"{"id":4,"method":"mining.suggest_difficulty","params":[64e-9]}"#);
     let [easy, hard] = [1e-9, 64e-9].map(|it| Difficulty::new(it).unwrap());
@@ -566,7 +567,7 @@ fn nonces(notify: &Notify, extranonce2: u64, difficulty: Difficulty) -> impl Ite
 
 #[test]
 fn a_flood_on_easy_terms_ends_before_its_grace() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv1SessionHarness::solo();
     let plain = notify(&bench.say(SUBSCRIBE));
     bench.say(r#"{"id":4,"method":"mining.suggest_difficulty","params":[1e-2]}"#);
     let mut good = nonces(&plain, 1, Difficulty::new(1e-9).unwrap());
@@ -581,7 +582,7 @@ fn a_flood_on_easy_terms_ends_before_its_grace() {
 fn a_miner_with_too_many_shares_is_refused_and_asked_for_more() {
     let mut config = config();
     config.shares_per_minute = u32::MAX;
-    let mut bench = Bench::new(config, WorkFeed::new(HARD, &solo()));
+    let mut bench = Sv1SessionHarness::new(config, WorkFeed::new(HARD, &solo()));
     bench.session.seen.expect(0);
     let plain = notify(&bench.say(SUBSCRIBE));
     let mut good = nonces(&plain, 1, Difficulty::new(1e-9).unwrap());
@@ -619,7 +620,7 @@ fn a_miner_with_too_many_shares_is_refused_and_asked_for_more() {
 #[test]
 fn paced_work_is_spread_and_tips_are_not() {
     let interval = Duration::from_secs(40);
-    let mut bench = Bench::subscribed();
+    let mut bench = Sv1SessionHarness::subscribed();
     assert_eq!(bench.publish(1, BuildJob::Classes, Announce::Paced(interval)), "");
     let due = bench.session.deadline();
     assert!(due <= bench.now + interval);
@@ -638,13 +639,13 @@ fn paced_work_is_spread_and_tips_are_not() {
 
 #[test]
 fn the_same_work_is_sent_once() {
-    let mut bench = Bench::subscribed();
+    let mut bench = Sv1SessionHarness::subscribed();
     assert_eq!(bench.on_work(), "");
 }
 
 #[test]
 fn miners_are_sent_away_with_the_reason() {
-    let mut bench = Bench::subscribed();
+    let mut bench = Sv1SessionHarness::subscribed();
     bench.feed.work.admission = Admission::Closed("no node answers".into());
     let away = bench.session.on_work(&bench.feed.work, bench.now, &mut bench.out);
     assert_eq!(away, Err(Closing::SentAway("no node answers".into())));
@@ -652,20 +653,20 @@ fn miners_are_sent_away_with_the_reason() {
 
 #[test]
 fn silence_ends_a_session_and_first_lowers_its_difficulty() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv1SessionHarness::solo();
     assert_eq!(bench.session.deadline(), bench.now + Duration::from_secs(15));
     assert_eq!(bench.later(14).on_deadline(), Ok(String::new()));
     assert_eq!(bench.later(1).on_deadline(), Err(Closing::LoginTimeout(Duration::from_secs(15))));
     let mut config = config();
     config.difficulty_start = Difficulty::ONE;
-    let mut bench = Bench::new(config, WorkFeed::new(HARD, &solo()));
+    let mut bench = Sv1SessionHarness::new(config, WorkFeed::new(HARD, &solo()));
     bench.say(SUBSCRIBE);
     bench.later(60).on_deadline().unwrap();
     assert_eq!(told(&bench.publish(2, BuildJob::Classes, Announce::Now)), Some(0.5));
     // It has less time for its first share than for the next ones.
     let idle = bench.later(3540).on_deadline();
     assert_eq!(idle, Err(Closing::Idle(Duration::from_secs(3600))));
-    let mut bench = Bench::solo();
+    let mut bench = Sv1SessionHarness::solo();
     let plain = notify(&bench.say(SUBSCRIBE));
     assert_eq!(bench.later(1).share(&plain, 1), TRUE_9);
     assert!(bench.later(7199).on_deadline().is_ok());
@@ -675,7 +676,7 @@ fn silence_ends_a_session_and_first_lowers_its_difficulty() {
 
 #[test]
 fn usernames_are_what_each_submit_says() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv1SessionHarness::solo();
     let plain = notify(&bench.say(SUBSCRIBE));
     for (extranonce2, (name, reads)) in
         [("a.b", "a.b"), ("", "bc1qnobody"), (r"q\u00e9\n", "qé\u{fffd}"), ("a.b", "a.b")]
@@ -695,7 +696,7 @@ fn usernames_are_what_each_submit_says() {
 
 #[test]
 fn malformed_submits_are_refused_not_fatal() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv1SessionHarness::solo();
     let plain = notify(&bench.say(SUBSCRIBE));
     let good = submit_line(&plain, 0, 0);
     let ntime = format!("\"{CURTIME:08x}\"");
@@ -720,7 +721,7 @@ fn years_pass_in_a_moment() {
     let mut config = config();
     config.difficulty_min = Difficulty::ONE;
     config.difficulty_start = Difficulty::pow2(30);
-    let mut bench = Bench::new(config, WorkFeed::new(HARD, &solo()));
+    let mut bench = Sv1SessionHarness::new(config, WorkFeed::new(HARD, &solo()));
     bench.say(SUBSCRIBE);
     for i in 0..20_000u32 {
         let tip = u8::try_from(i / 10 % 251).unwrap();
@@ -730,8 +731,12 @@ fn years_pass_in_a_moment() {
             if bench.on_deadline().is_err() {
                 let work = &bench.feed.work;
                 let config = Arc::clone(&bench.session.config);
-                bench.session =
-                    Sv1Session::new(config, Origin::alone(EXTRANONCE1, bench.now), work, bench.now);
+                bench.session = Sv1Session::new(
+                    config,
+                    Origin::standalone(EXTRANONCE1, bench.now),
+                    work,
+                    bench.now,
+                );
                 bench.say(SUBSCRIBE);
             }
         }
@@ -746,7 +751,7 @@ mod reports;
 
 #[test]
 fn a_flood_of_logins_is_told_why_and_ended() {
-    let mut bench = Bench::subscribed();
+    let mut bench = Sv1SessionHarness::subscribed();
     let rules = LimitRules { logins_per_minute: 10, ..LimitRules::default() };
     bench.session.origin.roster.limiter().set_rules(rules, bench.now);
     bench.session.origin.peer = "203.0.113.7:5".parse().unwrap();

@@ -295,9 +295,9 @@ impl MiningChannel {
         self.batch.sum += difficulty.get();
         let change = self.vardiff.on_share(difficulty, now);
         let Some(DifficultyChange::Flood(enough)) = change else { return Ok(change) };
-        let oddity = config.lift(&mut self.terms, &mut self.vardiff, enough, work, now);
-        Ok(oddity.map(|oddity| {
-            self.account.tell(oddity, now);
+        let mistake = config.lift(&mut self.terms, &mut self.vardiff, enough, work, now);
+        Ok(mistake.map(|mistake| {
+            self.account.report_mistake(mistake, now);
             DifficultyChange::Quick(self.vardiff.difficulty())
         }))
     }

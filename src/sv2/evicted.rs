@@ -24,7 +24,7 @@ impl EvictedChannels {
         out: &mut Vec<u8>,
     ) -> Vec<u32> {
         if !channels.iter().any(MiningChannel::is_proven) {
-            eviction.want();
+            eviction.request();
             return Vec::new();
         }
         let mut closed = Vec::new();
@@ -37,7 +37,7 @@ impl EvictedChannels {
             self.ids.push_front(channel.id);
         }
         if closed.len() == EVICTIONS_A_TURN {
-            eviction.want_channels();
+            eviction.request_channels();
         }
         closed
     }

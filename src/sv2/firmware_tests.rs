@@ -39,7 +39,7 @@ struct AxeJob {
 }
 
 impl Axe {
-    fn hear(&mut self, mut frames: &[u8]) {
+    fn receive(&mut self, mut frames: &[u8]) {
         while let Some((header, rest)) = frames.split_first_chunk::<HEADER_LEN>() {
             let header = Header::decode(*header);
             let (payload, rest) = rest.split_at(header.len as usize);
@@ -129,35 +129,35 @@ impl AxeJob {
 
 /// A gateway with one such miner.
 struct Pair {
-    bench: Bench,
+    bench: Sv2SessionHarness,
     axe: Axe,
     splits: usize,
 }
 
 impl Pair {
     fn new(vendor: &str, splits: usize) -> Self {
-        let mut bench = Bench::with(config(), HARD, &pooled(1, splits));
+        let mut bench = Sv2SessionHarness::with(config(), HARD, &pooled(1, splits));
         bench.feed.publish(BuildJob::Classes, &template(1), &pooled(1, splits), Announce::Now);
         bench.tap = Some(Vec::new());
         bench.setup(0, vendor);
         let mut pair = Self { bench, axe: Axe::default(), splits };
         pair.bench.extended();
-        pair.hears();
+        pair.receives();
         pair
     }
 
-    fn hears(&mut self) {
-        self.axe.hear(&self.bench.tap.replace(Vec::new()).unwrap());
+    fn receives(&mut self) {
+        self.axe.receive(&self.bench.tap.replace(Vec::new()).unwrap());
     }
 
     fn publish(&mut self, tip_at: u8, what: BuildJob) {
         let template =
             if what == BuildJob::SubsidyOnly { tip(tip_at, HARD) } else { template(tip_at) };
-        let Bench { feed, session, now, out, .. } = &mut self.bench;
+        let Sv2SessionHarness { feed, session, now, out, .. } = &mut self.bench;
         feed.publish(what, &template, &pooled(tip_at, self.splits), Announce::Now);
         session.on_work(&feed.work, *now, out).unwrap();
         self.bench.listen();
-        self.hears();
+        self.receives();
     }
 
     /// Checks that its shares count, and that its screen shows the block that it works on.
@@ -165,7 +165,7 @@ impl Pair {
     fn is_good(&mut self, height: u32) {
         let found = self.axe.mine();
         self.bench.submit(found).unwrap();
-        self.hears();
+        self.receives();
         let shown = self.axe.shown.as_ref().expect("it could not read the coinbase");
         assert_eq!(shown.outputs, self.axe.outputs, "{} splits", self.splits);
         assert_eq!(shown.height, height, "{} splits", self.splits);
@@ -211,7 +211,7 @@ fn an_axe_reads_its_payouts_and_its_height_on_every_kind_of_work() {
                     // one.
                     let found = pair.axe.mine();
                     pair.bench.submit(found).unwrap();
-                    pair.hears();
+                    pair.receives();
                 } else {
                     pair.is_good(840_000 + u32::from(tip));
                 }
@@ -224,7 +224,7 @@ fn an_axe_reads_its_payouts_and_its_height_on_every_kind_of_work() {
 #[test]
 fn targets_of_one_and_more_are_whole_difficulties() {
     for hashrate in [1e12, 3.3e9, 5.5e9, 1.7e12, 4.8e12, 9.99e13] {
-        let mut bench = Bench::solo();
+        let mut bench = Sv2SessionHarness::solo();
         let channel = bench.open(ChannelKind::Extended, hashrate, Target::MAX).unwrap();
         let own = bench.session.channels[0].vardiff.difficulty();
         assert_eq!(f64::from(whole_difficulty(&bench.peer.target(channel))), own.get());

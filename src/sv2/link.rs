@@ -57,7 +57,7 @@ impl Sv2Link {
     }
 
     /// Lets the session send something unasked.
-    fn speak(
+    fn send_unasked(
         &mut self,
         out: &mut Vec<u8>,
         say: impl FnOnce(&mut Sv2Session, &mut Vec<u8>) -> Result<(), Closing>,
@@ -163,7 +163,7 @@ impl Protocol for Sv2Link {
     }
 
     fn on_work(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) -> Result<(), Closing> {
-        self.speak(out, |session, plain| session.on_work(work, now, plain))
+        self.send_unasked(out, |session, plain| session.on_work(work, now, plain))
     }
 
     fn on_config(&mut self, config: &Arc<Config>, work: &Work, now: Instant) {
@@ -175,7 +175,7 @@ impl Protocol for Sv2Link {
     }
 
     fn on_deadline(&mut self, work: &Work, now: Instant, out: &mut Vec<u8>) -> Result<(), Closing> {
-        self.speak(out, |session, plain| session.on_deadline(work, now, plain))
+        self.send_unasked(out, |session, plain| session.on_deadline(work, now, plain))
     }
 
     fn is_proven(&self) -> bool {
@@ -184,14 +184,14 @@ impl Protocol for Sv2Link {
 
     fn on_limit(&mut self, _: &Closing, out: &mut Vec<u8>) {
         // The connection ends anyway.
-        let _ = self.speak(out, |session, plain| {
+        let _ = self.send_unasked(out, |session, plain| {
             session.on_limit(plain);
             Ok(())
         });
     }
 
     fn on_eviction(&mut self, now: Instant, out: &mut Vec<u8>) -> Result<(), Closing> {
-        self.speak(out, |session, plain| {
+        self.send_unasked(out, |session, plain| {
             session.on_eviction(now, plain);
             Ok(())
         })
@@ -199,7 +199,7 @@ impl Protocol for Sv2Link {
 
     fn on_stop(&mut self, out: &mut Vec<u8>) {
         // The connection ends anyway.
-        let _ = self.speak(out, |session, plain| {
+        let _ = self.send_unasked(out, |session, plain| {
             session.on_stop(plain);
             Ok(())
         });

@@ -49,7 +49,7 @@ enum Job {
 
 impl Peer {
     /// Takes frames and returns the names of their messages in order.
-    pub(super) fn hear(&mut self, mut frames: &[u8]) -> Vec<&'static str> {
+    pub(super) fn receive(&mut self, mut frames: &[u8]) -> Vec<&'static str> {
         let mut names = Vec::new();
         while !frames.is_empty() {
             let (header, rest) = frames.split_first_chunk::<HEADER_LEN>().unwrap();

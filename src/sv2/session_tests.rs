@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// A session, the work that reaches it, and a client that holds it to the specification.
-struct Bench {
+struct Sv2SessionHarness {
     feed: WorkFeed,
     payout: Arc<Payout>,
     session: Sv2Session,
@@ -59,13 +59,13 @@ fn within(channels: usize) -> ConnectionLimits {
     ConnectionLimits { connections: channels, ..ConnectionLimits::NONE }
 }
 
-impl Bench {
+impl Sv2SessionHarness {
     fn with(config: Config, nbits: u32, payout: &Arc<Payout>) -> Self {
         #[expect(clippy::disallowed_methods, reason = "any origin will do")]
         let now = Instant::now();
         let mut feed = WorkFeed::new(nbits, payout);
         feed.publish(BuildJob::Classes, &template(1, nbits, 5), payout, Announce::Now);
-        let origin = Origin::alone_within(within(1999), &Arc::default(), [9, 9, 9, 9], now);
+        let origin = Origin::standalone_within(within(1999), &Arc::default(), [9, 9, 9, 9], now);
         let session = Sv2Session::new(Arc::new(config), origin, &feed.work, now);
         Self {
             feed,
@@ -115,7 +115,7 @@ impl Bench {
         if let Some(tap) = &mut self.tap {
             tap.extend_from_slice(&said);
         }
-        self.heard = self.peer.hear(&said);
+        self.heard = self.peer.receive(&said);
         &self.heard
     }
 
@@ -247,7 +247,7 @@ impl Bench {
 
 #[test]
 fn a_channel_gets_a_future_job_then_its_prevhash_then_the_next_tips() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv2SessionHarness::solo();
     bench.standard();
     assert_eq!(
         bench.heard,
@@ -267,7 +267,7 @@ fn a_channel_gets_a_future_job_then_its_prevhash_then_the_next_tips() {
 
 #[test]
 fn shares_of_both_kinds_are_accepted_and_attributed() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv2SessionHarness::solo();
     for channel in [bench.standard(), bench.extended(), bench.standard()] {
         let share = bench.mine(channel).unwrap();
         assert_eq!(share.username, Username("bc1qme.one".into()));
@@ -279,7 +279,7 @@ fn shares_of_both_kinds_are_accepted_and_attributed() {
 
 #[test]
 fn a_standard_channel_gets_the_largest_coinbase() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv2SessionHarness::solo();
     let channel = bench.standard();
     assert_eq!(bench.mine(channel).unwrap().coinbase_id, CoinbaseClass::Huge);
     let channel = bench.extended();
@@ -289,7 +289,7 @@ fn a_standard_channel_gets_the_largest_coinbase() {
 #[test]
 fn a_new_tip_is_one_small_message() {
     for kind in [ChannelKind::Standard, ChannelKind::Extended] {
-        let mut bench = Bench::solo();
+        let mut bench = Sv2SessionHarness::solo();
         let channel = bench.open(kind, 0.0, Target::MAX).unwrap();
         bench.publish(2, BuildJob::SubsidyOnly, Announce::Now);
         assert_eq!(bench.heard, ["SetNewPrevHash"]);
@@ -303,7 +303,7 @@ fn a_new_tip_is_one_small_message() {
 
 #[test]
 fn a_group_takes_its_jobs_in_one_message() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv2SessionHarness::solo();
     let channels = [bench.extended(), bench.extended(), bench.extended()];
     bench.publish(1, BuildJob::Classes, Announce::Now);
     assert!(bench.heard.len() <= 2, "{:?}", bench.heard);
@@ -318,7 +318,7 @@ fn a_group_takes_its_jobs_in_one_message() {
 
 #[test]
 fn a_tip_that_was_guessed_wrong_comes_in_full() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv2SessionHarness::solo();
     let channel = bench.extended();
     // Two blocks further: another height.
     bench.publish(3, BuildJob::SubsidyOnly, Announce::Now);
@@ -332,7 +332,7 @@ fn a_tip_that_was_guessed_wrong_comes_in_full() {
 
 #[test]
 fn other_bits_come_with_the_tip_once_more() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv2SessionHarness::solo();
     let channels = [bench.standard(), bench.extended(), bench.extended()];
     let payout = Arc::clone(&bench.payout);
     for bits in [HARD - 1, HARD] {
@@ -351,7 +351,7 @@ fn other_bits_come_with_the_tip_once_more() {
 
 #[test]
 fn a_block_is_found_on_either_kind_of_channel() {
-    let mut bench = Bench::with(config(), EASY, &solo());
+    let mut bench = Sv2SessionHarness::with(config(), EASY, &solo());
     bench.setup(0, "test");
     for channel in [bench.standard(), bench.extended()] {
         while bench.effects.blocks.is_empty() {
@@ -368,7 +368,7 @@ fn a_block_is_found_on_either_kind_of_channel() {
 fn a_flood_at_a_fixed_difficulty_is_ended_on_a_channel_too() {
     let mut config = config();
     config.worker_difficulty.insert("bc1qme.one".into(), Difficulty::new(1e-9).unwrap());
-    let mut bench = Bench::with(config, 0x1900_ffff, &solo());
+    let mut bench = Sv2SessionHarness::with(config, 0x1900_ffff, &solo());
     bench.setup(0, "test");
     for kind in [ChannelKind::Extended, ChannelKind::Standard] {
         let channel = bench.open(kind, 0.0, Target::MAX).unwrap();
@@ -380,8 +380,8 @@ fn a_flood_at_a_fixed_difficulty_is_ended_on_a_channel_too() {
         }
         let eased = before.difficulty() / bench.peer.target(channel).difficulty();
         assert!((eased * 40.0 - 1.0).abs() < 0.01, "one a second: {eased}");
-        let odd = bench.session.origin.roster.oddities().recent(bench.now).remove(0);
-        assert_eq!(odd.oddity.code(), "difficulty-flood");
+        let odd = bench.session.origin.roster.client_mistakes().recent(bench.now).remove(0);
+        assert_eq!(odd.mistake.code(), "difficulty-flood");
     }
 }
 
@@ -390,9 +390,11 @@ fn a_flood_at_a_fixed_difficulty_is_ended_on_a_channel_too() {
 fn bits_of_bip_323_roll_and_those_of_bip_320_for_a_pool_too() {
     let mut wide = config();
     wide.pooled_version_mask = 0x1fff_ffe0;
-    let mut wide = Bench::with(wide, HARD, &pooled(0));
+    let mut wide = Sv2SessionHarness::with(wide, HARD, &pooled(0));
     wide.setup(0, "test");
-    for (mut bench, is_wide) in [(Bench::solo(), true), (Bench::pooled(), false), (wide, true)] {
+    for (mut bench, is_wide) in
+        [(Sv2SessionHarness::solo(), true), (Sv2SessionHarness::pooled(), false), (wide, true)]
+    {
         for channel in [bench.standard(), bench.extended()] {
             for bits in [0x20, 0x1fe0, 0x2000, 0x1fff_ffe0] {
                 bench.peer.rolled_version = bits;
@@ -411,9 +413,9 @@ fn bits_of_bip_323_roll_and_those_of_bip_320_for_a_pool_too() {
 #[test]
 fn subsidy_only_work_has_no_twin() {
     for kind in [ChannelKind::Standard, ChannelKind::Extended] {
-        let mut bench = Bench::solo();
+        let mut bench = Sv2SessionHarness::solo();
         let channel_id = bench.open(kind, 0.0, Target::MAX).unwrap();
-        let ask = |bench: &mut Bench, exponent| {
+        let ask = |bench: &mut Sv2SessionHarness, exponent| {
             bench.later(5);
             let maximum_target = Target::from_difficulty(Difficulty::pow2(exponent));
             let update = UpdateChannel { channel_id, nominal_hash_rate: 0.0, maximum_target };
@@ -430,7 +432,7 @@ fn subsidy_only_work_has_no_twin() {
 
 #[test]
 fn a_block_with_any_bits_of_the_version_is_found() {
-    let mut bench = Bench::with(config(), EASY, &pooled(0));
+    let mut bench = Sv2SessionHarness::with(config(), EASY, &pooled(0));
     bench.setup(0, "test");
     // It may not roll the last bit, nor, on work for a pool, bits that only BIP 323 allows.
     for bits in [0x2000, 0x20, 1] {
@@ -448,7 +450,7 @@ fn a_block_with_any_bits_of_the_version_is_found() {
 
 #[test]
 fn the_first_difficulty_suits_the_hashrate() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv2SessionHarness::solo();
     // 2^32 hashes in 7.5 s.
     let channel = bench.open(ChannelKind::Extended, 4_294_967_296.0 / 7.5, Target::MAX).unwrap();
     let difficulty = bench.peer.target(channel).difficulty();
@@ -458,7 +460,7 @@ fn the_first_difficulty_suits_the_hashrate() {
 #[test]
 fn a_maximum_target_is_honoured() {
     for kind in [ChannelKind::Standard, ChannelKind::Extended] {
-        let mut bench = Bench::solo();
+        let mut bench = Sv2SessionHarness::solo();
         for exponent in [-20, -3, 5, 40] {
             let wanted = Target::from_difficulty(Difficulty::pow2(exponent));
             let channel = bench.open(kind, 1.0, wanted).unwrap();
@@ -472,7 +474,7 @@ fn a_maximum_target_is_honoured() {
 
 #[test]
 fn impossible_opens_are_refused_by_name() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv2SessionHarness::solo();
     let mut refused =
         |hashrate, max_target| bench.open(ChannelKind::Standard, hashrate, max_target);
     assert_eq!(refused(f32::NAN, Target::MAX).unwrap_err(), "invalid-nominal-hashrate");
@@ -498,7 +500,7 @@ fn impossible_opens_are_refused_by_name() {
 
 #[test]
 fn clients_for_standard_jobs_get_no_extended_channel() {
-    let mut bench = Bench::with(config(), HARD, &solo());
+    let mut bench = Sv2SessionHarness::with(config(), HARD, &solo());
     bench.setup(setup_flags::REQUIRES_STANDARD_JOBS, "test");
     let refused = bench.open(ChannelKind::Extended, 0.0, Target::MAX).unwrap_err();
     assert_eq!(refused, "extended-channels-not-supported-for-standard-jobs");
@@ -510,7 +512,7 @@ fn clients_for_standard_jobs_get_no_extended_channel() {
 fn impossible_setups_are_refused_by_name() {
     #[track_caller]
     fn case(change: impl Fn(&mut SetupConnection<'static>), code: &str, flags: u32) {
-        let mut bench = Bench::with(config(), HARD, &solo());
+        let mut bench = Sv2SessionHarness::with(config(), HARD, &solo());
         let mut setup = SetupConnection {
             protocol: protocol::MINING,
             min_version: 2,
@@ -542,7 +544,7 @@ fn impossible_setups_are_refused_by_name() {
 
 #[test]
 fn nothing_comes_before_the_setup_and_it_comes_once() {
-    let mut bench = Bench::with(config(), HARD, &solo());
+    let mut bench = Sv2SessionHarness::with(config(), HARD, &solo());
     let close = CloseChannel { channel_id: 1, reason_code: Str255::default() };
     assert!(matches!(bench.say(&close), Err(Closing::Violation(_))));
     bench.setup(0, "test");
@@ -563,7 +565,7 @@ fn nothing_comes_before_the_setup_and_it_comes_once() {
 
 #[test]
 fn refusals_have_their_codes() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv2SessionHarness::solo();
     for channel in [bench.standard(), bench.extended()] {
         let (share, rolled) = bench.peer.mine(channel);
         bench.submit((share, rolled.clone())).unwrap();
@@ -590,7 +592,7 @@ fn refusals_have_their_codes() {
 
 #[test]
 fn shares_on_an_old_tip_are_stale() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv2SessionHarness::solo();
     let channel = bench.extended();
     let late = bench.peer.mine(channel);
     bench.publish(2, BuildJob::SubsidyOnly, Announce::Now);
@@ -600,7 +602,7 @@ fn shares_on_an_old_tip_are_stale() {
 
 #[test]
 fn accepted_shares_of_a_read_are_answered_together_and_refusals_in_their_place() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv2SessionHarness::solo();
     let channel = bench.standard();
     for nonce_start in [0, 1000, 2000] {
         let (share, _) = bench.peer.mine_from(channel, nonce_start);
@@ -617,7 +619,7 @@ fn accepted_shares_of_a_read_are_answered_together_and_refusals_in_their_place()
 
 #[test]
 fn the_sum_of_shares_is_not_lost_to_rounding() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv2SessionHarness::solo();
     let quarter = Target::from_difficulty(Difficulty::new(1e-8).unwrap());
     let channel = bench.open(ChannelKind::Standard, 0.0, quarter).unwrap();
     for at in 0..8 {
@@ -630,7 +632,7 @@ fn the_sum_of_shares_is_not_lost_to_rounding() {
 
 #[test]
 fn closing_ends_a_channel_or_a_whole_group() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv2SessionHarness::solo();
     let (one, two, three) = (bench.extended(), bench.extended(), bench.standard());
     let reason_code = Str255::default();
     let (share, rolled) = bench.peer.mine(one);
@@ -652,10 +654,10 @@ fn closing_ends_a_channel_or_a_whole_group() {
 /// A proxy does not open a channel before it has a miner.
 #[test]
 fn a_connection_without_channels_has_the_time_of_a_miner_without_shares() {
-    let mut bench = Bench::solo();
-    let idle = |bench: &mut Bench, seconds| {
+    let mut bench = Sv2SessionHarness::solo();
+    let idle = |bench: &mut Sv2SessionHarness, seconds| {
         bench.later(seconds);
-        let Bench { session, feed, now, out, .. } = bench;
+        let Sv2SessionHarness { session, feed, now, out, .. } = bench;
         session.on_deadline(&feed.work, *now, out)
     };
     idle(&mut bench, 7199).unwrap();
@@ -666,7 +668,7 @@ fn a_connection_without_channels_has_the_time_of_a_miner_without_shares() {
     assert!(matches!(idle(&mut bench, 1), Err(Closing::Idle(_))));
 
     let mut forever = Config { idle_timeout: Duration::ZERO, ..config() };
-    let mut bench = Bench::with(forever.clone(), HARD, &solo());
+    let mut bench = Sv2SessionHarness::with(forever.clone(), HARD, &solo());
     bench.setup(0, "test");
     for _ in 0..3 {
         idle(&mut bench, 100_000).unwrap();
@@ -674,14 +676,14 @@ fn a_connection_without_channels_has_the_time_of_a_miner_without_shares() {
     }
 
     forever.login_timeout = Duration::from_secs(15);
-    let mut bench = Bench::with(forever, HARD, &solo());
+    let mut bench = Sv2SessionHarness::with(forever, HARD, &solo());
     idle(&mut bench, 14).unwrap();
     assert!(matches!(idle(&mut bench, 1), Err(Closing::LoginTimeout(_))), "it never said anything");
 }
 
 #[test]
 fn an_update_to_a_smaller_target_is_answered_with_a_job_that_has_it() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv2SessionHarness::solo();
     let channel = bench.extended();
     let wanted = Target::from_difficulty(Difficulty::new(3e-8).unwrap());
     bench
@@ -699,7 +701,7 @@ fn an_update_to_a_smaller_target_is_answered_with_a_job_that_has_it() {
 
 #[test]
 fn extensions_are_agreed_on_and_name_workers() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv2SessionHarness::solo();
     let ask = |ids: &[u16]| {
         let mut frame = Vec::new();
         RequestExtensions { request_id: 3, requested_extensions: Seq64K::new(ids).unwrap() }
@@ -711,7 +713,7 @@ fn extensions_are_agreed_on_and_name_workers() {
     let message =
         ClientMessage::decode(Header::decode(*header), payload, Extensions::default()).unwrap();
     let work = bench.feed.work.clone();
-    let Bench { session, out, effects, now, .. } = &mut bench;
+    let Sv2SessionHarness { session, out, effects, now, .. } = &mut bench;
     session.on_message(&message, &work, *now, out, effects).unwrap();
     assert_eq!(bench.listen(), ["RequestExtensionsError"]);
     bench
@@ -749,28 +751,28 @@ fn extensions_are_agreed_on_and_name_workers() {
 
 #[test]
 fn custom_jobs_are_refused_by_name() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv2SessionHarness::solo();
     let refused = ClientMessage::Unknown { extension: 7, msg_type: 9 };
     let work = bench.feed.work.clone();
-    let Bench { session, out, effects, now, .. } = &mut bench;
+    let Sv2SessionHarness { session, out, effects, now, .. } = &mut bench;
     session.on_message(&refused, &work, *now, out, effects).unwrap();
     assert!(bench.listen().is_empty(), "what is unknown is ignored");
 }
 
 #[test]
 fn closed_admission_ends_the_session_and_a_stop_asks_to_reconnect() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv2SessionHarness::solo();
     bench.standard();
     bench.session.on_stop(&mut bench.out);
     assert_eq!(bench.listen(), ["Reconnect"]);
     bench.feed.work.admission = Admission::Closed("no node".into());
-    let Bench { session, feed, now, out, .. } = &mut bench;
+    let Sv2SessionHarness { session, feed, now, out, .. } = &mut bench;
     assert_eq!(session.on_work(&feed.work, *now, out), Err(Closing::SentAway("no node".into())));
 }
 
 #[test]
 fn channels_are_limited_and_listed() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv2SessionHarness::solo();
     for _ in 0..2000 {
         bench.standard();
     }
@@ -781,11 +783,11 @@ fn channels_are_limited_and_listed() {
 
 #[test]
 fn one_connection_has_only_so_many_channels_and_says_so() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv2SessionHarness::solo();
     let counters = Arc::<Counters>::default();
     let full = || counters.view().refused[Refused::FullForConnection as usize];
     let (places, own) = (within(CHANNELS_MAX + 10), [9, 9, 9, 9]);
-    bench.session.origin = Origin::alone_within(places, &counters, own, bench.now);
+    bench.session.origin = Origin::standalone_within(places, &counters, own, bench.now);
     for _ in 0..CHANNELS_MAX {
         bench.standard();
     }
@@ -801,7 +803,7 @@ fn frames_to_a_bitaxe_stay_under_2048_bytes() {
     let templates = [template(2, HARD, 0), template(3, HARD, (1 << 20) - 1)];
     assert_eq!(templates[1].merkle_branches.len(), 20);
     for (vendor, fits) in [("bitaxe", true), ("xminer-1.0", false)] {
-        let mut bench = Bench::with(config(), HARD, &paid_by_a_pool(&templates[1]));
+        let mut bench = Sv2SessionHarness::with(config(), HARD, &paid_by_a_pool(&templates[1]));
         bench.setup(0, vendor);
         bench.extended();
         for template in &templates {
@@ -839,7 +841,7 @@ fn own_rules_choose_the_class_of_an_extended_channel() {
     let mut config = config();
     let rule = ClassRule::within("^acme/", 500, Difficulty::new(1e-6));
     config.classes = Classes::new(true, vec![rule]);
-    let mut bench = Bench::with(config, HARD, &solo());
+    let mut bench = Sv2SessionHarness::with(config, HARD, &solo());
     bench.setup(0, "acme");
     let channel = bench.extended();
     assert!(bench.peer.target(channel).difficulty() >= 0.99e-6);
@@ -848,7 +850,7 @@ fn own_rules_choose_the_class_of_an_extended_channel() {
 
 #[test]
 fn pooled_channels_of_different_difficulty_have_their_own_groups() {
-    let mut bench = Bench::pooled();
+    let mut bench = Sv2SessionHarness::pooled();
     let hard = Target::from_difficulty(Difficulty::pow2(4));
     let (easy, other) = (bench.extended(), bench.open(ChannelKind::Extended, 0.0, hard).unwrap());
     assert_ne!(bench.peer.group(easy), bench.peer.group(other));
@@ -868,7 +870,7 @@ fn pooled_channels_of_different_difficulty_have_their_own_groups() {
 #[test]
 fn a_miner_that_is_much_too_fast_gets_a_harder_target_with_a_job_at_once() {
     for kind in [ChannelKind::Standard, ChannelKind::Extended] {
-        let mut bench = Bench::pooled();
+        let mut bench = Sv2SessionHarness::pooled();
         let channel = bench.open(kind, 0.0, Target::MAX).unwrap();
         let before = bench.peer.target(channel);
         for _ in 0..8 {
@@ -922,12 +924,12 @@ proptest! {
         has_screen: bool,
         events in proptest::collection::vec(event(), 1..60),
     ) {
-        let mut bench = Bench::with(config(), HARD, &if is_pooled { pooled(0) } else { solo() });
+        let mut bench = Sv2SessionHarness::with(config(), HARD, &if is_pooled { pooled(0) } else { solo() });
         bench.setup(0, if has_screen { "bitaxe" } else { "test" });
         let mut tip_at = 1;
         let easy = |hard: u8| Target::from_difficulty(Difficulty::pow2(-30 + i32::from(hard)));
         for event in events {
-            let pick = |at: u8, bench: &Bench| {
+            let pick = |at: u8, bench: &Sv2SessionHarness| {
                 let ids = bench.peer.channels();
                 (!ids.is_empty()).then(|| ids[usize::from(at) % ids.len()])
             };
@@ -992,7 +994,7 @@ proptest! {
 #[test]
 fn no_channel_is_asked_for_more_than_a_block_takes() {
     for kind in [ChannelKind::Standard, ChannelKind::Extended] {
-        let mut bench = Bench::with(Config::with_address("bc1qnobody"), HARD, &solo());
+        let mut bench = Sv2SessionHarness::with(Config::with_address("bc1qnobody"), HARD, &solo());
         bench.setup(0, "test");
         let one = Target::from_difficulty(Difficulty::ONE);
         let channel = bench.open(kind, 1e15, Target::MAX).unwrap();
@@ -1009,7 +1011,7 @@ fn no_channel_is_asked_for_more_than_a_block_takes() {
 /// Proxies repeat the same hashrate once a minute.
 #[test]
 fn a_repeated_update_changes_nothing() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv2SessionHarness::solo();
     let channel = bench.extended();
     let update = |hashrate| UpdateChannel {
         channel_id: channel,
@@ -1034,7 +1036,7 @@ fn a_repeated_update_changes_nothing() {
 /// The 128 bytes that open a channel bring back 16 kB: allowed as often as a login.
 #[test]
 fn endless_opening_and_closing_of_channels_is_refused_by_name() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv2SessionHarness::solo();
     let rules = LimitRules { logins_per_minute: 10, ..LimitRules::default() };
     bench.session.origin.roster.limiter().set_rules(rules, bench.now);
     bench.session.origin.peer = "203.0.113.7:5".parse().unwrap();
@@ -1057,14 +1059,14 @@ fn endless_opening_and_closing_of_channels_is_refused_by_name() {
 /// and its shares in flight are late, not bad.
 #[test]
 fn a_channel_whose_place_is_needed_is_closed_alone() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv2SessionHarness::solo();
     let (gate, eviction) = bench.with_places_for(2);
     let [first, second, third] = [(); 3].map(|()| bench.extended());
     let late = bench.peer.mine(second);
     bench.mine(first).unwrap();
 
     let _place = come_for_a_place(&gate, &bench);
-    assert!(eviction.take_channels(true) && !eviction.is_wanted());
+    assert!(eviction.take_channels(true) && !eviction.is_requested());
     bench.session.on_eviction(bench.now, &mut bench.out);
     assert_eq!(bench.listen(), ["CloseChannel"], "{second}");
     let left: Vec<_> = bench.session.channels.iter().map(|channel| channel.id).collect();
@@ -1072,7 +1074,7 @@ fn a_channel_whose_place_is_needed_is_closed_alone() {
     bench.session.on_eviction(bench.now, &mut bench.out);
     assert_eq!(bench.listen(), [""; 0]);
 
-    assert!(!eviction.is_wanted());
+    assert!(!eviction.is_requested());
     assert_eq!(bench.submit(late).unwrap_err(), "invalid-channel-id");
     assert_eq!((bench.rejected(Reject::StaleWork), bench.rejected(Reject::NotSubscribed)), (1, 0));
 }
@@ -1081,17 +1083,17 @@ fn a_channel_whose_place_is_needed_is_closed_alone() {
 /// connection ends, it reconnects with all of them.
 #[test]
 fn a_connection_on_which_nobody_has_had_a_share_is_closed_whole() {
-    let mut bench = Bench::solo();
+    let mut bench = Sv2SessionHarness::solo();
     let (gate, eviction) = bench.with_places_for(2);
     let _ = [(); 3].map(|()| bench.extended());
     let _place = come_for_a_place(&gate, &bench);
-    assert!(eviction.take_channels(true) && !eviction.is_wanted());
+    assert!(eviction.take_channels(true) && !eviction.is_requested());
     bench.session.on_eviction(bench.now, &mut bench.out);
-    assert!(eviction.is_wanted());
+    assert!(eviction.is_requested());
     assert_eq!(bench.listen(), [""; 0]);
 }
 
-fn come_for_a_place(gate: &Arc<ConnectionGate>, bench: &Bench) -> gate::MinerPlace {
+fn come_for_a_place(gate: &Arc<ConnectionGate>, bench: &Sv2SessionHarness) -> gate::MinerPlace {
     let newcomer = Arc::new(Eviction::of_channel(&Arc::default()));
     let from = "198.51.100.1".parse().unwrap();
     gate.enter(from, gate::PlaceKind::Channel, &newcomer, bench.now).unwrap()

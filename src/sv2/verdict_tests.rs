@@ -22,7 +22,7 @@ enum Sri {
 }
 
 impl Sri {
-    fn open(bench: &Bench, id: u32) -> Self {
+    fn open(bench: &Sv2SessionHarness, id: u32) -> Self {
         let target = bitcoin::Target::from_le_bytes(bench.peer.target(id).to_le_bytes());
         let prefix = ExtranoncePrefix::from_wire(bench.peer.prefix(id)).unwrap();
         let user = String::new();
@@ -34,7 +34,7 @@ impl Sri {
         }
     }
 
-    fn hear(&mut self, mut frames: &[u8]) {
+    fn receive(&mut self, mut frames: &[u8]) {
         while !frames.is_empty() {
             let (header, rest) = frames.split_first_chunk::<HEADER_LEN>().unwrap();
             let header = Header::decode(*header);
@@ -158,7 +158,7 @@ proptest! {
         transactions in 0..9u32,
         twists in proptest::collection::vec(twist(), 1..60),
     ) {
-        let mut bench = Bench::solo();
+        let mut bench = Sv2SessionHarness::solo();
         let kind = if is_standard { ChannelKind::Standard } else { ChannelKind::Extended };
         let (mut frames, mut jobs) = (Vec::new(), Vec::new());
         bench.tap = Some(Vec::new());
@@ -171,14 +171,14 @@ proptest! {
                 let template = if what == BuildJob::SubsidyOnly { tip(at, HARD) } else { full };
                 let payout = Arc::clone(&bench.payout);
                 bench.feed.publish(what, &template, &payout, Announce::Now);
-                let Bench { session, feed, now, out, .. } = &mut bench;
+                let Sv2SessionHarness { session, feed, now, out, .. } = &mut bench;
                 session.on_work(&feed.work, *now, out).unwrap();
                 bench.listen();
                 jobs.push(bench.peer.running(id));
             }
         }
         frames.append(bench.tap.as_mut().unwrap());
-        sri.hear(&frames);
+        sri.receive(&frames);
         let mut last = None;
         for twist in twists {
             let running = *jobs.last().unwrap();

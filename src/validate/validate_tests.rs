@@ -7,7 +7,7 @@ use crate::work::{
     fixture::{CURTIME, EASY, HARD, MINTIME, pooled, solo, template},
 };
 
-struct Bench {
+struct ValidationHarness {
     job: Arc<Job>,
     assignment: Assignment,
     seen: SeenShares,
@@ -18,7 +18,7 @@ fn least() -> Difficulty {
     Difficulty::new(1e-9).unwrap()
 }
 
-impl Bench {
+impl ValidationHarness {
     fn new(what: BuildJob, nbits: u32, payout: &Arc<Payout>, difficulty: Difficulty) -> Self {
         let job = JobBuilder::new(1).build(what, &template(1, nbits, 5), payout);
         let assignment = Assignment::new(CoinbaseClass::Default, difficulty, false);
@@ -132,7 +132,7 @@ proptest! {
 
 #[test]
 fn a_mined_share_is_accepted_once() {
-    let mut bench = Bench::easy();
+    let mut bench = ValidationHarness::easy();
     let mined = bench.mine(submission());
     let share = bench.check(&mined).share.unwrap();
     assert_eq!((share.nonce, share.ntime, share.is_block), (mined.nonce, CURTIME, false));
@@ -141,7 +141,7 @@ fn a_mined_share_is_accepted_once() {
 
 #[test]
 fn each_refusal_has_its_reason() {
-    let mut bench = Bench::easy();
+    let mut bench = ValidationHarness::easy();
     let good = bench.mine(submission());
     let tip = *bench.job.prevhash();
     let mut case = |submission: Submission, tip, expired, reason| {
@@ -158,7 +158,7 @@ fn each_refusal_has_its_reason() {
 
 #[test]
 fn ntime_bounds_are_inclusive() {
-    let mut bench = Bench::easy();
+    let mut bench = ValidationHarness::easy();
     for ntime in [MINTIME, CURTIME + 7200] {
         let mined = bench.mine(Submission { ntime, ..submission() });
         assert!(bench.check(&mined).share.is_ok());
@@ -167,15 +167,15 @@ fn ntime_bounds_are_inclusive() {
 
 #[test]
 fn too_easy_hashes_are_high_or_not_even_difficulty_1() {
-    let mut hard = Bench::new(BuildJob::Classes, HARD, &solo(), Difficulty::pow2(40));
+    let mut hard = ValidationHarness::new(BuildJob::Classes, HARD, &solo(), Difficulty::pow2(40));
     assert_eq!(hard.check(&submission()).share.unwrap_err(), Reject::HashNotZero);
-    let mut soft = Bench::new(BuildJob::Classes, HARD, &solo(), Difficulty::pow2(-1));
+    let mut soft = ValidationHarness::new(BuildJob::Classes, HARD, &solo(), Difficulty::pow2(-1));
     assert_eq!(soft.check(&submission()).share.unwrap_err(), Reject::HighHash);
 }
 
 #[test]
 fn version_bits_may_come_alone_or_in_the_whole_version() {
-    let mut bench = Bench::easy();
+    let mut bench = ValidationHarness::easy();
     let bits = 0x0012_2000;
     let mined = bench.mine(Submission { version: SubmittedVersion::Rolled(bits), ..submission() });
     let share = bench.check(&mined).share.unwrap();
@@ -187,7 +187,7 @@ fn version_bits_may_come_alone_or_in_the_whole_version() {
 
 #[test]
 fn a_whole_version_is_hashed_as_it_is_and_refused_beyond_the_mask() {
-    let mut bench = Bench::easy();
+    let mut bench = ValidationHarness::easy();
     let fine =
         bench.mine(Submission { version: SubmittedVersion::Whole(0x2012_2000), ..submission() });
     assert_eq!(bench.check(&fine).share.unwrap().version, 0x2012_2000);
@@ -200,7 +200,7 @@ fn a_whole_version_is_hashed_as_it_is_and_refused_beyond_the_mask() {
 /// accepted, and every block is found.
 #[test]
 fn a_block_is_found_on_the_header_that_was_hashed() {
-    let mut bench = Bench::new(BuildJob::Classes, EASY, &solo(), least());
+    let mut bench = ValidationHarness::new(BuildJob::Classes, EASY, &solo(), least());
     let tip = *bench.job.prevhash();
     let cases = [
         (SubmittedVersion::Whole(0x2000_0020), 0x2000_0020),
@@ -237,7 +237,7 @@ fn a_block_is_found_on_the_header_that_was_hashed() {
 /// Stale, expired, or with an impossible time, version or target: a block is a block.
 #[test]
 fn a_block_is_found_whatever_becomes_of_its_share() {
-    let mut bench = Bench::new(BuildJob::Classes, EASY, &solo(), Difficulty::pow2(60));
+    let mut bench = ValidationHarness::new(BuildJob::Classes, EASY, &solo(), Difficulty::pow2(60));
     let bases = [
         submission(),
         Submission { ntime: MINTIME - 1, ..submission() },

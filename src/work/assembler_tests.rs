@@ -61,12 +61,12 @@ fn pooled(epoch: u64, settled: Option<&Template>) -> Arc<Payout> {
     Arc::new(payout)
 }
 
-struct Bench {
+struct AssemblerHarness {
     assembler: Assembler,
     now: Instant,
 }
 
-impl Bench {
+impl AssemblerHarness {
     fn new(pooled: bool, when_down: WhenDown) -> Self {
         #[expect(clippy::disallowed_methods, reason = "any origin will do")]
         let now = Instant::now();
@@ -121,7 +121,7 @@ fn job(work: Option<Work>) -> Arc<Job> {
 
 #[test]
 fn solo_work_on_a_tip_is_empty_then_full() {
-    let mut bench = Bench::new(false, WhenDown::Disconnect);
+    let mut bench = AssemblerHarness::new(false, WhenDown::Disconnect);
     let work = bench.template(&tip(1)).unwrap();
     assert_eq!(work.announce, Announce::Now);
     assert!(work.latest().is_empty());
@@ -139,7 +139,7 @@ fn solo_work_on_a_tip_is_empty_then_full() {
 
 #[test]
 fn pooled_work_waits_for_the_split_without_idling() {
-    let mut bench = Bench::new(true, WhenDown::Disconnect);
+    let mut bench = AssemblerHarness::new(true, WhenDown::Disconnect);
     assert!(bench.template(&tip(1)).is_none(), "nobody to pay yet");
     assert!(bench.health(PoolHealth::Up).is_none());
     assert!(job(bench.payout(&pooled(1, None))).is_empty());
@@ -157,7 +157,7 @@ fn pooled_work_waits_for_the_split_without_idling() {
 
 #[test]
 fn a_silent_coinbaser_costs_five_seconds_at_most() {
-    let mut bench = Bench::new(true, WhenDown::Disconnect);
+    let mut bench = AssemblerHarness::new(true, WhenDown::Disconnect);
     bench.health(PoolHealth::Up);
     bench.payout(&pooled(1, None));
     job(bench.template(&full(1, 6_000_000_000)));
@@ -177,7 +177,7 @@ fn in_series(payout: &Payout, series: u64, void: u64) -> Arc<Payout> {
 #[test]
 fn miners_work_for_the_operator_while_a_pool_without_lasting_ids_is_away() {
     for when_down in [WhenDown::Disconnect, WhenDown::Solo] {
-        let mut bench = Bench::new(true, when_down);
+        let mut bench = AssemblerHarness::new(true, when_down);
         bench.health(PoolHealth::Up);
         let template = full(1, 6_000_000_000);
         let up = pooled(1, Some(&template));
@@ -210,7 +210,7 @@ fn miners_work_for_the_operator_while_a_pool_without_lasting_ids_is_away() {
 
 #[test]
 fn a_pool_that_left_and_returned_unnoticed_has_still_voided_the_old_work() {
-    let mut bench = Bench::new(true, WhenDown::Disconnect);
+    let mut bench = AssemblerHarness::new(true, WhenDown::Disconnect);
     bench.health(PoolHealth::Up);
     let template = full(1, 6_000_000_000);
     bench.payout(&pooled(1, Some(&template)));
@@ -221,7 +221,7 @@ fn a_pool_that_left_and_returned_unnoticed_has_still_voided_the_old_work() {
 
 #[test]
 fn work_that_an_abandoned_pool_stops_accepting_is_voided_by_republishing_the_same_work() {
-    let mut bench = Bench::new(true, WhenDown::Disconnect);
+    let mut bench = AssemblerHarness::new(true, WhenDown::Disconnect);
     bench.health(PoolHealth::Up);
     let template = full(1, 6_000_000_000);
     bench.payout(&pooled(1, Some(&template)));
@@ -239,7 +239,7 @@ fn work_that_an_abandoned_pool_stops_accepting_is_voided_by_republishing_the_sam
 
 #[test]
 fn a_split_is_for_its_value_alone() {
-    let mut bench = Bench::new(true, WhenDown::Disconnect);
+    let mut bench = AssemblerHarness::new(true, WhenDown::Disconnect);
     bench.health(PoolHealth::Up);
     let first = full(1, 6_000_000_000);
     bench.payout(&pooled(1, Some(&first)));
@@ -259,7 +259,7 @@ fn a_split_is_for_its_value_alone() {
 
 #[test]
 fn new_terms_reach_miners_at_once() {
-    let mut bench = Bench::new(true, WhenDown::Disconnect);
+    let mut bench = AssemblerHarness::new(true, WhenDown::Disconnect);
     bench.health(PoolHealth::Up);
     let template = full(1, 6_000_000_000);
     bench.payout(&pooled(1, Some(&template)));
@@ -273,7 +273,7 @@ fn new_terms_reach_miners_at_once() {
 
 #[test]
 fn a_pool_away_for_less_than_the_grace_sends_nobody_away() {
-    let mut bench = Bench::new(true, WhenDown::Disconnect);
+    let mut bench = AssemblerHarness::new(true, WhenDown::Disconnect);
     bench.health(PoolHealth::Up);
     let template = full(1, 6_000_000_000);
     bench.payout(&pooled(1, Some(&template)));
@@ -293,7 +293,7 @@ fn a_pool_away_for_less_than_the_grace_sends_nobody_away() {
 
 #[test]
 fn solo_takes_over_when_asked_to() {
-    let mut bench = Bench::new(true, WhenDown::Solo);
+    let mut bench = AssemblerHarness::new(true, WhenDown::Solo);
     bench.template(&full(1, 6_000_000_000));
     let published = bench.pass(10);
     assert!(published.last().unwrap().latest().payout.pooled.is_none(), "the pool never came");
@@ -310,7 +310,7 @@ fn solo_takes_over_when_asked_to() {
 
 #[test]
 fn stale_templates_close_admission_and_fresh_ones_open_it() {
-    let mut bench = Bench::new(false, WhenDown::Disconnect);
+    let mut bench = AssemblerHarness::new(false, WhenDown::Disconnect);
     job(bench.template(&full(1, 6_000_000_000)));
     let published = bench.pass(120);
     let Admission::Closed(reason) = &published.last().unwrap().admission else { panic!("open") };
@@ -321,7 +321,7 @@ fn stale_templates_close_admission_and_fresh_ones_open_it() {
 #[test]
 fn a_dead_pool_and_a_dead_node_do_not_spin() {
     for when_down in [WhenDown::Disconnect, WhenDown::Solo] {
-        let mut bench = Bench::new(true, when_down);
+        let mut bench = AssemblerHarness::new(true, when_down);
         assert!(bench.pass(10_000).is_empty());
         bench.payout(&pooled(1, None));
         assert!(bench.pass(10_000).is_empty());
@@ -331,7 +331,7 @@ fn a_dead_pool_and_a_dead_node_do_not_spin() {
 
 #[test]
 fn a_pool_cannot_reopen_admission_onto_dead_work() {
-    let mut bench = Bench::new(true, WhenDown::Disconnect);
+    let mut bench = AssemblerHarness::new(true, WhenDown::Disconnect);
     bench.health(PoolHealth::Up);
     bench.payout(&pooled(1, None));
     job(bench.template(&full(1, 6_000_000_000)));
@@ -342,7 +342,7 @@ fn a_pool_cannot_reopen_admission_onto_dead_work() {
 
 #[test]
 fn a_header_does_not_replace_the_template_of_the_same_tip() {
-    let mut bench = Bench::new(true, WhenDown::Disconnect);
+    let mut bench = AssemblerHarness::new(true, WhenDown::Disconnect);
     bench.health(PoolHealth::Up);
     bench.payout(&pooled(1, None));
     let template = full(1, 6_000_000_000);
@@ -354,7 +354,7 @@ fn a_header_does_not_replace_the_template_of_the_same_tip() {
 
 #[test]
 fn frequent_templates_do_not_postpone_work_for_a_silent_coinbaser() {
-    let mut bench = Bench::new(true, WhenDown::Disconnect);
+    let mut bench = AssemblerHarness::new(true, WhenDown::Disconnect);
     bench.health(PoolHealth::Up);
     bench.payout(&pooled(1, None));
     job(bench.template(&full(1, 6_000_000_000)));
@@ -368,7 +368,7 @@ fn frequent_templates_do_not_postpone_work_for_a_silent_coinbaser() {
 
 #[test]
 fn refused_splits_are_left_out_until_the_next_tip() {
-    let mut bench = Bench::new(true, WhenDown::Disconnect);
+    let mut bench = AssemblerHarness::new(true, WhenDown::Disconnect);
     bench.health(PoolHealth::Up);
     let template = full(1, 6_000_000_000);
     bench.payout(&pooled(1, Some(&template)));
@@ -387,7 +387,7 @@ fn refused_splits_are_left_out_until_the_next_tip() {
 
 #[test]
 fn refused_terms_give_way_to_the_last_good_ones() {
-    let mut bench = Bench::new(true, WhenDown::Disconnect);
+    let mut bench = AssemblerHarness::new(true, WhenDown::Disconnect);
     bench.health(PoolHealth::Up);
     let template = full(1, 6_000_000_000);
     bench.payout(&pooled(1, None));
@@ -403,7 +403,7 @@ fn refused_terms_give_way_to_the_last_good_ones() {
 
 #[test]
 fn old_jobs_let_go_of_their_templates() {
-    let mut bench = Bench::new(false, WhenDown::Disconnect);
+    let mut bench = AssemblerHarness::new(false, WhenDown::Disconnect);
     let mut most = 0;
     for refresh in 0..30 {
         let work = bench.template(&full(1, 6_000_000_000 + refresh)).unwrap();
@@ -416,7 +416,7 @@ fn old_jobs_let_go_of_their_templates() {
 
 #[test]
 fn a_pool_that_is_being_connected_to_does_not_close_admission() {
-    let mut bench = Bench::new(true, WhenDown::Disconnect);
+    let mut bench = AssemblerHarness::new(true, WhenDown::Disconnect);
     bench.health(PoolHealth::Down);
     bench.template(&full(1, 6_000_000_000));
     assert_eq!(*bench.assembler.admission(), Admission::Open);
@@ -428,7 +428,7 @@ fn a_pool_that_is_being_connected_to_does_not_close_admission() {
 
 #[test]
 fn the_empty_job_of_the_next_tip_is_known_before_it() {
-    let mut bench = Bench::new(false, WhenDown::Disconnect);
+    let mut bench = AssemblerHarness::new(false, WhenDown::Disconnect);
     let first = bench.template(&full(1, 5_000_000_000)).unwrap().upcoming.unwrap();
     assert_eq!((first.height, first.version), (102, 0x2000_0000));
     let same = bench.template(&full(1, 5_000_000_000)).unwrap().upcoming.unwrap();
@@ -443,7 +443,7 @@ fn the_empty_job_of_the_next_tip_is_known_before_it() {
 
 #[test]
 fn an_empty_job_that_was_guessed_wrong_is_rebuilt() {
-    let mut bench = Bench::new(false, WhenDown::Disconnect);
+    let mut bench = AssemblerHarness::new(false, WhenDown::Disconnect);
     // At height 150 the subsidy halves.
     let first = bench.template(&full(48, 5_000_000_000)).unwrap().upcoming.unwrap();
     let work = bench.template(&full(49, 5_000_000_000)).unwrap();
@@ -457,10 +457,10 @@ fn an_empty_job_that_was_guessed_wrong_is_rebuilt() {
 
 #[test]
 fn another_address_is_paid_at_once_and_pools_come_and_go() {
-    let mut bench = Bench::new(false, WhenDown::Disconnect);
+    let mut bench = AssemblerHarness::new(false, WhenDown::Disconnect);
     let template = full(1, 5_000);
     bench.template(&template).unwrap();
-    let with = |bench: &Bench, pooled: bool, script: u8| AssemblerConfig {
+    let with = |bench: &AssemblerHarness, pooled: bool, script: u8| AssemblerConfig {
         solo: Arc::new(Payout { script: [script].into(), ..Payout::clone(&solo()) }),
         pooled,
         ..bench.assembler.config.clone()
@@ -499,7 +499,7 @@ fn another_address_is_paid_at_once_and_pools_come_and_go() {
 #[test]
 fn splits_are_mined_on_once_a_node_would_accept_them() {
     let has_splits = |work: &Work| work.latest().coinbases().len() > 1;
-    let mut bench = Bench::new(true, WhenDown::Disconnect);
+    let mut bench = AssemblerHarness::new(true, WhenDown::Disconnect);
     bench.assembler.config.propose = true;
     bench.health(PoolHealth::Up);
     let template = full(1, 6_000_000_000);

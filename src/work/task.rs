@@ -118,7 +118,7 @@ pub(crate) async fn run(
         }
         if assembler.admission() != &admission {
             admission = assembler.admission().clone();
-            tell(&admission);
+            log_admission(&admission);
         }
         if let Some(published) = published {
             log(&published);
@@ -140,7 +140,7 @@ async fn until(deadline: Option<Instant>) {
     }
 }
 
-fn tell(admission: &Admission) {
+fn log_admission(admission: &Admission) {
     match admission {
         Admission::Open => info!("there is work again: accepting miners"),
         Admission::Closed(reason) => warn!("sending miners away: {reason}"),

@@ -1,7 +1,7 @@
 use super::*;
 
 /// A miner and its luck, on a clock of their own.
-struct Bench {
+struct VardiffHarness {
     vardiff: Vardiff,
     now: Instant,
     luck: u64,
@@ -26,7 +26,7 @@ fn start() -> Instant {
     Instant::now()
 }
 
-impl Bench {
+impl VardiffHarness {
     fn new(config: VardiffConfig) -> Self {
         let now = start();
         let vardiff = Vardiff::new(config, now);
@@ -90,7 +90,7 @@ fn terahashes(count: f64) -> f64 {
 fn every_miner_ends_at_the_wanted_rate() {
     for tera in [20.0, 100.0, 335.0, 5_000.0, 1e6] {
         for powers_of_two in [true, false] {
-            let mut bench = Bench::new(VardiffConfig { powers_of_two, ..config() });
+            let mut bench = VardiffHarness::new(VardiffConfig { powers_of_two, ..config() });
             bench.mine(terahashes(tera), 3600.0);
             let hours = 200;
             let shares = bench.mine(terahashes(tera), f64::from(hours) * 3600.0);
@@ -105,7 +105,7 @@ fn every_miner_ends_at_the_wanted_rate() {
 
 #[test]
 fn a_farm_on_one_connection_is_settled_within_a_minute() {
-    let mut bench = Bench::new(config());
+    let mut bench = VardiffHarness::new(config());
     let shares = bench.mine(terahashes(1e6), 60.0);
     assert!(bench.quick >= 1, "{}", bench.quick);
     assert!(shares < 100, "{shares}");
@@ -113,7 +113,7 @@ fn a_farm_on_one_connection_is_settled_within_a_minute() {
 
 #[test]
 fn a_slow_miner_is_eased_to_the_floor_and_no_further() {
-    let mut bench = Bench::new(VardiffConfig { start: Difficulty::pow2(30), ..config() });
+    let mut bench = VardiffHarness::new(VardiffConfig { start: Difficulty::pow2(30), ..config() });
     bench.mine(terahashes(0.5), 3600.0);
     assert_eq!(bench.difficulty, config().floor);
     bench.mine(terahashes(0.5), 86_400.0);
@@ -122,7 +122,7 @@ fn a_slow_miner_is_eased_to_the_floor_and_no_further() {
 
 #[test]
 fn a_year_of_steady_mining_moves_little() {
-    let mut bench = Bench::new(config());
+    let mut bench = VardiffHarness::new(config());
     let speed = terahashes(200.0);
     bench.mine(speed, 3600.0);
     let (mut least, mut most) = (f64::MAX, 0_f64);
@@ -138,7 +138,7 @@ fn a_year_of_steady_mining_moves_little() {
 
 #[test]
 fn a_target_rate_of_one_a_minute_is_kept_too() {
-    let mut bench = Bench::new(VardiffConfig { shares_per_minute: 1, ..config() });
+    let mut bench = VardiffHarness::new(VardiffConfig { shares_per_minute: 1, ..config() });
     let speed = terahashes(100.0);
     bench.mine(speed, 20_000.0);
     let shares = bench.mine(speed, 1_000_000.0);

@@ -70,7 +70,7 @@ fn name(node: &Bitcoind) -> String {
 }
 
 /// Submits to `to` all blocks of `from` that it lacks.
-fn bring(from: &Bitcoind, to: &Bitcoind) {
+fn submit_blocks(from: &Bitcoind, to: &Bitcoind) {
     let (from, to) = (from.rpc(), to.rpc());
     for height in to.get_block_count().unwrap() + 1..=from.get_block_count().unwrap() {
         let hex = from.get_block_hex(&from.get_block_hash(height).unwrap()).unwrap();
@@ -138,7 +138,7 @@ async fn miners_stay_on_the_sha256_side_and_their_block_at_the_fork_is_accepted(
         return;
     }
     forks.generate(FORK - 3);
-    bring(&forks, &stays);
+    submit_blocks(&forks, &stays);
     // The one that forks is preferred.
     let toml = config(&[&forks.node_toml(), &stays.node_toml()]);
     let gateway = Gateway::start(&toml);
@@ -304,11 +304,11 @@ fn the_two_sides_are_never_mixed() {
         return;
     }
     forks.generate(FORK - 2);
-    bring(&forks, &stays);
+    submit_blocks(&forks, &stays);
     let side = RunningTemplates::start(&[("forks", &forks), ("stays", &stays)]);
     side.wait(&[NodeState::Ready, NodeState::Ready]);
     forks.generate(1);
-    bring(&forks, &stays);
+    submit_blocks(&forks, &stays);
     side.wait(&[NodeState::WrongChain, NodeState::Ready]);
     // More work on the other side, then less.
     for (node, blocks) in [(&forks, 30), (&stays, 3), (&forks, 1), (&stays, 40)] {

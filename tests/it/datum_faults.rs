@@ -46,7 +46,7 @@ impl Rig {
     fn welcomed() -> Self {
         let mut rig = Self::new();
         let response = rig.pool.response("welcome");
-        rig.hear(&response).unwrap();
+        rig.receive(&response).unwrap();
         assert!(matches!(&rig.events[..], [PoolEvent::Welcome { motd }] if motd == "welcome"));
         rig.events.clear();
         rig
@@ -56,7 +56,7 @@ impl Rig {
     fn configured() -> Self {
         let mut rig = Self::welcomed();
         let configuration = rig.pool.configuration();
-        rig.hear(&configuration).unwrap();
+        rig.receive(&configuration).unwrap();
         let [PoolEvent::Configured(configured)] = &rig.events[..] else { panic!() };
         assert_eq!((&configured.script[..], &configured.tag[..]), (&SCRIPT[..], TAG));
         rig.events.clear();
@@ -76,19 +76,19 @@ impl Rig {
         rig
     }
 
-    fn hear(&mut self, bytes: &[u8]) -> Result<(), ClientError> {
+    fn receive(&mut self, bytes: &[u8]) -> Result<(), ClientError> {
         self.client.on_bytes(bytes, self.now, &mut self.out, &mut self.events)
     }
 
     /// What the pool receives, in plaintext.
     fn sent(&mut self) -> Vec<Vec<u8>> {
         let out = std::mem::take(&mut self.out);
-        self.pool.hear(&out)
+        self.pool.receive(&out)
     }
 
     fn refused(&mut self, message: &CoinbaserMessage<'_>) -> CoinbaserFault {
         let bytes = self.pool.say(&ToGateway::Coinbaser(*message));
-        self.hear(&bytes).unwrap();
+        self.receive(&bytes).unwrap();
         match self.events.remove(0) {
             PoolEvent::CoinbaserRefused { fault, .. } => fault,
             other => panic!("{other:?}"),
@@ -126,7 +126,7 @@ fn a_response_with_another_echo_ends_the_connection() {
     echo.session.x25519 = key.into();
     let signer = rig.pool.identity.clone();
     let response = rig.pool.odd_response("", echo, &signer);
-    let error = rig.hear(&response).unwrap_err();
+    let error = rig.receive(&response).unwrap_err();
     assert_eq!(error, ClientError::Handshake(HandshakeError::Echo));
     assert_eq!(error.to_string(), "it sent a handshake that echoes keys other than ours");
 }
@@ -136,14 +136,17 @@ fn a_response_signed_by_somebody_else_ends_the_connection() {
     let mut rig = Rig::new();
     let (echo, stranger) = (rig.pool.visitor.keys, Identity::from_secrets(&[8; 32], [8; 32]));
     let response = rig.pool.odd_response("", echo, &stranger);
-    assert!(matches!(rig.hear(&response), Err(ClientError::Handshake(HandshakeError::Cipher(_)))));
+    assert!(matches!(
+        rig.receive(&response),
+        Err(ClientError::Handshake(HandshakeError::Cipher(_)))
+    ));
 }
 
 #[test]
 fn an_unsigned_or_truncated_response_ends_the_connection() {
     let mut rig = Rig::new();
     let plain = rig.pool.plain(2, &[0; 300]);
-    let error = rig.hear(&plain).unwrap_err();
+    let error = rig.receive(&plain).unwrap_err();
     assert_eq!(error, ClientError::Handshake(HandshakeError::Unsigned));
 
     let mut rig = Rig::new();
@@ -151,14 +154,14 @@ fn an_unsigned_or_truncated_response_ends_the_connection() {
     let (signer, mut out) = (rig.pool.identity.clone(), Vec::new());
     let mut rng = rand::thread_rng();
     rig.pool.link.write_sealed(2, vec![1; 40], &signer, &to, &mut rng, &mut out).unwrap();
-    assert!(matches!(rig.hear(&out), Err(ClientError::Handshake(HandshakeError::Decode(_)))));
+    assert!(matches!(rig.receive(&out), Err(ClientError::Handshake(HandshakeError::Decode(_)))));
 }
 
 #[test]
 fn a_second_response_ends_the_connection() {
     let mut rig = Rig::welcomed();
     let response = rig.pool.response("again");
-    assert_eq!(rig.hear(&response), Err(ClientError::SecondResponse));
+    assert_eq!(rig.receive(&response), Err(ClientError::SecondResponse));
 }
 
 #[test]
@@ -166,7 +169,7 @@ fn a_garbled_mining_message_ends_the_connection() {
     let mut rig = Rig::configured();
     let mut message = rig.pool.mining(&[0xF9], false);
     *message.last_mut().unwrap() ^= 1;
-    let error = rig.hear(&message).unwrap_err();
+    let error = rig.receive(&message).unwrap_err();
     let expected =
         "it sent an encrypted message that was forged or garbled: its authentication code is wrong";
     assert_eq!(error.to_string(), expected);
@@ -176,13 +179,13 @@ fn a_garbled_mining_message_ends_the_connection() {
 fn mining_messages_before_the_handshake_or_in_the_clear_end_the_connection() {
     let mut rig = Rig::new();
     let early = rig.pool.mining(&[0xF9], false);
-    assert!(matches!(rig.hear(&early), Err(ClientError::Link(_))));
+    assert!(matches!(rig.receive(&early), Err(ClientError::Link(_))));
     let mut rig = Rig::new();
     let early = rig.pool.plain(5, &[0xF9]);
-    assert_eq!(rig.hear(&early), Err(ClientError::TooEarly));
+    assert_eq!(rig.receive(&early), Err(ClientError::TooEarly));
     let mut rig = Rig::configured();
     let clear = rig.pool.plain(5, &encoded(&configuration(&SCRIPT, b"evil", 0)));
-    assert_eq!(rig.hear(&clear), Err(ClientError::Unencrypted));
+    assert_eq!(rig.receive(&clear), Err(ClientError::Unencrypted));
 }
 
 #[test]
@@ -190,13 +193,13 @@ fn an_unsigned_configuration_is_ignored() {
     let plain = encoded(&configuration(&SCRIPT, TAG, 0));
     let mut rig = Rig::welcomed();
     let unsigned = rig.pool.mining(&plain, false);
-    let error = rig.hear(&unsigned).unwrap_err();
+    let error = rig.receive(&unsigned).unwrap_err();
     assert_eq!(error, ClientError::Configuration(PoolFault::UnsignedConfiguration));
 
     // Once there is a good one, it stays in force.
     let mut rig = Rig::configured();
     let unsigned = rig.pool.mining(&plain, false);
-    rig.hear(&unsigned).unwrap();
+    rig.receive(&unsigned).unwrap();
     assert!(matches!(rig.events[..], [PoolEvent::Fault(PoolFault::UnsignedConfiguration)]));
 }
 
@@ -205,7 +208,7 @@ fn a_configuration_with_a_forged_signature_ends_the_connection() {
     let mut rig = Rig::configured();
     rig.pool.session = Identity::from_secrets(&[8; 32], [8; 32]);
     let forged = rig.pool.configuration();
-    assert!(matches!(rig.hear(&forged), Err(ClientError::Signature(_))));
+    assert!(matches!(rig.receive(&forged), Err(ClientError::Signature(_))));
 }
 
 #[test]
@@ -214,14 +217,14 @@ fn a_configuration_truncated_anywhere_is_ignored() {
     for len in 1..plain.len() {
         let mut rig = Rig::welcomed();
         let cut = rig.pool.mining(&plain[..len], true);
-        let error = rig.hear(&cut).unwrap_err();
+        let error = rig.receive(&cut).unwrap_err();
         assert!(
             matches!(error, ClientError::Configuration(PoolFault::Configuration(_))),
             "{len}: {error}"
         );
         let mut rig = Rig::configured();
         let cut = rig.pool.mining(&plain[..len], true);
-        rig.hear(&cut).unwrap();
+        rig.receive(&cut).unwrap();
         assert!(matches!(rig.events[..], [PoolEvent::Fault(PoolFault::Configuration(_))]), "{len}");
     }
 }
@@ -230,7 +233,7 @@ fn a_configuration_truncated_anywhere_is_ignored() {
 fn a_configuration_that_pays_nobody_is_refused() {
     let mut rig = Rig::welcomed();
     let empty = rig.pool.say(&configuration(&[], TAG, 0));
-    let error = rig.hear(&empty).unwrap_err();
+    let error = rig.receive(&empty).unwrap_err();
     assert_eq!(error, ClientError::Configuration(PoolFault::PayoutScript(0)));
 }
 
@@ -241,7 +244,7 @@ fn minimum_difficulties_are_rounded_up_to_powers_of_two() {
     {
         let mut rig = Rig::welcomed();
         let bytes = rig.pool.say(&configuration(&SCRIPT, TAG, sent));
-        rig.hear(&bytes).unwrap();
+        rig.receive(&bytes).unwrap();
         let [PoolEvent::Configured(configured)] = &rig.events[..] else { panic!() };
         assert_eq!((configured.min_difficulty, configured.rounded), (used, used != sent));
     }
@@ -252,7 +255,7 @@ fn a_good_coinbaser_is_used() {
     let mut rig = Rig::asking();
     let outputs = [output(6000, 1), output(3000, 2)];
     let bytes = rig.pool.coinbaser(10_000, 3, &outputs);
-    rig.hear(&bytes).unwrap();
+    rig.receive(&bytes).unwrap();
     let [PoolEvent::Coinbaser { coinbaser, cut_at: None }] = &rig.events[..] else { panic!() };
     assert_eq!((coinbaser.id, &coinbaser.outputs[..]), (3, &outputs[..]));
 }
@@ -261,7 +264,7 @@ fn a_good_coinbaser_is_used() {
 fn coinbasers_that_overpay_are_cut_or_refused() {
     let mut rig = Rig::asking();
     let bytes = rig.pool.coinbaser(10_000, 3, &[output(6000, 1), output(4001, 2)]);
-    rig.hear(&bytes).unwrap();
+    rig.receive(&bytes).unwrap();
     let [PoolEvent::Coinbaser { coinbaser, cut_at: Some(1) }] = &rig.events[..] else { panic!() };
     assert_eq!(coinbaser.outputs.len(), 1);
 
@@ -298,13 +301,13 @@ fn coinbasers_with_a_wrong_echo_lying_lengths_or_impossible_scripts_are_refused(
 fn a_coinbaser_for_another_value_leaves_the_request_outstanding() {
     let mut rig = Rig::asking();
     let stray = rig.pool.coinbaser(9_999, 2, &[output(9_999, 1)]);
-    rig.hear(&stray).unwrap();
+    rig.receive(&stray).unwrap();
     let fault = CoinbaserFault::Value { asked: 10_000, got: 9_999 };
     let refused = rig.events.remove(0);
     let PoolEvent::CoinbaserRefused { request: None, fault: found } = refused else { panic!() };
     assert_eq!(found, fault);
     let bytes = rig.pool.coinbaser(10_000, 3, &[output(10_000, 1)]);
-    rig.hear(&bytes).unwrap();
+    rig.receive(&bytes).unwrap();
     let [PoolEvent::Coinbaser { coinbaser, .. }] = &rig.events[..] else { panic!() };
     assert_eq!(coinbaser.id, 3);
 }
@@ -330,7 +333,7 @@ fn a_late_coinbaser_is_not_taken_for_the_next_tip_of_the_same_value() {
     for (id, tip) in [(3, 1), (4, 2)] {
         rig.events.clear();
         let bytes = rig.pool.coinbaser(10_000, id, &[output(10_000, 1)]);
-        rig.hear(&bytes).unwrap();
+        rig.receive(&bytes).unwrap();
         let [PoolEvent::Coinbaser { coinbaser, .. }] = &rig.events[..] else { panic!() };
         assert_eq!((coinbaser.id, coinbaser.request.prevhash), (id, Hash256([tip; 32])));
     }
@@ -342,7 +345,7 @@ fn a_late_coinbaser_is_not_taken_for_the_next_tip_of_the_same_value() {
     rig.client.on_template(&template(4, 10_000), rig.now, &mut rig.out).unwrap();
     rig.events.clear();
     let bytes = rig.pool.coinbaser(10_000, 5, &[output(10_000, 1)]);
-    rig.hear(&bytes).unwrap();
+    rig.receive(&bytes).unwrap();
     let [PoolEvent::Coinbaser { coinbaser, .. }] = &rig.events[..] else { panic!() };
     assert_eq!(coinbaser.request.prevhash, Hash256([4; 32]));
 }
@@ -352,7 +355,7 @@ fn silence_ends_the_connection_and_keep_alives_keep_it() {
     let mut rig = Rig::configured();
     rig.now += 59 * SECOND;
     let info = rig.pool.info("still here\x1b[31m");
-    rig.hear(&info).unwrap();
+    rig.receive(&info).unwrap();
     assert!(
         matches!(&rig.events[..], [PoolEvent::Info { text }] if text == "still here\u{fffd}[31m")
     );
@@ -368,13 +371,13 @@ fn a_pool_that_never_configures_is_abandoned() {
     let mut rig = Rig::welcomed();
     rig.now += 30 * SECOND;
     let info = rig.pool.info("soon");
-    rig.hear(&info).unwrap();
+    rig.receive(&info).unwrap();
     // As long as it sends something, it has more time, but not for ever.
     for _ in 0..8 {
         rig.now += 30 * SECOND;
         rig.client.on_deadline(rig.now, &mut rig.events).unwrap();
         let info = rig.pool.info("soon");
-        rig.hear(&info).unwrap();
+        rig.receive(&info).unwrap();
     }
     rig.now += 30 * SECOND;
     let error = rig.client.on_deadline(rig.now, &mut rig.events).unwrap_err();
@@ -408,18 +411,18 @@ fn a_response_may_be_only_signed_and_of_any_length() {
     for (motd, len) in [(vec![b'm'; 10_000], 511), (b"hello".to_vec(), 5), (vec![], 0)] {
         let mut rig = Rig::new();
         let response = clear_response(&mut rig, &motd);
-        rig.hear(&response).unwrap();
+        rig.receive(&response).unwrap();
         let PoolEvent::Welcome { motd } = rig.events.remove(0) else { panic!() };
         assert_eq!(motd.len(), len);
         let configuration = rig.pool.configuration();
-        rig.hear(&configuration).unwrap();
+        rig.receive(&configuration).unwrap();
         assert!(matches!(&rig.events[..], [PoolEvent::Configured(_)]));
     }
     // Signed by somebody else, it is worthless.
     let mut rig = Rig::new();
     rig.pool.identity = Identity::from_secrets(&[8; 32], [8; 32]);
     let response = clear_response(&mut rig, b"hello\0");
-    assert!(matches!(rig.hear(&response), Err(ClientError::Handshake(_))));
+    assert!(matches!(rig.receive(&response), Err(ClientError::Handshake(_))));
 }
 
 #[test]
@@ -434,7 +437,7 @@ fn a_mining_message_may_be_sealed_to_the_session_key_or_signed_in_the_clear() {
     let mut rig = Rig::welcomed();
     let bytes = sealed(&mut rig, &configuration);
     let refused = Err(ClientError::Configuration(PoolFault::UnsignedConfiguration));
-    assert_eq!(rig.hear(&bytes), refused);
+    assert_eq!(rig.receive(&bytes), refused);
 
     let mut rig = Rig::welcomed();
     let mut signed = configuration;
@@ -442,13 +445,13 @@ fn a_mining_message_may_be_sealed_to_the_session_key_or_signed_in_the_clear() {
     let to = rig.pool.visitor.keys.session;
     let body = to.seal(&signed, &mut rand::rngs::OsRng).unwrap();
     let bytes = flagged(&mut rig.pool, 5, &body, SEALED | SIGNED);
-    rig.hear(&bytes).unwrap();
+    rig.receive(&bytes).unwrap();
     let bytes = sealed(&mut rig, &[0xF9]);
-    rig.hear(&bytes).unwrap();
+    rig.receive(&bytes).unwrap();
     let mut news = vec![0xF9];
     rig.pool.session.sign(&mut news);
     let bytes = flagged(&mut rig.pool, 5, &news, SIGNED);
-    rig.hear(&bytes).unwrap();
+    rig.receive(&bytes).unwrap();
     let [PoolEvent::Configured(_), PoolEvent::NewBlock, PoolEvent::NewBlock] = &rig.events[..]
     else {
         panic!("{:?}", rig.events)
@@ -457,9 +460,9 @@ fn a_mining_message_may_be_sealed_to_the_session_key_or_signed_in_the_clear() {
     // If the response was not sealed, anybody may know our session key.
     let mut rig = Rig::new();
     let response = clear_response(&mut rig, b"hello");
-    rig.hear(&response).unwrap();
+    rig.receive(&response).unwrap();
     let bytes = sealed(&mut rig, &[0xF9]);
-    assert_eq!(rig.hear(&bytes), Err(ClientError::Unencrypted));
+    assert_eq!(rig.receive(&bytes), Err(ClientError::Unencrypted));
 }
 
 #[test]
@@ -474,7 +477,7 @@ fn frames_may_be_as_long_as_their_header_allows() {
     let bytes = rig.pool.mining(&message, false);
     assert_eq!(bytes.len(), 4 + BODY_MAX);
     for piece in bytes.chunks(100_000) {
-        rig.hear(piece).unwrap();
+        rig.receive(piece).unwrap();
     }
     assert!(matches!(rig.events[..], [PoolEvent::Validated { .. }]), "{:?}", rig.events);
 }
@@ -484,9 +487,9 @@ fn unknown_commands_and_kinds_are_reported_once() {
     let mut rig = Rig::configured();
     for _ in 0..3 {
         let bytes = [rig.pool.plain(9, b"what"), rig.pool.mining(&[0x42, 1], false)].concat();
-        rig.hear(&bytes).unwrap();
+        rig.receive(&bytes).unwrap();
         let ping = rig.pool.plain(1, b"");
-        rig.hear(&ping).unwrap();
+        rig.receive(&ping).unwrap();
     }
     let faults = (PoolFault::UnknownCommand(9), PoolFault::UnknownKind(0x42));
     let [PoolEvent::Fault(command), PoolEvent::Fault(kind)] = rig.events[..] else {
@@ -627,7 +630,7 @@ fn answers_are_matched_oldest_first_and_stray_ones_reported() {
     }
     for (nonce, ntime) in [(7, Some(0)), (7, Some(2)), (7, None), (8, Some(1))] {
         let answer = rig.pool.answer(&share(&job, nonce), ShareStatus::Accepted, ShareReason::NONE);
-        rig.hear(&answer).unwrap();
+        rig.receive(&answer).unwrap();
         match (rig.events.remove(0), ntime) {
             (PoolEvent::Answered { sent, .. }, Some(at)) => {
                 assert_eq!(sent.share.ntime, share(&job, 0).ntime + at);
@@ -642,7 +645,7 @@ fn answers_are_matched_oldest_first_and_stray_ones_reported() {
 /// The pool asks; returns the answer and its job id.
 fn validate(rig: &mut Rig, plain: &[u8]) -> (u8, Vec<u8>) {
     let bytes = rig.pool.mining(plain, false);
-    rig.hear(&bytes).unwrap();
+    rig.receive(&bytes).unwrap();
     let sent = rig.sent();
     let Ok(ToPool::Validation { slot, .. }) = ToPool::decode(&sent[0]) else { panic!() };
     (slot, sent[0].clone())
@@ -707,7 +710,7 @@ fn one_read_full_of_validation_requests_ends_the_connection() {
     rig.sent();
     let requests: Vec<_> =
         (0..700).flat_map(|_| rig.pool.mining(&[0x50, 0x12, 0], false)).collect();
-    assert_eq!(rig.hear(&requests), Err(ClientError::Unread));
+    assert_eq!(rig.receive(&requests), Err(ClientError::Unread));
     assert!(rig.out.len() < 21 << 20, "{}", rig.out.len());
 }
 
@@ -718,7 +721,7 @@ proptest! {
     fn random_bytes_never_panic(chunks in prop::collection::vec(any::<Vec<u8>>(), 0..8)) {
         for mut rig in [Rig::new(), Rig::configured()] {
             for chunk in &chunks {
-                if rig.hear(chunk).is_err() {
+                if rig.receive(chunk).is_err() {
                     break;
                 }
             }
@@ -734,7 +737,7 @@ proptest! {
             let kinds = [0x99, 0x11, 0x50, 0x8F, 0xF9, kind];
             plain.insert(0, kinds[usize::from(kind) % kinds.len()]);
             let bytes = rig.pool.mining(&plain, signed);
-            if rig.hear(&bytes).is_err() {
+            if rig.receive(&bytes).is_err() {
                 break;
             }
         }

@@ -62,21 +62,21 @@ impl Rig {
         self.out.clear();
         let response = pool.response("hello");
         self.pool = Some(pool);
-        self.hear(&response).unwrap();
+        self.receive(&response).unwrap();
     }
 
     fn configure(&mut self, tag: &[u8]) {
         let bytes = self.pool.as_mut().unwrap().say(&configuration(&SCRIPT, tag, 0));
-        self.hear(&bytes).unwrap();
+        self.receive(&bytes).unwrap();
     }
 
-    fn hear(&mut self, bytes: &[u8]) -> Result<(), ClientError> {
+    fn receive(&mut self, bytes: &[u8]) -> Result<(), ClientError> {
         self.relay.on_bytes(bytes, self.now, &mut self.out)
     }
 
     fn sent(&mut self) -> Vec<Vec<u8>> {
         let out = std::mem::take(&mut self.out);
-        self.pool.as_mut().unwrap().hear(&out)
+        self.pool.as_mut().unwrap().receive(&out)
     }
 
     /// Nonces of the shares that the pool receives.
@@ -107,7 +107,7 @@ impl Rig {
 
     fn answer(&mut self, share: &Share, status: ShareStatus, reason: ShareReason) {
         let bytes = self.pool.as_mut().unwrap().answer(share, status, reason);
-        self.hear(&bytes).unwrap();
+        self.receive(&bytes).unwrap();
     }
 
     fn lost(&self, why: Lost) -> u64 {
@@ -142,7 +142,7 @@ fn a_configuration_makes_a_payout_and_a_coinbaser_completes_it() {
 
     assert_eq!(rig.sent().len(), 1, "the template's coinbaser is requested");
     let bytes = rig.pool.as_mut().unwrap().coinbaser(10_000, 3, &[output(9000, 1)]);
-    rig.hear(&bytes).unwrap();
+    rig.receive(&bytes).unwrap();
     let payout = rig.relay.payout().unwrap();
     let split = terms(payout).coinbaser.as_ref().unwrap();
     assert_eq!((split.id, Some(split.request)), (3, terms(payout).settled));
@@ -152,7 +152,7 @@ fn a_configuration_makes_a_payout_and_a_coinbaser_completes_it() {
 fn a_late_or_refused_coinbaser_settles_and_no_split_for_another_value_is_used() {
     let mut rig = Rig::up();
     let bytes = rig.pool.as_mut().unwrap().coinbaser(10_000, 3, &[output(9000, 1)]);
-    rig.hear(&bytes).unwrap();
+    rig.receive(&bytes).unwrap();
     rig.relay.on_template(&template(1, 11_000), rig.now, &mut rig.out).unwrap();
     assert_eq!(terms(rig.relay.payout().unwrap()).settled.unwrap().value, 10_000);
     rig.now += 5 * SECOND;
@@ -164,7 +164,7 @@ fn a_late_or_refused_coinbaser_settles_and_no_split_for_another_value_is_used() 
 
     rig.relay.on_template(&template(1, 12_000), rig.now, &mut rig.out).unwrap();
     let bytes = rig.pool.as_mut().unwrap().coinbaser(12_000, 4, &[output(12_001, 1)]);
-    rig.hear(&bytes).unwrap();
+    rig.receive(&bytes).unwrap();
     let refused = rig.relay.payout().unwrap();
     assert_eq!(terms(refused).settled.unwrap().value, 12_000);
     assert!(refused.split(&template(1, 12_000)).is_none());
@@ -328,7 +328,7 @@ fn configure_as(rig: &mut Rig, prime_id: u32) {
     configuration.prime_id = prime_id;
     let message = ToGateway::Configuration(configuration);
     let bytes = rig.pool.as_mut().unwrap().say(&message);
-    rig.hear(&bytes).unwrap();
+    rig.receive(&bytes).unwrap();
 }
 
 #[test]
@@ -446,14 +446,14 @@ fn answers_that_never_come_are_given_up_after_a_minute() {
                 target_byte: if status == rejected { 0xFF } else { 0 },
                 slot: 0,
             }));
-            rig.hear(&bytes).unwrap();
+            rig.receive(&bytes).unwrap();
         }
     }
     let view = rig.stats.view();
     assert_eq!((view.accepted, view.rejected_total(), view.awaiting), (1000, 1000, 1000));
     rig.now += 59 * SECOND;
     let info = rig.pool.as_mut().unwrap().info("still here");
-    rig.hear(&info).unwrap();
+    rig.receive(&info).unwrap();
     rig.relay.on_deadline(rig.now).unwrap();
     assert_eq!(rig.stats.view().awaiting, 1000);
     rig.now += SECOND;
@@ -527,7 +527,7 @@ fn a_held_block_is_not_overtaken_by_itself() {
 fn a_split_ends_with_its_connection() {
     let mut rig = Rig::up();
     let bytes = rig.pool.as_mut().unwrap().coinbaser(10_000, 3, &[output(9000, 1)]);
-    rig.hear(&bytes).unwrap();
+    rig.receive(&bytes).unwrap();
     rig.configure(TAG);
     assert!(terms(rig.relay.payout().unwrap()).coinbaser.is_some(), "the same connection");
     rig.drop_connection();
@@ -536,7 +536,7 @@ fn a_split_ends_with_its_connection() {
     let now = terms(rig.relay.payout().unwrap());
     assert_eq!((now.epoch, now.coinbaser.is_none(), now.settled), (2, true, None));
     let bytes = rig.pool.as_mut().unwrap().coinbaser(10_000, 4, &[output(9000, 1)]);
-    rig.hear(&bytes).unwrap();
+    rig.receive(&bytes).unwrap();
     let now = terms(rig.relay.payout().unwrap());
     assert_eq!((now.coinbaser.as_ref().unwrap().id, now.settled.unwrap().value), (4, 10_000));
 }
@@ -545,7 +545,7 @@ fn a_split_ends_with_its_connection() {
 fn another_pools_split_is_not_adopted() {
     let mut rig = Rig::up();
     let bytes = rig.pool.as_mut().unwrap().coinbaser(10_000, 3, &[output(9000, 1)]);
-    rig.hear(&bytes).unwrap();
+    rig.receive(&bytes).unwrap();
     rig.drop_connection();
     rig.connect("pool:2");
     rig.configure(TAG);
@@ -582,18 +582,18 @@ fn every_fault_is_an_error_line_that_names_the_pool_and_what_it_did() {
         ("it sent an unsigned configuration; it is ignored", |rig| {
             let plain = encoded(&configuration(&SCRIPT, TAG, 0));
             let bytes = rig.pool.as_mut().unwrap().mining(&plain, false);
-            rig.hear(&bytes).unwrap();
+            rig.receive(&bytes).unwrap();
         }),
         ("it sent a configuration that ends within its prime id; it is ignored", |rig| {
             let plain = encoded(&configuration(&SCRIPT, TAG, 0));
             let bytes = rig.pool.as_mut().unwrap().mining(&plain[..26], true);
-            rig.hear(&bytes).unwrap();
+            rig.receive(&bytes).unwrap();
         }),
         (
             "a coinbaser that pays more than 10000 sats with its first output; it is not used",
             |rig| {
                 let bytes = rig.pool.as_mut().unwrap().coinbaser(10_000, 1, &[output(20_000, 1)]);
-                rig.hear(&bytes).unwrap();
+                rig.receive(&bytes).unwrap();
             },
         ),
         (
@@ -601,20 +601,20 @@ fn every_fault_is_an_error_line_that_names_the_pool_and_what_it_did() {
             |rig| {
                 let outputs = [output(9_000, 1), output(2_000, 1)];
                 let bytes = rig.pool.as_mut().unwrap().coinbaser(10_000, 1, &outputs);
-                rig.hear(&bytes).unwrap();
+                rig.receive(&bytes).unwrap();
             },
         ),
         (
             "a coinbaser for 5 sats when 10000 were asked for; it is not used, mining goes on",
             |rig| {
                 let bytes = rig.pool.as_mut().unwrap().coinbaser(5, 1, &[output(5, 1)]);
-                rig.hear(&bytes).unwrap();
+                rig.receive(&bytes).unwrap();
             },
         ),
         ("forged or garbled: its authentication code is wrong; trying again", |rig| {
             let mut bytes = rig.pool.as_mut().unwrap().mining(&[0xF9], false);
             bytes[10] ^= 1;
-            let error = rig.hear(&bytes).unwrap_err();
+            let error = rig.receive(&bytes).unwrap_err();
             rig.relay.disconnected(&error.to_string(), "trying again", rig.now);
         }),
     ];

@@ -61,7 +61,7 @@ impl Peer {
             let mut bytes = Vec::with_capacity(65_536);
             let len = patiently(self.stream.read_buf(&mut bytes)).await.unwrap();
             assert_ne!(len, 0, "the gateway hung up");
-            for plain in self.pool.hear(&bytes) {
+            for plain in self.pool.receive(&bytes) {
                 if let ToPool::Share(share) = ToPool::decode(&plain).unwrap() {
                     shares.push(ShareResponse {
                         status: ShareStatus::Accepted,

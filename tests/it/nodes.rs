@@ -248,7 +248,7 @@ fn generate_own(node: &Bitcoind, count: u64) {
 }
 
 /// Submits to `to` all blocks of `from` above `height`.
-fn bring(from: &Bitcoind, to: &Bitcoind, height: u64) {
+fn submit_blocks(from: &Bitcoind, to: &Bitcoind, height: u64) {
     let (from, to) = (from.rpc(), to.rpc());
     for height in height + 1..=from.get_block_count().unwrap() {
         let hex = from.get_block_hex(&from.get_block_hash(height).unwrap()).unwrap();
@@ -260,7 +260,7 @@ fn bring(from: &Bitcoind, to: &Bitcoind, height: u64) {
 fn a_reorganisation_is_followed_wherever_it_begins() {
     let (first, second) = (Bitcoind::regtest(), Bitcoind::regtest());
     first.generate(10);
-    bring(&first, &second, 0);
+    submit_blocks(&first, &second, 0);
     let side = RunningTemplates::start(&[("first", &first), ("second", &second)]);
     side.status("both are ready", |status| {
         status[0].is_active && status.iter().all(|node| node.state == NodeState::Ready)
@@ -274,7 +274,7 @@ fn a_reorganisation_is_followed_wherever_it_begins() {
     side.works_on(&second.best_hash(), "second");
     println!("the longer chain was worked on {:?} after its block was made", began.elapsed());
     // They see each other again: three blocks of the first are undone.
-    bring(&second, &first, 10);
+    submit_blocks(&second, &first, 10);
     assert_eq!(first.best_hash(), second.best_hash());
     side.works_on(&second.best_hash(), "first");
     let heights = side.heights();
@@ -286,7 +286,7 @@ fn a_node_on_a_shorter_chain_is_left_and_named() {
     let (first, second, third) = (Bitcoind::regtest(), Bitcoind::regtest(), Bitcoind::regtest());
     first.generate(5);
     generate_own(&second, 8);
-    bring(&second, &third, 0);
+    submit_blocks(&second, &third, 0);
     let nodes = [("short", &first), ("long", &second), ("also-long", &third)];
     let side = RunningTemplates::start(&nodes);
     side.works_on(&second.best_hash(), "long");
@@ -294,7 +294,7 @@ fn a_node_on_a_shorter_chain_is_left_and_named() {
     assert!(status[1].is_active && status[2].state == NodeState::Ready);
     let why = status[0].last_error.as_deref().unwrap();
     assert!(why.starts_with("its last block is 5, another node has 8"), "{why}");
-    bring(&second, &first, 0);
+    submit_blocks(&second, &first, 0);
     side.works_on(&second.best_hash(), "short");
     side.status("all is well", |status| {
         status[0].is_active && status.iter().all(|node| node.state == NodeState::Ready)
@@ -306,8 +306,8 @@ fn a_node_on_a_shorter_chain_is_left_and_named() {
 fn three_nodes_fail_in_turn() {
     let mut nodes = [Bitcoind::regtest(), Bitcoind::regtest(), Bitcoind::regtest()];
     nodes[0].generate(3);
-    bring(&nodes[0], &nodes[1], 0);
-    bring(&nodes[0], &nodes[2], 0);
+    submit_blocks(&nodes[0], &nodes[1], 0);
+    submit_blocks(&nodes[0], &nodes[2], 0);
     let side = RunningTemplates::start(&[("a", &nodes[0]), ("b", &nodes[1]), ("c", &nodes[2])]);
     side.status("all are ready", |status| {
         status[0].is_active && status.iter().all(|node| node.state == NodeState::Ready)
@@ -320,7 +320,7 @@ fn three_nodes_fail_in_turn() {
     nodes[0].thaw();
     side.works_on(&tip, "a");
     nodes[1].start();
-    bring(&nodes[0], &nodes[1], 0);
+    submit_blocks(&nodes[0], &nodes[1], 0);
     nodes[2].freeze();
     side.status("one is ill", |status| {
         status[0].is_active

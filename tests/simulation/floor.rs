@@ -94,7 +94,7 @@ impl World {
         // Extranonce prefixes that no other connection has.
         let first = u32::try_from(number << 8).unwrap().to_be_bytes();
         let limits = ConnectionLimits { connections: 0xFE, ..ConnectionLimits::NONE };
-        let mut origin = Origin::alone_within(limits, &Arc::default(), first, now);
+        let mut origin = Origin::standalone_within(limits, &Arc::default(), first, now);
         (origin.roster, origin.seen_budget) =
             (Arc::clone(&self.roster), Arc::clone(&self.seen_budget));
         let name = self.rigs[rig].name.clone();
@@ -257,7 +257,7 @@ impl World {
             }
         }
         self.take_effects(rig, &parcel.claims);
-        self.hear(rig, &out);
+        self.receive(rig, &out);
         if let Some(close) = ended {
             self.close(rig, &close);
         }
@@ -297,7 +297,7 @@ impl World {
     }
 
     /// A miner reads what the gateway sends, and may have to reply.
-    fn hear(&mut self, rig: usize, out: &[u8]) {
+    fn receive(&mut self, rig: usize, out: &[u8]) {
         if out.is_empty() {
             return;
         }
@@ -308,12 +308,12 @@ impl World {
         let reply = match client {
             Client::Away => Vec::new(),
             Client::V1(v1) => {
-                v1.hear(out, now, here_at);
+                v1.receive(out, now, here_at);
                 Vec::new()
             }
             Client::V2(v2) => {
                 let scene = Scene { work: &conn.work, now, here_at, unix };
-                v2.hear(out, scene, &mut self.chance)
+                v2.receive(out, scene, &mut self.chance)
             }
         };
         if !reply.is_empty() {
@@ -334,7 +334,7 @@ impl World {
         client.retain(&conn.work);
         let mut out = Vec::new();
         let told = conn.session.on_work(&conn.work, instant, &mut out);
-        self.hear(rig, &out);
+        self.receive(rig, &out);
         match told {
             Ok(()) => self.check_on_tip(rig),
             Err(close) => self.close(rig, &close),
@@ -362,7 +362,7 @@ impl World {
         let Rig { conn: Some(conn), .. } = &mut self.rigs[rig] else { return };
         let mut out = Vec::new();
         let done = conn.session.on_deadline(&conn.work, instant, &mut out);
-        self.hear(rig, &out);
+        self.receive(rig, &out);
         if let Err(close) = done {
             self.close(rig, &close);
         }

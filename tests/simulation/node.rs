@@ -22,7 +22,7 @@ pub struct Node {
     transactions: Vec<TemplateTx>,
     fees: u64,
     /// Every block that was submitted to it.
-    pub brought: BTreeSet<[u8; 32]>,
+    pub submitted: BTreeSet<[u8; 32]>,
     pub accepted: u64,
 }
 
@@ -40,7 +40,7 @@ impl Node {
             was_off: false,
             transactions: (1..=5).map(transaction).collect(),
             fees: 3,
-            brought: BTreeSet::new(),
+            submitted: BTreeSet::new(),
             accepted: 0,
         }
     }
@@ -132,7 +132,7 @@ impl Node {
     /// Judges a block; true when it becomes the tip.
     pub fn submit(&mut self, block: &FoundBlock) -> bool {
         check_block(block);
-        let is_new = self.brought.insert(block.hash.0);
+        let is_new = self.submitted.insert(block.hash.0);
         let extends = *block.job.prevhash() == self.tip;
         let accepted = is_new && extends && block.job.template.nbits == self.nbits;
         self.accepted += u64::from(accepted);

@@ -67,7 +67,7 @@ impl Promise {
                  goes to the pool if and only if it was accepted or is a block (each answer)"
             }
             Self::Blocks => {
-                "no block is lost or brought without proof of work, with another merkle root or \
+                "no block is lost or submitted without proof of work, with another merkle root or \
                  height, or paying more or less than all (each block)"
             }
             Self::Tip => "each miner that is told of work mines on its tip (each piece of work)",

@@ -89,7 +89,7 @@ impl V1 {
     }
 
     /// Takes what the gateway sends, which arrives at `here_at`.
-    pub fn hear(&mut self, bytes: &[u8], now: u64, here_at: u64) {
+    pub fn receive(&mut self, bytes: &[u8], now: u64, here_at: u64) {
         assert!(bytes.is_empty() || bytes.ends_with(b"\n"), "half a line");
         for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             let line: Line<'_> = serde_json::from_slice(line)

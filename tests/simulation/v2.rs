@@ -176,7 +176,7 @@ impl V2 {
     }
 
     /// Takes what the gateway sends; returns what to answer at once.
-    pub fn hear(&mut self, bytes: &[u8], scene: Scene<'_>, chance: &mut Chance) -> Vec<u8> {
+    pub fn receive(&mut self, bytes: &[u8], scene: Scene<'_>, chance: &mut Chance) -> Vec<u8> {
         self.inbox.extend_from_slice(bytes);
         if let Some(act2) = self.inbox.first_chunk::<234>()
             && let Some(initiator) = self.initiator.take()

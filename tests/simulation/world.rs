@@ -459,7 +459,7 @@ impl World {
             self.tally.accepted += accepted;
             self.tally.refused += refused;
         }
-        self.tally.blocks = self.node.brought.len() as u64;
+        self.tally.blocks = self.node.submitted.len() as u64;
         self.tally.blocks_accepted = self.node.accepted;
     }
 

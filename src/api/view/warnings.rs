@@ -7,7 +7,7 @@ use crate::{
     },
     books::{
         PlacesView,
-        oddities::{ClientMistake, MistakeRecord},
+        client_mistakes::{ClientMistake, MistakeRecord},
     },
     datum::{NextPool, PoolState},
     ledger::LedgerState,
@@ -37,7 +37,7 @@ pub(crate) fn warnings(
     tls(handles, &mut all);
     places(handles, &mut all);
     names(handles, &mut all);
-    oddities(handles, moment, &mut all);
+    client_mistakes(handles, moment, &mut all);
     if let Some(problem) = admin_problem {
         let text = "Nothing can be changed here: the admin password cannot be used.";
         all.push(warning("admin-password", Severity::Warning, text, sentence(problem)));
@@ -282,12 +282,12 @@ fn names(handles: &Handles, all: &mut Vec<Warning>) {
 }
 
 /// Who recently connected to the wrong port, or asks for what it cannot get.
-fn oddities(handles: &Handles, moment: &Moment, all: &mut Vec<Warning>) {
-    let is_other = |odd: &MistakeRecord| !matches!(odd.oddity, ClientMistake::NoAddress { .. });
-    for odd in handles.roster.oddities().recent(moment.now).into_iter().filter(is_other) {
-        let text = format!("{} {}.", odd.peer.ip(), odd.oddity);
-        let advice = sentence(&odd.oddity.advice());
-        all.push(warning(odd.oddity.code(), Severity::Warning, text, advice));
+fn client_mistakes(handles: &Handles, moment: &Moment, all: &mut Vec<Warning>) {
+    let is_other = |odd: &MistakeRecord| !matches!(odd.mistake, ClientMistake::NoAddress { .. });
+    for odd in handles.roster.client_mistakes().recent(moment.now).into_iter().filter(is_other) {
+        let text = format!("{} {}.", odd.peer.ip(), odd.mistake);
+        let advice = sentence(&odd.mistake.advice());
+        all.push(warning(odd.mistake.code(), Severity::Warning, text, advice));
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::Sv1Session;
 use crate::{
-    books::oddities::ClientMistake,
+    books::client_mistakes::ClientMistake,
     stratum::{Closing, RequestedDifficulty},
     sv1::{
         error::{write_bad_params, write_no_address, write_too_many_logins, write_true},
@@ -112,8 +112,8 @@ impl Sv1Session {
         out: &mut Vec<u8>,
     ) {
         let Self { config, terms, vardiff, account: Some(account), .. } = self else { return };
-        if let Some(oddity) = config.lift(terms, vardiff, enough, work, now) {
-            account.tell(oddity, now);
+        if let Some(mistake) = config.lift(terms, vardiff, enough, work, now) {
+            account.report_mistake(mistake, now);
             self.renew(work, now, out);
         }
     }
@@ -132,7 +132,7 @@ impl Sv1Session {
         }
         let pooled = work.latest().payout.pooled.as_ref();
         let is_pools = pooled.is_some_and(|terms| terms.min_difficulty as f64 >= floor.get());
-        let oddity = ClientMistake::LowWish { wanted, floor, is_pools };
-        self.origin.roster.oddities().note(self.origin.peer, oddity, now);
+        let mistake = ClientMistake::LowWish { wanted, floor, is_pools };
+        self.origin.roster.client_mistakes().note(self.origin.peer, mistake, now);
     }
 }

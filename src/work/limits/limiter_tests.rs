@@ -13,12 +13,12 @@ fn rules() -> LimitRules {
     }
 }
 
-struct Bench {
+struct LimiterHarness {
     limiter: Limiter,
     now: Instant,
 }
 
-impl Bench {
+impl LimiterHarness {
     fn new(rules: LimitRules) -> Self {
         #[expect(clippy::disallowed_methods, reason = "any origin will do")]
         let now = Instant::now();
@@ -57,7 +57,7 @@ fn ip(text: &str) -> IpAddr {
 /// turning away a banned client costs as much as refusing a connection.
 #[test]
 fn a_flood_of_connections_is_refused_and_never_banned() {
-    let mut bench = Bench::new(rules());
+    let mut bench = LimiterHarness::new(rules());
     let first = (0..1000).filter(|_| bench.admit("203.0.113.7").is_ok()).count();
     assert_eq!(first, 100);
     assert_eq!(bench.admit("203.0.113.7"), Err(Refused::TooOften));
@@ -76,7 +76,7 @@ fn a_flood_of_connections_is_refused_and_never_banned() {
 
 #[test]
 fn a_flooder_is_banned_and_nobody_else_is() {
-    let mut bench = Bench::new(rules());
+    let mut bench = LimiterHarness::new(rules());
     assert!(bench.flood("203.0.113.7", 0));
     assert_eq!(bench.admit("203.0.113.7"), Err(Refused::Banned));
     assert_eq!(bench.admit("203.0.113.8"), Ok(None), "a neighbour");
@@ -90,7 +90,7 @@ fn a_flooder_is_banned_and_nobody_else_is() {
 /// A proxy that mines, and a flooder behind the same router.
 #[test]
 fn a_miner_does_not_wait_for_what_strangers_at_its_address_owe() {
-    let bench = Bench::new(rules());
+    let bench = LimiterHarness::new(rules());
     let take =
         |limit, own_proof| bench.limiter.take(limit, ip("203.0.113.7"), 50, own_proof, bench.now);
     bench.limiter.prove(ip("203.0.113.7"));
@@ -103,7 +103,7 @@ fn a_miner_does_not_wait_for_what_strangers_at_its_address_owe() {
 
 #[test]
 fn a_network_has_four_times_what_an_address_has() {
-    let bench = Bench::new(rules());
+    let bench = LimiterHarness::new(rules());
     let admitted = |net: &str| {
         let from = |at: u32| format!("{net}{}", at % 200);
         (0..4000).filter(|at| bench.admit(&from(*at)).is_ok()).count()
@@ -115,7 +115,7 @@ fn a_network_has_four_times_what_an_address_has() {
 
 #[test]
 fn a_miner_is_not_banned_for_what_a_neighbour_does() {
-    let mut bench = Bench::new(rules());
+    let mut bench = LimiterHarness::new(rules());
     bench.limiter.prove(ip("203.0.113.7"));
     assert!(!bench.flood("203.0.113.7", 0), "another behind the same address works");
     let crosses = (0..10).any(|_| bench.bad("203.0.113.7", 20, 0).is_err());
@@ -123,7 +123,7 @@ fn a_miner_is_not_banned_for_what_a_neighbour_does() {
     assert!(bench.flood("203.0.113.7", 1), "the one who mines there is the flooder itself");
     bench.limiter.leave(ip("203.0.113.7"));
     assert!(bench.limiter.0.lock().unwrap().proven.is_empty());
-    let mut bench = Bench::new(rules());
+    let mut bench = LimiterHarness::new(rules());
     assert!(bench.flood("203.0.113.7", 0));
     assert_eq!(bench.admit("203.0.113.7"), Err(Refused::Banned));
     assert_eq!(bench.bad("203.0.113.7", 20, 0), Err(LimitCrossed::Banned(Limit::BadShares)));
@@ -134,7 +134,7 @@ fn a_miner_is_not_banned_for_what_a_neighbour_does() {
 fn no_limit_applies_to_a_proxy_on_this_machine_a_gateway_or_whom_the_operator_allows() {
     let gateways = vec![ip("172.17.0.1")];
     let allow = list(&["198.51.100.0/24"]);
-    let mut bench = Bench::new(LimitRules { gateways, allow, ..rules() });
+    let mut bench = LimiterHarness::new(LimitRules { gateways, allow, ..rules() });
     for free in ["127.0.0.1", "::1", "::ffff:127.0.0.1", "172.17.0.1", "198.51.100.9"] {
         assert!(!bench.flood(free, 0), "{free}");
         assert!((0..1000).all(|_| bench.admit(free) == Ok(None)), "{free}");
@@ -146,7 +146,7 @@ fn no_limit_applies_to_a_proxy_on_this_machine_a_gateway_or_whom_the_operator_al
 
 #[test]
 fn denied_addresses_are_refused_and_lists_may_have_exceptions() {
-    let bench = Bench::new(LimitRules {
+    let bench = LimiterHarness::new(LimitRules {
         allow: list(&["203.0.113.7", "10.0.0.0/8"]),
         deny: list(&["203.0.113.0/24", "10.6.0.0/16", "127.0.0.1"]),
         ..LimitRules::none()
@@ -162,7 +162,7 @@ fn denied_addresses_are_refused_and_lists_may_have_exceptions() {
 
 #[test]
 fn a_ban_survives_new_settings_and_ends_when_bans_are_turned_off() {
-    let mut bench = Bench::new(rules());
+    let mut bench = LimiterHarness::new(rules());
     bench.flood("203.0.113.7", 0);
     assert_eq!(bench.admit("203.0.113.7"), Err(Refused::Banned));
     bench.limiter.set_rules(LimitRules { logins_per_minute: 7, ..rules() }, bench.now);
@@ -176,8 +176,8 @@ fn a_ban_survives_new_settings_and_ends_when_bans_are_turned_off() {
 
 #[test]
 fn an_address_that_used_up_its_bytes_waits_on_every_new_connection() {
-    let mut bench = Bench::new(rules());
-    let take = |bench: &Bench, count| {
+    let mut bench = LimiterHarness::new(rules());
+    let take = |bench: &LimiterHarness, count| {
         bench.limiter.take(Limit::Bytes, ip("203.0.113.7"), count, 0, bench.now)
     };
     assert_eq!(take(&bench, 60_000), Ok(()), "a minute's worth at once");
@@ -192,7 +192,7 @@ fn an_address_that_used_up_its_bytes_waits_on_every_new_connection() {
 /// 4,000 miners behind one address, with the defaults.
 #[test]
 fn a_farm_behind_one_address_comes_back_at_once() {
-    let mut bench = Bench::new(LimitRules::default());
+    let mut bench = LimiterHarness::new(LimitRules::default());
     let farm = "203.0.113.7";
     for times in 0..2 {
         for at in 0..5000 {
@@ -214,10 +214,11 @@ fn a_farm_behind_one_address_comes_back_at_once() {
 /// banned in the end.
 #[test]
 fn churn_for_large_first_jobs_is_held_to_the_limit_of_bytes() {
-    let mut bench = Bench::new(LimitRules::default());
+    let mut bench = LimiterHarness::new(LimitRules::default());
     let from = ip("203.0.113.7");
     let (mut sent, mut since_ban) = (0_u64, 0_u64);
-    let take = |bench: &Bench, limit, count| bench.limiter.take(limit, from, count, 0, bench.now);
+    let take =
+        |bench: &LimiterHarness, limit, count| bench.limiter.take(limit, from, count, 0, bench.now);
     for _ in 0..120_000 {
         bench.now += Duration::from_millis(1);
         // The wait comes before the first answer, and a churning client does not wait.

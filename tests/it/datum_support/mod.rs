@@ -134,7 +134,7 @@ impl ScriptedPool {
     }
 
     /// The plaintexts of what the gateway sent.
-    pub fn hear(&mut self, bytes: &[u8]) -> Vec<Vec<u8>> {
+    pub fn receive(&mut self, bytes: &[u8]) -> Vec<Vec<u8>> {
         self.link.push(bytes);
         let mut messages = Vec::new();
         while let Some(Frame { plain, .. }) = self.link.next(&self.session).unwrap() {

@@ -38,7 +38,7 @@ pub(crate) enum ClientMistake {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct MistakeRecord {
     pub(crate) peer: SocketAddr,
-    pub(crate) oddity: ClientMistake,
+    pub(crate) mistake: ClientMistake,
     pub(crate) at: Instant,
     /// Since the process began.
     pub(crate) count: u64,
@@ -165,13 +165,13 @@ impl fmt::Display for ClientMistake {
 
 impl ClientMistakes {
     /// Keeps it, and logs it unless one of its kind was logged a moment ago.
-    pub(crate) fn note(&self, peer: SocketAddr, oddity: ClientMistake, now: Instant) {
-        let is_known = match &oddity {
+    pub(crate) fn note(&self, peer: SocketAddr, mistake: ClientMistake, now: Instant) {
+        let is_known = match &mistake {
             ClientMistake::NoAddress { name, .. } => self.is_known(name),
             _ => false,
         };
         let mut all = self.all();
-        let Some(slot) = all.get_mut(oddity.kind()) else { return };
+        let Some(slot) = all.get_mut(mistake.kind()) else { return };
         let (count, said, unsaid) = match slot {
             Some(MistakeRecord { count, said, unsaid, .. }) if now < *said + SAY_EACH => {
                 (*count, Some(*said), *unsaid + 1)
@@ -181,14 +181,14 @@ impl ClientMistakes {
         };
         let odd = slot.insert(MistakeRecord {
             peer,
-            oddity,
+            mistake,
             at: now,
             count: count + 1,
             said: said.unwrap_or(now),
             unsaid: if said.is_some() { unsaid } else { 0 },
         });
         if said.is_none() && !is_known {
-            info!(%peer, similar_not_logged = unsaid, "somebody {}: {}", odd.oddity, odd.oddity.advice());
+            info!(%peer, similar_not_logged = unsaid, "somebody {}: {}", odd.mistake, odd.mistake.advice());
         }
     }
 
@@ -234,20 +234,20 @@ mod tests {
     fn the_latest_of_each_kind_is_kept_for_an_hour() {
         #[expect(clippy::disallowed_methods, reason = "any origin will do")]
         let start = Instant::now();
-        let oddities = ClientMistakes::default();
+        let client_mistakes = ClientMistakes::default();
         let peer = |last| SocketAddr::from(([192, 168, 1, last], 5));
         let miner =
             |port| ClientMistake::MinerAtDashboard { protocol: "Stratum V1", port: Some(port) };
-        oddities.note(peer(1), miner(1), start);
-        oddities.note(peer(2), ClientMistake::Browser { dashboard: None }, start);
+        client_mistakes.note(peer(1), miner(1), start);
+        client_mistakes.note(peer(2), ClientMistake::Browser { dashboard: None }, start);
         for at in 0..100_000 {
-            oddities.note(peer(3), miner(2), start + Duration::from_millis(at));
+            client_mistakes.note(peer(3), miner(2), start + Duration::from_millis(at));
         }
-        let recent = oddities.recent(start + Duration::from_secs(100));
+        let recent = client_mistakes.recent(start + Duration::from_secs(100));
         let kept: Vec<_> = recent.iter().map(|odd| (odd.peer, odd.count)).collect();
         assert_eq!(kept, [(peer(2), 1), (peer(3), 100_001)]);
         assert_eq!(recent[1].unsaid, 100_000, "logged once in five minutes");
-        let recent = oddities.recent(start + RECENT + Duration::from_secs(1));
+        let recent = client_mistakes.recent(start + RECENT + Duration::from_secs(1));
         assert_eq!(recent.len(), 1);
         let low = ClientMistake::LowWish {
             wanted: Difficulty::ONE,
