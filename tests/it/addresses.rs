@@ -44,14 +44,14 @@ impl Swallower {
 }
 
 /// A node and a pool behind names whose first address is dead.
-struct House {
+struct Rig {
     node: Bitcoind,
     pool: PoolHandle,
     dir: TempDir,
     _dead: Vec<Swallower>,
 }
 
-impl House {
+impl Rig {
     /// None where this user may not create namespaces.
     async fn build() -> Option<Self> {
         if !Command::new("unshare").args(["-rm", "true"]).status().is_ok_and(|it| it.success()) {
@@ -71,7 +71,7 @@ impl House {
         Some(Self { node, pool, dir: TempDir::with_prefix("gatewayd-").unwrap(), _dead: dead })
     }
 
-    /// gatewayd with this argument, seeing this house's own host names.
+    /// gatewayd with this argument, seeing this rig's own host names.
     fn command(&self, argument: &str) -> Command {
         let path = |name: &str| self.dir.path().join(name).display().to_string();
         fs::write(path("hosts"), HOSTS).unwrap();
@@ -110,19 +110,19 @@ impl House {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_first_address_hides_neither_node_nor_pool() {
-    let Some(house) = House::build().await else { return };
+    let Some(rig) = Rig::build().await else { return };
     let started = Instant::now();
-    let gateway = Gateway::start_command(house.command("run"));
+    let gateway = Gateway::start_command(rig.command("run"));
     gateway.wait_for_line("the node answers", Duration::from_secs(30));
     let node_after = started.elapsed();
     eventually("the pool is reached", Duration::from_secs(30), || {
-        (house.pool.stats().connections > 0).then_some(())
+        (rig.pool.stats().connections > 0).then_some(())
     });
     let pool_after = started.elapsed();
     println!("the node after {node_after:?}, the pool after {pool_after:?}");
     // Most of this time is the program's start.
     assert!(node_after < Duration::from_secs(2), "{node_after:?}");
-    if house.node.zmq_url().is_some() {
+    if rig.node.zmq_url().is_some() {
         gateway.wait_for_line("listening for new blocks over ZeroMQ", Duration::from_secs(30));
     }
     let options = MinerOptions {
@@ -131,12 +131,12 @@ async fn a_dead_first_address_hides_neither_node_nor_pool() {
         hashrate_max: Some(1_500_000.0),
         ..MinerOptions::default()
     };
-    let before = house.node.height();
+    let before = rig.node.height();
     let miner = Miner::start(options).unwrap();
     gateway.wait_for_line("block found", Duration::from_secs(30));
     let found = Instant::now();
     eventually("the block is in the node", Duration::from_secs(30), || {
-        (house.node.height() > before).then_some(())
+        (rig.node.height() > before).then_some(())
     });
     let block_after = found.elapsed();
     miner.stop().await;
@@ -145,8 +145,8 @@ async fn a_dead_first_address_hides_neither_node_nor_pool() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn check_gets_past_a_dead_first_address() {
-    let Some(house) = House::build().await else { return };
-    let output = house.command("check").output().unwrap();
+    let Some(rig) = Rig::build().await else { return };
+    let output = rig.command("check").output().unwrap();
     let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
     assert!(text.contains("gives work"), "{text}");
     assert!(text.contains("pool pool.test:") && text.contains("has this key"), "{text}");

@@ -31,7 +31,7 @@ const BEARER: (&str, &str) = ("Authorization", "Bearer correct horse");
 const SOON: Duration = Duration::from_secs(120);
 
 /// A node, a pool, a gateway, and as many miners as a test wants.
-struct House {
+struct Rig {
     gateway: Gateway,
     api: SocketAddr,
     node: NodeHandle,
@@ -39,7 +39,7 @@ struct House {
     _password: tempfile::NamedTempFile,
 }
 
-impl House {
+impl Rig {
     async fn open() -> Self {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         // A block every few seconds, even on a busy machine.
@@ -49,7 +49,7 @@ impl House {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), format!("{PASSWORD}\n")).unwrap();
         let toml = format!(
-            r#"# a house
+            r#"# a comment
 [[node]]
 rpc_url = "{}"
 rpc_user = "{}"
@@ -119,11 +119,11 @@ data_dir = "{{dir}}"
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_endpoint_answers_as_described() {
-    let house = House::open().await;
-    let miner = house.miner("a");
-    house.eventually("/api/v1/pool", |pool| pool["relay"]["accepted"].as_u64() > Some(3));
-    house.eventually("/api/v1/work", |work| work["job"]["is_empty"] == false);
-    let api = house.get("/api/v1/openapi.json");
+    let rig = Rig::open().await;
+    let miner = rig.miner("a");
+    rig.eventually("/api/v1/pool", |pool| pool["relay"]["accepted"].as_u64() > Some(3));
+    rig.eventually("/api/v1/work", |work| work["job"]["is_empty"] == false);
+    let api = rig.get("/api/v1/openapi.json");
     assert_eq!(api["info"]["title"], "gatewayd");
     for path in [
         "/healthz",
@@ -140,13 +140,13 @@ async fn every_endpoint_answers_as_described() {
         "/api/v1/blocks",
         "/api/v1/session",
     ] {
-        let answer = get(house.api, path);
+        let answer = get(rig.api, path);
         conforms(&api, "get", path, answer.status, &answer.json());
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
         assert_eq!(answer.header("content-type"), Some("application/json"), "{path}");
         assert_eq!(answer.header("cache-control"), Some("no-store"), "{path}");
     }
-    let config = house.admin("GET", "/api/v1/config", None);
+    let config = rig.admin("GET", "/api/v1/config", None);
     conforms(&api, "get", "/api/v1/config", config.status, &config.json());
     for (path, status) in [
         ("/api/v1/miners?limit=0", 400),
@@ -154,13 +154,13 @@ async fn every_endpoint_answers_as_described() {
         ("/api/v1/rejects?window=1y", 400),
         ("/api/v1/config", 401),
     ] {
-        let answer = get(house.api, path);
+        let answer = get(rig.api, path);
         let plain = path.split('?').next().unwrap();
         conforms(&api, "get", plain, status, &answer.json());
         assert_eq!(answer.status, status, "{path}");
     }
     let stats = miner.stop().await;
-    let status = house.get("/api/v1/status");
+    let status = rig.get("/api/v1/status");
     assert_eq!(status["shares"]["accepted"].as_u64(), Some(stats.accepted));
     assert_eq!((&status["mode"], &status["network"]), (&json!("pooled"), &json!("regtest")));
     assert!(status["warnings"].as_array().unwrap().is_empty(), "{status}");
@@ -168,17 +168,17 @@ async fn every_endpoint_answers_as_described() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_work_shows_who_gets_what() {
-    let house = House::open().await;
-    let miner = house.miner("a");
+    let rig = Rig::open().await;
+    let miner = rig.miner("a");
     // With all classes, with the miner connected, and on the tip: the miner finds blocks in the
     // meantime.
     let is_split = |work: &Value| {
         let coinbases = work["job"]["coinbases"].as_array();
         let height = work["job"]["template"]["height"].as_u64();
-        height == Some(u64::from(house.node.height()) + 1)
+        height == Some(u64::from(rig.node.height()) + 1)
             && coinbases.is_some_and(|all| all.len() == 6 && all.iter().any(|it| it["miners"] == 1))
     };
-    let work = house.eventually("/api/v1/work", is_split);
+    let work = rig.eventually("/api/v1/work", is_split);
     let template = &work["job"]["template"];
     for coinbase in work["job"]["coinbases"].as_array().unwrap() {
         let outputs = coinbase["outputs"].as_array().unwrap();
@@ -230,11 +230,11 @@ fn agreed_metrics() -> Vec<(String, Vec<String>, String)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_agreed_metric_is_present_with_its_labels() {
-    let house = House::open().await;
-    let miner = house.miner("a");
-    house.eventually("/api/v1/blocks", |blocks| blocks["accepted_session"].as_u64() > Some(0));
-    house.eventually("/api/v1/pool", |pool| pool["relay"]["accepted"].as_u64() > Some(3));
-    let page = get(house.api, "/metrics");
+    let rig = Rig::open().await;
+    let miner = rig.miner("a");
+    rig.eventually("/api/v1/blocks", |blocks| blocks["accepted_session"].as_u64() > Some(0));
+    rig.eventually("/api/v1/pool", |pool| pool["relay"]["accepted"].as_u64() > Some(3));
+    let page = get(rig.api, "/metrics");
     let (text, metrics) = (page.text(), metrics(page.text()));
     let agreed = agreed_metrics();
     assert!(agreed.len() > 20, "{agreed:?}");
@@ -276,10 +276,10 @@ fn labels_of(key: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Every figure that both have, by the name of its series.
-fn figures(house: &House) -> BTreeMap<String, f64> {
-    let (status, work) = (house.get("/api/v1/status"), house.get("/api/v1/work"));
-    let (blocks, pool) = (house.get("/api/v1/blocks"), house.get("/api/v1/pool"));
-    let nodes = house.get("/api/v1/nodes");
+fn figures(rig: &Rig) -> BTreeMap<String, f64> {
+    let (status, work) = (rig.get("/api/v1/status"), rig.get("/api/v1/work"));
+    let (blocks, pool) = (rig.get("/api/v1/blocks"), rig.get("/api/v1/pool"));
+    let nodes = rig.get("/api/v1/nodes");
     let node = &nodes["nodes"][0];
     let name = node["name"].as_str().unwrap();
     let (one, relay, shares) = (&pool["pools"][0], &pool["relay"], &status["shares"]);
@@ -338,22 +338,22 @@ fn figures(house: &House) -> BTreeMap<String, f64> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_and_api_agree() {
-    let house = House::open().await;
-    let miner = house.miner("a");
-    house.eventually("/api/v1/blocks", |blocks| blocks["accepted_session"].as_u64() > Some(0));
-    house.eventually("/api/v1/status", |it| it["hashrate_5m_h_per_s"].as_f64() > Some(0.0));
+    let rig = Rig::open().await;
+    let miner = rig.miner("a");
+    rig.eventually("/api/v1/blocks", |blocks| blocks["accepted_session"].as_u64() > Some(0));
+    rig.eventually("/api/v1/status", |it| it["hashrate_5m_h_per_s"].as_f64() > Some(0.0));
     // While it mines, figures change between two requests.
     miner.stop().await;
     let answered = |pool: &Value| pool["relay"]["awaiting"] == 0 && pool["relay"]["held"] == 0;
-    house.eventually("/api/v1/pool", answered);
-    house.eventually("/api/v1/status", |status| status["miners"] == 0);
-    house.eventually("/api/v1/work", |work| work["job"]["is_empty"] == false);
+    rig.eventually("/api/v1/pool", answered);
+    rig.eventually("/api/v1/status", |status| status["miners"] == 0);
+    rig.eventually("/api/v1/work", |work| work["job"]["is_empty"] == false);
     let (text, expected) = eventually("nothing changes between two requests", SOON, || {
-        let before = figures(&house);
-        let page = get(house.api, "/metrics");
+        let before = figures(&rig);
+        let page = get(rig.api, "/metrics");
         let content_type = page.header("content-type").unwrap();
         assert!(content_type.starts_with("application/openmetrics-text"), "{content_type}");
-        (figures(&house) == before).then(|| (page.text().to_owned(), before))
+        (figures(&rig) == before).then(|| (page.text().to_owned(), before))
     });
     let metrics = metrics(&text);
     for (series, expected) in &expected {
@@ -361,7 +361,7 @@ async fn metrics_and_api_agree() {
         let is_it = value.is_some_and(|value| (value - expected).abs() <= 1e-9 * expected.abs());
         assert!(is_it, "{series}: {value:?}, not {expected}, in\n{text}");
     }
-    let status = house.get("/api/v1/status");
+    let status = rig.get("/api/v1/status");
     for result in ["accepted", "rejected"] {
         let told = sum(&metrics, "gatewayd_shares_total", &format!("result=\"{result}\""));
         assert_eq!(Some(told), status["shares"][result].as_f64(), "{result}");
@@ -390,10 +390,10 @@ async fn metrics_and_api_agree() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn signing_in_takes_the_password_and_changes_take_a_token() {
-    let house = House::open().await;
+    let rig = Rig::open().await;
     let login = |password: &str| {
         let body = json!({ "password": password }).to_string();
-        ask(house.api, "POST", "/api/v1/session", &[], Some(&body))
+        ask(rig.api, "POST", "/api/v1/session", &[], Some(&body))
     };
     let answer = login(PASSWORD);
     assert_eq!(answer.status, 200, "{}", answer.text());
@@ -404,7 +404,7 @@ async fn signing_in_takes_the_password_and_changes_take_a_token() {
     let token = answer.json()["csrf_token"].as_str().unwrap().to_owned();
     let with = |headers: &[(&str, &str)]| {
         let headers = [&[("Cookie", cookie)], headers].concat();
-        ask(house.api, "POST", "/api/v1/notify", &headers, None)
+        ask(rig.api, "POST", "/api/v1/notify", &headers, None)
     };
     assert_eq!(with(&[]).json()["error"], "csrf");
     assert_eq!(with(&[("X-CSRF-Token", "0")]).status, 403);
@@ -413,17 +413,17 @@ async fn signing_in_takes_the_password_and_changes_take_a_token() {
     // reads no settings.
     let session = |headers: &[(&str, &str)]| {
         let headers = [&[("Cookie", cookie)], headers].concat();
-        ask(house.api, "GET", "/api/v1/session", &headers, None).json()
+        ask(rig.api, "GET", "/api/v1/session", &headers, None).json()
     };
     let seen = session(&[]);
     assert_eq!((&seen["signed_in"], &seen["csrf_token"]), (&json!(false), &Value::Null), "{seen}");
     let seen = session(&[("X-CSRF-Token", &token)]);
     assert_eq!((&seen["signed_in"], &seen["csrf_token"]), (&json!(true), &Value::Null), "{seen}");
-    let config = ask(house.api, "GET", "/api/v1/config", &[("Cookie", cookie)], None);
+    let config = ask(rig.api, "GET", "/api/v1/config", &[("Cookie", cookie)], None);
     assert_eq!((config.status, &config.json()["error"]), (403, &json!("csrf")));
-    assert_eq!(house.admin("POST", "/api/v1/notify", None).status, 200, "a bearer needs no token");
+    assert_eq!(rig.admin("POST", "/api/v1/notify", None).status, 200, "a bearer needs no token");
     let both = [("Cookie", cookie), ("X-CSRF-Token", &*token)];
-    assert_eq!(ask(house.api, "DELETE", "/api/v1/session", &both, None).status, 200);
+    assert_eq!(ask(rig.api, "DELETE", "/api/v1/session", &both, None).status, 200);
     assert_eq!(with(&[("X-CSRF-Token", &token)]).status, 401, "signed out");
     // The right one is cached by now; wrong ones are counted.
     let tries: Vec<_> = (0..5).map(|_| login("wrong").status).collect();
@@ -433,40 +433,40 @@ async fn signing_in_takes_the_password_and_changes_take_a_token() {
     assert_eq!(answer.status, 429, "{}", answer.text());
     assert!(answer.header("retry-after").unwrap().parse::<u64>().unwrap() > 0);
     let form = [("Content-Type", "text/plain")];
-    assert_eq!(ask(house.api, "POST", "/api/v1/session", &form, None).status, 415);
+    assert_eq!(ask(rig.api, "POST", "/api/v1/session", &form, None).status, 415);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disconnected_miner_is_really_gone() {
-    let house = House::open().await;
-    let miner = house.miner("a");
+    let rig = Rig::open().await;
+    let miner = rig.miner("a");
     let is_there = |miners: &Value| miners["total"] == 1;
-    let miners = house.eventually("/api/v1/miners", is_there);
+    let miners = rig.eventually("/api/v1/miners", is_there);
     let id = miners["miners"][0]["id"].as_u64().unwrap();
     let path = format!("/api/v1/miners/{id}/disconnect");
-    assert_eq!(ask(house.api, "POST", &path, &[], None).status, 401);
-    assert_eq!(house.admin("POST", &path, None).status, 200);
+    assert_eq!(ask(rig.api, "POST", &path, &[], None).status, 401);
+    assert_eq!(rig.admin("POST", &path, None).status, 200);
     let is_another = |miners: &Value| {
         miners["miners"].as_array().unwrap().iter().all(|it| it["id"].as_u64() != Some(id))
     };
-    house.eventually("/api/v1/miners", is_another);
-    assert_eq!(house.admin("POST", &path, None).status, 404);
+    rig.eventually("/api/v1/miners", is_another);
+    assert_eq!(rig.admin("POST", &path, None).status, 404);
     // It reconnects by itself, as miners do.
-    house.eventually("/api/v1/miners", is_there);
+    rig.eventually("/api/v1/miners", is_there);
     miner.stop().await;
 }
 
-/// Connects from another address than the rest of the house; true if it got an answer.
-fn knock(door: SocketAddr) -> bool {
-    knock_with(door, "")
+/// Connects from another address than the rest of the test; true if it got an answer.
+fn connects(stratum: SocketAddr) -> bool {
+    connects_with(stratum, "")
 }
 
 /// `more` follows the first request.
-fn knock_with(door: SocketAddr, more: &str) -> bool {
+fn connects_with(stratum: SocketAddr, more: &str) -> bool {
     let say = || -> std::io::Result<usize> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         socket.bind(&SocketAddr::from(([127, 0, 1, 1], 0)).into())?;
-        socket.connect(&door.into())?;
+        socket.connect(&stratum.into())?;
         let mut stream = TcpStream::from(socket);
         let subscribe = "{\"id\":1,\"method\":\"mining.subscribe\",\"params\":[]}\n";
         stream.write_all(format!("{subscribe}{more}").as_bytes())?;
@@ -478,37 +478,37 @@ fn knock_with(door: SocketAddr, more: &str) -> bool {
 /// Exceeding the limit three times, ten seconds apart, leads to a ban.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_logs_in_too_often_is_banned_listed_and_let_in_again() {
-    let house = House::open().await;
-    let door = house.gateway.addr("stratum");
+    let rig = Rig::open().await;
+    let stratum = rig.gateway.addr("stratum");
     let set = |change: &str| {
         let body = format!("{{\"changes\": {{{change}}}}}");
-        assert_eq!(house.admin("PUT", "/api/v1/config", Some(&body)).status, 200, "{change}");
+        assert_eq!(rig.admin("PUT", "/api/v1/config", Some(&body)).status, 200, "{change}");
     };
     set("\"limits.logins_per_minute\": 1");
-    assert_eq!(house.get("/api/v1/bans")["total"], 0);
+    assert_eq!(rig.get("/api/v1/bans")["total"], 0);
     let login = "{\"id\":2,\"method\":\"mining.authorize\",\"params\":[\"a\",\"x\"]}\n".repeat(2);
     let bans = eventually("a ban", 4 * SOON, || {
-        knock_with(door, &login);
-        Some(house.get("/api/v1/bans")).filter(|bans| bans["total"] == 1)
+        connects_with(stratum, &login);
+        Some(rig.get("/api/v1/bans")).filter(|bans| bans["total"] == 1)
     });
-    let api = house.get("/api/v1/openapi.json");
+    let api = rig.get("/api/v1/openapi.json");
     conforms(&api, "get", "/api/v1/bans", 200, &bans);
     assert_eq!(bans["bans"][0]["address"], "127.0.1.1");
     assert_eq!(bans["bans"][0]["limit"], "logins");
     // The ban does not depend on the settings.
     set("\"limits.logins_per_minute\": 1000");
-    assert_eq!(house.get("/api/v1/bans")["total"], 1);
-    assert!(!knock(door));
+    assert_eq!(rig.get("/api/v1/bans")["total"], 1);
+    assert!(!connects(stratum));
     let path = "/api/v1/bans/127.0.1.1";
-    assert_eq!(ask(house.api, "DELETE", path, &[], None).status, 401);
-    assert_eq!(house.admin("DELETE", "/api/v1/bans/nobody", None).status, 404);
-    assert_eq!(house.admin("DELETE", "/api/v1/bans/127.0.1.0%2F24", None).status, 404);
-    assert_eq!(house.admin("DELETE", path, None).status, 200);
-    assert_eq!(house.admin("DELETE", path, None).status, 404);
-    eventually("it is let in again", SOON, || knock(door).then_some(()));
+    assert_eq!(ask(rig.api, "DELETE", path, &[], None).status, 401);
+    assert_eq!(rig.admin("DELETE", "/api/v1/bans/nobody", None).status, 404);
+    assert_eq!(rig.admin("DELETE", "/api/v1/bans/127.0.1.0%2F24", None).status, 404);
+    assert_eq!(rig.admin("DELETE", path, None).status, 200);
+    assert_eq!(rig.admin("DELETE", path, None).status, 404);
+    eventually("it is let in again", SOON, || connects(stratum).then_some(()));
     set("\"limits.deny\": [\"127.0.1.0/24\"]");
-    eventually("it is denied", SOON, || (!knock(door)).then_some(()));
-    let metrics = get(house.api, "/metrics");
+    eventually("it is denied", SOON, || (!connects(stratum)).then_some(()));
+    let metrics = get(rig.api, "/metrics");
     for line in ["gatewayd_bans_total 1", "gatewayd_connections_refused_total{reason=\"denied\"} 1"]
     {
         assert!(metrics.text().contains(line), "{line}: {}", metrics.text());
@@ -517,32 +517,32 @@ async fn a_client_that_logs_in_too_often_is_banned_listed_and_let_in_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_arrive_as_things_happen() {
-    let house = House::open().await;
-    let mut events = Events::open(house.api, "/api/v1/events");
-    let api = house.get("/api/v1/openapi.json");
+    let rig = Rig::open().await;
+    let mut events = Events::open(rig.api, "/api/v1/events");
+    let api = rig.get("/api/v1/openapi.json");
     conforms(&api, "get", "/api/v1/status", 200, &events.next("status"));
     conforms(&api, "get", "/api/v1/nodes", 200, &events.next("nodes"));
     assert_eq!(events.next("warnings")["warnings"], json!([]));
-    let miner = house.miner("a");
+    let miner = rig.miner("a");
     let block = events.next("block");
     assert_eq!(block["worker"], format!("{ADDRESS}.a"));
     let height = block["height"].as_u64().unwrap();
     while events.next("template")["height"].as_u64().unwrap() <= height {}
     miner.stop().await;
-    assert!(house.get("/api/v1/status")["blocks_found"].as_u64() > Some(0));
+    assert!(rig.get("/api/v1/status")["blocks_found"].as_u64() > Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn settings_change_with_their_comments() {
-    let house = House::open().await;
-    let file = house.gateway.dir().join("gatewayd.toml");
+    let rig = Rig::open().await;
+    let file = rig.gateway.dir().join("gatewayd.toml");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
-    let config = house.admin("GET", "/api/v1/config", None).json();
+    let config = rig.admin("GET", "/api/v1/config", None).json();
     let text = config["text"].as_str().unwrap();
     assert!(text.contains("rpc_password = \"<secret>\" # the node's"), "{text}");
     assert_eq!(config["values"]["node"][0]["rpc_password"], "<secret>");
     assert_eq!(config["values"]["template"]["refresh"], "40s", "defaults are included");
-    let put = |body: &Value| house.admin("PUT", "/api/v1/config", Some(&body.to_string()));
+    let put = |body: &Value| rig.admin("PUT", "/api/v1/config", Some(&body.to_string()));
     let bad = put(&json!({ "changes": { "mining.address": "bc1x", "api.listen": "here" } }));
     assert_eq!((bad.status, bad.json()["problems"].as_array().unwrap().len()), (422, 2));
     let before = fs::read_to_string(&file).unwrap();
@@ -555,43 +555,41 @@ async fn settings_change_with_their_comments() {
     let late = put(&json!({ "text": text, "revision": &config["revision"] }));
     assert_eq!(late.status, 409, "{}", late.text());
     let after = fs::read_to_string(&file).unwrap();
-    assert!(after.starts_with("# a house\n") && after.contains("\" # mine\n"), "{after}");
+    assert!(after.starts_with("# a comment\n") && after.contains("\" # mine\n"), "{after}");
     assert!(after.contains("coinbase_tag = \"hello\"\n"), "{after}");
-    assert!(after.contains(house.node.password()), "the secret is kept");
+    assert!(after.contains(rig.node.password()), "the secret is kept");
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
     let whole = put(&json!({ "text": text }));
     assert_eq!(whole.status, 200, "{}", whole.text());
     assert_eq!(fs::read_to_string(&file).unwrap(), before, "the same text, secrets in place");
-    assert_eq!(house.admin("POST", "/api/v1/reload", None).status, 200);
+    assert_eq!(rig.admin("POST", "/api/v1/reload", None).status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn private_networks_are_let_in_and_the_world_is_not() {
-    let house = House::open().await;
-    assert_eq!(get(house.api, "/NOTIFY").text(), "OK");
-    assert_eq!(ask(house.api, "POST", "/NOTIFY", &[], None).text(), "OK");
+    let rig = Rig::open().await;
+    assert_eq!(get(rig.api, "/NOTIFY").text(), "OK");
+    assert_eq!(ask(rig.api, "POST", "/NOTIFY", &[], None).text(), "OK");
     let world = [("X-Forwarded-For", "8.8.8.8")];
     for path in ["/NOTIFY", "/umbrel-api"] {
-        let answer = ask(house.api, "GET", path, &world, None);
+        let answer = ask(rig.api, "GET", path, &world, None);
         assert_eq!(answer.status, 403, "{path}");
         assert!(answer.json()["message"].as_str().unwrap().contains("private networks"));
     }
-    let height = house.node.height();
-    house.node.mine_one();
-    assert_eq!(get(house.api, "/NOTIFY").status, 200);
-    house.eventually("/api/v1/status", |it| {
-        it["tip_height"].as_u64() == Some(u64::from(height) + 1)
-    });
-    let widget = house.get("/umbrel-api");
+    let height = rig.node.height();
+    rig.node.mine_one();
+    assert_eq!(get(rig.api, "/NOTIFY").status, 200);
+    rig.eventually("/api/v1/status", |it| it["tip_height"].as_u64() == Some(u64::from(height) + 1));
+    let widget = rig.get("/umbrel-api");
     assert_eq!(widget["type"], "four-stats");
     assert_eq!(widget["items"][0]["title"], "Connections");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_are_safe_in_a_browser() {
-    let house = House::open().await;
+    let rig = Rig::open().await;
     for path in ["/", "/api/v1/status", "/nothing", "/api/v1/nothing"] {
-        let answer = get(house.api, path);
+        let answer = get(rig.api, path);
         let policy = answer.header("content-security-policy").unwrap();
         assert!(policy.contains("default-src 'self'") && !policy.contains("unsafe"), "{policy}");
         assert!(policy.contains("frame-ancestors 'none'"));
@@ -599,20 +597,20 @@ async fn answers_are_safe_in_a_browser() {
         assert_eq!(answer.header("referrer-policy"), Some("no-referrer"));
         assert_eq!(answer.header("access-control-allow-origin"), None);
     }
-    let page = get(house.api, "/");
+    let page = get(rig.api, "/");
     assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
     let etag = page.header("etag").unwrap();
-    assert_eq!(ask(house.api, "GET", "/", &[("If-None-Match", etag)], None).status, 304);
-    assert_eq!(get(house.api, "/../Cargo.toml").status, 404);
-    assert_eq!(get(house.api, "/api/v1/nothing").json()["error"], "not-found");
-    let answer = ask(house.api, "PATCH", "/api/v1/status", &[], None);
+    assert_eq!(ask(rig.api, "GET", "/", &[("If-None-Match", etag)], None).status, 304);
+    assert_eq!(get(rig.api, "/../Cargo.toml").status, 404);
+    assert_eq!(get(rig.api, "/api/v1/nothing").json()["error"], "not-found");
+    let answer = ask(rig.api, "PATCH", "/api/v1/status", &[], None);
     assert_eq!((answer.status, &answer.json()["error"]), (405, &json!("method-not-allowed")));
     assert!(answer.header("allow").unwrap().contains("GET"));
     let large = "x".repeat(300_000);
-    let answer = house.admin("PUT", "/api/v1/config", Some(&large));
+    let answer = rig.admin("PUT", "/api/v1/config", Some(&large));
     assert_eq!(answer.status, 413, "{}", answer.text());
     let long = "x".repeat(400_000);
-    let answer = ask(house.api, "GET", "/healthz", &[("X-Long", &long)], None);
+    let answer = ask(rig.api, "GET", "/healthz", &[("X-Long", &long)], None);
     assert_eq!(answer.status, 431);
 }
 
@@ -689,13 +687,13 @@ fn a_taken_port_is_reported_and_retried() {
 /// Four thousand miners make neither pages nor scrapes slow, nor do slow readers hold anybody up.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_reader_holds_nobody_up() {
-    let house = House::open().await;
+    let rig = Rig::open().await;
     // Opened, and never read.
-    let _idle: Vec<_> = (0..8).map(|_| Events::open(house.api, "/api/v1/events")).collect();
+    let _idle: Vec<_> = (0..8).map(|_| Events::open(rig.api, "/api/v1/events")).collect();
     #[expect(clippy::disallowed_methods, reason = "a test's clock")]
     let began = Instant::now();
     for _ in 0..20 {
-        house.get("/api/v1/status");
+        rig.get("/api/v1/status");
     }
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }

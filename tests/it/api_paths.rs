@@ -76,9 +76,10 @@ fn everything_is_served_below_a_proxys_path_and_without_it() {
     for wrong in ["/gatewayd2/healthz", "/GATEWAYD/healthz", "/gatewayd/gatewayd/healthz"] {
         assert_eq!(get(api, wrong).status, 404, "{wrong}");
     }
-    for (asked, door) in [("/gatewayd", "/gatewayd/"), ("/gatewayd?x=//y", "/gatewayd/?x=//y")] {
+    for (asked, location) in [("/gatewayd", "/gatewayd/"), ("/gatewayd?x=//y", "/gatewayd/?x=//y")]
+    {
         let answer = get(api, asked);
-        assert_eq!((answer.status, answer.header("location")), (308, Some(door)));
+        assert_eq!((answer.status, answer.header("location")), (308, Some(location)));
     }
     // Another path, or none, without a restart; browsers that have the old page load the new one.
     let etag = get(api, "/").header("etag").unwrap().to_owned();

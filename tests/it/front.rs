@@ -30,7 +30,7 @@ fn toml(node: &NodeHandle, stratum: &str) -> String {
 }
 
 /// All addresses that accept miners.
-fn doors(gateway: &Gateway, count: usize) -> Vec<SocketAddr> {
+fn stratum_addrs(gateway: &Gateway, count: usize) -> Vec<SocketAddr> {
     eventually("all ports", SOON, || {
         let lines = gateway.lines();
         let lines = lines.iter().filter(|it| it.contains("listening protocol=stratum"));

@@ -307,7 +307,7 @@ async fn changes_that_need_a_restart_are_reported_and_the_old_values_stay() {
     let node = node().await;
     let gateway = Gateway::start(&toml(&node, &[], &paid(), EASY));
     let api = gateway.addr("http");
-    let door = gateway.addr("stratum");
+    let stratum = gateway.addr("stratum");
     let new = toml(&node, &[], &format!("{}\ncoinbase_tag = \"x\"", paid()), EASY)
         .replace("[\"127.0.0.1:0\"]", "[\"127.0.0.1:1\"]");
     reload(&gateway, &new);
@@ -319,7 +319,7 @@ async fn changes_that_need_a_restart_are_reported_and_the_old_values_stay() {
     gateway.wait_for_line_after(before, "need a restart", SOON);
     assert!(!gateway.lines()[before..].iter().any(|line| line.contains("in effect now")));
     assert_eq!(get(api, "/api/v1/status").status, 200);
-    std::net::TcpStream::connect(door).unwrap();
+    std::net::TcpStream::connect(stratum).unwrap();
 }
 
 /// The code from the log that allows the first settings.

@@ -122,9 +122,9 @@ async fn a_frozen_node_costs_no_miner_and_no_share() {
     let (first, second) = (Bitcoind::signet(), Bitcoind::signet());
     let gateway = Gateway::start(&config(&[&first, &second], SIGNET));
     wait_states(&gateway, &[("ready", true), ("ready", false)]);
-    let door = gateway.addr("stratum");
+    let stratum = gateway.addr("stratum");
     let mut listeners: Vec<Listener> =
-        (0..496).map(|at| Listener::log_in(door, &format!("{SIGNET}.{at}")).unwrap()).collect();
+        (0..496).map(|at| Listener::log_in(stratum, &format!("{SIGNET}.{at}")).unwrap()).collect();
     let miners: Vec<_> = ["a", "b", "c", "d"].map(|name| miner(&gateway, SIGNET, name)).into();
     let shares = || miners.iter().map(|miner| miner.stats().accepted).sum::<u64>();
     let more_shares = |count: u64| {
@@ -169,8 +169,8 @@ fn without_nodes_miners_are_sent_away_and_with_the_first_they_may_return() {
         .replace("[stratum]", "[stratum]\nstale_after = \"40s\"");
     let gateway = Gateway::start(&(toml + "[template]\nrefresh = \"2s\"\nstale_after = \"6s\"\n"));
     wait_states(&gateway, &[("ready", true), ("ready", false)]);
-    let (door, api) = (gateway.addr("stratum"), gateway.addr("http"));
-    let mut listener = Listener::log_in(door, REGTEST).unwrap();
+    let (stratum, api) = (gateway.addr("stratum"), gateway.addr("http"));
+    let mut listener = Listener::log_in(stratum, REGTEST).unwrap();
     eventually("ready", SOON, || (get(api, "/readyz").status == 200).then_some(()));
 
     let killed_at = Instant::now();
@@ -195,7 +195,7 @@ fn without_nodes_miners_are_sent_away_and_with_the_first_they_may_return() {
     let before = gateway.line_count();
     second.start();
     let up_at = Instant::now();
-    eventually("a miner may come", SOON, || Listener::log_in(door, REGTEST).ok());
+    eventually("a miner may come", SOON, || Listener::log_in(stratum, REGTEST).ok());
     println!("a miner had work {:?} after the first node answered", up_at.elapsed());
     assert!(up_at.elapsed() < Duration::from_secs(4), "{:?}", up_at.elapsed());
     gateway.wait_for_line_after(before, "accepting miners", SOON);

@@ -41,7 +41,7 @@ fn toml(node: &NodeHandle, stratum: &str) -> String {
 }
 
 /// All addresses that accept miners, in the order of the settings.
-fn doors(gateway: &Gateway, count: usize) -> Vec<SocketAddr> {
+fn stratum_addrs(gateway: &Gateway, count: usize) -> Vec<SocketAddr> {
     eventually("all ports", SOON, || {
         let lines = gateway.lines();
         let lines = lines.iter().filter(|it| it.contains("listening protocol=stratum"));
@@ -78,7 +78,7 @@ async fn each_port_has_its_rules_and_they_change_while_it_runs() {
     let node = node().await;
     let workers = "[stratum.worker_difficulty]\n\"bc1qme.rig\" = 7.0\n";
     let gateway = Gateway::start(&toml(&node, &format!("{PORTS}{workers}")));
-    let [main, rentals, small] = doors(&gateway, 3)[..] else { panic!("three ports") };
+    let [main, rentals, small] = stratum_addrs(&gateway, 3)[..] else { panic!("three ports") };
     for (addr, password, wanted) in [
         (main, "x", 16_384.0),
         (main, "d=65536", 65_536.0),
@@ -137,7 +137,7 @@ async fn miners_move_to_a_new_authority_key_while_the_old_one_stays_valid() {
     let port =
         "[[stratum.port]]\nlisten = [\"127.0.0.1:0\"]\nauthority_key_file = \"{dir}/new.key\"\n";
     let gateway = Gateway::start(&toml(&node, port));
-    let [old, new] = doors(&gateway, 2)[..] else { panic!("two ports") };
+    let [old, new] = stratum_addrs(&gateway, 2)[..] else { panic!("two ports") };
     let api = gateway.addr("http");
     let access = get(api, "/api/v1/status").json()["stratum"].clone();
     let old_key = access["sv2_authority_key"].as_str().unwrap();

@@ -169,10 +169,10 @@ async fn tls_works_as_readme_says() {
          [stratum]\nlisten = [\"127.0.0.1:0\"]\n{}",
         tls.split("```").next().unwrap()
     ));
-    let (api, door) = (gateway.addr("http").to_string(), gateway.addr("stratum").to_string());
+    let (api, stratum) = (gateway.addr("http").to_string(), gateway.addr("stratum").to_string());
     let dir = TempDir::new().unwrap();
     for (command, _) in COMMANDS.iter().filter(|(_, check)| matches!(check, Check::Tls)) {
-        let script = command.replace("127.0.0.1:7152", &api).replace("127.0.0.1:23334", &door);
+        let script = command.replace("127.0.0.1:7152", &api).replace("127.0.0.1:23334", &stratum);
         let script = script.replace("curl ", "curl --silent --show-error --fail-with-body ");
         let output =
             Command::new("sh").args(["-ec", &script]).current_dir(dir.path()).output().unwrap();

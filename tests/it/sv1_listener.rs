@@ -22,7 +22,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-struct House {
+struct Rig {
     addr: SocketAddr,
     work: watch::Sender<Arc<Work>>,
     counters: Arc<Counters>,
@@ -60,7 +60,7 @@ fn work(admission: Admission) -> Arc<Work> {
     })
 }
 
-fn open(limits: ConnectionLimits) -> House {
+fn open(limits: ConnectionLimits) -> Rig {
     let (work, receiver) = watch::channel(work(Admission::Open));
     let (counters, shutdown) = (Arc::<Counters>::default(), CancellationToken::new());
     let context = Context {
@@ -83,7 +83,7 @@ fn open(limits: ConnectionLimits) -> House {
     };
     listener::spawn(vec![bound], listener_config, &tasks).unwrap();
     tasks.close();
-    House { addr, work, counters, shutdown, tasks }
+    Rig { addr, work, counters, shutdown, tasks }
 }
 
 fn identity() -> watch::Receiver<Arc<Identity>> {
@@ -116,42 +116,42 @@ async fn subscribe(addr: SocketAddr) -> Option<(BufReader<TcpStream>, String)> {
 
 #[tokio::test]
 async fn a_crowd_gets_work_at_once_each_in_its_own_space() {
-    let house = open(ROOMY);
+    let rig = open(ROOMY);
     let mut crowd = JoinSet::new();
     for _ in 0..300 {
-        crowd.spawn(subscribe(house.addr));
+        crowd.spawn(subscribe(rig.addr));
     }
     let all = timeout(Duration::from_secs(10), crowd.join_all()).await.unwrap();
     let spaces: HashSet<_> = all.iter().flatten().map(|(_, extranonce1)| extranonce1).collect();
     assert_eq!(spaces.len(), 300);
     assert!(spaces.iter().all(|extranonce1| extranonce1.len() == 8), "{spaces:?}");
-    assert_eq!(house.counters.view().connections, 300);
+    assert_eq!(rig.counters.view().connections, 300);
     drop(all);
-    until("connections end", PATIENCE, || house.counters.view().connections == 0).await;
+    until("connections end", PATIENCE, || rig.counters.view().connections == 0).await;
 }
 
 #[tokio::test]
 async fn surplus_connections_are_closed_and_the_others_stay() {
-    let house = open(ConnectionLimits { connections: 10, connections_per_ip: 2, unproven: 0 });
-    let first = subscribe(house.addr).await.unwrap();
-    let _second = subscribe(house.addr).await.unwrap();
-    assert!(timeout(Duration::from_secs(5), subscribe(house.addr)).await.unwrap().is_none());
-    assert_eq!(house.counters.view().connections, 2);
+    let rig = open(ConnectionLimits { connections: 10, connections_per_ip: 2, unproven: 0 });
+    let first = subscribe(rig.addr).await.unwrap();
+    let _second = subscribe(rig.addr).await.unwrap();
+    assert!(timeout(Duration::from_secs(5), subscribe(rig.addr)).await.unwrap().is_none());
+    assert_eq!(rig.counters.view().connections, 2);
     drop(first);
-    until("connections end", PATIENCE, || house.counters.view().connections == 1).await;
-    assert!(subscribe(house.addr).await.is_some());
+    until("connections end", PATIENCE, || rig.counters.view().connections == 1).await;
+    assert!(subscribe(rig.addr).await.is_some());
 }
 
 #[tokio::test]
 async fn closed_admission_sends_everybody_to_their_backup() {
-    let house = open(ROOMY);
-    let (mut miner, _) = subscribe(house.addr).await.unwrap();
-    house.work.send_replace(work(Admission::Closed("no node answers".into())));
+    let rig = open(ROOMY);
+    let (mut miner, _) = subscribe(rig.addr).await.unwrap();
+    rig.work.send_replace(work(Admission::Closed("no node answers".into())));
     let mut rest = Vec::new();
     timeout(Duration::from_secs(5), miner.read_to_end(&mut rest)).await.unwrap().unwrap();
-    assert!(timeout(Duration::from_secs(5), subscribe(house.addr)).await.unwrap().is_none());
-    house.work.send_replace(work(Admission::Open));
-    comes_back(house.addr).await;
+    assert!(timeout(Duration::from_secs(5), subscribe(rig.addr)).await.unwrap().is_none());
+    rig.work.send_replace(work(Admission::Open));
+    comes_back(rig.addr).await;
 }
 
 /// Connects and gets its first work, after some attempts: miners are patient.
@@ -168,55 +168,55 @@ async fn comes_back(addr: SocketAddr) {
 /// leaves its backup.
 #[tokio::test]
 async fn closed_admission_refuses_probing_connections() {
-    let house = open(ROOMY);
+    let rig = open(ROOMY);
     for _ in 0..5 {
-        comes_back(house.addr).await;
-        house.work.send_replace(work(Admission::Closed("no node answers".into())));
+        comes_back(rig.addr).await;
+        rig.work.send_replace(work(Admission::Closed("no node answers".into())));
         let knocks = async {
-            while TcpStream::connect(house.addr).await.is_ok() {
+            while TcpStream::connect(rig.addr).await.is_ok() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
         timeout(Duration::from_secs(10), knocks).await.unwrap();
         for _ in 0..20 {
-            let error = TcpStream::connect(house.addr).await.unwrap_err();
+            let error = TcpStream::connect(rig.addr).await.unwrap_err();
             assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
         }
         // Work that arrives while admission stays closed changes nothing.
-        house.work.send_replace(work(Admission::Closed("no node answers".into())));
+        rig.work.send_replace(work(Admission::Closed("no node answers".into())));
         tokio::task::yield_now().await;
-        assert!(TcpStream::connect(house.addr).await.is_err());
-        house.work.send_replace(work(Admission::Open));
+        assert!(TcpStream::connect(rig.addr).await.is_err());
+        rig.work.send_replace(work(Admission::Open));
     }
-    comes_back(house.addr).await;
-    house.work.send_replace(work(Admission::Closed("no node answers".into())));
-    house.shutdown.cancel();
-    timeout(Duration::from_secs(5), house.tasks.wait()).await.unwrap();
+    comes_back(rig.addr).await;
+    rig.work.send_replace(work(Admission::Closed("no node answers".into())));
+    rig.shutdown.cancel();
+    timeout(Duration::from_secs(5), rig.tasks.wait()).await.unwrap();
 }
 
 #[tokio::test]
 async fn shutdown_ends_every_task() {
-    let house = open(ROOMY);
-    let (mut miner, _) = subscribe(house.addr).await.unwrap();
-    let _silent = TcpStream::connect(house.addr).await.unwrap();
-    house.shutdown.cancel();
-    timeout(Duration::from_secs(5), house.tasks.wait()).await.unwrap();
+    let rig = open(ROOMY);
+    let (mut miner, _) = subscribe(rig.addr).await.unwrap();
+    let _silent = TcpStream::connect(rig.addr).await.unwrap();
+    rig.shutdown.cancel();
+    timeout(Duration::from_secs(5), rig.tasks.wait()).await.unwrap();
     assert_eq!(miner.read(&mut [0; 16]).await.unwrap(), 0);
-    assert_eq!(house.counters.view().connections, 0);
+    assert_eq!(rig.counters.view().connections, 0);
 }
 
 #[tokio::test]
 async fn strangers_do_no_harm() {
-    let house = open(ROOMY);
+    let rig = open(ROOMY);
     let client_hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
     for hello in [b"GET / HTTP/1.1\r\n\r\n".as_slice(), client_hello, &[b'x'; 9000]] {
-        let mut stranger = TcpStream::connect(house.addr).await.unwrap();
+        let mut stranger = TcpStream::connect(rig.addr).await.unwrap();
         stranger.write_all(hello).await.unwrap();
         let mut rest = Vec::new();
         // Whether it ends with an end of file or a reset, it ends.
         let _ = timeout(Duration::from_secs(5), stranger.read_to_end(&mut rest)).await.unwrap();
     }
-    assert!(subscribe(house.addr).await.is_some());
+    assert!(subscribe(rig.addr).await.is_some());
 }
 
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -159,7 +159,7 @@ impl LoadClient for Sv2LoadClient {
         let digging = miners.iter().filter(|miner| miner.work.is_some()).count();
         let under_way: usize = miners.iter().map(|miner| miner.under_way).sum();
         let (channels, working) = (miners.len(), log.working);
-        format!("{channels} channels, {working} got work, {digging} have it, {under_way} under way")
+        format!("{channels} channels, {working} got work, {digging} have it, {under_way} in flight")
     }
 }
 

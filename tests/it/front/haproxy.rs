@@ -10,7 +10,7 @@ use std::{
 use gatewayd::devnet::miner::{Miner, MinerOptions, MinerProtocol};
 use socket2::{Domain, Socket, Type};
 
-use super::{ADDRESS, SOON, SUBSCRIBE, doors, node, peers, toml};
+use super::{ADDRESS, SOON, SUBSCRIBE, node, peers, stratum_addrs, toml};
 use crate::common::{
     eventually,
     gateway::Gateway,
@@ -46,7 +46,7 @@ async fn miners_behind_haproxy_mine_as_themselves_and_its_checks_are_not_miners(
     let port = "[[stratum.port]]\nlisten = [\"127.0.0.1:0\"]\ndifficulty_min = 0.00002\n";
     let trusted = format!("trusted_proxies = [\"{PROXY}\"]\n{port}");
     let gateway = Gateway::start(&toml(&node, &trusted));
-    let [main, other] = doors(&gateway, 2)[..] else { panic!("two ports") };
+    let [main, other] = stratum_addrs(&gateway, 2)[..] else { panic!("two ports") };
     let with = |words: &str| format!("source {PROXY} {words} check inter 100ms");
     let v1 = with("send-proxy");
     let v2 = with("send-proxy-v2 proxy-v2-options crc32c,unique-id");
@@ -119,9 +119,9 @@ async fn a_trusted_proxy_must_send_a_header_and_nobody_else_may() {
     const HEADER: &[u8] = b"PROXY TCP4 192.0.2.7 10.0.0.1 4711 23334\r\n";
     let node = node().await;
     let gateway = Gateway::start(&toml(&node, ""));
-    let door = gateway.addr("stratum");
+    let stratum = gateway.addr("stratum");
     let said = [HEADER, SUBSCRIBE].concat();
-    assert_eq!(answer(&mut connect(PROXY, door), &said), "");
+    assert_eq!(answer(&mut connect(PROXY, stratum), &said), "");
     let line = gateway.wait_for_line("sends a PROXY header", SOON);
     assert!(line.contains("stratum.trusted_proxies") && line.contains(PROXY), "{line}");
 
@@ -130,28 +130,28 @@ async fn a_trusted_proxy_must_send_a_header_and_nobody_else_may() {
     fs::write(&file, trusting.replace("{dir}", gateway.dir().to_str().unwrap())).unwrap();
     gateway.signal("HUP");
     let miner = eventually("the header is believed", SOON, || {
-        let mut miner = connect(PROXY, door);
+        let mut miner = connect(PROXY, stratum);
         answer(&mut miner, &said).contains("result").then_some(miner)
     });
     assert_eq!(peers(gateway.addr("http")), ["192.0.2.7:4711"]);
     drop(miner);
 
     // Byte by byte, followed by the session's first line.
-    let mut slow = connect(PROXY, door);
+    let mut slow = connect(PROXY, stratum);
     for byte in &said[..said.len() - 1] {
         slow.write_all(&[*byte]).unwrap();
     }
     assert!(answer(&mut slow, b"\n").contains("result"));
 
     // The header is mandatory: otherwise whoever gets past the proxy could lie.
-    assert_eq!(answer(&mut connect(PROXY, door), SUBSCRIBE), "");
+    assert_eq!(answer(&mut connect(PROXY, stratum), SUBSCRIBE), "");
     let line = gateway.wait_for_line("did not begin with a PROXY header", SOON);
     assert!(line.contains("send-proxy") && line.contains("stratum.trusted_proxies"), "{line}");
     // A silent one holds nobody up, and is disconnected in the end.
-    let mut silent = connect(PROXY, door);
-    assert!(answer(&mut connect("127.0.0.1", door), SUBSCRIBE).contains("result"));
+    let mut silent = connect(PROXY, stratum);
+    assert!(answer(&mut connect("127.0.0.1", stratum), SUBSCRIBE).contains("result"));
     assert_eq!(answer(&mut silent, b""), "");
-    assert_eq!(answer(&mut connect("127.0.0.1", door), &said), "", "not everybody is a proxy");
+    assert_eq!(answer(&mut connect("127.0.0.1", stratum), &said), "", "not everybody is a proxy");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -178,9 +178,9 @@ async fn haproxy_works_as_the_readme_says() {
     let node = node().await;
     let trusted = block("toml", "trusted_proxies").replace("[stratum]\n", "");
     let gateway = Gateway::start(&toml(&node, &trusted.replace("10.0.0.5", "127.0.0.1")));
-    let (door, addr) = (gateway.addr("stratum"), free_addr());
+    let (stratum, addr) = (gateway.addr("stratum"), free_addr());
     let config = block("haproxy", "bind").replace(":23334\n", &format!("{addr}\n"));
-    let proxy = HaProxy::start_with(&config.replace("10.0.0.9:23334", &door.to_string()), addr);
+    let proxy = HaProxy::start_with(&config.replace("10.0.0.9:23334", &stratum.to_string()), addr);
     let mut miner = connect("127.0.0.77", proxy.addrs[0]);
     assert!(answer(&mut miner, SUBSCRIBE).contains("result"));
     let seen = peers(gateway.addr("http"));

@@ -114,7 +114,7 @@ async fn miners_mine_over_tls_next_to_others_and_through_haproxy() {
     let node = node().await;
     let proxied = format!("trusted_proxies = [\"127.0.0.9\"]\n{ENABLED}");
     let gateway = Gateway::start(&toml(&node, &proxied));
-    let door = gateway.addr("stratum");
+    let stratum = gateway.addr("stratum");
     let api = gateway.addr("http");
     let ca = eventually("the authority", SOON, || Some(get(api, CA)).filter(|it| it.status == 200));
     assert_eq!(ca.header("content-type"), Some("application/x-pem-file"));
@@ -126,10 +126,10 @@ async fn miners_mine_over_tls_next_to_others_and_through_haproxy() {
     assert_eq!(status["stratum"]["tls"]["own_authority"], true, "{status}");
 
     let server = "source 127.0.0.9 send-proxy-v2 check inter 100ms";
-    let proxy = HaProxy::start(&[ProxyEntry { to: door, server }]);
+    let proxy = HaProxy::start(&[ProxyEntry { to: stratum, server }]);
     let config = trusting(ca.text());
     let through = bridge(proxy.addrs[0], Arc::clone(&config)).await;
-    let ways = [door, bridge(door, config).await, through];
+    let ways = [stratum, bridge(stratum, config).await, through];
     let start = |(at, addr): (usize, &SocketAddr)| {
         let options = MinerOptions {
             connect: addr.to_string(),
@@ -171,14 +171,14 @@ async fn openssl_connects_with_what_a_bitaxe_offers() {
     let node = node().await;
     let dir = tempfile::tempdir().unwrap();
     let gateway = Gateway::start(&toml(&node, ENABLED));
-    let (door, api) = (gateway.addr("stratum"), gateway.addr("http"));
+    let (stratum, api) = (gateway.addr("stratum"), gateway.addr("http"));
     let ca = dir.path().join("ca.pem");
     fs::write(&ca, get(api, CA).text()).unwrap();
     for words in ESP {
-        let (line, said) = openssl(door, &ca, words);
+        let (line, said) = openssl(stratum, &ca, words);
         assert!(line.contains("\"result\""), "{words}: {said}");
     }
-    let (line, _) = openssl(door, &ca, "-verify_hostname somebody.else");
+    let (line, _) = openssl(stratum, &ca, "-verify_hostname somebody.else");
     assert_eq!(line, "");
 
     // An RSA key, from files.
@@ -194,9 +194,9 @@ async fn openssl_connects_with_what_a_bitaxe_offers() {
         dir.path().join("rsa.key").display()
     );
     let gateway = Gateway::start(&toml(&node, &files));
-    let door = gateway.addr("stratum");
+    let stratum = gateway.addr("stratum");
     for words in ESP[..2].iter().map(|it| it.replace("ECDHE-ECDSA", "ECDHE-RSA")) {
-        let (line, said) = openssl(door, &rsa, &words);
+        let (line, said) = openssl(stratum, &rsa, &words);
         assert!(line.contains("\"result\""), "{words}: {said}");
     }
     let api = gateway.addr("http");
@@ -221,16 +221,16 @@ async fn a_renewed_certificate_is_shown_and_nobody_is_dropped() {
         dir.path().display()
     );
     let gateway = Gateway::start(&toml(&node, &files));
-    let door = gateway.addr("stratum");
+    let stratum = gateway.addr("stratum");
     let config = trusting(&first);
-    let mut stays = connect(door, "localhost", &config);
+    let mut stays = connect(stratum, "localhost", &config);
     assert!(answer(&mut stays, SUBSCRIBE).unwrap().contains("result"));
     let old = shown(&mut stays);
 
     // Nothing announces that the files have changed.
     let second = pair(dir.path());
     let mut new = eventually("the new certificate", SOON, || {
-        let mut client = connect(door, "localhost", &trusting(&second));
+        let mut client = connect(stratum, "localhost", &trusting(&second));
         answer(&mut client, SUBSCRIBE).ok().map(|_| client)
     });
     assert_ne!(shown(&mut new), old);
@@ -242,7 +242,7 @@ async fn a_renewed_certificate_is_shown_and_nobody_is_dropped() {
     assert!(line.contains("tls.key") && line.contains("stratum.tls.key_file"), "{line}");
     let warnings = get(gateway.addr("http"), "/api/v1/status").json()["warnings"].to_string();
     assert!(warnings.contains("tls-certificate"), "{warnings}");
-    let mut more = connect(door, "localhost", &trusting(&second));
+    let mut more = connect(stratum, "localhost", &trusting(&second));
     assert!(answer(&mut more, SUBSCRIBE).unwrap().contains("result"));
 
     let authorize = format!(
@@ -258,9 +258,9 @@ async fn a_tls_client_is_not_told_to_switch_tls_on_where_only_the_certificate_is
     let node = node().await;
     let files = "certificate_file = \"/none.crt\"\nkey_file = \"/none.key\"\n";
     let gateway = Gateway::start(&toml(&node, &format!("{ENABLED}{files}")));
-    let (door, api) = (gateway.addr("stratum"), gateway.addr("http"));
+    let (stratum, api) = (gateway.addr("stratum"), gateway.addr("http"));
     gateway.wait_for_line("/none.crt", SOON);
-    let mut miner = TcpStream::connect(door).unwrap();
+    let mut miner = TcpStream::connect(stratum).unwrap();
     miner.write_all(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").unwrap();
     let line = gateway.wait_for_line("speaks TLS", SOON);
     assert!(line.contains("certificate") && !line.contains("enabled"), "{line}");
@@ -274,8 +274,8 @@ async fn the_log_says_why_a_client_cannot_use_tls() {
     let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let stranger = trusting(&other.cert.pem());
     let gateway = Gateway::start(&toml(&node, ""));
-    let (door, api) = (gateway.addr("stratum"), gateway.addr("http"));
-    assert!(answer(&mut connect(door, "localhost", &stranger), SUBSCRIBE).is_err());
+    let (stratum, api) = (gateway.addr("stratum"), gateway.addr("http"));
+    assert!(answer(&mut connect(stratum, "localhost", &stranger), SUBSCRIBE).is_err());
     let line = gateway.wait_for_line("speaks TLS", SOON);
     assert!(line.contains("stratum.tls.enabled"), "{line}");
     let status = get(api, "/api/v1/status").json();
@@ -296,27 +296,27 @@ async fn the_log_says_why_a_client_cannot_use_tls() {
     // Switched on while it runs, for clients that trust the authority.
     change(ENABLED);
     let ca = eventually("the authority", SOON, || Some(get(api, CA)).filter(|it| it.status == 200));
-    assert!(answer(&mut connect(door, "localhost", &stranger), SUBSCRIBE).is_err());
+    assert!(answer(&mut connect(stratum, "localhost", &stranger), SUBSCRIBE).is_err());
     let line = gateway.wait_for_line("does not know who signed", SOON);
     assert!(line.contains("dashboard"), "{line}");
 
     // V2 is encrypted by itself; and a client that never completes a handshake is disconnected.
     let config = trusting(ca.text());
-    assert_eq!(answer(&mut connect(door, "localhost", &config), &[0xE7; 64]), Ok(String::new()));
-    let mut half = TcpStream::connect(door).unwrap();
+    assert_eq!(answer(&mut connect(stratum, "localhost", &config), &[0xE7; 64]), Ok(String::new()));
+    let mut half = TcpStream::connect(stratum).unwrap();
     half.set_read_timeout(Some(SOON)).unwrap();
     half.write_all(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").unwrap();
     assert_eq!(half.read(&mut [0; 1]).unwrap(), 0);
-    let mut long = TcpStream::connect(door).unwrap();
+    let mut long = TcpStream::connect(stratum).unwrap();
     long.set_read_timeout(Some(SOON)).unwrap();
     let _ =
         long.write_all(&[b"\x16\x03\x01\x3F\xFF\x01\x00\x3F\xFB".as_slice(), &[3; 9000]].concat());
     assert!(matches!(long.read(&mut [0; 1]), Ok(0) | Err(_)));
     // Others are served as before.
     assert!(
-        answer(&mut connect(door, "localhost", &config), SUBSCRIBE).unwrap().contains("result")
+        answer(&mut connect(stratum, "localhost", &config), SUBSCRIBE).unwrap().contains("result")
     );
-    let mut plain = TcpStream::connect(door).unwrap();
+    let mut plain = TcpStream::connect(stratum).unwrap();
     plain.set_read_timeout(Some(SOON)).unwrap();
     plain.write_all(SUBSCRIBE).unwrap();
     let mut line = String::new();
