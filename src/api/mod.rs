@@ -15,6 +15,7 @@ mod budget;
 mod clock;
 mod compat;
 mod conn;
+mod datum_gateway;
 mod error;
 mod events;
 mod extract;

@@ -21,7 +21,10 @@ use utoipa::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{admin, assets, bans, budget, compat, extract, host_check, prefix, read, state::State};
+use super::{
+    admin, assets, bans, budget, compat, datum_gateway, extract, host_check, prefix, read,
+    state::State,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -43,6 +46,8 @@ impl Modify for Security {
         let components = api.components.get_or_insert_default();
         let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
         components.add_security_scheme("bearer", bearer);
+        let basic = SecurityScheme::Http(Http::new(HttpAuthScheme::Basic));
+        components.add_security_scheme("basic", basic);
         let cookie = SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::new(extract::COOKIE)));
         components.add_security_scheme("cookie", cookie);
         let csrf = ApiKeyValue::new(extract::CSRF_HEADER);
@@ -100,6 +105,12 @@ fn endpoints() -> OpenApiRouter<Arc<State>> {
         .routes(routes!(bans::lift))
         .routes(routes!(compat::notify, compat::notify_post))
         .routes(routes!(compat::umbrel))
+        .routes(routes!(datum_gateway::server_info))
+        .routes(routes!(datum_gateway::current_job))
+        .routes(routes!(datum_gateway::coinbaser))
+        .routes(routes!(datum_gateway::thread_stats))
+        .routes(routes!(datum_gateway::clients))
+        .routes(routes!(datum_gateway::configuration))
 }
 
 type SharedState = axum::extract::State<Arc<State>>;

@@ -402,7 +402,7 @@ fn our_config(node: &NodeHandle, pool: &PoolHandle) -> String {
 }
 
 /// `DATUM_GATEWAY`, otherwise the one that `.ci/datum-gateway` has fetched.
-fn datum_gateway() -> PathBuf {
+pub fn datum_gateway() -> PathBuf {
     if let Some(path) = env::var_os("DATUM_GATEWAY").filter(|path| !path.is_empty()) {
         return path.into();
     }
@@ -418,7 +418,7 @@ fn datum_gateway() -> PathBuf {
     fetched
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 

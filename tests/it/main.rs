@@ -30,6 +30,7 @@ mod blvm_node;
 mod check;
 mod check_notices;
 mod datum_faults;
+mod datum_gateway_api;
 mod datum_gateway_peer;
 mod datum_loopback;
 mod datum_reference;

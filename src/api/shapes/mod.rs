@@ -6,6 +6,7 @@
 mod admin;
 mod bans;
 mod blocks;
+pub(crate) mod datum_gateway;
 mod history;
 mod miners;
 mod nodes;

@@ -4,6 +4,7 @@
 mod bans;
 mod blocks;
 mod coinbase;
+pub(super) mod datum_gateway;
 mod history;
 mod miners;
 mod nodes;

@@ -111,8 +111,9 @@ impl Check {
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 const EXAMPLE: &str = "127.0.0.1:7152 (or be empty for no dashboard)";
 /// What gatewayd's own paths begin with: a base path that began like this would hide them.
-pub(crate) const OWN_PATHS: [&str; 11] = [
+pub(crate) const OWN_PATHS: [&str; 12] = [
     "api",
+    "v1",
     "healthz",
     "readyz",
     "metrics",
