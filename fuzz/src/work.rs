@@ -6,7 +6,7 @@ use std::{
 };
 
 use gatewayd::{
-    stratum::{Config, Limits, Origin},
+    stratum::{Config, ConnectionLimits, Origin},
     work::{
         Admission, Announce, BlockLimits, BuildJob, Difficulty, Hash256, JobBuilder, Nbits, Payout,
         PoolTerms, Template, TemplateKind, TemplateTx, TipHeader, Work,
@@ -143,7 +143,7 @@ pub fn config() -> Arc<Config> {
 
 /// An origin with room for some channels.
 pub fn origin() -> Origin {
-    let limits = Limits { connections: CHANNELS, ..Limits::NONE };
+    let limits = ConnectionLimits { connections: CHANNELS, ..ConnectionLimits::NONE };
     Origin::standalone_within(limits, &Arc::default(), [1, 2, 3, 4], start())
 }
 
