@@ -118,7 +118,7 @@ async fn a_disk_that_is_mended_gets_the_block() {
     house.hear("could not be written").await;
     fs::remove_dir(obstacle).unwrap();
     until("the file", || house.path("").exists()).await;
-    house.hear("is in ledger.data_dir now").await;
+    house.hear("is now in ledger.data_dir").await;
     assert_eq!(hex_in(&house.path("")), HEX);
     assert_eq!(house.said(HEX), 0);
 }
@@ -134,7 +134,7 @@ async fn at_the_end_the_block_is_saved_once_more() {
     house.stop.cancel();
     submitting.await.unwrap();
     assert_eq!(hex_in(&house.path("")), HEX);
-    assert_eq!(house.said("goes out at the next start"), 1);
+    assert_eq!(house.said("will be submitted at the next start"), 1);
     assert_eq!(house.said(HEX), 0);
 }
 
@@ -147,7 +147,7 @@ async fn a_block_that_only_memory_has_is_in_the_log_at_the_end() {
     house.stop.cancel();
     submitting.await.unwrap();
     assert_eq!((house.said(HEX), house.said("submit it by hand")), (1, 1));
-    assert_eq!(house.said("goes out at the next start"), 0);
+    assert_eq!(house.said("will be submitted at the next start"), 0);
 }
 
 #[tokio::test]
@@ -155,7 +155,7 @@ async fn a_block_that_nobody_judged_is_not_refused() {
     let house = House::with_nodes(&[]);
     house.submit().await.unwrap();
     assert_eq!(hex_in(&house.path("")), HEX);
-    assert_eq!(house.said("goes out at the next start"), 1);
+    assert_eq!(house.said("will be submitted at the next start"), 1);
 }
 
 /// A node that was moved from a test network to the main one says "high-hash" of what was found

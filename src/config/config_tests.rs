@@ -396,7 +396,10 @@ fn a_blvm_node_has_its_own_cookie_and_socket() {
     let problem = |keys: &str| node(keys).unwrap_err().problems.remove(0);
     for (keys, expected) in [
         ("kind = \"btcd\"", "node.kind \"btcd\" is not one of \"bitcoind\", \"blvm\""),
-        ("kind = \"blvm\"", "node.rpc_cookie_file is bitcoind's: set it to .cookie in your"),
+        (
+            "kind = \"blvm\"",
+            "node.rpc_cookie_file is the default for bitcoind: set it to .cookie in your",
+        ),
         ("nodeapi_socket = \"/s\"", "node.nodeapi_socket is only for kind = \"blvm\": remove it"),
         ("kind = \"blvm\"\nzmq_hashblock = \"tcp://a:1\"", "node.zmq_hashblock is only for kind"),
     ] {

@@ -192,7 +192,7 @@ fn only_what_a_node_publishes_is_taken() {
 #[test]
 fn frames_that_the_protocol_does_not_have_end_the_talk() {
     for flags in [0x08, 0x10, 0x80, 0xFF] {
-        let reserved = ZmtpError::Malformed("a frame with flags that are reserved");
+        let reserved = ZmtpError::Malformed("a frame with reserved flags");
         case(&[flags, 0], &reserved);
     }
     case(&[5, 1, 0], &ZmtpError::Malformed("a command in several frames"));
@@ -200,9 +200,9 @@ fn frames_that_the_protocol_does_not_have_end_the_talk() {
     for wrong in [&b""[..], b"\0", b"\0PING", b"\x05PING"] {
         case(&frame(4, wrong), &nameless);
     }
-    case(&frame(4, b"\x04PING\0"), &ZmtpError::Malformed("a PING that is none"));
+    case(&frame(4, b"\x04PING\0"), &ZmtpError::Malformed("an invalid PING"));
     let long_ping = frame(4, &[&b"\x04PING\0\0"[..], &[7; 17]].concat());
-    case(&long_ping, &ZmtpError::Malformed("a PING that is none"));
+    case(&long_ping, &ZmtpError::Malformed("an invalid PING"));
     case(&frame(4, b"\x05ERROR\x02no"), &ZmtpError::Refused("no".into()));
 }
 
@@ -261,7 +261,7 @@ fn a_peer_that_is_no_publisher_of_zeromq_is_told_by_its_first_bytes() {
     let other = ZmtpError::Malformed("another command than READY first");
     first(&with(&frame(4, b"\x04PING\0\0")), &other);
     first(&with(&frame(4, b"\x05ERROR\x07go away")), &ZmtpError::Refused("go away".into()));
-    let unparsed = ZmtpError::Malformed("a READY that does not parse");
+    let unparsed = ZmtpError::Malformed("a READY that cannot be parsed");
     first(&with(&frame(4, b"\x05READY\x0bSocket-Type\xff\xff\xff\xffPUB")), &unparsed);
     let nameless = ZmtpError::Malformed("a READY without its Socket-Type");
     first(&with(&frame(4, b"\x05READY")), &nameless);

@@ -468,7 +468,7 @@ fn a_server_that_breaks_the_protocol_is_left() {
     bench.say(&prevhash(CHANNEL, 3));
     bench.refuses(
         &job(4, Some(NTIME - 1)),
-        "the server broke the protocol: job 4 may be mined from before its block's least time",
+        "the server broke the protocol: job 4 begins before its block's minimum time",
     );
     bench.refuses(
         &NewMiningJob { channel_id: GROUP, ..job(4, None) },
