@@ -281,7 +281,7 @@ fn a_node_that_accepts_no_more_connections_is_given_time() {
     let side = Side::start(&node);
     let status = side.status(|status| {
         let error = status.last_error.as_deref().unwrap_or_default();
-        error.contains("closes new connections without a word")
+        error.contains("closes new connections without an answer")
     });
     assert!(status.last_error.unwrap().contains("max_connections_per_ip_per_minute"));
     let before = node.connections();

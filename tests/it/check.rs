@@ -115,7 +115,7 @@ async fn a_pool_must_have_the_configured_key() {
     let _silent = talk.join().unwrap();
     let (code, told) = check(&toml(port, &key));
     assert_eq!(code, Some(78), "{told}");
-    assert!(told.contains("said nothing within 5s: correct pool.host"), "{told}");
+    assert!(told.contains("no answer within 5s: check pool.host"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

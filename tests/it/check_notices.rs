@@ -73,7 +73,7 @@ fn a_zeromq_without_blocks_is_noticed() {
     assert_eq!(code, Some(0), "{told}");
     let notice = told.lines().find(|line| line.starts_with("NOTICE  node ")).unwrap();
     let why = match node.zmq_url() {
-        Some(_) => "publishes no hashblock: set zmqpubhashblock",
+        Some(_) => "does not publish hashblock: set zmqpubhashblock",
         None => "was built without ZeroMQ",
     };
     assert!(notice.contains(why), "{notice}");
@@ -189,10 +189,11 @@ async fn a_floor_that_is_too_high_for_a_miner_is_noticed() {
         told.lines().find(|line| line.starts_with(&start)).unwrap_or_else(|| panic!("{told}"))
     };
     assert!(
-        notice(&format!("pool 127.0.0.1:{port}: ")).contains("difficulty 65536 once in 3.3 days"),
+        notice(&format!("pool 127.0.0.1:{port}: "))
+            .contains("difficulty 65536 only once in 3.3 days"),
         "{told}"
     );
-    assert!(notice("stratum.difficulty_min: ").contains("once in 19.5 hours"), "{told}");
+    assert!(notice("stratum.difficulty_min: ").contains("only once in 19.5 hours"), "{told}");
     let (code, told) = check(&toml, &["--hashrate=1.2T"]);
     assert_eq!((code, told.contains("NOTICE  node ")), (Some(0), false), "{told}");
     let (code, told) = check(&toml, &["--hashrate", "fast"]);

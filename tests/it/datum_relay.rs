@@ -459,7 +459,7 @@ fn answers_that_never_come_are_given_up_after_a_minute() {
     rig.now += SECOND;
     assert!(rig.relay.deadline().unwrap() <= rig.now);
     let log = logged(|| rig.relay.on_deadline(rig.now).unwrap());
-    assert!(log.contains("no answer to 1000 shares"), "{log}");
+    assert!(log.contains("left 1000 shares unanswered"), "{log}");
     let view = rig.stats.view();
     assert_eq!((view.awaiting, view.unanswered), (0, 1000));
     assert_eq!(view.pools[0].1.unanswered, 1000);
@@ -503,7 +503,7 @@ fn an_unknown_status_is_an_answer() {
     rig.mine(vec![share(&job, 1)]);
     rig.sent();
     let log = logged(|| rig.answer(&share(&job, 1), ShareStatus::Unknown(0x77), ShareReason(0)));
-    assert!(log.contains("status 0x77, which is unknown"), "{log}");
+    assert!(log.contains("unknown status 0x77"), "{log}");
     let view = rig.stats.view();
     assert_eq!((view.awaiting, view.rejected_total(), view.accepted), (0, 1, 0));
     rig.check_accounts();
@@ -579,18 +579,18 @@ fn logged(act: impl FnOnce()) -> String {
 fn every_fault_is_an_error_line_that_names_the_pool_and_what_it_did() {
     type Act = fn(&mut Rig);
     let cases: [(&str, Act); 6] = [
-        ("it sent an unsigned configuration; it is ignored", |rig| {
+        ("sent an unsigned configuration, which is ignored", |rig| {
             let plain = encoded(&configuration(&SCRIPT, TAG, 0));
             let bytes = rig.pool.as_mut().unwrap().mining(&plain, false);
             rig.receive(&bytes).unwrap();
         }),
-        ("it sent a configuration that ends within its prime id; it is ignored", |rig| {
+        ("sent a configuration that ends within its prime id, which is ignored", |rig| {
             let plain = encoded(&configuration(&SCRIPT, TAG, 0));
             let bytes = rig.pool.as_mut().unwrap().mining(&plain[..26], true);
             rig.receive(&bytes).unwrap();
         }),
         (
-            "a coinbaser that pays more than 10000 sats with its first output; it is not used",
+            "a coinbaser that pays more than 10000 sats with its first output, which is not used",
             |rig| {
                 let bytes = rig.pool.as_mut().unwrap().coinbaser(10_000, 1, &[output(20_000, 1)]);
                 rig.receive(&bytes).unwrap();
@@ -605,7 +605,7 @@ fn every_fault_is_an_error_line_that_names_the_pool_and_what_it_did() {
             },
         ),
         (
-            "a coinbaser for 5 sats when 10000 were asked for; it is not used, mining goes on",
+            "a coinbaser for 5 sats when 10000 were asked for, which is not used; mining goes on",
             |rig| {
                 let bytes = rig.pool.as_mut().unwrap().coinbaser(5, 1, &[output(5, 1)]);
                 rig.receive(&bytes).unwrap();

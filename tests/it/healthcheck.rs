@@ -125,7 +125,7 @@ fn another_program_on_its_port_is_not_mistaken_for_it() {
             });
             let (code, told) = healthcheck(&file);
             assert_eq!(code, Some(1), "{told}");
-            assert!(told.contains("no gatewayd") && told.contains("api.listen"), "{told}");
+            assert!(told.contains("is not gatewayd") && told.contains("api.listen"), "{told}");
             stranger.join().unwrap()
         });
         assert!(asked.starts_with("GET /readyz HTTP/1.1\r\n"), "{asked}");

@@ -210,7 +210,7 @@ async fn damage_found_late_costs_only_the_charts() {
         HistoryQuery { metric: Metric::Hashrate, worker: None, beside_workers: false, window };
     side.ledger.history(query).await.unwrap_err();
     let reason = side.wait_degraded();
-    assert!(reason.contains("totals and workers go on"), "{reason}");
+    assert!(reason.contains("totals and workers are kept"), "{reason}");
     assert!(!set_aside(dir.path()).is_empty());
     side.mine("a", 2, 4_000.0);
     side.ledger.stop().await;
@@ -274,7 +274,7 @@ async fn a_newer_gatewayds_file_is_left_alone() {
     let side = Side::start(dir.path());
     side.mine("a", 4, 5_000.0);
     let reason = side.wait_degraded();
-    assert!(reason.contains("newer gatewayd (version 99"), "{reason}");
+    assert!(reason.contains("newer gatewayd (file version 99"), "{reason}");
     side.ledger.stop().await;
     assert_eq!(fs::read(&file).unwrap(), before);
 }

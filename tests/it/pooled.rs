@@ -101,7 +101,7 @@ fn start_firmware(
 fn learn_that_ids_are_kept(gateway: &Gateway, pool: &PoolHandle) {
     gateway.wait_for_line(" is up", Duration::from_secs(20));
     pool.disconnect_all();
-    gateway.wait_for_line("keeps its prime id over connections", Duration::from_secs(20));
+    gateway.wait_for_line("keeps its prime id across connections", Duration::from_secs(20));
 }
 
 async fn stop(miners: Vec<MinerHandle>) -> MinerStats {

@@ -466,7 +466,7 @@ fn a_new_cookie_is_read_when_the_old_one_is_refused() {
     side.status(0, |status| {
         let told = status.last_error.as_ref();
         status.state == NodeState::Down
-            && told.is_some_and(|told| told.contains("holds no user:password"))
+            && told.is_some_and(|told| told.contains("contains no user:password"))
     });
 }
 

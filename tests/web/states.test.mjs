@@ -321,7 +321,7 @@ test("a node on another network is asked about as on the first start", () =>
 test("shares that a pool never answered are shown where the gateway counts them", () =>
   withMock({ miners: 2 }, async (mock) => {
     const page = await open(browser, mock.url, { path: "#/network", allowed: CUT });
-    await page.getByText("the pool never said what became of them").waitFor();
+    await page.getByText("the pool never answered").waitFor();
     await page.route("**/api/v1/pool", async (route) => {
       const answer = await (await route.fetch()).json();
       delete answer.relay.unanswered;

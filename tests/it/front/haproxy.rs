@@ -163,7 +163,7 @@ async fn check_notices_that_everybody_is_trusted() {
     fs::write(&path, toml.replace("{dir}", &dir.path().display().to_string())).unwrap();
     let output = Gateway::command().arg("--config").arg(&path).arg("check").output().unwrap();
     let told = String::from_utf8(output.stdout).unwrap();
-    assert!(told.contains("NOTICE  stratum.trusted_proxies: ::/0 is everybody"), "{told}");
+    assert!(told.contains("NOTICE  stratum.trusted_proxies: ::/0 means everybody"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -238,7 +238,7 @@ async fn a_renewed_certificate_is_shown_and_nobody_is_dropped() {
     // An unusable one changes nothing.
     fs::write(dir.path().join("tls.key"), "none").unwrap();
     gateway.signal("HUP");
-    let line = gateway.wait_for_line("the certificate that it has", SOON);
+    let line = gateway.wait_for_line("keeps using the old certificate", SOON);
     assert!(line.contains("tls.key") && line.contains("stratum.tls.key_file"), "{line}");
     let warnings = get(gateway.addr("http"), "/api/v1/status").json()["warnings"].to_string();
     assert!(warnings.contains("tls-certificate"), "{warnings}");

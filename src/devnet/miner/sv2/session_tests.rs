@@ -478,11 +478,11 @@ fn a_server_that_breaks_the_protocol_is_left() {
     bench.refuses(
         &accepted(0, 2),
         "the server broke the protocol: it accepted 2 shares up to number 0, of which 1 were \
-         under way",
+         in flight",
     );
     bench.refuses(
         &error(0, codes::INVALID_SHARE),
-        "the server broke the protocol: it refused share 0, which was not under way",
+        "the server broke the protocol: it refused share 0, which was not in flight",
     );
     bench.refuses(
         &SubmitSharesSuccess { channel_id: GROUP, ..accepted(0, 1) },
