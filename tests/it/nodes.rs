@@ -293,7 +293,7 @@ fn a_node_on_a_shorter_chain_is_left_and_named() {
     let status = side.status("the first is behind", |it| it[0].state == NodeState::Behind);
     assert!(status[1].is_active && status[2].state == NodeState::Ready);
     let why = status[0].last_error.as_deref().unwrap();
-    assert!(why.starts_with("its last block is 5, another node has 8"), "{why}");
+    assert!(why.starts_with("its last block is 5, but another node has had 8"), "{why}");
     submit_blocks(&second, &first, 0);
     side.works_on(&second.best_hash(), "short");
     side.status("all is well", |status| {
