@@ -62,6 +62,9 @@ fn set_password(gateway: &Gateway) {
     gateway.addr("http");
     gateway.signal("HUP");
     gateway.wait_for_line("the configuration was reloaded", SOON);
+    let api = gateway.addr("http");
+    let is_read = || (get(api, "/api/v1/session").json()["admin_enabled"] == true).then_some(());
+    eventually("the password is read", SOON, is_read);
 }
 
 fn miner(gateway: &Gateway) -> MinerHandle {

@@ -240,7 +240,7 @@ fn a_long_poll_detects_tips_where_waiting_is_not_allowed() {
     bitcoind.generate(1);
     let side = Side::start(vec![node("longpolls", &bitcoind)]);
     side.full_on(tip(&bitcoind));
-    side.said("no waitforblockheight: long polling node=longpolls");
+    side.said("waitforblockheight cannot be used: long polling instead node=longpolls");
     let mut slowest = Duration::ZERO;
     for _ in 0..3 {
         let (_, _, after) = follow(&side, &bitcoind);
@@ -275,7 +275,7 @@ fn a_notification_makes_it_look() {
 fn a_node_that_starts_late_or_restarts_gives_work_within_two_seconds() {
     let mut bitcoind = Bitcoind::prepare(Network::Regtest, &[]);
     let side = Side::start(vec![node("late", &bitcoind)]);
-    side.said("no work from the node; retrying until it gives some node=late");
+    side.said("no work from the node; retrying node=late");
     bitcoind.start();
     let up = Instant::now();
     side.full_on(tip(&bitcoind));

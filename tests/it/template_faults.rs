@@ -586,7 +586,7 @@ fn a_node_that_falls_behind_is_left() {
     let status = side.status(0, |status| status.state == NodeState::Behind);
     assert!(start.elapsed() > Duration::from_secs(25), "{:?}", start.elapsed());
     let why = status.last_error.unwrap();
-    assert!(why.contains("its last block is 10, another node has 11"), "{why}");
+    assert!(why.contains("its last block is 10, but another node has had 11"), "{why}");
     first.set(|script| (script.tip, script.height) = (2, 11));
     side.template(|template| &*template.source == "stuck" && template.height == 12);
 }
@@ -908,7 +908,7 @@ fn work_for_a_height_that_does_not_follow_the_tip_is_not_used() {
     });
     let status = side.status(0, |status| status.state == NodeState::WrongChain);
     let error = status.last_error.unwrap();
-    assert!(error.starts_with("its work is for block 42 upon block 11"), "{error}");
+    assert!(error.starts_with("its work is for block 42, but builds on block 11"), "{error}");
     side.status(1, |status| status.is_active);
 }
 
@@ -940,7 +940,7 @@ fn more_than_the_subsidy_is_not_mined() {
     let side = Side::start(&[node.config("generous")]);
     let status = side.status(0, |status| status.state == NodeState::Down);
     let error = status.last_error.unwrap();
-    assert!(error.contains("coinbasevalue has 5000000001 sats besides the fees"), "{error}");
+    assert!(error.contains("coinbasevalue contains 5000000001 sats besides the fees"), "{error}");
 }
 
 /// Regtest's.
