@@ -169,7 +169,7 @@ test("a wrong password is refused, the right one lets in and out", async () => {
   const field = page.getByLabel("Admin password");
   await field.fill("not the password");
   await page.keyboard.press("Enter");
-  await page.getByRole("alert").getByText("The password is wrong.").waitFor();
+  await page.getByRole("alert").getByText("Wrong password.").waitFor();
   assert.equal(await page.locator(".editor").count(), 0);
   await picture(page, "wrong-password-1280-light");
   await signIn(page);

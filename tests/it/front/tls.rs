@@ -240,8 +240,10 @@ async fn a_renewed_certificate_is_shown_and_nobody_is_dropped() {
     gateway.signal("HUP");
     let line = gateway.wait_for_line("keeps using the old certificate", SOON);
     assert!(line.contains("tls.key") && line.contains("stratum.tls.key_file"), "{line}");
-    let warnings = get(gateway.addr("http"), "/api/v1/status").json()["warnings"].to_string();
-    assert!(warnings.contains("tls-certificate"), "{warnings}");
+    eventually("the page says so", SOON, || {
+        let status = get(gateway.addr("http"), "/api/v1/status").json();
+        status["warnings"].to_string().contains("tls-certificate").then_some(())
+    });
     let mut more = connect(stratum, "localhost", &trusting(&second));
     assert!(answer(&mut more, SUBSCRIBE).unwrap().contains("result"));
 
