@@ -118,9 +118,7 @@ impl Figures {
         for (sink, count) in self.log_lines_dropped {
             lines.counter(&[("sink", sink)], count)?;
         }
-        // Present although empty, so that nobody misses it: auxiliary chains are not mined yet.
-        let help = "Shares of auxiliary chains, one series for each chain being mined";
-        page.counters("merged_shares", help).map(drop)
+        Ok(())
     }
 
     fn shares(&self, page: &mut Page<'_>) -> fmt::Result {
