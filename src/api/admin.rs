@@ -53,7 +53,7 @@ pub(super) async fn session(
 /// Signs a browser in: the answer sets a cookie, and contains, this once, the token that goes with
 /// it. Scripts do not need this; they send the password as a bearer token.
 ///
-/// While there are no settings yet (`setup_open`), the password is the code in gatewayd's log.
+/// While set-up is not finished (`setup_open`), the password is the code in gatewayd's log.
 #[utoipa::path(
     post, path = "/api/v1/session", tag = "signing in", request_body = Login,
     responses(

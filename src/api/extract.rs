@@ -135,7 +135,7 @@ impl FromRequestParts<Arc<State>> for Browser {
     }
 }
 
-/// An admin; or, while there is neither a password nor an address to pay, somebody on the local
+/// An admin; or, while there is no password and has been no work for miners, somebody on the local
 /// network who has read the set-up code in the log. Other sites' forms cannot send what that takes,
 /// and a page under a rebound name does not count as local.
 pub(super) struct Owner {

@@ -166,12 +166,20 @@ impl fmt::Display for ClientMistake {
 impl ClientMistakes {
     /// Keeps it, and logs it unless one of its kind was logged a moment ago.
     pub(crate) fn note(&self, peer: SocketAddr, mistake: ClientMistake, now: Instant) {
-        let is_known = match &mistake {
-            ClientMistake::NoAddress { name, .. } => self.is_known(name),
-            _ => false,
-        };
         let mut all = self.all();
         let Some(slot) = all.get_mut(mistake.kind()) else { return };
+        let name = match &mistake {
+            ClientMistake::NoAddress { name, .. } => Some(name.clone()),
+            _ => None,
+        };
+        // A name that has been said keeps no other one from being said.
+        if let (Some(record), Some(name)) = (&mut *slot, &name)
+            && self.is_known(name)
+        {
+            (record.peer, record.mistake, record.at) = (peer, mistake, now);
+            record.count += 1;
+            return;
+        }
         let (count, said, unsaid) = match slot {
             Some(MistakeRecord { count, said, unsaid, .. }) if now < *said + SAY_EACH => {
                 (*count, Some(*said), *unsaid + 1)
@@ -187,23 +195,28 @@ impl ClientMistakes {
             said: said.unwrap_or(now),
             unsaid: if said.is_some() { unsaid } else { 0 },
         });
-        if said.is_none() && !is_known {
+        if said.is_none() {
+            name.into_iter().for_each(|name| self.remember(name));
             info!(%peer, similar_not_logged = unsaid, "somebody {}: {}", odd.mistake, odd.mistake.advice());
         }
     }
 
     /// Each name is said once, as long as there are few: a miner logs in again and again.
     fn is_known(&self, name: &Username) -> bool {
-        // Nothing under the lock can leave it half done.
-        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        if names.contains(name) {
-            return true;
-        }
+        self.names().contains(name)
+    }
+
+    fn remember(&self, name: Username) {
+        let mut names = self.names();
         if names.len() == NAMES_MAX {
             names.pop_front();
         }
-        names.push_back(name.clone());
-        false
+        names.push_back(name);
+    }
+
+    fn names(&self) -> MutexGuard<'_, VecDeque<Username>> {
+        // Nothing under the lock can leave it half done.
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Those of the last hour.
@@ -257,5 +270,26 @@ mod tests {
         let said = format!("{low}: {}", low.advice());
         assert!(said.contains("difficulty 1, but 16384 is the least"), "{said}");
         assert!(said.contains("stratum.difficulty_min"), "{said}");
+    }
+
+    #[test]
+    fn a_name_that_was_not_said_is_said_later() {
+        #[expect(clippy::disallowed_methods, reason = "any origin will do")]
+        let start = Instant::now();
+        let mistakes = ClientMistakes::default();
+        let log_in = |name: &str, s| {
+            let mistake =
+                ClientMistake::NoAddress { name: Username::heard(name), is_refused: false };
+            mistakes.note(([192, 168, 1, 2], 5).into(), mistake, start + Duration::from_secs(s));
+        };
+        let said = |name| mistakes.is_known(&Username::heard(name));
+        log_in("garage", 0);
+        log_in("attic", 1);
+        assert_eq!((said("garage"), said("attic")), (true, false), "one line in five minutes");
+        // A known name's next login holds up no other name.
+        log_in("garage", 301);
+        log_in("attic", 302);
+        assert!(said("attic"));
+        assert_eq!(mistakes.recent(start + Duration::from_secs(302))[0].count, 4);
     }
 }

@@ -89,7 +89,9 @@ pub(crate) enum SettingsError {
     Refused(Vec<String>),
     #[error("The file has changed since you began: load it again, then redo your changes.")]
     Outdated,
-    #[error("The first settings have been made: sign in to change them.")]
+    #[error(
+        "Set-up is finished: sign in to change settings or, without an admin password, edit the file."
+    )]
     SetUpAlready,
     #[error("{0}")]
     NotWritable(String),

@@ -24,10 +24,13 @@ pub(super) async fn set_up(
     tasks: &TaskTracker,
 ) -> Result<(), DaemonError> {
     let has_page = front.api.is_some();
-    if !settings.is_set_up() {
+    let page = parts.config().api.listen.filter(|_| has_page).map(crate::healthcheck::local);
+    if page.is_none() && parts.config().address.is_none() {
+        return Err(DaemonError::NoAddress);
+    }
+    // With an address but no page, there is nothing to announce: the file is what counts.
+    if let Some(page) = page.filter(|_| !settings.is_set_up()) {
         let api = &parts.config().api;
-        let page = api.listen.filter(|_| has_page);
-        let page = crate::healthcheck::local(page.ok_or(DaemonError::NoAddress)?);
         // If there is a password, setting up takes that.
         let key = match api.admin_password_file {
             Some(_) => "sign in with the admin password".to_owned(),

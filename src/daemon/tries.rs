@@ -4,6 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::{task::JoinSet, time::timeout};
+use tracing::info;
 
 use super::check::{is_apart, pool, told};
 use crate::{
@@ -33,24 +34,41 @@ async fn try_changes(outlook: Outlook, all: bool) -> Vec<Tried> {
     let nodes = nodes.filter(|(_, node)| all || !is_known(node));
     let pools = next.datum.pools.iter().enumerate();
     let pools = pools.filter(|(_, pool)| all || !now.datum.pools.contains(pool));
-    for (at, node) in nodes.take(EACH_MAX) {
+    let mut done = Vec::new();
+    for (at, node) in nodes {
+        if tasks.len() == EACH_MAX {
+            done.push((0, at, untried(format!("node.{at}"), format!("node {}", node.name))));
+            continue;
+        }
         let (next, node) = (Arc::clone(&next), node.clone());
         tasks.spawn(async move { (0, at, try_node(&next, at, &node).await) });
     }
-    for (at, pool) in pools.take(EACH_MAX) {
+    let most = tasks.len() + EACH_MAX;
+    for (at, pool) in pools {
+        if tasks.len() == most {
+            let what = format!("pool {}", HostPort(&pool.host, pool.port));
+            done.push((1, at, untried(format!("pool.{at}"), what)));
+            continue;
+        }
         let (pool, agent) = (pool.clone(), next.datum.user_agent.clone());
         tasks.spawn(async move { (1, at, try_pool(at, &pool, &agent).await) });
     }
-    // A panic of one is the end of that try alone.
-    let mut done = Vec::new();
     while let Some(tried) = tasks.join_next().await {
-        done.extend(tried.ok());
+        let failed = |_| (2, 0, untried("settings".into(), "a try".into()));
+        done.push(tried.unwrap_or_else(failed));
     }
     done.sort_by_key(|(kind, at, _)| (*kind, *at));
     done.into_iter().map(|(_, _, tried)| tried).collect()
 }
 
+/// Nobody may take it for good.
+fn untried(key: String, what: String) -> Tried {
+    Tried { key, what, result: Err(UNTRIED.into()) }
+}
+
 async fn try_node(config: &Config, at: usize, node: &NodeConfig) -> Tried {
+    // Whoever may change settings can have a login sent somewhere: not without a trace.
+    info!(node = %node.name, url = %node.rpc_url, "settings are tried: this node is asked");
     let asked = timeout(NODE_MAX, ask_once(node, Arc::clone(&config.template.allow_rules))).await;
     let what = format!("node {}", node.name);
     let tried = |key: &str, result| Tried { key: key.into(), what: what.clone(), result };
@@ -110,6 +128,8 @@ fn is_waiting(error: &NodeError) -> bool {
 
 const NO_ZMQ: &str = "the node publishes no hashblock: set zmqpubhashblock to this address in its \
                       bitcoin.conf and restart it, or leave zmq_hashblock empty";
+const UNTRIED: &str = "was not tried: at most 4 nodes and 4 pools are tried at a time. Change a few at \
+                       a time, or save without a try";
 const SILENT: &str = "correct rpc_url, or let this machine reach it";
 /// A node that is up answers in milliseconds; the page waits for 15 s.
 const NODE_MAX: Duration = Duration::from_secs(8);

@@ -58,7 +58,7 @@ impl PoolStatus {
 }
 
 /// How many more lines a pool may cause to be logged on one connection. Counted without a clock and
-/// over the whole connection, unlike a `Ration`: the first lines of a pool that is at odds with us
+/// over the whole connection, unlike a `LogRation`: the first lines of a pool that is at odds with us
 /// all matter.
 #[derive(Debug, Default)]
 pub(super) struct LogAllowance {

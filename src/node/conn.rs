@@ -11,7 +11,10 @@ use hyper::{
     header::{self, HeaderValue},
 };
 use serde::{Deserialize, Deserializer, Serialize};
-use tokio::time::{Instant, timeout};
+use tokio::{
+    io::AsyncReadExt,
+    time::{Instant, timeout},
+};
 
 use super::{
     NodeConfig, NodeKind, RpcUrl,
@@ -251,7 +254,14 @@ impl NodeTarget {
 async fn read_cookie(path: &Path) -> Result<String, RpcError> {
     let wrong =
         |why: String| RpcError::Cookie { path: path.display().to_string().into(), why: why.into() };
-    let cookie = tokio::fs::read_to_string(path).await.map_err(|e| wrong(e.to_string()))?;
+    let io = |error: std::io::Error| wrong(error.to_string());
+    // A pipe would be waited for for ever, and a device has no end.
+    if !tokio::fs::metadata(path).await.map_err(io)?.is_file() {
+        return Err(wrong("it is not a regular file".into()));
+    }
+    let mut cookie = String::new();
+    let file = tokio::fs::File::open(path).await.map_err(io)?;
+    file.take(COOKIE_LEN_MAX).read_to_string(&mut cookie).await.map_err(io)?;
     let line = cookie.lines().next().unwrap_or_default();
     if line.contains(':') {
         Ok(line.to_owned())
@@ -318,6 +328,8 @@ const CONNECT_MAX: Duration = Duration::from_secs(15);
 /// A request without a block in it.
 const SHORT_LEN: usize = 4096;
 const EARLY: Duration = Duration::from_secs(1);
+/// bitcoind's has 75 bytes.
+const COOKIE_LEN_MAX: u64 = 4096;
 /// A full template is 8 MB of hex and 2 MB of the rest.
 const ANSWER_LEN_MAX: usize = 64 << 20;
 /// Enough for a node's sentence, too little to fill a log.
@@ -334,6 +346,19 @@ mod tests {
     };
 
     use super::{super::error::WARMING_UP, *};
+
+    #[tokio::test]
+    async fn a_cookie_is_read_from_a_regular_file_and_not_beyond_a_limit() {
+        let why = |read: Result<String, RpcError>| read.unwrap_err().to_string();
+        let device = timeout(Duration::from_secs(5), read_cookie(Path::new("/dev/zero"))).await;
+        assert!(why(device.unwrap()).contains("it is not a regular file"));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(".cookie");
+        std::fs::write(&path, "__cookie__:secret\n").unwrap();
+        assert_eq!(read_cookie(&path).await.unwrap(), "__cookie__:secret");
+        std::fs::write(&path, vec![b'x'; 1 << 20]).unwrap();
+        assert!(why(read_cookie(&path).await).contains("no user:password"));
+    }
 
     fn node(url: &str) -> NodeConfig {
         NodeConfig::new("n", url.parse().unwrap(), Auth::None)

@@ -177,6 +177,11 @@ impl MiningChannel {
         self.vardiff.configure(rules, now);
     }
 
+    /// What its name is worth under other rules.
+    pub(super) fn log_in(&mut self, config: &Config, now: Instant) {
+        self.account.log_in(&self.identity, config, now);
+    }
+
     pub(super) fn set_class(&mut self, (class, floor): (CoinbaseClass, Option<Difficulty>)) {
         (self.class, self.terms.class_floor) = (class, floor);
     }

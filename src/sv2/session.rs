@@ -182,6 +182,7 @@ impl Sv2Session {
             channel.apply_rules(config, work, now);
             channel.account.miner().describe(&setup.user_agent, channel.class);
             channel.account.forget_rules();
+            channel.log_in(config, now);
         }
     }
 

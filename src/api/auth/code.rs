@@ -6,7 +6,7 @@ use std::fmt;
 use rand::Rng;
 use subtle::ConstantTimeEq;
 
-/// Valid in this process, until the first settings are made.
+/// Valid in this process, until set-up is finished: there is a password, or work for miners.
 pub(crate) struct SetupCode(String);
 
 impl SetupCode {

@@ -52,7 +52,7 @@ pub(crate) enum Denied {
     /// There is no password: nothing can be changed by anybody.
     ReadOnly,
     WrongPassword,
-    /// The first settings have not been made yet, and take the code from the log.
+    /// Set-up is not finished yet, and takes the code from the log.
     WrongCode,
     /// Too many wrong passwords from that address.
     Wait(Duration),

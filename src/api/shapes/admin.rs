@@ -21,7 +21,7 @@ pub(crate) struct Session {
     /// False: read only, because `api.admin_password_file` is not set.
     pub(crate) admin_enabled: bool,
     pub(crate) signed_in: bool,
-    /// There is neither a password nor a payout address yet, and this client is on a local network:
+    /// There is no password, there has been no work for miners yet, and this client is on a local network:
     /// whoever signs in with the code from gatewayd's log may make the first settings.
     pub(crate) setup_open: bool,
     /// This client has done so.

@@ -15,6 +15,10 @@ pub(crate) fn read(written: &str) -> Result<PayoutAddress, String> {
     match text.parse::<Address<NetworkUnchecked>>() {
         // As it is written, but for what is around it: a pool knows miners by this text.
         Ok(address) => Ok(PayoutAddress { address, text: text.into() }),
+        // Whatever does not look like one may be a secret with a typo in it.
+        Err(_) if !looks_like_one(text) => {
+            Err(format!("this is not a bitcoin address: {}", explain(text)))
+        }
         Err(_) => Err(format!("\"{text}\" is not a bitcoin address: {}", explain(text))),
     }
 }
@@ -53,7 +57,19 @@ fn no_address(text: &str) -> Option<String> {
     Some(format!("\"{shown}\" is {what}: enter a bitcoin address of your wallet, like bc1q…"))
 }
 
+/// Begins and is about as long as an address is; a private key begins with 5, K, L, 9 or c.
+fn looks_like_one(text: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    let is_bech32 = PREFIXES.iter().any(|prefix| lower.starts_with(prefix));
+    let is_base58 = text.starts_with(['1', '3', 'm', 'n', '2']) && text.len() <= BASE58_LEN_MAX;
+    is_bech32 && text.len() <= BECH32_LEN_MAX || is_base58
+}
+
 fn is_private_key(text: &str) -> bool {
+    // The decoder takes the square of the length.
+    if text.len() > PRIVATE_KEY_LEN_MAX {
+        return false;
+    }
     let Ok(bytes) = base58::decode_check(text) else { return false };
     matches!(bytes.as_slice(), [0x80 | 0xEF, rest @ ..] if matches!(rest.len(), 32 | 33))
 }
@@ -248,6 +264,11 @@ const BASE58_LENGTHS: std::ops::RangeInclusive<usize> = 25..=35;
 const BASE58_BYTES: usize = 21;
 /// BIP 39's shortest.
 const SEED_WORDS_MIN: usize = 12;
+/// BIP 173.
+const BECH32_LEN_MAX: usize = 90;
+/// A few letters too many may be a typo; a private key has 51 or 52.
+const BASE58_LEN_MAX: usize = 40;
+const PRIVATE_KEY_LEN_MAX: usize = 60;
 /// Enough to see what it is.
 const SHOWN_MAX: usize = 40;
 
@@ -334,6 +355,13 @@ mod tests {
         for secret in [wif, &words, "xprv9s21ZrQH143K3QTDL4LXw2F7HEK3wJUD2nW2nRk4stbPy6cq3jP"] {
             let said = fault(secret);
             assert!(said.contains("a wallet's secret"), "{said}");
+            assert!(!said.contains(&secret[..12]), "{said}");
+        }
+        // With a typo in it, it is still a secret: few tries find the right letter.
+        let bip38 = "6PRVWUbkzzsbcVac2qwfssoUJAN1Xhrg6bNk8J7Nzm5H7kxEbn2Nh2ZoGg";
+        for secret in [&wif.replace("HueC", "HueD") as &str, &words[8..], "uprv8tXDerPXZ1Qs", bip38]
+        {
+            let said = fault(secret);
             assert!(!said.contains(&secret[..12]), "{said}");
         }
     }

@@ -10,7 +10,8 @@ use crate::{
 /// the same nodes, with [`MASK`] in place of each password that did not come with the change.
 ///
 /// A login may go where it went under the `old` settings. Any other password has to come with the
-/// change, and a cookie file, which may be any file, is only for a node on this machine.
+/// change, and a cookie file is only for a node on this machine, and has the name that nodes give it: a
+/// path could be that of any file.
 pub(super) fn check(
     old: &[NodeConfig],
     new: &[NodeConfig],
@@ -21,7 +22,12 @@ pub(super) fn check(
     let problem = |(at, node): (usize, &NodeConfig)| match &node.auth {
         _ if is_known(node) => None,
         Auth::None => None,
-        Auth::CookieFile(_) if node.rpc_url.is_local() => None,
+        Auth::CookieFile(path) if node.rpc_url.is_local() && path.ends_with(".cookie") => None,
+        Auth::CookieFile(path) if node.rpc_url.is_local() => Some(format!(
+            "node.{at}: as long as no admin password is set, only a file named .cookie may be used: for \
+             {}, enter rpc_user and rpc_password, or edit gatewayd.toml",
+            path.display()
+        )),
         Auth::CookieFile(_) => Some(format!(
             "node.{at}: as long as no admin password is set, a cookie file may only be used for a \
              node on this machine: for {}, enter rpc_user and rpc_password, or edit gatewayd.toml",

@@ -482,7 +482,7 @@ fn a_server_that_breaks_the_protocol_is_left() {
     );
     bench.refuses(
         &error(0, codes::INVALID_SHARE),
-        "the server broke the protocol: it refused share 0, which was not in flight",
+        "the server broke the protocol: it rejected share 0, which was not in flight",
     );
     bench.refuses(
         &SubmitSharesSuccess { channel_id: GROUP, ..accepted(0, 1) },
