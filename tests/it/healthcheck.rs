@@ -57,6 +57,7 @@ async fn a_gateway_with_work_is_healthy_wherever_its_api_listens() {
     let node = node().await;
     let api = free_port();
     let gateway = Gateway::start(&config(&node.rpc_url(), free_port(), &format!("0.0.0.0:{api}")));
+    gateway.addr("http");
     gateway.addr("stratum");
     let (code, told) = healthcheck(&file_of(&gateway));
     assert_eq!(code, Some(0), "{told}");
