@@ -17,7 +17,7 @@ pub(crate) fn read(written: &str) -> Result<PayoutAddress, String> {
         Ok(address) => Ok(PayoutAddress { address, text: text.into() }),
         // Whatever does not look like one may be a secret with a typo in it.
         Err(_) if !looks_like_one(text) => {
-            Err(format!("this is not a bitcoin address: {}", explain(text)))
+            Err(format!("is not a bitcoin address: {}", explain(text)))
         }
         Err(_) => Err(format!("\"{text}\" is not a bitcoin address: {}", explain(text))),
     }
